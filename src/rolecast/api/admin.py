@@ -1,0 +1,183 @@
+"""What the command line and the status page ask: state of everything, load, unload, logs."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from rolecast import __version__
+from rolecast.api.asgi import json_response
+from rolecast.config import paths
+from rolecast.config.names import Name
+from rolecast.config.schema import Config
+from rolecast.errors import BadRequest, ModelNotFound, UnsupportedMedia
+from rolecast.fleet import Fleet
+from rolecast.ledger import Ledger
+from rolecast.telemetry import Telemetry
+
+MAX_LOG_LINES = 5000
+
+
+class _Named(msgspec.Struct):
+    model: str
+
+
+class Admin:
+    """The /admin endpoints."""
+
+    def __init__(
+        self,
+        config: Config,
+        names: dict[str, Name],
+        fleet: Fleet,
+        ledger: Ledger,
+        telemetry: Telemetry,
+        stand_ins: dict[str, str],
+        facts: dict[str, Any],
+    ) -> None:
+        self._config = config
+        self._names = names
+        self._fleet = fleet
+        self._ledger = ledger
+        self._telemetry = telemetry
+        self._stand_ins = stand_ins
+        self._facts = facts
+        """Listeners, config path and ledger path: what only app.py knows."""
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/admin/status", self.status, methods=["GET"]),
+            Route("/admin/load", self.load, methods=["POST"]),
+            Route("/admin/unload", self.unload, methods=["POST"]),
+            Route("/admin/logs", self.logs, methods=["GET"]),
+            Route("/admin/requests", self.requests, methods=["GET"]),
+        ]
+
+    async def status(self, request: Request) -> Response:
+        started = self._telemetry.started_at
+        body = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started_at": started,
+            "uptime_seconds": round(time.time() - started, 3),
+            "rss_bytes": psutil.Process().memory_info().rss,
+            **self._facts,
+            "roles": self._config.roles,
+            "models": [self._model(i) for i, m in self._config.models.items() if m.enabled],
+        }
+        return json_response(body)
+
+    async def load(self, request: Request) -> Response:
+        model_id = await self._asked(request)
+        await self._fleet.load(model_id)
+        return json_response({"model": model_id, "state": self.state(model_id)})
+
+    async def unload(self, request: Request) -> Response:
+        model_id = await self._asked(request)
+        await self._fleet.unload(model_id)
+        return json_response({"model": model_id, "state": self.state(model_id)})
+
+    async def logs(self, request: Request) -> Response:
+        """Log lines as plain text; `follow=true` keeps the answer open."""
+        asked = request.query_params.get("model", "")
+        lines = min(int(_digits(request.query_params.get("lines", "200"))), MAX_LOG_LINES)
+        if not asked:
+            return Response(_last_lines(paths.log_file(), lines), media_type="text/plain; charset=utf-8")
+        model_id = self._resolve(asked)
+        child = self._fleet.child(model_id)
+        text = "".join(f"{line}\n" for line in child.tail(lines)) if child else ""
+        if not text:
+            text = _last_lines(self._fleet.log_path(model_id), lines)
+        if request.query_params.get("follow") != "true":
+            return Response(text, media_type="text/plain; charset=utf-8")
+        return StreamingResponse(self._follow(model_id, text), media_type="text/plain; charset=utf-8")
+
+    async def requests(self, request: Request) -> Response:
+        """The newest ledger rows, newest first."""
+        limit = min(int(_digits(request.query_params.get("limit", "50"))), 1000)
+        return json_response({"requests": [msgspec.structs.asdict(r) for r in self._ledger.tail(limit)]})
+
+    def state(self, model_id: str) -> str:
+        """The worker's state, `absent` when its weights are not here; a stand-in's for what it stands in for."""
+        worker_id = self._stand_ins.get(model_id, model_id)
+        state = str(self._fleet.worker(worker_id).state)
+        return "absent" if state == "cold" and not self._fleet.present(worker_id) else state
+
+    async def _follow(self, model_id: str, text: str) -> AsyncIterator[str]:
+        yield text
+        stream = self._fleet.follow(model_id)
+        if stream is not None:
+            async for line in stream:
+                yield f"{line}\n"
+
+    async def _asked(self, request: Request) -> str:
+        # A web form cannot send this content type across sites without a preflight.
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise UnsupportedMedia('Send JSON such as {"model":"NAME"} with content-type application/json.')
+        try:
+            return self._resolve(msgspec.json.decode(await request.body(), type=_Named).model)
+        except msgspec.MsgspecError as exc:
+            raise BadRequest(f'The body must be JSON such as {{"model":"NAME"}}: {exc}.', code="bad_json") from None
+
+    def _resolve(self, name: str) -> str:
+        found = self._names.get(name)
+        if found is None or not self._config.models[found.models[0]].enabled:
+            raise ModelNotFound(f"The model {name[:200]!r} does not exist here; `rolecast models` lists them.", param="model")
+        return self._stand_ins.get(found.models[0], found.models[0])
+
+    def _model(self, model_id: str) -> dict[str, Any]:
+        model = self._config.models[model_id]
+        worker_id = self._stand_ins.get(model_id, model_id)
+        worker, child, stats = self._fleet.worker(worker_id), self._fleet.child(worker_id), self._telemetry.models[model_id]
+        ready = worker.endpoint is not None
+        return {
+            "id": model_id,
+            "state": self.state(model_id),
+            "backend": model.backend,
+            "source": model.source or model.url,
+            "present": self._fleet.present(model_id),
+            "stand_in": self._stand_ins.get(model_id),
+            "aliases": model.aliases,
+            "capabilities": model.capabilities,
+            "context": model.context,
+            "parallel": worker.parallel,
+            "pinned": model.pinned,
+            "idle_timeout_s": float(model.idle_timeout),
+            "active": worker.active,
+            "waiting": len(worker.waiting),
+            "pid": child.pid if child else None,
+            "endpoint": worker.endpoint.address if worker.endpoint else None,
+            "rss_bytes": child.rss_bytes() if child else None,
+            "restarts": worker.restarts,
+            "loaded_at": self._fleet.wall_time(worker.loaded_at) if ready else None,
+            "last_used_at": self._fleet.wall_time(worker.last_used),
+            "error": worker.error or None,
+            "requests": stats.requests,
+            "prompt_tokens": stats.prompt_tokens,
+            "completion_tokens": stats.completion_tokens,
+            "load_seconds": round(worker.loaded_at - worker.started_at, 3) if ready and child else None,
+        }
+
+
+def _digits(text: str) -> str:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise BadRequest(f"A number is needed, not {text[:50]!r}.")
+    return text
+
+
+def _last_lines(path: Path, count: int) -> str:
+    try:
+        with path.open("rb") as f:
+            size = f.seek(0, os.SEEK_END)
+            f.seek(max(0, size - 1024 * 1024))
+            text = f.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "".join(f"{line}\n" for line in text.splitlines()[-count:])

@@ -1,0 +1,233 @@
+"""The ASGI lane: the same hot paths for servers and test clients that speak ASGI, and the app around them.
+
+Shares `Exchange` and `dispatch` with the wire lane; only the framing differs. The guard here covers every
+path that is not taken by the wire lane.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rolecast.api.guard import OPEN_PATHS
+from rolecast.api.lane import Decode, Lane
+from rolecast.errors import BadRequest, MethodNotAllowed, NotFound, RolecastError, TooLarge
+from rolecast.exchange import Exchange
+
+log = logging.getLogger("rolecast.api")
+
+QUEUE_HIGH = 64
+"""Pieces that may wait for a slow ASGI server before the worker is paused."""
+_PREFLIGHT = (
+    (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
+    (b"access-control-allow-headers", b"authorization, content-type, x-api-key, x-trace-id, x-span-id, x-session-id, x-request-id"),
+    (b"access-control-max-age", b"600"),
+    (b"content-length", b"0"),
+)
+
+
+class AsgiSink:
+    """Turns an exchange's answer into ASGI messages, in order, with back-pressure."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.exchange: Exchange | None = None
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._head: Message | None = None
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        self.started = True
+        self._messages.put_nowait(_start(status, head + b"content-length: %d\r\n" % len(body)))
+        self._messages.put_nowait({"type": "http.response.body", "body": body})
+        self._messages.put_nowait(None)
+
+    def start(self, status: int, head: bytes, length: int | None) -> None:
+        framing = b"" if length is None else b"content-length: %d\r\n" % length
+        self._head = _start(status, head + framing)
+
+    def write(self, data: bytes) -> None:
+        if self._head is not None:
+            self._messages.put_nowait(self._head)
+            self._head = None
+        self.started = True
+        self._messages.put_nowait({"type": "http.response.body", "body": bytes(data), "more_body": True})
+        if self._messages.qsize() > QUEUE_HIGH and self.exchange is not None:
+            self.exchange.pause()
+
+    def finish(self) -> None:
+        if self._head is not None:
+            self._messages.put_nowait(self._head)
+        self._messages.put_nowait({"type": "http.response.body", "body": b""})
+        self._messages.put_nowait(None)
+
+    def abort(self) -> None:
+        self._messages.put_nowait(None)
+
+    async def pump(self, send: Send) -> None:
+        """Send everything until the answer ends."""
+        while (message := await self._messages.get()) is not None:
+            await send(message)
+            if self.exchange is not None and self._messages.qsize() < QUEUE_HIGH // 2:
+                self.exchange.resume()
+
+
+def _start(status: int, head: bytes) -> Message:
+    lines = [line.partition(b": ") for line in head.split(b"\r\n") if line]
+    return {"type": "http.response.start", "status": status, "headers": [(n, v) for n, _, v in lines]}
+
+
+class HotPath:
+    """One hot POST path as an ASGI app."""
+
+    def __init__(self, lane: Lane, decode: Decode) -> None:
+        self._lane = lane
+        self._decode = decode
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sink = AsgiSink()
+        exchange = self._lane.open(dict(scope["headers"]), sink)
+        sink.exchange = exchange
+        body = await _read_body(receive, self._lane.limits.body)
+        if body is None:
+            return
+        try:
+            exchange.dispatch.begin(exchange, self._decode(body))
+        except RolecastError as error:
+            exchange.fail(error)
+        pump = asyncio.ensure_future(sink.pump(send))
+        gone = asyncio.ensure_future(_wait_gone(receive))
+        try:
+            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not pump.done():
+                exchange.client_gone()
+            else:
+                pump.result()
+        finally:
+            gone.cancel()
+            pump.cancel()
+            exchange.client_gone()
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes | None:
+    """The whole body; None when the client left. Raises TooLarge."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise TooLarge(f"The request body is larger than {limit} bytes (server.limits.body).")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _wait_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Front:
+    """Guards every ASGI request, answers preflights, and sends hot paths past the router."""
+
+    def __init__(self, app: ASGIApp, lane: Lane) -> None:
+        self._app = app
+        self._lane = lane
+        self._hot = {path.decode(): HotPath(lane, decode) for path, decode in lane.hot.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            cors = self._check(scope)
+            if scope["method"] == "OPTIONS":
+                lines = [line.split(b": ", 1) for line in cors.split(b"\r\n") if line]
+                headers = [*((n, v) for n, v in lines), *_PREFLIGHT]
+                await send({"type": "http.response.start", "status": 204, "headers": headers})
+                await send({"type": "http.response.body", "body": b""})
+                return
+            hot = self._hot.get(scope["path"])
+            if hot is not None and scope["method"] == "POST":
+                await hot(scope, receive, send)
+            elif hot is not None:
+                raise MethodNotAllowed(f"{scope['path']} takes POST.")
+            else:
+                await self._app(scope, receive, _with_headers(send, cors) if cors else send)
+        except RolecastError as error:
+            self._lane.dispatch.refused(error.status)
+            await error_response(error)(scope, receive, send)
+
+    def _check(self, scope: Scope) -> bytes:
+        headers = dict(scope["headers"])
+        guard, host = self._lane.guard, headers.get(b"host")
+        guard.check_host(host)
+        cors = guard.check_origin(headers.get(b"origin"), host)
+        # The raw path decides, never a URL rebuilt from Host (CVE-2026-48710).
+        path = scope.get("raw_path", scope["path"].encode())
+        is_open = scope["method"] in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith(b"/ui/"))
+        if not is_open and scope["method"] != "OPTIONS":
+            guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        return cors
+
+
+def _with_headers(send: Send, lines: bytes) -> Send:
+    extra = [tuple(line.split(b": ", 1)) for line in lines.split(b"\r\n") if line]
+
+    async def send_more(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *extra]}
+        await send(message)
+
+    return send_more
+
+
+def error_response(error: RolecastError) -> Response:
+    """The one error shape, as a Starlette response."""
+    headers = {"retry-after": str(max(1, round(error.retry_after)))} if error.retry_after is not None else None
+    return Response(error.body(), error.status, headers, "application/json")
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Compact JSON: scripts of the five systems grep raw bytes such as `"status":"healthy"`."""
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+
+
+async def _on_error(_: HTTPRequest, exc: Exception) -> Response:
+    assert isinstance(exc, RolecastError)
+    return error_response(exc)
+
+
+async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    path = request.scope["path"][:200]
+    errors: dict[int, RolecastError] = {
+        404: NotFound(f"There is nothing at {path}. The API is described at /ui and in the docs."),
+        405: MethodNotAllowed(f"{request.method} is not possible at {path}."),
+    }
+    return error_response(errors.get(exc.status_code) or BadRequest(str(exc.detail), status=exc.status_code))
+
+
+async def _on_crash(request: HTTPRequest, exc: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.scope["path"], exc_info=exc)
+    return error_response(RolecastError("Something went wrong inside the gateway; its log has the details.", code="internal"))
+
+
+def make_app(lane: Lane, routes: Sequence[BaseRoute], state: Any = None) -> ASGIApp:
+    """The ASGI app of one listener. `state` is kept as `app.state.gateway` for in-process users."""
+    app = Starlette(
+        routes=list(routes),
+        exception_handlers={RolecastError: _on_error, HTTPException: _on_http, Exception: _on_crash},
+    )
+    app.router.redirect_slashes = False
+    app.state.lane = lane
+    app.state.gateway = state
+    return _Front(app, lane)

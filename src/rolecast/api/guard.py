@@ -1,0 +1,126 @@
+"""Who may talk to us: Host and Origin checks, API keys. Works on raw header bytes, for both lanes.
+
+Covers: DNS rebinding (a foreign name in Host), cross-site requests (a foreign Origin), missing or wrong
+keys. Does not cover: TLS, per-user rights, rates - those are a proxy's or a later layer's.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from rolecast.config.schema import Server
+from rolecast.errors import BadRequest, ConfigError, Forbidden, Unauthorized
+
+_HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?\Z")
+OPEN_PATHS = frozenset({b"/", b"/health", b"/ui", b"/favicon.ico"})
+"""Answered without a key: they tell no more than that somebody is home."""
+
+
+class Guard:
+    """Checks the headers of one request; remembers good values so that the usual case is two look-ups."""
+
+    def __init__(self, server: Server) -> None:
+        own = {"localhost", socket.gethostname().lower(), server.host.lower()}
+        self._hosts = own | {h.lower() for h in server.allowed_hosts}
+        self._any_host = "*" in server.allowed_hosts
+        self._origins = {o.rstrip("/").lower() for o in server.allowed_origins}
+        self._any_origin = "*" in server.allowed_origins
+        self._keys = dict(_digests(server.keys))
+        self._good_hosts: set[bytes] = set()
+        self._good_keys: dict[bytes, str] = {}
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a key is needed at all."""
+        return bool(self._keys)
+
+    def check_host(self, host: bytes | None) -> None:
+        """Raises BadRequest for a malformed Host, Forbidden for a name that is not ours."""
+        if host in self._good_hosts:
+            return
+        if host is None:
+            raise BadRequest("The Host header is missing.", code="bad_host")
+        if host and not _HOST.match(host):
+            raise BadRequest("The Host header is malformed.", code="bad_host")
+        name = _host_name(host.decode("ascii"))
+        if not (self._any_host or name in self._hosts or name.endswith(".localhost") or _is_address(name)):
+            raise Forbidden(
+                "The Host header names a host that this gateway does not answer for. "
+                "Use localhost or the address, or add the name to server.allowed_hosts.",
+                code="host_not_allowed",
+            )
+        if len(self._good_hosts) < 256:
+            self._good_hosts.add(host)
+
+    def check_origin(self, origin: bytes | None, host: bytes | None) -> bytes:
+        """The CORS header line to answer with; Forbidden for a foreign web page."""
+        if origin is None:
+            return b""
+        text = origin.decode("latin-1").lower()
+        parts = urlsplit(text)
+        name = parts.hostname or ""
+        same = host is not None and parts.netloc.encode() == host.lower()
+        loopback = parts.scheme in ("http", "https") and (name in ("localhost", "127.0.0.1", "::1") or name.endswith(".localhost"))
+        if not (same or loopback or self._any_origin or text in self._origins) or b"\r" in origin or b"\n" in origin:
+            raise Forbidden(
+                "Web pages of that origin may not use this gateway. Add it to server.allowed_origins if they should.",
+                code="origin_not_allowed",
+            )
+        return b"access-control-allow-origin: %b\r\nvary: origin\r\n" % origin
+
+    def check_key(self, authorization: bytes | None, x_api_key: bytes | None) -> str:
+        """The id of the key (first 8 hex digits of its SHA-256); '' when none is needed. Raises Unauthorized."""
+        if not self._keys:
+            return ""
+        presented = authorization or x_api_key
+        if presented is None:
+            raise Unauthorized("An API key is needed: send `Authorization: Bearer <key>`.", code="missing_api_key")
+        known = self._good_keys.get(presented)
+        if known is not None:
+            return known
+        token = x_api_key or b""
+        if authorization is not None:
+            scheme, _, token = authorization.partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise Unauthorized("Send the API key as `Authorization: Bearer <key>`.")
+        digest = hashlib.sha256(token.strip()).digest()
+        for expected, key_id in self._keys.items():
+            if hmac.compare_digest(digest, expected):
+                self._good_keys[presented] = key_id
+                return key_id
+        raise Unauthorized("The API key is not valid.")
+
+
+def _digests(keys: Iterable[str]) -> Iterable[tuple[bytes, str]]:
+    for number, key in enumerate(keys):
+        if key.startswith("env:"):
+            value = os.environ.get(key[4:], "")
+            if not value:
+                raise ConfigError([f"server.keys[{number}]: the environment variable {key[4:]} is not set; set it or remove the key"])
+            digest = hashlib.sha256(value.encode()).digest()
+        elif key.startswith("sha256:"):
+            digest = bytes.fromhex(key[7:])
+        else:
+            digest = hashlib.sha256(key.encode()).digest()
+        yield digest, digest.hex()[:8]
+
+
+def _host_name(host: str) -> str:
+    name = host.lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.partition(":")[0].removesuffix(".")
+
+
+def _is_address(name: str) -> bool:
+    # A literal address cannot be rebound: only names can.
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,67 @@
+"""What both lanes need to take a request in: the hot paths, the guard, the limits, and which port this is."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from rolecast.api.guard import Guard
+from rolecast.config.schema import Limits
+from rolecast.dispatch import Dispatch
+from rolecast.exchange import Exchange, ExchangeIds, Request, Sink
+
+Decode = Callable[[bytes], Request]
+"""A dialect's reading of a body. Raises BadRequest or Invalid."""
+
+_TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
+_TRACES = (b"x-trace-id", b"x-span-id", b"x-session-id", b"traceparent")
+
+
+class Lane:
+    """One listener's view of the gateway."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        forced: str,
+        hot: Mapping[bytes, Decode],
+        guard: Guard,
+        limits: Limits,
+        dispatch: Dispatch,
+        new_id: ExchangeIds,
+    ) -> None:
+        self.name = name
+        self.forced = forced
+        self.hot = hot
+        self.guard = guard
+        self.limits = limits
+        self.dispatch = dispatch
+        self.new_id = new_id
+        self.date = b""
+
+    def open(self, headers: Mapping[bytes, bytes], sink: Sink) -> Exchange:
+        """A new exchange for these (lower-case) headers. Raises what the guard raises."""
+        host = headers.get(b"host")
+        self.guard.check_host(host)
+        cors = self.guard.check_origin(headers.get(b"origin"), host) if b"origin" in headers else b""
+        key = self.guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        exchange = Exchange(self.dispatch, sink, self.new_id(), self.name, key)
+        exchange.forced = self.forced
+        if cors:
+            exchange.extra_head = cors
+        for name in _TRACES:
+            value = headers.get(name)
+            if value is not None and _TRACE.match(value):
+                line = b"%b: %b\r\n" % (name, value)
+                exchange.trace_lines += line
+                if name != b"traceparent":
+                    exchange.extra_head += line
+                exchange.client_id = exchange.client_id or value.decode("ascii")
+        client_id = headers.get(b"x-request-id")
+        if client_id is not None and _TRACE.match(client_id):
+            exchange.client_id = client_id.decode("ascii")
+        return exchange
+
+
+class HasLane(Protocol):
+    lane: Lane

@@ -1,0 +1,225 @@
+"""The OpenAI dialect: reading bodies of the hot paths, the model list, and the health of backends.
+
+Only fields that routing or safety need are typed; all others stay in the bytes and reach the worker as the
+client wrote them. Numbers that have crashed engines elsewhere are range-checked before they go on.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rolecast.api.asgi import json_response
+from rolecast.api.lane import Decode
+from rolecast.config.names import Name
+from rolecast.config.schema import Config, Limits
+from rolecast.errors import BadRequest, Invalid, ModelNotFound
+from rolecast.exchange import Request
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Keep = Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
+Small = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Text = Annotated[str, msgspec.Meta(max_length=512)]
+
+B = TypeVar("B", bound="_Body")
+
+_AT = re.compile(r" - at `\$\.?(.*)`$")
+
+
+class _Message(msgspec.Struct):
+    role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Body(msgspec.Struct):
+    """Fields of all three kinds of request."""
+
+    model: Text | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    extra_body: dict[str, msgspec.Raw] | None = None
+    repetition_penalty: Real | None = None
+    max_tokens: Keep | None = None
+    max_completion_tokens: Keep | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    top_k: Int32 | None = None
+    min_p: Real | None = None
+    seed: int | None = None
+    n_predict: Keep | None = None
+    n_keep: Keep | None = None
+    n_discard: Small | None = None
+    n_probs: Small | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
+
+
+class _Chat(_Body):
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)] | None = None
+
+
+class _Completion(_Body):
+    prompt: msgspec.Raw | None = None
+
+
+class _Embeddings(_Body):
+    input: msgspec.Raw | None = None
+
+
+def hot_paths(limits: Limits) -> dict[bytes, Decode]:
+    """The POST paths of the fast lane and what reads their bodies; with and without `/v1`."""
+    max_messages = int(limits.messages)
+
+    def chat(body: bytes) -> Request:
+        fields = _read(body, _decode_chat)
+        if fields.messages is None:
+            raise Invalid("`messages` is missing: a list of objects with `role` and `content`.", param="messages")
+        if len(fields.messages) > max_messages:
+            raise Invalid(f"`messages` holds {len(fields.messages)} entries; {max_messages} are allowed.", param="messages")
+        return _request("chat", b"/chat/completions", fields, body)
+
+    def completion(body: bytes) -> Request:
+        fields = _read(body, _decode_completion)
+        if fields.prompt is None:
+            raise Invalid("`prompt` is missing.", param="prompt")
+        return _request("completion", b"/completions", fields, body)
+
+    def embeddings(body: bytes) -> Request:
+        fields = _read(body, _decode_embeddings)
+        if fields.input is None:
+            raise Invalid("`input` is missing: a text or a list of texts.", param="input")
+        return _request("embeddings", b"/embeddings", fields, body)
+
+    paths = {b"/chat/completions": chat, b"/completions": completion, b"/embeddings": embeddings}
+    return {prefix + path: read for path, read in paths.items() for prefix in (b"", b"/v1")}
+
+
+_decode_chat = msgspec.json.Decoder(_Chat).decode
+_decode_completion = msgspec.json.Decoder(_Completion).decode
+_decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
+
+
+def _read(body: bytes, decode: Callable[[bytes], B]) -> B:
+    try:
+        return decode(body)
+    except msgspec.ValidationError as exc:
+        text = str(exc)
+        where = _AT.search(text)
+        if where is None or not where[1]:
+            raise BadRequest(f"The body must be a JSON object: {text}.", code="bad_json") from None
+        raise Invalid(f"`{where[1]}`: {text[: where.start()]}.", param=where[1]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.", code="bad_json") from None
+
+
+def _request(kind: Any, path: bytes, fields: _Body, body: bytes) -> Request:
+    options = fields.stream_options
+    return Request(
+        kind=kind,
+        path=path,
+        asked=fields.model or "",
+        stream=bool(fields.stream),
+        body=body,
+        wants_usage=options is not None and bool(options.include_usage),
+        # A `stream_options` of the client's own is edited, not spliced, when usage has to be asked for.
+        edit=fields.extra_body is not None or fields.repetition_penalty is not None or (options is not None and not options.include_usage),
+    )
+
+
+# -- the model list ---------------------------------------------------------------------------------------------------
+
+
+class Catalogue:
+    """What `/v1/models` and `/v1/backends/health` say, from the configuration and a view of the fleet."""
+
+    def __init__(
+        self,
+        config: Config,
+        names: Mapping[str, Name],
+        stand_ins: Mapping[str, str],
+        state: Callable[[str], str],
+        health: "Callable[[str], Any]",
+    ) -> None:
+        self._config = config
+        self._names = names
+        self._stand_ins = stand_ins
+        self._state = state
+        self._health = health
+        self._created = int(time.time())
+
+    def entries(self, forced: str = "") -> Iterator[dict[str, Any]]:
+        """All names a request may use, models first; on a single-model port just that model."""
+        names = [n for n in self._names.values() if self._config.models[n.models[0]].enabled and forced in ("", n.name)]
+        for name in sorted(names, key=lambda n: n.kind != "model"):
+            yield self.entry(name)
+
+    def entry(self, name: Name) -> dict[str, Any]:
+        target = name.models[0]
+        model = self._config.models[target]
+        port = next((x.port for x in self._config.server.listeners if x.model == target), self._config.server.port)
+        entry: dict[str, Any] = {
+            "id": name.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "rolecast",
+            "kind": name.kind,
+            "root": target,
+            "backend": model.backend,
+            "port": port,
+            "model_type": "embeddings" if model.capabilities == ["embeddings"] else "lm",
+            "context_length": model.context,
+            "quantization": model.quantization or None,
+            "supports_function_calling": model.tools,
+            "capabilities": model.capabilities,
+            "state": self._state(target),
+        }
+        if target in self._stand_ins:
+            entry["stand_in"] = self._stand_ins[target]
+        return entry
+
+    async def models(self, request: HTTPRequest) -> Response:
+        forced = request.app.state.lane.forced
+        return json_response({"object": "list", "data": list(self.entries(forced))})
+
+    async def one(self, request: HTTPRequest) -> Response:
+        name = self._names.get(request.path_params["model"])
+        if name is None:
+            raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
+        return json_response(self.entry(name))
+
+    async def backends_health(self, request: HTTPRequest) -> Response:
+        """One status per configured role, as SLM Server's clients read it."""
+        out: dict[str, Any] = {}
+        for role, models in self._config.roles.items():
+            first = models[0]
+            entry = self.entry(self._names[first]) if first in self._names else {"port": None, "backend": None}
+            status = await self._health(first)
+            out[role] = {"status": status, "port": entry["port"], "model_id": first, "backend": entry["backend"]}
+            if status == "healthy":
+                out[role]["http_status"] = 200
+            if "stand_in" in entry:
+                out[role]["stand_in"] = entry["stand_in"]
+        for model_id, model in self._config.models.items():
+            if not model.enabled:
+                out[model_id] = {"status": "disabled", "model_id": model_id, "port": None}
+        return json_response(out)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(f"{prefix}/models", self.models, methods=["GET"])
+            for prefix in ("/v1", "")
+        ] + [
+            Route("/v1/models/{model:path}", self.one, methods=["GET"]),
+            Route("/v1/backends/health", self.backends_health, methods=["GET"]),
+        ]

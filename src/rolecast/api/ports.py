@@ -1,0 +1,140 @@
+"""The front door's own pages and the ports that look like one model: health in each system's exact shape."""
+
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from rolecast import __version__
+from rolecast.api.asgi import json_response
+from rolecast.config.schema import Config, Listener
+from rolecast.telemetry import Telemetry
+
+Loaded = Callable[[], list[tuple[str, int]]]
+"""(model, resident bytes) of each worker that is loaded."""
+
+SECURITY = {
+    "content-security-policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; connect-src 'self'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+}
+
+
+class FrontDoor:
+    """Root page, health and metrics of the main port."""
+
+    def __init__(self, config: Config, telemetry: Telemetry, loaded: Loaded, broken: Callable[[], list[str]]) -> None:
+        self._config = config
+        self._telemetry = telemetry
+        self._loaded = loaded
+        self._broken = broken
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.root, methods=["GET"]),
+            Route("/health", self.health, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
+            Route("/ui", self.page, methods=["GET"]),
+            Route("/ui/{name}", self.asset, methods=["GET"]),
+        ]
+
+    async def root(self, request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse("/ui", status_code=307)
+        return json_response({"service": "rolecast", "version": __version__, "status": "running", "docs": "/ui"})
+
+    async def health(self, request: Request) -> Response:
+        """`healthy` while every model that should run does; `degraded` names those that do not."""
+        loaded, broken = self._loaded(), self._broken()
+        now = time.time()
+        body: dict[str, Any] = {
+            "status": "degraded" if broken else "healthy",
+            "loaded_models": len(loaded),
+            "total_memory_gb": round(sum(b for _, b in loaded) / 1e9, 3),
+            "uptime_seconds": round(now - self._telemetry.started_at, 3),
+            "last_updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+        }
+        if broken:
+            body["failing"] = broken
+        return json_response(body)
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._telemetry.exposition(), media_type="text/plain; version=0.0.4")
+
+    async def page(self, request: Request) -> Response:
+        return _file("index.html", "text/html")
+
+    async def asset(self, request: Request) -> Response:
+        types = {"app.js": "text/javascript", "style.css": "text/css"}
+        name = request.path_params["name"]
+        if name not in types:
+            return Response(status_code=404)
+        return _file(name, types[name])
+
+
+def _file(name: str, media_type: str) -> Response:
+    content = files("rolecast").joinpath("web").joinpath(name).read_bytes()
+    return Response(content, media_type=media_type, headers=SECURITY)
+
+
+class SingleModel:
+    """/health of a port that looks like a server of one model."""
+
+    def __init__(
+        self, listener: Listener, config: Config, telemetry: Telemetry, state: Callable[[str], str], stand_in: str = ""
+    ) -> None:
+        self._listener = listener
+        self._config = config
+        self._telemetry = telemetry
+        self._state = state
+        self._stand_in = stand_in
+        self._started = time.perf_counter()
+
+    def routes(self) -> list[Route]:
+        shapes = {"openai": self.front, "llama-server": self.llama_server, "pas": self.pas}
+        return [Route("/health", shapes[self._listener.surface], methods=["GET"])]
+
+    async def front(self, request: Request) -> Response:
+        state = self._state(self._listener.model or "")
+        healthy = state != "failed"
+        body = {"status": "healthy" if healthy else "unhealthy", "model": self._listener.model, "state": state}
+        return json_response(self._marked(body), 200 if healthy else 503)
+
+    async def llama_server(self, request: Request) -> Response:
+        """Exactly llama.cpp's bytes: start scripts compare them."""
+        if self._state(self._listener.model or "") == "failed":
+            return json_response({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, 503)
+        return json_response({"status": "ok"})
+
+    async def pas(self, request: Request) -> Response:
+        model_id = self._listener.model or ""
+        state = self._state(model_id)
+        last = self._telemetry.last_request.get(self._listener.name or str(self._listener.port))
+        body = {
+            "status": "unhealthy" if state == "failed" else "healthy",
+            "service": _SERVICE_NAMES.get(self._listener.name or "", self._listener.name or model_id),
+            "agent_id": self._listener.name,
+            "port": self._listener.port,
+            "ollama_backend": self._config.models[model_id].url or f"http://127.0.0.1:{self._config.server.port}",
+            "model": model_id,
+            "model_loaded": state in ("ready", "remote"),
+            "uptime_seconds": round(time.perf_counter() - self._started, 3),
+            "last_request_ms": None if last is None else round((time.perf_counter() - last) * 1000),
+        }
+        return json_response(self._marked(body))
+
+    def _marked(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "stand_in": self._stand_in} if self._stand_in else body
+
+
+_SERVICE_NAMES = {
+    "llm_llama31_8b": "llama31_8b_wrapper",
+    "llm_tinyllama_1b": "tinyllama_wrapper",
+    "tlc_domain_classifier": "tlc_domain_classifier",
+}
+"""The `service` value that the documented health checks of these agents read."""

@@ -1,0 +1,474 @@
+"""The fast lane: HTTP/1.1 for the hot POST paths, past ASGI.
+
+A subclass of uvicorn's httptools protocol. It recognises a hot path once the headers are in and takes it to
+`dispatch` directly; everything else falls through to uvicorn and Starlette untouched. Framing that could
+mean two things to two parsers is refused here for both kinds of request (`_check_framing`), as are heads and
+bodies beyond the limits and clients that are too slow. Parsing itself is llhttp's, in its strict mode.
+"""
+
+import asyncio
+import logging
+from email.utils import formatdate
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from rolecast.api.lane import Decode, Lane
+from rolecast.errors import (
+    BadRequest,
+    HeadersTooLarge,
+    RequestTimeout,
+    RolecastError,
+    TooLarge,
+)
+from rolecast.exchange import Exchange
+
+log = logging.getLogger("rolecast.wire")
+
+LINGER_S = 1.0
+"""After refusing a request its remaining bytes are read and dropped this long, so that the answer arrives."""
+MIN_BODY_RATE = 16 * 1024
+"""Bytes per second that a body must come in with, beyond `body_timeout`."""
+WRITE_HIGH = 256 * 1024
+_SINGLE = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type")
+
+IDLE, HEAD, BODY = range(3)
+
+
+class _Refused(Exception):
+    """Stops the parser; the reason is kept beside."""
+
+
+class WireSink:
+    """One request on the fast lane and the framing of its answer. Stands in for uvicorn's cycle."""
+
+    __slots__ = (
+        "_chunked",
+        "_head",
+        "body",
+        "complete",
+        "decode",
+        "disconnected",
+        "exchange",
+        "expect",
+        "http10",
+        "keep_alive",
+        "protocol",
+        "queued",
+        "refusal",
+        "response_complete",
+        "started",
+    )
+
+    def __init__(self, protocol: "WireProtocol", decode: Decode | None, *, keep_alive: bool, http10: bool) -> None:
+        self.protocol = protocol
+        self.decode = decode
+        self.keep_alive = keep_alive
+        self.http10 = http10
+        self.exchange: Exchange | None = None
+        self.body: bytes | bytearray = b""
+        self.complete = self.queued = self.started = self.response_complete = self.disconnected = False
+        self.expect = False
+        self.refusal: RolecastError | None = None
+        self._head = b""
+        self._chunked = False
+
+    def go(self) -> None:
+        """The request is complete and it is its turn."""
+        exchange = self.exchange
+        if self.refusal is not None or exchange is None or self.decode is None:
+            self._refuse(self.refusal or BadRequest("The request could not be read."))
+            return
+        body = self.body
+        self.body = b""
+        try:
+            request = self.decode(bytes(body) if type(body) is bytearray else body)
+            exchange.dispatch.begin(exchange, request)
+        except RolecastError as error:
+            exchange.fail(error)
+        except Exception:
+            log.exception("request %s failed", exchange.id)
+            exchange.fail(RolecastError("Something went wrong inside the gateway; its log has the details.", code="internal"))
+
+    # -- exchange.Sink -------------------------------------------------------------------------------------------
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        protocol = self.protocol
+        if not self.disconnected:
+            self.started = True
+            close = b"" if self.keep_alive else b"connection: close\r\n"
+            protocol.transport.write(
+                b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], protocol.lane.date, head, close, len(body), body)
+            )
+        self._done()
+
+    def start(self, status: int, head: bytes, length: int | None) -> None:
+        if length is not None:
+            framing = b"content-length: %d\r\n" % length
+        elif self.http10:
+            framing, self.keep_alive = b"", False
+        else:
+            framing, self._chunked = b"transfer-encoding: chunked\r\n", True
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        self._head = b"%b%b%b%b%b\r\n" % (STATUS_LINE[status], self.protocol.lane.date, head, framing, close)
+
+    def write(self, data: bytes) -> None:
+        if self.disconnected or not data:
+            return
+        if self._chunked:
+            data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data)
+        elif self._head:
+            data = self._head + data
+        self._head = b""
+        self.started = True
+        self.protocol.transport.write(data)
+
+    def finish(self) -> None:
+        if not self.disconnected:
+            if self._chunked:
+                self.protocol.transport.write(self._head + b"0\r\n\r\n")
+            elif self._head:
+                self.protocol.transport.write(self._head)
+        self._done()
+
+    def abort(self) -> None:
+        self.keep_alive = False
+        self.response_complete = True
+        self.protocol.transport.abort()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _refuse(self, error: RolecastError) -> None:
+        if self.exchange is not None:
+            self.exchange.fail(error)
+            return
+        self.protocol.lane.dispatch.refused(error.status)
+        retry = b"retry-after: %d\r\n" % max(1, round(error.retry_after)) if error.retry_after else b""
+        self.respond(error.status, b"content-type: application/json\r\n%b" % retry, error.body())
+
+    def _done(self) -> None:
+        self.response_complete = True
+        self.protocol.answered(self)
+
+
+class WireProtocol(HttpToolsProtocol):
+    """uvicorn's protocol plus the fast lane, strict framing and time limits."""
+
+    lane: Lane
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Bytes after a request that closes the connection are refused by the parser in strict mode.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        self.phase = IDLE
+        self.since = self.loop.time()
+        self.head_bytes = 0
+        self.body_bytes = 0
+        self.deaf = False
+        self.refusal: RolecastError | None = None
+        self.stalled_since = 0.0
+        self.running: Any = None
+        """The cycle whose answer is being made; `cycle` is the one whose request is being read."""
+
+    # -- transport -----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=WRITE_HIGH)
+        if len(self.connections) > self.lane.limits.connections:
+            self.deaf = True
+            error = RolecastError("Too many connections are open; try again shortly.", code="too_many_connections", status=503)
+            self._enqueue_refusal(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
+        running = self.running
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            if type(running) is not WireSink:
+                running.message_event.set()
+            elif running.exchange is not None:
+                running.exchange.client_gone()
+        for queued, _ in self.pipeline:
+            queued.disconnected = True
+        self.pipeline.clear()
+        self.flow.resume_writing()
+        self.parser = None  # type: ignore[assignment]
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.stalled_since = self.loop.time()
+        cycle = self._current()
+        if cycle is not None and cycle.exchange is not None:
+            cycle.exchange.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.stalled_since = 0.0
+        cycle = self._current()
+        if cycle is not None and cycle.exchange is not None:
+            cycle.exchange.resume()
+
+    def data_received(self, data: bytes) -> None:
+        if self.deaf:
+            return
+        if self.phase != BODY:
+            if self.phase == IDLE:
+                self.phase, self.since = HEAD, self.loop.time()
+            self.head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as exc:
+            if self.parser is None:
+                return
+            text = "The request is not valid HTTP/1.1" + (f": {exc}." if not self.refusal else ".")
+            self._refuse_input(self.refusal or BadRequest(text, code="bad_http"))
+            return
+        except httptools.HttpParserUpgrade:
+            pass  # no protocol is offered to upgrade to; the request was answered as plain HTTP
+        if self.phase == HEAD and self.head_bytes > self.lane.limits.head:
+            self._refuse_input(HeadersTooLarge(f"The request head is larger than {self.lane.limits.head} bytes."))
+
+    # -- parser callbacks -------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.phase = HEAD
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= self.lane.limits.headers:
+            self._stop(HeadersTooLarge(f"The request has more than {self.lane.limits.headers} header lines."))
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        headers = dict(self.headers)
+        self._check_framing(headers)
+        self.phase, self.body_bytes, self.head_bytes = BODY, 0, 0
+        decode = self.lane.hot.get(self.url) if self.parser.get_method() == b"POST" else None
+        if decode is None and b"?" in self.url and self.parser.get_method() == b"POST":
+            decode = self.lane.hot.get(self.url.partition(b"?")[0])
+        if decode is None:
+            self._fall_through()
+            return
+        http10 = self.parser.get_http_version() == "1.0"
+        sink = WireSink(self, decode, keep_alive=not http10 and self.parser.should_keep_alive(), http10=http10)
+        try:
+            sink.exchange = self.lane.open(headers, sink)
+            length = headers.get(b"content-length")
+            if length is not None and int(length) > self.lane.limits.body:
+                raise self._too_large()
+        except RolecastError as error:
+            sink.refusal = error
+        self._enqueue(sink)
+        if b"expect" in headers and sink.refusal is None and headers[b"expect"].lower() == b"100-continue":
+            if sink.queued:
+                sink.expect = True
+            else:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if sink.refusal is not None:
+            self._refuse_input(sink.refusal)
+            raise _Refused
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        self.body_bytes += len(body)
+        if type(cycle) is not WireSink:
+            if self.body_bytes > self.lane.limits.body:
+                self._stop(self._too_large())
+            super().on_body(body)
+            return
+        if not cycle.body:
+            cycle.body = body
+        else:
+            if type(cycle.body) is bytes:
+                cycle.body = bytearray(cycle.body)
+            cycle.body += body
+            if len(cycle.body) > self.lane.limits.body:
+                self._stop(self._too_large())
+
+    def on_message_complete(self) -> None:
+        self.phase, self.since = IDLE, self.loop.time()
+        cycle = self.cycle
+        if type(cycle) is not WireSink:
+            super().on_message_complete()
+            return
+        cycle.complete = True
+        if not cycle.queued:
+            cycle.go()
+
+    # -- order of answers ---------------------------------------------------------------------------------------------
+
+    def answered(self, sink: WireSink) -> None:
+        """A fast-lane answer is out: close, or go on with what was pipelined behind it."""
+        if not sink.keep_alive and not sink.disconnected:
+            self._close_gently()
+            return
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self.since = self.loop.time()
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self.running = cycle
+        if type(cycle) is not WireSink:
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.queued = False
+        if cycle.expect and not cycle.complete:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if cycle.complete or cycle.refusal is not None:
+            cycle.go()
+
+    def _enqueue(self, sink: WireSink) -> None:
+        existing = self.cycle
+        self.cycle = sink  # type: ignore[assignment]
+        if existing is not None and not existing.response_complete:
+            sink.queued = True
+            self.flow.pause_reading()
+            self.pipeline.appendleft((sink, None))  # type: ignore[arg-type]
+        else:
+            self.running = sink
+
+    def _fall_through(self) -> None:
+        """Hand the request to uvicorn as if it had parsed it."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers += headers
+        self.expect_100_continue = (b"expect", b"100-continue") in [(n, v.lower()) for n, v in headers if n == b"expect"]
+        super().on_headers_complete()
+
+    # -- refusing -------------------------------------------------------------------------------------------------------
+
+    def _check_framing(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse whatever two parsers could read in two ways."""
+        if not self.url.startswith(b"/"):
+            self._stop(BadRequest("The request target must be a path.", code="bad_target"))
+        if len(headers) != len(self.headers):
+            names = [name for name, _ in self.headers]
+            for name in _SINGLE:
+                if names.count(name) > 1:
+                    self._stop(BadRequest(f"The header {name.decode()} is given more than once.", code="bad_http"))
+        if b"" in headers:
+            self._stop(BadRequest("A header has no name.", code="bad_http"))
+        encoding = headers.get(b"transfer-encoding")
+        if encoding is not None and (encoding.lower() != b"chunked" or b"content-length" in headers):
+            self._stop(BadRequest("Only `Transfer-Encoding: chunked`, without Content-Length, is understood.", code="bad_http"))
+        coding = headers.get(b"content-encoding")
+        if coding is not None and coding.lower() != b"identity":
+            self._stop(BadRequest("Compressed request bodies are not accepted.", code="bad_encoding", status=415))
+        if self.head_bytes > self.lane.limits.head:
+            size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
+            if size > self.lane.limits.head:
+                self._stop(HeadersTooLarge(f"The request head is larger than {self.lane.limits.head} bytes."))
+        if b"host" not in headers and self.parser.get_http_version() != "1.0":
+            self._stop(BadRequest("The Host header is missing.", code="bad_host"))
+
+    def _stop(self, error: RolecastError) -> None:
+        """Leave the parser with this refusal."""
+        self.refusal = error
+        raise _Refused
+
+    def _refuse_input(self, error: RolecastError) -> None:
+        """What comes in cannot be used: answer in turn, hear nothing more, close."""
+        if self.deaf:
+            return
+        self.deaf = True
+        cycle = self.cycle
+        if type(cycle) is WireSink and not cycle.complete and not cycle.response_complete:
+            cycle.refusal, cycle.keep_alive, cycle.complete = error, False, True
+            if not cycle.queued:
+                cycle.go()
+        elif cycle is not None and type(cycle) is not WireSink and cycle.more_body and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if not cycle.response_started:
+                self._respond_refusal(error)
+            else:
+                self.transport.abort()
+        else:
+            self._enqueue_refusal(error)
+
+    def _enqueue_refusal(self, error: RolecastError) -> None:
+        sink = WireSink(self, None, keep_alive=False, http10=False)
+        sink.refusal, sink.complete = error, True
+        self._enqueue(sink)
+        if not sink.queued:
+            sink.go()
+
+    def _respond_refusal(self, error: RolecastError) -> None:
+        sink = WireSink(self, None, keep_alive=False, http10=False)
+        self.cycle = self.running = sink  # type: ignore[assignment]
+        sink.refusal, sink.complete = error, True
+        sink.go()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse_input(BadRequest(msg, code="bad_http"))
+
+    def _close_gently(self) -> None:
+        """Close so that the answer arrives even when unread input is on its way."""
+        self.deaf = True
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The request body is larger than {self.lane.limits.body} bytes (server.limits.body).")
+
+    def _current(self) -> WireSink | None:
+        running = self.running
+        return running if type(running) is WireSink and not running.response_complete else None
+
+    # -- time ---------------------------------------------------------------------------------------------------------------
+
+    def timeout_keep_alive_handler(self) -> None:
+        """uvicorn's own timer is not used; `sweep` watches all connections."""
+
+    def sweep(self, now: float) -> None:
+        """Close what is idle, slow or stalled for too long; called about once a second."""
+        limits = self.lane.limits
+        if self.stalled_since and now - self.stalled_since > limits.stall_timeout:
+            self.transport.abort()
+        elif self.deaf:
+            return
+        elif self.phase == BODY:
+            if now - self.since > limits.body_timeout + self.body_bytes / MIN_BODY_RATE:
+                self._refuse_input(RequestTimeout("The request body did not arrive in time."))
+        elif self.phase == HEAD:
+            if now - self.since > limits.head_timeout:
+                self._refuse_input(RequestTimeout("The request head did not arrive in time."))
+        elif self.cycle is None or self.cycle.response_complete:
+            if now - self.since > limits.keep_alive:
+                self.transport.close()
+
+
+def protocol_for(lane: Lane) -> type[WireProtocol]:
+    """The protocol class of one listener, for uvicorn's `http=` setting."""
+    return type("LaneProtocol", (WireProtocol,), {"lane": lane})
+
+
+async def sweep_connections(lane: Lane, connections: set[Any]) -> None:
+    """Once a second: refresh the Date header and look after every connection of the listener."""
+    loop = asyncio.get_running_loop()
+    while True:
+        lane.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
+        now = loop.time()
+        for protocol in list(connections):
+            protocol.sweep(now)
+        await asyncio.sleep(1.0)

@@ -1,0 +1,349 @@
+"""The composition root: a Config goes in, a running gateway comes out. Builds every object once."""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import uvicorn
+
+from rolecast import sources
+from rolecast.api import wire
+from rolecast.api.admin import Admin
+from rolecast.api.asgi import make_app
+from rolecast.api.guard import Guard
+from rolecast.api.lane import Lane
+from rolecast.api.openai import Catalogue, hot_paths
+from rolecast.api.ports import FrontDoor, SingleModel
+from rolecast.config import names as config_names
+from rolecast.config import paths
+from rolecast.config.schema import Config, Listener, Model
+from rolecast.db import Database
+from rolecast.dispatch import Dispatch
+from rolecast.errors import ConfigError, RolecastError
+from rolecast.exchange import make_ids
+from rolecast.fleet import Fleet
+from rolecast.fleet.machine import State
+from rolecast.ledger import Ledger
+from rolecast.routing import build
+from rolecast.telemetry import Telemetry, configure_logging
+from rolecast.upstream import fetch
+
+log = logging.getLogger("rolecast")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """One open port."""
+
+    name: str
+    url: str
+    model: str
+    surface: str
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What runs where; handed to `on_ready`."""
+
+    listeners: list[Address]
+    models: list[tuple[str, str]]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: one process runs several, and signals are ours."""
+
+    capture_signals = nullcontext  # type: ignore[assignment]
+
+
+class Gateway:
+    """All parts of a running gateway. `apps` holds one ASGI app per listener, by name."""
+
+    def __init__(self, config: Config, config_path: Path | None = None) -> None:
+        self.config = config
+        self.stand_ins = stand_ins(config)
+        names = config_names.table(config)
+        self.telemetry = Telemetry(i for i, m in config.models.items() if m.enabled)
+        self.fleet = Fleet(config, weights_finder(config), paths.worker_logs())
+        self.database = Database(database_path(config))
+        self.ledger = Ledger(self.database)
+        self.dispatch = Dispatch(config, build(names, config), self.fleet, self.ledger, self.telemetry, self.stand_ins)
+        self._guard = Guard(config.server)
+        self._hot = hot_paths(config.server.limits)
+        self._new_id = make_ids()
+        self.facts: dict[str, Any] = {
+            "config": str(config_path) if config_path else None,
+            "ledger": str(self.database.path),
+            "listeners": [],
+        }
+        self.admin = Admin(config, names, self.fleet, self.ledger, self.telemetry, self.stand_ins, self.facts)
+        self.catalogue = Catalogue(config, names, self.stand_ins, self.admin.state, self._health_of)
+        self.telemetry.gauges = self._gauges
+        self.lanes: dict[str, Lane] = {}
+        self.apps: dict[str, Any] = {}
+        self._add_front_door()
+        for listener in config.server.listeners:
+            self._add_listener(listener)
+        self._background: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start the fleet and the watch over running requests."""
+        await self.fleet.start()
+        self._background.append(asyncio.create_task(self.dispatch.watch()))
+
+    async def close(self) -> None:
+        """Let running requests end, stop the workers, write the ledger."""
+        await self.dispatch.drain(float(self.config.server.drain_timeout))
+        for task in self._background:
+            task.cancel()
+        await self.fleet.close()
+        await self.ledger.close()
+        self.database.close()
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _lane(self, name: str, forced: str) -> Lane:
+        lane = self.lanes[name] = Lane(
+            name=name,
+            forced=forced,
+            hot=self._hot,
+            guard=self._guard,
+            limits=self.config.server.limits,
+            dispatch=self.dispatch,
+            new_id=self._new_id,
+        )
+        return lane
+
+    def _add_front_door(self) -> None:
+        door = FrontDoor(self.config, self.telemetry, self._loaded, self._broken)
+        routes = [*self.catalogue.routes(), *self.admin.routes(), *door.routes()]
+        self.apps["front door"] = make_app(self._lane("front door", ""), routes, self)
+
+    def _add_listener(self, listener: Listener) -> None:
+        name = listener_name(listener)
+        lane = self._lane(name, listener.model or "")
+        if listener.model is None:
+            door = FrontDoor(self.config, self.telemetry, self._loaded, self._broken)
+            routes = [*self.catalogue.routes(), *self.admin.routes(), *door.routes()]
+        else:
+            single = SingleModel(
+                listener, self.config, self.telemetry, self.admin.state, self.stand_ins.get(listener.model, "")
+            )
+            routes = [*self.catalogue.routes(), *single.routes()]
+        self.apps[name] = make_app(lane, routes, self)
+
+    # -- views ------------------------------------------------------------------------------------------------------------
+
+    def _loaded(self) -> list[tuple[str, int]]:
+        ready = [w.model_id for w in self.fleet.machine.workers.values() if w.state is State.READY]
+        return [(m, child.rss_bytes() if (child := self.fleet.child(m)) else 0) for m in ready]
+
+    def _broken(self) -> list[str]:
+        return [w.model_id for w in self.fleet.machine.workers.values() if w.state is State.FAILED]
+
+    def _gauges(self) -> Iterator[tuple[str, str, float]]:
+        for w in self.fleet.machine.workers.values():
+            yield "active_requests", w.model_id, w.active
+            yield "waiting_requests", w.model_id, len(w.waiting)
+            yield "worker_up", w.model_id, float(w.endpoint is not None)
+            yield "worker_restarts", w.model_id, w.restarts
+
+    async def _health_of(self, model_id: str) -> str:
+        """SLM Server's words for one backend: asked now, with its five-second limit."""
+        worker_id = self.stand_ins.get(model_id, model_id)
+        worker, pool = self.fleet.worker(worker_id), self.fleet.pool(worker_id)
+        if worker.endpoint is None or pool is None:
+            return "error" if worker.state is State.FAILED else "unreachable"
+        try:
+            status = (await fetch(pool, "GET", worker.endpoint.health_path, timeout_s=5.0)).status
+        except RolecastError as exc:
+            return "timeout" if exc.status == 504 else "unreachable"
+        return "healthy" if status == 200 else "unhealthy"
+
+
+def listener_name(listener: Listener) -> str:
+    """How a listener is called in the ledger and in lists."""
+    return listener.name or f"{listener.model or 'port'}:{listener.port}"
+
+
+def database_path(config: Config) -> Path:
+    """The SQLite file of `storage.url`. Raises ConfigError for other databases."""
+    url = config.storage.url
+    if not url:
+        return paths.database()
+    if not url.startswith("sqlite:///"):
+        raise ConfigError([f"storage.url: {url!r} is not supported; use sqlite:///PATH"])
+    return Path(url.removeprefix("sqlite:///")).expanduser()
+
+
+def store_path(config: Config) -> Path:
+    """The folder of weights."""
+    return Path(config.storage.models).expanduser() if config.storage.models else paths.models()
+
+
+def weights_finder(config: Config) -> Callable[[Model], Path | None]:
+    """Finds a model's weights on disk, remembering where they are as long as they stay there."""
+    store = store_path(config)
+    known: dict[str, Path] = {}
+
+    def find(model: Model) -> Path | None:
+        path = known.get(model.source)
+        if path is None or not path.exists():
+            path = sources.locate(sources.parse(model.source, model.sha256), store)
+            if path is not None:
+                known[model.source] = path
+        return path
+
+    return find
+
+
+def stand_ins(config: Config) -> dict[str, str]:
+    """Which configured models are answered by a stand-in: those whose weights are absent."""
+    if not config.stand_in:
+        return {}
+    find = weights_finder(config)
+    helper = config_names.table(config)[config.stand_in].models[0]
+    replaced = {}
+    for model_id, model in config.models.items():
+        capable = set(model.capabilities) & {"chat", "completion", "embeddings"} <= set(config.models[helper].capabilities)
+        if model_id != helper and model.enabled and capable and model.source and find(model) is None:
+            replaced[model_id] = helper
+    return replaced
+
+
+# -- running in the foreground -------------------------------------------------------------------------------------------
+
+
+def run(config: Config, *, config_path: Path | None = None, on_ready: Callable[[Running], None] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. Raises ConfigError for a port that is taken."""
+    import uvloop
+
+    configure_logging(config.log.level, config.log.format)
+    uvloop.run(_serve(config, config_path, on_ready))
+    return 0
+
+
+async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[Running], None] | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with contextlib.ExitStack() as stack:
+        doors = list(_bind(config, stack))
+        gateway = Gateway(config, config_path)
+        servers = [_server(gateway, address, sock) for address, sock in doors]
+        gateway.facts["listeners"] = [msgspec.structs.asdict(address) for address, _ in doors]
+        await gateway.start()
+        sweeps = [
+            asyncio.create_task(wire.sweep_connections(gateway.lanes[address.name], server.server_state.connections))
+            for (address, _), server in zip(doors, servers, strict=True)
+        ]
+        serving = [
+            asyncio.create_task(server.serve(sockets=[sock])) for server, (_, sock) in zip(servers, doors, strict=True)
+        ]
+        while not all(server.started for server in servers):
+            await asyncio.sleep(0.002)
+        _write_state([a for a, _ in doors], config_path, gateway.telemetry.started_at)
+        _settle_memory()
+        if on_ready is not None:
+            on_ready(Running([a for a, _ in doors], [(i, gateway.admin.state(i)) for i in gateway.telemetry.models]))
+        await stop.wait()
+        log.info("stopping: %d requests are running", len(gateway.dispatch.active))
+        for server in servers:
+            server.should_exit = True
+        closing = asyncio.create_task(gateway.close())
+        await asyncio.gather(closing, *serving)
+        for sweep in sweeps:
+            sweep.cancel()
+        _remove_state()
+
+
+def _server(gateway: Gateway, address: Address, sock: socket.socket) -> _Server:
+    config = uvicorn.Config(
+        gateway.apps[address.name],
+        http=wire.protocol_for(gateway.lanes[address.name]),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=gateway.config.log.access,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(gateway.config.server.drain_timeout) + 5,
+        backlog=2048,
+    )
+    config.load()
+    return _Server(config)
+
+
+def _bind(config: Config, stack: contextlib.ExitStack) -> Iterator[tuple[Address, socket.socket]]:
+    """Open every port before anything else starts. Raises ConfigError that names who holds a taken one."""
+    server = config.server
+    yield _open("front door", server.host, server.port, "", "openai", stack)
+    for x in server.listeners:
+        yield _open(listener_name(x), x.host or server.host, x.port, x.model or "", x.surface, stack)
+
+
+def _open(
+    name: str, host: str, port: int, model: str, surface: str, stack: contextlib.ExitStack
+) -> tuple[Address, socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(2048)
+    except OSError as exc:
+        raise ConfigError([_port_problem(name, host, port, exc)]) from None
+    sock.setblocking(False)
+    shown = "127.0.0.1" if host in ("0.0.0.0", "") else f"[{host}]" if family == socket.AF_INET6 else host
+    return Address(name, f"http://{shown}:{sock.getsockname()[1]}", model, surface), sock
+
+
+def _port_problem(name: str, host: str, port: int, exc: OSError) -> str:
+    if exc.errno != errno.EADDRINUSE:
+        return f"{name}: cannot listen on {host}:{port}: {exc.strerror}"
+    holder = ""
+    with contextlib.suppress(psutil.Error, OSError):
+        pids = [c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"]
+        if pids and pids[0]:
+            holder = f" by {psutil.Process(pids[0]).name()} (pid {pids[0]})"
+    return f"{name}: port {port} is taken{holder}; stop it, or choose another port in the configuration"
+
+
+def _write_state(listeners: list[Address], config_path: Path | None, started_at: float) -> None:
+    path = paths.state_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "pid": os.getpid(),
+        "create_time": psutil.Process().create_time(),
+        "url": listeners[0].url,
+        "listeners": [msgspec.structs.asdict(a) for a in listeners],
+        "started_at": started_at,
+        "config": str(config_path) if config_path else None,
+        "log": str(paths.log_file()),
+    }
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_bytes(msgspec.json.encode(state))
+    part.replace(path)
+
+
+def _remove_state() -> None:
+    path = paths.state_file()
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        if msgspec.json.decode(path.read_bytes()).get("pid") == os.getpid():
+            path.unlink()
+
+
+def _settle_memory() -> None:
+    """What start-up made lives for ever: keep the collector away from it, and let it run less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

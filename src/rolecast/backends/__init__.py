@@ -1,0 +1,59 @@
+"""How models are run: the Backend protocol and the table of implementations.
+
+A backend only plans: it says how to start a worker (`Launch`) or where one already runs (`Endpoint`).
+Starting, watching and stopping is the fleet's work; talking to it is `upstream`'s.
+Adding one = one file here plus a row in `BUILT_IN`, or an entry point in the group `rolecast.backends`.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Literal, Protocol
+
+from rolecast.config.schema import Model
+from rolecast.errors import ConfigError
+from rolecast.values import Endpoint, Launch
+
+
+class Backend(Protocol):
+    """One way to run a model."""
+
+    usage: Literal["timings", "inject", "always"]
+    """How token counts of a stream are learnt: from llama.cpp's `timings`, by asking for
+    `stream_options.include_usage` and hiding the answer, or because they always come."""
+    renames: Mapping[str, str]
+    """Request fields this engine knows by another name."""
+
+    def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Launch | Endpoint:
+        """How to start a worker that listens on `socket` (or elsewhere), or where a remote one is."""
+        ...
+
+    def missing(self, model: Model) -> str | None:
+        """What this machine lacks to run it, with the command that mends it; None when nothing."""
+        ...
+
+
+BUILT_IN = {
+    "llamacpp": "rolecast.backends.llamacpp:LlamaCpp",
+    "openai": "rolecast.backends.remote:OpenAIRemote",
+    "fake": "rolecast.backends.fake:Fake",
+}
+
+
+def names() -> list[str]:
+    """All backends that can be named in a configuration, sorted."""
+    return sorted({*BUILT_IN, *(e.name for e in entry_points(group="rolecast.backends"))})
+
+
+def get(name: str) -> Backend:
+    """The backend of that name. Raises ConfigError naming the ones that exist."""
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        backend: Backend = getattr(import_module(module), attribute)()
+        return backend
+    for entry in entry_points(group="rolecast.backends"):
+        if entry.name == name:
+            plugin: Backend = entry.load()()
+            return plugin
+    raise ConfigError([f"backend: {name!r} is unknown; use one of {', '.join(names())}"])

@@ -1,0 +1,54 @@
+"""A model without weights that answers the same every time, and misbehaves exactly as a script says.
+
+Made for trying configurations and for tests of everything around a model. The worker is a real child process
+on a real socket; `fake_worker` serves it and `fake_answer` decides what it says.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from rolecast.config.schema import Model
+from rolecast.values import Endpoint, Launch
+
+WORKER = "rolecast.backends.fake_worker"
+IDLE_S = 4.0  # its server closes a connection after 5 s without a request; we leave first
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the worker is told, as JSON in its argument. `script` may be empty."""
+
+    id: str
+    socket: str
+    script: str
+    parallel: int
+
+
+class Fake:
+    """`backend: fake`."""
+
+    usage: Literal["timings"] = "timings"
+    renames: Mapping[str, str] = {}
+
+    def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Launch:
+        """The command of a worker on `socket`; weights are not looked at."""
+        script = str(_script(model).resolve()) if model.script else ""
+        options = Options(id=model_id, socket=str(socket), script=script, parallel=model.parallel)
+        return Launch(
+            argv=(sys.executable, "-P", "-m", WORKER, msgspec.json.encode(options).decode()),
+            endpoint=Endpoint(uds=str(socket), idle_s=IDLE_S),
+            own_watch=True,
+        )
+
+    def missing(self, model: Model) -> str | None:
+        """Only a script that is named can be missing."""
+        if model.script and not _script(model).is_file():
+            return f"the script {model.script} is not a file; create it or correct `script`"
+        return None
+
+
+def _script(model: Model) -> Path:
+    return Path(model.script).expanduser()

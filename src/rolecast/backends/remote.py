@@ -1,0 +1,87 @@
+"""A server somewhere else that speaks the OpenAI dialect: another gateway, llama-server, vLLM, a cloud.
+
+Only turns a configured URL and key into an address. Sends nothing and checks nothing over the network.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit
+
+from rolecast.config.schema import Model
+from rolecast.errors import ConfigError
+from rolecast.values import Endpoint
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+# Common servers close a connection after 5 s without a request; leaving first keeps their close from meeting
+# our next request. What a server says in `Keep-Alive` is heeded besides.
+IDLE_S = 4.0
+
+
+class OpenAIRemote:
+    """`backend: openai`."""
+
+    usage: Literal["inject"] = "inject"
+    renames: Mapping[str, str] = {}
+
+    def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Endpoint:
+        """Where the remote is. Raises ConfigError for a bad URL or a key that is not there."""
+        if model.url.startswith("unix:/"):
+            path = model.url.removeprefix("unix:")
+            return Endpoint(
+                uds=path, health_path="/v1/models", headers=_authorization(model_id, model.key), idle_s=IDLE_S
+            )
+        url = _parse(model_id, model.url)
+        base = url.path.rstrip("/")
+        return Endpoint(
+            host=url.hostname or "",
+            port=url.port or DEFAULT_PORTS[url.scheme],
+            tls=url.scheme == "https",
+            base=base,
+            health_path=f"{base}/models",
+            headers=_authorization(model_id, model.key),
+            idle_s=IDLE_S,
+        )
+
+    def missing(self, model: Model) -> str | None:
+        """Nothing needs to be installed; only the variable of the key must exist."""
+        name = model.key.removeprefix("env:")
+        if name != model.key and not os.environ.get(name):
+            return f"the environment variable {name} is not set; run `export {name}=...` before the start"
+        return None
+
+
+def _parse(model_id: str, text: str) -> SplitResult:
+    place = f"models.{model_id}.url"
+    if not text:
+        raise ConfigError([f"{place}: is missing; give the address with its /v1, as http://host:8080/v1"])
+    # urlsplit drops line breaks and tabs without a word, so they are looked for first.
+    if not text.isascii() or any(c <= " " or c == "\x7f" for c in text):
+        raise ConfigError([f"{place}: has a space, control or non-ASCII character; write it percent-encoded"])
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError as e:
+        raise ConfigError([f"{place}: is not a URL ({e}); write it as http://host:8080/v1"]) from None
+    if url.username is not None or url.password is not None:
+        raise ConfigError([f"{place}: has a user name in it; put the credential into `key` instead"])
+    if url.scheme not in DEFAULT_PORTS or not url.hostname or port == 0:
+        raise ConfigError([f"{place}: {text!r} needs http:// or https:// and a host, as http://host:8080/v1"])
+    if url.query or url.fragment:
+        raise ConfigError([f"{place}: has a query or fragment; give only scheme, host, port and path"])
+    return url
+
+
+def _authorization(model_id: str, key: str) -> bytes:
+    place = f"models.{model_id}.key"
+    if not key:
+        return b""
+    if key.startswith("env:"):
+        name = key.removeprefix("env:")
+        key = os.environ.get(name, "")
+        if not key:
+            raise ConfigError([f"{place}: the environment variable {name} is not set; export it first"])
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError([f"{place}: has a space, line break or non-ASCII character; check what was copied"])
+    return f"Authorization: Bearer {key}\r\n".encode()

@@ -1,0 +1,108 @@
+"""The commands about the configuration file: `check`, `init`, `import`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rolecast.cli import output
+from rolecast.cli.options import Json
+
+
+def check(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Configuration to check; without it the one `rolecast up` would use.", show_default=False
+        ),
+    ] = None,
+    schema: Annotated[
+        bool,
+        typer.Option("--schema", help="Print the JSON Schema of the file, for editors, and check nothing."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a configuration: every problem with its file and line, then what is probably not meant."""
+    from rolecast import config as configuration
+    from rolecast.cli import settings
+    from rolecast.errors import ConfigError
+
+    if schema:
+        output.print_json(configuration.json_schema())
+        return
+    try:
+        chosen = settings.choose(file)
+    except ConfigError as error:
+        if as_json:
+            output.print_json({"ok": False, "file": error.source, "problems": error.problems, "warnings": []})
+            raise typer.Exit(1) from error
+        raise
+    warnings = configuration.warnings(chosen.config)
+    if as_json:
+        output.print_json({"ok": True, "file": chosen.name, "problems": [], "warnings": warnings})
+        return
+    for warning in warnings:
+        output.warn(warning)
+    counts = f"{len(chosen.config.models)} models, {len(chosen.config.roles)} roles"
+    output.say(f"[green]✓[/] {output.escape(chosen.name)} is valid: {counts}.")
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("rolecast.yaml"),
+    preset: Annotated[str, typer.Option("--preset", "-p", help="Which ready configuration.")] = "default",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    list_presets: Annotated[bool, typer.Option("--list", help="Show the presets and write nothing.")] = False,
+) -> None:
+    """Write a commented configuration file to start from."""
+    from rolecast.config import presets
+
+    if list_presets:
+        for name in presets.names():
+            first = presets.text(name).splitlines()[0].removeprefix("#").strip()
+            output.say(f"[bold]{name:<12}[/] {output.escape(first)}")
+        return
+    text = presets.text(preset)
+    if path.is_dir():
+        path /= "rolecast.yaml"
+    _write(path, text, force=force)
+    output.say(f"[green]✓[/] Wrote {output.escape(path)} from the preset {preset}.")
+    start = "rolecast up" if path == Path("rolecast.yaml") else f"rolecast up --config {path}"
+    output.say(
+        f"[dim]Edit it, check it with[/] rolecast check {output.escape(path)}[dim], then start:[/] {start}"
+    )
+
+
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="models.yaml, SETTINGS.md, an avatar's config.json, a llama-swap or LiteLLM file.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; without it stdout.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Turn the configuration of another system into ours, and name what could not be carried over."""
+    from rolecast.config.importers import import_file
+
+    imported = import_file(file)
+    for note in imported.notes:
+        output.say(f"[yellow]note:[/] {output.escape(note)}", stderr=True)
+    if out is None:
+        output.raw(imported.config_yaml)
+        return
+    _write(out, imported.config_yaml, force=force)
+    output.say(
+        f"[green]✓[/] Wrote {output.escape(out)}. [dim]Check it with[/] rolecast check {output.escape(out)}"
+    )
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    """Write a new file; one that exists is only replaced on demand."""
+    if path.exists() and not force:
+        output.fail(f"{path} exists already; choose another name, or overwrite it with --force.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,296 @@
+"""The command `doctor`: looks at everything a gateway needs, and gives the command that mends what is wrong.
+
+Each check is one function that yields findings and changes nothing on the machine.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import typer
+
+from rolecast.cli import output
+from rolecast.cli.options import ConfigFile, Json
+from rolecast.config.schema import Config
+
+PACKAGES = (
+    "httptools",
+    "httpx2",
+    "prometheus_client",
+    "psutil",
+    "ruamel.yaml",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+)
+LITTLE_DISK = 2_000_000_000
+NO_DISK = 200_000_000
+GPU_TIMEOUT_S = 10
+MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one check saw, and the command that mends it."""
+
+    check: str
+    level: Literal["ok", "warn", "fail"]
+    message: str
+    fix: str = ""
+
+
+def doctor(config: ConfigFile = None, as_json: Json = False) -> None:
+    """Check this machine and the configuration; exit code 1 when something prevents a start."""
+    findings = list(examine(config))
+    if as_json:
+        output.print_json(findings)
+    else:
+        for finding in findings:
+            _print(finding)
+    if any(finding.level == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _print(finding: Finding) -> None:
+    output.say(f"{MARKS[finding.level]} [bold]{finding.check:<14}[/] {output.escape(finding.message)}")
+    if finding.fix:
+        output.say(f"  {'':<14} [dim]→[/] {output.escape(finding.fix)}")
+
+
+def examine(file: Path | None) -> Iterator[Finding]:
+    """All findings in the order a start would meet them."""
+    from rolecast.cli import settings
+    from rolecast.errors import ConfigError
+
+    yield from check_python()
+    yield from check_packages()
+    try:
+        chosen = settings.choose(file)
+    except ConfigError as error:
+        fix = f"rolecast check {file or error.source}"
+        yield Finding("configuration", "fail", f"{len(error.problems)} problem(s): {error.problems[0]}", fix)
+        return
+    yield from check_advice(chosen.config, chosen.name)
+    checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+        check_engines,
+        check_weights,
+        check_disk,
+        check_memory,
+        check_ports,
+    )
+    for check in checks:
+        yield from check(chosen.config)
+    yield from check_sockets()
+    yield from check_gateway()
+    yield from check_gpu()
+
+
+def check_python() -> Iterator[Finding]:
+    """The version that runs this command."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", "ok", f"{version} ({sys.executable})")
+
+
+def check_packages() -> Iterator[Finding]:
+    """Whether what the gateway imports is installed."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        fix = f"{sys.executable} -m pip install {' '.join(missing)}"
+        yield Finding("packages", "fail", f"not installed: {', '.join(missing)}", fix)
+    else:
+        yield Finding("packages", "ok", f"all {len(PACKAGES)} installed")
+
+
+def check_advice(config: Config, name: str) -> Iterator[Finding]:
+    """A valid configuration, and what in it is probably not meant."""
+    from rolecast.config import warnings
+
+    yield Finding("configuration", "ok", f"{name} is valid, {len(config.models)} models")
+    for warning in warnings(config):
+        yield Finding("configuration", "warn", warning)
+
+
+def check_engines(config: Config) -> Iterator[Finding]:
+    """Whether each model's backend can run here; one finding per backend and complaint."""
+    from rolecast import backends
+
+    complaints: dict[tuple[str, str], list[str]] = {}
+    for model_id, model in config.models.items():
+        if model.enabled:
+            missing = backends.get(model.backend).missing(model) or ""
+            complaints.setdefault((model.backend, missing), []).append(model_id)
+    for (backend, missing), ids in complaints.items():
+        if missing:
+            yield Finding("engine", "fail", f"{backend} ({', '.join(ids)}): {missing}")
+        else:
+            yield Finding("engine", "ok", f"{backend} can run {', '.join(ids)}")
+
+
+def check_weights(config: Config) -> Iterator[Finding]:
+    """Which weights are on this machine."""
+    from rolecast.cli import weights
+    from rolecast.errors import RolecastError
+
+    try:
+        absent = weights.absent(config)
+    except RolecastError as error:
+        yield Finding("weights", "fail", error.message)
+        return
+    wanted = [model_id for model_id, model in config.models.items() if model.enabled and model.source]
+    if present := [model_id for model_id in wanted if model_id not in absent]:
+        yield Finding("weights", "ok", f"present: {', '.join(present)}")
+    for model_id, model in absent.items():
+        on_disk = model.source.startswith("file:")
+        fix = (
+            f"put the file there, or correct models.{model_id}.source"
+            if on_disk
+            else f"rolecast pull {model_id}"
+        )
+        yield Finding("weights", "warn", f"{model_id} is absent ({model.source})", fix)
+
+
+def check_disk(config: Config) -> Iterator[Finding]:
+    """Room for weights."""
+    from rolecast.cli import weights
+
+    folder = weights.store(config)
+    at = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(at).free
+    text = f"{output.size(free)} free for weights in {folder}"
+    fix = "free some space, or set storage.models to a folder on a larger disk"
+    if not os.access(at, os.W_OK):
+        yield Finding("disk", "fail", f"{at} cannot be written", "set ROLECAST_HOME to a folder of yours")
+    elif free < LITTLE_DISK:
+        yield Finding("disk", "fail" if free < NO_DISK else "warn", text, fix)
+    else:
+        yield Finding("disk", "ok", text)
+
+
+def check_memory(config: Config) -> Iterator[Finding]:
+    """Room for the models that are always loaded; weights are a lower bound of what they take."""
+    import psutil
+
+    from rolecast.cli import weights
+
+    memory = psutil.virtual_memory()
+    text = f"{output.size(memory.available)} of {output.size(memory.total)} available"
+    found = (
+        weights.find(config, model) for model in config.models.values() if model.enabled and model.pinned
+    )
+    pinned = sum(weights.size_of(path) for path in found if path)
+    if pinned > memory.available:
+        fix = "take `pinned: true` from a model, or choose smaller weights"
+        yield Finding(
+            "memory", "warn", f"{text}, but pinned models need more than {output.size(pinned)}", fix
+        )
+    else:
+        yield Finding("memory", "ok", text)
+
+
+def check_ports(config: Config) -> Iterator[Finding]:
+    """Whether every listener can be opened, and who holds the port when not."""
+    from rolecast.cli.gateway import running
+
+    ours = running()
+    server = config.server
+    addresses = [
+        (server.host, server.port),
+        *((one.host or server.host, one.port) for one in server.listeners),
+    ]
+    free = []
+    for host, port in addresses:
+        if port == 0 or is_free(host, port):
+            free.append(str(port))
+            continue
+        pid, name = holder_of(port)
+        if ours and pid == ours.pid:
+            yield Finding("ports", "ok", f"{port} is held by the running gateway")
+            continue
+        who = f"{name} (pid {pid})" if pid else "a process of another user"
+        front = port == server.port
+        fix = "rolecast up --port 8010" if front else f"change port {port} under server.listeners"
+        yield Finding("ports", "fail", f"{host}:{port} is taken by {who}", f"stop it, or: {fix}")
+    if free:
+        yield Finding("ports", "ok", f"free: {', '.join(free)}")
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder_of(port: int) -> tuple[int | None, str]:
+    """Pid and name of the process that listens on a port; None when the system does not tell."""
+    import psutil
+
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return connection.pid, psutil.Process(connection.pid).name()
+    except psutil.Error:
+        pass  # macOS tells only the administrator
+    return None, ""
+
+
+def check_sockets() -> Iterator[Finding]:
+    """Whether the private folder of the workers' sockets can be made."""
+    from rolecast.errors import ConfigError
+    from rolecast.fleet.process import runtime_dir
+
+    try:
+        folder = runtime_dir()
+    except ConfigError as error:
+        yield Finding("sockets", "fail", error.problems[0])
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        path = folder / "doctor.sock"
+        probe.bind(str(path))
+        path.unlink()
+    folder.rmdir()
+    yield Finding("sockets", "ok", f"workers can listen in {folder.parent}")
+
+
+def check_gateway() -> Iterator[Finding]:
+    """Whether the gateway of this machine answers, when one runs."""
+    from rolecast.cli.gateway import answers, running
+
+    state = running()
+    if state is None:
+        yield Finding("gateway", "ok", "not running; `rolecast up` starts it")
+    elif answers(state.url):
+        yield Finding("gateway", "ok", f"answers on {state.url} (pid {state.pid})")
+    else:
+        fix = "rolecast logs; rolecast down"
+        yield Finding("gateway", "fail", f"runs (pid {state.pid}) but does not answer on {state.url}", fix)
+
+
+def check_gpu() -> Iterator[Finding]:
+    """GPUs as the NVIDIA driver's own tool sees them; none is no fault."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        yield Finding("gpu", "ok", "no NVIDIA driver seen; models run on the processor")
+        return
+    argv = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=GPU_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        yield Finding("gpu", "warn", "nvidia-smi is installed but does not answer", "nvidia-smi")
+        return
+    cards = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    if done.returncode or not cards:
+        yield Finding("gpu", "warn", "nvidia-smi is installed but sees no GPU", "nvidia-smi")
+    else:
+        yield Finding("gpu", "ok", "; ".join(cards))

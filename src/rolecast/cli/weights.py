@@ -1,0 +1,110 @@
+"""Weights of the configured models: which are here, how large they are, and bringing the absent ones.
+
+Knows how to show a download. Where weights come from and how they are verified is `rolecast.sources`.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rolecast.cli import output
+from rolecast.config import paths
+from rolecast.config.schema import Config, Model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rolecast.sources import Progress as Step
+    from rolecast.sources import Source
+
+
+def store(config: Config) -> Path:
+    """The folder of weights."""
+    return Path(config.storage.models).expanduser() if config.storage.models else paths.models()
+
+
+def find(config: Config, model: Model) -> Path | None:
+    """The weights of a model when they are on this machine; always None for a model without a source."""
+    from rolecast.sources import locate, parse
+
+    return locate(parse(model.source, model.sha256), store(config)) if model.source else None
+
+
+def absent(config: Config) -> dict[str, Model]:
+    """The enabled models that need weights which are not here."""
+    return {
+        model_id: model
+        for model_id, model in config.models.items()
+        if model.enabled and model.source and find(config, model) is None
+    }
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a model, all parts of a split one counted."""
+    from rolecast.sources.names import splits
+
+    return sum(part.stat().st_size for name in splits(path.name) if (part := path.with_name(name)).exists())
+
+
+def fetch(label: str, source: "Source", folder: Path) -> Path:
+    """Download one set of weights and show how far it is. Raises SourceError with the next step."""
+    from rolecast.sources import pull
+
+    with _shown(label) as report:
+        path = pull(source, folder, report)
+    output.say(
+        f"[green]✓[/] [bold]{output.escape(label)}[/] is here: {output.escape(path)} "
+        f"[dim]({output.size(size_of(path))})[/]",
+        stderr=True,
+    )
+    return path
+
+
+@contextmanager
+def _shown(label: str) -> "Iterator[Callable[[Step], None]]":
+    """A progress bar on a terminal, one line per step anywhere else; both on stderr."""
+    if not sys.stderr.isatty():
+        yield _lines(label)
+        return
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=output.console(stderr=True), transient=True) as bars:
+        task = bars.add_task(output.escape(label), total=None)
+        step = ""
+
+        def report(now: "Step") -> None:
+            nonlocal step
+            if now.step != step:  # speed and time left are of this step alone
+                step = now.step
+                bars.reset(task, total=now.total or None, description=f"{output.escape(label)}: {step}")
+            bars.update(task, completed=now.done, total=now.total or None)
+
+        yield report
+
+
+def _lines(label: str) -> "Callable[[Step], None]":
+    steps: list[str] = []
+
+    def report(now: "Step") -> None:
+        if now.step not in steps:
+            steps.append(now.step)
+            amount = f" ({output.size(now.total)})" if now.total else ""
+            output.say(f"{output.escape(label)}: {now.step}{amount}", stderr=True)
+
+    return report

@@ -1,0 +1,72 @@
+"""What is allowed but probably not meant: settings without effect, open doors, secrets in plain sight.
+
+Pure: a configuration in, sentences out.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from rolecast.config.check import KINDS, is_loopback
+from rolecast.config.schema import Config, Model
+from rolecast.config.shape import meant
+
+_LOCAL = (
+    "source",
+    "sha256",
+    "threads",
+    "gpu_layers",
+    "binary",
+    "args",
+    "chat_template_kwargs",
+    "cache_type_k",
+    "cache_type_v",
+    "flash_attn",
+)
+_REMOTE = ("url", "key", "remote_model")
+_IDLE: dict[str, tuple[str, ...]] = {
+    "llamacpp": (*_REMOTE, "script"),
+    "openai": (*_LOCAL, "script"),
+    "fake": (*_REMOTE, *_LOCAL),
+}
+"""Settings that a backend does not look at. Backends from elsewhere are not judged."""
+
+
+def warnings(config: Config) -> list[str]:
+    """One sentence per oddity, each starting with the setting it is about."""
+    return [
+        *_doors(config),
+        *(line for model_id, model in config.models.items() for line in _model(model_id, model)),
+    ]
+
+
+def _doors(config: Config) -> Iterator[str]:
+    server = config.server
+    listeners = {f"server.listeners.{i}.host": x.host for i, x in enumerate(server.listeners) if x.host}
+    for place, host in {"server.host": server.host, **listeners}.items():
+        if not is_loopback(host):
+            yield f"{place}: {host} lets other machines in; traffic is not encrypted, so put TLS in front"
+    if any(not key.startswith(("env:", "sha256:")) for key in server.keys):
+        yield "server.keys: a key stands in the file as plain text; prefer env:NAME or sha256:HEX"
+    for setting in ("allowed_hosts", "allowed_origins"):
+        if "*" in getattr(server, setting):
+            yield f"server.{setting}: * lets any web page reach the models through the user's browser"
+
+
+def _model(model_id: str, model: Model) -> Iterator[str]:
+    place = f"models.{model_id}"
+    defaults = {field.name: field for field in msgspec.structs.fields(Model)}
+    for name in _IDLE.get(model.backend, ()):
+        field = defaults[name]
+        default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+        if getattr(model, name) != default:
+            yield f"{place}.{name}: does nothing with backend {model.backend}"
+    if model.args and not model.binary and model.backend == "llamacpp":
+        yield f"{place}.args: does nothing without binary: the built-in engine takes no arguments"
+    if model.pinned and model.idle_timeout != defaults["idle_timeout"].default:
+        yield f"{place}.idle_timeout: does nothing for a pinned model"
+    if model.key and not model.key.startswith("env:"):
+        yield f"{place}.key: stands in the file as plain text; prefer env:NAME"
+    for capability in model.capabilities:
+        if capability not in KINDS and (hint := meant(capability, KINDS, 0.85)):
+            yield f"{place}.capabilities: '{capability}' is a free word; did you mean '{hint}'?"

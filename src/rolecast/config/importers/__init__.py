@@ -1,0 +1,69 @@
+"""Turns the configuration of five other systems into a `rolecast.yaml`.
+
+Knows which format a file is in. One file per format; adding one = a module with TITLE, `fits` and `fill`,
+and a row in FORMATS. Nothing of an imported file is ever executed.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from rolecast.config.document import parse, read_text
+from rolecast.config.importers import avatar, conductor_settings, litellm, llama_swap, slm_models
+from rolecast.config.importers.draft import Draft, Found, Imported
+from rolecast.config.load import read
+from rolecast.errors import ConfigError
+
+__all__ = ["Imported", "import_file"]
+
+
+class Format(Protocol):
+    """One foreign format."""
+
+    TITLE: str
+
+    def fits(self, found: Found) -> bool:
+        """Whether the file is in this format."""
+        ...
+
+    def fill(self, found: Found, draft: Draft) -> None:
+        """Put what exists on our side into the draft, and note what does not."""
+        ...
+
+
+FORMATS: tuple[Format, ...] = (slm_models, conductor_settings, avatar, llama_swap, litellm)
+
+
+def import_file(path: Path) -> Imported:
+    """A `rolecast.yaml` made from a foreign configuration, and what could not be carried over.
+
+    Raises ConfigError when the file cannot be read or is in no known format.
+    """
+    text = read_text(path)
+    draft = Draft()
+    found = Found(path.name, text, _value(path, text, draft))
+    for form in FORMATS:
+        if form.fits(found):
+            form.fill(found, draft)
+            made = draft.finish(f"{form.TITLE} {path.name}")
+            read(made.config_yaml, name=f"import of {path.name}")
+            return made
+    titles = ", ".join(form.TITLE for form in FORMATS)
+    problem = f"{path}: no format that can be imported; these can: {titles}. A rolecast.yaml needs no import"
+    raise ConfigError([problem], source=str(path))
+
+
+def _value(path: Path, text: str, draft: Draft) -> Any:
+    """The plain values of YAML and JSON; None for Markdown."""
+    if path.suffix.lower() in (".md", ".markdown"):
+        return None
+    if path.suffix.lower() == ".json":
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as e:
+            raise ConfigError([f"{path}: not JSON: {e}"], source=str(path)) from None
+    document = parse(text, name=str(path))
+    for line, trail, fault in document.faults:
+        draft.note(f"{path.name}:{line}", f"{'.'.join(map(str, trail))}: {fault}")
+    return document.value

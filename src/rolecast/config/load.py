@@ -1,0 +1,97 @@
+"""Finds, reads and validates the configuration: YAML first, environment last.
+
+Knows how a problem gets its file and line. Knows no rule of its own: `shape` and `check` hold them.
+"""
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from rolecast.config import presets
+from rolecast.config.check import check
+from rolecast.config.document import Document, Trail, parse, read_text
+from rolecast.config.environment import override
+from rolecast.config.schema import Config
+from rolecast.config.shape import Problem, build
+from rolecast.errors import ConfigError
+
+FILE = "rolecast.yaml"
+
+
+def find(env: Mapping[str, str] | None = None) -> Path | None:
+    """The file that `load` would read: ROLECAST_CONFIG, ./rolecast.yaml, then the user's; None = embedded."""
+    env = os.environ if env is None else env
+    if named := env.get("ROLECAST_CONFIG"):
+        return Path(named).expanduser()
+    base = env.get("XDG_CONFIG_HOME") or "~/.config"
+    places = (Path(FILE), Path(base).expanduser() / "rolecast" / FILE)
+    return next((place for place in places if place.is_file()), None)
+
+
+def load(
+    path: Path | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    backends: Collection[str] | None = None,
+) -> Config:
+    """The configuration in `path`, or in the file that `find` names, or the embedded default.
+
+    `env` is the environment that overrides it (this process's by default); `backends` the names that
+    `backend:` may take (None = any). Raises ConfigError with every problem as `FILE:LINE: setting: what`.
+    """
+    env = os.environ if env is None else env
+    place = path or find(env)
+    if place is None:
+        return read(presets.text("default"), name="default.yaml", env=env, backends=backends)
+    return read(read_text(place), name=str(place), env=env, backends=backends)
+
+
+def read(
+    text: str,
+    *,
+    name: str = FILE,
+    env: Mapping[str, str] | None = None,
+    backends: Collection[str] | None = None,
+) -> Config:
+    """The configuration in a YAML text; `name` is what problems call it. Raises ConfigError like `load`.
+
+    Without `env` nothing overrides the text.
+    """
+    document = parse(text, name=name)
+    value = {} if document.value is None else document.value
+    origins, env_problems = override(value, env or {})
+    faults: list[Problem] = []
+    config = build(Config, value, (), faults) or Config()
+    whole = {(), *((section,) for section in Config.__struct_fields__)}
+    if not any(trail in whole for trail, _ in faults):
+        broken = {trail[:2] for trail, _ in faults} | {trail[:2] for _, trail, _ in document.faults}
+        faults += [p for p in check(config, backends) if p[0][:2] not in broken]
+    found = [(line, _line(name, line, trail, text)) for line, trail, text in document.faults]
+    found += [_placed(name, document, origins, trail, text) for trail, text in faults]
+    problems = [text for _, text in sorted(found, key=lambda item: item[0])] + env_problems
+    if problems:
+        raise ConfigError(problems, source=name)
+    return config
+
+
+_LAST = 1 << 30
+
+
+def _placed(
+    name: str, document: Document, origins: Mapping[Trail, str], trail: Trail, text: str
+) -> tuple[int, str]:
+    """The problem with the variable or the line that caused it: of the setting, or of what holds it."""
+    for length in range(len(trail), 0, -1):
+        if variable := origins.get(trail[:length]):
+            return _LAST, f"{variable}: {_setting(trail)}{text}"
+        if line := document.lines.get(trail[:length]):
+            return line, _line(name, line, trail, text)
+    return 1, _line(name, 1, trail, text)
+
+
+def _line(name: str, line: int, trail: Trail, text: str) -> str:
+    return f"{name}:{line}: {_setting(trail)}{text}"
+
+
+def _setting(trail: Trail) -> str:
+    return ".".join(map(str, trail)) + ": " if trail else ""

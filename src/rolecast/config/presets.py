@@ -1,0 +1,28 @@
+"""The ready configurations that come with the package: the embedded default and one per known system."""
+
+from typing import TYPE_CHECKING
+
+from rolecast.errors import NotFound
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+
+def names() -> list[str]:
+    """The presets there are, sorted; `default` is the one used when there is no file."""
+    return sorted(_files())
+
+
+def text(name: str) -> str:
+    """The YAML of a preset, comments included. Raises NotFound naming the ones that exist."""
+    files = _files()
+    if name not in files:
+        raise NotFound(f"There is no preset '{name}'; use one of {', '.join(sorted(files))}.", param="preset")
+    return files[name].read_text(encoding="utf-8")
+
+
+def _files() -> "dict[str, Traversable]":
+    from importlib.resources import files
+
+    folder = files("rolecast.data") / "presets"
+    return {item.name.removesuffix(".yaml"): item for item in folder.iterdir() if item.name.endswith(".yaml")}

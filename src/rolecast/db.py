@@ -1,0 +1,112 @@
+"""SQLite: tables, migrations and one writer thread. Knows SQL; knows nothing of requests.
+
+The standard library's driver, not an ORM: ledger rows arrive by the ten thousand per second, and one
+multi-row INSERT releases the interpreter for the whole batch where `executemany` would fight for it row by
+row (bench/README.md). A server database by URL would be a second file with these methods.
+"""
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rolecast.errors import ConfigError
+
+Row = tuple[Any, ...]
+
+MIGRATIONS = (
+    """
+    CREATE TABLE ledger (
+        id TEXT PRIMARY KEY, at REAL NOT NULL, listener TEXT NOT NULL, kind TEXT NOT NULL,
+        asked TEXT NOT NULL, model TEXT NOT NULL, worker TEXT NOT NULL, role TEXT NOT NULL,
+        route TEXT NOT NULL, key TEXT NOT NULL, stream INTEGER NOT NULL, status INTEGER NOT NULL,
+        outcome TEXT NOT NULL, error TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
+        completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, counted INTEGER NOT NULL,
+        attempts INTEGER NOT NULL, queue_ms REAL NOT NULL, load_ms REAL NOT NULL, first_ms REAL NOT NULL,
+        total_ms REAL NOT NULL, trace TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX ledger_at ON ledger (at);
+    """,
+)
+"""One script per schema version; `PRAGMA user_version` counts how many ran. Never edit one that shipped."""
+
+ROWS_PER_STATEMENT = 200
+
+
+class Database:
+    """One SQLite file in WAL mode. Writes go through one thread in the order given; reads run beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+            self._migrate()
+        except sqlite3.Error as exc:
+            raise ConfigError(
+                [f"storage.url: cannot use {path} as a database ({exc}); name another file or move this one away"]
+            ) from exc
+        path.chmod(0o600)
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="rolecast-db", daemon=True)
+        self._thread.start()
+
+    def insert(self, table: str, rows: Sequence[Row], done: Callable[[Exception | None], None]) -> None:
+        """Queue rows (all columns, in table order); `done` is called from the writer thread."""
+
+        def job() -> None:
+            try:
+                self._insert(table, rows)
+            except sqlite3.Error as exc:
+                done(exc)
+            else:
+                done(None)
+
+        self._jobs.put(job)
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Run one read on a connection of its own."""
+        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)
+        try:
+            return connection.execute(sql, parameters).fetchall()
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Finish queued writes and close."""
+        self._jobs.put(None)
+        self._thread.join(timeout=30)
+        self._writer.close()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _insert(self, table: str, rows: Sequence[Row]) -> None:
+        self._writer.execute("BEGIN")
+        try:
+            for start in range(0, len(rows), ROWS_PER_STATEMENT):
+                part = rows[start : start + ROWS_PER_STATEMENT]
+                one = f"({','.join('?' * len(part[0]))})"
+                values = ",".join([one] * len(part))
+                self._writer.execute(
+                    f"INSERT INTO {table} VALUES {values}",  # noqa: S608  # table names are ours
+                    [value for row in part for value in row],
+                )
+            self._writer.execute("COMMIT")
+        except sqlite3.Error:
+            self._writer.execute("ROLLBACK")
+            raise
+
+    def _migrate(self) -> None:
+        db = self._writer
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute("PRAGMA busy_timeout=10000")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise ConfigError([f"storage.url: {self.path} was written by a newer Rolecast; upgrade, or name another file"])
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")

@@ -1,0 +1,355 @@
+"""The one path of a request, in the one place that knows the order:
+choose -> (task) -> lease -> call -> fall back -> account.
+
+When the model is loaded and has a free slot, all of it runs without an await (`begin`). Whatever needs to
+wait (a load, a queue, another attempt) goes on in a task, in the same order.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from rolecast.backends import Backend
+from rolecast.config.schema import Config, Model
+from rolecast.errors import Busy, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
+from rolecast.exchange import Exchange, Request, clock
+from rolecast.fleet import Fleet, Lease
+from rolecast.ledger import Ledger
+from rolecast.routing import Strategy, choose
+from rolecast.telemetry import Telemetry
+from rolecast.values import Choice, Facts, Usage
+
+log = logging.getLogger("rolecast.dispatch")
+
+MAX_ATTEMPTS = 3
+SWEEP_S = 0.5
+_USAGE_WISH = b',"stream_options":{"include_usage":true}}'
+
+
+class Plan:
+    """A choice made concrete: which worker, how its body must look, and the header lines that explain it.
+
+    Made once per asked name and kind and kept; the names are the configuration's, so the table is bounded.
+    """
+
+    __slots__ = ("backend", "choice", "edits", "head", "injects", "model", "model_id", "route", "worker_id")
+
+    def __init__(self, choice: Choice, model_id: str, worker_id: str, model: Model, backend: Backend) -> None:
+        self.choice = choice
+        self.model_id = model_id
+        self.worker_id = worker_id
+        self.model = model
+        self.backend = backend
+        self.injects = backend.usage == "inject"
+        self.edits = bool(model.chat_template_kwargs or model.remote_model)
+        self.route = f"{choice.source}; {choice.reason}"
+        lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
+        if worker_id != model_id:
+            lines.append(("stand-in", worker_id))
+        self.head = b"".join(f"x-rolecast-{k}: {_header_text(v)}\r\n".encode() for k, v in lines if v)
+
+    def body(self, request: Request) -> bytes:
+        """The request's bytes as this worker must get them; untouched unless something has to change."""
+        body = request.body
+        if request.edit or self.edits:
+            body = self._edit(request)
+        if request.edit_usage:
+            body = body.rstrip()[:-1] + _USAGE_WISH
+        return body
+
+    def _edit(self, request: Request) -> bytes:
+        fields: dict[str, Any] = msgspec.json.decode(request.body)
+        nested = fields.pop("extra_body", None)
+        if isinstance(nested, dict):
+            fields = {**nested, **fields}
+        for old, new in self.backend.renames.items():
+            if old in fields:
+                fields.setdefault(new, fields.pop(old))
+        if self.model.chat_template_kwargs and request.kind == "chat":
+            fields.setdefault("chat_template_kwargs", self.model.chat_template_kwargs)
+        if self.model.remote_model:
+            fields["model"] = self.model.remote_model
+        if request.edit_usage:
+            fields.pop("stream_options", None)
+        return msgspec.json.encode(fields)
+
+
+class Dispatch:
+    """Takes exchanges with a decoded request and sees them through."""
+
+    def __init__(
+        self,
+        config: Config,
+        strategies: Sequence[Strategy],
+        fleet: Fleet,
+        ledger: Ledger,
+        telemetry: Telemetry,
+        stand_ins: Mapping[str, str],
+    ) -> None:
+        self._config = config
+        self._strategies = strategies
+        self.fleet = fleet
+        self._ledger = ledger
+        self._telemetry = telemetry
+        self._stand_ins = stand_ins
+        self._plans: dict[tuple[str, str], Plan] = {}
+        self.active: set[Exchange] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    # -- choose -> lease -> call ------------------------------------------------------------------------------
+
+    def begin(self, exchange: Exchange, request: Request) -> None:
+        """Start a request whose body is complete. Raises RolecastError when it cannot be routed."""
+        exchange.request = request
+        asked = exchange.forced or request.asked
+        plan = self._plans.get((asked, request.kind)) or self._make_plan(asked, request, exchange)
+        exchange.plan = plan
+        exchange.routed = clock()
+        self.active.add(exchange)
+        lease = self.fleet.try_lease(plan.worker_id)
+        if lease is None:
+            self._spawn(exchange, self._wait_and_call(exchange, None))
+        else:
+            self._call(exchange, lease)
+
+    def choose(self, name: str, kind: str) -> Choice:
+        """The choice for a name, without running anything."""
+        return choose(Facts(name, kind), self._strategies)  # type: ignore[arg-type]
+
+    def _make_plan(self, asked: str, request: Request, exchange: Exchange) -> Plan:
+        choice = self.choose(asked, request.kind)
+        if exchange.forced:
+            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {exchange.forced}")
+        plan = self._plans[asked, request.kind] = self._concrete(choice, choice.model)
+        return plan
+
+    def _concrete(self, choice: Choice, model_id: str) -> Plan:
+        worker_id = self._stand_ins.get(model_id, model_id)
+        return Plan(choice, model_id, worker_id, self._config.models[worker_id], self.fleet.backends[worker_id])
+
+    def _call(self, exchange: Exchange, lease: Lease) -> None:
+        plan, request = exchange.plan, exchange.request
+        assert plan is not None and request is not None
+        exchange.lease = lease
+        exchange.attempts += 1
+        exchange.last_activity = clock()
+        exchange.queue_ms += lease.queue_ms
+        exchange.load_ms += lease.load_ms
+        request.edit_usage = plan.injects and request.stream and not request.wants_usage
+        pool = lease.pool
+        path = pool.endpoint.base.encode() + request.path
+        pool.send(pool.request(b"POST", path, plan.body(request), exchange.trace_lines), exchange)
+
+    async def _wait_and_call(self, exchange: Exchange, after: RolecastError | None) -> None:
+        """Wait for a lease, then call; with `after`, this is another attempt after that failure."""
+        plan = exchange.plan
+        assert plan is not None
+        try:
+            if after is not None:
+                await self._settle_worker(plan.worker_id)
+            lease = await self.fleet.lease(plan.worker_id)
+        except RolecastError as error:
+            following = self._alternative(exchange) if isinstance(error, Busy | WorkerDown) else None
+            if following is None:
+                exchange.task = None
+                exchange.fail(error)
+            else:
+                exchange.plan = following
+                await self._wait_and_call(exchange, None)
+            return
+        exchange.task = None
+        if exchange.closed:
+            self.fleet.release(lease)
+        else:
+            self._call(exchange, lease)
+
+    async def _settle_worker(self, worker_id: str) -> None:
+        """After a lost connection: give the fleet a moment to learn whether the worker died."""
+        child = self.fleet.child(worker_id)
+        if child is not None:
+            try:
+                async with asyncio.timeout(0.5):
+                    await child.wait()
+                await asyncio.sleep(0)
+            except TimeoutError:
+                pass
+
+    # -- failures ----------------------------------------------------------------------------------------------
+
+    def lost(self, exchange: Exchange, error: RolecastError) -> None:
+        """The worker went away. Before the first byte another attempt is made; after it the stream says so."""
+        if exchange.closed:
+            return
+        if exchange.sink.started or exchange.attempts >= MAX_ATTEMPTS or not error.retryable:
+            exchange.fail(error)
+            return
+        self._retry(exchange, error)
+
+    def answered_error(self, exchange: Exchange, body: bytes) -> None:
+        """The worker answered with an error status: try elsewhere if that can help, else pass it on."""
+        error = _worker_error(exchange.status, body)
+        if exchange.status in (429, 502, 503) and exchange.attempts < MAX_ATTEMPTS and self._alternative(exchange, peek=True):
+            self._retry(exchange, error)
+        else:
+            exchange.fail(error)
+
+    def _retry(self, exchange: Exchange, error: RolecastError) -> None:
+        assert exchange.plan is not None and exchange.lease is not None
+        log.info("request %s: attempt %d failed before its first byte (%s)", exchange.id, exchange.attempts, error.code)
+        self.fleet.release(exchange.lease)
+        remote = exchange.plan.model.backend not in ("llamacpp", "fake")
+        exchange.lease = None
+        exchange.first = 0.0
+        exchange.extra_head = b""
+        following = self._alternative(exchange)
+        if following is not None:
+            exchange.plan = following
+            self._spawn(exchange, self._wait_and_call(exchange, None))
+        elif remote and error.code == "unreachable":
+            exchange.fail(error)
+        else:
+            self._spawn(exchange, self._wait_and_call(exchange, error))
+
+    def _alternative(self, exchange: Exchange, *, peek: bool = False) -> Plan | None:
+        """The next model of the choice that was not tried yet."""
+        plan = exchange.plan
+        assert plan is not None
+        order = (plan.choice.model, *plan.choice.alternatives)
+        for model_id in order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ():
+            if self._stand_ins.get(model_id, model_id) != plan.worker_id:
+                return plan if peek else self._concrete(
+                    msgspec.structs.replace(plan.choice, source="fallback", reason=f"{plan.model_id} failed"), model_id
+                )
+        return None
+
+    # -- account --------------------------------------------------------------------------------------------------
+
+    def settle(self, exchange: Exchange, outcome: str, usage: Usage, error: RolecastError | None) -> None:
+        """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""
+        self.active.discard(exchange)
+        if exchange.lease is not None:
+            self.fleet.release(exchange.lease)
+        plan, request = exchange.plan, exchange.request
+        if plan is None or request is None:
+            if exchange.status:
+                self._telemetry.refuse(exchange.status)
+            return
+        ended = clock()
+        began = exchange.began
+        total_ms = (ended - began) * 1000
+        first_ms = (exchange.first - began) * 1000 if exchange.first else 0.0
+        stats = self._telemetry.models[plan.model_id]
+        stats.outcomes[outcome] = stats.outcomes.get(outcome, 0) + 1
+        stats.requests += 1
+        self._telemetry.last_request[exchange.listener] = ended
+        stats.prompt_tokens += usage.prompt_tokens
+        stats.completion_tokens += usage.completion_tokens
+        stats.cached_tokens += usage.cached_tokens
+        stats.duration.observe(total_ms)
+        if first_ms:
+            stats.first.observe(first_ms)
+        self._ledger.append(
+            (
+                exchange.id,
+                time.time(),
+                exchange.listener,
+                request.kind,
+                request.asked[:200],
+                plan.model_id,
+                plan.worker_id,
+                plan.choice.role,
+                plan.route,
+                exchange.key,
+                request.stream,
+                error.status if error is not None else exchange.status,
+                outcome,
+                (error.code or "") if error is not None else "",
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                usage.cached_tokens,
+                usage.counted,
+                exchange.attempts,
+                exchange.queue_ms,
+                exchange.load_ms,
+                first_ms,
+                total_ms,
+                exchange.client_id,
+            )
+        )
+
+    def refused(self, status: int) -> None:
+        """Count a request that never became an exchange."""
+        self._telemetry.refuse(status)
+
+    # -- time and the end ---------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Fail requests whose worker has been silent for longer than the model's timeout."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = clock()
+            for exchange in list(self.active):
+                plan = exchange.plan
+                if plan is None or exchange.connection is None or exchange.task is not None:
+                    continue
+                if now - exchange.last_activity > plan.model.timeout:
+                    exchange.fail(UpstreamTimeout(f"{plan.worker_id} sent nothing for {plan.model.timeout:g} s."))
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for running requests; what is left after `timeout_s` seconds gets an error."""
+        deadline = self._loop.time() + timeout_s
+        while self.active and self._loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        for exchange in list(self.active):
+            exchange.fail(WorkerDown("The gateway is shutting down.", code="shutting_down", retry_after=1.0))
+
+    def _spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
+        task = self._loop.create_task(coroutine)
+        exchange.task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _header_text(text: str) -> str:
+    """Printable ASCII for a header value; anything else is percent-encoded."""
+    return quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
+
+
+class _ErrorBody(msgspec.Struct):
+    error: msgspec.Raw | None = None
+    detail: msgspec.Raw | None = None
+
+
+class _ErrorFields(msgspec.Struct):
+    message: str = ""
+    type: str | None = None
+    param: str | None = None
+    code: str | int | None = None
+
+
+def _worker_error(status: int, body: bytes) -> RolecastError:
+    """The worker's own error in our shape: its status, message, type and code are kept."""
+    fields = _ErrorFields()
+    try:
+        parsed = msgspec.json.decode(body, type=_ErrorBody)
+        if parsed.error is not None:
+            try:
+                fields = msgspec.json.decode(parsed.error, type=_ErrorFields)
+            except msgspec.ValidationError:
+                fields = _ErrorFields(message=msgspec.json.decode(parsed.error, type=str))
+        elif parsed.detail is not None:
+            fields = _ErrorFields(message=msgspec.json.decode(parsed.detail, type=str))
+    except msgspec.MsgspecError:
+        pass
+    message = fields.message or f"The model's worker answered with status {status}."
+    kind = LoadFailed if status == 503 else RolecastError
+    code = fields.code if isinstance(fields.code, str) else ("upstream_error" if status >= 500 else "worker_refused")
+    error = kind(message, param=fields.param, code=code, status=status if 400 <= status <= 599 else 502)
+    error.type = fields.type or ("invalid_request_error" if status < 500 else "server_error")
+    return error

@@ -1,0 +1,145 @@
+"""The exception tree. Each class knows its HTTP status, its OpenAI type and code, and whether a retry can help.
+
+RolecastError                 500
+├── BadRequest                400  not JSON, bad framing, wrong kind of model
+│   └── Invalid               422  well-formed JSON with a wrong value (`param` names the field)
+├── Unauthorized              401
+├── Forbidden                 403
+├── NotFound                  404
+│   └── ModelNotFound         404
+├── MethodNotAllowed          405
+├── RequestTimeout            408  the client sent too slowly
+├── Conflict                  409
+├── TooLarge                  413
+├── UnsupportedMedia          415
+├── HeadersTooLarge           431
+├── Busy                      429  queue full; carries retry_after
+├── WorkerDown                503  retryable
+│   └── LoadFailed            503  the model could not be started
+├── UpstreamTimeout           504
+├── Cancelled                 499  the client went away (ledger only, never sent)
+├── ConfigError               -    a list of problems, each with path and line
+└── SourceError               -    weights could not be found or fetched
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class RolecastError(Exception):
+    """A failure with an HTTP face: message says what was asked, what is allowed and what to do next."""
+
+    status: int = 500
+    type: str = "server_error"
+    code: str | None = None
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        if code is not None:
+            self.code = code
+        if status is not None:
+            self.status = status
+
+    def body(self) -> bytes:
+        """Compact JSON, the one error shape of every HTTP surface."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return msgspec.json.encode({"error": error, "detail": self.message})
+
+
+class BadRequest(RolecastError):
+    status, type, code = 400, "invalid_request_error", "bad_request"
+
+
+class Invalid(BadRequest):
+    status, code = 422, "invalid_value"
+
+
+class Unauthorized(RolecastError):
+    status, type, code = 401, "authentication_error", "invalid_api_key"
+
+
+class Forbidden(RolecastError):
+    status, type, code = 403, "permission_error", "forbidden"
+
+
+class NotFound(RolecastError):
+    status, type, code = 404, "invalid_request_error", "not_found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(RolecastError):
+    status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+
+class RequestTimeout(RolecastError):
+    status, type, code = 408, "invalid_request_error", "request_timeout"
+
+
+class Conflict(RolecastError):
+    status, type, code = 409, "invalid_request_error", "conflict"
+
+
+class TooLarge(RolecastError):
+    status, type, code = 413, "invalid_request_error", "request_too_large"
+
+
+class UnsupportedMedia(RolecastError):
+    status, type, code = 415, "invalid_request_error", "unsupported_media_type"
+
+
+class HeadersTooLarge(RolecastError):
+    status, type, code = 431, "invalid_request_error", "headers_too_large"
+
+
+class Busy(RolecastError):
+    status, type, code, retryable = 429, "rate_limit_error", "busy", True
+
+
+class WorkerDown(RolecastError):
+    status, type, code, retryable = 503, "server_error", "worker_down", True
+
+
+class LoadFailed(WorkerDown):
+    code = "load_failed"
+
+
+class UpstreamTimeout(RolecastError):
+    status, type, code = 504, "server_error", "upstream_timeout"
+
+
+class Cancelled(RolecastError):
+    status, type, code = 499, "cancelled", "cancelled"
+
+
+class ConfigError(RolecastError):
+    """Everything that is wrong with a configuration, each problem as `place: what, what to do`."""
+
+    code = "bad_config"
+
+    def __init__(self, problems: Sequence[str], *, source: str = "configuration") -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        lines = "\n".join(f"  {p}" for p in self.problems)
+        super().__init__(f"{source} has {len(self.problems)} problem(s):\n{lines}")
+
+
+class SourceError(RolecastError):
+    """Weights could not be found, fetched or verified; the message ends with what to do."""
+
+    status, code = 502, "source_error"

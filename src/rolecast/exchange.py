@@ -1,0 +1,372 @@
+"""One request from its body to its ledger row: the state that both lanes share.
+
+An exchange receives the worker's answer (it is an `upstream.Receiver`) and writes to a `Sink`, which frames
+it for the client. On the pass-through lane no chunk is parsed: bytes go on as they come, and the token counts
+are read from the tail. It knows OpenAI's wire just enough for that; it chooses and retries nothing itself.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from rolecast.errors import Cancelled, RolecastError, WorkerDown
+from rolecast.upstream import Connection, Headers
+from rolecast.values import Kind, Usage
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from rolecast.dispatch import Dispatch, Plan
+    from rolecast.fleet import Lease
+
+TAIL_BYTES = 2048
+COLLECT_BYTES = 1024 * 1024
+"""Answers up to this size that are not streams are held until complete, so that a failure can be retried."""
+
+_TIMINGS = re.compile(rb'"timings":\{[^{}]*?"cache_n":(\d+),"prompt_n":(\d+)[^{}]*?"predicted_n":(\d+)')
+_PROMPT = re.compile(rb'"prompt_tokens":\s*(\d+)')
+_COMPLETION = re.compile(rb'"completion_tokens":\s*(\d+)')
+_CACHED = re.compile(rb'"cached_tokens":\s*(\d+)')
+_FORWARDED = (b"retry-after", b"openai-processing-ms", b"openai-version")
+
+clock = time.perf_counter
+
+
+class Sink(Protocol):
+    """The client's side: frames an answer. `started` turns true with the first byte sent."""
+
+    started: bool
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """A whole answer. `head` is raw header lines, each ending in CRLF, without framing."""
+
+    def start(self, status: int, head: bytes, length: int | None) -> None:
+        """Begin an answer; nothing is sent before the first `write`."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def abort(self) -> None:
+        """End without a clean end of message, because none is possible."""
+
+
+class Request(msgspec.Struct):
+    """What a dialect read from a body: the few fields that routing needs, and the bytes."""
+
+    kind: Kind
+    path: bytes
+    asked: str
+    stream: bool
+    body: bytes
+    wants_usage: bool = False
+    edit: bool = False
+    """The body holds fields that must be rewritten for the engine."""
+    edit_usage: bool = False
+    """Usage is asked of the worker and hidden from the client. Set by dispatch."""
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+
+
+class _Answer(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[msgspec.Raw] = []
+    usage: _Usage | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+class Exchange:
+    """State of one request. Fed by the upstream connection on one side and the sink's protocol on the other."""
+
+    __slots__ = (
+        "_carry",
+        "_length",
+        "_parts",
+        "_tail",
+        "attempts",
+        "began",
+        "chunks",
+        "client_id",
+        "closed",
+        "connection",
+        "dispatch",
+        "extra_head",
+        "first",
+        "forced",
+        "id",
+        "key",
+        "last_activity",
+        "lease",
+        "listener",
+        "load_ms",
+        "plan",
+        "queue_ms",
+        "request",
+        "routed",
+        "sink",
+        "status",
+        "streaming",
+        "task",
+        "trace_lines",
+    )
+
+    def __init__(self, dispatch: "Dispatch", sink: Sink, exchange_id: str, listener: str, key: str) -> None:
+        self.dispatch = dispatch
+        self.sink = sink
+        self.id = exchange_id
+        self.listener = listener
+        self.key = key
+        self.client_id = ""
+        self.forced = ""
+        self.trace_lines = b""
+        self.extra_head = b""
+        self.request: Request | None = None
+        self.plan: Plan | None = None
+        self.lease: Lease | None = None
+        self.connection: Connection | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.closed = False
+        self.attempts = 0
+        self.status = 0
+        self.streaming = False
+        self.chunks = 0
+        self.queue_ms = self.load_ms = 0.0
+        self.began = self.last_activity = clock()
+        self.routed = self.first = 0.0
+        self._parts: list[bytes] = []
+        self._tail = b""
+        self._carry = b""
+        self._length: int | None = None
+
+    # -- upstream.Receiver ------------------------------------------------------------------------------------
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.last_activity = clock()
+        content_type, length, extra = b"application/json", None, b""
+        for name, value in headers:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"content-length":
+                length = int(value)
+            elif name in _FORWARDED or name.startswith(b"x-ratelimit-"):
+                extra += b"%b: %b\r\n" % (name, value)
+        self._length = length
+        self.streaming = content_type.startswith(b"text/event-stream")
+        self.extra_head += b"content-type: %b\r\n%b" % (content_type, extra)
+        if self.streaming:
+            self.extra_head += b"cache-control: no-cache\r\n"
+        self._parts = []
+
+    def on_body(self, parts: list[bytes]) -> None:
+        now = self.last_activity = clock()
+        self.chunks += len(parts)
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if not self.first:
+            self.first = now
+        if self.status != 200 or not self.streaming:
+            self._gather(data)
+            return
+        if self.request.edit_usage:  # type: ignore[union-attr]
+            data = self._hide_usage(data)
+            if not data:
+                return
+        self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
+        if not self.sink.started and not self.closed:
+            self.sink.start(200, self.head(), None)
+        self.sink.write(data)
+
+    def on_end(self) -> None:
+        if not self.first:
+            self.first = clock()
+        if self.status != 200:
+            self.dispatch.answered_error(self, b"".join(self._parts))
+        elif self.streaming:
+            if self._carry:
+                self.sink.write(self._carry)
+            self._end(self._tail_usage())
+        elif self.sink.started:
+            self._end(self._tail_usage())
+        else:
+            body = b"".join(self._parts)
+            usage = _read_usage(body)
+            head = self.head()
+            self.account("ok", usage)
+            self.sink.respond(200, head, body)
+
+    def on_lost(self, error: Exception) -> None:
+        failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))
+        self.dispatch.lost(self, failure)
+
+    # -- the client's side --------------------------------------------------------------------------------------
+
+    def client_gone(self) -> None:
+        """The client closed: stop the worker at once and account what was produced."""
+        if self.closed:
+            return
+        if self.connection is not None:
+            self.connection.abort()
+        elif self.task is not None:
+            self.task.cancel()
+        self.account("cancelled", self._counted(), Cancelled("The client went away."))
+
+    def pause(self) -> None:
+        """The client reads slowly: stop reading from the worker."""
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        if self.connection is not None:
+            self.connection.resume()
+
+    def fail(self, error: RolecastError) -> None:
+        """Answer with an error: as a response if nothing was sent, as an event inside a stream, else by a cut."""
+        if self.closed:
+            return
+        if self.connection is not None:
+            self.connection.abort()
+        self.status = error.status
+        started, streaming = self.sink.started, self.streaming
+        self.account("error", self._counted() if started else Usage(), error)
+        if not started:
+            self.sink.respond(error.status, self.error_head(error), error.body())
+        elif streaming:
+            self.sink.write(b"data: %b\n\ndata: [DONE]\n\n" % error.body())
+            self.sink.finish()
+        else:
+            self.sink.abort()
+
+    # -- head and accounts -----------------------------------------------------------------------------------------
+
+    def head(self) -> bytes:
+        """The header lines of an answer: content type, request id, explanation, phases in ms."""
+        plan = self.plan
+        began = self.began
+        return b"%bx-request-id: %b\r\n%bserver-timing: route;dur=%.3f, queue;dur=%.1f, load;dur=%.1f, first-token;dur=%.3f\r\n" % (
+            self.extra_head,
+            self.id.encode(),
+            plan.head if plan else b"",
+            (self.routed - began) * 1000 if self.routed else 0.0,
+            self.queue_ms,
+            self.load_ms,
+            (self.first - began) * 1000 if self.first else 0.0,
+        )
+
+    def error_head(self, error: RolecastError) -> bytes:
+        """Header lines of an error answer."""
+        retry = b"retry-after: %d\r\n" % max(1, round(error.retry_after)) if error.retry_after is not None else b""
+        explain = self.plan.head if self.plan else b""
+        extra = b"".join(
+            line + b"\r\n" for line in self.extra_head.split(b"\r\n") if line and not line.startswith((b"content-type", b"cache-"))
+        )
+        return b"content-type: application/json\r\nx-request-id: %b\r\n%b%b%b" % (self.id.encode(), retry, explain, extra)
+
+    def account(self, outcome: str, usage: Usage, error: RolecastError | None = None) -> None:
+        """Give the slot back and write the books; the exchange is over."""
+        if self.closed:
+            return
+        self.closed = True
+        self.dispatch.settle(self, outcome, usage, error)
+
+    # -- inside ----------------------------------------------------------------------------------------------------------
+
+    def _end(self, usage: Usage) -> None:
+        self.account("ok", usage)
+        self.sink.finish()
+
+    def _gather(self, data: bytes) -> None:
+        """Hold a plain answer until it is complete; pass on what grows too large to hold."""
+        if self.sink.started:
+            self._tail = (self._tail + data)[-TAIL_BYTES:]
+            self.sink.write(data)
+            return
+        self._parts.append(data)
+        if self.status == 200 and sum(map(len, self._parts)) > COLLECT_BYTES:
+            whole = b"".join(self._parts)
+            self._parts = []
+            self._tail = whole[:TAIL_BYTES] + whole[-TAIL_BYTES:]
+            self.sink.start(200, self.head(), self._length)
+            self.sink.write(whole)
+
+    def _hide_usage(self, data: bytes) -> bytes:
+        """Drop the usage event that we asked for and the client did not; hold back an unfinished event."""
+        data = self._carry + data
+        end = data.rfind(b"\n\n") + 2
+        if end == 1:
+            self._carry = data
+            return b""
+        data, self._carry = data[:end], data[end:]
+        if b'"usage"' not in data:
+            return data
+        kept: list[bytes] = []
+        for event in data.split(b"\n\n")[:-1]:
+            if b'"usage"' in event and self._is_usage_event(event):
+                self._tail = event[-TAIL_BYTES:]
+            else:
+                kept.append(event + b"\n\n")
+        return b"".join(kept)
+
+    def _is_usage_event(self, event: bytes) -> bool:
+        try:
+            parsed = _decode_event(event.removeprefix(b"data:"))
+        except msgspec.MsgspecError:
+            return False
+        return not parsed.choices and parsed.usage is not None
+
+    def _tail_usage(self) -> Usage:
+        tail = self._tail
+        if prompt := _PROMPT.search(tail):
+            completion, cached = _COMPLETION.search(tail), _CACHED.search(tail)
+            return Usage(int(prompt[1]), int(completion[1]) if completion else 0, int(cached[1]) if cached else 0)
+        if m := _TIMINGS.search(tail):
+            return Usage(int(m[1]) + int(m[2]), int(m[3]), int(m[1]))
+        return self._counted()
+
+    def _counted(self) -> Usage:
+        """Our own count for an answer that ended without a report: one token per event, four bytes per
+        token of the request body."""
+        if not self.chunks or self.request is None:
+            return Usage(counted=True)
+        events = max(0, self.chunks - 1) if self.streaming else 0
+        return Usage(len(self.request.body) // 4, events, 0, counted=True)
+
+
+def _read_usage(body: bytes) -> Usage:
+    try:
+        usage = _decode_answer(body).usage
+    except msgspec.MsgspecError:
+        return Usage(counted=True)
+    if usage is None:
+        return Usage(counted=True)
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
+    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0)
+
+
+ExchangeIds = Callable[[], str]
+
+
+def make_ids() -> ExchangeIds:
+    """A source of request ids: unique across restarts, growing with time, 24 characters after `req_`."""
+    import itertools
+    import os
+
+    prefix = f"req_{int(time.time() * 1000):011x}{os.getpid() & 0xFFFF:04x}"
+    counter = itertools.count(1)
+    return lambda: f"{prefix}{next(counter):09x}"

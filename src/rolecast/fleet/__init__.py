@@ -1,0 +1,330 @@
+"""All workers: the one owner of their state, and the effects of its decisions.
+
+`machine.Machine` decides; this file carries out: it spawns children, asks their health, grants and refuses.
+Everything runs on the event loop's thread through `_apply`, one event after the other, so nothing is locked.
+A loaded model is leased without an await (`try_lease`); everything else waits in `lease`.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from rolecast import backends
+from rolecast.config.schema import Config, Model
+from rolecast.errors import LoadFailed, RolecastError, SourceError, WorkerDown
+from rolecast.fleet import process
+from rolecast.fleet.machine import Effect, Grant, Kill, Machine, Refuse, Spawn, State, Worker
+from rolecast.upstream import Pool, fetch
+from rolecast.values import Endpoint, Launch
+
+log = logging.getLogger("rolecast.fleet")
+
+Weights = Callable[[Model], Path | None]
+"""Finds a model's weights on disk; None when they are absent. Passed in by app.py."""
+
+
+class Lease:
+    """The right to use a worker for one request. Release it exactly once, through `Fleet.release`."""
+
+    __slots__ = ("generation", "load_ms", "pool", "queue_ms", "worker")
+
+    def __init__(self, worker: Worker, pool: Pool) -> None:
+        self.worker = worker
+        self.generation = worker.generation
+        self.pool = pool
+        self.queue_ms = 0.0
+        self.load_ms = 0.0
+
+
+class Fleet:
+    """Starts, watches, leases and stops workers."""
+
+    def __init__(self, config: Config, weights: Weights, logs: Path) -> None:
+        self._config = config
+        self._weights = weights
+        self._logs = logs
+        models = [(i, m) for i, m in config.models.items() if m.enabled]
+        self.machine = Machine(models, config.server.limits.queue)
+        self.backends = {i: backends.get(m.backend) for i, m in models}
+        self._children: dict[str, process.Child] = {}
+        self._pools: dict[str, Pool] = {}
+        self._events: deque[list[Effect]] = deque()
+        self._draining = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._folder: Path | None = None
+        self.closing = False
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Attach remotes and begin to load pinned models; does not wait for them."""
+        self._loop = asyncio.get_running_loop()
+        process.sweep_runtime_dirs()
+        self._folder = process.runtime_dir()
+        for model_id in self.machine.workers:
+            model = self._config.models[model_id]
+            backend = self.backends[model_id]
+            if model.backend not in ("llamacpp", "fake"):
+                planned = backend.plan(model_id, model, None, self._folder / "none")
+                if isinstance(planned, Endpoint):
+                    self._pools[model_id] = Pool(planned, self._loop)
+                    self.machine.attached(model_id, planned)
+                    continue
+            if model.pinned and self.present(model_id):
+                self.preload(model_id)
+        self._spawn_task(self._retire())
+
+    async def close(self, grace_s: float = 5.0) -> None:
+        """Stop every worker and wait until all are gone."""
+        self.closing = True
+        if self._timer:
+            self._timer.cancel()
+        for pool in self._pools.values():
+            pool.close()
+        await asyncio.gather(*(child.stop(grace_s) for child in list(self._children.values())))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._folder:
+            process.remove_runtime_dir(self._folder)
+
+    # -- leases ---------------------------------------------------------------------------------------------
+
+    def try_lease(self, model_id: str) -> Lease | None:
+        """A lease if the model is loaded and a slot is free; never waits."""
+        w = self.machine.workers[model_id]
+        if w.endpoint is None or w.active >= w.parallel or w.waiting or w.state is State.STOPPING:
+            return None
+        w.active += 1
+        return Lease(w, self._pools[model_id])
+
+    async def lease(self, model_id: str) -> Lease:
+        """Wait for a slot, loading the model if needed. Raises Busy, LoadFailed, WorkerDown or a timeout."""
+        began = self._loop.time()
+        cold = self.machine.workers[model_id].endpoint is None
+        await self._wait(model_id, holds=True)
+        w = self.machine.workers[model_id]
+        lease = Lease(w, self._pools[model_id])
+        waited_ms = (self._loop.time() - began) * 1000
+        if cold:
+            lease.load_ms = waited_ms
+        else:
+            lease.queue_ms = waited_ms
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Give the slot back."""
+        w = lease.worker
+        if w.waiting or self.closing:
+            self._apply(self.machine.released(w.model_id, lease.generation, self._loop.time()))
+        elif w.generation == lease.generation and w.active:
+            w.active -= 1
+            w.last_used = self._loop.time()
+            if not w.active and w.idle_timeout_s and not w.pinned:
+                self._schedule()
+
+    # -- commands -------------------------------------------------------------------------------------------
+
+    async def load(self, model_id: str) -> None:
+        """Load and wait until it is ready."""
+        await self._wait(model_id, holds=False)
+
+    def preload(self, model_id: str) -> None:
+        """Begin to load without waiting; a failure shows in the model's state and log."""
+        self._spawn_task(self._load_quietly(model_id))
+
+    async def unload(self, model_id: str) -> None:
+        """Stop the worker and wait until it is gone. Requests in flight on it get an error event."""
+        child = self._children.get(model_id)
+        self._apply(self.machine.unload(model_id))
+        if child is not None:
+            await child.wait()
+
+    def present(self, model_id: str) -> bool:
+        """Whether the model could be started: its weights are here, or it needs none."""
+        model = self._config.models[model_id]
+        return not model.source or self._weights(model) is not None
+
+    # -- views ------------------------------------------------------------------------------------------------
+
+    def worker(self, model_id: str) -> Worker:
+        return self.machine.workers[model_id]
+
+    def child(self, model_id: str) -> process.Child | None:
+        return self._children.get(model_id)
+
+    def pool(self, model_id: str) -> Pool | None:
+        return self._pools.get(model_id)
+
+    def wall_time(self, loop_time: float) -> float | None:
+        """A loop time as seconds since the epoch; None for `never`."""
+        return time.time() - (self._loop.time() - loop_time) if loop_time else None
+
+    def follow(self, model_id: str) -> AsyncIterator[str] | None:
+        """New log lines of the model's worker; None when it is not running."""
+        child = self._children.get(model_id)
+        return child.follow() if child else None
+
+    def log_path(self, model_id: str) -> Path:
+        """Where the worker's output is kept."""
+        return self._logs / f"{process.file_name(model_id)}.log"
+
+    # -- effects ----------------------------------------------------------------------------------------------
+
+    async def _wait(self, model_id: str, *, holds: bool) -> None:
+        ticket: asyncio.Future[None] = self._loop.create_future()
+        now = self._loop.time()
+        deadline = now + float(self._config.server.limits.queue_timeout)
+        self._apply(self.machine.want(model_id, ticket, now, deadline, holds=holds))
+        try:
+            await ticket
+        except asyncio.CancelledError:
+            if ticket.done() and not ticket.cancelled() and ticket.exception() is None and holds:
+                generation = self.machine.workers[model_id].generation
+                self._apply(self.machine.released(model_id, generation, self._loop.time()))
+            else:
+                self._apply(self.machine.drop(model_id, ticket))
+            raise
+
+    def _apply(self, effects: list[Effect]) -> None:
+        """Carry out effects in order; an effect that causes another event queues behind."""
+        self._events.append(effects)
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._events:
+                for effect in self._events.popleft():
+                    self._perform(effect)
+        finally:
+            self._draining = False
+        self._schedule()
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Grant):
+            if effect.ticket.done():  # given up in the same instant
+                w = self.machine.workers[effect.model]
+                self._events.append(self.machine.released(effect.model, w.generation, self._loop.time()))
+            else:
+                effect.ticket.set_result(None)
+        elif isinstance(effect, Refuse):
+            if not effect.ticket.done():
+                effect.ticket.set_exception(effect.error)
+        elif isinstance(effect, Spawn):
+            self._spawn_task(self._run(effect.model, effect.generation))
+        elif isinstance(effect, Kill):
+            child = self._children.get(effect.model)
+            if child is not None:
+                self._spawn_task(child.stop(5.0))
+
+    def _schedule(self) -> None:
+        at = self.machine.next_deadline()
+        if at == self._timer_at:
+            return
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = at
+        if at != float("inf") and not self.closing:
+            self._timer = self._loop.call_at(at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        self._apply(self.machine.tick(self._loop.time()))
+
+    async def _run(self, model_id: str, generation: int) -> None:
+        """One worker from its start to its end."""
+        error = "it stopped."
+        try:
+            child, endpoint = await self._launch(model_id, generation)
+        except RolecastError as exc:
+            self._ended(model_id, generation, exc.message)
+            return
+        except OSError as exc:
+            self._ended(model_id, generation, f"{exc}.")
+            return
+        pool = self._pools[model_id] = Pool(endpoint, self._loop)
+        if await self._healthy(model_id, child, pool):
+            took = self._loop.time() - self.machine.workers[model_id].started_at
+            log.info("loaded %s in %.2f s (pid %d)", model_id, took, child.pid)
+            self._apply(self.machine.loaded(model_id, generation, endpoint, self._loop.time()))
+        code = await child.wait()
+        pool.close()
+        self._children.pop(model_id, None)
+        if self.machine.workers[model_id].state is not State.STOPPING:
+            error = _describe_exit(code, child.tail(20))
+            log.warning("worker of %s ended: %s", model_id, error)
+        self._ended(model_id, generation, error)
+
+    def _ended(self, model_id: str, generation: int, error: str) -> None:
+        if not self.closing:
+            self._apply(self.machine.ended(model_id, generation, error, self._loop.time()))
+
+    async def _launch(self, model_id: str, generation: int) -> tuple[process.Child, Endpoint]:
+        model, backend = self._config.models[model_id], self.backends[model_id]
+        if missing := backend.missing(model):
+            raise LoadFailed(missing)
+        weights = self._weights(model) if model.source else None
+        if model.source and weights is None:
+            raise SourceError(f"the weights of {model_id} are not here; run `rolecast pull {model_id}`.")
+        assert self._folder is not None
+        planned = backend.plan(model_id, model, weights, process.socket_path(self._folder, model_id, generation))
+        if not isinstance(planned, Launch):
+            raise LoadFailed(f"{model_id} is remote and cannot be started here.")
+        child = await process.spawn(planned, name=model_id, log=self.log_path(model_id))
+        self._children[model_id] = child
+        return child, planned.endpoint
+
+    async def _healthy(self, model_id: str, child: process.Child, pool: Pool) -> bool:
+        """Poll the health path until it answers 200; False when the child ended or took too long."""
+        ended = self._loop.create_task(child.wait())
+        deadline = self._loop.time() + float(self._config.models[model_id].load_timeout)
+        pause = 0.01
+        try:
+            while not ended.done():
+                if self._loop.time() > deadline:
+                    log.warning("%s was not ready within its load_timeout; stopping it", model_id)
+                    await child.stop(2.0)
+                    return False
+                try:
+                    if (await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=2.0)).status == 200:
+                        return True
+                except RolecastError:
+                    pass
+                await asyncio.wait([ended], timeout=pause)
+                pause = min(pause * 1.5, 0.1)
+            return False
+        finally:
+            ended.cancel()
+
+    async def _load_quietly(self, model_id: str) -> None:
+        try:
+            await self.load(model_id)
+        except RolecastError as exc:
+            log.warning("%s", exc.message)
+
+    async def _retire(self) -> None:
+        """Close pooled connections that idled too long, about once a second."""
+        while True:
+            await asyncio.sleep(1.0)
+            for pool in list(self._pools.values()):
+                pool.retire_idle()
+
+    def _spawn_task(self, coroutine: "asyncio._CoroutineLike[None]") -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _describe_exit(code: int, tail: list[str]) -> str:
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    last = next((line.strip() for line in reversed(tail) if line.strip()), "")
+    return f"its worker {how}" + (f"; its last words: {last[:300]}." if last and code > 0 else ".")
+
+
+__all__ = ["Fleet", "Lease", "State", "WorkerDown"]

@@ -1,0 +1,268 @@
+"""What happens to workers: every decision of the fleet, as a deterministic state machine without I/O.
+
+An event and the time go in, effects come out; `fleet.Fleet` owns the machine and carries the effects out.
+So all of this is tested on virtual time, without processes. It decides per model; what fits in memory and
+who is evicted is another pure function that will join `_start`.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from rolecast.config.schema import Model
+from rolecast.errors import Busy, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
+from rolecast.values import Endpoint
+
+BACKOFF_S = (0.0, 0.5, 2.0, 8.0, 30.0, 60.0)
+"""Wait before the n-th restart in a row; the first one is immediate."""
+BREAKER = 3
+"""After so many failures in a row, waiting requests are refused until the next try."""
+STABLE_S = 60.0
+"""A worker that ran this long is healthy: its failures are forgotten."""
+
+
+class State(StrEnum):
+    COLD = "cold"
+    LOADING = "loading"
+    READY = "ready"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    REMOTE = "remote"
+
+
+# -- effects ------------------------------------------------------------------------------------------
+
+
+class Spawn(msgspec.Struct, frozen=True):
+    model: str
+    generation: int
+
+
+class Kill(msgspec.Struct, frozen=True):
+    model: str
+    generation: int
+
+
+class Grant(msgspec.Struct, frozen=True):
+    model: str
+    ticket: Any
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    ticket: Any
+    error: RolecastError
+
+
+Effect = Spawn | Kill | Grant | Refuse
+
+
+class Waiter(msgspec.Struct):
+    """A request in line. `holds` is False for a plain load, which takes no slot."""
+
+    ticket: Any
+    deadline: float
+    holds: bool = True
+
+
+class Worker:
+    """State of one model's worker. Written only by the machine, except `active` and `last_used`,
+    which the fleet's synchronous lease path also counts."""
+
+    __slots__ = (
+        "active",
+        "endpoint",
+        "error",
+        "failures",
+        "generation",
+        "idle_timeout_s",
+        "loaded_at",
+        "last_used",
+        "model_id",
+        "parallel",
+        "pinned",
+        "queue_limit",
+        "restarts",
+        "retry_at",
+        "started_at",
+        "state",
+        "waiting",
+        "wanted",
+    )
+
+    def __init__(self, model_id: str, model: Model, queue_limit: int) -> None:
+        self.model_id = model_id
+        self.parallel = model.parallel
+        self.pinned = model.pinned
+        self.idle_timeout_s = float(model.idle_timeout)
+        self.queue_limit = queue_limit
+        self.state = State.COLD
+        self.generation = 0
+        self.endpoint: Endpoint | None = None
+        self.active = 0
+        self.waiting: deque[Waiter] = deque()
+        self.last_used = 0.0
+        self.started_at = 0.0
+        self.loaded_at = 0.0
+        self.retry_at = 0.0
+        self.failures = 0
+        self.restarts = 0
+        self.wanted = model.pinned
+        self.error = ""
+
+
+class Machine:
+    """All workers and the rules by which they change."""
+
+    def __init__(self, models: Iterable[tuple[str, Model]], queue_limit: int) -> None:
+        self.workers = {i: Worker(i, m, queue_limit) for i, m in models}
+
+    # -- requests ---------------------------------------------------------------------------------------
+
+    def want(self, model: str, ticket: Any, now: float, deadline: float, *, holds: bool = True) -> list[Effect]:
+        """A request wants a slot (or, with holds=False, only that the model is loaded)."""
+        w = self.workers[model]
+        w.last_used = now
+        serving = w.state in (State.READY, State.REMOTE)
+        if serving and not holds:
+            return [Grant(model, ticket)]
+        if serving and w.active < w.parallel and not w.waiting:
+            w.active += 1
+            return [Grant(model, ticket)]
+        if w.state is State.FAILED and w.failures >= BREAKER and now < w.retry_at:
+            return [Refuse(ticket, self._broken(w, now))]
+        if len(w.waiting) >= w.queue_limit:
+            busy = f"{model} is busy: {w.active} running and {len(w.waiting)} waiting. Try again shortly."
+            return [Refuse(ticket, Busy(busy, retry_after=1.0, code="queue_full"))]
+        w.waiting.append(Waiter(ticket, deadline, holds))
+        return self._start(w, now)
+
+    def drop(self, model: str, ticket: Any) -> list[Effect]:
+        """A waiting request was given up by its client."""
+        w = self.workers[model]
+        w.waiting = deque(x for x in w.waiting if x.ticket is not ticket)
+        return []
+
+    def released(self, model: str, generation: int, now: float) -> list[Effect]:
+        """A lease ended. A lease of an earlier generation died with its worker."""
+        w = self.workers[model]
+        if generation != w.generation or w.active == 0:
+            return []
+        w.active -= 1
+        w.last_used = now
+        return self._serve(w)
+
+    # -- workers ----------------------------------------------------------------------------------------
+
+    def loaded(self, model: str, generation: int, endpoint: Endpoint, now: float) -> list[Effect]:
+        """A worker answered its health check."""
+        w = self.workers[model]
+        if generation != w.generation or w.state is not State.LOADING:
+            return []
+        w.state, w.endpoint, w.loaded_at, w.last_used, w.error = State.READY, endpoint, now, now, ""
+        return self._serve(w)
+
+    def attached(self, model: str, endpoint: Endpoint) -> None:
+        """The model is served elsewhere; nothing to start or stop."""
+        w = self.workers[model]
+        w.state, w.endpoint = State.REMOTE, endpoint
+
+    def ended(self, model: str, generation: int, error: str, now: float) -> list[Effect]:
+        """A worker is gone: it failed to load, died, or was stopped as asked."""
+        w = self.workers[model]
+        if generation != w.generation:
+            return []
+        asked, was_ready = w.state is State.STOPPING, w.state is State.READY
+        w.active, w.endpoint = 0, None
+        if asked:
+            w.state = State.COLD
+            return self._start(w, now) if w.waiting else []
+        if was_ready and now - w.loaded_at >= STABLE_S:
+            w.failures = 0
+        w.failures += 1
+        w.error, w.state = error, State.FAILED
+        w.retry_at = now + BACKOFF_S[min(w.failures - 1, len(BACKOFF_S) - 1)]
+        if w.failures >= BREAKER or not was_ready:
+            refused = [Refuse(x.ticket, self._broken(w, now)) for x in w.waiting]
+            w.waiting.clear()
+            w.wanted = w.wanted or was_ready
+            return [*refused, *self._start(w, now)] if w.wanted else list(refused)
+        w.wanted = True  # it was serving: bring it back without being asked
+        return self._start(w, now)
+
+    def unload(self, model: str) -> list[Effect]:
+        """Stop the worker; running requests are cut off by the caller's choice."""
+        w = self.workers[model]
+        w.wanted = False
+        if w.state is State.FAILED:
+            w.state, w.failures = State.COLD, 0
+        if w.state not in (State.READY, State.LOADING):
+            return []
+        w.state = State.STOPPING
+        return [Kill(model, w.generation)]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time passed: overdue waiters, idle workers, restarts that are due."""
+        effects: list[Effect] = []
+        for w in self.workers.values():
+            effects += self._expire(w, now)
+            if w.state is State.FAILED and now >= w.retry_at and (w.wanted or w.waiting):
+                effects += self._start(w, now)
+            idle = w.state is State.READY and not w.active and not w.waiting and not w.pinned
+            if idle and w.idle_timeout_s and now - w.last_used >= w.idle_timeout_s:
+                effects += self.unload(w.model_id)
+        return effects
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do next; infinity when nothing is pending."""
+        times = [float("inf")]
+        for w in self.workers.values():
+            if w.waiting:
+                times.append(min(x.deadline for x in w.waiting))
+            if w.state is State.FAILED and (w.wanted or w.waiting):
+                times.append(w.retry_at)
+            if w.state is State.READY and w.idle_timeout_s and not w.pinned and not w.active:
+                times.append(w.last_used + w.idle_timeout_s)
+        return min(times)
+
+    # -- rules --------------------------------------------------------------------------------------------
+
+    def _start(self, w: Worker, now: float) -> list[Effect]:
+        if w.state is State.COLD or (w.state is State.FAILED and now >= w.retry_at):
+            if w.state is State.FAILED:
+                w.restarts += 1
+            w.generation += 1
+            w.state, w.started_at, w.wanted = State.LOADING, now, w.pinned
+            return [Spawn(w.model_id, w.generation)]
+        return []
+
+    def _serve(self, w: Worker) -> list[Effect]:
+        effects: list[Effect] = []
+        while w.waiting and (not w.waiting[0].holds or w.active < w.parallel):
+            waiter = w.waiting.popleft()
+            w.active += waiter.holds
+            effects.append(Grant(w.model_id, waiter.ticket))
+        return effects
+
+    def _expire(self, w: Worker, now: float) -> list[Effect]:
+        late = [x for x in w.waiting if x.deadline <= now]
+        if not late:
+            return []
+        w.waiting = deque(x for x in w.waiting if x.deadline > now)
+        loading = w.state is not State.READY and w.state is not State.REMOTE
+        error: RolecastError
+        if loading:
+            error = UpstreamTimeout(f"{w.model_id} did not finish loading in time; see `rolecast logs {w.model_id}`.")
+        else:
+            error = Busy(f"No slot of {w.model_id} became free in time.", retry_after=5.0, code="queue_timeout")
+        return [Refuse(x.ticket, error) for x in late]
+
+    def _broken(self, w: Worker, now: float) -> RolecastError:
+        wait = max(0.0, w.retry_at - now)
+        text = f"{w.model_id} could not be started: {w.error} See `rolecast logs {w.model_id}`."
+        if w.failures > 1:
+            text += f" Failed {w.failures} times in a row; next try in {wait:.0f} s."
+        kind = LoadFailed if not w.loaded_at else WorkerDown
+        return kind(text, retry_after=max(1.0, wait))

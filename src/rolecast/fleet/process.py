@@ -1,0 +1,268 @@
+"""Worker processes: started in their own session, watched, stopped as a tree; the folder of their sockets.
+
+Knows argv, environment, pipes and signals. Does not know what a model is, when to start or stop one, or HTTP.
+A child ends when the gateway ends, even by SIGKILL: see `Launch.own_watch` and `watchdog.py`.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import cast
+
+import psutil
+
+from rolecast.errors import ConfigError, LoadFailed
+from rolecast.fleet.output import LogFile, Output
+from rolecast.values import Launch
+
+WATCHDOG = Path(__file__).with_name("watchdog.py")
+DRAIN_S = 1.0
+"""How long output may still come after the exit before the pipe is closed."""
+SOCKET_PATH_BYTES = 100
+"""Longest path of a unix socket that every system takes (macOS: 104 with the final zero)."""
+SOCKET_NAME_BYTES = 26
+CLOCK_SLACK_S = 5.0
+
+_PASSED = re.compile(
+    r"(PATH|HOME|USER|LOGNAME|SHELL|TZ|TMPDIR|LANG|LANGUAGE|LC_\w+|LD_LIBRARY_PATH|DYLD_\w+|VIRTUAL_ENV"
+    r"|PYTHON(PATH|HOME|UTF8|WARNINGS|DONTWRITEBYTECODE|PYCACHEPREFIX)"
+    r"|(CUDA|NVIDIA|HIP|HSA|ROCR|ROCM|GGML|OMP|KMP|MKL|OPENBLAS)_\w+)"
+)
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+def environment(ours: Mapping[str, str], extra: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What a child may see: an allow-list of `ours` without anything named like a secret, then `extra`."""
+    passed = {k: v for k, v in ours.items() if _PASSED.fullmatch(k) and not _SECRET.search(k)}
+    return passed | _OFFLINE | {"ROLECAST_GATEWAY_PID": str(os.getpid())} | dict(extra)
+
+
+class Child:
+    """A running worker process with everything it started. Made by `spawn`."""
+
+    def __init__(self, name: str, transport: asyncio.SubprocessTransport, pipes: "_Pipes") -> None:
+        self.name = name
+        self.pid: int = transport.get_pid()
+        self._pipes = pipes
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        return self._pipes.exited.result() if self._pipes.exited.done() else None
+
+    async def wait(self) -> int:
+        """The exit code, negative for a signal, once the process has ended and its output was read."""
+        code = await asyncio.shield(self._pipes.exited)
+        await asyncio.shield(self._pipes.drained)
+        await self._pipes.output.written()
+        return code
+
+    async def stop(self, grace_s: float) -> None:
+        """Asks with SIGTERM, waits `grace_s` seconds, then kills the tree; returns when it has ended."""
+        tree = await asyncio.to_thread(self._tree)
+        if self.returncode is None:
+            _signal_group(self.pid, signal.SIGTERM)
+            await asyncio.wait({self._pipes.exited}, timeout=grace_s)
+        if self.returncode is None:
+            tree += await asyncio.to_thread(self._tree)
+        self._kill(tree)
+        await self.wait()
+
+    def kill(self) -> None:
+        """Kills the whole tree at once and does not wait."""
+        self._kill(self._tree())
+
+    def _kill(self, tree: Iterable[psutil.Process]) -> None:
+        if self.returncode is None:
+            _signal_group(self.pid, signal.SIGKILL)
+        for process in tree:
+            try:
+                process.kill()  # psutil refuses when the pid belongs to a newer process
+            except psutil.Error:
+                pass
+
+    def tail(self, n: int) -> list[str]:
+        """The last `n` lines it printed (at most 1,000 are kept), oldest first."""
+        return self._pipes.output.tail(n)
+
+    def follow(self, last: int = 0) -> AsyncIterator[str]:
+        """The last `last` lines, then each new one until it ends; a slow reader loses the oldest."""
+        return self._pipes.output.follow(last)
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the tree in bytes; 0 when it has ended."""
+        total = 0
+        for process in self._tree():
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:
+                pass
+        return total
+
+    def _tree(self) -> list[psutil.Process]:
+        if self.returncode is not None:
+            return []
+        try:
+            leader = psutil.Process(self.pid)
+            return [leader, *leader.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+
+class _Pipes(asyncio.SubprocessProtocol):
+    """Callbacks of one child: output in, exit noticed. Its standard input is only held open."""
+
+    def __init__(self, output: Output, socket: str) -> None:
+        loop = asyncio.get_running_loop()
+        self.output = output
+        self.exited: asyncio.Future[int] = loop.create_future()
+        self.drained: asyncio.Future[None] = loop.create_future()
+        self._socket = socket
+        self._loop = loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+        self.output.on_flushed = self._resume
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if self.output.feed(data):
+            self._output_pipe().pause_reading()
+
+    def _resume(self) -> None:
+        if not self.drained.done() and not self._output_pipe().is_reading():
+            self._output_pipe().resume_reading()
+
+    def _output_pipe(self) -> asyncio.ReadTransport:
+        return cast(asyncio.ReadTransport, self._transport.get_pipe_transport(1))
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == 1 and not self.drained.done():
+            self.output.end()
+            self.drained.set_result(None)
+            if self.exited.done():
+                self._transport.close()
+
+    def process_exited(self) -> None:
+        code = self._transport.get_returncode()
+        self.exited.set_result(-signal.SIGKILL if code is None else code)
+        _signal_group(self._transport.get_pid(), signal.SIGKILL)  # nothing it started outlives it
+        if self._socket:
+            Path(self._socket).unlink(missing_ok=True)
+        if self.drained.done():
+            self._transport.close()
+        else:  # a grandchild that left the session may hold the pipe open for ever
+            self._loop.call_later(DRAIN_S, self._transport.close)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # nobody left in the group
+
+
+async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
+    """Starts a worker whose output goes to memory and to the file `log`. Raises LoadFailed when it cannot."""
+    argv = (
+        launch.argv if launch.own_watch else (sys.executable, "-I", "-S", str(WATCHDOG), "--", *launch.argv)
+    )
+    try:
+        output = Output(await asyncio.to_thread(LogFile, log))
+    except OSError as e:
+        raise LoadFailed(f"cannot start {name!r}: its log {log} cannot be written: {e.strerror}") from e
+    try:
+        transport, pipes = await asyncio.get_running_loop().subprocess_exec(
+            lambda: _Pipes(output, launch.endpoint.uds),
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment(os.environ, launch.env),
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as e:
+        await output.written()
+        raise LoadFailed(f"cannot start {name!r}: {argv[0]} does not run: {e}") from e
+    return Child(name, transport, pipes)
+
+
+def runtime_dir() -> Path:
+    """Makes a new private folder (0700) for worker sockets. Raises ConfigError when none can be made."""
+    for base in _runtime_bases():
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"rolecast-{os.getpid()}-", dir=base))
+        except OSError:
+            continue
+        if len(os.fsencode(folder)) + 1 + SOCKET_NAME_BYTES <= SOCKET_PATH_BYTES:
+            return folder
+        folder.rmdir()
+    raise ConfigError(["TMPDIR: no folder for worker sockets can be made; set it to a short, writable path"])
+
+
+def _runtime_bases() -> list[Path]:
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    bases = [given] if given.startswith("/") else []
+    return [Path(base) for base in (*bases, tempfile.gettempdir(), "/tmp")]  # noqa: S108 - mkdtemp is private
+
+
+def remove_runtime_dir(folder: Path) -> None:
+    """Removes a folder made by `runtime_dir` with what is left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_runtime_dirs() -> list[Path]:
+    """Removes the folders that gateways of this user left behind when they died; returns them."""
+    left = [
+        folder for base in set(_runtime_bases()) for folder in base.glob("rolecast-*") if _is_left(folder)
+    ]
+    for folder in left:
+        remove_runtime_dir(folder)
+    return left
+
+
+def _is_left(folder: Path) -> bool:
+    found = re.fullmatch(r"rolecast-(\d+)-\w+", folder.name)
+    try:
+        info = folder.lstat()
+        if not found or not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+            return False
+        # A process that is younger than the folder only has the pid of the one that made it.
+        born: float = psutil.Process(int(found[1])).create_time()
+        return born > info.st_mtime + CLOCK_SLACK_S
+    except psutil.NoSuchProcess:
+        return True
+    except (OSError, psutil.Error):
+        return False
+
+
+def socket_path(folder: Path, model_id: str, generation: int) -> Path:
+    """The socket of one start of a model: short, and the same for the same id and generation."""
+    return folder / f"{_short_hash(model_id)}-{generation}.sock"
+
+
+def file_name(model_id: str) -> str:
+    """A model id as a file name: readable, and different for different ids."""
+    plain = re.sub(r"[^\w.-]", "_", model_id, flags=re.ASCII)[:80]
+    return (
+        plain
+        if plain == model_id and not plain.startswith(".")
+        else f"{plain.lstrip('.')}-{_short_hash(model_id)}"
+    )
+
+
+def _short_hash(model_id: str) -> str:
+    return hashlib.blake2s(model_id.encode(), digest_size=5).hexdigest()

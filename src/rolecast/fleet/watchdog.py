@@ -1,0 +1,96 @@
+"""Runs a foreign command that must not outlive the gateway: `python -I -S watchdog.py -- COMMAND [ARG...]`.
+
+The gateway holds the other end of standard input; when it is gone, by whatever death, that input ends and
+the command's process group is killed. SIGTERM and SIGINT are passed on; the command's exit code, or the
+signal that ended it, becomes the watchdog's own. Standard library only, nothing of Rolecast: it starts in
+milliseconds. A command that moves itself into another session is beyond its reach.
+"""
+
+import _thread
+import ctypes
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import NoReturn
+
+PR_SET_PDEATHSIG = 1
+FORWARDED = (signal.SIGTERM, signal.SIGINT)
+NOT_STARTED = 127
+
+
+def die_with_parent() -> Callable[[], None]:
+    """A call for the new process that makes Linux kill it when the watchdog itself is killed."""
+    if sys.platform != "linux":
+        return lambda: None
+    libc = ctypes.CDLL(None)  # loaded before the fork: after it only plain system calls are safe
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start(argv: Sequence[str]) -> int:
+    """Starts the command as the leader of a new process group with empty input; returns its pid."""
+    bind_to_us = die_with_parent()
+    ours = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setpgid(0, 0)
+        bind_to_us()
+        if os.getppid() != ours:
+            os._exit(NOT_STARTED)
+        empty = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(empty, 0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+        os.execvp(argv[0], list(argv))  # noqa: S606 - running a configured command without a shell is the purpose
+    except OSError as e:
+        os.write(2, f"cannot run {argv[0]}: {e.strerror}\n".encode())
+    os._exit(NOT_STARTED)
+
+
+def kill_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # already gone
+
+
+def kill_when_input_ends(pid: int) -> None:
+    while os.read(0, 4096):
+        pass
+    kill_group(pid, signal.SIGKILL)
+    os._exit(128 + signal.SIGKILL)
+
+
+def end_like(status: int) -> NoReturn:
+    """Ends with the code or the signal in the wait status, without writing a core of our own."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+
+
+def main(argv: Sequence[str]) -> NoReturn:
+    # A signal that comes between fork and handler waits instead of killing us and leaving the command.
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    pid = start(argv)
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        kill_group(pid, number)
+
+    for number in FORWARDED:
+        signal.signal(number, pass_on)
+    _thread.start_new_thread(kill_when_input_ends, (pid,))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+    _, status = os.waitpid(pid, 0)
+    kill_group(pid, signal.SIGKILL)  # what it started in its group ends with it
+    end_like(status)
+
+
+if __name__ == "__main__":
+    main(sys.argv[2:] if sys.argv[1:2] == ["--"] else sys.argv[1:])

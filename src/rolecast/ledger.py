@@ -1,0 +1,92 @@
+"""The durable record of every request. Rows are queued before the last byte of an answer is sent and
+written in batches, so a killed gateway loses at most the last 50 ms. Holds no prompt and no answer."""
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+
+from rolecast.db import Database
+from rolecast.values import Receipt
+
+log = logging.getLogger("rolecast.ledger")
+
+FLUSH_S = 0.05
+FLUSH_ROWS = 200
+MAX_PENDING = 200_000
+"""When the disk cannot keep up or fails, so many rows wait in memory; beyond that the oldest are dropped."""
+
+
+class Ledger:
+    """Appends receipts (tuples in the order of `Receipt`) and reads them back."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._rows: list[tuple[Any, ...]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = False
+        self._loop = asyncio.get_running_loop()
+        self.written = 0
+        self.lost = 0
+
+    def append(self, row: tuple[Any, ...]) -> None:
+        """Queue one receipt; returns at once."""
+        rows = self._rows
+        rows.append(row)
+        if self._writing:
+            return
+        if len(rows) >= FLUSH_ROWS:
+            self._flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(FLUSH_S, self._flush)
+
+    def tail(self, limit: int = 50) -> list[Receipt]:
+        """The newest receipts on disk, newest first."""
+        columns = ", ".join(Receipt.__struct_fields__)
+        rows = self._db.query(f"SELECT {columns} FROM ledger ORDER BY at DESC LIMIT ?", (limit,))  # noqa: S608
+        return [msgspec.convert(row, Receipt, strict=False) for row in rows]
+
+    def totals(self) -> dict[str, tuple[int, int, int]]:
+        """Per model: requests, prompt tokens, completion tokens, over the whole ledger."""
+        sql = "SELECT model, count(*), sum(prompt_tokens), sum(completion_tokens) FROM ledger GROUP BY model"
+        return {model: (n, p or 0, c or 0) for model, n, p, c in self._db.query(sql)}
+
+    async def close(self) -> None:
+        """Write what is pending and wait for it, ten seconds at most (a full disk must not block the exit)."""
+        deadline = self._loop.time() + 10.0
+        while (self._rows or self._writing) and self._loop.time() < deadline:
+            if not self._writing:
+                self._flush()
+            await asyncio.sleep(0.005)
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing or not self._rows:
+            return
+        rows, self._rows = self._rows, []
+        self._writing = True
+
+        def done(error: Exception | None) -> None:
+            self._loop.call_soon_threadsafe(self._flushed, rows, error)
+
+        self._db.insert("ledger", rows, done)
+
+    def _flushed(self, rows: list[tuple[Any, ...]], error: Exception | None) -> None:
+        self._writing = False
+        if error is None:
+            self.written += len(rows)
+        else:
+            log.error("the ledger could not be written: %s; %d rows are kept in memory", error, len(rows))
+            self._rows = [*rows, *self._rows]
+            if len(self._rows) > MAX_PENDING:
+                self.lost += len(self._rows) - MAX_PENDING
+                del self._rows[: len(self._rows) - MAX_PENDING]
+        if error is not None:
+            self._timer = self._loop.call_later(1.0, self._flush)
+        elif len(self._rows) >= FLUSH_ROWS:
+            self._flush()
+        elif self._rows:
+            self._timer = self._loop.call_later(FLUSH_S, self._flush)

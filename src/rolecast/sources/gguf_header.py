@@ -1,0 +1,202 @@
+"""Reads the header of a GGUF file without trusting it.
+
+Every length is checked against the file before it is used, counts are capped, and the file is mapped rather
+than read, so memory stays flat whatever the header says. Knows the format (versions 2 and 3, little-endian);
+does not know what the engine can run.
+"""
+
+import mmap
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rolecast.errors import SourceError
+
+HEADER_LIMIT = 256 << 20
+"""Bytes of header read at most; the largest tokenizers in use take about 20 MiB."""
+_MAX_PAIRS = 65_536
+_MAX_TENSORS = 131_072
+_MAX_KEPT = 1 << 20  # a chat template is kept as present or not, so no text we keep is longer
+
+# ggml's value types: number -> struct format. 8 is text, 9 an array.
+_SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+_TEXT, _ARRAY = 8, 9
+
+# ggml's tensor types: number -> (elements per block, bytes per block).
+BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40),
+    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
+    16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82),
+    23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
+    34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18),
+}  # fmt: skip
+
+FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
+    19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
+    26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0",
+    37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4", 40: "Q1_0",
+}  # fmt: skip
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a GGUF says of itself; 0 and '' = it does not say.
+
+    `parameters` counts weights in this file, `context_length` is in tokens as trained, `quantization` is the
+    usual name of the file type (Q4_K_M).
+    """
+
+    architecture: str
+    name: str
+    context_length: int
+    block_count: int
+    embedding_length: int
+    parameters: int
+    quantization: str
+    has_chat_template: bool
+    tensor_count: int
+    split_no: int = 0
+    split_count: int = 0
+
+
+class _Cursor:
+    """A position in the mapped file; every step is checked against its end."""
+
+    def __init__(self, view: mmap.mmap, end: int) -> None:
+        self.view, self.at, self.end = view, 0, end
+
+    def skip(self, count: int) -> int:
+        start = self.at
+        if count > self.end - start:
+            raise ValueError(f"it ends inside the header at byte {start}")
+        self.at = start + count
+        return start
+
+    def number(self, form: str) -> Any:
+        return struct.unpack_from(form, self.view, self.skip(struct.calcsize(form)))[0]
+
+    def text(self, longest: int) -> str:
+        length = self.number("<Q")
+        start = self.skip(length)
+        return self.view[start : start + min(length, longest)].decode("utf-8", "replace")
+
+
+def read(path: Path, limit: int = HEADER_LIMIT) -> Header:
+    """The header of the GGUF file at `path`, of which at most `limit` bytes are looked at.
+
+    Raises SourceError when the header is damaged, points outside the file, or is no GGUF header at all.
+    """
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+        if size < 24:
+            raise ValueError("it is too short" if path.is_file() else "it is not a regular file")
+        with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            return _header(_Cursor(view, min(size, limit)), size)
+    except (ValueError, OSError) as e:
+        raise SourceError(f"{path.name} is not a usable GGUF: {e}. Pull it again or choose another.") from e
+
+
+def _header(cursor: _Cursor, size: int) -> Header:
+    if cursor.view[cursor.skip(4) : 4] != b"GGUF":
+        raise ValueError("it does not start with GGUF")
+    version = cursor.number("<I")
+    if version not in (2, 3):
+        raise ValueError(f"version {version} is not 2 or 3 (or it is for big-endian machines)")
+    tensors, pairs = cursor.number("<Q"), cursor.number("<Q")
+    if tensors > _MAX_TENSORS or pairs > _MAX_PAIRS:
+        raise ValueError(f"{tensors} tensors and {pairs} settings are more than any model has")
+    found = _settings(cursor, pairs)
+    split = _whole(found, "split.no"), _whole(found, "split.count")
+    architecture = str(found.get("general.architecture", ""))
+    if not architecture and not split[0]:
+        raise ValueError("general.architecture is missing")
+    if found.get(f"{architecture}.block_count") == 0:
+        raise ValueError("its block_count is 0")
+    return Header(
+        architecture=architecture,
+        name=str(found.get("general.name", "")),
+        context_length=_whole(found, f"{architecture}.context_length"),
+        block_count=_whole(found, f"{architecture}.block_count"),
+        embedding_length=_whole(found, f"{architecture}.embedding_length"),
+        parameters=_weights(cursor, tensors, _whole(found, "general.alignment") or 32, size),
+        quantization=FILE_TYPES.get(_whole(found, "general.file_type", -1), ""),
+        has_chat_template="tokenizer.chat_template" in found,
+        tensor_count=tensors,
+        split_no=split[0],
+        split_count=split[1],
+    )
+
+
+def _settings(cursor: _Cursor, pairs: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(pairs):
+        key = cursor.text(256)
+        kind = cursor.number("<I")
+        if kind in _SCALARS:
+            found[key] = cursor.number(_SCALARS[kind])
+        elif kind == _TEXT:
+            found[key] = cursor.text(_MAX_KEPT if key == "general.name" else 256)
+        elif kind == _ARRAY:
+            _skip_array(cursor)
+        else:
+            raise ValueError(f"{key!r} has the unknown type {kind}")
+    return found
+
+
+def _skip_array(cursor: _Cursor) -> None:
+    kind, count = cursor.number("<I"), cursor.number("<Q")
+    if kind in _SCALARS:
+        cursor.skip(count * struct.calcsize(_SCALARS[kind]))
+    elif kind == _TEXT:
+        if count > (cursor.end - cursor.at) // 8:  # each text takes its length, 8 bytes
+            raise ValueError(f"a list of {count} texts does not fit in it")
+        for _ in range(count):
+            cursor.skip(cursor.number("<Q"))
+    else:
+        raise ValueError(f"a list has the unknown type {kind}")
+
+
+def _weights(cursor: _Cursor, tensors: int, alignment: int, size: int) -> int:
+    """Check that every tensor lies inside the file, and count the weights."""
+    if alignment & (alignment - 1) or alignment > 1 << 20:
+        raise ValueError(f"its alignment {alignment} is not a power of two")
+    parameters, ends = 0, []
+    for _ in range(tensors):
+        name = cursor.text(256)
+        dimensions = cursor.number("<I")
+        if not 0 <= dimensions <= 4:
+            raise ValueError(f"tensor {name!r} has {dimensions} dimensions")
+        elements = 1
+        for _ in range(dimensions):
+            elements *= cursor.number("<Q")
+        kind, offset = cursor.number("<I"), cursor.number("<Q")
+        per_block, block_bytes = BLOCKS.get(kind, (1, 0))  # a newer type: only its start can be checked
+        if elements >= 1 << 63 or elements % per_block or offset % alignment:
+            raise ValueError(f"tensor {name!r} has an impossible shape or place")
+        parameters += elements
+        ends.append((offset + elements // per_block * block_bytes, name))
+    start = -(-cursor.at // alignment) * alignment
+    last, name = max(ends, default=(0, ""))
+    if tensors and start + last > size:
+        raise ValueError(f"tensor {name!r} ends at byte {start + last}, but the file has {size}")
+    return parameters
+
+
+def _whole(found: dict[str, Any], key: str, default: int = 0) -> int:
+    value = found.get(key, default)
+    return value if isinstance(value, int) else default

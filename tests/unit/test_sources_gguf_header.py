@@ -1,0 +1,140 @@
+"""The GGUF header reader: honest files are read, hostile ones end in a typed error with flat memory."""
+
+import os
+import struct
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hf_server import gguf, text, weights
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolecast.errors import SourceError
+from rolecast.sources import gguf_header
+
+HUGE = struct.pack("<Q", 1 << 63)
+
+
+def write(folder: Path, content: bytes) -> Path:
+    path = folder / "m.gguf"
+    path.write_bytes(content)
+    return path
+
+
+def tensor(elements: int, kind: int, offset: int) -> bytes:
+    return text("w") + struct.pack("<IQIQ", 1, elements, kind, offset)
+
+
+def test_a_header_tells_what_the_model_is(tmp_path: Path) -> None:
+    content = gguf(
+        ("general.name", 8, text("Tiny")),
+        ("llama.context_length", 4, struct.pack("<I", 2048)),
+        ("llama.embedding_length", 4, struct.pack("<I", 64)),
+        ("general.file_type", 4, struct.pack("<I", 15)),
+        ("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 2) + text("a") + text("b")),
+        ("tokenizer.ggml.scores", 9, struct.pack("<IQ", 6, 2) + bytes(8)),
+        ("tokenizer.chat_template", 8, text("{{ messages }}")),
+        tensors=tensor(64, 2, 0),
+        count=1,
+        data=bytes(36),
+    )
+    header = gguf_header.read(write(tmp_path, content))
+    assert header == gguf_header.Header("llama", "Tiny", 2048, 2, 64, 64, "Q4_K_M", True, 1)
+
+
+def pairs(count: int) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, count)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"GGUF",
+        b"<html>please log in to see this page</html>",
+        b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
+        b"GGUF" + struct.pack("<IQQ", 1, 0, 0),
+        gguf()[:60],
+        pairs(1 << 62),
+        pairs(60_000),
+        b"GGUF" + struct.pack("<IQQ", 3, 1 << 40, 0),
+        pairs(0),
+        pairs(1) + HUGE,
+        pairs(1) + text("k") + struct.pack("<I", 8) + HUGE,
+        pairs(1) + text("k") + struct.pack("<I", 99),
+        pairs(1) + text("k") + struct.pack("<IIQ", 9, 4, 1 << 62),
+        pairs(1) + text("k") + struct.pack("<IIQ", 9, 8, 1 << 62),
+        pairs(1) + text("k") + struct.pack("<IIQ", 9, 9, 1),
+        gguf(("llama.block_count", 4, struct.pack("<I", 0))),
+        gguf(("general.alignment", 4, struct.pack("<I", 33))),
+        gguf(tensors=tensor(64, 0, 0), count=1, data=bytes(255)),
+        gguf(tensors=tensor(64, 0, 1 << 40), count=1, data=bytes(256)),
+        gguf(tensors=tensor(1 << 63, 0, 0), count=1, data=bytes(256)),
+        gguf(tensors=tensor(33, 2, 0), count=1, data=bytes(256)),
+        gguf(tensors=tensor(1, 0, 1), count=1, data=bytes(256)),
+        gguf(tensors=text("w") + struct.pack("<I", 5) + bytes(64), count=1),
+    ],
+)
+def test_a_damaged_or_hostile_header_is_a_source_error_and_costs_no_memory(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = write(tmp_path, content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match="not a usable GGUF"):
+            gguf_header.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_every_cut_of_a_good_file_is_refused(tmp_path: Path) -> None:
+    whole = weights(1)
+    for end in range(len(whole)):
+        with pytest.raises(SourceError, match="not a usable GGUF"):
+            gguf_header.read(write(tmp_path, whole[:end]))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_after_the_magic_end_in_a_header_or_a_source_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = write(tmp_path_factory.getbasetemp(), b"GGUF\x03\0\0\0" + content)
+    try:
+        gguf_header.read(path)
+    except SourceError:
+        pass
+
+
+def test_the_limit_bounds_how_much_header_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, gguf(("x", 8, text("y" * 5000))))
+    assert gguf_header.read(path).architecture == "llama"
+    with pytest.raises(SourceError, match="ends inside the header"):
+        gguf_header.read(path, limit=4096)
+
+
+def test_a_later_part_of_a_split_model_needs_no_architecture(tmp_path: Path) -> None:
+    part = (
+        pairs(2)
+        + text("split.no")
+        + struct.pack("<IH", 2, 1)
+        + text("split.count")
+        + struct.pack("<IH", 2, 3)
+    )
+    header = gguf_header.read(write(tmp_path, part))
+    assert (header.architecture, header.split_no, header.split_count) == ("", 1, 3)
+
+
+def test_a_pipe_is_refused_without_opening_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.gguf")
+    with pytest.raises(SourceError, match="not a regular file"):
+        gguf_header.read(tmp_path / "p.gguf")
+
+
+def test_the_tables_of_types_agree_with_the_reference_package() -> None:
+    reference = pytest.importorskip("gguf")
+    sizes = {int(k): v for k, v in reference.GGML_QUANT_SIZES.items()}
+    assert {k: v for k, v in gguf_header.BLOCKS.items() if k in sizes} == sizes
+    known = {int(t): t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in reference.LlamaFileType}
+    assert {k: v for k, v in known.items() if k != 1024} == gguf_header.FILE_TYPES
