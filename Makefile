@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # Options for `rolecast up`, `pytest` or the benchmark: make up ARGS="--port 8010"
 ARGS ?=
 
@@ -36,8 +36,8 @@ fix: .venv/installed-dev ## Format, and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 	@echo "Formatted."
 
-bench: .venv/installed ## A small load on the running gateway (make bench ARGS="-c 8 -d 20 --stream")
-	@exec $(BIN)/rolecast bench $(ARGS)
+bench: .venv/installed-bench ## Compare with other gateways, side by side (make bench ARGS=--quick)
+	@exec $(BIN)/python bench/run.py $(ARGS)
 
 docs: .venv/installed-docs ## Build the documentation into site/
 	@$(BIN)/python docs/generate.py
@@ -73,6 +73,12 @@ clean: ## Remove the environment and everything built
 	@echo "Installing the tools for tests and checks."
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --editable '.[llamacpp]' --group dev
+	@touch $@
+
+.venv/installed-bench: .venv/installed
+	@echo "Installing the tools for the benchmark."
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --group bench
 	@touch $@
 
 .venv/installed-docs: .venv/installed

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client for the engine comparison and the soak: one connection, one answer, times of events.
+"""A small HTTP/1.1 client for engine.py and soak.py: one connection, one answer, the times of its events.
 
 Standard library only, so that both ends of a comparison are asked by exactly the same code.
 """

@@ -15,7 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 
 MODELS = json.loads(os.environ["BENCH_MODELS"])
 KEY = os.environ["BENCH_KEY"]
-# The default of 100 connections would make the 101st stream wait; keeping more than 20 alive made httpx slower.
+# The default of 100 connections would make the 101st stream wait; keeping more than 20 made httpx slower.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 

@@ -347,7 +347,10 @@ def plot(results: dict, path: Path) -> None:
         ),
     ]
     for axis, (title, parts, field) in zip(axes.flat, panels, strict=True):
-        parts = [p for p in parts if any((t, p) in m.rounds for t in m.names)]
+        parts = [p for p in parts if any(m.median(t, p, field) for t in m.names)]
+        if not parts:
+            axis.set_visible(False)
+            continue
         width = 0.8 / max(1, len(m.names))
         for i, name in enumerate(m.names):
             values = [m.median(name, p, field) or 0 for p in parts]
@@ -361,8 +364,13 @@ def plot(results: dict, path: Path) -> None:
         axis.grid(axis="y", which="major", alpha=0.3)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-    handles, names = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncols=len(names), frameon=False, fontsize=10)
+    legend = {
+        label: handle for a in axes.flat for handle, label in zip(*a.get_legend_handles_labels(), strict=True)
+    }
+    if not legend:
+        print("no plot: nothing was measured", file=sys.stderr)
+        return
+    figure.legend(legend.values(), legend, loc="upper center", ncols=len(legend), frameon=False, fontsize=10)
     figure.tight_layout(rect=(0, 0, 1, 0.95))
     figure.savefig(path, dpi=110)
     plt.close(figure)

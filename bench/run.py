@@ -126,6 +126,8 @@ class Bench:
             )
             info["start_s"].append(round(ready, 3))
         time.sleep(1.5)
+        if process.poll() is not None:
+            raise Unavailable(f"{target.name} ended with status {process.returncode} after its first answer")
         info["idle_mb"] = procfs.memory_mb(process.pid)
         print(f"{target.name}: started in {info['start_s']} s, idle {info['idle_mb']} MB", flush=True)
         if target.slow:

@@ -135,7 +135,11 @@ class Gateway:
             routes = [*self.catalogue.routes(), *self.admin.routes(), *door.routes()]
         else:
             single = SingleModel(
-                listener, self.config, self.telemetry, self.admin.state, self.stand_ins.get(listener.model, "")
+                listener,
+                self.config,
+                self.telemetry,
+                self.admin.state,
+                self.stand_ins.get(listener.model, ""),
             )
             routes = [*self.catalogue.routes(), *single.routes()]
         self.apps[name] = make_app(lane, routes, self)
@@ -213,7 +217,9 @@ def stand_ins(config: Config) -> dict[str, str]:
     helper = config_names.table(config)[config.stand_in].models[0]
     replaced = {}
     for model_id, model in config.models.items():
-        capable = set(model.capabilities) & {"chat", "completion", "embeddings"} <= set(config.models[helper].capabilities)
+        capable = set(model.capabilities) & {"chat", "completion", "embeddings"} <= set(
+            config.models[helper].capabilities
+        )
         if model_id != helper and model.enabled and capable and model.source and find(model) is None:
             replaced[model_id] = helper
     return replaced
@@ -312,7 +318,9 @@ def _port_problem(name: str, host: str, port: int, exc: OSError) -> str:
         return f"{name}: cannot listen on {host}:{port}: {exc.strerror}"
     holder = ""
     with contextlib.suppress(psutil.Error, OSError):
-        pids = [c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"]
+        pids = [
+            c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"
+        ]
         if pids and pids[0]:
             holder = f" by {psutil.Process(pids[0]).name()} (pid {pids[0]})"
     return f"{name}: port {port} is taken{holder}; stop it, or choose another port in the configuration"

@@ -18,21 +18,31 @@ Row = tuple[Any, ...]
 
 MIGRATIONS = (
     """
-    CREATE TABLE ledger (
-        id TEXT PRIMARY KEY, at REAL NOT NULL, listener TEXT NOT NULL, kind TEXT NOT NULL,
-        asked TEXT NOT NULL, model TEXT NOT NULL, worker TEXT NOT NULL, role TEXT NOT NULL,
-        route TEXT NOT NULL, key TEXT NOT NULL, stream INTEGER NOT NULL, status INTEGER NOT NULL,
-        outcome TEXT NOT NULL, error TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
-        completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, counted INTEGER NOT NULL,
-        attempts INTEGER NOT NULL, queue_ms REAL NOT NULL, load_ms REAL NOT NULL, first_ms REAL NOT NULL,
-        total_ms REAL NOT NULL, trace TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX ledger_at ON ledger (at);
+    -- What repeats from request to request is kept once: a row of `requests` is a few numbers.
+    CREATE TABLE routes (
+        id INTEGER PRIMARY KEY, listener TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL,
+        model TEXT NOT NULL, worker TEXT NOT NULL, role TEXT NOT NULL, route TEXT NOT NULL, key TEXT NOT NULL
+    );
+    CREATE TABLE requests (
+        id INTEGER PRIMARY KEY, route INTEGER NOT NULL REFERENCES routes (id), at REAL NOT NULL,
+        stream INTEGER NOT NULL, status INTEGER NOT NULL, outcome INTEGER NOT NULL, error TEXT,
+        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+        counted INTEGER NOT NULL, attempts INTEGER NOT NULL, queue_us INTEGER NOT NULL,
+        load_us INTEGER NOT NULL, first_us INTEGER NOT NULL, total_us INTEGER NOT NULL, client_id TEXT
+    );
+    CREATE VIEW ledger AS SELECT
+        printf('req_%016x', q.id) AS id, q.at, r.listener, r.kind, r.asked, r.model, r.worker, r.role, r.route,
+        r.key, q.stream, q.status,
+        CASE q.outcome WHEN 0 THEN 'ok' WHEN 1 THEN 'error' ELSE 'cancelled' END AS outcome,
+        coalesce(q.error, '') AS error, q.prompt_tokens, q.completion_tokens, q.cached_tokens, q.counted,
+        q.attempts, q.queue_us / 1000.0 AS queue_ms, q.load_us / 1000.0 AS load_ms,
+        q.first_us / 1000.0 AS first_ms, q.total_us / 1000.0 AS total_ms, coalesce(q.client_id, '') AS client_id
+        FROM requests q JOIN routes r ON r.id = q.route;
     """,
 )
 """One script per schema version; `PRAGMA user_version` counts how many ran. Never edit one that shipped."""
 
-ROWS_PER_STATEMENT = 200
+ROWS_PER_STATEMENT = 500
 
 
 class Database:
@@ -107,6 +117,8 @@ class Database:
         db.execute("PRAGMA busy_timeout=10000")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
-            raise ConfigError([f"storage.url: {self.path} was written by a newer Rolecast; upgrade, or name another file"])
+            raise ConfigError(
+                [f"storage.url: {self.path} was written by a newer Rolecast; upgrade, or name another file"]
+            )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")

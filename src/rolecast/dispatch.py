@@ -19,9 +19,9 @@ from rolecast.config.schema import Config, Model
 from rolecast.errors import Busy, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
 from rolecast.exchange import Exchange, Request, clock
 from rolecast.fleet import Fleet, Lease
-from rolecast.ledger import Ledger
+from rolecast.ledger import OUTCOMES, Ledger
 from rolecast.routing import Strategy, choose
-from rolecast.telemetry import Telemetry
+from rolecast.telemetry import ModelStats, Telemetry
 from rolecast.values import Choice, Facts, Usage
 
 log = logging.getLogger("rolecast.dispatch")
@@ -37,10 +37,35 @@ class Plan:
     Made once per asked name and kind and kept; the names are the configuration's, so the table is bounded.
     """
 
-    __slots__ = ("backend", "choice", "edits", "head", "injects", "model", "model_id", "route", "worker_id")
+    __slots__ = (
+        "asked",
+        "backend",
+        "choice",
+        "edits",
+        "head",
+        "injects",
+        "model",
+        "model_id",
+        "route",
+        "routes",
+        "stats",
+        "worker_id",
+    )
 
-    def __init__(self, choice: Choice, model_id: str, worker_id: str, model: Model, backend: Backend) -> None:
+    def __init__(
+        self,
+        asked: str,
+        choice: Choice,
+        model_id: str,
+        worker_id: str,
+        model: Model,
+        backend: Backend,
+        stats: ModelStats,
+    ) -> None:
+        self.stats = stats
+        self.asked = asked
         self.choice = choice
+        self.routes: dict[tuple[str, str], int] = {}
         self.model_id = model_id
         self.worker_id = worker_id
         self.model = model
@@ -54,10 +79,8 @@ class Plan:
         self.head = b"".join(f"x-rolecast-{k}: {_header_text(v)}\r\n".encode() for k, v in lines if v)
 
     def body(self, request: Request) -> bytes:
-        """The request's bytes as this worker must get them; untouched unless something has to change."""
-        body = request.body
-        if request.edit or self.edits:
-            body = self._edit(request)
+        """The request's bytes as this worker must get them."""
+        body = self._edit(request) if request.edit or self.edits else request.body
         if request.edit_usage:
             body = body.rstrip()[:-1] + _USAGE_WISH
         return body
@@ -126,12 +149,20 @@ class Dispatch:
         choice = self.choose(asked, request.kind)
         if exchange.forced:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {exchange.forced}")
-        plan = self._plans[asked, request.kind] = self._concrete(choice, choice.model)
+        plan = self._plans[asked, request.kind] = self._concrete(asked, choice, choice.model)
         return plan
 
-    def _concrete(self, choice: Choice, model_id: str) -> Plan:
+    def _concrete(self, asked: str, choice: Choice, model_id: str) -> Plan:
         worker_id = self._stand_ins.get(model_id, model_id)
-        return Plan(choice, model_id, worker_id, self._config.models[worker_id], self.fleet.backends[worker_id])
+        return Plan(
+            asked,
+            choice,
+            model_id,
+            worker_id,
+            self._config.models[worker_id],
+            self.fleet.backends[worker_id],
+            self._telemetry.models[model_id],
+        )
 
     def _call(self, exchange: Exchange, lease: Lease) -> None:
         plan, request = exchange.plan, exchange.request
@@ -139,12 +170,13 @@ class Dispatch:
         exchange.lease = lease
         exchange.attempts += 1
         exchange.last_activity = clock()
-        exchange.queue_ms += lease.queue_ms
-        exchange.load_ms += lease.load_ms
-        request.edit_usage = plan.injects and request.stream and not request.wants_usage
-        pool = lease.pool
-        path = pool.endpoint.base.encode() + request.path
-        pool.send(pool.request(b"POST", path, plan.body(request), exchange.trace_lines), exchange)
+        if lease.queue_ms or lease.load_ms:
+            exchange.queue_ms += lease.queue_ms
+            exchange.load_ms += lease.load_ms
+        if plan.injects and request.stream:
+            request.edit_usage = not request.wants_usage
+        body = plan.body(request) if plan.edits or request.edit or request.edit_usage else request.body
+        lease.pool.send(lease.pool.post(request.path, body, exchange.trace_lines), exchange)
 
     async def _wait_and_call(self, exchange: Exchange, after: RolecastError | None) -> None:
         """Wait for a lease, then call; with `after`, this is another attempt after that failure."""
@@ -194,14 +226,23 @@ class Dispatch:
     def answered_error(self, exchange: Exchange, body: bytes) -> None:
         """The worker answered with an error status: try elsewhere if that can help, else pass it on."""
         error = _worker_error(exchange.status, body)
-        if exchange.status in (429, 502, 503) and exchange.attempts < MAX_ATTEMPTS and self._alternative(exchange, peek=True):
+        if (
+            exchange.status in (429, 502, 503)
+            and exchange.attempts < MAX_ATTEMPTS
+            and self._alternative(exchange, peek=True)
+        ):
             self._retry(exchange, error)
         else:
             exchange.fail(error)
 
     def _retry(self, exchange: Exchange, error: RolecastError) -> None:
         assert exchange.plan is not None and exchange.lease is not None
-        log.info("request %s: attempt %d failed before its first byte (%s)", exchange.id, exchange.attempts, error.code)
+        log.info(
+            "request %s: attempt %d failed before its first byte (%s)",
+            exchange.id,
+            exchange.attempts,
+            error.code,
+        )
         self.fleet.release(exchange.lease)
         remote = exchange.plan.model.backend not in ("llamacpp", "fake")
         exchange.lease = None
@@ -223,8 +264,14 @@ class Dispatch:
         order = (plan.choice.model, *plan.choice.alternatives)
         for model_id in order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ():
             if self._stand_ins.get(model_id, model_id) != plan.worker_id:
-                return plan if peek else self._concrete(
-                    msgspec.structs.replace(plan.choice, source="fallback", reason=f"{plan.model_id} failed"), model_id
+                return (
+                    plan
+                    if peek
+                    else self._concrete(
+                        plan.asked,
+                        msgspec.structs.replace(plan.choice, source="fallback", reason=f"{plan.model_id} failed"),
+                        model_id,
+                    )
                 )
         return None
 
@@ -244,42 +291,45 @@ class Dispatch:
         began = exchange.began
         total_ms = (ended - began) * 1000
         first_ms = (exchange.first - began) * 1000 if exchange.first else 0.0
-        stats = self._telemetry.models[plan.model_id]
-        stats.outcomes[outcome] = stats.outcomes.get(outcome, 0) + 1
-        stats.requests += 1
         self._telemetry.last_request[exchange.listener] = ended
-        stats.prompt_tokens += usage.prompt_tokens
-        stats.completion_tokens += usage.completion_tokens
-        stats.cached_tokens += usage.cached_tokens
-        stats.duration.observe(total_ms)
-        if first_ms:
-            stats.first.observe(first_ms)
+        plan.stats.count(outcome, usage, first_ms, total_ms)
+        place = (exchange.listener, exchange.key)
+        route = plan.routes.get(place)
+        if route is None:
+            route = plan.routes[place] = self._route(exchange, plan, request)
         self._ledger.append(
             (
-                exchange.id,
+                exchange.number,
+                route,
                 time.time(),
-                exchange.listener,
-                request.kind,
-                request.asked[:200],
-                plan.model_id,
-                plan.worker_id,
-                plan.choice.role,
-                plan.route,
-                exchange.key,
                 request.stream,
-                error.status if error is not None else exchange.status,
-                outcome,
-                (error.code or "") if error is not None else "",
+                exchange.status if error is None else error.status,
+                OUTCOMES[outcome],
+                None if error is None else error.code,
                 usage.prompt_tokens,
                 usage.completion_tokens,
                 usage.cached_tokens,
                 usage.counted,
                 exchange.attempts,
-                exchange.queue_ms,
-                exchange.load_ms,
-                first_ms,
-                total_ms,
-                exchange.client_id,
+                int(exchange.queue_ms * 1000),
+                int(exchange.load_ms * 1000),
+                int(first_ms * 1000),
+                int(total_ms * 1000),
+                exchange.client_id or None,
+            )
+        )
+
+    def _route(self, exchange: Exchange, plan: Plan, request: Request) -> int:
+        return self._ledger.route(
+            (
+                exchange.listener,
+                request.kind,
+                plan.asked,
+                plan.model_id,
+                plan.worker_id,
+                plan.choice.role,
+                plan.route,
+                exchange.key,
             )
         )
 

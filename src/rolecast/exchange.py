@@ -5,6 +5,7 @@ it for the client. On the pass-through lane no chunk is parsed: bytes go on as t
 are read from the tail. It knows OpenAI's wire just enough for that; it chooses and retries nothing itself.
 """
 
+import itertools
 import re
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from rolecast.errors import Cancelled, RolecastError, WorkerDown
-from rolecast.upstream import Connection, Headers
+from rolecast.upstream import Connection, Headers, KnownHead
 from rolecast.values import Kind, Usage
 
 if TYPE_CHECKING:
@@ -95,84 +96,51 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 class Exchange:
     """State of one request. Fed by the upstream connection on one side and the sink's protocol on the other."""
 
-    __slots__ = (
-        "_carry",
-        "_length",
-        "_parts",
-        "_tail",
-        "attempts",
-        "began",
-        "chunks",
-        "client_id",
-        "closed",
-        "connection",
-        "dispatch",
-        "extra_head",
-        "first",
-        "forced",
-        "id",
-        "key",
-        "last_activity",
-        "lease",
-        "listener",
-        "load_ms",
-        "plan",
-        "queue_ms",
-        "request",
-        "routed",
-        "sink",
-        "status",
-        "streaming",
-        "task",
-        "trace_lines",
-    )
+    # Defaults live on the class: most requests never touch them, and an exchange is made per request.
+    client_id = ""
+    forced = ""
+    trace_lines = b""
+    extra_head = b""
+    request: Request | None = None
+    plan: "Plan | None" = None
+    lease: "Lease | None" = None
+    connection: Connection | None = None
+    task: "asyncio.Task[None] | None" = None
+    closed = False
+    streaming = False
+    attempts = 0
+    status = 0
+    chunks = 0
+    queue_ms = 0.0
+    load_ms = 0.0
+    routed = 0.0
+    first = 0.0
+    last_activity = 0.0
+    _parts: "list[bytes]" = []  # noqa: RUF012  # replaced in on_head, never filled here
+    _tail = b""
+    _carry = b""
+    _length: int | None = None
 
-    def __init__(self, dispatch: "Dispatch", sink: Sink, exchange_id: str, listener: str, key: str) -> None:
+    def __init__(self, dispatch: "Dispatch", sink: Sink, number: int, listener: str, key: str) -> None:
         self.dispatch = dispatch
         self.sink = sink
-        self.id = exchange_id
+        self.number = number
         self.listener = listener
         self.key = key
-        self.client_id = ""
-        self.forced = ""
-        self.trace_lines = b""
-        self.extra_head = b""
-        self.request: Request | None = None
-        self.plan: Plan | None = None
-        self.lease: Lease | None = None
-        self.connection: Connection | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.closed = False
-        self.attempts = 0
-        self.status = 0
-        self.streaming = False
-        self.chunks = 0
-        self.queue_ms = self.load_ms = 0.0
-        self.began = self.last_activity = clock()
-        self.routed = self.first = 0.0
-        self._parts: list[bytes] = []
-        self._tail = b""
-        self._carry = b""
-        self._length: int | None = None
+        self.began = clock()
+
+    @property
+    def id(self) -> str:
+        """The request id as clients see it."""
+        return f"req_{self.number:016x}"
 
     # -- upstream.Receiver ------------------------------------------------------------------------------------
 
     def on_head(self, status: int, headers: Headers) -> None:
         self.status = status
         self.last_activity = clock()
-        content_type, length, extra = b"application/json", None, b""
-        for name, value in headers:
-            if name == b"content-type":
-                content_type = value
-            elif name == b"content-length":
-                length = int(value)
-            elif name in _FORWARDED or name.startswith(b"x-ratelimit-"):
-                extra += b"%b: %b\r\n" % (name, value)
-        self._length = length
-        self.streaming = content_type.startswith(b"text/event-stream")
-        self.extra_head += b"content-type: %b\r\n%b" % (content_type, extra)
-        if self.streaming:
-            self.extra_head += b"cache-control: no-cache\r\n"
+        lines, self.streaming, self._length = _answer_lines(headers)
+        self.extra_head += lines
         self._parts = []
 
     def on_body(self, parts: list[bytes]) -> None:
@@ -210,6 +178,24 @@ class Exchange:
             head = self.head()
             self.account("ok", usage)
             self.sink.respond(200, head, body)
+
+    def on_whole(self, head: KnownHead, body: bytes) -> None:
+        lines = head.lines
+        if lines is None:
+            lines, self.streaming, _ = _answer_lines(head.headers)
+            if self.streaming:
+                self.on_head(head.status, head.headers)
+                self.on_body([body])
+                self.on_end()
+                return
+            head.lines = lines
+        self.status = head.status
+        self.first = clock()
+        self.extra_head += lines
+        usage = _read_usage(body)
+        whole = self.head()
+        self.account("ok", usage)
+        self.sink.respond(head.status, whole, body)
 
     def on_lost(self, error: Exception) -> None:
         failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))
@@ -257,16 +243,17 @@ class Exchange:
 
     def head(self) -> bytes:
         """The header lines of an answer: content type, request id, explanation, phases in ms."""
-        plan = self.plan
-        began = self.began
-        return b"%bx-request-id: %b\r\n%bserver-timing: route;dur=%.3f, queue;dur=%.1f, load;dur=%.1f, first-token;dur=%.3f\r\n" % (
+        plan, began = self.plan, self.began
+        waits = b""
+        if self.queue_ms or self.load_ms:
+            waits = b"queue;dur=%.1f, load;dur=%.1f, " % (self.queue_ms, self.load_ms)
+        return b"%bx-request-id: req_%016x\r\n%bserver-timing: route;dur=%.3f, %bfirst-token;dur=%.3f\r\n" % (
             self.extra_head,
-            self.id.encode(),
-            plan.head if plan else b"",
-            (self.routed - began) * 1000 if self.routed else 0.0,
-            self.queue_ms,
-            self.load_ms,
-            (self.first - began) * 1000 if self.first else 0.0,
+            self.number,
+            plan.head if plan is not None else b"",
+            (self.routed - began) * 1000,
+            waits,
+            (self.first - began) * 1000,
         )
 
     def error_head(self, error: RolecastError) -> bytes:
@@ -274,9 +261,16 @@ class Exchange:
         retry = b"retry-after: %d\r\n" % max(1, round(error.retry_after)) if error.retry_after is not None else b""
         explain = self.plan.head if self.plan else b""
         extra = b"".join(
-            line + b"\r\n" for line in self.extra_head.split(b"\r\n") if line and not line.startswith((b"content-type", b"cache-"))
+            line + b"\r\n"
+            for line in self.extra_head.split(b"\r\n")
+            if line and not line.startswith((b"content-type", b"cache-"))
         )
-        return b"content-type: application/json\r\nx-request-id: %b\r\n%b%b%b" % (self.id.encode(), retry, explain, extra)
+        return b"content-type: application/json\r\nx-request-id: %b\r\n%b%b%b" % (
+            self.id.encode(),
+            retry,
+            explain,
+            extra,
+        )
 
     def account(self, outcome: str, usage: Usage, error: RolecastError | None = None) -> None:
         """Give the slot back and write the books; the exchange is over."""
@@ -348,6 +342,22 @@ class Exchange:
         return Usage(len(self.request.body) // 4, events, 0, counted=True)
 
 
+def _answer_lines(headers: Headers) -> tuple[bytes, bool, int | None]:
+    """The worker's headers that go on to the client, whether it is a stream, and its length."""
+    content_type, length, extra = b"application/json", None, b""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-length":
+            length = int(value)
+        elif name in _FORWARDED or name.startswith(b"x-ratelimit-"):
+            extra += b"%b: %b\r\n" % (name, value)
+    streaming = content_type.startswith(b"text/event-stream")
+    if streaming:
+        extra += b"cache-control: no-cache\r\n"
+    return b"content-type: %b\r\n%b" % (content_type, extra), streaming, length
+
+
 def _read_usage(body: bytes) -> Usage:
     try:
         usage = _decode_answer(body).usage
@@ -359,14 +369,9 @@ def _read_usage(body: bytes) -> Usage:
     return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0)
 
 
-ExchangeIds = Callable[[], str]
+ExchangeIds = Callable[[], int]
 
 
 def make_ids() -> ExchangeIds:
-    """A source of request ids: unique across restarts, growing with time, 24 characters after `req_`."""
-    import itertools
-    import os
-
-    prefix = f"req_{int(time.time() * 1000):011x}{os.getpid() & 0xFFFF:04x}"
-    counter = itertools.count(1)
-    return lambda: f"{prefix}{next(counter):09x}"
+    """A source of request numbers: unique across restarts and growing with time, below 2^63."""
+    return itertools.count((int(time.time() * 1000) << 20) + 1).__next__

@@ -13,39 +13,54 @@ from rolecast.values import Receipt
 log = logging.getLogger("rolecast.ledger")
 
 FLUSH_S = 0.05
-FLUSH_ROWS = 200
+FLUSH_ROWS = 5000
+"""A batch is written after 50 ms, or sooner when it has grown this long. Few large batches, because each one
+makes the writer's thread and the event loop contend for the interpreter."""
+OUTCOMES = {"ok": 0, "error": 1, "cancelled": 2}
+Row = tuple[Any, ...]
 MAX_PENDING = 200_000
 """When the disk cannot keep up or fails, so many rows wait in memory; beyond that the oldest are dropped."""
 
 
 class Ledger:
-    """Appends receipts (tuples in the order of `Receipt`) and reads them back."""
+    """Appends requests and reads them back."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows: list[Row] = []
+        self._routes: dict[Row, int] = {tuple(r[1:]): r[0] for r in database.query("SELECT * FROM routes")}
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
         self._loop = asyncio.get_running_loop()
         self.written = 0
         self.lost = 0
 
-    def append(self, row: tuple[Any, ...]) -> None:
-        """Queue one receipt; returns at once."""
-        rows = self._rows
-        rows.append(row)
-        if self._writing:
-            return
-        if len(rows) >= FLUSH_ROWS:
-            self._flush()
-        elif self._timer is None:
+    def route(self, columns: Row) -> int:
+        """The number of a combination of listener, kind, asked, model, worker, role, route and key.
+
+        All of these come from the configuration, so there are few; a new one is written before it is used.
+        """
+        number = self._routes.get(columns)
+        if number is None:
+            number = self._routes[columns] = max(self._routes.values(), default=0) + 1
+            self._db.insert("routes", [(number, *columns)], _log_failure)
+        return number
+
+    def append(self, row: Row) -> None:
+        """Queue one row of `requests` (all columns in table order); returns at once."""
+        self._rows.append(row)
+        if self._timer is None and not self._writing:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
+        elif len(self._rows) >= FLUSH_ROWS and not self._writing:
+            self._flush()
 
     def tail(self, limit: int = 50) -> list[Receipt]:
-        """The newest receipts on disk, newest first."""
+        """The newest requests on disk, newest first."""
         columns = ", ".join(Receipt.__struct_fields__)
-        rows = self._db.query(f"SELECT {columns} FROM ledger ORDER BY at DESC LIMIT ?", (limit,))  # noqa: S608
-        return [msgspec.convert(row, Receipt, strict=False) for row in rows]
+        rows = self._db.query(f"SELECT {columns} FROM ledger ORDER BY id DESC LIMIT ?", (limit,))  # noqa: S608
+        return [
+            msgspec.convert(dict(zip(Receipt.__struct_fields__, r, strict=True)), Receipt, strict=False) for r in rows
+        ]
 
     def totals(self) -> dict[str, tuple[int, int, int]]:
         """Per model: requests, prompt tokens, completion tokens, over the whole ledger."""
@@ -72,9 +87,9 @@ class Ledger:
         def done(error: Exception | None) -> None:
             self._loop.call_soon_threadsafe(self._flushed, rows, error)
 
-        self._db.insert("ledger", rows, done)
+        self._db.insert("requests", rows, done)
 
-    def _flushed(self, rows: list[tuple[Any, ...]], error: Exception | None) -> None:
+    def _flushed(self, rows: list[Row], error: Exception | None) -> None:
         self._writing = False
         if error is None:
             self.written += len(rows)
@@ -90,3 +105,8 @@ class Ledger:
             self._flush()
         elif self._rows:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
+
+
+def _log_failure(error: Exception | None) -> None:
+    if error is not None:
+        log.error("the ledger could not be written: %s", error)

@@ -12,11 +12,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from rolecast.values import Usage
+
 BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)
 
 
 class Histogram:
-    """Counts per bucket and a sum; one bisect per observation."""
+    """Counts per bucket of `BUCKETS_MS` and a sum."""
 
     __slots__ = ("counts", "total_ms")
 
@@ -24,15 +26,19 @@ class Histogram:
         self.counts = [0] * (len(BUCKETS_MS) + 1)
         self.total_ms = 0.0
 
-    def observe(self, ms: float) -> None:
-        self.counts[bisect_left(BUCKETS_MS, ms)] += 1
-        self.total_ms += ms
-
 
 class ModelStats:
     """What one model did since the gateway started."""
 
-    __slots__ = ("cached_tokens", "completion_tokens", "duration", "first", "outcomes", "prompt_tokens", "requests")
+    __slots__ = (
+        "cached_tokens",
+        "completion_tokens",
+        "duration",
+        "first",
+        "outcomes",
+        "prompt_tokens",
+        "requests",
+    )
 
     def __init__(self) -> None:
         self.requests = 0
@@ -42,6 +48,20 @@ class ModelStats:
         self.cached_tokens = 0
         self.first = Histogram()
         self.duration = Histogram()
+
+    def count(self, outcome: str, usage: Usage, first_ms: float, total_ms: float) -> None:
+        """Add one request. `first_ms` 0 = no byte was ever received."""
+        self.requests += 1
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.cached_tokens += usage.cached_tokens
+        duration, first = self.duration, self.first
+        duration.counts[bisect_left(BUCKETS_MS, total_ms)] += 1
+        duration.total_ms += total_ms
+        if first_ms:
+            first.counts[bisect_left(BUCKETS_MS, first_ms)] += 1
+            first.total_ms += first_ms
 
 
 class Telemetry:
@@ -65,7 +85,7 @@ class Telemetry:
         from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(self))  # type: ignore[arg-type]
+        registry.register(_Collector(self))
         return generate_latest(registry)
 
 
@@ -77,10 +97,16 @@ class _Collector:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         t = self._t
-        requests = CounterMetricFamily("rolecast_requests", "Requests by model and outcome.", labels=["model", "outcome"])
+        requests = CounterMetricFamily(
+            "rolecast_requests", "Requests by model and outcome.", labels=["model", "outcome"]
+        )
         tokens = CounterMetricFamily("rolecast_tokens", "Tokens by model and kind.", labels=["model", "kind"])
-        first = HistogramMetricFamily("rolecast_first_byte_seconds", "Request complete to first byte.", labels=["model"])
-        whole = HistogramMetricFamily("rolecast_request_seconds", "Request complete to answer complete.", labels=["model"])
+        first = HistogramMetricFamily(
+            "rolecast_first_byte_seconds", "Request complete to first byte.", labels=["model"]
+        )
+        whole = HistogramMetricFamily(
+            "rolecast_request_seconds", "Request complete to answer complete.", labels=["model"]
+        )
         for model, s in t.models.items():
             for outcome, n in s.outcomes.items():
                 requests.add_metric([model, outcome], n)
@@ -89,7 +115,9 @@ class _Collector:
             tokens.add_metric([model, "cached"], s.cached_tokens)
             first.add_metric([model], _cumulative(s.first), s.first.total_ms / 1000)
             whole.add_metric([model], _cumulative(s.duration), s.duration.total_ms / 1000)
-        refused = CounterMetricFamily("rolecast_refused", "Requests refused before a model, by status.", labels=["status"])
+        refused = CounterMetricFamily(
+            "rolecast_refused", "Requests refused before a model, by status.", labels=["status"]
+        )
         for status, n in t.refused.items():
             refused.add_metric([str(status)], n)
         yield from (requests, tokens, first, whole, refused)
@@ -115,9 +143,9 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"ts": round(record.created, 3), "level": record.levelname.lower(), "logger": record.name}
-        line["event"] = record.getMessage()  # type: ignore[assignment]
+        line["event"] = record.getMessage()
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)  # type: ignore[assignment]
+            line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
 
 

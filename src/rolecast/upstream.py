@@ -22,9 +22,38 @@ CONNECT_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
 MAX_FETCH_BYTES = 16 * 1024**2
 
+MAX_KNOWN_HEAD = 2048
+MAX_KNOWN_HEADS = 64
 _KEEP_ALIVE = re.compile(rb"(timeout|max)=(\d{1,9})")
 
 Headers = list[tuple[bytes, bytes]]
+
+
+def find_length(data: bytes, end: int) -> tuple[int, int]:
+    """Where the digits of Content-Length stand in a head that ends at `end`; (0, 0) when not plainly there.
+
+    Only a whole header line in one of the two usual spellings counts, so that `X-Content-Length` or a body
+    is never taken for it.
+    """
+    start = data.find(b"\r\nContent-Length: ", 0, end)
+    if start < 0:
+        start = data.find(b"\r\ncontent-length: ", 0, end)
+        if start < 0:
+            return 0, 0
+    start += 18
+    stop = data.find(b"\r\n", start, end + 2)
+    if not data[start:stop].isdigit() or stop - start > 9:
+        return 0, 0
+    return start, stop
+
+
+class KnownHead(msgspec.Struct):
+    """A response head seen before: what the parser made of it, but for its Content-Length."""
+
+    status: int
+    headers: Headers
+    lines: bytes | None = None
+    """What the receiver makes of the headers; kept here by the receiver."""
 
 
 class Receiver(Protocol):
@@ -42,6 +71,9 @@ class Receiver(Protocol):
     def on_end(self) -> None:
         """The answer is complete; the connection is already back in its pool."""
 
+    def on_whole(self, head: KnownHead, body: bytes) -> None:
+        """`on_head`, `on_body` and `on_end` in one, for an answer that came in one piece."""
+
     def on_lost(self, error: Exception) -> None:
         """No (more) answer will come."""
 
@@ -50,11 +82,14 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection to a worker; runs one exchange at a time."""
 
     __slots__ = (
+        "_candidate",
+        "_closing",
         "_complete",
         "_got_bytes",
         "_head_ready",
         "_headers",
         "_keep_alive",
+        "_last_headers",
         "_parser",
         "_parts",
         "_paused",
@@ -80,6 +115,9 @@ class Connection(asyncio.Protocol):
         self._got_bytes = self._head_ready = self._complete = self._paused = False
         self._keep_alive = True
         self._until_eof = False
+        self._candidate = b""
+        self._closing = False
+        self._last_headers: Headers = []
         self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
 
@@ -116,17 +154,14 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the socket; a running exchange is not told."""
+        self._closing = True
         if self.transport is not None:
             self.transport.abort()
 
     @property
     def usable(self) -> bool:
         """Open and below the number of requests after which the worker would close it."""
-        return (
-            self.transport is not None
-            and not self.transport.is_closing()
-            and self._requests < self._pool.max_requests
-        )
+        return self.transport is not None and not self._closing and self._requests < self._pool.max_requests
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------
 
@@ -156,8 +191,11 @@ class Connection(asyncio.Protocol):
         if receiver is None:  # bytes nobody asked for: a broken worker
             self.close()
             return
-        self._got_bytes = True
-        self._request = b""
+        if not self._got_bytes:
+            self._got_bytes = True
+            self._request = b""
+            if self._take_whole(data, receiver):
+                return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
@@ -177,6 +215,32 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         return False
+
+    def _take_whole(self, data: bytes, receiver: Receiver) -> bool:
+        """Deliver an answer that came whole, under a head the parser has read before; False when it is not.
+
+        Workers repeat their heads to the byte, but for Content-Length, and the parser is deterministic: its
+        reading of an equal head may be reused. The parser itself stays at the start of a message.
+        """
+        end = data.find(b"\r\n\r\n", 0, MAX_KNOWN_HEAD)
+        start, stop = find_length(data, end)
+        if not stop:
+            return False
+        key = data[:start] + data[stop:end]
+        known = self._pool.heads.get(key)
+        if known is None:
+            self._candidate = key
+            return False
+        if len(data) != end + 4 + int(data[start:stop]):
+            return False
+        self._receiver = None
+        receiver.connection = None
+        if self._requests < self._pool.max_requests:
+            self._pool.put(self)
+        else:
+            self.close()
+        receiver.on_whole(known, data[end + 4 :])
+        return True
 
     def _finish(self, receiver: Receiver) -> None:
         self._receiver = None
@@ -204,14 +268,25 @@ class Connection(asyncio.Protocol):
             self._headers = []
             return
         self._head_ready = True
+        self._last_headers = self._headers
         names = dict(self._headers)
+        if names.get(b"content-length", b"").isdigit() is False or b"connection" in names:
+            self._candidate = b""
         self._until_eof = b"content-length" not in names and b"transfer-encoding" not in names
 
     def on_message_complete(self) -> None:
-        if 100 <= self._parser.get_status_code() < 200:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
             return
         self._complete = True
         self._keep_alive = self._parser.should_keep_alive()
+        if self._candidate:
+            heads = self._pool.heads
+            if len(heads) >= MAX_KNOWN_HEADS:
+                heads.clear()  # a Date header makes a new head each second
+            if self._keep_alive and status == 200:
+                heads[self._candidate] = KnownHead(status, self._last_headers)
+            self._candidate = b""
 
 
 class Pool:
@@ -220,6 +295,7 @@ class Pool:
     def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.endpoint = endpoint
         self.max_requests = endpoint.max_requests
+        self.heads: dict[bytes, KnownHead] = {}
         self.idle_s = endpoint.idle_s
         self.open: set[Connection] = set()
         self._idle: list[Connection] = []
@@ -230,20 +306,26 @@ class Pool:
         default_port = 443 if endpoint.tls else 80
         port = "" if endpoint.uds or endpoint.port == default_port else f":{endpoint.port}"
         self._host = f"{host}{port}".encode()
-        self._prefixes: dict[tuple[bytes, bytes], bytes] = {}
+        self._prefixes: dict[bytes, bytes] = {}
 
-    def request(self, method: bytes, path: bytes, body: bytes, extra: bytes = b"") -> bytes:
-        """A whole request: head (with the endpoint's own headers and `extra` raw lines) and JSON body."""
-        prefix = self._prefixes.get((method, path))
+    def post(self, path: bytes, body: bytes, extra: bytes = b"") -> bytes:
+        """A whole POST below the endpoint's base, with raw `extra` header lines and a JSON body."""
+        prefix = self._prefixes.get(path)
         if prefix is None:
-            prefix = b"%b %b HTTP/1.1\r\nhost: %b\r\naccept: */*\r\n%bcontent-type: application/json\r\n" % (
-                method,
-                path,
-                self._host,
-                self.endpoint.headers,
-            )
-            self._prefixes[method, path] = prefix
+            prefix = self._prefixes[path] = self._head(b"POST", self.endpoint.base.encode() + path)
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (prefix, extra, len(body), body)
+
+    def request(self, method: bytes, path: bytes, body: bytes) -> bytes:
+        """A whole request to any path."""
+        return b"%bcontent-length: %d\r\n\r\n%b" % (self._head(method, path), len(body), body)
+
+    def _head(self, method: bytes, path: bytes) -> bytes:
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\naccept: */*\r\n%bcontent-type: application/json\r\n" % (
+            method,
+            path,
+            self._host,
+            self.endpoint.headers,
+        )
 
     def send(self, request: bytes, receiver: Receiver) -> None:
         """Send on an idle connection if there is one, else on a new one."""
@@ -295,7 +377,12 @@ class Pool:
         except (OSError, TimeoutError) as exc:
             if not receiver.closed:
                 why = str(exc) or type(exc).__name__
-                receiver.on_lost(WorkerDown(f"Cannot reach the model's worker at {self.endpoint.address}: {why}.", code="unreachable"))
+                receiver.on_lost(
+                    WorkerDown(
+                        f"Cannot reach the model's worker at {self.endpoint.address}: {why}.",
+                        code="unreachable",
+                    )
+                )
             return
         if receiver.closed:
             self.put(connection)
@@ -346,13 +433,24 @@ class _Collector:
         if not self._future.done():
             self._future.set_result(Response(self._status, self._headers, bytes(self._body)))
 
+    def on_whole(self, head: KnownHead, body: bytes) -> None:
+        self.on_head(head.status, head.headers)
+        self.on_body([body])
+        self.on_end()
+
     def on_lost(self, error: Exception) -> None:
         if not self._future.done():
             self._future.set_exception(error)
 
 
 async def fetch(
-    pool: Pool, method: str, path: str, body: Any = None, *, timeout_s: float = 5.0, limit: int = MAX_FETCH_BYTES
+    pool: Pool,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    timeout_s: float = 5.0,
+    limit: int = MAX_FETCH_BYTES,
 ) -> Response:
     """Send one small request and await the whole answer.
 

@@ -75,8 +75,8 @@ class Launch(msgspec.Struct, frozen=True):
     """True when the child itself ends with its parent; otherwise it runs under the watchdog."""
 
 
-class Receipt(msgspec.Struct, frozen=True, array_like=True):
-    """One ledger row: what a request asked, what answered, how long each phase took. Times in ms."""
+class Receipt(msgspec.Struct, frozen=True):
+    """One ledger row as it is read: what a request asked, what answered, how long each phase took. Times in ms."""
 
     id: str
     at: float
@@ -101,4 +101,4 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
     load_ms: float
     first_ms: float
     total_ms: float
-    trace: str
+    client_id: str

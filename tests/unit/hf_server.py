@@ -6,6 +6,7 @@ The second server stands for the content network: it has another port, so it is 
 import hashlib
 import json
 import struct
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -51,6 +52,7 @@ class Hub:
         self.corrupt = self.ignore_range = self.shift_range = self.gzip = self.plain = False
         self.etag = '"v1"'
         self.redirect = ""
+        self.next_page = ""  # host of the next page of the list, when it is another one
         self._servers = [_serve(self, _Front), _serve(self, _Content)]
         self.url, self.content = (f"http://127.0.0.1:{s.server_address[1]}" for s in self._servers)
 
@@ -112,8 +114,8 @@ class _Front(_Handler):
         entries = [self._entry(name) for name in sorted(hub.files)]
         link = {}
         if start + hub.page < len(entries):
-            address = f"{hub.url}/api/models/{hub.repo}/tree/main?recursive=true&cursor={start + hub.page}"
-            link = {"Link": f'<{address}>; rel="next"'}
+            address = f"{hub.next_page or hub.url}/api/models/{hub.repo}/tree/main?recursive=true"
+            link = {"Link": f'<{address}&cursor={start + hub.page}>; rel="next"'}
         self.reply(200, json.dumps(entries[start : start + hub.page]).encode(), **link)
 
     def _entry(self, name: str) -> dict[str, Any]:
@@ -156,7 +158,13 @@ class _Content(_Handler):
         self.close_connection = stop < end
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client may hang up when it has seen enough
+            super().handle_error(request, client_address)
+
+
 def _serve(hub: Hub, kind: type[_Handler]) -> ThreadingHTTPServer:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type(kind.__name__, (kind,), {"hub": hub}))
+    server = _Server(("127.0.0.1", 0), type(kind.__name__, (kind,), {"hub": hub}))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     return server

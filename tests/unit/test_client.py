@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -835,7 +836,9 @@ def test_the_version_part_is_added_when_it_is_missing(given_url: str, base: str)
     assert api_base(given_url) == base
 
 
-@pytest.mark.parametrize("url", ["ftp://h", "http://", "http://h:99999", "http://h?x=1", "http://[::1", "  "])
+@pytest.mark.parametrize(
+    "url", ["ftp://h", "http://", "http://h:99999", "http://h?x=1", "http://[::1", "  ", "http://a b"]
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(LLMBadRequest, match="base URL"):
         api_base(url)
@@ -934,6 +937,14 @@ def test_trust_comes_from_the_named_file_and_a_bad_file_is_named(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with LLMClient("https://example.org") as client, pytest.raises(LLMConnectionError, match="SSL_CERT_FILE"):
         client.models()
+
+
+def test_a_machine_without_authorities_uses_those_of_certifi(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("certifi")
+    monkeypatch.setattr("httpx2.create_ssl_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    assert trust().cert_store_stats()["x509_ca"] > 0
+    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
+    assert trust().cert_store_stats()["x509_ca"] == 0
 
 
 # --- plain code, event loops, threads ---------------------------------------------------------------------

@@ -6,8 +6,10 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -366,12 +368,13 @@ def test_no_process_outlives_a_killed_gateway(log, loop, watch, argv):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the parent-death signal")
 def test_a_command_dies_with_a_killed_watchdog(log):
-    gateway, (watchdog, shell, _) = start_gateway(
+    gateway, (watchdog, shell, left) = start_gateway(
         log, "asyncio", "watchdog", "sh", "-c", "sleep 1000 & echo $$ $!; wait"
     )
     with gateway:
         os.kill(watchdog, signal.SIGKILL)
         assert_all_gone(watchdog, shell)
+        os.kill(left, signal.SIGKILL)
         gateway.kill()
 
 
@@ -392,11 +395,18 @@ def test_a_worker_started_by_hand_needs_no_gateway():
 # Runtime folder
 
 
-def test_the_folder_of_sockets_is_private_and_new(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+@pytest.fixture
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A base folder that is short enough, as tmp_path is not."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
+
+
+def test_the_folder_of_sockets_is_private_and_new(base):
     first, second = process.runtime_dir(), process.runtime_dir()
     assert first != second
-    assert first.parent == tmp_path
+    assert first.parent == base
     assert stat.S_IMODE(first.stat().st_mode) == 0o700
 
 
@@ -425,22 +435,21 @@ def test_socket_paths_are_short_and_differ_by_model_and_generation(tmp_path, mon
     process.remove_runtime_dir(folder)
 
 
-def test_folders_of_dead_gateways_are_swept_and_others_stay(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def test_folders_of_dead_gateways_are_swept_and_others_stay(base):
     gone = subprocess.Popen(["true"])
     gone.wait()
-    dead = tmp_path / f"rolecast-{gone.pid}-abcd"
+    dead = base / f"rolecast-{gone.pid}-abcd"
     dead.mkdir(0o700)
     (dead / "w.sock").touch()
     alive = process.runtime_dir()
-    reused = tmp_path / f"rolecast-{os.getpid()}-old"
+    reused = base / f"rolecast-{os.getpid()}-old"
     reused.mkdir()
     os.utime(reused, (1, 1))
-    target = tmp_path / "target"
+    target = base / "target"
     target.mkdir()
-    link = tmp_path / f"rolecast-{gone.pid}-link"
+    link = base / f"rolecast-{gone.pid}-link"
     link.symlink_to(target)
-    other = tmp_path / "rolecast-notes"
+    other = base / "rolecast-notes"
     other.mkdir()
     removed = process.sweep_runtime_dirs()
     assert {dead, reused} <= set(removed)

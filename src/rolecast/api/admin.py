@@ -129,13 +129,19 @@ class Admin:
     def _resolve(self, name: str) -> str:
         found = self._names.get(name)
         if found is None or not self._config.models[found.models[0]].enabled:
-            raise ModelNotFound(f"The model {name[:200]!r} does not exist here; `rolecast models` lists them.", param="model")
+            raise ModelNotFound(
+                f"The model {name[:200]!r} does not exist here; `rolecast models` lists them.", param="model"
+            )
         return self._stand_ins.get(found.models[0], found.models[0])
 
     def _model(self, model_id: str) -> dict[str, Any]:
         model = self._config.models[model_id]
         worker_id = self._stand_ins.get(model_id, model_id)
-        worker, child, stats = self._fleet.worker(worker_id), self._fleet.child(worker_id), self._telemetry.models[model_id]
+        worker, child, stats = (
+            self._fleet.worker(worker_id),
+            self._fleet.child(worker_id),
+            self._telemetry.models[model_id],
+        )
         ready = worker.endpoint is not None
         return {
             "id": model_id,

@@ -28,7 +28,10 @@ QUEUE_HIGH = 64
 """Pieces that may wait for a slow ASGI server before the worker is paused."""
 _PREFLIGHT = (
     (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
-    (b"access-control-allow-headers", b"authorization, content-type, x-api-key, x-trace-id, x-span-id, x-session-id, x-request-id"),
+    (
+        b"access-control-allow-headers",
+        b"authorization, content-type, x-api-key, x-trace-id, x-span-id, x-session-id, x-request-id",
+    ),
     (b"access-control-max-age", b"600"),
     (b"content-length", b"0"),
 )
@@ -218,7 +221,9 @@ async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
 
 async def _on_crash(request: HTTPRequest, exc: Exception) -> Response:
     log.error("%s %s failed", request.method, request.scope["path"], exc_info=exc)
-    return error_response(RolecastError("Something went wrong inside the gateway; its log has the details.", code="internal"))
+    return error_response(
+        RolecastError("Something went wrong inside the gateway; its log has the details.", code="internal")
+    )
 
 
 def make_app(lane: Lane, routes: Sequence[BaseRoute], state: Any = None) -> ASGIApp:

@@ -65,7 +65,9 @@ class Guard:
         parts = urlsplit(text)
         name = parts.hostname or ""
         same = host is not None and parts.netloc.encode() == host.lower()
-        loopback = parts.scheme in ("http", "https") and (name in ("localhost", "127.0.0.1", "::1") or name.endswith(".localhost"))
+        loopback = parts.scheme in ("http", "https") and (
+            name in ("localhost", "127.0.0.1", "::1") or name.endswith(".localhost")
+        )
         if not (same or loopback or self._any_origin or text in self._origins) or b"\r" in origin or b"\n" in origin:
             raise Forbidden(
                 "Web pages of that origin may not use this gateway. Add it to server.allowed_origins if they should.",
@@ -101,7 +103,9 @@ def _digests(keys: Iterable[str]) -> Iterable[tuple[bytes, str]]:
         if key.startswith("env:"):
             value = os.environ.get(key[4:], "")
             if not value:
-                raise ConfigError([f"server.keys[{number}]: the environment variable {key[4:]} is not set; set it or remove the key"])
+                raise ConfigError(
+                    [f"server.keys[{number}]: the environment variable {key[4:]} is not set; set it or remove the key"]
+                )
             digest = hashlib.sha256(value.encode()).digest()
         elif key.startswith("sha256:"):
             digest = bytes.fromhex(key[7:])

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import msgspec
+
 from rolecast.api.guard import Guard
 from rolecast.config.schema import Limits
 from rolecast.dispatch import Dispatch
@@ -12,8 +14,19 @@ from rolecast.exchange import Exchange, ExchangeIds, Request, Sink
 Decode = Callable[[bytes], Request]
 """A dialect's reading of a body. Raises BadRequest or Invalid."""
 
+MAX_KNOWN_HEADS = 1024
 _TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
 _TRACES = (b"x-trace-id", b"x-span-id", b"x-session-id", b"traceparent")
+
+
+class KnownHead(msgspec.Struct, frozen=True):
+    """A request head that was parsed and let in before, but for its Content-Length: what came of it."""
+
+    decode: Decode
+    key: str
+    client_id: str
+    trace_lines: bytes
+    extra_head: bytes
 
 
 class Lane:
@@ -38,6 +51,27 @@ class Lane:
         self.dispatch = dispatch
         self.new_id = new_id
         self.date = b""
+        self._known: dict[bytes, KnownHead] = {}
+        self.known = self._known.get
+
+    def remember(self, head: bytes, decode: Decode, exchange: Exchange) -> None:
+        """Keep what a head led to. The configuration that judged it lives as long as this lane."""
+        if len(self._known) >= MAX_KNOWN_HEADS:
+            self._known.clear()
+        self._known[head] = KnownHead(
+            decode, exchange.key, exchange.client_id, exchange.trace_lines, exchange.extra_head
+        )
+
+    def reopen(self, known: KnownHead, sink: Sink) -> Exchange:
+        """A new exchange for a head that was let in before."""
+        exchange = Exchange(self.dispatch, sink, self.new_id(), self.name, known.key)
+        if self.forced:
+            exchange.forced = self.forced
+        if known.extra_head or known.client_id:
+            exchange.extra_head = known.extra_head
+            exchange.client_id = known.client_id
+            exchange.trace_lines = known.trace_lines
+        return exchange
 
     def open(self, headers: Mapping[bytes, bytes], sink: Sink) -> Exchange:
         """A new exchange for these (lower-case) headers. Raises what the guard raises."""

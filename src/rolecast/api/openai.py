@@ -20,6 +20,7 @@ from rolecast.config.names import Name
 from rolecast.config.schema import Config, Limits
 from rolecast.errors import BadRequest, Invalid, ModelNotFound
 from rolecast.exchange import Request
+from rolecast.values import Kind
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Keep = Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
@@ -84,7 +85,10 @@ def hot_paths(limits: Limits) -> dict[bytes, Decode]:
         if fields.messages is None:
             raise Invalid("`messages` is missing: a list of objects with `role` and `content`.", param="messages")
         if len(fields.messages) > max_messages:
-            raise Invalid(f"`messages` holds {len(fields.messages)} entries; {max_messages} are allowed.", param="messages")
+            raise Invalid(
+                f"`messages` holds {len(fields.messages)} entries; {max_messages} are allowed.",
+                param="messages",
+            )
         return _request("chat", b"/chat/completions", fields, body)
 
     def completion(body: bytes) -> Request:
@@ -123,18 +127,16 @@ def _read(body: bytes, decode: Callable[[bytes], B]) -> B:
         raise BadRequest("The body is nested too deeply.", code="bad_json") from None
 
 
-def _request(kind: Any, path: bytes, fields: _Body, body: bytes) -> Request:
+def _request(kind: Kind, path: bytes, fields: _Body, body: bytes) -> Request:
     options = fields.stream_options
-    return Request(
-        kind=kind,
-        path=path,
-        asked=fields.model or "",
-        stream=bool(fields.stream),
-        body=body,
-        wants_usage=options is not None and bool(options.include_usage),
+    request = Request(kind, path, fields.model or "", fields.stream is True, body)
+    if options is not None:
+        request.wants_usage = options.include_usage is True
         # A `stream_options` of the client's own is edited, not spliced, when usage has to be asked for.
-        edit=fields.extra_body is not None or fields.repetition_penalty is not None or (options is not None and not options.include_usage),
-    )
+        request.edit = not request.wants_usage
+    if fields.extra_body is not None or fields.repetition_penalty is not None:
+        request.edit = True
+    return request
 
 
 # -- the model list ---------------------------------------------------------------------------------------------------
@@ -205,7 +207,12 @@ class Catalogue:
             first = models[0]
             entry = self.entry(self._names[first]) if first in self._names else {"port": None, "backend": None}
             status = await self._health(first)
-            out[role] = {"status": status, "port": entry["port"], "model_id": first, "backend": entry["backend"]}
+            out[role] = {
+                "status": status,
+                "port": entry["port"],
+                "model_id": first,
+                "backend": entry["backend"],
+            }
             if status == "healthy":
                 out[role]["http_status"] = 200
             if "stand_in" in entry:
@@ -216,10 +223,7 @@ class Catalogue:
         return json_response(out)
 
     def routes(self) -> list[Route]:
-        return [
-            Route(f"{prefix}/models", self.models, methods=["GET"])
-            for prefix in ("/v1", "")
-        ] + [
+        return [Route(f"{prefix}/models", self.models, methods=["GET"]) for prefix in ("/v1", "")] + [
             Route("/v1/models/{model:path}", self.one, methods=["GET"]),
             Route("/v1/backends/health", self.backends_health, methods=["GET"]),
         ]

@@ -86,7 +86,12 @@ class SingleModel:
     """/health of a port that looks like a server of one model."""
 
     def __init__(
-        self, listener: Listener, config: Config, telemetry: Telemetry, state: Callable[[str], str], stand_in: str = ""
+        self,
+        listener: Listener,
+        config: Config,
+        telemetry: Telemetry,
+        state: Callable[[str], str],
+        stand_in: str = "",
     ) -> None:
         self._listener = listener
         self._config = config
@@ -102,7 +107,11 @@ class SingleModel:
     async def front(self, request: Request) -> Response:
         state = self._state(self._listener.model or "")
         healthy = state != "failed"
-        body = {"status": "healthy" if healthy else "unhealthy", "model": self._listener.model, "state": state}
+        body = {
+            "status": "healthy" if healthy else "unhealthy",
+            "model": self._listener.model,
+            "state": state,
+        }
         return json_response(self._marked(body), 200 if healthy else 503)
 
     async def llama_server(self, request: Request) -> Response:

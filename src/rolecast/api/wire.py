@@ -23,6 +23,7 @@ from rolecast.errors import (
     TooLarge,
 )
 from rolecast.exchange import Exchange
+from rolecast.upstream import MAX_KNOWN_HEAD, find_length
 
 log = logging.getLogger("rolecast.wire")
 
@@ -43,36 +44,24 @@ class _Refused(Exception):
 class WireSink:
     """One request on the fast lane and the framing of its answer. Stands in for uvicorn's cycle."""
 
-    __slots__ = (
-        "_chunked",
-        "_head",
-        "body",
-        "complete",
-        "decode",
-        "disconnected",
-        "exchange",
-        "expect",
-        "http10",
-        "keep_alive",
-        "protocol",
-        "queued",
-        "refusal",
-        "response_complete",
-        "started",
-    )
+    # Defaults live on the class: most requests never touch them.
+    exchange: Exchange | None = None
+    body: bytes | bytearray = b""
+    complete = False
+    queued = False
+    started = False
+    response_complete = False
+    disconnected = False
+    expect = False
+    http10 = False
+    refusal: RolecastError | None = None
+    _head = b""
+    _chunked = False
 
-    def __init__(self, protocol: "WireProtocol", decode: Decode | None, *, keep_alive: bool, http10: bool) -> None:
+    def __init__(self, protocol: "WireProtocol", decode: Decode | None, keep_alive: bool) -> None:
         self.protocol = protocol
         self.decode = decode
         self.keep_alive = keep_alive
-        self.http10 = http10
-        self.exchange: Exchange | None = None
-        self.body: bytes | bytearray = b""
-        self.complete = self.queued = self.started = self.response_complete = self.disconnected = False
-        self.expect = False
-        self.refusal: RolecastError | None = None
-        self._head = b""
-        self._chunked = False
 
     def go(self) -> None:
         """The request is complete and it is its turn."""
@@ -83,13 +72,15 @@ class WireSink:
         body = self.body
         self.body = b""
         try:
-            request = self.decode(bytes(body) if type(body) is bytearray else body)
+            request = self.decode(body if isinstance(body, bytes) else bytes(body))
             exchange.dispatch.begin(exchange, request)
         except RolecastError as error:
             exchange.fail(error)
         except Exception:
             log.exception("request %s failed", exchange.id)
-            exchange.fail(RolecastError("Something went wrong inside the gateway; its log has the details.", code="internal"))
+            exchange.fail(
+                RolecastError("Something went wrong inside the gateway; its log has the details.", code="internal")
+            )
 
     # -- exchange.Sink -------------------------------------------------------------------------------------------
 
@@ -99,7 +90,8 @@ class WireSink:
             self.started = True
             close = b"" if self.keep_alive else b"connection: close\r\n"
             protocol.transport.write(
-                b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], protocol.lane.date, head, close, len(body), body)
+                b"%b%b%b%bcontent-length: %d\r\n\r\n%b"
+                % (STATUS_LINE[status], protocol.lane.date, head, close, len(body), body)
             )
         self._done()
 
@@ -149,6 +141,7 @@ class WireSink:
 
     def _done(self) -> None:
         self.response_complete = True
+        self.exchange = None  # no cycle: both are freed at once, without the collector
         self.protocol.answered(self)
 
 
@@ -166,6 +159,7 @@ class WireProtocol(HttpToolsProtocol):
         self.head_bytes = 0
         self.body_bytes = 0
         self.deaf = False
+        self.candidate = b""
         self.refusal: RolecastError | None = None
         self.stalled_since = 0.0
         self.running: Any = None
@@ -178,7 +172,9 @@ class WireProtocol(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=WRITE_HIGH)
         if len(self.connections) > self.lane.limits.connections:
             self.deaf = True
-            error = RolecastError("Too many connections are open; try again shortly.", code="too_many_connections", status=503)
+            error = RolecastError(
+                "Too many connections are open; try again shortly.", code="too_many_connections", status=503
+            )
             self._enqueue_refusal(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -215,6 +211,8 @@ class WireProtocol(HttpToolsProtocol):
             return
         if self.phase != BODY:
             if self.phase == IDLE:
+                if self._take_whole(data):
+                    return
                 self.phase, self.since = HEAD, self.loop.time()
             self.head_bytes += len(data)
         try:
@@ -229,6 +227,35 @@ class WireProtocol(HttpToolsProtocol):
             pass  # no protocol is offered to upgrade to; the request was answered as plain HTTP
         if self.phase == HEAD and self.head_bytes > self.lane.limits.head:
             self._refuse_input(HeadersTooLarge(f"The request head is larger than {self.lane.limits.head} bytes."))
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Serve a request that came whole, under a head that was parsed and let in before; False otherwise.
+
+        Clients repeat their heads to the byte, but for Content-Length, and what the parser and the guard make
+        of a head depends on its bytes alone: their verdict may be reused. The parser stays at its start.
+        """
+        end = data.find(b"\r\n\r\n", 0, MAX_KNOWN_HEAD)
+        start, stop = find_length(data, end)
+        if not stop:
+            return False
+        key = data[:start] + data[stop:end]
+        known = self.lane.known(key)
+        running = self.running
+        if known is None:
+            self.candidate = key
+            return False
+        length = int(data[start:stop])
+        if len(data) != end + 4 + length or length > self.lane.limits.body:
+            return False
+        if running is not None and not running.response_complete:
+            return False
+        sink = WireSink(self, known.decode, True)
+        sink.complete = True
+        sink.body = data[end + 4 :]
+        self.cycle = self.running = sink  # type: ignore[assignment]
+        sink.exchange = self.lane.reopen(known, sink)
+        sink.go()
+        return True
 
     # -- parser callbacks -------------------------------------------------------------------------------------------
 
@@ -253,10 +280,12 @@ class WireProtocol(HttpToolsProtocol):
         if decode is None and b"?" in self.url and self.parser.get_method() == b"POST":
             decode = self.lane.hot.get(self.url.partition(b"?")[0])
         if decode is None:
+            self.candidate = b""
             self._fall_through()
             return
         http10 = self.parser.get_http_version() == "1.0"
-        sink = WireSink(self, decode, keep_alive=not http10 and self.parser.should_keep_alive(), http10=http10)
+        sink = WireSink(self, decode, not http10 and self.parser.should_keep_alive())
+        sink.http10 = http10
         try:
             sink.exchange = self.lane.open(headers, sink)
             length = headers.get(b"content-length")
@@ -264,6 +293,10 @@ class WireProtocol(HttpToolsProtocol):
                 raise self._too_large()
         except RolecastError as error:
             sink.refusal = error
+        else:
+            if self.candidate and sink.keep_alive and length is not None and b"expect" not in headers:
+                self.lane.remember(self.candidate, decode, sink.exchange)
+        self.candidate = b""
         self._enqueue(sink)
         if b"expect" in headers and sink.refusal is None and headers[b"expect"].lower() == b"100-continue":
             if sink.queued:
@@ -275,7 +308,7 @@ class WireProtocol(HttpToolsProtocol):
             raise _Refused
 
     def on_body(self, body: bytes) -> None:
-        cycle = self.cycle
+        cycle: Any = self.cycle
         self.body_bytes += len(body)
         if type(cycle) is not WireSink:
             if self.body_bytes > self.lane.limits.body:
@@ -293,7 +326,7 @@ class WireProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.phase, self.since = IDLE, self.loop.time()
-        cycle = self.cycle
+        cycle: Any = self.cycle
         if type(cycle) is not WireSink:
             super().on_message_complete()
             return
@@ -313,12 +346,10 @@ class WireProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         self.since = self.loop.time()
-        if self.transport.is_closing():
-            return
-        if self.pipeline:
+        if self.pipeline and not self.transport.is_closing():
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        if not self.pipeline:
+        if self.flow.read_paused and not self.pipeline and not self.transport.is_closing():
             self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -348,7 +379,9 @@ class WireProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url = url
         self.headers += headers
-        self.expect_100_continue = (b"expect", b"100-continue") in [(n, v.lower()) for n, v in headers if n == b"expect"]
+        self.expect_100_continue = (b"expect", b"100-continue") in [
+            (n, v.lower()) for n, v in headers if n == b"expect"
+        ]
         super().on_headers_complete()
 
     # -- refusing -------------------------------------------------------------------------------------------------------
@@ -366,7 +399,12 @@ class WireProtocol(HttpToolsProtocol):
             self._stop(BadRequest("A header has no name.", code="bad_http"))
         encoding = headers.get(b"transfer-encoding")
         if encoding is not None and (encoding.lower() != b"chunked" or b"content-length" in headers):
-            self._stop(BadRequest("Only `Transfer-Encoding: chunked`, without Content-Length, is understood.", code="bad_http"))
+            self._stop(
+                BadRequest(
+                    "Only `Transfer-Encoding: chunked`, without Content-Length, is understood.",
+                    code="bad_http",
+                )
+            )
         coding = headers.get(b"content-encoding")
         if coding is not None and coding.lower() != b"identity":
             self._stop(BadRequest("Compressed request bodies are not accepted.", code="bad_encoding", status=415))
@@ -387,7 +425,7 @@ class WireProtocol(HttpToolsProtocol):
         if self.deaf:
             return
         self.deaf = True
-        cycle = self.cycle
+        cycle: Any = self.cycle
         if type(cycle) is WireSink and not cycle.complete and not cycle.response_complete:
             cycle.refusal, cycle.keep_alive, cycle.complete = error, False, True
             if not cycle.queued:
@@ -403,14 +441,14 @@ class WireProtocol(HttpToolsProtocol):
             self._enqueue_refusal(error)
 
     def _enqueue_refusal(self, error: RolecastError) -> None:
-        sink = WireSink(self, None, keep_alive=False, http10=False)
+        sink = WireSink(self, None, False)
         sink.refusal, sink.complete = error, True
         self._enqueue(sink)
         if not sink.queued:
             sink.go()
 
     def _respond_refusal(self, error: RolecastError) -> None:
-        sink = WireSink(self, None, keep_alive=False, http10=False)
+        sink = WireSink(self, None, False)
         self.cycle = self.running = sink  # type: ignore[assignment]
         sink.refusal, sink.complete = error, True
         sink.go()

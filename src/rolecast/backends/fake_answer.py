@@ -77,7 +77,7 @@ class Request(msgspec.Struct):
 
     messages: list[Message] = []
     prompt: str | list[str] = ""
-    input: str | list[str] | list[int] | list[list[int]] = ""
+    input: str | list[str | int | list[int]] = ""
     encoding_format: str | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -198,7 +198,7 @@ def _of_type(kind: str, schema: Mapping[str, Any], root: Mapping[str, Any], dept
 
 def _resolve(reference: str, root: Mapping[str, Any]) -> Any:
     found: Any = root
-    for name in reference.removeprefix("#").strip("/").split("/"):
+    for name in reference.split("/")[1:]:
         found = found.get(name) if isinstance(found, dict) else None
     return found
 

@@ -88,9 +88,7 @@ class Worker:
         prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
         reply = self._script.find(prompts[-1] if prompts else "")
         answers = [
-            fake_answer.answer_prompt(prompt, request, reply)
-            for prompt in prompts
-            for _ in range(request.n or 1)
+            fake_answer.answer_prompt(prompt, request, reply) for prompt in prompts for _ in range(request.n or 1)
         ]
         return await self._respond(request, reply, answers, text_wire(self._options.id))
 
@@ -112,9 +110,7 @@ class Worker:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return _json({"object": "list", "model": self._options.id, "data": data, "usage": usage})
 
-    async def _respond(
-        self, request: Request, reply: Reply, answers: Sequence[Answer], wire: "Wire"
-    ) -> Response:
+    async def _respond(self, request: Request, reply: Reply, answers: Sequence[Answer], wire: "Wire") -> Response:
         if fault := await _fault(reply, stream=bool(request.stream)):
             return fault
         if request.stream:
@@ -179,9 +175,7 @@ def text_wire(model: str) -> Wire:
     return Wire(head, head, choice, lambda _: [], piece, {"text": "", "logprobs": None})
 
 
-async def _stream(
-    answers: Sequence[Answer], reply: Reply, wire: Wire, *, with_usage: bool
-) -> AsyncIterator[bytes]:
+async def _stream(answers: Sequence[Answer], reply: Reply, wire: Wire, *, with_usage: bool) -> AsyncIterator[bytes]:
     def chunk(index: int, shape: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         return wire.chunk_head | {"choices": [{"index": index, **shape, "finish_reason": finish}]}
 
@@ -212,14 +206,21 @@ def until_client_leaves(app: ASGIApp) -> ASGIApp:
         while messages[-1].get("more_body"):
             messages.append(await receive())
         leaving = asyncio.ensure_future(receive())
+        answered = False
 
         async def replay() -> Message:
             return messages.pop(0) if messages else await asyncio.shield(leaving)
 
-        work = asyncio.ensure_future(app(scope, replay, send))
+        async def note(message: Message) -> None:
+            nonlocal answered
+            answered = message["type"] == "http.response.body" and not message.get("more_body")
+            await send(message)
+
+        work = asyncio.ensure_future(app(scope, replay, note))
         await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (work, leaving):
-            task.cancel()
+        if not answered:
+            work.cancel()
+        leaving.cancel()
         await asyncio.wait({work, leaving})
         if not work.cancelled() and (error := work.exception()):
             raise error

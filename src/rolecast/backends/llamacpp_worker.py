@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 import msgspec
@@ -25,6 +26,9 @@ SPARE_CONNECTIONS = 8
 LOG_WARNINGS = 2
 """Ten lines for each request, the next level, would cost the gateway more than the request itself."""
 LOADED = b"\x00loaded\n"
+FAILED = b"\x00failed\n"
+ENGINE_GAVE_UP = b"exiting due to"
+"""In the last line of the engine's log when it does not start."""
 FLASH = {None: "AUTO", True: "ENABLED", False: "DISABLED"}
 
 
@@ -63,44 +67,70 @@ def _cache_type(types: Any, name: str) -> Any:
         raise ValueError(f"cache type {name!r} is unknown; use f16, q8_0 or q4_0") from None
 
 
-def report_failing_load(weights: str) -> int:
-    """Lets a small process read what the engine prints while it loads, and say in one line why it failed.
+class LoadReport:
+    """Has a small process read what the engine prints while it loads, and say in one line why it failed.
 
     The engine gives its reason only on standard error, and a crash or a kill for memory leaves no other
-    witness. Must be called before any thread exists. Returns the descriptor that stands for the old output.
+    witness. Must be made before any thread exists.
     """
-    reading, writing = os.pipe()
-    if os.fork() == 0:
+
+    def __init__(self, weights: str) -> None:
+        reading, writing = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(writing)
+            _relay(reading, weights)
+            os._exit(0)
+        os.setpgid(self._pid, self._pid)  # our group is killed when we end, and then it has yet to speak
+        os.close(reading)
+        self._previous = os.dup(2)
+        os.dup2(writing, 2)
         os.close(writing)
-        _relay(reading, weights)
-        os._exit(0)
-    os.close(reading)
-    previous = os.dup(2)
-    os.dup2(writing, 2)
-    os.close(writing)
-    return previous
+
+    def loaded(self) -> None:
+        """Ends the report; standard error is the old one again."""
+        os.write(2, LOADED)
+        self._end()
+
+    def failed(self, reason: str) -> None:
+        """Ends the report with that reason, or with the engine's own when it is empty."""
+        if reason:
+            os.write(2, f"0 E worker: {reason}\n".encode() + FAILED)
+        else:
+            self._await_last_line()
+        self._end()
+
+    def _await_last_line(self) -> None:
+        # A thread of the engine writes its log; ending now would cut it off, perhaps before the reason.
+        for _ in range(100):
+            if os.waitpid(self._pid, os.WNOHANG)[0]:
+                return
+            time.sleep(0.01)
+
+    def _end(self) -> None:
+        os.dup2(self._previous, 2)
+        os.close(self._previous)
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            pass  # already waited for
 
 
 def _relay(reading: int, weights: str) -> None:
-    reason = "the engine ended without giving a reason; is there enough memory?"
-    found = False
+    reason = ""
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
-            if line == LOADED:
+            if line.endswith(LOADED):
                 return
-            os.write(2, line)
-            if not found and (error := re.match(rb"[\d.]+ E .*?: (.*)", line)):
-                found, reason = True, error[1].decode(errors="replace")
+            if line.endswith(FAILED):
+                break
+            os.write(2, line if line.endswith(b"\n") else line + b"\n")
+            if not reason and (error := re.match(rb"[\d.]+ E .*?: (.*)", line)):
+                reason = error[1].decode(errors="replace")
+            if ENGINE_GAVE_UP in line:
+                break
+    reason = reason or "the engine ended without giving a reason; is there enough memory?"
     os.write(2, f"cannot load {weights}: {reason}\n".encode())
-
-
-def end_report(previous: int, *, loaded: bool) -> None:
-    """Takes standard error back and waits until the reporting process has written its last line."""
-    if loaded:
-        os.write(2, LOADED)
-    os.dup2(previous, 2)
-    os.close(previous)
-    os.wait()
 
 
 def wait_for_signal() -> None:
@@ -116,18 +146,16 @@ def wait_for_signal() -> None:
 def main() -> None:
     os.umask(0o177)  # the socket is for its owner alone
     options = msgspec.json.decode(sys.argv[1], type=Options)
-    previous = report_failing_load(options.weights)
+    report = LoadReport(options.weights)
     end_with_gateway()
     try:
         import xllamacpp
 
         server = xllamacpp.Server(parameters(options))
     except Exception as e:
-        if not isinstance(e, RuntimeError):  # the engine's own says nothing that it did not print
-            os.write(2, f"0.0 E {type(e).__name__}: {e}\n".encode())
-        end_report(previous, loaded=False)
+        report.failed("" if isinstance(e, RuntimeError) else str(e))
         os._exit(1)
-    end_report(previous, loaded=True)
+    report.loaded()
     print(f"serving {options.id} at {server.listening_address}", flush=True)  # noqa: T201 - the worker's log
     wait_for_signal()
     os._exit(0)  # taking the engine down in order can hang; the system frees everything

@@ -1,15 +1,13 @@
-"""One answer of a model, read piece by piece, with what it cost in time and tokens.
-
-Knows the chunks of a streamed chat completion. Prints nothing.
-"""
+"""One answer of a model, read piece by piece, with what it cost in time and tokens. Prints nothing."""
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from rolecast.cli.gateway import Gateway
+if TYPE_CHECKING:
+    from rolecast.client import ChatStream
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -44,39 +42,35 @@ class Stats(msgspec.Struct):
 
 
 class Answer:
-    """Iterate once over the pieces; `text`, `reasoning` and `stats` hold what has arrived so far."""
+    """Iterate once over the pieces; `text` and `stats` hold what has arrived so far."""
 
-    def __init__(self, gateway: Gateway, body: dict[str, Any]) -> None:
-        self._gateway = gateway
-        self._body = body
+    def __init__(self, stream: "ChatStream") -> None:
+        self._stream = stream
         self.text = ""
         self.stats = Stats()
-        self._pieces = 0
 
     def __iter__(self) -> Iterator[Piece]:
         began = time.perf_counter()
+        pieces = 0
         try:
-            for event in self._gateway.completion_events(self._body):
-                for piece in self._read(event):
-                    if not self._pieces:
-                        self.stats.first_s = time.perf_counter() - began
-                    self._pieces += 1
-                    if not piece.reasoning:
-                        self.text += piece.text
-                    yield piece
+            for delta in self._stream:
+                if not pieces:
+                    self.stats.first_s = time.perf_counter() - began
+                pieces += 1
+                self.text += delta.content
+                if delta.reasoning:
+                    yield Piece(delta.reasoning, reasoning=True)
+                if delta.content:
+                    yield Piece(delta.content)
+            self._take_usage()
         finally:
+            self._stream.close()
             self.stats.total_s = time.perf_counter() - began
-            # An answer cut short carries no usage: a piece is about a token.
-            self.stats.completion_tokens = self.stats.completion_tokens or self._pieces
+            # An answer that was cut short carries no usage; a piece is about a token.
+            self.stats.completion_tokens = self.stats.completion_tokens or pieces
 
-    def _read(self, event: dict[str, Any]) -> Iterator[Piece]:
-        self.stats.model = event.get("model") or self.stats.model
-        if usage := event.get("usage"):
-            self.stats.prompt_tokens = usage.get("prompt_tokens") or 0
-            self.stats.completion_tokens = usage.get("completion_tokens") or 0
-        for choice in event.get("choices") or []:
-            delta = choice.get("delta") or {}
-            if thought := delta.get("reasoning_content"):
-                yield Piece(thought, reasoning=True)
-            if text := delta.get("content"):
-                yield Piece(text)
+    def _take_usage(self) -> None:
+        result = self._stream.result
+        self.stats.model = result.model
+        self.stats.prompt_tokens = result.usage.prompt_tokens
+        self.stats.completion_tokens = result.usage.completion_tokens

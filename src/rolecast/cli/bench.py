@@ -5,7 +5,7 @@ Knows how to keep N requests in flight for S seconds. It is a quick look, not a 
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -14,7 +14,8 @@ from rolecast.cli import output
 from rolecast.cli.options import Json, Key, Url
 
 if TYPE_CHECKING:
-    import httpx2
+    from rolecast.client import AsyncLLMClient
+    from rolecast.client.calls import ChatOptions
 
 MAX_CONCURRENCY = 256
 MAX_SECONDS = 600
@@ -54,18 +55,18 @@ def bench(
     ] = 10,
     model: Annotated[str, typer.Option("--model", "-m", help="Model, role or alias.")] = "auto",
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 32,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Stream the answers and measure the first token.")
-    ] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Stream the answers and measure the first token.")] = False,
     as_json: Json = False,
     url: Url = "",
     key: Key = "",
 ) -> None:
     """Put a small load on the running gateway: requests/s, latency, first token, tokens/s."""
+    from rolecast import AsyncLLMClient
     from rolecast.cli.gateway import connect
 
-    gateway = connect(url, key)
-    gateway.completion(_body(model, 1, 0))  # loads the model, and says what is wrong before the clock runs
+    # Loads the model, and says what is wrong before the clock runs.
+    with connect(url, key) as gateway, gateway.client() as client:
+        client.chat_completion(question(0), model, max_tokens=1)
     if not as_json:
         kind = "streamed" if stream else "whole"
         output.say(
@@ -73,7 +74,8 @@ def bench(
             f"{max_tokens} tokens, model {output.escape(model)}[/]",
             stderr=True,
         )
-    load = Load(gateway.url, key, model, max_tokens, stream=stream)
+    requests = AsyncLLMClient(gateway.url, api_key=key, max_retries=0)
+    load = Load(requests, model, max_tokens, stream=stream)
     began = time.perf_counter()
     samples = asyncio.run(load.run(concurrency, seconds))
     report = summarise(samples, model, concurrency, time.perf_counter() - began)
@@ -82,92 +84,52 @@ def bench(
     else:
         _print(report)
     if report.failed == report.requests:
-        output.fail(
-            f"No request succeeded: {report.errors[0] if report.errors else 'no time to finish one'}."
-        )
+        output.fail(f"No request succeeded: {report.errors[0] if report.errors else 'no time to finish one'}.")
 
 
 class Load:
     """Workers that ask one question after the other until the time is over."""
 
-    def __init__(self, url: str, key: str, model: str, max_tokens: int, *, stream: bool) -> None:
-        self._url = f"{url}/v1/chat/completions"
-        self._headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._model, self._max_tokens, self._stream = model, max_tokens, stream
+    def __init__(self, client: "AsyncLLMClient", model: str, max_tokens: int, *, stream: bool) -> None:
+        self._client, self._model, self._max_tokens, self._stream = client, model, max_tokens, stream
         self._number = 0
 
     async def run(self, concurrency: int, seconds: float) -> list[Sample]:
         """All samples; requests still running at the end are finished and counted."""
-        import httpx2
-
-        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         samples: list[Sample] = []
-        async with httpx2.AsyncClient(
-            headers=self._headers, timeout=120, limits=limits, trust_env=False
-        ) as http:
-            end = time.perf_counter() + seconds
-            async with asyncio.TaskGroup() as group:
-                for _ in range(concurrency):
-                    group.create_task(self._work(http, end, samples))
+        end = time.perf_counter() + seconds
+        async with self._client, asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(self._work(end, samples))
         return samples
 
-    async def _work(self, http: "httpx2.AsyncClient", end: float, samples: list[Sample]) -> None:
-        import httpx2
-
+    async def _work(self, end: float, samples: list[Sample]) -> None:
         while time.perf_counter() < end:
             self._number += 1
-            body = _body(self._model, self._max_tokens, self._number)
-            began = time.perf_counter()
-            try:
-                ask = self._ask_streamed if self._stream else self._ask_whole
-                samples.append(await ask(http, body, began))
-            except (httpx2.HTTPError, msgspec.DecodeError) as error:
-                samples.append(Sample(time.perf_counter() - began, error=str(error) or type(error).__name__))
+            samples.append(await self._measure(question(self._number)))
 
-    async def _ask_whole(self, http: "httpx2.AsyncClient", body: dict[str, Any], began: float) -> Sample:
-        response = await http.post(self._url, json=body)
-        total = time.perf_counter() - began
-        if response.is_error:
-            return Sample(total, error=_sentence(response.status_code, response.content))
-        return Sample(total, completion_tokens=_tokens(msgspec.json.decode(response.content)))
+    async def _measure(self, messages: list[dict[str, str]]) -> Sample:
+        from rolecast.client import LLMClientError
 
-    async def _ask_streamed(self, http: "httpx2.AsyncClient", body: dict[str, Any], began: float) -> Sample:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-        first = tokens = 0.0
-        async with http.stream("POST", self._url, json=body) as response:
-            if response.is_error:
-                content = await response.aread()
-                return Sample(time.perf_counter() - began, error=_sentence(response.status_code, content))
-            async for line in response.aiter_lines():
-                if not line.startswith("data:") or line.endswith("[DONE]"):
-                    continue
-                first = first or time.perf_counter() - began
-                if '"usage"' in line:
-                    tokens = _tokens(msgspec.json.decode(line[5:])) or tokens
-        return Sample(time.perf_counter() - began, first, int(tokens))
+        first = 0.0
+        options: ChatOptions = {"max_tokens": self._max_tokens, "temperature": 0}
+        began = time.perf_counter()
+        try:
+            if self._stream:
+                answer = self._client.stream_chat(messages, self._model, **options)
+                async for _ in answer:
+                    first = first or time.perf_counter() - began
+                result = answer.result
+            else:
+                result = await self._client.chat_completion(messages, self._model, **options)
+        except LLMClientError as error:
+            return Sample(time.perf_counter() - began, error=error.message)
+        return Sample(time.perf_counter() - began, first, result.usage.completion_tokens)
 
 
-def _body(model: str, max_tokens: int, number: int) -> dict[str, Any]:
-    # Each question differs from its first word on, so that no cached prefix flatters the figures.
-    question = f"{number}. Write one sentence about the number {number}."
-    return {
-        "model": model,
-        "max_tokens": max_tokens,
-        "temperature": 0,
-        "messages": [{"role": "user", "content": question}],
-    }
-
-
-def _tokens(answer: dict[str, Any]) -> int:
-    return int((answer.get("usage") or {}).get("completion_tokens") or 0)
-
-
-def _sentence(status: int, content: bytes) -> str:
-    try:
-        message = msgspec.json.decode(content)["error"]["message"]
-    except (msgspec.DecodeError, KeyError, TypeError):
-        message = "no explanation"
-    return f"{status}: {message}"
+def question(number: int) -> list[dict[str, str]]:
+    """A conversation that differs from its first word on, so that no cached prefix flatters the figures."""
+    return [{"role": "user", "content": f"{number}. Write one sentence about the number {number}."}]
 
 
 def summarise(samples: list[Sample], model: str, concurrency: int, seconds: float) -> Report:
@@ -198,7 +160,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 def _print(report: Report) -> None:
-    rows = output.table("", "", "p50", "p95", "p99", "max", right=("", "p50", "p95", "p99", "max"))
+    rows = output.table(" ", "", "p50", "p95", "p99", "max", right=("", "p50", "p95", "p99", "max"))
     rows.add_row("requests", f"{report.requests - report.failed:,}")
     if report.failed:
         rows.add_row("[red]failed[/]", f"{report.failed:,}")

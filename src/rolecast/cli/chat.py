@@ -6,15 +6,19 @@ Knows the keyboard, the history and the screen. The wire is `gateway`'s, drawing
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rolecast.cli import markdown, output
 from rolecast.cli.answer import Answer, Stats
 from rolecast.cli.gateway import Gateway
+from rolecast.client import LLMClient, LLMClientError
 from rolecast.config import paths
 from rolecast.errors import RolecastError
+
+if TYPE_CHECKING:
+    from rolecast.client.calls import ChatOptions
 
 HISTORY_LINES = 1000
 
@@ -22,8 +26,9 @@ HISTORY_LINES = 1000
 class Chat:
     """A conversation with one model at a time; the history goes along when the model changes."""
 
-    def __init__(self, gateway: Gateway, model: str, system: str, options: dict[str, Any]) -> None:
+    def __init__(self, gateway: Gateway, client: LLMClient, model: str, system: str, options: "ChatOptions") -> None:
         self._gateway = gateway
+        self._client = client
         self._model = model
         self._system = system
         self._options = options
@@ -80,21 +85,19 @@ class Chat:
 
     def _answer(self, question: str) -> None:
         asked = {"role": "user", "content": question}
-        answer = Answer(
-            self._gateway, {**self._options, "model": self._model, "messages": self._prompt(asked)}
-        )
+        answer = Answer(self._client.stream_chat(self._prompt(asked), self._model, **self._options))
         try:
             markdown.show(answer)
         except KeyboardInterrupt:
             output.say("\n[dim]Stopped.[/]")
-        except RolecastError as error:
+        except LLMClientError as error:
             # The question is not kept, so that asking again is the same question, not the second one.
             output.warn(error.message)
             return
         if answer.text:
             self._messages += [asked, {"role": "assistant", "content": answer.text}]
-        self._answers.append(answer.stats)
-        if sys.stdout.isatty():
+            self._answers.append(answer.stats)
+        if answer.text and sys.stdout.isatty():
             output.say(f"[dim]{output.escape(answer.stats.line())}[/]\n")
 
     def _prompt(self, asked: dict[str, str]) -> list[dict[str, str]]:
@@ -154,7 +157,7 @@ class Chat:
             rows.add_row(*map(output.plain, cells), f"{one.first_s * 1000:.0f} ms")
         output.console().print(rows)
         tokens = sum(one.completion_tokens for one in self._answers)
-        output.say(f"[dim]{len(self._answers)} answers, {tokens} tokens.[/]")
+        output.say(f"[dim]{tokens} tokens in all.[/]")
 
     def _save(self, name: str) -> None:
         if not name:

@@ -12,9 +12,7 @@ from rolecast.cli.options import Json
 def check(
     file: Annotated[
         Path | None,
-        typer.Argument(
-            help="Configuration to check; without it the one `rolecast up` would use.", show_default=False
-        ),
+        typer.Argument(help="Configuration to check; without it the one `rolecast up` would use.", show_default=False),
     ] = None,
     schema: Annotated[
         bool,
@@ -67,9 +65,7 @@ def init(
     _write(path, text, force=force)
     output.say(f"[green]✓[/] Wrote {output.escape(path)} from the preset {preset}.")
     start = "rolecast up" if path == Path("rolecast.yaml") else f"rolecast up --config {path}"
-    output.say(
-        f"[dim]Edit it, check it with[/] rolecast check {output.escape(path)}[dim], then start:[/] {start}"
-    )
+    output.say(f"[dim]Edit it, check it with[/] rolecast check {output.escape(path)}[dim], then start:[/] {start}")
 
 
 def import_(
@@ -95,9 +91,7 @@ def import_(
         output.raw(imported.config_yaml)
         return
     _write(out, imported.config_yaml, force=force)
-    output.say(
-        f"[green]✓[/] Wrote {output.escape(out)}. [dim]Check it with[/] rolecast check {output.escape(out)}"
-    )
+    output.say(f"[green]✓[/] Wrote {output.escape(out)}. [dim]Check it with[/] rolecast check {output.escape(out)}")
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:

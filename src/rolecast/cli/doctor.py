@@ -147,11 +147,7 @@ def check_weights(config: Config) -> Iterator[Finding]:
         yield Finding("weights", "ok", f"present: {', '.join(present)}")
     for model_id, model in absent.items():
         on_disk = model.source.startswith("file:")
-        fix = (
-            f"put the file there, or correct models.{model_id}.source"
-            if on_disk
-            else f"rolecast pull {model_id}"
-        )
+        fix = f"put the file there, or correct models.{model_id}.source" if on_disk else f"rolecast pull {model_id}"
         yield Finding("weights", "warn", f"{model_id} is absent ({model.source})", fix)
 
 
@@ -180,15 +176,11 @@ def check_memory(config: Config) -> Iterator[Finding]:
 
     memory = psutil.virtual_memory()
     text = f"{output.size(memory.available)} of {output.size(memory.total)} available"
-    found = (
-        weights.find(config, model) for model in config.models.values() if model.enabled and model.pinned
-    )
+    found = (weights.find(config, model) for model in config.models.values() if model.enabled and model.pinned)
     pinned = sum(weights.size_of(path) for path in found if path)
     if pinned > memory.available:
         fix = "take `pinned: true` from a model, or choose smaller weights"
-        yield Finding(
-            "memory", "warn", f"{text}, but pinned models need more than {output.size(pinned)}", fix
-        )
+        yield Finding("memory", "warn", f"{text}, but pinned models need more than {output.size(pinned)}", fix)
     else:
         yield Finding("memory", "ok", text)
 

@@ -1,4 +1,4 @@
-"""The running gateway as the commands see it: its state file, its admin endpoints, its chat stream.
+"""The running gateway as the commands see it: its state file and its admin endpoints.
 
 Knows addresses, keys and the wire. Prints nothing.
 """
@@ -6,7 +6,7 @@ Knows addresses, keys and the wire. Prints nothing.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -16,8 +16,13 @@ from rolecast.errors import RolecastError, Unauthorized, UpstreamTimeout, Worker
 if TYPE_CHECKING:
     import httpx2
 
+    from rolecast import LLMClient
+
 CLOCK_SLACK_S = 2.0
 """The kernel's boot time moves when the clock is set, and with it every process's create_time."""
+
+REPLY_TIMEOUT_S = 600
+"""Longest silence: loading a large model takes minutes."""
 
 START_HINT = "Start one with `rolecast up` (or `rolecast up --detach` to get the shell back)."
 
@@ -129,11 +134,17 @@ class Gateway:
     def __init__(self, url: str, key: str = "") -> None:
         import httpx2
 
-        self.url = url.rstrip("/")
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self.key = key
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        # Loading a model may take minutes, so only the connect has a short limit.
-        timeout = httpx2.Timeout(600, connect=5)
+        timeout = httpx2.Timeout(REPLY_TIMEOUT_S, connect=5)
         self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._http.close()
 
     def status(self) -> Status:
         """The whole state of the gateway."""
@@ -159,29 +170,11 @@ class Gateway:
         with self._stream("GET", "/admin/logs", params=params) as response:
             yield from response.iter_text()
 
-    def completion(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One chat completion, whole."""
-        answer: dict[str, Any] = self._request("POST", "/v1/chat/completions", json=body).json()
-        return answer
+    def client(self) -> "LLMClient":
+        """The Python client for this gateway; nothing is retried, a person is watching."""
+        from rolecast import LLMClient
 
-    def completion_events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The decoded chunks of a streamed chat completion. An error event is raised."""
-        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        with self._stream("POST", "/v1/chat/completions", json=body) as response:
-            for line in response.iter_lines():
-                if not line.startswith("data:"):
-                    continue
-                data = line[5:].strip()
-                if data == "[DONE]":
-                    return
-                event = msgspec.json.decode(data)
-                if "error" in event:
-                    raise RolecastError(_message(event) or "The model failed in the middle of its answer.")
-                yield event
-
-    def close(self) -> None:
-        """Close the pooled connections."""
-        self._http.close()
+        return LLMClient(self.url, api_key=self.key, timeout_s=REPLY_TIMEOUT_S, max_retries=0)
 
     def _change(self, path: str, model: str) -> str:
         return str(self._request("POST", path, json={"model": model}).json().get("state", ""))
@@ -212,9 +205,7 @@ def _translated(url: str) -> Iterator[None]:
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
         raise WorkerDown(f"Nothing answers on {url}. {START_HINT}") from error
     except httpx2.TimeoutException as error:
-        raise UpstreamTimeout(
-            f"The gateway at {url} was silent for too long; look at `rolecast logs`."
-        ) from error
+        raise UpstreamTimeout(f"The gateway at {url} was silent for too long; look at `rolecast logs`.") from error
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
         raise RolecastError(f"{url!r} is not an address; use one such as http://127.0.0.1:8000.") from error
     except httpx2.TransportError as error:

@@ -42,9 +42,9 @@ def _draw(pieces: Iterable[Piece], console: "Console") -> None:
     from rich.text import Text
 
     thought = rest = ""
-    waiting = Spinner("dots", style="dim")
-    with Live(waiting, console=console, transient=True, refresh_per_second=REDRAWS_PER_SECOND) as live:
-        try:
+    live = Live(Spinner("dots", style="dim"), console=console, transient=True, refresh_per_second=REDRAWS_PER_SECOND)
+    try:
+        with live:
             for piece in pieces:
                 if piece.reasoning:
                     thought += piece.text
@@ -57,13 +57,12 @@ def _draw(pieces: Iterable[Piece], console: "Console") -> None:
                 if done.strip():
                     console.print(Padding(Markdown(done), (0, 0, 1, 0)))
                 live.update(Markdown(rest))
-        finally:
-            # Also after Ctrl-C: what was on the screen stays there.
-            live.update(Text())
-            if thought:
-                console.print(Text(thought.strip(), "dim italic"))
-            if rest.strip():
-                console.print(Markdown(rest))
+    finally:
+        # Also after Ctrl-C: what was on the screen stays there.
+        if thought:
+            console.print(Text(thought.strip(), "dim italic"))
+        if rest.strip():
+            console.print(Markdown(rest))
 
 
 def split_finished(text: str) -> tuple[str, str]:

@@ -8,8 +8,6 @@ from rolecast.cli import output
 from rolecast.cli.options import ConfigFile, Json, Key, Url
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from rolecast.config.schema import Config
     from rolecast.sources import Source
 
@@ -26,38 +24,20 @@ def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> N
     if as_json:
         output.print_json(listed)
         return
-    rows = output.table(
-        "Model",
-        "Roles",
-        "Aliases",
-        "Weights",
-        "Size",
-        "State",
-        "Source",
-        right=("Size",),
-        wrap=("Roles", "Aliases"),
-    )
+    flexible = ("Roles", "Aliases", "Source")
+    rows = output.table("Model", "Roles", "Aliases", "Weights", "State", "Source", right=("Weights",), wrap=flexible)
     for one in listed:
         rows.add_row(
             output.plain(one["id"]),
             output.plain(", ".join(one["roles"])),
             output.plain(", ".join(one["aliases"])),
-            _presence(one["present"]),
-            output.plain(output.size(one["bytes"])),
+            output.state("absent") if one["present"] is False else output.plain(output.size(one["bytes"])),
             output.state(one["state"]),
             output.plain(one["source"]),
         )
     output.console().print(rows)
     if missing := [one["id"] for one in listed if one["present"] is False]:
         output.say(f"\n[dim]Bring weights with[/] rolecast pull {output.escape(missing[0])}")
-
-
-def _presence(present: bool | None) -> "Text":
-    from rich.text import Text
-
-    if present is None:
-        return output.plain("")
-    return Text("present", "green") if present else Text("absent", "red")
 
 
 def _states(key: str) -> dict[str, str]:
@@ -69,7 +49,8 @@ def _states(key: str) -> dict[str, str]:
     if state is None:
         return {}
     try:
-        return {model.id: model.state for model in Gateway(state.url, key).status().models}
+        with Gateway(state.url, key) as gateway:
+            return {model.id: model.state for model in gateway.status().models}
     except RolecastError:
         return {}
 
@@ -96,9 +77,7 @@ def _describe(config: "Config", model_id: str, states: dict[str, str]) -> dict[s
 def pull(
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="MODEL|SOURCE...", help="Configured models, or sources such as hf:OWNER/REPO."
-        ),
+        typer.Argument(metavar="MODEL|SOURCE...", help="Configured models, or sources such as hf:OWNER/REPO."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Everything that the configuration needs.")] = False,
     config: ConfigFile = None,
@@ -114,8 +93,7 @@ def pull(
             output.say("All weights are here.")
     elif not wanted:
         output.fail(
-            f"Name what to pull: a model ({', '.join(chosen.config.models)}), a source such as "
-            "hf:OWNER/REPO, or --all."
+            f"Name what to pull: a model ({', '.join(chosen.config.models)}), a source such as hf:OWNER/REPO, or --all."
         )
     for name, source in wanted.items():
         weights.fetch(name, source, weights.store(chosen.config))
@@ -142,21 +120,24 @@ def load(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> Non
     """Load a model into memory now, and wait until it is ready."""
     from rolecast.cli.gateway import connect
 
-    _report(name, connect(url, key).load(name), as_json=as_json)
+    with connect(url, key) as gateway:
+        _report(name, gateway.load(name), as_json=as_json)
 
 
 def unload(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
     """Take a model out of memory once its requests are finished."""
     from rolecast.cli.gateway import connect
 
-    _report(name, connect(url, key).unload(name), as_json=as_json)
+    with connect(url, key) as gateway:
+        _report(name, gateway.unload(name), as_json=as_json)
 
 
 def _report(name: str, state: str, *, as_json: bool) -> None:
     if as_json:
         output.print_json({"model": name, "state": state})
     else:
-        output.say(f"[bold]{output.escape(name)}[/] is {output.escape(state)}.")
+        word = {"cold": "unloaded"}.get(state, state)
+        output.say(f"[bold]{output.escape(name)}[/] is {output.escape(word)}.")
 
 
 def _source(config: "Config", name: str) -> "Source":

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+WRAP_WIDTH = 12
+"""Columns a wrapping column keeps however narrow the terminal is."""
+
 STATE_STYLES = {
     "ready": "green",
     "remote": "green",
@@ -85,12 +88,13 @@ def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) ->
     """A borderless table; columns in `right` are numbers, those in `wrap` may break over lines."""
     from rich.table import Table
 
-    result = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold dim")
+    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim")
     for name in columns:
         result.add_column(
             name,
             justify="right" if name in right else "left",
             no_wrap=name not in wrap,
+            min_width=WRAP_WIDTH if name in wrap else None,
             overflow="fold" if name in wrap else "ellipsis",
         )
     return result
@@ -142,11 +146,16 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
 
 
+UNNAMED = "configuration"
+"""What ConfigError calls a configuration whose problem is not in a file: a port, a folder."""
+
+
 class Commands(TyperGroup):
     """The command group that turns every expected failure into one sentence and exit code 1."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an unexpected exception still shows its traceback, it is a bug."""
+        from rolecast.client import LLMClientError
         from rolecast.errors import ConfigError, RolecastError
 
         try:
@@ -154,7 +163,7 @@ class Commands(TyperGroup):
         except ConfigError as error:
             print_problems(error.source, error.problems)
             raise typer.Exit(1) from error
-        except RolecastError as error:
+        except (RolecastError, LLMClientError) as error:
             fail(error.message)
         except BrokenPipeError:
             # The reader (`| head`) has gone: point stdout at nothing so that the exit flush is silent.
@@ -166,6 +175,9 @@ class Commands(TyperGroup):
 
 def print_problems(source: str, problems: Sequence[str]) -> None:
     """Everything that is wrong with one file, each problem on its line of stderr."""
+    if source == UNNAMED and len(problems) == 1:
+        warn_line("Error", "red", problems[0])
+        return
     count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
     warn_line("Error", "red", f"{source} has {count}:")
     for problem in problems:

@@ -34,10 +34,14 @@ def down(
     if state is None:
         output.fail(gateway.describe_absence())
     began = time.perf_counter()
-    process = psutil.Process(state.pid)
-    process.terminate()
     try:
+        process = psutil.Process(state.pid)
+        process.terminate()
         process.wait(timeout)
+    except psutil.NoSuchProcess:
+        pass  # it ended by itself just now
+    except psutil.AccessDenied:
+        output.fail(f"The gateway (pid {state.pid}) belongs to another user, who has to stop it.")
     except psutil.TimeoutExpired:
         output.fail(
             f"The gateway (pid {state.pid}) still finishes requests after {output.duration(timeout)}; it has "
@@ -54,15 +58,17 @@ def status(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     """Show whether the gateway runs, its models and its addresses; exit code 1 when it does not."""
     from rolecast.cli.gateway import connect
 
-    gateway = connect(url, key)
-    if as_json:
-        output.print_json(gateway.status_json())
-        return
-    now = gateway.status()
+    with connect(url, key) as gateway:
+        if as_json:
+            output.print_json(gateway.status_json())
+            return
+        now = gateway.status()
     output.say(f"[bold green]●[/] [bold]Rolecast {now.version}[/] is running on {gateway.url}")
     facts = output.table("", "")
     facts.show_header = False
-    memory = sum(m.rss_bytes or 0 for m in now.models) + (now.rss_bytes or 0)
+    # A model that answers for others is listed with each of them, but it is one process.
+    workers = {m.pid: m.rss_bytes or 0 for m in now.models if m.pid}
+    memory = sum(workers.values()) + (now.rss_bytes or 0)
     for name, value in (
         ("up for", output.duration(now.uptime_seconds)),
         ("pid", now.pid),
@@ -133,8 +139,9 @@ def ps(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     """Show the workers: state, process, memory, slots in use."""
     from rolecast.cli.gateway import connect
 
-    now = connect(url, key).status()
-    workers = [m for m in now.models if m.pid or m.state in PROCESS_STATES]
+    with connect(url, key) as gateway:
+        now = gateway.status()
+    workers = [m for m in now.models if not m.stand_in and (m.pid or m.state in PROCESS_STATES)]
     if as_json:
         output.print_json(workers)
         return
@@ -142,9 +149,7 @@ def ps(as_json: Json = False, url: Url = "", key: Key = "") -> None:
         output.say("No model is loaded. The first request loads one, or `rolecast load MODEL`.")
         return
     numbers = ("Pid", "Memory", "Slots", "Waiting", "Restarts")
-    rows = output.table(
-        "Model", "State", "Pid", "Memory", "Slots", "Waiting", "Loaded for", "Restarts", right=numbers
-    )
+    rows = output.table("Model", "State", "Pid", "Memory", "Slots", "Waiting", "Loaded for", "Restarts", right=numbers)
     for model in workers:
         rows.add_row(
             output.plain(model.id),
@@ -175,9 +180,10 @@ def logs(
         _show_log_file(model, lines, follow=follow)
         return
     try:
-        for text in connect(url, key).logs(model, lines, follow=follow):
-            sys.stdout.write(text)
-            sys.stdout.flush()
+        with connect(url, key) as gateway:
+            for text in gateway.logs(model, lines, follow=follow):
+                sys.stdout.write(text)
+                sys.stdout.flush()
     except KeyboardInterrupt:
         output.raw("")
 

@@ -1,25 +1,24 @@
 """The commands that talk to a model: `ask` and `chat`."""
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rolecast.cli import output
 from rolecast.cli.options import Json, Key, Url
 
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="Model, role or alias; `auto` lets the gateway choose.")
-]
+if TYPE_CHECKING:
+    from rolecast.client.calls import ChatOptions
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Model, role or alias; `auto` lets the gateway choose.")]
 System = Annotated[str, typer.Option("--system", "-s", help="System prompt.", show_default=False)]
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.", show_default=False)
 ]
 Temperature = Annotated[
     float | None,
-    typer.Option(
-        "--temperature", "-t", min=0, max=2, help="0 = always the likeliest word.", show_default=False
-    ),
+    typer.Option("--temperature", "-t", min=0, max=2, help="0 = always the likeliest word.", show_default=False),
 ]
 
 
@@ -30,39 +29,34 @@ def ask(
     ] = None,
     model: Model = "auto",
     system: System = "",
-    no_stream: Annotated[
-        bool, typer.Option("--no-stream", help="Print the answer when it is complete.")
-    ] = False,
+    no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is complete.")] = False,
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
-    stats: Annotated[
-        bool, typer.Option("--stats", help="Tokens and speed on stderr after the answer.")
-    ] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Tokens and speed on stderr after the answer.")] = False,
     as_json: Json = False,
     url: Url = "",
     key: Key = "",
 ) -> None:
     """Ask one question; the answer streams to stdout as plain text."""
-    from rolecast.cli.answer import Answer, Stats
+    from rolecast.cli.answer import Answer
     from rolecast.cli.gateway import connect
 
     question = _question(prompt or [])
-    gateway = connect(url, key)
+    options = _options(max_tokens, temperature)
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": question})
-    body = {"model": model, "messages": messages, **_options(max_tokens, temperature)}
-    if as_json:
-        output.print_json(gateway.completion(body))
-        return
-    answer = Answer(gateway, body)
-    for piece in answer:
-        if not piece.reasoning and not no_stream:
-            sys.stdout.write(piece.text)
-            sys.stdout.flush()
+    with connect(url, key) as gateway, gateway.client() as client:
+        if as_json:
+            output.print_json(client.chat_completion(messages, model, **options).raw)
+            return
+        answer = Answer(client.stream_chat(messages, model, **options))
+        for piece in answer:
+            if not piece.reasoning and not no_stream:
+                sys.stdout.write(piece.text)
+                sys.stdout.flush()
     output.raw(answer.text if no_stream else "\n")
     if stats:
-        used: Stats = answer.stats
-        output.say(f"[dim]{output.escape(used.line())}[/]", stderr=True)
+        output.say(f"[dim]{output.escape(answer.stats.line())}[/]", stderr=True)
 
 
 def chat(
@@ -77,8 +71,8 @@ def chat(
     from rolecast.cli.chat import Chat
     from rolecast.cli.gateway import connect
 
-    gateway = connect(url, key)
-    Chat(gateway, model, system, _options(max_tokens, temperature)).run()
+    with connect(url, key) as gateway, gateway.client() as client:
+        Chat(gateway, client, model, system, _options(max_tokens, temperature)).run()
 
 
 def _question(words: list[str]) -> str:
@@ -91,6 +85,5 @@ def _question(words: list[str]) -> str:
     return question
 
 
-def _options(max_tokens: int | None, temperature: float | None) -> dict[str, Any]:
-    chosen = {"max_tokens": max_tokens, "temperature": temperature}
-    return {name: value for name, value in chosen.items() if value is not None}
+def _options(max_tokens: int | None, temperature: float | None) -> "ChatOptions":
+    return {"max_tokens": max_tokens, "temperature": temperature}

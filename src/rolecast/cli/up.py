@@ -49,9 +49,7 @@ def up(
     from rolecast.cli import gateway, settings
 
     if config and preset:
-        output.fail(
-            "--config and --preset exclude each other; `rolecast init --preset NAME` makes a file to edit."
-        )
+        output.fail("--config and --preset exclude each other; `rolecast init --preset NAME` makes a file to edit.")
     settings.set_options(host=host, port=port, stand_in=stand_in)
     chosen = settings.choose(config, preset)
     if state := gateway.running():
@@ -67,15 +65,12 @@ def up(
 def _explain_running(state: "State", chosen: "Chosen") -> None:
     """Say that one runs; starting it again with the same configuration is not a mistake."""
     running = state.config or "the built-in default"
-    wanted = str(chosen.path) if chosen.path else "the built-in default"
-    if running != wanted:
+    if state.config != (str(chosen.path) if chosen.path else None):
         output.fail(
             f"A gateway with {running} already runs on {state.url} (pid {state.pid}), and you asked for "
-            f"{wanted}. Stop it first with `rolecast down`."
+            f"{chosen.name}. Stop it first with `rolecast down`."
         )
-    output.say(
-        f"The gateway already runs on [bold]{state.url}[/] (pid {state.pid}); `rolecast status` shows it."
-    )
+    output.say(f"The gateway already runs on [bold]{state.url}[/] (pid {state.pid}); `rolecast status` shows it.")
 
 
 def bring_weights(config: "Config", *, pull: bool) -> None:
@@ -114,9 +109,10 @@ def _run(chosen: "Chosen") -> None:
     def ready(running: "Running") -> None:
         from rolecast.cli.gateway import Address
 
-        listeners = [Address(*one) for one in running.listeners]
+        listeners = [Address(one.name, one.url, one.model, one.surface) for one in running.listeners]
         print_ready(chosen, listeners, dict(running.models))
-        output.say("[dim]Ctrl-C stops it.[/]")
+        if sys.stdout.isatty():
+            output.say("[dim]Ctrl-C stops it.[/]")
 
     code = app.run(chosen.config, config_path=chosen.path, on_ready=ready)
     if code:
@@ -140,7 +136,10 @@ def _detach(chosen: "Chosen", preset: str | None) -> None:
             argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, env=os.environ
         )
     state = _wait_until_healthy(child, log, began)
-    print_ready(chosen, state.listeners, _model_states(state))
+    states = _states_once_loaded(state)
+    print_ready(chosen, state.listeners, states)
+    for model_id in (name for name, now in states.items() if now == "failed"):
+        output.warn(f"{model_id} could not be loaded; `rolecast logs {model_id}` shows why.")
     output.say(f"[dim]It runs in the background (pid {state.pid}, log {log}). `rolecast down` stops it.[/]")
 
 
@@ -171,12 +170,23 @@ def _show_end_of_log(log: Path, began: int) -> None:
         output.say(f"[dim]│[/] {output.escape(line)}", stderr=True)
 
 
+def _states_once_loaded(state: "State") -> dict[str, str]:
+    """State by model when nothing is loading any more: pinned models load with the start."""
+    end = time.monotonic() + START_TIMEOUT_S
+    while True:
+        states = _model_states(state)
+        if "loading" not in states.values() or time.monotonic() > end:
+            return states
+        time.sleep(POLL_S)
+
+
 def _model_states(state: "State") -> dict[str, str]:
     from rolecast.cli.gateway import Gateway
     from rolecast.errors import RolecastError
 
     try:
-        now = Gateway(state.url, os.environ.get("ROLECAST_API_KEY", "")).status()
+        with Gateway(state.url, os.environ.get("ROLECAST_API_KEY", "")) as gateway:
+            now = gateway.status()
     except RolecastError:  # keys are on and we have none: the table does without the states
         return {}
     return {model.id: model.state for model in now.models}
@@ -190,8 +200,8 @@ def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, 
     config, front = chosen.config, listeners[0].url
     screen = output.console()
     name = output.escape(chosen.name)
-    output.say(f"\n[bold green]●[/] [bold]Rolecast {__version__}[/] is ready [dim]({name})[/]\n")
-    rows = output.table("Model", "Roles", "State", "Source", wrap=("Roles",))
+    output.say(f"\n[bold green]●[/] [bold]Rolecast {__version__}[/] is up [dim]({name})[/]\n")
+    rows = output.table("Model", "Roles", "State", "Source", wrap=("Roles", "Source"))
     for model_id, model in config.models.items():
         roles = ", ".join(role for role, ids in config.roles.items() if model_id in ids)
         state = states.get(model_id, "" if model.enabled else "disabled")

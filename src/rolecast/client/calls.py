@@ -151,9 +151,7 @@ class Requests:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         elif fields.get("stream") or (fields.get("extra_body") or {}).get("stream"):
             raise LLMBadRequest("chat_completion() returns whole answers; use stream_chat() to stream.")
-        return self._post(
-            "/chat/completions", role or model, body, fields, partial(read_chat, offered=offered)
-        )
+        return self._post("/chat/completions", role or model, body, fields, partial(read_chat, offered=offered))
 
     def completion(
         self, prompt: str | Sequence[str], model: str | None, options: Mapping[str, Any]
@@ -190,11 +188,7 @@ class Requests:
         read: Callable[[dict[str, Any], Mapping[str, str]], T],
     ) -> Call[T]:
         name = str(getattr(name, "value", name) or "auto")  # role names come as enum members, too
-        body = (
-            {"model": name}
-            | body
-            | {k: v for k, v in options.items() if k not in _NOT_IN_BODY and v is not None}
-        )
+        body = {"model": name} | body | {k: v for k, v in options.items() if k not in _NOT_IN_BODY and v is not None}
         body |= options.get("extra_body") or {}
         try:
             content = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
@@ -232,18 +226,21 @@ class Requests:
         )
 
 
-_NOT_IN_BODY = frozenset(
-    {"timeout_s", "max_retries", "trace_id", "span_id", "session_id", "trace_ctx", "extra_body"}
-)
+_NOT_IN_BODY = frozenset({"timeout_s", "max_retries", "trace_id", "span_id", "session_id", "trace_ctx", "extra_body"})
 
 
 def api_base(url: str) -> str:
     """The address with a scheme and a version part: `/v1` is added unless a part such as `/v1` is there."""
-    full = url.strip().rstrip("/")
-    full = full if "://" in full else f"http://{full}"
+    full = url.strip()
+    full = (full if "://" in full else f"http://{full}").rstrip("/")
     try:
         parts = urlsplit(full)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and not re.search(r"[\s\x00-\x1f]", full)
+        )
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment:

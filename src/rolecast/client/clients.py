@@ -39,9 +39,7 @@ class AsyncLLMClient:
         """The answer to a conversation. Without `model` and `role` the gateway chooses who answers."""
         return await self._carrier.send(self._requests.chat(messages, model, options))
 
-    async def respond(
-        self, role: str, messages: Sequence[Message], **options: Unpack[AnswerOptions]
-    ) -> ChatResult:
+    async def respond(self, role: str, messages: Sequence[Message], **options: Unpack[AnswerOptions]) -> ChatResult:
         """The answer of the model that plays `role`."""
         return await self._carrier.send(self._requests.chat(messages, role, options))
 

@@ -126,9 +126,7 @@ def read_chat(data: dict[str, Any], headers: Mapping[str, str], *, offered: froz
         role=as_word(message.get("role")) or "assistant",
         content=content,
         tool_calls=calls,
-        reasoning_trace=as_text(message.get("reasoning_content") or message.get("reasoning"))
-        or thinking
-        or None,
+        reasoning_trace=as_text(message.get("reasoning_content") or message.get("reasoning")) or thinking or None,
         usage=_usage(usage),
         response_id=as_word(data.get("id")),
         model=as_word(data.get("model")) or "",
@@ -209,9 +207,7 @@ def _tool_calls(entries: Any) -> tuple[ToolCall, ...]:
         function = as_object(as_object(entry).get("function"))
         if name := as_word(function.get("name")):
             arguments = arguments_json(function.get("arguments")) or "{}"
-            calls.append(
-                ToolCall(id=as_word(entry.get("id")) or _new_call_id(), name=name, arguments=arguments)
-            )
+            calls.append(ToolCall(id=as_word(entry.get("id")) or _new_call_id(), name=name, arguments=arguments))
     return tuple(calls)
 
 

@@ -67,8 +67,7 @@ class StreamReader:
         data = reply_object(200, self._headers, body, self._call.place)
         self._result = result = self._call.read(data, self._headers)
         pieces = tuple(
-            ToolCallDelta(index, call.id, call.name, call.arguments)
-            for index, call in enumerate(result.tool_calls)
+            ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(result.tool_calls)
         )
         return [Delta(result.content, result.reasoning_trace or "", pieces, result.finish_reason)]
 

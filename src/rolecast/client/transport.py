@@ -83,7 +83,7 @@ class Carrier:
                 finally:
                     response.close()
         if not response.is_success:
-            read_reply(call, response)
+            read_reply(call, response)  # raises the error that the status stands for
         return response
 
     def _deltas(self, call: Call[ChatResult], reader: StreamReader) -> Generator[Delta]:
@@ -157,12 +157,10 @@ class AsyncCarrier:
                 finally:
                     await response.aclose()
         if not response.is_success:
-            read_reply(call, response)
+            read_reply(call, response)  # raises the error that the status stands for
         return response
 
-    async def _deltas(
-        self, call: Call[ChatResult], reader: StreamReader, close_after: bool
-    ) -> AsyncGenerator[Delta]:
+    async def _deltas(self, call: Call[ChatResult], reader: StreamReader, close_after: bool) -> AsyncGenerator[Delta]:
         try:
             response = await self._attempts(call, stream=True)
             try:
@@ -284,20 +282,14 @@ def failures_named(call: Call[Any]) -> Iterator[None]:
     try:
         yield
     except httpx2.ConnectTimeout as failure:
-        raise LLMTimeout(
-            f"{call.place} did not accept a connection in time; is the address right?"
-        ) from failure
+        raise LLMTimeout(f"{call.place} did not accept a connection in time; is the address right?") from failure
     except httpx2.TimeoutException as failure:
         raise LLMTimeout(
             f"{call.place} was silent for {call.timeout_s:g} s; "
             "a larger timeout_s waits longer, a smaller max_tokens makes shorter answers."
         ) from failure
     except httpx2.ConnectError as failure:
-        step = (
-            "set SSL_CERT_FILE to its CA"
-            if "CERTIFICATE" in str(failure)
-            else "is it running? Try `rolecast up`"
-        )
+        step = "set SSL_CERT_FILE to its CA" if "CERTIFICATE" in str(failure) else "is it running? Try `rolecast up`"
         raise LLMConnectionError(f"{call.place} cannot be reached ({failure}); {step}.") from failure
     except httpx2.DecodingError as failure:
         raise LLMInvalidResponse(f"{call.place} sent a body that cannot be decoded ({failure}).") from failure

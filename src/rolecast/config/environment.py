@@ -79,9 +79,7 @@ def _key(part: str, entries: Any, trail: Trail, *, may_create: bool) -> str:
     if len(matches) == 1:
         return str(matches[0])
     if len(matches) > 1:
-        raise _UnknownError(
-            f"{_dotted(trail)}'{part}' fits {' and '.join(matches)}; set it in the file instead"
-        )
+        raise _UnknownError(f"{_dotted(trail)}'{part}' fits {' and '.join(matches)}; set it in the file instead")
     if may_create:
         return part
     raise _UnknownError(f"{_dotted(trail)}no entry '{part}'; there are: {', '.join(names) or 'none'}")

@@ -77,9 +77,7 @@ def read(
 _LAST = 1 << 30
 
 
-def _placed(
-    name: str, document: Document, origins: Mapping[Trail, str], trail: Trail, text: str
-) -> tuple[int, str]:
+def _placed(name: str, document: Document, origins: Mapping[Trail, str], trail: Trail, text: str) -> tuple[int, str]:
     """The problem with the variable or the line that caused it: of the setting, or of what holds it."""
     for length in range(len(trail), 0, -1):
         if variable := origins.get(trail[:length]):

@@ -3,6 +3,7 @@
 Knows what each name stands for. Does not judge clashes (`check` does) and chooses nothing (routing does).
 """
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -13,6 +14,9 @@ from rolecast.config.schema import Config
 
 RESERVED = frozenset({"", "auto"})
 """Names that mean 'you decide'; nobody may carry them."""
+
+
+_USABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 class Name(msgspec.Struct, frozen=True):
@@ -31,6 +35,15 @@ def table(config: Config) -> dict[str, Name]:
     for model_id in config.models:
         found.setdefault(model_id, Name(model_id, "model", (model_id,)))
     return found
+
+
+def fault(name: str) -> str:
+    """Why nothing can be called that, or ''. Names travel in HTTP headers, hence ASCII."""
+    if name in RESERVED:
+        return f"the name '{name}' is reserved: it asks Rolecast to choose; take another name"
+    if not _USABLE.fullmatch(name):
+        return f"the name {name!r} must be printable ASCII without spaces around it"
+    return ""
 
 
 def claims(config: Config) -> Iterator[tuple[Trail, Name]]:

@@ -29,14 +29,13 @@ Weights = Callable[[Model], Path | None]
 class Lease:
     """The right to use a worker for one request. Release it exactly once, through `Fleet.release`."""
 
-    __slots__ = ("generation", "load_ms", "pool", "queue_ms", "worker")
+    queue_ms = 0.0
+    load_ms = 0.0
 
     def __init__(self, worker: Worker, pool: Pool) -> None:
         self.worker = worker
         self.generation = worker.generation
         self.pool = pool
-        self.queue_ms = 0.0
-        self.load_ms = 0.0
 
 
 class Fleet:
@@ -125,8 +124,8 @@ class Fleet:
         elif w.generation == lease.generation and w.active:
             w.active -= 1
             w.last_used = self._loop.time()
-            if not w.active and w.idle_timeout_s and not w.pinned:
-                self._schedule()
+            if not w.active and self._timer is None and w.state is State.READY:
+                self._schedule()  # the idle clock runs; a timer that is set already looks again when it fires
 
     # -- commands -------------------------------------------------------------------------------------------
 

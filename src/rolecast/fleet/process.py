@@ -177,9 +177,7 @@ def _signal_group(pid: int, number: int) -> None:
 
 async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
     """Starts a worker whose output goes to memory and to the file `log`. Raises LoadFailed when it cannot."""
-    argv = (
-        launch.argv if launch.own_watch else (sys.executable, "-I", "-S", str(WATCHDOG), "--", *launch.argv)
-    )
+    argv = launch.argv if launch.own_watch else (sys.executable, "-I", "-S", str(WATCHDOG), "--", *launch.argv)
     try:
         output = Output(await asyncio.to_thread(LogFile, log))
     except OSError as e:
@@ -226,9 +224,7 @@ def remove_runtime_dir(folder: Path) -> None:
 
 def sweep_runtime_dirs() -> list[Path]:
     """Removes the folders that gateways of this user left behind when they died; returns them."""
-    left = [
-        folder for base in set(_runtime_bases()) for folder in base.glob("rolecast-*") if _is_left(folder)
-    ]
+    left = [folder for base in set(_runtime_bases()) for folder in base.glob("rolecast-*") if _is_left(folder)]
     for folder in left:
         remove_runtime_dir(folder)
     return left
@@ -257,11 +253,7 @@ def socket_path(folder: Path, model_id: str, generation: int) -> Path:
 def file_name(model_id: str) -> str:
     """A model id as a file name: readable, and different for different ids."""
     plain = re.sub(r"[^\w.-]", "_", model_id, flags=re.ASCII)[:80]
-    return (
-        plain
-        if plain == model_id and not plain.startswith(".")
-        else f"{plain.lstrip('.')}-{_short_hash(model_id)}"
-    )
+    return plain if plain == model_id and not plain.startswith(".") else f"{plain.lstrip('.')}-{_short_hash(model_id)}"
 
 
 def _short_hash(model_id: str) -> str:

@@ -38,7 +38,11 @@ class Named:
                 param="model",
             )
         if name.kind == "model" and not self._config.models[name.name].enabled:
-            raise WorkerDown(f"The model {facts.name!r} is disabled in the configuration (enabled: false).", param="model", code="model_disabled")
+            raise WorkerDown(
+                f"The model {facts.name!r} is disabled in the configuration (enabled: false).",
+                param="model",
+                code="model_disabled",
+            )
         able = self._able(name.models, facts.kind)
         if not able:
             raise BadRequest(

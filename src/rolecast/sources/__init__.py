@@ -48,9 +48,15 @@ def pull(source: Source, folder: Path, progress: Report) -> Path:
             return path
         hint = "check the path" if source.scheme == "file" else f"run `ollama pull {source.text[7:]}`"
         raise SourceError(f"{source.text} is not on this machine as a regular file; {hint}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with store.lock(folder, source, progress):
-        return store.located(folder, source) or _PULL[source.scheme](source, folder, progress)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with store.lock(folder, source, progress):
+            return store.located(folder, source) or _PULL[source.scheme](source, folder, progress)
+    except OSError as e:
+        raise SourceError(
+            f"{source.text} could not be stored in {folder}: {e.strerror or e}. Check that the folder can be "
+            "written, or set storage.models to another."
+        ) from e
 
 
 def _own_file(source: Source) -> Path | None:

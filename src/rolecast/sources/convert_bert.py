@@ -151,9 +151,7 @@ def _array(name: str, tensor: _Tensor, body: "np.ndarray[Any, Any]") -> "np.ndar
     return piece.view("<f4" if tensor.dtype == "F32" else "<f2").reshape(tensor.shape)
 
 
-def _renamed(
-    tensors: "dict[str, np.ndarray[Any, Any]]", config: _Config
-) -> "dict[str, np.ndarray[Any, Any]]":
+def _renamed(tensors: "dict[str, np.ndarray[Any, Any]]", config: _Config) -> "dict[str, np.ndarray[Any, Any]]":
     """The tensors under llama.cpp's names, in the types it expects. Each must be there, and no other."""
     import numpy as np
 
@@ -172,13 +170,9 @@ def _renamed(
         f32 = array.ndim == 1 or new in _ALWAYS_F32
         renamed[new] = array.astype(np.float32 if f32 else np.float16)
     tables = set(list(_EMBEDDINGS.values())[:3])  # tables have no bias
-    needed = {f"{n}.weight" for n in table.values()} | {
-        f"{n}.bias" for n in table.values() if n not in tables
-    }
+    needed = {f"{n}.weight" for n in table.values()} | {f"{n}.bias" for n in table.values() if n not in tables}
     if renamed.keys() != needed:
-        raise SourceError(
-            f"tensors are missing: {', '.join(sorted(needed ^ renamed.keys())[:5])}; pull again."
-        )
+        raise SourceError(f"tensors are missing: {', '.join(sorted(needed ^ renamed.keys())[:5])}; pull again.")
     if renamed["token_embd.weight"].shape != (config.vocab_size, config.hidden_size):
         raise SourceError("the embedding table does not have the shape config.json states; pull again.")
     return renamed

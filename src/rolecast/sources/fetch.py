@@ -138,8 +138,7 @@ def _write(response: "httpx2.Response", offset: int, want: Want, report: Report)
     total = offset + int(length) if length.isdecimal() else want.size
     if want.size and total != want.size:
         raise SourceError(
-            f"{_shown(want.url)} has {total} bytes, expected {want.size}. Pull again later; the file may "
-            "be changing."
+            f"{_shown(want.url)} has {total} bytes, expected {want.size}. Pull again later; the file may be changing."
         )
     limit = min(total or LARGEST_FILE, LARGEST_FILE)
     folder.require_space(want.part.parent, max(total, offset) - offset, _shown(want.url))
@@ -183,18 +182,14 @@ def _require(good: bool, response: "httpx2.Response", url: str) -> None:
     if status in (408, 429) or status >= 500:
         raise _AgainError(f"the server answered {status}")
     if not good:
-        raise RefusedError(
-            f"{_shown(url)} was refused with status {status}; check the name and the URL.", status
-        )
+        raise RefusedError(f"{_shown(url)} was refused with status {status}; check the name and the URL.", status)
     encoding = response.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise SourceError(f"{_shown(url)} comes as {encoding}, which was not asked for; use another server.")
 
 
 @contextlib.contextmanager
-def _answer(
-    client: "httpx2.Client", url: str, headers: dict[str, str], token: str
-) -> Iterator["httpx2.Response"]:
+def _answer(client: "httpx2.Client", url: str, headers: dict[str, str], token: str) -> Iterator["httpx2.Response"]:
     """The streaming answer at the end of the redirects; transport failures come out as _AgainError."""
     import httpx2
 

@@ -14,11 +14,11 @@ import msgspec
 
 from rolecast.errors import SourceError
 
-HEADER_LIMIT = 256 << 20
+HEADER_LIMIT = 64 << 20
 """Bytes of header read at most; the largest tokenizers in use take about 20 MiB."""
 _MAX_PAIRS = 65_536
 _MAX_TENSORS = 131_072
-_MAX_KEPT = 1 << 20  # a chat template is kept as present or not, so no text we keep is longer
+_KEPT_BYTES = 256  # of each text; names are shorter, and of a chat template only its presence counts
 
 # ggml's value types: number -> struct format. 8 is text, 9 an array.
 _SCALARS = {
@@ -90,10 +90,10 @@ class _Cursor:
     def number(self, form: str) -> Any:
         return struct.unpack_from(form, self.view, self.skip(struct.calcsize(form)))[0]
 
-    def text(self, longest: int) -> str:
+    def text(self) -> str:
         length = self.number("<Q")
         start = self.skip(length)
-        return self.view[start : start + min(length, longest)].decode("utf-8", "replace")
+        return self.view[start : start + min(length, _KEPT_BYTES)].decode("utf-8", "replace")
 
 
 def read(path: Path, limit: int = HEADER_LIMIT) -> Header:
@@ -145,12 +145,12 @@ def _header(cursor: _Cursor, size: int) -> Header:
 def _settings(cursor: _Cursor, pairs: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _ in range(pairs):
-        key = cursor.text(256)
+        key = cursor.text()
         kind = cursor.number("<I")
         if kind in _SCALARS:
             found[key] = cursor.number(_SCALARS[kind])
         elif kind == _TEXT:
-            found[key] = cursor.text(_MAX_KEPT if key == "general.name" else 256)
+            found[key] = cursor.text()
         elif kind == _ARRAY:
             _skip_array(cursor)
         else:
@@ -175,9 +175,9 @@ def _weights(cursor: _Cursor, tensors: int, alignment: int, size: int) -> int:
     """Check that every tensor lies inside the file, and count the weights."""
     if alignment & (alignment - 1) or alignment > 1 << 20:
         raise ValueError(f"its alignment {alignment} is not a power of two")
-    parameters, ends = 0, []
+    parameters, last = 0, (0, "")
     for _ in range(tensors):
-        name = cursor.text(256)
+        name = cursor.text()
         dimensions = cursor.number("<I")
         if not 0 <= dimensions <= 4:
             raise ValueError(f"tensor {name!r} has {dimensions} dimensions")
@@ -189,11 +189,10 @@ def _weights(cursor: _Cursor, tensors: int, alignment: int, size: int) -> int:
         if elements >= 1 << 63 or elements % per_block or offset % alignment:
             raise ValueError(f"tensor {name!r} has an impossible shape or place")
         parameters += elements
-        ends.append((offset + elements // per_block * block_bytes, name))
+        last = max(last, (offset + elements // per_block * block_bytes, name))
     start = -(-cursor.at // alignment) * alignment
-    last, name = max(ends, default=(0, ""))
-    if tensors and start + last > size:
-        raise ValueError(f"tensor {name!r} ends at byte {start + last}, but the file has {size}")
+    if tensors and start + last[0] > size:
+        raise ValueError(f"tensor {last[1]!r} ends at byte {start + last[0]}, but the file has {size}")
     return parameters
 
 

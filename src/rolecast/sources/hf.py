@@ -71,9 +71,7 @@ def pull(source: Source, folder: Path, report: Report) -> Path:
     Raises SourceError: offline, no such repository, no permission, no or no clear GGUF in it, bad bytes.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE:
-        raise SourceError(
-            f"{source.text} is not on this machine and HF_HUB_OFFLINE is set; unset it to pull."
-        )
+        raise SourceError(f"{source.text} is not on this machine and HF_HUB_OFFLINE is set; unset it to pull.")
     files = _choose(source, _tree(source))
     home = store.home(folder, source)
     targets = tuple(store.place(home, *file.path.split("/")) for file in files)
@@ -111,9 +109,7 @@ def _choose(source: Source, entries: dict[str, _Entry]) -> tuple[_Entry, ...]:
     if not chosen:
         raise SourceError(_why_none(source, entries))
     if unsafe := [name for name in chosen if not names.is_safe(name)]:
-        raise SourceError(
-            f"{source.name} offers the file name {unsafe[0]!r}, which is not safe; not fetched."
-        )
+        raise SourceError(f"{source.name} offers the file name {unsafe[0]!r}, which is not safe; not fetched.")
     files = tuple(entries[name] for name in chosen)
     if source.sha256 and (len(files) > 1 or files[0].sha256 not in ("", source.sha256)):
         offered = files[0].sha256 if len(files) == 1 else f"{len(files)} files, each with its own"
@@ -130,9 +126,7 @@ def _why_none(source: Source, entries: dict[str, _Entry]) -> str:
     if source.file:
         return f"{source.name} has no complete file {source.file!r}; it has: {shown or 'no GGUF at all'}."
     if models:
-        return (
-            f"{source.name} has several models: name one, for example hf:{source.name}/{models[0]} ({shown})."
-        )
+        return f"{source.name} has several models: name one, for example hf:{source.name}/{models[0]} ({shown})."
     if any(name.endswith(".safetensors") for name in entries):
         return (
             f"{source.name} has only safetensors, which the built-in engine cannot run. Use a repository "
@@ -177,7 +171,5 @@ def _explained(source: Source, refused: fetch.RefusedError) -> SourceError:
             "the name is wrong."
         )
     if refused.answer == 404:
-        return SourceError(
-            f"{source.text} does not exist (404); check repository, revision and file at {page}."
-        )
+        return SourceError(f"{source.text} does not exist (404); check repository, revision and file at {page}.")
     return refused

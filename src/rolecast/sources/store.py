@@ -166,9 +166,7 @@ def lock(store: Path, source: Source, report: Report | None) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if report is None:
-                raise SourceError(
-                    f"{source.text} is being pulled now; try again when that is done."
-                ) from None
+                raise SourceError(f"{source.text} is being pulled now; try again when that is done.") from None
             report(Progress("waiting"))
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield  # the lock ends with the open file, also when this process is killed
@@ -236,9 +234,7 @@ def remove(store: Path, source: Source) -> int:
         files += [_record_path(path)] if path else []
         files += _unfinished(folder, source.file)
         if not files:
-            raise SourceError(
-                f"{source.text} is not in {store}, so nothing was removed. See `rolecast list`."
-            )
+            raise SourceError(f"{source.text} is not in {store}, so nothing was removed. See `rolecast list`.")
         freed = sum(file.stat().st_size for file in files if file.exists())
         for file in files:
             file.unlink(missing_ok=True)

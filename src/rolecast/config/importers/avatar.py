@@ -29,7 +29,5 @@ def fill(found: Found, draft: Draft) -> None:
         if not isinstance(settings, dict):
             draft.note(name, f"left out: {about}")
             continue
-        shown = ", ".join(
-            f"{key} {value}" for key, value in settings.items() if "password" not in key.lower()
-        )
+        shown = ", ".join(f"{key} {value}" for key, value in settings.items() if "password" not in key.lower())
         draft.note(name, f"left out: {about}" + (f" ({shown})" if shown else ""))

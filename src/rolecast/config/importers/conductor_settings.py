@@ -27,9 +27,7 @@ _GGUF = {
     "mistralai/Mistral-7B-Instruct-v0.3": (
         "hf:bartowski/Mistral-7B-Instruct-v0.3-GGUF/Mistral-7B-Instruct-v0.3-Q4_K_M.gguf"
     ),
-    "codellama/CodeLlama-7b-Instruct-hf": (
-        "hf:TheBloke/CodeLlama-7B-Instruct-GGUF/codellama-7b-instruct.Q4_K_M.gguf"
-    ),
+    "codellama/CodeLlama-7b-Instruct-hf": ("hf:TheBloke/CodeLlama-7B-Instruct-GGUF/codellama-7b-instruct.Q4_K_M.gguf"),
     "WizardLM/WizardMath-7B-V1.1": "hf:TheBloke/WizardMath-7B-V1.1-GGUF/wizardmath-7b-v1.1.Q4_K_M.gguf",
 }
 """4-bit files of the models in Conductor's larger tables; the preset holds those of the default one."""
@@ -39,7 +37,7 @@ def fits(found: Found) -> bool:
     """Markdown with a table that has a column of technical model names."""
     return (
         found.value is None
-        and re.search(r"^\s*\|.*Technical Model Name.*\|", found.text, re.M | re.I) is not None
+        and re.search(r"^\s*\|.*Technical Model Name.*\|", found.text, re.MULTILINE | re.IGNORECASE) is not None
     )
 
 
@@ -59,9 +57,9 @@ def fill(found: Found, draft: Draft) -> None:
             if spelling:
                 draft.roles.setdefault(spelling, []).append(model_id)
     draft.default = "general_reasoning"
-    if re.search(r"^#+\s*Conversational Persona", found.text, re.M | re.I):
+    if re.search(r"^#+\s*Conversational Persona", found.text, re.MULTILINE | re.IGNORECASE):
         draft.note("Conversational Persona", "left out; send it as the system message")
-    if re.search(r"^#+\s*Diffusiond", found.text, re.M | re.I):
+    if re.search(r"^#+\s*Diffusiond", found.text, re.MULTILINE | re.IGNORECASE):
         draft.note("Diffusiond Settings", "left out; images are made by an external server")
 
 
@@ -75,9 +73,7 @@ def _add_model(model_id: str, rows: list[dict[str, str]], draft: Draft) -> None:
     if translator:
         draft.note(f"models.{model_id}", "disabled: the engine cannot run encoder-decoder models")
     elif known is None:
-        draft.note(
-            f"models.{model_id}", f"hf:{model_id} may hold no GGUF file; point source at one that does"
-        )
+        draft.note(f"models.{model_id}", f"hf:{model_id} may hold no GGUF file; point source at one that does")
     elif precisions[0] not in ("4-bit", ""):
         draft.note(f"models.{model_id}", f"{precisions[0]} becomes 4-bit, the size of the known GGUF file")
     draft.add_model(
@@ -104,9 +100,7 @@ def _rows(text: str) -> list[dict[str, str]]:
         if not line.strip().startswith("|"):
             header = []
         elif "technical model name" in line.lower():
-            header = [
-                next((v for k, v in _COLUMNS.items() if cell.lower().startswith(k)), "") for cell in cells
-            ]
+            header = [next((v for k, v in _COLUMNS.items() if cell.lower().startswith(k)), "") for cell in cells]
         elif header and not set(line) <= set("|-: \t"):
             rows.append(dict(zip(header, cells, strict=False)))
     return rows

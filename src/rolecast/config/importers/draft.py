@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from rolecast.config import presets
+from rolecast.config import names, presets
 from rolecast.config.check import check
 from rolecast.config.document import parse
 from rolecast.config.schema import Config, Model
@@ -54,8 +54,11 @@ class Draft:
             self.note(place, f"{', '.join(present)} left out; {why}")
 
     def add_model(self, model_id: str, **settings: Any) -> None:
-        """Take a model with our settings (None = unset); wrong ones are dropped, an unusable model is disabled."""
+        """Take a model with our settings (None = unset); without wrong ones; disabled if it cannot run."""
         place = f"models.{model_id}"
+        if fault := names.fault(model_id):
+            self.note(place, f"left out: {fault}")
+            return
         kept = {name: value for name, value in settings.items() if value not in (None, "", [], {})}
         problems: list[tuple[tuple[str | int, ...], str]] = []
         model = build(Model, kept, ("models", model_id), problems) or Model()
@@ -64,9 +67,6 @@ class Draft:
             self.note(place, f"{trail[2]} left out: {text}")
         faults = check(Config(models={model_id: model}))
         for trail, text in faults:
-            if trail == ("models", model_id) and "name" in text.split("'")[0]:
-                self.note(place, f"left out: {text}")
-                return
             if trail[:2] == ("models", model_id) and trail[2:3] != ("aliases",):
                 kept["enabled"] = False
                 self.note(place, f"disabled: {text}")
@@ -74,7 +74,7 @@ class Draft:
 
     def add_listener(self, port: Any, name: str, model_id: str) -> None:
         """One more port that looks like this model, unless it is taken."""
-        if not isinstance(port, int) or not 0 < port < 65536:
+        if type(port) is not int or not 0 < port < 65536:
             self.note(f"port {port}", f"left out: not a port number (model '{model_id}')")
         elif port == Config().server.port or any(x["port"] == port for x in self.listeners):
             self.note(f"port {port}", f"left out: already in use (model '{model_id}')")
@@ -86,11 +86,11 @@ class Draft:
         return [model_id for model_id, model in self.models.items() if model.get("enabled", True)]
 
     def finish(self, origin: str) -> Imported:
-        """The YAML and the notes. What names nothing any more is dropped; an empty cast gets the embedded one."""
+        """The YAML and the notes. Names that lead nowhere go; an empty cast gets the embedded one."""
         if not self.enabled():
             self._add_embedded()
-        self._settle_names()
         self._settle_roles()
+        self._settle_aliases()
         default = self.default if self.default in self.roles else next(iter(self.roles))
         server: dict[str, Any] = {"host": "127.0.0.1", "port": Config().server.port}
         enabled = self.enabled()
@@ -113,14 +113,14 @@ class Draft:
         for role, models in embedded["roles"].items():
             self.roles[role] = [*self.roles.get(role, []), *models]
 
-    def _settle_names(self) -> None:
+    def _settle_aliases(self) -> None:
         """Drop aliases that are taken: ids come first, then roles, then aliases in order."""
-        taken = {*self.models, *self.roles, "", "auto"}
+        taken = {*self.models, *self.roles}
         for model_id, model in self.models.items():
             aliases = []
             for alias in model.get("aliases", []):
-                if alias in taken or not alias.isascii() or not alias.isprintable() or alias != alias.strip():
-                    self.note(f"models.{model_id}.aliases", f"'{alias}' left out: taken or not a usable name")
+                if fault := names.fault(alias) or ("the name is taken" if alias in taken else ""):
+                    self.note(f"models.{model_id}.aliases", f"'{alias}' left out: {fault}")
                 else:
                     aliases.append(alias)
                     taken.add(alias)
@@ -132,19 +132,30 @@ class Draft:
         enabled = self.enabled()
         for role, models in list(self.roles.items()):
             usable = [m for m in dict.fromkeys(models) if m in enabled]
-            if role in self.models or role in ("", "auto"):
-                self.note(f"roles.{role}", "left out: the name is taken")
-                usable = []
-            elif not role.isascii() or not role.isprintable() or role != role.strip():
-                self.note(f"roles.{role}", "left out: a name is printable ASCII without spaces around it")
-                usable = []
-            elif not usable:
-                self.note(f"roles.{role}", "left out: no model of it can run")
-            self.roles[role] = usable
+            fault = names.fault(role) or ("the name is taken" if role in self.models else "")
+            if not usable:
+                fault = fault or "no model of it can run"
+            if fault:
+                self.note(f"roles.{role}", f"left out: {fault}")
+            self.roles[role] = [] if fault else usable
         self.roles = {role: models for role, models in self.roles.items() if models}
+        vectors = [m for m in enabled if self.models[m].get("capabilities") == ["embeddings"]]
         if not self.roles:
-            self.roles["standard"] = enabled[:1]
-            self.note("roles.standard", f"added for requests without a model: {enabled[0]}")
+            first = next((m for m in enabled if m not in vectors), enabled[0])
+            self.roles["standard"] = [first]
+            self.note("roles.standard", f"added for requests without a model: {first}")
+        if vectors and "embeddings" not in self.models:
+            self.roles.setdefault("embeddings", vectors)
+
+
+def items(value: Any) -> list[Any]:
+    """A foreign value as a list; [] when it is none."""
+    return value if isinstance(value, list) else []
+
+
+def entries(value: Any) -> dict[str, Any]:
+    """A foreign value as a mapping; {} when it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _yaml(value: Any) -> str:

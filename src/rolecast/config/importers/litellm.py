@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rolecast.config.importers.draft import Draft, Found
+from rolecast.config.importers.draft import Draft, Found, entries, items
 
 TITLE = "LiteLLM config.yaml"
 _PROVIDERS = {
@@ -48,16 +48,13 @@ def fill(found: Found, draft: Draft) -> None:
             draft.note(f"model_list.{i}", "left out: needs a model_name without * and litellm_params")
         else:
             groups.setdefault(name, []).append(entry)
-    fallbacks = {
-        name: [b for b in behind if b in groups] for name, behind in _fallbacks(top) if name in groups
-    }
+    fallbacks = {name: [b for b in behind if b in groups] for name, behind in _fallbacks(top) if name in groups}
     members: dict[str, list[str]] = {}
-    for name, entries in groups.items():
-        alone = len(entries) == 1 and not fallbacks.get(name)
-        ids = [name] if alone else [_free_id(e, groups, draft) for e in entries]
+    for name, deployments in groups.items():
+        alone = len(deployments) == 1 and not fallbacks.get(name)
         members[name] = []
-        for model_id, entry in zip(ids, entries, strict=True):
-            model_id = model_id if model_id not in draft.models else f"{model_id}-{len(draft.models) + 1}"
+        for entry in deployments:
+            model_id = name if alone else _free_id(entry, groups, draft)
             _add_model(model_id, entry, top, draft)
             members[name].append(model_id)
     for name, ids in members.items():
@@ -76,8 +73,7 @@ def _free_id(entry: dict[str, Any], groups: dict[str, Any], draft: Draft) -> str
 
 
 def _add_model(model_id: str, entry: dict[str, Any], top: dict[str, Any], draft: Draft) -> None:
-    params, info = entry["litellm_params"], entry.get("model_info")
-    info = info if isinstance(info, dict) else {}
+    params, info = entry["litellm_params"], entries(entry.get("model_info"))
     place = f"models.{model_id}"
     provider, _, remote = str(params.get("model") or "").partition("/")
     if not remote:
@@ -109,15 +105,15 @@ def _add_model(model_id: str, entry: dict[str, Any], top: dict[str, Any], draft:
 def _fallbacks(top: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Which names stand behind a name; both places that LiteLLM reads them from."""
     for section in ("router_settings", "litellm_settings"):
-        for row in _list(_section(top, section).get("fallbacks")):
-            for name, behind in row.items() if isinstance(row, dict) else ():
-                yield str(name), [str(b) for b in _list(behind)]
+        for row in items(_section(top, section).get("fallbacks")):
+            for name, behind in entries(row).items():
+                yield str(name), [str(b) for b in items(behind)]
 
 
 def _settle_aliases(top: dict[str, Any], members: dict[str, list[str]], draft: Draft) -> None:
     """`model_group_alias` gives a model one more name; a role gets a second role with the same models."""
-    aliases = _section(top, "router_settings").get("model_group_alias")
-    for alias, target in aliases.items() if isinstance(aliases, dict) else ():
+    aliases = entries(_section(top, "router_settings").get("model_group_alias"))
+    for alias, target in aliases.items():
         target = str(target.get("model") if isinstance(target, dict) else target)
         if target in draft.roles:
             draft.roles[alias] = list(draft.roles[target])
@@ -131,9 +127,7 @@ def _settle_server(top: dict[str, Any], draft: Draft) -> None:
     general = _section(top, "general_settings")
     if key := _secret(general.get("master_key")):
         draft.keys = [key]
-    draft.note(
-        "port", "LiteLLM listens on 4000, this file on 8000; set server.port, or the address in clients"
-    )
+    draft.note("port", "LiteLLM listens on 4000, this file on 8000; set server.port, or the address in clients")
     handled = {"router_settings": _ROUTER, "litellm_settings": {"fallbacks", "request_timeout"}}
     for section, ours in {**handled, "general_settings": {"master_key"}}.items():
         settings = _section(top, section)
@@ -150,9 +144,4 @@ def _secret(value: Any) -> str:
 
 
 def _section(top: dict[str, Any], name: str) -> dict[str, Any]:
-    value = top.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return entries(top.get(name))

@@ -6,7 +6,7 @@ import shlex
 from pathlib import PurePath
 from typing import Any
 
-from rolecast.config.importers.draft import Draft, Found
+from rolecast.config.importers.draft import Draft, Found, entries, items
 
 TITLE = "llama-swap config.yaml"
 _MAX_COMMAND = 64 * 1024
@@ -47,9 +47,8 @@ _TOP_LEFT = ("groups", "matrix", "hooks", "peers", "profiles", "routing")
 
 def fits(found: Found) -> bool:
     """Models that carry a command."""
-    models = found.value.get("models") if isinstance(found.value, dict) else None
-    entries = models.values() if isinstance(models, dict) else ()
-    return any(isinstance(e, dict) and ("cmd" in e or "proxy" in e) for e in entries)
+    models = entries(entries(found.value).get("models")).values()
+    return any("cmd" in entry or "proxy" in entry for entry in map(entries, models))
 
 
 def fill(found: Found, draft: Draft) -> None:
@@ -60,20 +59,19 @@ def fill(found: Found, draft: Draft) -> None:
             _add_model(model_id, entry, top, draft)
         else:
             draft.note(f"models.{model_id}", "left out: an entry needs a cmd")
-    groups = top.get("groups")
-    for group in groups.values() if isinstance(groups, dict) else ():
+    for group in entries(top.get("groups")).values():
         if isinstance(group, dict) and group.get("persistent") is True:
-            for member in group.get("members") or []:
+            for member in items(group.get("members")):
                 if draft.models.get(str(member), {}).get("enabled", True) and str(member) in draft.models:
                     draft.models[str(member)]["pinned"] = True
     draft.left_out("file", top, _TOP_LEFT, "what is loaded together follows from memory.budget and pinned")
-    keys = [str(key) for key in top.get("apiKeys") or []]
+    keys = [str(key) for key in items(top.get("apiKeys"))]
     draft.keys = [re.sub(r"^\$\{env\.(\w+)\}$", r"env:\1", key) for key in keys]
 
 
 def _add_model(model_id: str, entry: dict[str, Any], top: dict[str, Any], draft: Draft) -> None:
     place = f"models.{model_id}"
-    macros = {**_mapping(top.get("macros")), **_mapping(entry.get("macros")), "MODEL_ID": model_id}
+    macros = {**entries(top.get("macros")), **entries(entry.get("macros")), "MODEL_ID": model_id}
     try:
         argv = _argv(_expand(str(entry.get("cmd") or ""), macros))
     except ValueError as e:
@@ -86,7 +84,7 @@ def _add_model(model_id: str, entry: dict[str, Any], top: dict[str, Any], draft:
         "load_timeout": top.get("healthCheckTimeout") or None,
         "description": entry.get("description") or entry.get("name"),
     }
-    aliases = [str(a.get("id") if isinstance(a, dict) else a) for a in entry.get("aliases") or []]
+    aliases = [str(a.get("id") if isinstance(a, dict) else a) for a in items(entry.get("aliases"))]
     if argv and PurePath(argv[0]).name.lower().startswith("llama-server"):
         settings = _settings(argv, place, draft)
         aliases += [a for a in settings.pop("aliases", []) if a not in aliases and a != model_id]
@@ -132,9 +130,7 @@ def _settings(argv: list[str], place: str, draft: Draft) -> dict[str, Any]:
         "aliases": str(given.get("alias") or "").split(",") if given.get("alias") else [],
     }
     if rest:
-        draft.note(
-            place, f"runs {argv[0]} because of {' '.join(rest)}; without both, the built-in engine runs"
-        )
+        draft.note(place, f"runs {argv[0]} because of {' '.join(rest)}; without both, the built-in engine runs")
         settings |= {"binary": argv[0], "args": rest}
     return settings
 
@@ -186,10 +182,6 @@ def _expand(text: str, macros: dict[str, Any]) -> str:
             raise ValueError("its macros expand without end")
         text = expanded
     return text.replace("${env.HOME}", "~")
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _whole(value: Any) -> int | None:

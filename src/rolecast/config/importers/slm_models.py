@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rolecast.config.importers.draft import Draft, Found
+from rolecast.config.importers.draft import Draft, Found, entries
 
 TITLE = "SLM Server models.yaml"
 _KEYS = frozenset({"backend", "port", "model_path"})
@@ -14,9 +14,8 @@ _ENGINE = ("chat_template_file", "fit", "kv_unified", "config_name")
 
 def fits(found: Found) -> bool:
     """Entries that carry their id, and a backend, port or path."""
-    models = found.value.get("models") if isinstance(found.value, dict) else None
-    entries = models.values() if isinstance(models, dict) else ()
-    return any(isinstance(e, dict) and "id" in e and not _KEYS.isdisjoint(e) for e in entries)
+    models = entries(entries(found.value).get("models")).values()
+    return any("id" in entry and not _KEYS.isdisjoint(entry) for entry in map(entries, models))
 
 
 def fill(found: Found, draft: Draft) -> None:
@@ -25,7 +24,7 @@ def fill(found: Found, draft: Draft) -> None:
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
             draft.note(f"models.{role}", "left out: an entry needs an id")
             continue
-        kind = entry.get("model_type") or "lm"
+        kind = _kind(entry)
         if kind not in _CAPABILITIES:
             draft.note(f"models.{role}", f"left out: model_type {kind} has no counterpart")
             continue
@@ -55,21 +54,23 @@ def _add_model(role: str, entry: dict[str, Any], draft: Draft) -> None:
         enabled=None if entry.get("enabled", True) is not False else False,
         quantization=None if entry.get("quantization") is None else str(entry["quantization"]),
         tools=entry.get("supports_function_calling") or None,
-        capabilities=_CAPABILITIES.get(entry.get("model_type") or "lm"),
+        capabilities=_CAPABILITIES.get(_kind(entry)),
         chat_template_kwargs=entry.get("chat_template_kwargs"),
         cache_type_k=entry.get("cache_type_k"),
         cache_type_v=entry.get("cache_type_v"),
         flash_attn={"on": True, "off": False}.get(str(entry.get("flash_attn")), entry.get("flash_attn")),
     )
-    if entry.get("model_type") == "multimodal":
+    if _kind(entry) == "multimodal":
         draft.note(place, "runs on text only: images are not carried over")
     if entry.get("host") not in (None, "127.0.0.1", "localhost"):
-        draft.note(
-            place, f"host {entry['host']} left out: ports listen on this machine only; see server.host"
-        )
+        draft.note(place, f"host {entry['host']} left out: ports listen on this machine only; see server.host")
     draft.left_out(place, entry, _SAMPLING, "send sampling settings with the request")
     draft.left_out(place, entry, _PARSERS, "tool calls and reasoning are parsed without being told how")
     draft.left_out(place, entry, _ENGINE, "no counterpart; `binary` and `args` reach any llama-server option")
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    return str(entry.get("model_type") or "lm")
 
 
 def _source(entry: dict[str, Any], place: str, draft: Draft) -> str:

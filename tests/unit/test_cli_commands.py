@@ -1,0 +1,292 @@
+"""Commands that need no running gateway, in this process where that is enough, else as real processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from rolecast import __version__
+from rolecast.cli import COMMANDS, app
+from rolecast.config import paths, presets
+
+ROOT = Path(__file__).parents[2]
+GOOD = "models:\n  tiny: {backend: fake}\nroles: {standard: [tiny]}\n"
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+def invoke(*args: str, stdin: str = "") -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, args, input=stdin, catch_exceptions=False)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def rolecast(*args: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-m", "rolecast", *args]
+    return subprocess.run(
+        argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=60
+    )
+
+
+def write_state(pid: int, create_time: float) -> None:
+    paths.state_file().parent.mkdir(parents=True)
+    state = {"pid": pid, "create_time": create_time, "url": "http://127.0.0.1:9", "listeners": []}
+    paths.state_file().write_text(json.dumps(state))
+
+
+def test_the_version_is_one_line_and_help_names_every_command() -> None:
+    assert invoke("--version") == (0, f"rolecast {__version__}\n", "")
+    help_text = invoke("--help")[1]
+    assert all(name in help_text for rows in COMMANDS.values() for name, _ in rows)
+
+
+@pytest.mark.parametrize("name", [name for rows in COMMANDS.values() for name, _ in rows])
+def test_every_command_explains_itself(name: str) -> None:
+    code, out, _ = invoke(name, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, rolecast.cli\n"
+        "heavy = {'httpx2', 'rich', 'uvicorn', 'starlette', 'ruamel', 'numpy', 'xllamacpp', 'psutil'}\n"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_page_about_the_commands_is_what_they_say_themselves() -> None:
+    argv = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("down",),
+        ("status",),
+        ("ps",),
+        ("logs",),
+        ("load", "m"),
+        ("ask", "hi"),
+        ("chat",),
+        ("bench",),
+        ("unload", "m"),
+    ],
+)
+def test_without_a_gateway_the_sentence_says_how_to_start_one(args: Sequence[str]) -> None:
+    code, out, err = invoke(*args)
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: No gateway is running.")
+    assert "rolecast up" in err
+
+
+def test_a_url_where_nothing_listens_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        code, _, err = invoke("status", "--url", url)
+    assert code == 1
+    assert f"Nothing answers on {url}." in err
+
+
+def test_an_address_that_is_none_is_refused_in_words() -> None:
+    code, _, err = invoke("status", "--url", "ftp://127.0.0.1")
+    assert code == 1
+    assert "is not an address" in err
+
+
+def test_down_leaves_a_process_alone_that_only_has_the_same_pid() -> None:
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        write_state(bystander.pid, psutil.Process(bystander.pid).create_time() - 3600)
+        code, _, err = invoke("down")
+        assert code == 1
+        assert f"the last one (pid {bystander.pid}) has ended" in err
+        assert bystander.poll() is None
+    finally:
+        bystander.communicate(b"\n")
+
+
+def test_a_broken_state_file_counts_as_no_gateway() -> None:
+    paths.state_file().parent.mkdir(parents=True)
+    paths.state_file().write_text("{")
+    assert "No gateway is running" in invoke("status")[2]
+
+
+def test_logs_of_a_gateway_that_has_ended_are_read_from_its_file() -> None:
+    paths.log_file().parent.mkdir(parents=True)
+    paths.log_file().write_text("one\ntwo\nthree\n")
+    code, out, err = invoke("logs", "-n", "2")
+    assert (code, out) == (0, "two\nthree\n")
+    assert str(paths.log_file()) in err
+
+
+def test_logs_of_a_model_stay_inside_the_log_folder(tmp_path: Path) -> None:
+    paths.worker_logs().mkdir(parents=True)
+    (paths.worker_logs().parent / "secret.log").write_text("secret")
+    assert invoke("logs", "../secret")[:2] == (1, "")
+
+
+def test_check_accepts_a_good_file(tmp_path: Path) -> None:
+    (tmp_path / "rolecast.yaml").write_text(GOOD)
+    done = rolecast("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rolecast.yaml is valid: 1 models, 1 roles." in done.stdout
+
+
+def test_check_names_each_problem_with_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("server:\n  prot: 1\nmodels: {a: {backend: fake, parallel: none}}\n")
+    done = rolecast("check", "bad.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "bad.yaml:2: server.prot: unknown setting" in done.stderr
+    assert "bad.yaml:3: models.a.parallel" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_as_json_has_the_same_problems(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(f"server: {{prot: 1}}\n{GOOD}")
+    code, out, _ = invoke("check", "bad.yaml", "--json")
+    report = json.loads(out)
+    assert (code, report["ok"], len(report["problems"])) == (1, False, 1)
+
+
+def test_check_of_a_file_that_is_not_there_is_a_sentence() -> None:
+    code, out, err = invoke("check", "absent.yaml")
+    assert (code, out) == (1, "")
+    assert "absent.yaml" in err
+
+
+def test_the_schema_is_json_and_knows_the_sections() -> None:
+    code, out, _ = invoke("check", "--schema")
+    assert code == 0
+    assert {"server", "models", "roles"} <= set(json.loads(out)["properties"])
+
+
+@pytest.mark.parametrize("preset", presets.names())
+def test_each_preset_can_be_written_and_checked(preset: str) -> None:
+    assert rolecast("init", "--preset", preset).returncode == 0
+    assert rolecast("check").returncode == 0
+
+
+def test_init_overwrites_only_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "rolecast.yaml").write_text("mine: 1\n")
+    code, _, err = invoke("init")
+    assert code == 1
+    assert "--force" in err
+    assert (tmp_path / "rolecast.yaml").read_text() == "mine: 1\n"
+    assert invoke("init", "--force")[0] == 0
+    assert (tmp_path / "rolecast.yaml").read_text() == presets.text("default")
+
+
+def test_init_of_an_unknown_preset_names_the_known_ones() -> None:
+    code, _, err = invoke("init", "--preset", "nope")
+    assert code == 1
+    assert "bestbox" in err
+
+
+def test_models_come_from_the_configuration_without_a_gateway(tmp_path: Path) -> None:
+    (tmp_path / "w.gguf").write_bytes(b"GGUF" + bytes(96))
+    (tmp_path / "rolecast.yaml").write_text(
+        f"models:\n  here: {{source: 'file:{tmp_path}/w.gguf', aliases: [h]}}\n"
+        "  gone: {source: 'file:/nowhere/x.gguf'}\nroles: {standard: [here, gone]}\n"
+    )
+    code, out, _ = invoke("models", "--json")
+    here, gone = json.loads(out)
+    assert code == 0
+    assert (here["roles"], here["aliases"], here["present"], here["bytes"]) == (
+        ["standard"],
+        ["h"],
+        True,
+        100,
+    )
+    assert (gone["present"], gone["path"]) == (False, None)
+    assert "absent" in invoke("models")[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((), "Name what to pull"),
+        (("nope",), "neither a configured model"),
+        (("x:y",), "is not a source of weights"),
+    ],
+)
+def test_pull_says_what_can_be_pulled(args: Sequence[str], words: str) -> None:
+    code, _, err = invoke("pull", *args)
+    assert code == 1
+    assert words in err
+
+
+def test_rm_of_absent_weights_is_a_sentence() -> None:
+    code, _, err = invoke("rm", "default")
+    assert code == 1
+    assert "nothing was removed" in err
+
+
+def test_an_empty_question_is_not_asked() -> None:
+    code, _, err = invoke("ask", stdin="  \n")
+    assert code == 1
+    assert "question is empty" in err
+
+
+def test_config_and_preset_exclude_each_other(tmp_path: Path) -> None:
+    (tmp_path / "rolecast.yaml").write_text(GOOD)
+    code, _, err = invoke("up", "--config", "rolecast.yaml", "--preset", "pas")
+    assert code == 1
+    assert "exclude each other" in err
+
+
+def test_up_with_a_bad_option_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    code, _, err = invoke("up", "--stand-in", "nope")
+    assert code == 1
+    assert "ROLECAST_STAND_IN" in err
+    assert "nope" in err
+
+
+def test_doctor_finds_who_holds_a_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "rolecast.yaml").write_text(f"server: {{port: {port}}}\n{GOOD}")
+        done = rolecast("doctor", "--json")
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert findings["ports"]["level"] == "fail"
+    assert f"(pid {os.getpid()})" in findings["ports"]["message"]
+    assert findings["engine"]["level"] == "ok"
+    assert findings["sockets"]["level"] == "ok"
+
+
+def test_doctor_is_content_with_a_machine_that_can_start(tmp_path: Path) -> None:
+    (tmp_path / "rolecast.yaml").write_text(f"server: {{port: 0}}\n{GOOD}")
+    done = rolecast("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "not running; `rolecast up` starts it" in done.stdout
+
+
+def test_doctor_stops_at_a_bad_configuration_with_the_command_that_shows_it(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("nope: 1\n")
+    code, out, _ = invoke("doctor", "--config", "bad.yaml")
+    assert code == 1
+    assert "rolecast check bad.yaml" in out
+
+
+def test_doctor_warns_of_absent_weights_with_the_command_that_brings_them(tmp_path: Path) -> None:
+    (tmp_path / "rolecast.yaml").write_text(
+        "server: {port: 0}\nmodels: {big: {source: 'hf:owner/repo/big.gguf'}}\nroles: {standard: [big]}\n"
+    )
+    assert "rolecast pull big" in invoke("doctor")[1]

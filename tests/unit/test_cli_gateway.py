@@ -1,0 +1,219 @@
+"""The commands against a real gateway in the background, whose models are scripted."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rolecast.cli import app
+
+CONFIG = """
+server: {port: 0}
+models:
+  tiny: {backend: fake, pinned: true, parallel: 2, aliases: [t], script: SCRIPT}
+  spare: {backend: fake}
+  big: {source: "hf:owner/repo/big.gguf"}
+roles: {standard: [tiny], coding: [big]}
+"""
+SCRIPT = """
+replies:
+  - {match: "^Capital", reply: "Paris is the capital."}
+  - {match: "^Fail", status: 500}
+  - {match: "", reply: "Hello there."}
+"""
+
+
+class Running:
+    """A detached gateway in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "rolecast.yaml"
+        self.config.write_text(CONFIG.replace("SCRIPT", str(folder / "script.yaml")))
+        (folder / "script.yaml").write_text(SCRIPT)
+        self.env = {"ROLECAST_HOME": str(folder / "data"), "COLUMNS": "200"}
+
+    def process(self, *args: str) -> "subprocess.CompletedProcess[str]":
+        argv = [sys.executable, "-m", "rolecast", *args]
+        env = {**os.environ, **self.env}
+        return subprocess.run(
+            argv, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=90
+        )
+
+    def invoke(self, *args: str, stdin: str = "") -> tuple[int, str, str]:
+        result = CliRunner(env=self.env).invoke(app, args, input=stdin, catch_exceptions=False)
+        return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("gateway"))
+    started = running.process("up", "--detach", "--config", str(running.config))
+    assert started.returncode == 0, started.stderr
+    assert "curl http://127.0.0.1:" in started.stdout
+    assert "rolecast pull big" in started.stderr
+    yield running
+    stopped = running.process("down", "--json")
+    assert (stopped.returncode, json.loads(stopped.stdout)["stopped"]) == (0, True)
+
+
+def test_up_detached_returns_when_pinned_models_are_ready(gateway: Running) -> None:
+    code, out, _ = gateway.invoke("status", "--json")
+    states = {model["id"]: model["state"] for model in json.loads(out)["models"]}
+    assert (code, states["tiny"]) == (0, "ready")
+
+
+def test_a_second_up_with_the_same_file_is_no_mistake(gateway: Running) -> None:
+    code, out, _ = gateway.invoke("up", "-d", "--config", str(gateway.config))
+    assert code == 0
+    assert "already runs on http://127.0.0.1:" in out
+
+
+def test_a_second_up_with_another_configuration_is_refused(gateway: Running) -> None:
+    code, _, err = gateway.invoke("up", "--preset", "pas")
+    assert code == 1
+    assert "rolecast down" in err
+
+
+def test_status_shows_models_roles_and_addresses(gateway: Running) -> None:
+    code, out, _ = gateway.invoke("status")
+    assert code == 0
+    for words in ("tiny", "standard", "ready", "front door", "every model", str(gateway.config)):
+        assert words in out
+
+
+def test_ps_lists_only_what_runs(gateway: Running) -> None:
+    gateway.invoke("unload", "spare")
+    code, out, _ = gateway.invoke("ps")
+    assert code == 0
+    assert "0/2" in out
+    assert "spare" not in out
+
+
+def test_load_and_unload_wait_until_it_is_done(gateway: Running) -> None:
+    assert gateway.invoke("load", "spare")[1] == "spare is ready.\n"
+    assert [worker["id"] for worker in json.loads(gateway.invoke("ps", "--json")[1])] == ["tiny", "spare"]
+    assert json.loads(gateway.invoke("unload", "spare", "--json")[1]) == {"model": "spare", "state": "cold"}
+
+
+def test_loading_an_unknown_model_is_a_sentence(gateway: Running) -> None:
+    code, out, err = gateway.invoke("load", "nope")
+    assert (code, out) == (1, "")
+    assert "nope" in err
+
+
+def test_models_show_the_state_in_the_gateway(gateway: Running) -> None:
+    out = gateway.invoke("models", "--config", str(gateway.config), "--json")[1]
+    assert [one["state"] for one in json.loads(out)] == ["ready", "cold", "absent"]
+
+
+@pytest.mark.parametrize("how", ["--stats", "--no-stream"])
+def test_ask_prints_the_answer_as_plain_text(gateway: Running, how: str) -> None:
+    code, out, err = gateway.invoke("ask", how, "-m", "t", "Capital", "of France?")
+    assert (code, out) == (0, "Paris is the capital.\n")
+    assert ("first token after" in err) == (how == "--stats")
+
+
+def test_ask_reads_the_question_from_a_pipe(gateway: Running) -> None:
+    assert gateway.invoke("ask", stdin="Capital of France?")[1] == "Paris is the capital.\n"
+    assert gateway.invoke("ask", "Capital", "of", "-", stdin="France")[1] == "Paris is the capital.\n"
+
+
+def test_ask_as_json_is_the_whole_answer(gateway: Running) -> None:
+    answer = json.loads(gateway.invoke("ask", "--json", "Hi")[1])
+    assert answer["choices"][0]["message"]["content"] == "Hello there."
+
+
+def test_a_failing_answer_is_a_sentence_and_exit_code_1(gateway: Running) -> None:
+    code, _, err = gateway.invoke("ask", "Fail please")
+    assert code == 1
+    assert err.startswith("Error: ")
+    assert "Traceback" not in err
+
+
+def test_chat_keeps_the_conversation_and_obeys_commands(gateway: Running, tmp_path: Path) -> None:
+    talk = tmp_path / "talk.json"
+    lines = [
+        "/system Be brief.",
+        "Capital \\",
+        "of France?",
+        f"/save {talk}",
+        "/model nope",
+        "/stats",
+        "/bogus",
+        "/exit",
+    ]
+    code, out, err = gateway.invoke("chat", stdin="\n".join([*lines, "never asked"]))
+    assert code == 0
+    assert "Paris is the capital." in out
+    assert "There is no model 'nope'" in err
+    assert "/bogus is not a command" in err
+    assert [message["content"] for message in json.loads(talk.read_text())["messages"]] == [
+        "Be brief.",
+        "Capital \nof France?",
+        "Paris is the capital.",
+    ]
+
+
+def test_chat_forgets_on_clear_and_does_not_keep_a_question_that_failed(
+    gateway: Running, tmp_path: Path
+) -> None:
+    talk = tmp_path / "talk.md"
+    lines = [
+        "Hi",
+        "/clear",
+        "Fail now",
+        "/model coding",
+        "/model tiny",
+        "Capital?",
+        f"/save {talk}",
+        f"/save {talk}",
+    ]
+    code, _, err = gateway.invoke("chat", stdin="\n".join(lines))
+    assert code == 0
+    assert "exists already" not in err
+    assert talk.read_text() == "## User\n\nCapital?\n\n## Assistant\n\nParis is the capital.\n"
+
+
+def test_chat_does_not_write_over_a_file_of_somebody_else(gateway: Running, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert "exists already" in gateway.invoke("chat", stdin=f"/save {tmp_path / 'mine.txt'}")[2]
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_bench_measures_the_running_gateway(gateway: Running, stream: bool) -> None:
+    code, out, _ = gateway.invoke(
+        "bench", "-c", "2", "-d", "0.2", "--json", *(["--stream"] if stream else [])
+    )
+    report = json.loads(out)
+    assert (code, report["failed"]) == (0, 0)
+    assert report["requests"] > 0
+    assert report["tokens_per_second"] > 0
+    assert bool(report["first_token_ms"]) == stream
+
+
+def test_bench_of_an_unknown_model_is_a_sentence(gateway: Running) -> None:
+    code, out, err = gateway.invoke("bench", "-m", "nope", "-d", "0.2")
+    assert (code, out) == (1, "")
+    assert "nope" in err
+
+
+def test_logs_come_from_the_gateway(gateway: Running) -> None:
+    assert "tiny" in gateway.invoke("logs")[1]
+    assert gateway.invoke("logs", "tiny", "-n", "5")[0] == 0
+    assert gateway.invoke("logs", "nope")[0] == 1
+
+
+def test_a_gateway_that_cannot_start_shows_the_end_of_its_log(gateway: Running, tmp_path: Path) -> None:
+    port = json.loads(gateway.invoke("status", "--json")[1])["listeners"][0]["url"].rpartition(":")[2]
+    other = Running(tmp_path)
+    done = other.process("up", "--detach", "--config", str(other.config), "--port", port)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is taken" in done.stderr
+    assert "gateway.log" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,98 @@
+"""What the commands print, and the pure parts behind it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolecast.cli import bench, output, serve
+from rolecast.cli.answer import Stats
+from rolecast.cli.markdown import split_finished
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (98_400_000, "98.4 MB"),
+        (140e9, "140 GB"),
+        (2e12, "2.0 TB"),
+    ],
+)
+def test_sizes_are_short_and_decimal(count: float, text: str) -> None:
+    assert output.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.42, "0.4 s"), (12.9, "12 s"), (192, "3m 12s"), (7500, "2h 5m"), (350_000, "4d 1h"), (-1, "0.0 s")],
+)
+def test_durations_have_at_most_two_units(seconds: float, text: str) -> None:
+    assert output.duration(seconds) == text
+
+
+def test_a_table_in_a_pipe_is_never_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    rows = output.table("Model", "Source", wrap=("Source",))
+    rows.add_row("a", output.plain("x" * 500))
+    output.console().print(rows)
+    assert "x" * 500 in capsys.readouterr().out
+
+
+def test_text_from_elsewhere_is_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    output.warn("[bold]models[0][/] is odd :smile:")
+    assert capsys.readouterr().err == "Warning: [bold]models[0][/] is odd :smile:\n"
+
+
+@given(st.text(alphabet="ab`~ \n", max_size=60))
+def test_a_growing_answer_is_cut_without_losing_a_character(text: str) -> None:
+    done, rest = split_finished(text)
+    assert done + rest == text
+    assert not done or done.endswith("\n")
+
+
+def test_a_code_block_is_not_finished_before_its_fence_closes() -> None:
+    opened = "Text.\n\n```python\na = 1\n\nb = 2\n"
+    assert split_finished(opened) == ("Text.\n\n", "```python\na = 1\n\nb = 2\n")
+    assert split_finished(opened + "```\n\nMore") == (opened + "```\n\n", "More")
+
+
+@given(st.lists(st.floats(0.001, 100), min_size=1, max_size=300))
+def test_percentiles_are_measured_values_in_order(seconds: list[float]) -> None:
+    found = bench.percentiles(seconds)
+    assert list(found) == ["p50", "p95", "p99", "max"]
+    assert list(found.values()) == sorted(found.values())
+    assert set(found.values()) <= {round(value * 1000, 1) for value in seconds}
+
+
+def test_failed_requests_count_in_no_rate() -> None:
+    samples = [bench.Sample(0.5, 0.1, 10), bench.Sample(1.5, 0.2, 30), bench.Sample(0.1, error="429: full")]
+    report = bench.summarise(samples, "auto", 2, 2.0)
+    assert (report.requests, report.failed, report.errors) == (3, 1, ["429: full"])
+    assert (report.requests_per_second, report.tokens_per_second) == (1.0, 20.0)
+    assert report.latency_ms["max"] == 1500
+
+
+def test_a_bench_without_one_finished_request_reports_nothing_measured() -> None:
+    report = bench.summarise([], "auto", 1, 1.0)
+    assert (report.requests, report.latency_ms, report.first_token_ms) == (0, {}, {})
+
+
+def test_the_statistics_line_leaves_out_what_was_not_measured() -> None:
+    assert Stats(completion_tokens=1, first_s=0.25).line() == "1 tokens · first token after 250 ms"
+    assert re.search(r"m · 11 tokens · 10\.0 tokens/s", Stats("m", 5, 11, 1.0, 2.0).line())
+
+
+@given(st.lists(st.text(alphabet="abcé", max_size=80), max_size=50), st.integers(0, 60))
+def test_the_tail_of_a_log_is_its_last_lines(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], n: int
+) -> None:
+    path: Path = tmp_path_factory.mktemp("log") / "gateway.log"
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    assert serve.tail(path, n).split("\n") == (lines[-n:] if n and lines else [""])

@@ -1,0 +1,228 @@
+"""The cross-checks, the name table and the advice."""
+
+import pytest
+
+from rolecast import config
+from rolecast.config import names
+from rolecast.config.check import check, is_loopback
+from rolecast.config.schema import Config, Limits, Listener, Memory, Model, Routing, Server, Storage
+
+KNOWN = ("fake", "llamacpp", "openai")
+
+
+def cast(**sections: object) -> Config:
+    base: dict[str, object] = {"models": {"foo": Model(source="hf:o/r")}, "roles": {"standard": ["foo"]}}
+    return Config(**{**base, **sections})  # type: ignore[arg-type]
+
+
+def found(loaded: Config) -> dict[str, str]:
+    return {".".join(map(str, trail)): text for trail, text in check(loaded, KNOWN)}
+
+
+def with_model(**settings: object) -> Config:
+    return cast(models={"foo": Model(**settings)})  # type: ignore[arg-type]
+
+
+def test_a_good_configuration_has_no_problem_and_no_warning() -> None:
+    assert check(cast(), KNOWN) == []
+    assert config.warnings(cast()) == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost"])
+def test_loopback_addresses_are_known(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "", "127.0.0.1.example.org"])
+def test_everything_else_counts_as_public(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_a_public_address_without_keys_is_refused_and_with_keys_only_warned_about() -> None:
+    assert "server.keys" in found(cast(server=Server(host="0.0.0.0")))["server.host"]
+    listener = Server(listeners=[Listener(port=1234, host="10.0.0.1")])
+    assert "server.listeners.0.host" in found(cast(server=listener))
+    guarded = cast(server=Server(host="0.0.0.0", keys=["env:K"]))
+    assert found(guarded) == {}
+    assert config.warnings(guarded)[0].startswith("server.host: 0.0.0.0 lets other machines in")
+
+
+def test_one_name_means_one_thing() -> None:
+    models = {
+        "foo": Model(source="hf:o/r", aliases=["bar", "x", "auto", "", "naïve", "foo"]),
+        "bar": Model(source="hf:o/r", aliases=["x", "standard"]),
+        "off": Model(source="hf:o/r", aliases=["x", "free"], enabled=False),
+    }
+    problems = found(
+        cast(models=models, roles={"standard": ["foo"], "bar": ["bar"], "auto": ["foo"], "off": ["foo"]})
+    )
+    assert set(problems) == {
+        "roles.bar",
+        "roles.auto",
+        "models.foo.aliases.0",
+        "models.foo.aliases.2",
+        "models.foo.aliases.3",
+        "models.foo.aliases.4",
+        "models.foo.aliases.5",
+        "models.bar.aliases.0",
+        "models.bar.aliases.1",
+    }
+    assert problems["models.bar.aliases.0"] == (
+        "the name 'x' is already taken by the alias of 'foo'; rename one of them"
+    )
+
+
+def test_the_table_says_what_each_name_stands_for() -> None:
+    models = {
+        "org/foo:1b": Model(source="hf:o/r", aliases=["nick"]),
+        "gone": Model(source="hf:o/r", aliases=["nobody"], enabled=False),
+    }
+    table = names.table(cast(models=models, roles={"standard": ["org/foo:1b", "gone"]}))
+    assert table["org/foo:1b"] == names.Name("org/foo:1b", "model", ("org/foo:1b",))
+    assert table["nick"] == names.Name("nick", "alias", ("org/foo:1b",))
+    assert table["standard"] == names.Name("standard", "role", ("org/foo:1b",))
+    assert table["gone"].models == ("gone",)
+    assert "nobody" not in table
+
+
+def test_roles_name_enabled_models() -> None:
+    models = {"foo": Model(source="hf:o/r", aliases=["nick"]), "off": Model(enabled=False)}
+    roles = {"standard": ["foo", "foo"], "a": ["nick"], "b": ["off"], "c": [], "d": ["fo"]}
+    problems = found(cast(models=models, roles=roles))
+    assert problems["roles.standard.1"] == "model 'foo' is already in this role; list it once"
+    assert problems["roles.a.0"] == "there is no model 'nick'; did you mean 'foo'?"
+    assert problems["roles.b.0"].startswith("model 'off' is disabled")
+    assert problems["roles.c"].startswith("the role lists no model")
+    assert problems["roles.d.0"].endswith("did you mean 'foo'?")
+
+
+def test_the_default_roles_must_exist() -> None:
+    problems = found(
+        cast(routing=Routing(default="other", embeddings="vectors", strategies=[], min_confidence=2))
+    )
+    assert set(problems) == {
+        "routing.default",
+        "routing.embeddings",
+        "routing.strategies",
+        "routing.min_confidence",
+    }
+
+
+def test_listeners_need_a_model_that_exists_and_a_port_of_their_own() -> None:
+    listeners = [
+        Listener(port=8000),
+        Listener(port=9000, model="nope"),
+        Listener(port=9000, host="localhost"),
+        Listener(port=9000, host="127.0.0.2", model="foo"),
+        Listener(port=0),
+        Listener(port=0),
+    ]
+    assert found(cast(server=Server(listeners=listeners))) == {
+        "server.listeners.0.port": "port 8000 is already used by server.port; give it another one",
+        "server.listeners.1.model": "there is no model 'nope'; models are: foo",
+        "server.listeners.2.port": "port 9000 is already used by server.listeners.1; give it another one",
+    }
+
+
+def test_an_address_for_all_interfaces_clashes_with_each_of_them() -> None:
+    listeners = [Listener(port=8000, host="127.0.0.1")]
+    problems = found(cast(server=Server(host="0.0.0.0", keys=["env:K"], listeners=listeners)))
+    assert list(problems) == ["server.listeners.0.port"]
+
+
+def test_an_unknown_backend_is_named_with_the_likely_one() -> None:
+    assert found(with_model(backend="lamacpp", source="hf:o/r")) == {
+        "models.foo.backend": "there is no backend 'lamacpp'; did you mean 'llamacpp'?"
+    }
+    assert check(with_model(backend="plugin")) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({}, "models.foo"),
+        ({"source": "/models/x.gguf"}, "models.foo.source"),
+        ({"source": "https://example.org/x.gguf"}, "models.foo.source"),
+        ({"source": "hf:o/r", "sha256": "abc"}, "models.foo.sha256"),
+        ({"source": "hf:o/r", "timeout": 0.0}, "models.foo.timeout"),
+        ({"source": "hf:o/r", "load_timeout": 0.0}, "models.foo.load_timeout"),
+        ({"source": "hf:o/r", "capabilities": ["reasoning"]}, "models.foo.capabilities"),
+        ({"source": "hf:o/r", "capabilities": ["chat", ""]}, "models.foo.capabilities"),
+        ({"source": "hf:o/r", "context": 2**30, "parallel": 2}, "models.foo.context"),
+        ({"backend": "openai"}, "models.foo"),
+        ({"backend": "openai", "url": "ftp://x"}, "models.foo.url"),
+        ({"backend": "openai", "url": "http://"}, "models.foo.url"),
+        ({"backend": "openai", "url": "http://h:99999"}, "models.foo.url"),
+        ({"backend": "openai", "url": "http://user:pw@h/v1"}, "models.foo.url"),
+        ({"backend": "openai", "url": "http://h/v1?x=1"}, "models.foo.url"),
+    ],
+)
+def test_a_model_that_cannot_work_is_refused(settings: dict[str, object], place: str) -> None:
+    assert list(found(with_model(**settings))) == [place]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"source": "https://example.org/x.gguf", "sha256": "a" * 64},
+        {"source": "ollama:qwen3:4b"},
+        {"backend": "openai", "url": "https://api.example.org/v1"},
+        {"backend": "openai", "url": "unix:/run/llm.sock"},
+        {"backend": "fake"},
+        {"source": "hf:o/r", "capabilities": ["embeddings", "my-own-word"]},
+    ],
+)
+def test_a_model_that_can_work_is_accepted(settings: dict[str, object]) -> None:
+    assert found(with_model(**settings)) == {}
+
+
+def test_a_disabled_model_needs_no_source() -> None:
+    models = {"foo": Model(source="hf:o/r"), "later": Model(enabled=False)}
+    assert found(cast(models=models)) == {}
+
+
+def test_limits_that_refuse_everybody_are_refused() -> None:
+    loaded = cast(
+        models={"foo": Model(source="hf:o/r", parallel=8)},
+        server=Server(limits=Limits(connections=4, body=0)),  # type: ignore[arg-type]
+        stand_in="nobody",
+    )
+    assert set(found(loaded)) == {"server.limits.body", "models.foo.parallel", "stand_in"}
+
+
+@pytest.mark.parametrize("budget", ["auto", "80%", "12GB", 1_000_000])
+def test_memory_budgets_that_make_sense_are_accepted(budget: str | int) -> None:
+    assert found(cast(memory=Memory(budget=budget))) == {}
+
+
+@pytest.mark.parametrize("budget", ["half", "0%", "101%", "0", ""])
+def test_memory_budgets_that_make_none_are_refused(budget: str) -> None:
+    assert list(found(cast(memory=Memory(budget=budget)))) == ["memory.budget"]
+
+
+def test_storage_is_sqlite_by_url() -> None:
+    assert found(cast(storage=Storage(url="sqlite:///~/x.db"))) == {}
+    assert list(found(cast(storage=Storage(url="mysql://x")))) == ["storage.url"]
+
+
+def test_settings_without_effect_are_pointed_out() -> None:
+    models = {
+        "foo": Model(source="hf:o/r", url="http://x", args=["-v"], pinned=True, idle_timeout=5.0),  # type: ignore[arg-type]
+        "far": Model(
+            backend="openai", url="http://h/v1", key="sk-1", threads=4, capabilities=["chat", "embedding"]
+        ),
+        "own": Model(backend="plugin", url="http://h", threads=4),
+    }
+    loaded = cast(models=models, server=Server(keys=["plain"], allowed_hosts=["*"]))
+    lines = config.warnings(loaded)
+    assert [line.split(": ")[0] for line in lines] == [
+        "server.keys",
+        "server.allowed_hosts",
+        "models.foo.url",
+        "models.foo.args",
+        "models.foo.idle_timeout",
+        "models.far.threads",
+        "models.far.key",
+        "models.far.capabilities",
+    ]
+    assert not any("sk-1" in line for line in lines)

@@ -1,0 +1,414 @@
+"""Importing foreign configurations: what comes along, what is noted, and that the result always loads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rolecast import config
+from rolecast.backends import names as backend_names
+from rolecast.config.document import parse
+from rolecast.config.importers import import_file
+from rolecast.config.schema import Config
+from rolecast.errors import ConfigError
+
+Bring = Callable[[str, str], tuple[Config, str]]
+
+
+@pytest.fixture
+def bring(tmp_path: Path) -> Bring:
+    """Import a text under a file name: our configuration and all notes as one text."""
+
+    def run(name: str, text: str) -> tuple[Config, str]:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        made = import_file(path)
+        return config.read(made.config_yaml, backends=backend_names()), "\n".join(made.notes)
+
+    return run
+
+
+MODELS_YAML = """\
+models:
+  router:
+    id: liquid/lfm2.5-1.2b
+    backend: mlx
+    port: 8500
+    model_path: LiquidAI/LFM2.5-1.2B-Instruct-MLX-8bit
+    context_length: 32768
+    quantization: 8bit
+    max_concurrency: 4
+    default_timeout: 10
+    host: 0.0.0.0
+    tool_call_parser: qwen3
+  standard:
+    id: "qwen3:4b"
+    backend: llamacpp
+    port: 8501
+    model_path: /models/qwen3-4b.gguf
+    quantization: Q8_0
+    default_timeout: 45
+    supports_function_calling: true
+    chat_template_kwargs: {enable_thinking: false}
+    cache_type_k: q8_0
+    flash_attn: on
+    temp: 0.7
+  fast:
+    id: qwen3:4b
+    backend: llamacpp
+    port: 8505
+    default_timeout: 45
+    quantization: Q8_0
+  coding:
+    id: spare
+    backend: llamacpp
+    port: 8503
+    model_path: models/spare.gguf
+    default_timeout: 45
+    quantization: f16
+    enabled: false
+  vectors:
+    id: embedder
+    backend: llamacpp
+    port: 8000
+    model_path: ~/m/e.gguf
+    model_type: embeddings
+    quantization: f16
+    default_timeout: many
+  painter: {id: flux, backend: mlx, port: 8510, model_type: image-generation}
+  broken: {backend: mlx, port: 8511}
+"""
+
+
+def test_a_models_yaml_keeps_ids_roles_ports_and_limits(bring: Bring) -> None:
+    loaded, notes = bring("models.yaml", MODELS_YAML)
+    assert list(loaded.models) == ["liquid/lfm2.5-1.2b", "qwen3:4b", "spare", "embedder"]
+    router, standard = loaded.models["liquid/lfm2.5-1.2b"], loaded.models["qwen3:4b"]
+    assert router.source == "hf:LiquidAI/LFM2.5-1.2B-Instruct-MLX-8bit"
+    assert (router.context, router.parallel, router.timeout, router.quantization) == (32768, 4, 10.0, "8bit")
+    assert standard.source == "file:/models/qwen3-4b.gguf"
+    assert (standard.tools, standard.flash_attn, standard.cache_type_k) == (True, True, "q8_0")
+    assert standard.chat_template_kwargs == {"enable_thinking": False}
+    assert loaded.roles == {
+        "router": ["liquid/lfm2.5-1.2b"],
+        "standard": ["qwen3:4b"],
+        "fast": ["qwen3:4b"],
+        "vectors": ["embedder"],
+        "embeddings": ["embedder"],
+    }
+    assert not loaded.models["spare"].enabled
+    assert loaded.models["embedder"].capabilities == ["embeddings"]
+    assert [(x.port, x.name, x.model) for x in loaded.server.listeners] == [
+        (8500, "router", "liquid/lfm2.5-1.2b"),
+        (8501, "standard", "qwen3:4b"),
+        (8505, "fast", "qwen3:4b"),
+    ]
+    assert loaded.routing.default == "standard"
+    for lost in (
+        "backend mlx becomes llamacpp",
+        "host 0.0.0.0 left out",
+        "tool_call_parser left out",
+        "temp left out",
+        "'qwen3:4b' is already there",
+        "timeout left out: expected a duration",
+        "port 8000: left out: already in use",
+        "model_type image-generation has no counterpart",
+        "models.broken: left out: an entry needs an id",
+    ):
+        assert lost in notes
+
+
+def test_a_models_yaml_without_weights_still_loads(bring: Bring) -> None:
+    text = (
+        "models:\n  standard: {id: x, backend: llamacpp, port: 8501, default_timeout: 1, quantization: f16}\n"
+    )
+    loaded, notes = bring("models.yaml", text)
+    assert not loaded.models["x"].enabled
+    assert loaded.roles["standard"] == ["smollm2-135m"]
+    assert "models.x: disabled: 'source' is missing" in notes
+
+
+SETTINGS_MD = """\
+# Conductor
+
+## Conversational Persona
+```
+Be plain.
+```
+
+| Category/Area | Best Open Source Model | VRAM/RAM | Technical Model Name | Stay Loaded | Precision |
+|---|---|---|---|---|---|
+| **General Reasoning** | Mistral 7B Instruct | ~4GB | `mistralai/Mistral-7B-Instruct-v0.1` | true | 4-bit |
+| **Code Generation** | Phi-2 | ~1.5GB | `microsoft/phi-2` | false | 4-bit |
+| **Translation** | NLLB-200 1.3B | ~3GB (FP16) | `facebook/nllb-200-distilled-1.3B` | false | FP16 |
+| **Summarization** | Mistral 7B | ~4GB | `mistralai/Mistral-7B-Instruct-v0.1` | false | 8-bit |
+| **Scientific/Research** | Own | ~4GB | `someone/own-model` | false | FP16 |
+| **Legal Document Analysis** | Mistral 7B | ~4GB | `mistralai/Mistral-7B-Instruct-v0.1` | false | 4-bit |
+| **Code Review/Debugging** | Llama 3.1 8B | ~8GB | `meta-llama/Llama-3.1-8B-Instruct` | true | FP16 |
+| **Image Generation** | Diffusiond | External | `diffusiond` | false | N/A |
+
+## Diffusiond Settings
+url: http://127.0.0.1:8000
+"""
+
+
+def test_a_settings_md_becomes_models_and_categories(bring: Bring) -> None:
+    loaded, notes = bring("SETTINGS.md", SETTINGS_MD)
+    mistral, llama = (
+        loaded.models["mistralai/Mistral-7B-Instruct-v0.1"],
+        loaded.models["meta-llama/Llama-3.1-8B-Instruct"],
+    )
+    assert mistral.source.endswith(".Q4_K_M.gguf")
+    assert (mistral.pinned, mistral.quantization) == (True, "4-bit")
+    assert llama.pinned
+    assert loaded.models["someone/own-model"].source == "hf:someone/own-model"
+    assert list(loaded.roles) == [
+        "general_reasoning",
+        "code_generation",
+        "summarization",
+        "scientific_research",
+        "legal_document_analysis",
+        "legal_analysis",
+        "code_review_debugging",
+        "code_review",
+    ]
+    assert loaded.routing.default == "general_reasoning"
+    for lost in (
+        "row 'Image Generation': left out",
+        "cannot run encoder-decoder models",
+        "roles.translation: left out: no model of it can run",
+        "has 2 precisions; 4-bit is kept",
+        "hf:someone/own-model may hold no GGUF file",
+        "FP16 becomes 4-bit",
+        "Conversational Persona: left out",
+        "Diffusiond Settings: left out",
+    ):
+        assert lost in notes
+
+
+AVATAR_JSON = """\
+{"neo4j": {"uri": "bolt://localhost:7687", "username": "neo4j", "password": "hush"},
+ "extraction": {"output_dir": "data/extracted", "max_messages": 10000},
+ "training": {"model_name": "avatar_slm", "epochs": 10, "learning_rate": 5e-5},
+ "inference": {"temperature": 0.8, "top_k": 50}, "other": 1}
+"""
+
+
+def test_an_avatar_config_gets_the_embedded_cast_and_a_note_per_section(bring: Bring) -> None:
+    loaded, notes = bring("config.json", AVATAR_JSON)
+    assert loaded.roles["standard"] == ["smollm2-135m"]
+    for section in ("neo4j", "extraction", "training", "inference", "other"):
+        assert f"{section}: left out" in notes
+    assert "epochs 10" in notes
+    assert "hush" not in notes
+
+
+LLAMA_SWAP = """\
+healthCheckTimeout: 500
+globalTTL: 60
+apiKeys: ["${env.API_KEY_1}"]
+macros:
+  ctx: 8192
+  server: >
+    /opt/llama/llama-server
+    --port ${PORT}
+models:
+  "org/heavy:14b":
+    cmd: |
+      # a comment
+      ${server}
+      --model '${env.HOME}/my models/heavy.gguf' \\
+      --ctx-size ${ctx} --parallel 4 -ngl 99 -fa on -ctk q8_0 --jinja
+      --chat-template-kwargs '{"enable_thinking": false}'
+    name: Heavy
+    ttl: 0
+    aliases: [gpt-4o, {id: gpt-4}]
+    env: ["CUDA_VISIBLE_DEVICES=0"]
+  "embed":
+    cmd: llama-server -m e.gguf -c 512 --embedding
+    aliases: [gpt-4o]
+  "tuned":
+    cmd: llama-server -hf owner/repo:Q4_K_M --temp 0.6 -c 0
+  "far":
+    proxy: http://127.0.0.1:9999
+    cmd: vllm serve x --port 9999
+    useModelName: org/x
+  "docker":
+    cmd: docker run -p ${PORT}:8080 image
+  "odd":
+    cmd: llama-server -m 'unclosed
+groups:
+  always: {persistent: true, members: [embed]}
+"""
+
+
+def test_llama_swap_commands_are_read_into_settings(bring: Bring) -> None:
+    loaded, notes = bring("config.yaml", LLAMA_SWAP)
+    heavy = loaded.models["org/heavy:14b"]
+    assert heavy.source == "file:~/my models/heavy.gguf"
+    assert (heavy.context, heavy.parallel, heavy.gpu_layers) == (2048, 4, 99)
+    assert (heavy.flash_attn, heavy.cache_type_k, heavy.chat_template_kwargs) == (
+        True,
+        "q8_0",
+        {"enable_thinking": False},
+    )
+    assert (heavy.idle_timeout, heavy.load_timeout, heavy.description) == (0.0, 500.0, "Heavy")
+    assert (heavy.aliases, heavy.binary, heavy.args) == (["gpt-4o", "gpt-4"], "", [])
+    embed, tuned, far = loaded.models["embed"], loaded.models["tuned"], loaded.models["far"]
+    assert (embed.capabilities, embed.pinned, embed.idle_timeout) == (["embeddings"], True, 60.0)
+    assert (tuned.source, tuned.binary, tuned.args) == ("hf:owner/repo", "llama-server", ["--temp", "0.6"])
+    assert (far.backend, far.url, far.remote_model) == ("openai", "http://127.0.0.1:9999/v1", "org/x")
+    assert not loaded.models["docker"].enabled
+    assert not loaded.models["odd"].enabled
+    assert loaded.server.keys == ["env:API_KEY_1"]
+    for lost in (
+        "env left out",
+        "'gpt-4o' left out: the name is taken",
+        "name the Q4_K_M file of owner/repo",
+        "has no --ctx-size",
+        "start the server yourself and enable the model",
+        "cmd cannot be read",
+        "groups left out",
+        "roles.standard: added",
+    ):
+        assert lost in notes
+
+
+def test_macros_that_expand_without_end_disable_one_model_only(bring: Bring) -> None:
+    grow = "${a}" * 100
+    models = "models:\n  bad: {cmd: 'llama-server ${a}'}\n  good: {cmd: llama-server -m g.gguf}\n"
+    text = f"macros: {{a: '{grow}'}}\n{models}"
+    loaded, notes = bring("config.yaml", text)
+    assert [i for i, m in loaded.models.items() if m.enabled] == ["good"]
+    assert "expand without end" in notes
+
+
+LITELLM = """\
+model_list:
+  - model_name: gpt-4o
+    litellm_params: {model: openai/gpt-4o, api_key: os.environ/MY_KEY, timeout: 30, rpm: 6}
+  - model_name: team/local:7b
+    litellm_params: {model: ollama/llama3.1:8b, api_base: "http://localhost:11434/"}
+  - model_name: pool
+    litellm_params: {model: hosted_vllm/org/m, api_base: "http://a:8000/v1"}
+  - model_name: pool
+    litellm_params: {model: hosted_vllm/org/m, api_base: "http://b:8000/v1", max_parallel_requests: 3}
+  - model_name: vectors
+    litellm_params: {model: openai/text-embedding-3-small}
+    model_info: {mode: embedding}
+  - model_name: cloud
+    litellm_params: {model: bedrock/anthropic.claude, aws_region_name: us-east-1}
+  - model_name: "openai/*"
+    litellm_params: {model: openai/*}
+router_settings:
+  routing_strategy: least-busy
+  fallbacks: [{gpt-4o: [team/local:7b, nobody]}]
+  model_group_alias: {gpt-4: gpt-4o, small: team/local:7b, ghost: nothing}
+litellm_settings: {request_timeout: 90, drop_params: true}
+general_settings: {master_key: os.environ/MASTER, database_url: postgres://x}
+"""
+
+
+def test_litellm_public_names_survive_as_models_and_roles(bring: Bring) -> None:
+    loaded, notes = bring("config.yaml", LITELLM)
+    local, first, second = (
+        loaded.models[i] for i in ("team/local:7b", "hosted_vllm/org/m", "hosted_vllm/org/m-1")
+    )
+    openai = loaded.models["openai/gpt-4o"]
+    assert (openai.url, openai.key, openai.remote_model) == (
+        "https://api.openai.com/v1",
+        "env:MY_KEY",
+        "gpt-4o",
+    )
+    assert (openai.timeout, openai.parallel) == (30.0, 64)
+    assert (local.url, local.key, local.remote_model) == ("http://localhost:11434/v1", "", "llama3.1:8b")
+    assert (local.timeout, local.aliases) == (90.0, ["small"])
+    assert (first.url, second.url, second.parallel) == ("http://a:8000/v1", "http://b:8000/v1", 3)
+    assert first.remote_model == "org/m"
+    assert loaded.models["vectors"].capabilities == ["embeddings"]
+    assert loaded.models["vectors"].key == "env:OPENAI_API_KEY"
+    assert not loaded.models["cloud"].enabled
+    assert loaded.roles == {
+        "gpt-4o": ["openai/gpt-4o", "team/local:7b"],
+        "pool": ["hosted_vllm/org/m", "hosted_vllm/org/m-1"],
+        "gpt-4": ["openai/gpt-4o", "team/local:7b"],
+        "embeddings": ["vectors"],
+    }
+    assert loaded.server.keys == ["env:MASTER"]
+    for lost in (
+        "provider bedrock does not speak the OpenAI dialect",
+        "model_list.6: left out",
+        "rpm left out",
+        "routing_strategy left out",
+        "drop_params left out",
+        "database_url left out",
+        "'ghost' left out",
+        "4000",
+    ):
+        assert lost in notes
+    assert "postgres://x" not in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rolecast.yaml", "models: {a: {source: hf:o/r}}\nroles: {standard: [a]}\n"),
+        ("notes.md", "# Nothing here\n"),
+        ("config.json", "[1, 2]"),
+        ("config.yaml", "just words"),
+        ("config.yaml", ""),
+    ],
+)
+def test_a_file_in_no_known_format_is_refused_with_the_known_ones(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"models\.yaml.*SETTINGS\.md.*avatar|Avatar.*llama-swap.*LiteLLM"):
+        import_file(path)
+
+
+def test_broken_json_and_broken_yaml_say_so(tmp_path: Path) -> None:
+    for name, reason in (("config.json", "not JSON"), ("config.yaml", "not YAML")):
+        (tmp_path / name).write_text("{")
+        with pytest.raises(ConfigError, match=reason):
+            import_file(tmp_path / name)
+
+
+def _leaves(value: object, trail: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    children = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    return [(*trail, key) for key, _ in children] + [t for k, v in children for t in _leaves(v, (*trail, k))]
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_files_with_nonsense_in_them_still_become_a_file_that_loads(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    name, text = data.draw(
+        st.sampled_from([("m.yaml", MODELS_YAML), ("s.yaml", LLAMA_SWAP), ("l.yaml", LITELLM)])
+    )
+    value = parse(text, name=name).value
+    for _ in range(data.draw(st.integers(1, 4))):
+        trail = data.draw(st.sampled_from(_leaves(value)))
+        inner = value
+        for key in trail[:-1]:
+            inner = inner[key]
+        inner[trail[-1]] = data.draw(
+            st.sampled_from([None, -5, 1.5, True, "", "auto", "ü", "a b", "${x}", [1], {"a": [1]}])
+        )
+    path = tmp_path / "nonsense.json"
+    path.write_bytes(msgspec.json.encode(value))
+    try:
+        made = import_file(path)
+    except ConfigError as e:
+        reason = str(e)
+    else:
+        loaded = config.read(made.config_yaml, backends=backend_names())
+        reason = "" if loaded.models else "no models"
+    assert not reason or "no format that can be imported" in reason
