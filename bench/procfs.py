@@ -18,10 +18,10 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def cpu_s(pid: int) -> float:
-    """User and system seconds of the tree."""
+def cpu_s(pid: int, *, alone: bool = False) -> float:
+    """User and system seconds of the tree, or of the process `alone`."""
     ticks = 0
-    for p in tree(pid):
+    for p in [pid] if alone else tree(pid):
         try:
             fields = Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()
             ticks += int(fields[11]) + int(fields[12])

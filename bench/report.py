@@ -110,9 +110,7 @@ class Bar:
         limit = f"{sign} {number(self.limit)}{self.unit}"
         value = self.compute(m)
         if value is None:
-            why = (
-                m.failure("rolecast", self.part) or m.failure(self.base, self.part) or "not part of this run"
-            )
+            why = m.failure("rolecast", self.part) or m.failure(self.base, self.part) or "not part of this run"
             return limit, f"- ({why})", "not measured" if not m.failure("rolecast", self.part) else "FAIL"
         measured = f"{number(value)}{self.unit}"
         good = value >= self.limit if self.at_least else value <= self.limit
@@ -122,20 +120,14 @@ class Bar:
 
 
 def against(base: str, part: str, field: str, what: str, limit: float, at_least: bool) -> Bar:
-    return Bar(
-        what, limit, at_least, "x", lambda m: m.ratio("rolecast", base, part, field), part=part, base=base
-    )
+    return Bar(what, limit, at_least, "x", lambda m: m.ratio("rolecast", base, part, field), part=part, base=base)
 
 
 def added_latency(m: Measured) -> float | None:
     """What Rolecast adds to the median answer of one client, over what nginx adds, of the same rounds."""
-    mine, theirs, none = (
-        m.values(name, "json_c1", "latency_ms.p50") for name in ("rolecast", "nginx", "direct")
-    )
+    mine, theirs, none = (m.values(name, "json_c1", "latency_ms.p50") for name in ("rolecast", "nginx", "direct"))
     return middle(
-        (mine[n] - none[n]) / (theirs[n] - none[n])
-        for n in mine
-        if n in theirs and n in none and theirs[n] > none[n]
+        (mine[n] - none[n]) / (theirs[n] - none[n]) for n in mine if n in theirs and n in none and theirs[n] > none[n]
     )
 
 
@@ -158,9 +150,7 @@ BARS = [
     against("litellm", "json_c16", "req_s", "requests/s against LiteLLM, 16 clients", 100, True),
     against("nginx", "json_c64", "req_s", "requests/s against nginx, 64 clients", 0.6, True),
     against("fastapi_httpx", "json_c16", "req_s", "requests/s against FastAPI + httpx, 16 clients", 20, True),
-    against(
-        "nginx", "json_c16", "cpu_us_per_request", "CPU per request against nginx, 16 clients", 2.5, False
-    ),
+    against("nginx", "json_c16", "cpu_us_per_request", "CPU per request against nginx, 16 clients", 2.5, False),
     against("nginx", "sse_c16", "events_s", "events/s against nginx, 16 fast streams", 0.8, True),
     against("direct", "paced_c256", "events_s", "events of 256 paced streams delivered", DELIVERED, True),
     against("nginx", "paced_c256", "first_ms.p50", "TTFT p50 against nginx, 256 paced streams", 3, False),
@@ -289,9 +279,7 @@ def footprint(m: Measured) -> list[str]:
             " / ".join(number(info[key][kind]) for kind in ("rss", "pss")) if key in info else "-"
             for key in ("idle_mb", "after_mb")
         ]
-        start = (
-            number(middle(info.get("start_s", []))) if not m.failure(name) else f"failed: {m.failure(name)}"
-        )
+        start = number(middle(info.get("start_s", []))) if not m.failure(name) else f"failed: {m.failure(name)}"
         lines.append(f"| {TITLES[name]} | {start} | {memory[0]} | {memory[1]} | {info.get('version', '')} |")
     if million := m.results.get("million"):
         mb = million["mb"]
@@ -364,9 +352,7 @@ def plot(results: dict, path: Path) -> None:
         axis.grid(axis="y", which="major", alpha=0.3)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-    legend = {
-        label: handle for a in axes.flat for handle, label in zip(*a.get_legend_handles_labels(), strict=True)
-    }
+    legend = {label: handle for a in axes.flat for handle, label in zip(*a.get_legend_handles_labels(), strict=True)}
     if not legend:
         print("no plot: nothing was measured", file=sys.stderr)
         return

@@ -121,9 +121,7 @@ class Bench:
             log = self.site.folder / f"{target.name}.log"
             process = table.spawn(target.argv, self.site.target_cpus, target.env, log)
             self.processes[target.name] = process
-            ready = table.wait_for(
-                lambda: table.chat_answers(target), process, target.start_limit_s, target.name
-            )
+            ready = table.wait_for(lambda: table.chat_answers(target), process, target.start_limit_s, target.name)
             info["start_s"].append(round(ready, 3))
         time.sleep(1.5)
         if process.poll() is not None:
@@ -217,9 +215,7 @@ class Bench:
         target = self.targets.get("rolecast")
         if not target or self.args.quick:
             return
-        count = sum(
-            r["result"].get("requests", 0) for r in self.results["runs"] if r["target"].startswith("rolecast")
-        )
+        count = sum(r["result"].get("requests", 0) for r in self.results["runs"] if r["target"].startswith("rolecast"))
         end, process = time.monotonic() + MILLION_LIMIT_S, self.processes["rolecast"]
         while count < MILLION and time.monotonic() < end:
             result = self.generate([target.url, "-c", "64", "-d", "8", "--warmup", "0"], process)
@@ -276,9 +272,7 @@ def parse() -> argparse.Namespace:
     args.rounds = args.rounds or (2 if args.quick else 4)
     args.slow_rounds = args.slow_rounds or (1 if args.quick else 2)
     args.duration = args.duration or (1.0 if args.quick else 1.5)
-    args.only = (
-        args.only.split(",") if args.only else [n for n, q in PARTS.items() if q.quick or not args.quick]
-    )
+    args.only = args.only.split(",") if args.only else [n for n, q in PARTS.items() if q.quick or not args.quick]
     args.targets = args.targets.split(",")
     for given, allowed in ((args.only, PARTS), (args.targets, table.NAMES)):
         if unknown := set(given) - set(allowed):

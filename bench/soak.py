@@ -290,9 +290,7 @@ async def soak(site: targets.Site, target: targets.Target, pid: int, args: argpa
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--minutes", type=float, default=60, help="default: %(default)s")
-    p.add_argument(
-        "--rate", type=float, default=300, help="requests started per second (default: %(default)s)"
-    )
+    p.add_argument("--rate", type=float, default=300, help="requests started per second (default: %(default)s)")
     args = p.parse_args()
     random.seed(1)
     RESULTS.mkdir(exist_ok=True)

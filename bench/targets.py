@@ -160,9 +160,7 @@ def environment(name: str, packages: list[str]) -> Path:
 
 
 def versions(python: Path | str, *packages: str) -> str:
-    code = (
-        "import sys, importlib.metadata as m; print(', '.join(f'{p} {m.version(p)}' for p in sys.argv[1:]))"
-    )
+    code = "import sys, importlib.metadata as m; print(', '.join(f'{p} {m.version(p)}' for p in sys.argv[1:]))"
     return subprocess.run([str(python), "-c", code, *packages], capture_output=True, text=True).stdout.strip()
 
 
@@ -211,8 +209,7 @@ def nginx(site: Site) -> Target:
     config = folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
     temporary = "".join(
-        f"  {kind}_temp_path {folder}/{kind};\n"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"  {kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     upstreams = "".join(
         f"  upstream {name} {{ server 127.0.0.1:{port}; keepalive 512; keepalive_requests 1000000000; }}\n"

@@ -109,11 +109,7 @@ class Connection(asyncio.Protocol):
             if not sep:
                 return
             length = next(
-                (
-                    int(line[15:])
-                    for line in head.lower().split(b"\r\n")
-                    if line.startswith(b"content-length:")
-                ),
+                (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")),
                 0,
             )
             if len(rest) < length:
@@ -122,9 +118,7 @@ class Connection(asyncio.Protocol):
             STATS["requests"] += 1
             self.served += 1
             self.close = (
-                b"Connection: close\r\n"
-                if self.args.keepalive_max and self.served >= self.args.keepalive_max
-                else b""
+                b"Connection: close\r\n" if self.args.keepalive_max and self.served >= self.args.keepalive_max else b""
             )
             if head.startswith(b"GET"):
                 self.answer(json.dumps(STATS if b"/stats " in head[:12] else {"status": "ok"}).encode())
@@ -181,9 +175,7 @@ async def serve(args):
     loop = asyncio.get_running_loop()
     for port, paced in ((args.port, False), (args.paced_port, True)):
         if port:
-            await loop.create_server(
-                lambda paced=paced: Connection(args, paced), "127.0.0.1", port, backlog=1024
-            )
+            await loop.create_server(lambda paced=paced: Connection(args, paced), "127.0.0.1", port, backlog=1024)
     if args.unix:
         Path(args.unix).unlink(missing_ok=True)
         await loop.create_unix_server(lambda: Connection(args, False), args.unix, backlog=1024)

@@ -38,9 +38,7 @@ def section(name: str, command: Any) -> str:
     shown = [one for one in command.params if one.name != "help" and not getattr(one, "hidden", False)]
     arguments = [one for one in shown if one.param_type_name == "argument"]
     options = [one for one in shown if one.param_type_name == "option"]
-    usage = " ".join(
-        [f"rolecast {name}", *(["[OPTIONS]"] if options else []), *map(argument_usage, arguments)]
-    )
+    usage = " ".join([f"rolecast {name}", *(["[OPTIONS]"] if options else []), *map(argument_usage, arguments)])
     lines = [f"### rolecast {name}", "", f"```sh\n{usage}\n```", "", command.help.strip(), ""]
     if shown:
         lines += ["| Argument or option | Meaning |", "|---|---|"]
@@ -67,9 +65,7 @@ def spelling(one: Any) -> str:
         return f"`{cell(label(one))}`"
     value = "" if one.is_flag else f" {one.name.upper()}"
     return (
-        ", ".join(f"`{name}`" for name in one.opts[:-1])
-        + (", " if one.opts[1:] else "")
-        + f"`{one.opts[-1]}{value}`"
+        ", ".join(f"`{name}`" for name in one.opts[:-1]) + (", " if one.opts[1:] else "") + f"`{one.opts[-1]}{value}`"
     )
 
 

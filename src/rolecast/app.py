@@ -99,9 +99,9 @@ class Gateway:
         await self.fleet.start()
         self._background.append(asyncio.create_task(self.dispatch.watch()))
 
-    async def close(self) -> None:
-        """Let running requests end, stop the workers, write the ledger."""
-        await self.dispatch.drain(float(self.config.server.drain_timeout))
+    async def close(self, hurry: asyncio.Event | None = None) -> None:
+        """Let running requests end, at `hurry` with an error; stop the workers, write the ledger."""
+        await self.dispatch.drain(float(self.config.server.drain_timeout), hurry or asyncio.Event())
         for task in self._background:
             task.cancel()
         await self.fleet.close()
@@ -229,7 +229,10 @@ def stand_ins(config: Config) -> dict[str, str]:
 
 
 def run(config: Config, *, config_path: Path | None = None, on_ready: Callable[[Running], None] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. Raises ConfigError for a port that is taken."""
+    """Run until SIGTERM or SIGINT; the exit code. Raises ConfigError for a port that is taken.
+
+    A second signal cuts off the requests that are still running.
+    """
     import uvloop
 
     configure_logging(config.log.level, config.log.format)
@@ -238,14 +241,22 @@ def run(config: Config, *, config_path: Path | None = None, on_ready: Callable[[
 
 
 async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[Running], None] | None) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    servers: list[_Server] = []
+
+    def end() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+        for server in servers:
+            server.force_exit = hurry.is_set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     with contextlib.ExitStack() as stack:
         doors = list(_bind(config, stack))
         gateway = Gateway(config, config_path)
-        servers = [_server(gateway, address, sock) for address, sock in doors]
+        servers += [_server(gateway, address, sock) for address, sock in doors]
         gateway.facts["listeners"] = [msgspec.structs.asdict(address) for address, _ in doors]
         await gateway.start()
         sweeps = [
@@ -265,8 +276,9 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
         log.info("stopping: %d requests are running", len(gateway.dispatch.active))
         for server in servers:
             server.should_exit = True
-        closing = asyncio.create_task(gateway.close())
-        await asyncio.gather(closing, *serving)
+            for listening in server.servers:  # at once, not at the server's next tick
+                listening.close()
+        await asyncio.gather(gateway.close(hurry), *serving)
         for sweep in sweeps:
             sweep.cancel()
         _remove_state()

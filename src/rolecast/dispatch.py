@@ -28,6 +28,8 @@ log = logging.getLogger("rolecast.dispatch")
 
 MAX_ATTEMPTS = 3
 SWEEP_S = 0.5
+SETTLE_S = 0.5
+"""After a lost connection the fleet has this long to learn whether the worker died."""
 _USAGE_WISH = b',"stream_options":{"include_usage":true}}'
 
 
@@ -120,8 +122,10 @@ class Dispatch:
         self._ledger = ledger
         self._telemetry = telemetry
         self._stand_ins = stand_ins
-        self._plans: dict[tuple[str, str], Plan] = {}
+        self._plans: dict[tuple[str, str, str], Plan] = {}
+        self._closing = False
         self.active: set[Exchange] = set()
+        self.cork = fleet.cork
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -131,10 +135,11 @@ class Dispatch:
         """Start a request whose body is complete. Raises RolecastError when it cannot be routed."""
         exchange.request = request
         asked = exchange.forced or request.asked
-        plan = self._plans.get((asked, request.kind)) or self._make_plan(asked, request, exchange)
+        plan = self._plans.get((asked, request.kind, exchange.forced)) or self._make_plan(asked, request, exchange)
         exchange.plan = plan
         exchange.routed = clock()
         self.active.add(exchange)
+        self.cork.running = len(self.active)
         lease = self.fleet.try_lease(plan.worker_id)
         if lease is None:
             self._spawn(exchange, self._wait_and_call(exchange, None))
@@ -146,10 +151,12 @@ class Dispatch:
         return choose(Facts(name, kind), self._strategies)  # type: ignore[arg-type]
 
     def _make_plan(self, asked: str, request: Request, exchange: Exchange) -> Plan:
+        if self._closing:
+            raise _shutting_down()
         choice = self.choose(asked, request.kind)
         if exchange.forced:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {exchange.forced}")
-        plan = self._plans[asked, request.kind] = self._concrete(asked, choice, choice.model)
+        plan = self._plans[asked, request.kind, exchange.forced] = self._concrete(asked, choice, choice.model)
         return plan
 
     def _concrete(self, asked: str, choice: Choice, model_id: str) -> Plan:
@@ -170,21 +177,21 @@ class Dispatch:
         exchange.lease = lease
         exchange.attempts += 1
         exchange.last_activity = clock()
-        if lease.queue_ms or lease.load_ms:
-            exchange.queue_ms += lease.queue_ms
-            exchange.load_ms += lease.load_ms
+        if lease.queue_us or lease.load_us:
+            exchange.queue_us += lease.queue_us
+            exchange.load_us += lease.load_us
         if plan.injects and request.stream:
             request.edit_usage = not request.wants_usage
         body = plan.body(request) if plan.edits or request.edit or request.edit_usage else request.body
         lease.pool.send(lease.pool.post(request.path, body, exchange.trace_lines), exchange)
 
-    async def _wait_and_call(self, exchange: Exchange, after: RolecastError | None) -> None:
-        """Wait for a lease, then call; with `after`, this is another attempt after that failure."""
+    async def _wait_and_call(self, exchange: Exchange, lost: Lease | None) -> None:
+        """Wait for a lease, then call; with `lost`, this is another attempt after that lease's worker went away."""
         plan = exchange.plan
         assert plan is not None
         try:
-            if after is not None:
-                await self._settle_worker(plan.worker_id)
+            if lost is not None:
+                await self.fleet.settle(plan.worker_id, lost.generation, SETTLE_S)
             lease = await self.fleet.lease(plan.worker_id)
         except RolecastError as error:
             following = self._alternative(exchange) if isinstance(error, Busy | WorkerDown) else None
@@ -200,17 +207,6 @@ class Dispatch:
             self.fleet.release(lease)
         else:
             self._call(exchange, lease)
-
-    async def _settle_worker(self, worker_id: str) -> None:
-        """After a lost connection: give the fleet a moment to learn whether the worker died."""
-        child = self.fleet.child(worker_id)
-        if child is not None:
-            try:
-                async with asyncio.timeout(0.5):
-                    await child.wait()
-                await asyncio.sleep(0)
-            except TimeoutError:
-                pass
 
     # -- failures ----------------------------------------------------------------------------------------------
 
@@ -243,11 +239,11 @@ class Dispatch:
             exchange.attempts,
             error.code,
         )
-        self.fleet.release(exchange.lease)
+        lost = exchange.lease
+        self.fleet.release(lost)
         remote = exchange.plan.model.backend not in ("llamacpp", "fake")
         exchange.lease = None
-        exchange.first = 0.0
-        exchange.extra_head = b""
+        exchange.forget_head()
         following = self._alternative(exchange)
         if following is not None:
             exchange.plan = following
@@ -255,7 +251,7 @@ class Dispatch:
         elif remote and error.code == "unreachable":
             exchange.fail(error)
         else:
-            self._spawn(exchange, self._wait_and_call(exchange, error))
+            self._spawn(exchange, self._wait_and_call(exchange, lost))
 
     def _alternative(self, exchange: Exchange, *, peek: bool = False) -> Plan | None:
         """The next model of the choice that was not tried yet."""
@@ -280,6 +276,7 @@ class Dispatch:
     def settle(self, exchange: Exchange, outcome: str, usage: Usage, error: RolecastError | None) -> None:
         """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""
         self.active.discard(exchange)
+        self.cork.running = len(self.active)
         if exchange.lease is not None:
             self.fleet.release(exchange.lease)
         plan, request = exchange.plan, exchange.request
@@ -311,8 +308,8 @@ class Dispatch:
                 usage.cached_tokens,
                 usage.counted,
                 exchange.attempts,
-                int(exchange.queue_ms * 1000),
-                int(exchange.load_ms * 1000),
+                exchange.queue_us,
+                exchange.load_us,
                 int(first_ms * 1000),
                 int(total_ms * 1000),
                 exchange.client_id or None,
@@ -351,13 +348,15 @@ class Dispatch:
                 if now - exchange.last_activity > plan.model.timeout:
                     exchange.fail(UpstreamTimeout(f"{plan.worker_id} sent nothing for {plan.model.timeout:g} s."))
 
-    async def drain(self, timeout_s: float) -> None:
-        """Wait for running requests; what is left after `timeout_s` seconds gets an error."""
+    async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
+        """Take no new request and wait for running ones; what is left after `timeout_s`, or at `hurry`, gets an error."""
+        self._closing = True
+        self._plans.clear()  # so that every new request comes past `_make_plan`
         deadline = self._loop.time() + timeout_s
-        while self.active and self._loop.time() < deadline:
+        while self.active and self._loop.time() < deadline and not hurry.is_set():
             await asyncio.sleep(0.02)
         for exchange in list(self.active):
-            exchange.fail(WorkerDown("The gateway is shutting down.", code="shutting_down", retry_after=1.0))
+            exchange.fail(_shutting_down())
 
     def _spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
         task = self._loop.create_task(coroutine)
@@ -366,14 +365,18 @@ class Dispatch:
         task.add_done_callback(self._tasks.discard)
 
 
+def _shutting_down() -> WorkerDown:
+    return WorkerDown("The gateway is shutting down.", code="shutting_down", retry_after=1.0)
+
+
 def _header_text(text: str) -> str:
     """Printable ASCII for a header value; anything else is percent-encoded."""
     return quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
 class _ErrorBody(msgspec.Struct):
-    error: msgspec.Raw | None = None
-    detail: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
+    detail: msgspec.Raw = msgspec.Raw()
 
 
 class _ErrorFields(msgspec.Struct):
@@ -388,12 +391,12 @@ def _worker_error(status: int, body: bytes) -> RolecastError:
     fields = _ErrorFields()
     try:
         parsed = msgspec.json.decode(body, type=_ErrorBody)
-        if parsed.error is not None:
+        if parsed.error:
             try:
                 fields = msgspec.json.decode(parsed.error, type=_ErrorFields)
             except msgspec.ValidationError:
                 fields = _ErrorFields(message=msgspec.json.decode(parsed.error, type=str))
-        elif parsed.detail is not None:
+        elif parsed.detail:
             fields = _ErrorFields(message=msgspec.json.decode(parsed.detail, type=str))
     except msgspec.MsgspecError:
         pass

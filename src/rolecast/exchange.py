@@ -49,7 +49,8 @@ class Sink(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
-    def finish(self) -> None: ...
+    def finish(self, data: bytes = b"") -> None:
+        """Send the last `data` and end the answer."""
 
     def abort(self) -> None:
         """End without a clean end of message, because none is possible."""
@@ -111,14 +112,17 @@ class Exchange:
     attempts = 0
     status = 0
     chunks = 0
-    queue_ms = 0.0
-    load_ms = 0.0
+    queue_us = 0
+    load_us = 0
     routed = 0.0
     first = 0.0
     last_activity = 0.0
     _parts: "list[bytes]" = []  # noqa: RUF012  # replaced in on_head, never filled here
     _tail = b""
     _carry = b""
+    _last = b""
+    _own_head: bytes | None = None
+    """`extra_head` as it was before the worker's lines joined it."""
     _length: int | None = None
 
     def __init__(self, dispatch: "Dispatch", sink: Sink, number: int, listener: str, key: str) -> None:
@@ -140,10 +144,18 @@ class Exchange:
         self.status = status
         self.last_activity = clock()
         lines, self.streaming, self._length = _answer_lines(headers)
+        self._own_head = self.extra_head
         self.extra_head += lines
         self._parts = []
 
-    def on_body(self, parts: list[bytes]) -> None:
+    def forget_head(self) -> None:
+        """The answer that began is void: another attempt follows."""
+        if self._own_head is not None:
+            self.extra_head, self._own_head = self._own_head, None
+        self.first, self.chunks, self.streaming = 0.0, 0, False
+        self._tail = self._carry = b""
+
+    def on_body(self, parts: list[bytes], last: bool) -> None:
         now = self.last_activity = clock()
         self.chunks += len(parts)
         data = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -154,12 +166,14 @@ class Exchange:
             return
         if self.request.edit_usage:  # type: ignore[union-attr]
             data = self._hide_usage(data)
-            if not data:
-                return
-        self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
-        if not self.sink.started and not self.closed:
-            self.sink.start(200, self.head(), None)
-        self.sink.write(data)
+        else:
+            self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
+        if last:
+            self._last = data
+        elif data:
+            if not self.sink.started:
+                self.sink.start(200, self.head(), None)
+            self.sink.write(data)
 
     def on_end(self) -> None:
         if not self.first:
@@ -167,8 +181,6 @@ class Exchange:
         if self.status != 200:
             self.dispatch.answered_error(self, b"".join(self._parts))
         elif self.streaming:
-            if self._carry:
-                self.sink.write(self._carry)
             self._end(self._tail_usage())
         elif self.sink.started:
             self._end(self._tail_usage())
@@ -180,12 +192,14 @@ class Exchange:
             self.sink.respond(200, head, body)
 
     def on_whole(self, head: KnownHead, body: bytes) -> None:
+        if self.closed:
+            return
         lines = head.lines
         if lines is None:
             lines, self.streaming, _ = _answer_lines(head.headers)
             if self.streaming:
                 self.on_head(head.status, head.headers)
-                self.on_body([body])
+                self.on_body([body], True)
                 self.on_end()
                 return
             head.lines = lines
@@ -234,8 +248,8 @@ class Exchange:
         if not started:
             self.sink.respond(error.status, self.error_head(error), error.body())
         elif streaming:
-            self.sink.write(b"data: %b\n\ndata: [DONE]\n\n" % error.body())
-            self.sink.finish()
+            cut = not self.request.edit_usage and not self._tail.endswith((b"\n\n", b"\r\n\r\n"))  # type: ignore[union-attr]
+            self.sink.finish(b"%bdata: %b\n\ndata: [DONE]\n\n" % (b"\n\n" if cut else b"", error.body()))
         else:
             self.sink.abort()
 
@@ -245,8 +259,8 @@ class Exchange:
         """The header lines of an answer: content type, request id, explanation, phases in ms."""
         plan, began = self.plan, self.began
         waits = b""
-        if self.queue_ms or self.load_ms:
-            waits = b"queue;dur=%.1f, load;dur=%.1f, " % (self.queue_ms, self.load_ms)
+        if self.queue_us or self.load_us:
+            waits = b"queue;dur=%.1f, load;dur=%.1f, " % (self.queue_us / 1000, self.load_us / 1000)
         return b"%bx-request-id: req_%016x\r\n%bserver-timing: route;dur=%.3f, %bfirst-token;dur=%.3f\r\n" % (
             self.extra_head,
             self.number,
@@ -282,8 +296,10 @@ class Exchange:
     # -- inside ----------------------------------------------------------------------------------------------------------
 
     def _end(self, usage: Usage) -> None:
+        if not self.sink.started:
+            self.sink.start(200, self.head(), self._length)
         self.account("ok", usage)
-        self.sink.finish()
+        self.sink.finish(self._last + self._carry)
 
     def _gather(self, data: bytes) -> None:
         """Hold a plain answer until it is complete; pass on what grows too large to hold."""
@@ -302,19 +318,24 @@ class Exchange:
     def _hide_usage(self, data: bytes) -> bytes:
         """Drop the usage event that we asked for and the client did not; hold back an unfinished event."""
         data = self._carry + data
-        end = data.rfind(b"\n\n") + 2
-        if end == 1:
-            self._carry = data
-            return b""
+        gap = b"\n\n"
+        end = data.rfind(gap)
+        if end < 0:
+            gap = b"\r\n\r\n"
+            end = data.rfind(gap)
+        if end < 0:
+            self._carry = data if len(data) < COLLECT_BYTES else b""
+            return b"" if self._carry else data
+        end += len(gap)
         data, self._carry = data[:end], data[end:]
         if b'"usage"' not in data:
             return data
         kept: list[bytes] = []
-        for event in data.split(b"\n\n")[:-1]:
+        for event in data.split(gap)[:-1]:
             if b'"usage"' in event and self._is_usage_event(event):
                 self._tail = event[-TAIL_BYTES:]
             else:
-                kept.append(event + b"\n\n")
+                kept.append(event + gap)
         return b"".join(kept)
 
     def _is_usage_event(self, event: bytes) -> bool:

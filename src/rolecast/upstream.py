@@ -15,36 +15,18 @@ from typing import Any, Protocol
 import httptools
 import msgspec
 
+from rolecast.cork import Cork
 from rolecast.errors import UpstreamTimeout, WorkerDown
+from rolecast.headmemo import HeadMemo, remember
 from rolecast.values import Endpoint
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
 MAX_FETCH_BYTES = 16 * 1024**2
 
-MAX_KNOWN_HEAD = 2048
-MAX_KNOWN_HEADS = 64
 _KEEP_ALIVE = re.compile(rb"(timeout|max)=(\d{1,9})")
 
 Headers = list[tuple[bytes, bytes]]
-
-
-def find_length(data: bytes, end: int) -> tuple[int, int]:
-    """Where the digits of Content-Length stand in a head that ends at `end`; (0, 0) when not plainly there.
-
-    Only a whole header line in one of the two usual spellings counts, so that `X-Content-Length` or a body
-    is never taken for it.
-    """
-    start = data.find(b"\r\nContent-Length: ", 0, end)
-    if start < 0:
-        start = data.find(b"\r\ncontent-length: ", 0, end)
-        if start < 0:
-            return 0, 0
-    start += 18
-    stop = data.find(b"\r\n", start, end + 2)
-    if not data[start:stop].isdigit() or stop - start > 9:
-        return 0, 0
-    return start, stop
 
 
 class KnownHead(msgspec.Struct):
@@ -65,8 +47,8 @@ class Receiver(Protocol):
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers; names are lower-case."""
 
-    def on_body(self, parts: list[bytes]) -> None:
-        """Body pieces of one read, unframed. The list is reused: take what you need now."""
+    def on_body(self, parts: list[bytes], last: bool) -> None:
+        """Body pieces of one read, unframed; with `last`, `on_end` follows at once. The list is reused."""
 
     def on_end(self) -> None:
         """The answer is complete; the connection is already back in its pool."""
@@ -82,7 +64,7 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection to a worker; runs one exchange at a time."""
 
     __slots__ = (
-        "_candidate",
+        "_first_data",
         "_closing",
         "_complete",
         "_got_bytes",
@@ -90,6 +72,7 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_keep_alive",
         "_last_headers",
+        "_length",
         "_parser",
         "_parts",
         "_paused",
@@ -115,8 +98,9 @@ class Connection(asyncio.Protocol):
         self._got_bytes = self._head_ready = self._complete = self._paused = False
         self._keep_alive = True
         self._until_eof = False
-        self._candidate = b""
+        self._first_data = b""
         self._closing = False
+        self._length = b""
         self._last_headers: Headers = []
         self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
@@ -131,7 +115,7 @@ class Connection(asyncio.Protocol):
         self._got_bytes = self._head_ready = self._complete = self._until_eof = False
         receiver.connection = self
         assert self.transport is not None
-        self.transport.write(request)
+        self._pool.cork.write(self.transport, request)
 
     def pause(self) -> None:
         """Stop reading from the worker (the client is slow)."""
@@ -208,7 +192,7 @@ class Connection(asyncio.Protocol):
             receiver.on_head(self._parser.get_status_code(), headers)
         if self._parts:
             if self._receiver is receiver:
-                receiver.on_body(self._parts)
+                receiver.on_body(self._parts, self._complete)
             self._parts.clear()
         if self._complete and self._receiver is receiver:
             self._finish(receiver)
@@ -217,21 +201,14 @@ class Connection(asyncio.Protocol):
         return False
 
     def _take_whole(self, data: bytes, receiver: Receiver) -> bool:
-        """Deliver an answer that came whole, under a head the parser has read before; False when it is not.
+        """Deliver an answer that came whole under the head that this worker used last; False otherwise.
 
-        Workers repeat their heads to the byte, but for Content-Length, and the parser is deterministic: its
-        reading of an equal head may be reused. The parser itself stays at the start of a message.
+        The parser is not involved and stays at the start of a message.
         """
-        end = data.find(b"\r\n\r\n", 0, MAX_KNOWN_HEAD)
-        start, stop = find_length(data, end)
-        if not stop:
-            return False
-        key = data[:start] + data[stop:end]
-        known = self._pool.heads.get(key)
-        if known is None:
-            self._candidate = key
-            return False
-        if len(data) != end + 4 + int(data[start:stop]):
+        memo = self._pool.memo
+        body = memo.body(data) if memo is not None else None
+        if memo is None or body is None:
+            self._first_data = data
             return False
         self._receiver = None
         receiver.connection = None
@@ -239,7 +216,7 @@ class Connection(asyncio.Protocol):
             self._pool.put(self)
         else:
             self.close()
-        receiver.on_whole(known, data[end + 4 :])
+        receiver.on_whole(memo.value, body)  # type: ignore[arg-type]
         return True
 
     def _finish(self, receiver: Receiver) -> None:
@@ -270,8 +247,8 @@ class Connection(asyncio.Protocol):
         self._head_ready = True
         self._last_headers = self._headers
         names = dict(self._headers)
-        if names.get(b"content-length", b"").isdigit() is False or b"connection" in names:
-            self._candidate = b""
+        single = len(names) == len(self._headers) and b"connection" not in names
+        self._length = names.get(b"content-length", b"") if single else b""
         self._until_eof = b"content-length" not in names and b"transfer-encoding" not in names
 
     def on_message_complete(self) -> None:
@@ -280,26 +257,25 @@ class Connection(asyncio.Protocol):
             return
         self._complete = True
         self._keep_alive = self._parser.should_keep_alive()
-        if self._candidate:
-            heads = self._pool.heads
-            if len(heads) >= MAX_KNOWN_HEADS:
-                heads.clear()  # a Date header makes a new head each second
-            if self._keep_alive and status == 200:
-                heads[self._candidate] = KnownHead(status, self._last_headers)
-            self._candidate = b""
+        if self._first_data:
+            if self._keep_alive and status == 200 and self._length:
+                value = KnownHead(status, self._last_headers)
+                self._pool.memo = remember(self._first_data, self._length, value)
+            self._first_data = b""
 
 
 class Pool:
     """Keep-alive connections to one worker. Holds no more idle ones than were busy at once."""
 
-    def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, cork: Cork | None = None) -> None:
         self.endpoint = endpoint
         self.max_requests = endpoint.max_requests
-        self.heads: dict[bytes, KnownHead] = {}
+        self.memo: HeadMemo | None = None
         self.idle_s = endpoint.idle_s
         self.open: set[Connection] = set()
         self._idle: list[Connection] = []
-        self._loop = loop or asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
+        self.cork = cork or Cork(self._loop)
         self._tls = ssl.create_default_context() if endpoint.tls else None
         self._tasks: set[asyncio.Task[None]] = set()
         host = "localhost" if endpoint.uds else endpoint.host
@@ -423,7 +399,7 @@ class _Collector:
     def on_head(self, status: int, headers: Headers) -> None:
         self._status, self._headers = status, headers
 
-    def on_body(self, parts: list[bytes]) -> None:
+    def on_body(self, parts: list[bytes], last: bool) -> None:
         self._body += b"".join(parts)
         if len(self._body) > self._limit and self.connection is not None:
             self.connection.abort()
@@ -435,7 +411,7 @@ class _Collector:
 
     def on_whole(self, head: KnownHead, body: bytes) -> None:
         self.on_head(head.status, head.headers)
-        self.on_body([body])
+        self.on_body([body], True)
         self.on_end()
 
     def on_lost(self, error: Exception) -> None:

@@ -75,13 +75,12 @@ async def running(
     plan = backend.plan(MODEL_ID, model, weights, socket)
     assert isinstance(plan, Launch)
     child = await process.spawn(plan, name=MODEL_ID, log=folder / "w.log")
-    transport = httpx2.AsyncHTTPTransport(uds=str(socket))
+    # llama.cpp announces keep-alive and yet closes after each streamed answer: no connection is used twice.
+    transport = httpx2.AsyncHTTPTransport(uds=str(socket), limits=httpx2.Limits(max_keepalive_connections=0))
     async with httpx2.AsyncClient(transport=transport, base_url="http://worker", timeout=DEADLINE_S) as http:
         try:
             await until_healthy(child, http)
-            client = openai.AsyncOpenAI(
-                api_key="none", base_url="http://worker/v1", http_client=http, max_retries=0
-            )
+            client = openai.AsyncOpenAI(api_key="none", base_url="http://worker/v1", http_client=http, max_retries=0)
             yield Running(child, http, client, socket)
         finally:
             await child.stop(5)
@@ -141,6 +140,12 @@ def test_a_remote_url_becomes_an_address(url, host, port, tls, base):
     assert (endpoint.host, endpoint.port, endpoint.tls, endpoint.base) == (host, port, tls, base)
     assert endpoint.health_path == f"{base}/models"
     assert endpoint.headers == b""
+
+
+def test_a_remote_may_listen_on_a_unix_socket():
+    endpoint = remote(url="unix:/run/w.sock", key="sk-1")
+    assert (endpoint.uds, endpoint.base, endpoint.health_path) == ("/run/w.sock", "/v1", "/v1/models")
+    assert endpoint.headers == b"Authorization: Bearer sk-1\r\n"
 
 
 @pytest.mark.parametrize(
@@ -298,9 +303,7 @@ async def test_closing_the_connection_stops_the_engine(folder, weights):
             await anext(answer.aiter_bytes())
         await until_idle(worker)
         metrics = (await worker.http.get("/metrics")).text
-        made = next(
-            line for line in metrics.splitlines() if line.startswith("llamacpp:tokens_predicted_total")
-        )
+        made = next(line for line in metrics.splitlines() if line.startswith("llamacpp:tokens_predicted_total"))
         assert float(made.split()[1]) < 59_000
 
 
@@ -367,9 +370,7 @@ async def load_failure(folder: Path, weights: Path, **fields: Any) -> str:
         (0.5, "corrupted or incomplete"),
     ],
 )
-async def test_weights_that_cannot_be_loaded_end_in_one_plain_line(
-    folder, tmp_path, weights, content, reason
-):
+async def test_weights_that_cannot_be_loaded_end_in_one_plain_line(folder, tmp_path, weights, content, reason):
     path = tmp_path / "bad.gguf"
     if isinstance(content, float):
         content = weights.read_bytes()[: int(weights.stat().st_size * content)]
@@ -437,9 +438,7 @@ async def test_the_fake_streams_a_token_per_word_and_timings_last(folder):
 @pytest.mark.anyio
 async def test_the_fake_calls_tools(folder):
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    tools = [
-        {"type": "function", "function": {"name": name, "parameters": parameters}} for name in ("one", "two")
-    ]
+    tools = [{"type": "function", "function": {"name": name, "parameters": parameters}} for name in ("one", "two")]
     named = {"type": "function", "function": {"name": "two"}}
     async with running(Fake(), Model(), folder) as worker:
         for fields, expected in (
@@ -549,9 +548,7 @@ async def test_the_fake_is_free_again_when_the_client_leaves(folder, scripted):
     async with running(Fake(), scripted, folder) as worker:
         for text, stream in (("hang", True), ("hang", False), ("slow", True), ("slow", False)):
             messages = [{"role": "user", "content": text}]
-            call = asyncio.ensure_future(
-                worker.post("/v1/chat/completions", messages=messages, stream=stream)
-            )
+            call = asyncio.ensure_future(worker.post("/v1/chat/completions", messages=messages, stream=stream))
             async with asyncio.timeout(DEADLINE_S):
                 while not (await worker.http.get("/slots")).json()[0]["is_processing"]:
                     await asyncio.sleep(0.01)

@@ -33,9 +33,7 @@ def invoke(*args: str, stdin: str = "") -> tuple[int, str, str]:
 
 def rolecast(*args: str) -> "subprocess.CompletedProcess[str]":
     argv = [sys.executable, "-m", "rolecast", *args]
-    return subprocess.run(
-        argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=60
-    )
+    return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=60)
 
 
 def write_state(pid: int, create_time: float) -> None:
@@ -196,6 +194,29 @@ def test_init_of_an_unknown_preset_names_the_known_ones() -> None:
     code, _, err = invoke("init", "--preset", "nope")
     assert code == 1
     assert "bestbox" in err
+
+
+def test_import_writes_what_check_accepts_and_names_what_was_left_out(tmp_path: Path) -> None:
+    (tmp_path / "litellm.yaml").write_text(
+        "model_list:\n"
+        "  - model_name: gpt\n"
+        "    litellm_params: {model: openai/qwen, api_base: 'http://127.0.0.1:9/v1', api_key: os.environ/KEY}\n"
+        "litellm_settings: {callbacks: [langfuse]}\n"
+    )
+    done = rolecast("import", "litellm.yaml", "--out", "rolecast.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "note:" in done.stderr
+    assert rolecast("check").returncode == 0
+    again = rolecast("import", "litellm.yaml", "--out", "rolecast.yaml")
+    assert (again.returncode, "--force" in again.stderr) == (1, True)
+    assert rolecast("import", "litellm.yaml").stdout == (tmp_path / "rolecast.yaml").read_text()
+
+
+def test_import_of_an_unknown_format_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    code, out, err = invoke("import", "notes.txt")
+    assert (code, out) == (1, "")
+    assert "notes.txt" in err
 
 
 def test_models_come_from_the_configuration_without_a_gateway(tmp_path: Path) -> None:

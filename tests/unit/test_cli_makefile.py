@@ -18,9 +18,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["make", *args], cwd=folder, capture_output=True, text=True, check=False, timeout=60
-    )
+    return subprocess.run(["make", *args], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
 
 
 def script(path: Path, text: str) -> str:

@@ -35,9 +35,7 @@ def test_durations_have_at_most_two_units(seconds: float, text: str) -> None:
     assert output.duration(seconds) == text
 
 
-def test_a_table_in_a_pipe_is_never_cut(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     rows = output.table("Model", "Source", wrap=("Source",))
     rows.add_row("a", output.plain("x" * 500))

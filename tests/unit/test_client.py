@@ -75,9 +75,7 @@ class Script:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("content-length", 0)))
         self.requests.append(
-            SimpleNamespace(
-                path=request.path, headers=request.headers, body=json.loads(body) if body else None
-            )
+            SimpleNamespace(path=request.path, headers=request.headers, body=json.loads(body) if body else None)
         )
         self.peers.add(request.client_address)
         status, content, headers = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
@@ -317,9 +315,7 @@ def test_tool_calls_are_read_and_can_be_sent_back(server: Script, client: LLMCli
 
 
 def test_tool_calls_without_id_or_with_an_object_are_completed(server: Script, client: LLMClient) -> None:
-    server.says(
-        reply(None, tool_calls=[{"function": {"name": "weather", "arguments": {"city": "Bern"}}}, "junk", {}])
-    )
+    server.says(reply(None, tool_calls=[{"function": {"name": "weather", "arguments": {"city": "Bern"}}}, "junk", {}]))
     (call,) = client.chat_completion(HELLO, tools=[WEATHER], tool_choice="none").tool_calls
     assert call.id.startswith("call_")
     assert json.loads(call.arguments) == {"city": "Bern"}
@@ -368,9 +364,7 @@ def test_tool_calls_written_as_text_are_found_by_the_client(server: Script, clie
         ("Tool: weather(quote='it\\'s')", "", [("weather", {"quote": "it's"})]),
     ],
 )
-def test_each_text_form_of_a_tool_call_is_read(
-    text: str, left: str, calls: list[tuple[str, dict[str, Any]]]
-) -> None:
+def test_each_text_form_of_a_tool_call_is_read(text: str, left: str, calls: list[tuple[str, dict[str, Any]]]) -> None:
     rest, found = take_tool_calls(text, {"weather"})
     assert rest == left
     assert [(name, json.loads(arguments)) for name, arguments in found] == calls
@@ -415,9 +409,7 @@ def test_thinking_and_control_tokens_leave_the_text(text: str, answer: str, thin
 
 
 @given(
-    st.lists(
-        st.sampled_from(["<think>", "</think>", "<|end|>", "<", "|", ">", "a", "</", "think"]), max_size=12
-    ),
+    st.lists(st.sampled_from(["<think>", "</think>", "<|end|>", "<", "|", ">", "a", "</", "think"]), max_size=12),
     st.data(),
 )
 def test_thinking_is_split_the_same_however_the_text_is_cut(words: list[str], data: st.DataObject) -> None:
@@ -470,9 +462,7 @@ def test_a_timeout_is_tried_again_once_when_one_retry_is_allowed(
     assert naps == [1.0]
 
 
-def test_a_full_server_is_asked_again_when_it_says(
-    server: Script, client: LLMClient, naps: list[float]
-) -> None:
+def test_a_full_server_is_asked_again_when_it_says(server: Script, client: LLMClient, naps: list[float]) -> None:
     error = {"error": {"message": "full", "type": "rate_limit_error", "param": None, "code": "busy"}}
     server.says(error, 429, retry_after="7").says(error, 429).says(reply())
     assert client.chat_completion(HELLO).content == "Hi"
@@ -547,9 +537,7 @@ def test_status_408_is_a_timeout_that_is_tried_again(server: Script, client: LLM
         b"\xff\xfe",
     ],
 )
-def test_an_answer_that_is_none_is_an_invalid_response(
-    server: Script, client: LLMClient, body: bytes
-) -> None:
+def test_an_answer_that_is_none_is_an_invalid_response(server: Script, client: LLMClient, body: bytes) -> None:
     server.says(body)
     with pytest.raises(LLMInvalidResponse):
         client.chat_completion(HELLO)
@@ -698,9 +686,7 @@ def test_an_error_event_ends_the_stream_without_a_second_try(
     assert len(server.requests) == 1
 
 
-def test_a_stream_is_tried_again_until_it_has_begun(
-    server: Script, client: LLMClient, naps: list[float]
-) -> None:
+def test_a_stream_is_tried_again_until_it_has_begun(server: Script, client: LLMClient, naps: list[float]) -> None:
     server.says({"error": {"message": "loading"}}, 503, retry_after="2")
     server.streams(event(content="Hi"), event(finish_reason="stop"))
     assert "".join(d.content for d in client.stream_chat(HELLO)) == "Hi"
@@ -733,9 +719,7 @@ def test_a_stream_that_forgets_its_last_line_is_complete_when_it_said_why_it_sto
 
 
 @pytest.mark.parametrize("junk", [b"data: {\n\n", b"data: []\n\n", b"data: " + b"[" * 100_000 + b"\n\n"])
-def test_an_event_that_is_not_an_object_is_an_invalid_response(
-    server: Script, client: LLMClient, junk: bytes
-) -> None:
+def test_an_event_that_is_not_an_object_is_an_invalid_response(server: Script, client: LLMClient, junk: bytes) -> None:
     server.streams(junk)
     with pytest.raises(LLMInvalidResponse):
         list(client.stream_chat(HELLO))
@@ -859,9 +843,7 @@ def test_the_address_comes_from_the_argument_then_the_environment(
     assert [r.path for r in server.requests] == ["/rolecast/v1/models", "/llm/v1/models", "/v1/models"]
 
 
-def test_the_key_comes_from_the_argument_then_the_environment(
-    server: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_key_comes_from_the_argument_then_the_environment(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     server.says({"data": []})
     monkeypatch.setenv("ROLECAST_API_KEY", "from-env")
     for key in (None, "given", ""):
@@ -1012,10 +994,7 @@ def test_a_client_in_a_worker_thread_of_a_loop_blocks_only_that_thread(server: S
 def test_threads_share_a_client(server: Script, client: LLMClient) -> None:
     server.says(reply())
     answers: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(client.chat_completion(HELLO).content))
-        for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: answers.append(client.chat_completion(HELLO).content)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -1109,9 +1088,7 @@ def loaded_after(statement: str) -> Mapping[str, bool]:
     heavy = ("httpx2", "msgspec", "asyncio", "ssl")
     code = f"import sys; {statement}; print([m for m in {heavy!r} if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     return {name: name in done.stdout for name in heavy}
 
 

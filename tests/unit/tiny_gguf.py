@@ -42,10 +42,7 @@ def write(path: Path, *, context: int = 65536, seed: int = 7, pooled: bool = Fal
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores(
-        [
-            0.0 if kind != gguf.TokenType.NORMAL else float(len(t))
-            for t, kind in zip(tokens, kinds, strict=True)
-        ]
+        [0.0 if kind != gguf.TokenType.NORMAL else float(len(t)) for t, kind in zip(tokens, kinds, strict=True)]
     )
     writer.add_token_types(kinds)
     writer.add_bos_token_id(1)

@@ -65,10 +65,10 @@ class AsgiSink:
         if self._messages.qsize() > QUEUE_HIGH and self.exchange is not None:
             self.exchange.pause()
 
-    def finish(self) -> None:
+    def finish(self, data: bytes = b"") -> None:
         if self._head is not None:
             self._messages.put_nowait(self._head)
-        self._messages.put_nowait({"type": "http.response.body", "body": b""})
+        self._messages.put_nowait({"type": "http.response.body", "body": data})
         self._messages.put_nowait(None)
 
     def abort(self) -> None:

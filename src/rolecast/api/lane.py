@@ -14,7 +14,6 @@ from rolecast.exchange import Exchange, ExchangeIds, Request, Sink
 Decode = Callable[[bytes], Request]
 """A dialect's reading of a body. Raises BadRequest or Invalid."""
 
-MAX_KNOWN_HEADS = 1024
 _TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
 _TRACES = (b"x-trace-id", b"x-span-id", b"x-session-id", b"traceparent")
 
@@ -51,16 +50,10 @@ class Lane:
         self.dispatch = dispatch
         self.new_id = new_id
         self.date = b""
-        self._known: dict[bytes, KnownHead] = {}
-        self.known = self._known.get
 
-    def remember(self, head: bytes, decode: Decode, exchange: Exchange) -> None:
-        """Keep what a head led to. The configuration that judged it lives as long as this lane."""
-        if len(self._known) >= MAX_KNOWN_HEADS:
-            self._known.clear()
-        self._known[head] = KnownHead(
-            decode, exchange.key, exchange.client_id, exchange.trace_lines, exchange.extra_head
-        )
+    def judged(self, decode: Decode, exchange: Exchange) -> KnownHead:
+        """What the head of this exchange led to. The configuration that judged it lives as long as this lane."""
+        return KnownHead(decode, exchange.key, exchange.client_id, exchange.trace_lines, exchange.extra_head)
 
     def reopen(self, known: KnownHead, sink: Sink) -> Exchange:
         """A new exchange for a head that was let in before."""

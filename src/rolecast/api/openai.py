@@ -69,11 +69,11 @@ class _Chat(_Body):
 
 
 class _Completion(_Body):
-    prompt: msgspec.Raw | None = None
+    prompt: msgspec.Raw = msgspec.Raw()
 
 
 class _Embeddings(_Body):
-    input: msgspec.Raw | None = None
+    input: msgspec.Raw = msgspec.Raw()
 
 
 def hot_paths(limits: Limits) -> dict[bytes, Decode]:
@@ -93,13 +93,13 @@ def hot_paths(limits: Limits) -> dict[bytes, Decode]:
 
     def completion(body: bytes) -> Request:
         fields = _read(body, _decode_completion)
-        if fields.prompt is None:
+        if _absent(fields.prompt):
             raise Invalid("`prompt` is missing.", param="prompt")
         return _request("completion", b"/completions", fields, body)
 
     def embeddings(body: bytes) -> Request:
         fields = _read(body, _decode_embeddings)
-        if fields.input is None:
+        if _absent(fields.input):
             raise Invalid("`input` is missing: a text or a list of texts.", param="input")
         return _request("embeddings", b"/embeddings", fields, body)
 
@@ -125,6 +125,10 @@ def _read(body: bytes, decode: Callable[[bytes], B]) -> B:
         raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.", code="bad_json") from None
+
+
+def _absent(value: msgspec.Raw) -> bool:
+    return len(value) in (0, 4) and bytes(value) in (b"", b"null")
 
 
 def _request(kind: Kind, path: bytes, fields: _Body, body: bytes) -> Request:

@@ -14,7 +14,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from rolecast.api.lane import Decode, Lane
+from rolecast.api.lane import Decode, KnownHead, Lane
 from rolecast.errors import (
     BadRequest,
     HeadersTooLarge,
@@ -23,7 +23,7 @@ from rolecast.errors import (
     TooLarge,
 )
 from rolecast.exchange import Exchange
-from rolecast.upstream import MAX_KNOWN_HEAD, find_length
+from rolecast.headmemo import HeadMemo, remember
 
 log = logging.getLogger("rolecast.wire")
 
@@ -89,7 +89,8 @@ class WireSink:
         if not self.disconnected:
             self.started = True
             close = b"" if self.keep_alive else b"connection: close\r\n"
-            protocol.transport.write(
+            protocol.cork.write(
+                protocol.transport,
                 b"%b%b%b%bcontent-length: %d\r\n\r\n%b"
                 % (STATUS_LINE[status], protocol.lane.date, head, close, len(body), body)
             )
@@ -106,7 +107,7 @@ class WireSink:
         self._head = b"%b%b%b%b%b\r\n" % (STATUS_LINE[status], self.protocol.lane.date, head, framing, close)
 
     def write(self, data: bytes) -> None:
-        if self.disconnected or not data:
+        if self.disconnected:
             return
         if self._chunked:
             data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data)
@@ -114,14 +115,18 @@ class WireSink:
             data = self._head + data
         self._head = b""
         self.started = True
-        self.protocol.transport.write(data)
+        self.protocol.cork.write(self.protocol.transport, data)
 
-    def finish(self) -> None:
+    def finish(self, data: bytes = b"") -> None:
         if not self.disconnected:
             if self._chunked:
-                self.protocol.transport.write(self._head + b"0\r\n\r\n")
-            elif self._head:
-                self.protocol.transport.write(self._head)
+                last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+                data = b"%b%b0\r\n\r\n" % (self._head, last)
+            else:
+                data = self._head + data
+            if data:
+                self.protocol.cork.write(self.protocol.transport, data)
+        self.started = True
         self._done()
 
     def abort(self) -> None:
@@ -142,7 +147,11 @@ class WireSink:
     def _done(self) -> None:
         self.response_complete = True
         self.exchange = None  # no cycle: both are freed at once, without the collector
-        self.protocol.answered(self)
+        protocol = self.protocol
+        if self.keep_alive or self.disconnected:
+            protocol.on_response_complete()
+        else:
+            protocol.close_gently()
 
 
 class WireProtocol(HttpToolsProtocol):
@@ -152,6 +161,7 @@ class WireProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.cork = self.lane.dispatch.cork
         # Bytes after a request that closes the connection are refused by the parser in strict mode.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
         self.phase = IDLE
@@ -159,7 +169,8 @@ class WireProtocol(HttpToolsProtocol):
         self.head_bytes = 0
         self.body_bytes = 0
         self.deaf = False
-        self.candidate = b""
+        self.first_data = b""
+        self.memo: HeadMemo | None = None
         self.refusal: RolecastError | None = None
         self.stalled_since = 0.0
         self.running: Any = None
@@ -229,29 +240,20 @@ class WireProtocol(HttpToolsProtocol):
             self._refuse_input(HeadersTooLarge(f"The request head is larger than {self.lane.limits.head} bytes."))
 
     def _take_whole(self, data: bytes) -> bool:
-        """Serve a request that came whole, under a head that was parsed and let in before; False otherwise.
+        """Serve a request that came whole under the head this connection used last; False otherwise.
 
-        Clients repeat their heads to the byte, but for Content-Length, and what the parser and the guard make
-        of a head depends on its bytes alone: their verdict may be reused. The parser stays at its start.
+        What the parser and the guard make of a head depends on its bytes alone, so their verdict is reused.
+        The parser is not involved and stays at the start of a message.
         """
-        end = data.find(b"\r\n\r\n", 0, MAX_KNOWN_HEAD)
-        start, stop = find_length(data, end)
-        if not stop:
+        memo, running = self.memo, self.running
+        body = memo.body(data) if memo is not None else None
+        if body is None or len(body) > self.lane.limits.body or not running.response_complete:
+            self.first_data = data
             return False
-        key = data[:start] + data[stop:end]
-        known = self.lane.known(key)
-        running = self.running
-        if known is None:
-            self.candidate = key
-            return False
-        length = int(data[start:stop])
-        if len(data) != end + 4 + length or length > self.lane.limits.body:
-            return False
-        if running is not None and not running.response_complete:
-            return False
+        known: KnownHead = memo.value  # type: ignore[union-attr,assignment]
         sink = WireSink(self, known.decode, True)
         sink.complete = True
-        sink.body = data[end + 4 :]
+        sink.body = body
         self.cycle = self.running = sink  # type: ignore[assignment]
         sink.exchange = self.lane.reopen(known, sink)
         sink.go()
@@ -280,7 +282,7 @@ class WireProtocol(HttpToolsProtocol):
         if decode is None and b"?" in self.url and self.parser.get_method() == b"POST":
             decode = self.lane.hot.get(self.url.partition(b"?")[0])
         if decode is None:
-            self.candidate = b""
+            self.first_data = b""
             self._fall_through()
             return
         http10 = self.parser.get_http_version() == "1.0"
@@ -294,9 +296,9 @@ class WireProtocol(HttpToolsProtocol):
         except RolecastError as error:
             sink.refusal = error
         else:
-            if self.candidate and sink.keep_alive and length is not None and b"expect" not in headers:
-                self.lane.remember(self.candidate, decode, sink.exchange)
-        self.candidate = b""
+            if self.first_data and sink.keep_alive and length is not None and b"expect" not in headers:
+                self.memo = remember(self.first_data, length, self.lane.judged(decode, sink.exchange))
+        self.first_data = b""
         self._enqueue(sink)
         if b"expect" in headers and sink.refusal is None and headers[b"expect"].lower() == b"100-continue":
             if sink.queued:
@@ -335,13 +337,6 @@ class WireProtocol(HttpToolsProtocol):
             cycle.go()
 
     # -- order of answers ---------------------------------------------------------------------------------------------
-
-    def answered(self, sink: WireSink) -> None:
-        """A fast-lane answer is out: close, or go on with what was pipelined behind it."""
-        if not sink.keep_alive and not sink.disconnected:
-            self._close_gently()
-            return
-        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -456,11 +451,12 @@ class WireProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse_input(BadRequest(msg, code="bad_http"))
 
-    def _close_gently(self) -> None:
+    def close_gently(self) -> None:
         """Close so that the answer arrives even when unread input is on its way."""
         self.deaf = True
         if self.transport.is_closing():
             return
+        self.cork.release()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

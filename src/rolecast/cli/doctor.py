@@ -230,7 +230,9 @@ def holder_of(port: int) -> tuple[int | None, str]:
 
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            # An address is empty for a socket that is not bound.
+            held = getattr(connection.laddr, "port", None)
+            if held == port and connection.status == psutil.CONN_LISTEN and connection.pid:
                 return connection.pid, psutil.Process(connection.pid).name()
     except psutil.Error:
         pass  # macOS tells only the administrator

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rolecast import backends
 from rolecast.config.schema import Config, Model
+from rolecast.cork import Cork
 from rolecast.errors import LoadFailed, RolecastError, SourceError, WorkerDown
 from rolecast.fleet import process
 from rolecast.fleet.machine import Effect, Grant, Kill, Machine, Refuse, Spawn, State, Worker
@@ -29,8 +30,8 @@ Weights = Callable[[Model], Path | None]
 class Lease:
     """The right to use a worker for one request. Release it exactly once, through `Fleet.release`."""
 
-    queue_ms = 0.0
-    load_ms = 0.0
+    queue_us = 0
+    load_us = 0
 
     def __init__(self, worker: Worker, pool: Pool) -> None:
         self.worker = worker
@@ -42,6 +43,8 @@ class Fleet:
     """Starts, watches, leases and stops workers."""
 
     def __init__(self, config: Config, weights: Weights, logs: Path) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.cork = Cork(self._loop)
         self._config = config
         self._weights = weights
         self._logs = logs
@@ -49,6 +52,8 @@ class Fleet:
         self.machine = Machine(models, config.server.limits.queue)
         self.backends = {i: backends.get(m.backend) for i, m in models}
         self._children: dict[str, process.Child] = {}
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        """The newest `_run` of each model that was ever started."""
         self._pools: dict[str, Pool] = {}
         self._events: deque[list[Effect]] = deque()
         self._draining = False
@@ -62,7 +67,6 @@ class Fleet:
 
     async def start(self) -> None:
         """Attach remotes and begin to load pinned models; does not wait for them."""
-        self._loop = asyncio.get_running_loop()
         process.sweep_runtime_dirs()
         self._folder = process.runtime_dir()
         for model_id in self.machine.workers:
@@ -71,7 +75,7 @@ class Fleet:
             if model.backend not in ("llamacpp", "fake"):
                 planned = backend.plan(model_id, model, None, self._folder / "none")
                 if isinstance(planned, Endpoint):
-                    self._pools[model_id] = Pool(planned, self._loop)
+                    self._pools[model_id] = Pool(planned, self.cork)
                     self.machine.attached(model_id, planned)
                     continue
             if model.pinned and self.present(model_id):
@@ -105,15 +109,16 @@ class Fleet:
     async def lease(self, model_id: str) -> Lease:
         """Wait for a slot, loading the model if needed. Raises Busy, LoadFailed, WorkerDown or a timeout."""
         began = self._loop.time()
-        cold = self.machine.workers[model_id].endpoint is None
-        await self._wait(model_id, holds=True)
         w = self.machine.workers[model_id]
+        cold = w.endpoint is None
+        while await self._wait(model_id, holds=True) != w.generation or w.endpoint is None:
+            pass  # the worker died between the grant and now, and the slot with it
         lease = Lease(w, self._pools[model_id])
-        waited_ms = (self._loop.time() - began) * 1000
+        waited_us = int((self._loop.time() - began) * 1e6)
         if cold:
-            lease.load_ms = waited_ms
+            lease.load_us = waited_us
         else:
-            lease.queue_ms = waited_ms
+            lease.queue_us = waited_us
         return lease
 
     def release(self, lease: Lease) -> None:
@@ -123,9 +128,9 @@ class Fleet:
             self._apply(self.machine.released(w.model_id, lease.generation, self._loop.time()))
         elif w.generation == lease.generation and w.active:
             w.active -= 1
-            w.last_used = self._loop.time()
-            if not w.active and self._timer is None and w.state is State.READY:
-                self._schedule()  # the idle clock runs; a timer that is set already looks again when it fires
+            now = w.last_used = self._loop.time()
+            if w.idles and not w.active and now + w.idle_timeout_s < self._timer_at:
+                self._schedule()  # the idle clock runs; a timer that fires sooner looks again then
 
     # -- commands -------------------------------------------------------------------------------------------
 
@@ -139,10 +144,16 @@ class Fleet:
 
     async def unload(self, model_id: str) -> None:
         """Stop the worker and wait until it is gone. Requests in flight on it get an error event."""
-        child = self._children.get(model_id)
-        self._apply(self.machine.unload(model_id))
-        if child is not None:
-            await child.wait()
+        run = self._runs.get(model_id)
+        self._apply(self.machine.unload(model_id, self._loop.time()))
+        if run is not None:
+            await asyncio.wait({run})
+
+    async def settle(self, model_id: str, generation: int, timeout_s: float) -> None:
+        """After a lost connection: wait until the end of that worker is known, or `timeout_s` for one that lives."""
+        run = self._runs.get(model_id)
+        if run is not None and self.machine.workers[model_id].generation == generation:
+            await asyncio.wait({run}, timeout=timeout_s)
 
     def present(self, model_id: str) -> bool:
         """Whether the model could be started: its weights are here, or it needs none."""
@@ -175,17 +186,17 @@ class Fleet:
 
     # -- effects ----------------------------------------------------------------------------------------------
 
-    async def _wait(self, model_id: str, *, holds: bool) -> None:
-        ticket: asyncio.Future[None] = self._loop.create_future()
+    async def _wait(self, model_id: str, *, holds: bool) -> int:
+        """Wait for a grant; returns the generation of the worker that gave it."""
+        ticket: asyncio.Future[int] = self._loop.create_future()
         now = self._loop.time()
         deadline = now + float(self._config.server.limits.queue_timeout)
         self._apply(self.machine.want(model_id, ticket, now, deadline, holds=holds))
         try:
-            await ticket
+            return await ticket
         except asyncio.CancelledError:
             if ticket.done() and not ticket.cancelled() and ticket.exception() is None and holds:
-                generation = self.machine.workers[model_id].generation
-                self._apply(self.machine.released(model_id, generation, self._loop.time()))
+                self._apply(self.machine.released(model_id, ticket.result(), self._loop.time()))
             else:
                 self._apply(self.machine.drop(model_id, ticket))
             raise
@@ -206,16 +217,16 @@ class Fleet:
 
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Grant):
-            if effect.ticket.done():  # given up in the same instant
-                w = self.machine.workers[effect.model]
-                self._events.append(self.machine.released(effect.model, w.generation, self._loop.time()))
-            else:
-                effect.ticket.set_result(None)
+            generation = self.machine.workers[effect.model].generation
+            if effect.ticket.done() and effect.holds:  # given up in the same instant
+                self._events.append(self.machine.released(effect.model, generation, self._loop.time()))
+            elif not effect.ticket.done():
+                effect.ticket.set_result(generation)
         elif isinstance(effect, Refuse):
             if not effect.ticket.done():
                 effect.ticket.set_exception(effect.error)
         elif isinstance(effect, Spawn):
-            self._spawn_task(self._run(effect.model, effect.generation))
+            self._runs[effect.model] = self._spawn_task(self._run(effect.model, effect.generation))
         elif isinstance(effect, Kill):
             child = self._children.get(effect.model)
             if child is not None:
@@ -238,7 +249,7 @@ class Fleet:
 
     async def _run(self, model_id: str, generation: int) -> None:
         """One worker from its start to its end."""
-        error = "it stopped."
+        error = ""
         try:
             child, endpoint = await self._launch(model_id, generation)
         except RolecastError as exc:
@@ -247,16 +258,21 @@ class Fleet:
         except OSError as exc:
             self._ended(model_id, generation, f"{exc}.")
             return
-        pool = self._pools[model_id] = Pool(endpoint, self._loop)
-        if await self._healthy(model_id, child, pool):
-            took = self._loop.time() - self.machine.workers[model_id].started_at
-            log.info("loaded %s in %.2f s (pid %d)", model_id, took, child.pid)
-            self._apply(self.machine.loaded(model_id, generation, endpoint, self._loop.time()))
+        worker = self.machine.workers[model_id]
+        if worker.state is State.STOPPING:  # unloaded before there was anything to kill
+            self._spawn_task(child.stop(5.0))
+        pool = self._pools[model_id] = Pool(endpoint, self.cork)
+        try:
+            if await self._healthy(model_id, child, pool):
+                log.info("loaded %s in %.2f s (pid %d)", model_id, self._loop.time() - worker.started_at, child.pid)
+                self._apply(self.machine.loaded(model_id, generation, endpoint, self._loop.time()))
+        except LoadFailed as late:
+            error = late.message
         code = await child.wait()
         pool.close()
         self._children.pop(model_id, None)
-        if self.machine.workers[model_id].state is not State.STOPPING:
-            error = _describe_exit(code, child.tail(20))
+        if worker.state is not State.STOPPING:
+            error = error or _describe_exit(code, child.tail(20))
             log.warning("worker of %s ended: %s", model_id, error)
         self._ended(model_id, generation, error)
 
@@ -280,16 +296,16 @@ class Fleet:
         return child, planned.endpoint
 
     async def _healthy(self, model_id: str, child: process.Child, pool: Pool) -> bool:
-        """Poll the health path until it answers 200; False when the child ended or took too long."""
+        """Poll the health path until it answers 200; False when the child ended, LoadFailed when it is too slow."""
         ended = self._loop.create_task(child.wait())
-        deadline = self._loop.time() + float(self._config.models[model_id].load_timeout)
+        limit_s = float(self._config.models[model_id].load_timeout)
+        deadline = self._loop.time() + limit_s
         pause = 0.01
         try:
             while not ended.done():
                 if self._loop.time() > deadline:
-                    log.warning("%s was not ready within its load_timeout; stopping it", model_id)
                     await child.stop(2.0)
-                    return False
+                    raise LoadFailed(f"it was not ready within its load_timeout of {limit_s:g} s.")
                 try:
                     if (await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=2.0)).status == 200:
                         return True
@@ -314,10 +330,11 @@ class Fleet:
             for pool in list(self._pools.values()):
                 pool.retire_idle()
 
-    def _spawn_task(self, coroutine: "asyncio._CoroutineLike[None]") -> None:
+    def _spawn_task(self, coroutine: "asyncio._CoroutineLike[None]") -> "asyncio.Task[None]":
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _describe_exit(code: int, tail: list[str]) -> str:

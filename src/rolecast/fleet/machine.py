@@ -49,6 +49,8 @@ class Kill(msgspec.Struct, frozen=True):
 class Grant(msgspec.Struct, frozen=True):
     model: str
     ticket: Any
+    holds: bool = True
+    """Whether a slot was given with it."""
 
 
 class Refuse(msgspec.Struct, frozen=True):
@@ -78,6 +80,7 @@ class Worker:
         "failures",
         "generation",
         "idle_timeout_s",
+        "idles",
         "last_used",
         "loaded_at",
         "model_id",
@@ -97,6 +100,7 @@ class Worker:
         self.parallel = model.parallel
         self.pinned = model.pinned
         self.idle_timeout_s = float(model.idle_timeout)
+        self.idles = not model.pinned and self.idle_timeout_s > 0
         self.queue_limit = queue_limit
         self.state = State.COLD
         self.generation = 0
@@ -127,7 +131,7 @@ class Machine:
         w.last_used = now
         serving = w.state in (State.READY, State.REMOTE)
         if serving and not holds:
-            return [Grant(model, ticket)]
+            return [Grant(model, ticket, holds)]
         if serving and w.active < w.parallel and not w.waiting:
             w.active += 1
             return [Grant(model, ticket)]
@@ -152,7 +156,7 @@ class Machine:
             return []
         w.active -= 1
         w.last_used = now
-        return self._serve(w)
+        return self._serve(w) if w.state is not State.STOPPING else []
 
     # -- workers ----------------------------------------------------------------------------------------
 
@@ -167,7 +171,7 @@ class Machine:
     def attached(self, model: str, endpoint: Endpoint) -> None:
         """The model is served elsewhere; nothing to start or stop."""
         w = self.workers[model]
-        w.state, w.endpoint = State.REMOTE, endpoint
+        w.state, w.endpoint, w.idles = State.REMOTE, endpoint, False
 
     def ended(self, model: str, generation: int, error: str, now: float) -> list[Effect]:
         """A worker is gone: it failed to load, died, or was stopped as asked."""
@@ -192,12 +196,13 @@ class Machine:
         w.wanted = True  # it was serving: bring it back without being asked
         return self._start(w, now)
 
-    def unload(self, model: str) -> list[Effect]:
-        """Stop the worker; running requests are cut off by the caller's choice."""
+    def unload(self, model: str, now: float) -> list[Effect]:
+        """Stop the worker; running requests are cut off by the caller's choice. Who waits gets a new worker."""
         w = self.workers[model]
         w.wanted = False
         if w.state is State.FAILED:
             w.state, w.failures = State.COLD, 0
+            return self._start(w, now) if w.waiting else []
         if w.state not in (State.READY, State.LOADING):
             return []
         w.state = State.STOPPING
@@ -210,9 +215,9 @@ class Machine:
             effects += self._expire(w, now)
             if w.state is State.FAILED and now >= w.retry_at and (w.wanted or w.waiting):
                 effects += self._start(w, now)
-            idle = w.state is State.READY and not w.active and not w.waiting and not w.pinned
-            if idle and w.idle_timeout_s and now - w.last_used >= w.idle_timeout_s:
-                effects += self.unload(w.model_id)
+            idle = w.idles and w.state is State.READY and not w.active and not w.waiting
+            if idle and now >= w.last_used + w.idle_timeout_s:
+                effects += self.unload(w.model_id, now)
         return effects
 
     def next_deadline(self) -> float:
@@ -223,7 +228,7 @@ class Machine:
                 times.append(min(x.deadline for x in w.waiting))
             if w.state is State.FAILED and (w.wanted or w.waiting):
                 times.append(w.retry_at)
-            if w.state is State.READY and w.idle_timeout_s and not w.pinned and not w.active:
+            if w.idles and w.state is State.READY and not w.active:
                 times.append(w.last_used + w.idle_timeout_s)
         return min(times)
 
@@ -243,7 +248,7 @@ class Machine:
         while w.waiting and (not w.waiting[0].holds or w.active < w.parallel):
             waiter = w.waiting.popleft()
             w.active += waiter.holds
-            effects.append(Grant(w.model_id, waiter.ticket))
+            effects.append(Grant(w.model_id, waiter.ticket, waiter.holds))
         return effects
 
     def _expire(self, w: Worker, now: float) -> list[Effect]:
