@@ -108,7 +108,7 @@ class Gateway:
         await self.ledger.close()
         self.database.close()
 
-    # -- parts ---------------------------------------------------------------------------------------------------------
+    # -- parts --------------------------------------------------------------------------------------------
 
     def _lane(self, name: str, forced: str) -> Lane:
         lane = self.lanes[name] = Lane(
@@ -144,7 +144,7 @@ class Gateway:
             routes = [*self.catalogue.routes(), *single.routes()]
         self.apps[name] = make_app(lane, routes, self)
 
-    # -- views ------------------------------------------------------------------------------------------------------------
+    # -- views --------------------------------------------------------------------------------------------
 
     def _loaded(self) -> list[tuple[str, int]]:
         ready = [w.model_id for w in self.fleet.machine.workers.values() if w.state is State.READY]
@@ -225,7 +225,7 @@ def stand_ins(config: Config) -> dict[str, str]:
     return replaced
 
 
-# -- running in the foreground -------------------------------------------------------------------------------------------
+# -- running in the foreground ---------------------------------------------------------------------------
 
 
 def run(config: Config, *, config_path: Path | None = None, on_ready: Callable[[Running], None] | None = None) -> int:
@@ -266,7 +266,7 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
         serving = [
             asyncio.create_task(server.serve(sockets=[sock])) for server, (_, sock) in zip(servers, doors, strict=True)
         ]
-        while not all(server.started for server in servers):
+        while not all(server.started for server in servers):  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.002)
         _write_state([a for a, _ in doors], config_path, gateway.telemetry.started_at)
         _settle_memory()

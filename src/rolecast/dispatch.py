@@ -9,19 +9,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
-from rolecast.backends import Backend
-from rolecast.config.schema import Config, Model
+from rolecast.config.schema import Config
 from rolecast.errors import Busy, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
-from rolecast.exchange import Exchange, Request, clock
+from rolecast.exchange import Exchange, clock
 from rolecast.fleet import Fleet, Lease
 from rolecast.ledger import OUTCOMES, Ledger
+from rolecast.plan import Plan, Request
 from rolecast.routing import Strategy, choose
-from rolecast.telemetry import ModelStats, Telemetry
+from rolecast.telemetry import Telemetry
 from rolecast.values import Choice, Facts, Usage
 
 log = logging.getLogger("rolecast.dispatch")
@@ -30,78 +28,6 @@ MAX_ATTEMPTS = 3
 SWEEP_S = 0.5
 SETTLE_S = 0.5
 """After a lost connection the fleet has this long to learn whether the worker died."""
-_USAGE_WISH = b',"stream_options":{"include_usage":true}}'
-
-
-class Plan:
-    """A choice made concrete: which worker, how its body must look, and the header lines that explain it.
-
-    Made once per asked name and kind and kept; the names are the configuration's, so the table is bounded.
-    """
-
-    __slots__ = (
-        "asked",
-        "backend",
-        "choice",
-        "edits",
-        "head",
-        "injects",
-        "model",
-        "model_id",
-        "route",
-        "routes",
-        "stats",
-        "worker_id",
-    )
-
-    def __init__(
-        self,
-        asked: str,
-        choice: Choice,
-        model_id: str,
-        worker_id: str,
-        model: Model,
-        backend: Backend,
-        stats: ModelStats,
-    ) -> None:
-        self.stats = stats
-        self.asked = asked
-        self.choice = choice
-        self.routes: dict[tuple[str, str], int] = {}
-        self.model_id = model_id
-        self.worker_id = worker_id
-        self.model = model
-        self.backend = backend
-        self.injects = backend.usage == "inject"
-        self.edits = bool(model.chat_template_kwargs or model.remote_model)
-        self.route = f"{choice.source}; {choice.reason}"
-        lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
-        if worker_id != model_id:
-            lines.append(("stand-in", worker_id))
-        self.head = b"".join(f"x-rolecast-{k}: {_header_text(v)}\r\n".encode() for k, v in lines if v)
-
-    def body(self, request: Request) -> bytes:
-        """The request's bytes as this worker must get them."""
-        body = self._edit(request) if request.edit or self.edits else request.body
-        if request.edit_usage:
-            body = body.rstrip()[:-1] + _USAGE_WISH
-        return body
-
-    def _edit(self, request: Request) -> bytes:
-        fields: dict[str, Any] = msgspec.json.decode(request.body)
-        nested = fields.pop("extra_body", None)
-        if isinstance(nested, dict):
-            fields = {**nested, **fields}
-        for old, new in self.backend.renames.items():
-            if old in fields:
-                fields.setdefault(new, fields.pop(old))
-        if self.model.chat_template_kwargs and request.kind == "chat":
-            fields.setdefault("chat_template_kwargs", self.model.chat_template_kwargs)
-        if self.model.remote_model:
-            fields["model"] = self.model.remote_model
-        if request.edit_usage:
-            fields.pop("stream_options", None)
-        return msgspec.json.encode(fields)
 
 
 class Dispatch:
@@ -129,7 +55,7 @@ class Dispatch:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
-    # -- choose -> lease -> call ------------------------------------------------------------------------------
+    # -- choose -> lease -> call --------------------------------------------------------------------------
 
     def begin(self, exchange: Exchange, request: Request) -> None:
         """Start a request whose body is complete. Raises RolecastError when it cannot be routed."""
@@ -173,7 +99,8 @@ class Dispatch:
 
     def _call(self, exchange: Exchange, lease: Lease) -> None:
         plan, request = exchange.plan, exchange.request
-        assert plan is not None and request is not None
+        assert plan is not None
+        assert request is not None
         exchange.lease = lease
         exchange.attempts += 1
         exchange.last_activity = clock()
@@ -208,7 +135,7 @@ class Dispatch:
         else:
             self._call(exchange, lease)
 
-    # -- failures ----------------------------------------------------------------------------------------------
+    # -- failures -----------------------------------------------------------------------------------------
 
     def lost(self, exchange: Exchange, error: RolecastError) -> None:
         """The worker went away. Before the first byte another attempt is made; after it the stream says so."""
@@ -232,7 +159,8 @@ class Dispatch:
             exchange.fail(error)
 
     def _retry(self, exchange: Exchange, error: RolecastError) -> None:
-        assert exchange.plan is not None and exchange.lease is not None
+        assert exchange.plan is not None
+        assert exchange.lease is not None
         log.info(
             "request %s: attempt %d failed before its first byte (%s)",
             exchange.id,
@@ -271,7 +199,7 @@ class Dispatch:
                 )
         return None
 
-    # -- account --------------------------------------------------------------------------------------------------
+    # -- account ------------------------------------------------------------------------------------------
 
     def settle(self, exchange: Exchange, outcome: str, usage: Usage, error: RolecastError | None) -> None:
         """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""
@@ -334,7 +262,7 @@ class Dispatch:
         """Count a request that never became an exchange."""
         self._telemetry.refuse(status)
 
-    # -- time and the end ---------------------------------------------------------------------------------------------
+    # -- time and the end ---------------------------------------------------------------------------------
 
     async def watch(self) -> None:
         """Fail requests whose worker has been silent for longer than the model's timeout."""
@@ -349,11 +277,11 @@ class Dispatch:
                     exchange.fail(UpstreamTimeout(f"{plan.worker_id} sent nothing for {plan.model.timeout:g} s."))
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
-        """Take no new request and wait for running ones; what is left after `timeout_s`, or at `hurry`, gets an error."""
+        """Take no new request and wait for running ones; what is left after `timeout_s` or at `hurry` gets an error."""
         self._closing = True
         self._plans.clear()  # so that every new request comes past `_make_plan`
         deadline = self._loop.time() + timeout_s
-        while self.active and self._loop.time() < deadline and not hurry.is_set():
+        while self.active and self._loop.time() < deadline and not hurry.is_set():  # noqa: ASYNC110  # the end of a set
             await asyncio.sleep(0.02)
         for exchange in list(self.active):
             exchange.fail(_shutting_down())
@@ -367,11 +295,6 @@ class Dispatch:
 
 def _shutting_down() -> WorkerDown:
     return WorkerDown("The gateway is shutting down.", code="shutting_down", retry_after=1.0)
-
-
-def _header_text(text: str) -> str:
-    """Printable ASCII for a header value; anything else is percent-encoded."""
-    return quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
 class _ErrorBody(msgspec.Struct):

@@ -5,23 +5,20 @@ it for the client. On the pass-through lane no chunk is parsed: bytes go on as t
 are read from the tail. It knows OpenAI's wire just enough for that; it chooses and retries nothing itself.
 """
 
+import asyncio
 import itertools
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
 from rolecast.errors import Cancelled, RolecastError, WorkerDown
+from rolecast.fleet import Lease
+from rolecast.plan import Plan, Request
 from rolecast.upstream import Connection, Headers, KnownHead
-from rolecast.values import Kind, Usage
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from rolecast.dispatch import Dispatch, Plan
-    from rolecast.fleet import Lease
+from rolecast.values import Usage
 
 TAIL_BYTES = 2048
 COLLECT_BYTES = 1024 * 1024
@@ -56,19 +53,19 @@ class Sink(Protocol):
         """End without a clean end of message, because none is possible."""
 
 
-class Request(msgspec.Struct):
-    """What a dialect read from a body: the few fields that routing needs, and the bytes."""
+class Owner(Protocol):
+    """Who sees an exchange through: `dispatch`."""
 
-    kind: Kind
-    path: bytes
-    asked: str
-    stream: bool
-    body: bytes
-    wants_usage: bool = False
-    edit: bool = False
-    """The body holds fields that must be rewritten for the engine."""
-    edit_usage: bool = False
-    """Usage is asked of the worker and hidden from the client. Set by dispatch."""
+    def begin(self, exchange: "Exchange", request: Request) -> None: ...
+
+    def lost(self, exchange: "Exchange", error: RolecastError) -> None:
+        """No (more) answer comes from the worker."""
+
+    def answered_error(self, exchange: "Exchange", body: bytes) -> None:
+        """The worker answered with an error status."""
+
+    def settle(self, exchange: "Exchange", outcome: str, usage: Usage, error: RolecastError | None) -> None:
+        """The exchange is over: free its slot and write the books."""
 
 
 class _Details(msgspec.Struct):
@@ -103,10 +100,10 @@ class Exchange:
     trace_lines = b""
     extra_head = b""
     request: Request | None = None
-    plan: "Plan | None" = None
-    lease: "Lease | None" = None
+    plan: Plan | None = None
+    lease: Lease | None = None
     connection: Connection | None = None
-    task: "asyncio.Task[None] | None" = None
+    task: asyncio.Task[None] | None = None
     closed = False
     streaming = False
     attempts = 0
@@ -125,7 +122,7 @@ class Exchange:
     """`extra_head` as it was before the worker's lines joined it."""
     _length: int | None = None
 
-    def __init__(self, dispatch: "Dispatch", sink: Sink, number: int, listener: str, key: str) -> None:
+    def __init__(self, dispatch: "Owner", sink: Sink, number: int, listener: str, key: str) -> None:
         self.dispatch = dispatch
         self.sink = sink
         self.number = number
@@ -138,7 +135,7 @@ class Exchange:
         """The request id as clients see it."""
         return f"req_{self.number:016x}"
 
-    # -- upstream.Receiver ------------------------------------------------------------------------------------
+    # -- upstream.Receiver --------------------------------------------------------------------------------
 
     def on_head(self, status: int, headers: Headers) -> None:
         self.status = status
@@ -180,9 +177,7 @@ class Exchange:
             self.first = clock()
         if self.status != 200:
             self.dispatch.answered_error(self, b"".join(self._parts))
-        elif self.streaming:
-            self._end(self._tail_usage())
-        elif self.sink.started:
+        elif self.streaming or self.sink.started:
             self._end(self._tail_usage())
         else:
             body = b"".join(self._parts)
@@ -215,7 +210,7 @@ class Exchange:
         failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))
         self.dispatch.lost(self, failure)
 
-    # -- the client's side --------------------------------------------------------------------------------------
+    # -- the client's side --------------------------------------------------------------------------------
 
     def client_gone(self) -> None:
         """The client closed: stop the worker at once and account what was produced."""
@@ -253,7 +248,7 @@ class Exchange:
         else:
             self.sink.abort()
 
-    # -- head and accounts -----------------------------------------------------------------------------------------
+    # -- head and accounts --------------------------------------------------------------------------------
 
     def head(self) -> bytes:
         """The header lines of an answer: content type, request id, explanation, phases in ms."""
@@ -293,7 +288,7 @@ class Exchange:
         self.closed = True
         self.dispatch.settle(self, outcome, usage, error)
 
-    # -- inside ----------------------------------------------------------------------------------------------------------
+    # -- inside -------------------------------------------------------------------------------------------
 
     def _end(self, usage: Usage) -> None:
         if not self.sink.started:

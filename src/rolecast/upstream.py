@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
 
-    # -- used by the pool and by receivers -------------------------------------------------------------
+    # -- used by the pool and by receivers ----------------------------------------------------------------
 
     def start(self, request: bytes, receiver: Receiver) -> None:
         """Send `request` (head and body) and deliver the answer to `receiver`."""
@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
         """Open and below the number of requests after which the worker would close it."""
         return self.transport is not None and not self._closing and self._requests < self._pool.max_requests
 
-    # -- asyncio.Protocol --------------------------------------------------------------------------------
+    # -- asyncio.Protocol ---------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
             self.close()
         receiver.on_end()
 
-    # -- httptools callbacks (on_body is the list's append) ------------------------------------------------
+    # -- httptools callbacks (on_body is the list's append) -----------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self._headers) > 256:

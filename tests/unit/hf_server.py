@@ -104,9 +104,7 @@ class _Front(_Handler):
             return self.reply(404)
         where = hub.redirect or f"{hub.content}/{file}?signature=secret"
         digest = hashlib.sha256(hub.files[file]).hexdigest()
-        return self.reply(
-            302, Location=where, X_Linked_ETag=f'"{digest}"', X_Linked_Size=str(len(hub.files[file]))
-        )
+        return self.reply(302, Location=where, X_Linked_ETag=f'"{digest}"', X_Linked_Size=str(len(hub.files[file])))
 
     def _tree(self) -> None:
         hub = self.hub
@@ -122,9 +120,7 @@ class _Front(_Handler):
         body = self.hub.files[name]
         size = self.hub.sizes.get(name, len(body))
         lfs = {"oid": hashlib.sha256(body).hexdigest(), "size": size}
-        return {"type": "file", "path": name, "size": size, "oid": "0" * 40} | (
-            {} if self.hub.plain else {"lfs": lfs}
-        )
+        return {"type": "file", "path": name, "size": size, "oid": "0" * 40} | ({} if self.hub.plain else {"lfs": lfs})
 
 
 class _Content(_Handler):

@@ -53,9 +53,7 @@ def test_one_name_means_one_thing() -> None:
         "bar": Model(source="hf:o/r", aliases=["x", "standard"]),
         "off": Model(source="hf:o/r", aliases=["x", "free"], enabled=False),
     }
-    problems = found(
-        cast(models=models, roles={"standard": ["foo"], "bar": ["bar"], "auto": ["foo"], "off": ["foo"]})
-    )
+    problems = found(cast(models=models, roles={"standard": ["foo"], "bar": ["bar"], "auto": ["foo"], "off": ["foo"]}))
     assert set(problems) == {
         "roles.bar",
         "roles.auto",
@@ -97,9 +95,7 @@ def test_roles_name_enabled_models() -> None:
 
 
 def test_the_default_roles_must_exist() -> None:
-    problems = found(
-        cast(routing=Routing(default="other", embeddings="vectors", strategies=[], min_confidence=2))
-    )
+    problems = found(cast(routing=Routing(default="other", embeddings="vectors", strategies=[], min_confidence=2)))
     assert set(problems) == {
         "routing.default",
         "routing.embeddings",
@@ -208,9 +204,7 @@ def test_storage_is_sqlite_by_url() -> None:
 def test_settings_without_effect_are_pointed_out() -> None:
     models = {
         "foo": Model(source="hf:o/r", url="http://x", args=["-v"], pinned=True, idle_timeout=5.0),  # type: ignore[arg-type]
-        "far": Model(
-            backend="openai", url="http://h/v1", key="sk-1", threads=4, capabilities=["chat", "embedding"]
-        ),
+        "far": Model(backend="openai", url="http://h/v1", key="sk-1", threads=4, capabilities=["chat", "embedding"]),
         "own": Model(backend="plugin", url="http://h", threads=4),
     }
     loaded = cast(models=models, server=Server(keys=["plain"], allowed_hosts=["*"]))

@@ -122,9 +122,7 @@ def test_a_models_yaml_keeps_ids_roles_ports_and_limits(bring: Bring) -> None:
 
 
 def test_a_models_yaml_without_weights_still_loads(bring: Bring) -> None:
-    text = (
-        "models:\n  standard: {id: x, backend: llamacpp, port: 8501, default_timeout: 1, quantization: f16}\n"
-    )
+    text = "models:\n  standard: {id: x, backend: llamacpp, port: 8501, default_timeout: 1, quantization: f16}\n"
     loaded, notes = bring("models.yaml", text)
     assert not loaded.models["x"].enabled
     assert loaded.roles["standard"] == ["smollm2-135m"]
@@ -314,9 +312,7 @@ general_settings: {master_key: os.environ/MASTER, database_url: postgres://x}
 
 def test_litellm_public_names_survive_as_models_and_roles(bring: Bring) -> None:
     loaded, notes = bring("config.yaml", LITELLM)
-    local, first, second = (
-        loaded.models[i] for i in ("team/local:7b", "hosted_vllm/org/m", "hosted_vllm/org/m-1")
-    )
+    local, first, second = (loaded.models[i] for i in ("team/local:7b", "hosted_vllm/org/m", "hosted_vllm/org/m-1"))
     openai = loaded.models["openai/gpt-4o"]
     assert (openai.url, openai.key, openai.remote_model) == (
         "https://api.openai.com/v1",
@@ -362,9 +358,7 @@ def test_litellm_public_names_survive_as_models_and_roles(bring: Bring) -> None:
         ("config.yaml", ""),
     ],
 )
-def test_a_file_in_no_known_format_is_refused_with_the_known_ones(
-    tmp_path: Path, name: str, text: str
-) -> None:
+def test_a_file_in_no_known_format_is_refused_with_the_known_ones(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"models\.yaml.*SETTINGS\.md.*avatar|Avatar.*llama-swap.*LiteLLM"):
@@ -379,20 +373,14 @@ def test_broken_json_and_broken_yaml_say_so(tmp_path: Path) -> None:
 
 
 def _leaves(value: object, trail: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    children = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    )
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [(*trail, key) for key, _ in children] + [t for k, v in children for t in _leaves(v, (*trail, k))]
 
 
 @given(data=st.data())
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_files_with_nonsense_in_them_still_become_a_file_that_loads(
-    tmp_path: Path, data: st.DataObject
-) -> None:
-    name, text = data.draw(
-        st.sampled_from([("m.yaml", MODELS_YAML), ("s.yaml", LLAMA_SWAP), ("l.yaml", LITELLM)])
-    )
+def test_files_with_nonsense_in_them_still_become_a_file_that_loads(tmp_path: Path, data: st.DataObject) -> None:
+    name, text = data.draw(st.sampled_from([("m.yaml", MODELS_YAML), ("s.yaml", LLAMA_SWAP), ("l.yaml", LITELLM)]))
     value = parse(text, name=name).value
     for _ in range(data.draw(st.integers(1, 4))):
         trail = data.draw(st.sampled_from(_leaves(value)))

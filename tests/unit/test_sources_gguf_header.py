@@ -76,9 +76,7 @@ def pairs(count: int) -> bytes:
         gguf(tensors=text("w") + struct.pack("<I", 5) + bytes(64), count=1),
     ],
 )
-def test_a_damaged_or_hostile_header_is_a_source_error_and_costs_no_memory(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_a_damaged_or_hostile_header_is_a_source_error_and_costs_no_memory(tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path, content)
     tracemalloc.start()
     try:
@@ -115,13 +113,7 @@ def test_the_limit_bounds_how_much_header_is_read(tmp_path: Path) -> None:
 
 
 def test_a_later_part_of_a_split_model_needs_no_architecture(tmp_path: Path) -> None:
-    part = (
-        pairs(2)
-        + text("split.no")
-        + struct.pack("<IH", 2, 1)
-        + text("split.count")
-        + struct.pack("<IH", 2, 3)
-    )
+    part = pairs(2) + text("split.no") + struct.pack("<IH", 2, 1) + text("split.count") + struct.pack("<IH", 2, 3)
     header = gguf_header.read(write(tmp_path, part))
     assert (header.architecture, header.split_no, header.split_count) == ("", 1, 3)
 

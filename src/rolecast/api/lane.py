@@ -9,7 +9,8 @@ import msgspec
 from rolecast.api.guard import Guard
 from rolecast.config.schema import Limits
 from rolecast.dispatch import Dispatch
-from rolecast.exchange import Exchange, ExchangeIds, Request, Sink
+from rolecast.exchange import Exchange, ExchangeIds, Sink
+from rolecast.plan import Request
 
 Decode = Callable[[bytes], Request]
 """A dialect's reading of a body. Raises BadRequest or Invalid."""

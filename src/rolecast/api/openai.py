@@ -19,7 +19,7 @@ from rolecast.api.lane import Decode
 from rolecast.config.names import Name
 from rolecast.config.schema import Config, Limits
 from rolecast.errors import BadRequest, Invalid, ModelNotFound
-from rolecast.exchange import Request
+from rolecast.plan import Request
 from rolecast.values import Kind
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -143,7 +143,7 @@ def _request(kind: Kind, path: bytes, fields: _Body, body: bytes) -> Request:
     return request
 
 
-# -- the model list ---------------------------------------------------------------------------------------------------
+# -- the model list --------------------------------------------------------------------------------------
 
 
 class Catalogue:

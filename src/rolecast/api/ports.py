@@ -18,7 +18,7 @@ Loaded = Callable[[], list[tuple[str, int]]]
 """(model, resident bytes) of each worker that is loaded."""
 
 SECURITY = {
-    "content-security-policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; connect-src 'self'; base-uri 'none'",
+    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",

@@ -82,7 +82,7 @@ class WireSink:
                 RolecastError("Something went wrong inside the gateway; its log has the details.", code="internal")
             )
 
-    # -- exchange.Sink -------------------------------------------------------------------------------------------
+    # -- exchange.Sink ------------------------------------------------------------------------------------
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         protocol = self.protocol
@@ -92,7 +92,7 @@ class WireSink:
             protocol.cork.write(
                 protocol.transport,
                 b"%b%b%b%bcontent-length: %d\r\n\r\n%b"
-                % (STATUS_LINE[status], protocol.lane.date, head, close, len(body), body)
+                % (STATUS_LINE[status], protocol.lane.date, head, close, len(body), body),
             )
         self._done()
 
@@ -134,7 +134,7 @@ class WireSink:
         self.response_complete = True
         self.protocol.transport.abort()
 
-    # -- inside ----------------------------------------------------------------------------------------------------
+    # -- inside -------------------------------------------------------------------------------------------
 
     def _refuse(self, error: RolecastError) -> None:
         if self.exchange is not None:
@@ -176,7 +176,7 @@ class WireProtocol(HttpToolsProtocol):
         self.running: Any = None
         """The cycle whose answer is being made; `cycle` is the one whose request is being read."""
 
-    # -- transport -----------------------------------------------------------------------------------------------
+    # -- transport ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -259,7 +259,7 @@ class WireProtocol(HttpToolsProtocol):
         sink.go()
         return True
 
-    # -- parser callbacks -------------------------------------------------------------------------------------------
+    # -- parser callbacks ---------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -336,7 +336,7 @@ class WireProtocol(HttpToolsProtocol):
         if not cycle.queued:
             cycle.go()
 
-    # -- order of answers ---------------------------------------------------------------------------------------------
+    # -- order of answers ---------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -379,7 +379,7 @@ class WireProtocol(HttpToolsProtocol):
         ]
         super().on_headers_complete()
 
-    # -- refusing -------------------------------------------------------------------------------------------------------
+    # -- refusing -----------------------------------------------------------------------------------------
 
     def _check_framing(self, headers: dict[bytes, bytes]) -> None:
         """Refuse whatever two parsers could read in two ways."""
@@ -469,7 +469,7 @@ class WireProtocol(HttpToolsProtocol):
         running = self.running
         return running if type(running) is WireSink and not running.response_complete else None
 
-    # -- time ---------------------------------------------------------------------------------------------------------------
+    # -- time ---------------------------------------------------------------------------------------------
 
     def timeout_keep_alive_handler(self) -> None:
         """uvicorn's own timer is not used; `sweep` watches all connections."""
@@ -487,9 +487,8 @@ class WireProtocol(HttpToolsProtocol):
         elif self.phase == HEAD:
             if now - self.since > limits.head_timeout:
                 self._refuse_input(RequestTimeout("The request head did not arrive in time."))
-        elif self.cycle is None or self.cycle.response_complete:
-            if now - self.since > limits.keep_alive:
-                self.transport.close()
+        elif (self.cycle is None or self.cycle.response_complete) and now - self.since > limits.keep_alive:
+            self.transport.close()
 
 
 def protocol_for(lane: Lane) -> type[WireProtocol]:

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - these names are what callers of such clients already catch
 """What a call of the Python client raises, and when trying again makes sense.
 
 LLMClientError               any failure of a call

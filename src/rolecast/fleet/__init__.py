@@ -63,7 +63,7 @@ class Fleet:
         self._folder: Path | None = None
         self.closing = False
 
-    # -- life -----------------------------------------------------------------------------------------------
+    # -- life ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Attach remotes and begin to load pinned models; does not wait for them."""
@@ -96,7 +96,7 @@ class Fleet:
         if self._folder:
             process.remove_runtime_dir(self._folder)
 
-    # -- leases ---------------------------------------------------------------------------------------------
+    # -- leases -------------------------------------------------------------------------------------------
 
     def try_lease(self, model_id: str) -> Lease | None:
         """A lease if the model is loaded and a slot is free; never waits."""
@@ -132,7 +132,7 @@ class Fleet:
             if w.idles and not w.active and now + w.idle_timeout_s < self._timer_at:
                 self._schedule()  # the idle clock runs; a timer that fires sooner looks again then
 
-    # -- commands -------------------------------------------------------------------------------------------
+    # -- commands -----------------------------------------------------------------------------------------
 
     async def load(self, model_id: str) -> None:
         """Load and wait until it is ready."""
@@ -160,7 +160,7 @@ class Fleet:
         model = self._config.models[model_id]
         return not model.source or self._weights(model) is not None
 
-    # -- views ------------------------------------------------------------------------------------------------
+    # -- views --------------------------------------------------------------------------------------------
 
     def worker(self, model_id: str) -> Worker:
         return self.machine.workers[model_id]
@@ -184,7 +184,7 @@ class Fleet:
         """Where the worker's output is kept."""
         return self._logs / f"{process.file_name(model_id)}.log"
 
-    # -- effects ----------------------------------------------------------------------------------------------
+    # -- effects ------------------------------------------------------------------------------------------
 
     async def _wait(self, model_id: str, *, holds: bool) -> int:
         """Wait for a grant; returns the generation of the worker that gave it."""

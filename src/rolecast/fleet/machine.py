@@ -33,7 +33,7 @@ class State(StrEnum):
     REMOTE = "remote"
 
 
-# -- effects ------------------------------------------------------------------------------------------
+# -- effects ---------------------------------------------------------------------------------------------
 
 
 class Spawn(msgspec.Struct, frozen=True):
@@ -123,7 +123,7 @@ class Machine:
     def __init__(self, models: Iterable[tuple[str, Model]], queue_limit: int) -> None:
         self.workers = {i: Worker(i, m, queue_limit) for i, m in models}
 
-    # -- requests ---------------------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------------------
 
     def want(self, model: str, ticket: Any, now: float, deadline: float, *, holds: bool = True) -> list[Effect]:
         """A request wants a slot (or, with holds=False, only that the model is loaded)."""
@@ -158,7 +158,7 @@ class Machine:
         w.last_used = now
         return self._serve(w) if w.state is not State.STOPPING else []
 
-    # -- workers ----------------------------------------------------------------------------------------
+    # -- workers ------------------------------------------------------------------------------------------
 
     def loaded(self, model: str, generation: int, endpoint: Endpoint, now: float) -> list[Effect]:
         """A worker answered its health check."""

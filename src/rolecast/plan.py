@@ -1,0 +1,107 @@
+"""A request as a dialect read it, and a choice made concrete for it.
+
+Knows how a body must look for a worker and which header lines explain a choice. Sends nothing.
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from rolecast.backends import Backend
+from rolecast.config.schema import Model
+from rolecast.telemetry import ModelStats
+from rolecast.values import Choice, Kind
+
+_USAGE_WISH = b',"stream_options":{"include_usage":true}}'
+
+
+class Request(msgspec.Struct):
+    """What a dialect read from a body: the few fields that routing needs, and the bytes."""
+
+    kind: Kind
+    path: bytes
+    asked: str
+    stream: bool
+    body: bytes
+    wants_usage: bool = False
+    edit: bool = False
+    """The body holds fields that must be rewritten for the engine."""
+    edit_usage: bool = False
+    """Usage is asked of the worker and hidden from the client. Set by dispatch."""
+
+
+class Plan:
+    """A choice made concrete: which worker, how its body must look, and the header lines that explain it.
+
+    Made once per asked name and kind and kept; the names are the configuration's, so the table is bounded.
+    """
+
+    __slots__ = (
+        "asked",
+        "backend",
+        "choice",
+        "edits",
+        "head",
+        "injects",
+        "model",
+        "model_id",
+        "route",
+        "routes",
+        "stats",
+        "worker_id",
+    )
+
+    def __init__(
+        self,
+        asked: str,
+        choice: Choice,
+        model_id: str,
+        worker_id: str,
+        model: Model,
+        backend: Backend,
+        stats: ModelStats,
+    ) -> None:
+        self.stats = stats
+        self.asked = asked
+        self.choice = choice
+        self.routes: dict[tuple[str, str], int] = {}
+        self.model_id = model_id
+        self.worker_id = worker_id
+        self.model = model
+        self.backend = backend
+        self.injects = backend.usage == "inject"
+        self.edits = bool(model.chat_template_kwargs or model.remote_model)
+        self.route = f"{choice.source}; {choice.reason}"
+        lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
+        if worker_id != model_id:
+            lines.append(("stand-in", worker_id))
+        self.head = b"".join(f"x-rolecast-{k}: {_header_text(v)}\r\n".encode() for k, v in lines if v)
+
+    def body(self, request: Request) -> bytes:
+        """The request's bytes as this worker must get them."""
+        body = self._edit(request) if request.edit or self.edits else request.body
+        if request.edit_usage:
+            body = body.rstrip()[:-1] + _USAGE_WISH
+        return body
+
+    def _edit(self, request: Request) -> bytes:
+        fields: dict[str, Any] = msgspec.json.decode(request.body)
+        nested = fields.pop("extra_body", None)
+        if isinstance(nested, dict):
+            fields = {**nested, **fields}
+        for old, new in self.backend.renames.items():
+            if old in fields:
+                fields.setdefault(new, fields.pop(old))
+        if self.model.chat_template_kwargs and request.kind == "chat":
+            fields.setdefault("chat_template_kwargs", self.model.chat_template_kwargs)
+        if self.model.remote_model:
+            fields["model"] = self.model.remote_model
+        if request.edit_usage:
+            fields.pop("stream_options", None)
+        return msgspec.json.encode(fields)
+
+
+def _header_text(text: str) -> str:
+    """Printable ASCII for a header value; anything else is percent-encoded."""
+    return quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")

@@ -1,0 +1,93 @@
+"""A worker that dies under load: who notices, who does not, and how it comes back."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from live_gateway import LiveGateway, Stream, until, words
+
+SCRIPT = """
+replies:
+  - {match: "^long", reply: "%s", token_delay: 0.02}
+  - {match: "^poison", die_after: 0}
+  - {match: "^cut", reply: "one two three four", die_after: 2}
+"""
+CONFIG = """
+server: {port: 0}
+models:
+  tiny: {backend: fake, parallel: 4, pinned: true, script: SCRIPT}
+  steady: {backend: fake}
+roles: {standard: [tiny]}
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    folder = tmp_path_factory.mktemp("death")
+    (folder / "script.yaml").write_text(SCRIPT % " ".join(["word"] * 3000))
+    with LiveGateway(folder, CONFIG.replace("SCRIPT", str(folder / "script.yaml"))) as running:
+        until(lambda: running.model("tiny")["state"] == "ready")
+        yield running
+
+
+def ends_with_an_error(stream: Stream) -> bool:
+    """Whether what is left of a stream is text, then one error event, then a clean end."""
+    *text, error, done = stream.rest()
+    assert done == "[DONE]"
+    assert all("choices" in json.loads(event) for event in text)
+    return json.loads(error)["error"]["code"] == "worker_lost"
+
+
+def test_killing_a_worker_ends_running_streams_with_an_error_and_nobody_else_notices(gateway: LiveGateway) -> None:
+    before = gateway.model("tiny")
+    streams = [gateway.stream("tiny", "long") for _ in range(4)]
+    for stream in streams:
+        assert stream.event() is not None
+    with ThreadPoolExecutor(12) as threads:
+        waiting = [threads.submit(gateway.chat, "tiny", f"hello {i}") for i in range(6)]
+        streamed = [threads.submit(lambda i=i: gateway.stream("tiny", f"hello {i}").rest()) for i in range(6, 12)]
+        until(lambda: gateway.model("tiny")["waiting"] == 12, "12 requests wait")
+
+        os.kill(before["pid"], signal.SIGKILL)
+
+        assert [ends_with_an_error(stream) for stream in streams] == [True] * 4
+        for i, answer in enumerate(w.result() for w in waiting):
+            assert (answer.status, answer.json["choices"][0]["message"]["content"]) == (200, f"fake: hello {i}")
+        assert [words(s.result()) for s in streamed] == [f"fake: hello {i}" for i in range(6, 12)]
+    for stream in streams:
+        stream.close()
+    now = gateway.model("tiny")
+    assert now["restarts"] == before["restarts"] + 1
+    assert (now["state"], now["active"], now["waiting"]) == ("ready", 0, 0)
+    assert now["pid"] != before["pid"]
+    assert not psutil.pid_exists(before["pid"])
+    outcomes = until(lambda: (rows := gateway.rows("outcome, error, stream"))[15:] and rows)
+    assert outcomes.count(("error", "worker_lost", 1)) == 4
+    assert outcomes.count(("ok", "", 1)) == outcomes.count(("ok", "", 0)) == 6
+
+
+def test_a_worker_that_dies_in_the_middle_of_an_answer_cuts_the_stream_with_an_error(gateway: LiveGateway) -> None:
+    with gateway.stream("tiny", "cut") as stream:
+        events = stream.rest()
+    assert words(events[:-2]) == "one two"
+    assert json.loads(events[-2])["error"]["type"] == "server_error"
+    assert events[-1] == "[DONE]"
+
+
+def test_a_request_that_kills_every_worker_is_given_up_and_the_model_comes_back(gateway: LiveGateway) -> None:
+    answer = gateway.chat("tiny", "poison")
+    assert (answer.status, answer.error["code"]) == (503, "worker_lost")
+    assert until(lambda: (ok := gateway.chat("tiny", "hello")).status == 200 and ok).json["model"] == "tiny"
+
+
+def test_other_models_do_not_notice_a_dead_worker(gateway: LiveGateway, tmp_path: Path) -> None:
+    assert gateway.chat("steady", "hello").status == 200
+    pid = gateway.model("steady")["pid"]
+    gateway.chat("tiny", "poison")
+    assert gateway.chat("steady", "again").status == 200
+    assert gateway.model("steady")["pid"] == pid
