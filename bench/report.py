@@ -207,7 +207,8 @@ def markdown(results: dict) -> str:
             f"all targets in one run of {results.get('seconds', '?')} s; each target has one CPU, the load "
             "generator and the fake upstream have the others. The generator is a Python process: absolute "
             "numbers are floors, ratios count. Meanwhile other work on the machine took "
-            f"{number(results.get('foreign_cpu'))} cores (median)."
+            f"{number(results.get('foreign_cpu'))} cores (median); it disturbed "
+            f"{' of '.join(map(str, results.get('disturbed', '??')))} runs."
         ),
         "",
         "## Bars",

@@ -7,8 +7,9 @@
 
 All targets are started first, each pinned to the target CPU; the load generator and the fake upstream have
 the other CPUs. The targets take turns within every part, in alternating order, and are compared with each
-other within the same round only, so that changes of the machine's speed cancel out. Raw results go to
-bench/results/<name>.json, the table with its verdicts to latest.md, the plot to latest.png.
+other within the same round only, so that changes of the machine's speed cancel out. A run that other work on
+the machine disturbed is repeated while there is time. Raw results go to bench/results/<name>.json, the table
+with its verdicts to latest.md, the plot to latest.png.
 """
 
 import argparse
@@ -32,7 +33,11 @@ from targets import Site, Target, Unavailable
 
 RESULTS = table.HERE / "results"
 STARTS = 3
-MILLION, MILLION_LIMIT_S = 1_000_000, 150
+MILLION, MILLION_LIMIT_S = 1_000_000, 120
+LIMIT_S, QUICK_LIMIT_S = 700, 165
+"""A further round begins only if it can end by then."""
+DISTURBED, ATTEMPTS = 0.3, 3
+"""A run during which other work took more cores than this is repeated, so often at most."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace, site: Site) -> None:
         self.args, self.site = args, site
+        self.began = time.monotonic()
+        self.limit_s = QUICK_LIMIT_S if args.quick else LIMIT_S - MILLION_LIMIT_S
         self.targets: dict[str, Target] = {}
         self.processes: dict[str, subprocess.Popen] = {}
         self.upstream: subprocess.Popen | None = None
@@ -124,6 +131,7 @@ class Bench:
             ready = table.wait_for(lambda: table.chat_answers(target), process, target.start_limit_s, target.name)
             info["start_s"].append(round(ready, 3))
         time.sleep(1.5)
+        settle(process.pid)
         if process.poll() is not None:
             raise Unavailable(f"{target.name} ended with status {process.returncode} after its first answer")
         info["idle_mb"] = procfs.memory_mb(process.pid)
@@ -141,17 +149,18 @@ class Bench:
 
     def thaw(self, name: str) -> None:
         os.killpg(self.processes[name].pid, signal.SIGCONT)
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            before = procfs.cpu_s(self.processes[name].pid)
-            time.sleep(0.2)
-            if procfs.cpu_s(self.processes[name].pid) - before < 0.05:
-                return
+        settle(self.processes[name].pid)
 
     # --- measuring --------------------------------------------------------------------------------
 
     def measure(self) -> None:
+        first = time.monotonic()
         for round_no in range(self.args.rounds):
+            longest = (time.monotonic() - first) / max(1, round_no)
+            if time.monotonic() - self.began + longest > self.limit_s and round_no:
+                print(f"no time for more than {round_no} of {self.args.rounds} rounds", flush=True)
+                break
+            self.results["settings"]["rounds"] = round_no + 1
             for part_name in self.args.only:
                 part = PARTS[part_name]
                 order = list(self.targets.values())
@@ -170,20 +179,25 @@ class Bench:
             self.results["targets"][name]["after_mb"] = procfs.memory_mb(process.pid)
 
     def load(self, target: Target, part: Part) -> dict:
-        """One run of the load generator against one target."""
-        if target.slow:
-            self.thaw(target.name)
+        """One run of the load generator against one target, the least disturbed of a few attempts."""
         process = self.processes.get(target.shares or target.name)
         seconds = self.args.duration * (1.5 if part.paced or target.slow else 1)
         url = target.paced_url if part.paced and target.paced_url else target.url
         options = [url, "-d", str(seconds), *part.options, "--model", target.models[part.paced]]
         if process:
             options += ["--pid", str(process.pid)]
-        wait_quiet()
-        result = self.generate(options, process)
-        if target.slow:
-            self.freeze(target.name)
-        return result
+        results = []
+        for _ in range(ATTEMPTS):
+            if target.slow:
+                self.thaw(target.name)
+            wait_quiet()
+            results.append(self.generate(options, process))
+            if target.slow:
+                self.freeze(target.name)
+            late = time.monotonic() - self.began > 0.8 * self.limit_s
+            if results[-1].get("foreign_cpu", 1) <= DISTURBED or late:
+                break
+        return min(results, key=lambda r: r.get("foreign_cpu", 99))
 
     def generate(self, options: list[str], process: subprocess.Popen | None) -> dict:
         pids = [p.pid for p in (process, self.upstream) if p]
@@ -224,6 +238,16 @@ class Bench:
             count += result["requests"]
         self.results["million"] = {"requests": count, "mb": procfs.memory_mb(process.pid)}
         print(f"rolecast after {count} requests: {self.results['million']['mb']} MB", flush=True)
+
+
+def settle(pid: int, timeout_s: float = 15) -> None:
+    """Wait until a process has done what it still had to do."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        before = procfs.cpu_s(pid)
+        time.sleep(0.3)
+        if procfs.cpu_s(pid) - before < 0.05:
+            return
 
 
 def wait_quiet(limit: float = 0.25, timeout_s: float = 1.5) -> None:
@@ -284,7 +308,6 @@ def main() -> int:
     args = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the targets are stopped too
     RESULTS.mkdir(exist_ok=True)
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         site = Site(Path(folder), *split_cpus())
         bench = Bench(args, site)
@@ -297,9 +320,11 @@ def main() -> int:
         finally:
             for process in filter(None, [*bench.processes.values(), bench.upstream]):
                 table.stop(process)
-    bench.results["seconds"] = round(time.monotonic() - began)
+    bench.results["seconds"] = round(time.monotonic() - bench.began)
     others = [r["result"]["foreign_cpu"] for r in bench.results["runs"] if "foreign_cpu" in r["result"]]
-    bench.results["foreign_cpu"] = round(statistics.median(others), 2) if others else None
+    if others:
+        bench.results["foreign_cpu"] = round(statistics.median(others), 2)
+        bench.results["disturbed"] = sum(o > DISTURBED for o in others), len(others)
     bench.save()
     return report.write(bench.results, RESULTS)
 

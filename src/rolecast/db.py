@@ -42,7 +42,7 @@ MIGRATIONS = (
 )
 """One script per schema version; `PRAGMA user_version` counts how many ran. Never edit one that shipped."""
 
-ROWS_PER_STATEMENT = 500
+ROWS_PER_STATEMENT = 100
 
 
 class Database:

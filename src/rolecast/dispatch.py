@@ -7,13 +7,14 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from rolecast.config.schema import Config
-from rolecast.errors import Busy, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
+from rolecast.errors import Busy, Internal, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
 from rolecast.exchange import Exchange, clock
 from rolecast.fleet import Fleet, Lease
 from rolecast.ledger import OUTCOMES, Ledger
@@ -273,7 +274,9 @@ class Dispatch:
                 plan = exchange.plan
                 if plan is None or exchange.connection is None or exchange.task is not None:
                     continue
-                if now - exchange.last_activity > plan.model.timeout:
+                if exchange.connection.paused:  # the client is slow, not the worker
+                    exchange.last_activity = now
+                elif now - exchange.last_activity > plan.model.timeout:
                     exchange.fail(UpstreamTimeout(f"{plan.worker_id} sent nothing for {plan.model.timeout:g} s."))
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
@@ -290,7 +293,18 @@ class Dispatch:
         task = self._loop.create_task(coroutine)
         exchange.task = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (exc := task.exception()):
+                log.error("request %s failed", exchange.id, exc_info=exc)
+                exchange.fail(Internal())
+
+        task.add_done_callback(ended)
+
+
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+"""What a worker's error code may look like: it goes into the books, where no text of a prompt may come."""
 
 
 def _shutting_down() -> WorkerDown:
@@ -325,7 +339,7 @@ def _worker_error(status: int, body: bytes) -> RolecastError:
         pass
     message = fields.message or f"The model's worker answered with status {status}."
     kind = LoadFailed if status == 503 else RolecastError
-    code = fields.code if isinstance(fields.code, str) else ("upstream_error" if status >= 500 else "worker_refused")
+    code = fields.code if isinstance(fields.code, str) and _CODE.match(fields.code) else ("upstream_error" if status >= 500 else "worker_refused")
     error = kind(message, param=fields.param, code=code, status=status if 400 <= status <= 599 else 502)
     error.type = fields.type or ("invalid_request_error" if status < 500 else "server_error")
     return error

@@ -1,6 +1,7 @@
 """The exception tree. Each class knows its HTTP status, its OpenAI type and code, and whether a retry can help.
 
 RolecastError                 500
+├── Internal                  500  a mistake of ours
 ├── BadRequest                400  not JSON, bad framing, wrong kind of model
 │   └── Invalid               422  well-formed JSON with a wrong value (`param` names the field)
 ├── Unauthorized              401
@@ -57,6 +58,15 @@ class RolecastError(Exception):
         """Compact JSON, the one error shape of every HTTP surface."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error, "detail": self.message})
+
+
+class Internal(RolecastError):
+    """A mistake of ours: the client learns only where to look."""
+
+    code = "internal"
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong inside the gateway; its log has the details.")
 
 
 class BadRequest(RolecastError):

@@ -21,6 +21,8 @@ from rolecast.upstream import Connection, Headers, KnownHead
 from rolecast.values import Usage
 
 TAIL_BYTES = 2048
+KEPT_READS = 8
+"""So many reads of a stream are kept before all but their end is forgotten."""
 COLLECT_BYTES = 1024 * 1024
 """Answers up to this size that are not streams are held until complete, so that a failure can be retried."""
 
@@ -28,7 +30,7 @@ _TIMINGS = re.compile(rb'"timings":\{[^{}]*?"cache_n":(\d+),"prompt_n":(\d+)[^{}
 _PROMPT = re.compile(rb'"prompt_tokens":\s*(\d+)')
 _COMPLETION = re.compile(rb'"completion_tokens":\s*(\d+)')
 _CACHED = re.compile(rb'"cached_tokens":\s*(\d+)')
-_FORWARDED = (b"retry-after", b"openai-processing-ms", b"openai-version")
+_FORWARDED = (b"content-encoding", b"retry-after", b"openai-processing-ms", b"openai-version")
 
 clock = time.perf_counter
 
@@ -115,7 +117,9 @@ class Exchange:
     first = 0.0
     last_activity = 0.0
     _parts: "list[bytes]" = []  # noqa: RUF012  # replaced in on_head, never filled here
-    _tail = b""
+    _recent: "list[bytes]" = []  # noqa: RUF012  # replaced in on_head
+    _held = 0
+    """Bytes in `_parts`."""
     _carry = b""
     _last = b""
     _own_head: bytes | None = None
@@ -140,17 +144,21 @@ class Exchange:
     def on_head(self, status: int, headers: Headers) -> None:
         self.status = status
         self.last_activity = clock()
-        lines, self.streaming, self._length = _answer_lines(headers)
+        lines, self.streaming, length = _answer_lines(headers)
+        self._length = None if self.streaming else length  # events may be taken out of a stream
         self._own_head = self.extra_head
         self.extra_head += lines
         self._parts = []
+        self._recent = []
+        self._held = 0
 
     def forget_head(self) -> None:
         """The answer that began is void: another attempt follows."""
         if self._own_head is not None:
             self.extra_head, self._own_head = self._own_head, None
         self.first, self.chunks, self.streaming = 0.0, 0, False
-        self._tail = self._carry = b""
+        self._recent = []
+        self._carry = b""
 
     def on_body(self, parts: list[bytes], last: bool) -> None:
         now = self.last_activity = clock()
@@ -164,7 +172,9 @@ class Exchange:
         if self.request.edit_usage:  # type: ignore[union-attr]
             data = self._hide_usage(data)
         else:
-            self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
+            self._recent.append(data)
+            if len(self._recent) > KEPT_READS:
+                self._recent = [self._tail()]
         if last:
             self._last = data
         elif data:
@@ -178,6 +188,8 @@ class Exchange:
         if self.status != 200:
             self.dispatch.answered_error(self, b"".join(self._parts))
         elif self.streaming or self.sink.started:
+            if self._carry and not self._note_usage(self._carry):  # the last event has no blank line behind it
+                self._last += self._carry
             self._end(self._tail_usage())
         else:
             body = b"".join(self._parts)
@@ -243,7 +255,7 @@ class Exchange:
         if not started:
             self.sink.respond(error.status, self.error_head(error), error.body())
         elif streaming:
-            cut = not self.request.edit_usage and not self._tail.endswith((b"\n\n", b"\r\n\r\n"))  # type: ignore[union-attr]
+            cut = not self.request.edit_usage and not self._tail().endswith((b"\n\n", b"\r\n\r\n"))  # type: ignore[union-attr]
             self.sink.finish(b"%bdata: %b\n\ndata: [DONE]\n\n" % (b"\n\n" if cut else b"", error.body()))
         else:
             self.sink.abort()
@@ -294,19 +306,22 @@ class Exchange:
         if not self.sink.started:
             self.sink.start(200, self.head(), self._length)
         self.account("ok", usage)
-        self.sink.finish(self._last + self._carry)
+        self.sink.finish(self._last)
 
     def _gather(self, data: bytes) -> None:
         """Hold a plain answer until it is complete; pass on what grows too large to hold."""
         if self.sink.started:
-            self._tail = (self._tail + data)[-TAIL_BYTES:]
+            self._recent = [self._tail(), data]
             self.sink.write(data)
             return
+        if self.status != 200 and self._held > COLLECT_BYTES:  # no error needs so many words
+            return
         self._parts.append(data)
-        if self.status == 200 and sum(map(len, self._parts)) > COLLECT_BYTES:
+        self._held += len(data)
+        if self.status == 200 and self._held > COLLECT_BYTES:
             whole = b"".join(self._parts)
             self._parts = []
-            self._tail = whole[:TAIL_BYTES] + whole[-TAIL_BYTES:]
+            self._recent = [whole[:TAIL_BYTES], whole[-TAIL_BYTES:]]
             self.sink.start(200, self.head(), self._length)
             self.sink.write(whole)
 
@@ -327,24 +342,32 @@ class Exchange:
             return data
         kept: list[bytes] = []
         for event in data.split(gap)[:-1]:
-            if b'"usage"' in event and self._is_usage_event(event):
-                self._tail = event[-TAIL_BYTES:]
-            else:
+            if not self._note_usage(event):
                 kept.append(event + gap)
         return b"".join(kept)
 
-    def _is_usage_event(self, event: bytes) -> bool:
+    def _note_usage(self, event: bytes) -> bool:
+        """Keep an event that reports usage for the books; whether it does nothing else."""
+        if b'"usage"' not in event:
+            return False
         try:
-            parsed = _decode_event(event.removeprefix(b"data:"))
+            parsed = _decode_event(event.rpartition(b"data:")[2])
         except msgspec.MsgspecError:
             return False
-        return not parsed.choices and parsed.usage is not None
+        if parsed.usage is None:
+            return False
+        self._recent = [event]
+        return not parsed.choices
+
+    def _tail(self) -> bytes:
+        """The last bytes that came."""
+        return b"".join(self._recent)[-2 * TAIL_BYTES :]
 
     def _tail_usage(self) -> Usage:
-        tail = self._tail
-        if prompt := _PROMPT.search(tail):
-            completion, cached = _COMPLETION.search(tail), _CACHED.search(tail)
-            return Usage(int(prompt[1]), int(completion[1]) if completion else 0, int(cached[1]) if cached else 0)
+        tail = self._tail()
+        if prompt := _PROMPT.findall(tail):
+            completion, cached = _COMPLETION.findall(tail), _CACHED.findall(tail)
+            return Usage(int(prompt[-1]), int(completion[-1]) if completion else 0, int(cached[-1]) if cached else 0)
         if m := _TIMINGS.search(tail):
             return Usage(int(m[1]) + int(m[2]), int(m[3]), int(m[1]))
         return self._counted()

@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         "_closing",
         "_complete",
         "_got_bytes",
+        "_head_bytes",
         "_head_ready",
         "_headers",
         "_keep_alive",
@@ -101,6 +102,8 @@ class Connection(asyncio.Protocol):
         self._first_data = b""
         self._closing = False
         self._length = b""
+        self._head_bytes: int | None = 0
+        """Bytes that came before the end of the head; None once it is complete."""
         self._last_headers: Headers = []
         self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
@@ -113,6 +116,7 @@ class Connection(asyncio.Protocol):
         self._request = request
         self._requests += 1
         self._got_bytes = self._head_ready = self._complete = self._until_eof = False
+        self._head_bytes = 0
         receiver.connection = self
         assert self.transport is not None
         self._pool.cork.write(self.transport, request)
@@ -122,6 +126,11 @@ class Connection(asyncio.Protocol):
         if not self._paused and self.transport is not None:
             self._paused = True
             self.transport.pause_reading()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is us who do not read."""
+        return self._paused
 
     def resume(self) -> None:
         """Read again."""
@@ -183,13 +192,18 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            self.abort()
-            receiver.on_lost(WorkerDown(f"The model's worker sent invalid HTTP: {exc}.", code="bad_upstream"))
-            return
+            if not self._complete:
+                self._fail(receiver, f"sent invalid HTTP: {exc}")
+                return
+            self._closing = True  # more than one answer to one request: the first counts, the rest reaches nobody
         if self._head_ready:
             self._head_ready = False
-            headers, self._headers = self._headers, []
-            receiver.on_head(self._parser.get_status_code(), headers)
+            receiver.on_head(self._parser.get_status_code(), self._last_headers)
+        elif self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._fail(receiver, f"sent a head of more than {MAX_HEAD_BYTES} bytes")
+                return
         if self._parts:
             if self._receiver is receiver:
                 receiver.on_body(self._parts, self._complete)
@@ -219,6 +233,10 @@ class Connection(asyncio.Protocol):
         receiver.on_whole(memo.value, body)  # type: ignore[arg-type]
         return True
 
+    def _fail(self, receiver: Receiver, what: str) -> None:
+        self.abort()
+        receiver.on_lost(WorkerDown(f"The model's worker {what}.", code="bad_upstream"))
+
     def _finish(self, receiver: Receiver) -> None:
         self._receiver = None
         receiver.connection = None
@@ -231,6 +249,11 @@ class Connection(asyncio.Protocol):
 
     # -- httptools callbacks (on_body is the list's append) -----------------------------------------------
 
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise ValueError("an answer that nobody asked for")
+        self._headers = []
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self._headers) > 256:
             raise ValueError("too many headers")
@@ -242,12 +265,14 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if 100 <= status < 200:
-            self._headers = []
+            self._first_data = b""
             return
         self._head_ready = True
-        self._last_headers = self._headers
-        names = dict(self._headers)
-        single = len(names) == len(self._headers) and b"connection" not in names
+        self._head_bytes = None
+        headers = self._last_headers = self._headers
+        self._headers = []  # trailers go here, and nowhere from here
+        names = dict(headers)
+        single = len(names) == len(headers) and b"connection" not in names
         self._length = names.get(b"content-length", b"") if single else b""
         self._until_eof = b"content-length" not in names and b"transfer-encoding" not in names
 
@@ -296,7 +321,7 @@ class Pool:
         return b"%bcontent-length: %d\r\n\r\n%b" % (self._head(method, path), len(body), body)
 
     def _head(self, method: bytes, path: bytes) -> bytes:
-        return b"%b %b HTTP/1.1\r\nhost: %b\r\naccept: */*\r\n%bcontent-type: application/json\r\n" % (
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%bcontent-type: application/json\r\n" % (
             method,
             path,
             self._host,
@@ -318,7 +343,13 @@ class Pool:
         """Send on a new connection."""
         task = self._loop.create_task(self._connect(request, receiver))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            self._tasks.discard(task)
+            if task.cancelled() and not receiver.closed:  # by `close`, perhaps before it ran at all
+                receiver.on_lost(WorkerDown("The model's worker went away.", code="worker_lost"))
+
+        task.add_done_callback(ended)
 
     def put(self, connection: Connection) -> None:
         """Take back a connection after a clean end of message."""
@@ -350,7 +381,7 @@ class Pool:
     async def _connect(self, request: bytes, receiver: Receiver) -> None:
         try:
             connection = await self._open()
-        except (OSError, TimeoutError) as exc:
+        except (OSError, TimeoutError, ValueError) as exc:  # ValueError: a host name that cannot be encoded
             if not receiver.closed:
                 why = str(exc) or type(exc).__name__
                 receiver.on_lost(

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -35,6 +36,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         yield running
 
 
+def read_stream(gateway: LiveGateway, text: str) -> str:
+    with gateway.stream("tiny", text) as stream:
+        return words(stream.rest())
+
+
 def ends_with_an_error(stream: Stream) -> bool:
     """Whether what is left of a stream is text, then one error event, then a clean end."""
     *text, error, done = stream.rest()
@@ -45,12 +51,13 @@ def ends_with_an_error(stream: Stream) -> bool:
 
 def test_killing_a_worker_ends_running_streams_with_an_error_and_nobody_else_notices(gateway: LiveGateway) -> None:
     before = gateway.model("tiny")
-    streams = [gateway.stream("tiny", "long") for _ in range(4)]
-    for stream in streams:
-        assert stream.event() is not None
-    with ThreadPoolExecutor(12) as threads:
+    with ExitStack() as stack:
+        streams = [stack.enter_context(gateway.stream("tiny", "long")) for _ in range(4)]
+        for stream in streams:
+            assert stream.event() is not None
+        threads = stack.enter_context(ThreadPoolExecutor(12))
         waiting = [threads.submit(gateway.chat, "tiny", f"hello {i}") for i in range(6)]
-        streamed = [threads.submit(lambda i=i: gateway.stream("tiny", f"hello {i}").rest()) for i in range(6, 12)]
+        streamed = [threads.submit(read_stream, gateway, f"hello {i}") for i in range(6, 12)]
         until(lambda: gateway.model("tiny")["waiting"] == 12, "12 requests wait")
 
         os.kill(before["pid"], signal.SIGKILL)
@@ -58,9 +65,7 @@ def test_killing_a_worker_ends_running_streams_with_an_error_and_nobody_else_not
         assert [ends_with_an_error(stream) for stream in streams] == [True] * 4
         for i, answer in enumerate(w.result() for w in waiting):
             assert (answer.status, answer.json["choices"][0]["message"]["content"]) == (200, f"fake: hello {i}")
-        assert [words(s.result()) for s in streamed] == [f"fake: hello {i}" for i in range(6, 12)]
-    for stream in streams:
-        stream.close()
+        assert [s.result() for s in streamed] == [f"fake: hello {i}" for i in range(6, 12)]
     now = gateway.model("tiny")
     assert now["restarts"] == before["restarts"] + 1
     assert (now["state"], now["active"], now["waiting"]) == ("ready", 0, 0)
@@ -81,7 +86,8 @@ def test_a_worker_that_dies_in_the_middle_of_an_answer_cuts_the_stream_with_an_e
 
 def test_a_request_that_kills_every_worker_is_given_up_and_the_model_comes_back(gateway: LiveGateway) -> None:
     answer = gateway.chat("tiny", "poison")
-    assert (answer.status, answer.error["code"]) == (503, "worker_lost")
+    assert answer.status == 503
+    assert answer.error["code"] in ("worker_lost", "worker_down")
     assert until(lambda: (ok := gateway.chat("tiny", "hello")).status == 200 and ok).json["model"] == "tiny"
 
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rolecast.api.guard import OPEN_PATHS
 from rolecast.api.lane import Decode, Lane
-from rolecast.errors import BadRequest, MethodNotAllowed, NotFound, RolecastError, TooLarge
+from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError, TooLarge
 from rolecast.exchange import Exchange
 
 log = logging.getLogger("rolecast.api")
@@ -221,9 +221,7 @@ async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
 
 async def _on_crash(request: HTTPRequest, exc: Exception) -> Response:
     log.error("%s %s failed", request.method, request.scope["path"], exc_info=exc)
-    return error_response(
-        RolecastError("Something went wrong inside the gateway; its log has the details.", code="internal")
-    )
+    return error_response(Internal())
 
 
 def make_app(lane: Lane, routes: Sequence[BaseRoute], state: Any = None) -> ASGIApp:

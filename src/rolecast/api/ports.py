@@ -12,13 +12,18 @@ from starlette.routing import Route
 from rolecast import __version__
 from rolecast.api.asgi import json_response
 from rolecast.config.schema import Config, Listener
+from rolecast.errors import NotFound
 from rolecast.telemetry import Telemetry
 
 Loaded = Callable[[], list[tuple[str, int]]]
 """(model, resident bytes) of each worker that is loaded."""
 
 SECURITY = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'",
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "cache-control": "no-cache",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -70,10 +75,10 @@ class FrontDoor:
         return _file("index.html", "text/html")
 
     async def asset(self, request: Request) -> Response:
-        types = {"app.js": "text/javascript", "style.css": "text/css"}
+        types = {"app.js": "text/javascript", "style.css": "text/css", "icon.svg": "image/svg+xml"}
         name = request.path_params["name"]
         if name not in types:
-            return Response(status_code=404)
+            raise NotFound(f"There is nothing at /ui/{name[:200]}; the status page is /ui.")
         return _file(name, types[name])
 
 

@@ -18,6 +18,7 @@ from rolecast.api.lane import Decode, KnownHead, Lane
 from rolecast.errors import (
     BadRequest,
     HeadersTooLarge,
+    Internal,
     RequestTimeout,
     RolecastError,
     TooLarge,
@@ -33,6 +34,8 @@ MIN_BODY_RATE = 16 * 1024
 """Bytes per second that a body must come in with, beyond `body_timeout`."""
 WRITE_HIGH = 256 * 1024
 _SINGLE = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type")
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 IDLE, HEAD, BODY = range(3)
 
@@ -78,9 +81,7 @@ class WireSink:
             exchange.fail(error)
         except Exception:
             log.exception("request %s failed", exchange.id)
-            exchange.fail(
-                RolecastError("Something went wrong inside the gateway; its log has the details.", code="internal")
-            )
+            exchange.fail(Internal())
 
     # -- exchange.Sink ------------------------------------------------------------------------------------
 
@@ -173,6 +174,7 @@ class WireProtocol(HttpToolsProtocol):
         self.memo: HeadMemo | None = None
         self.refusal: RolecastError | None = None
         self.stalled_since = 0.0
+        self.going_on = False
         self.running: Any = None
         """The cycle whose answer is being made; `cycle` is the one whose request is being read."""
 
@@ -214,30 +216,39 @@ class WireProtocol(HttpToolsProtocol):
         super().resume_writing()
         self.stalled_since = 0.0
         cycle = self._current()
-        if cycle is not None and cycle.exchange is not None:
+        if cycle is None:
+            self._go_on()
+        elif cycle.exchange is not None:
             cycle.exchange.resume()
 
     def data_received(self, data: bytes) -> None:
         if self.deaf:
             return
-        if self.phase != BODY:
-            if self.phase == IDLE:
-                if self._take_whole(data):
-                    return
-                self.phase, self.since = HEAD, self.loop.time()
-            self.head_bytes += len(data)
+        if self.phase == IDLE:
+            if self._take_whole(data):
+                return
+            self.phase, self.since = HEAD, self.loop.time()
+        self.head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
+            self._feed(data)
         except httptools.HttpParserError as exc:
             if self.parser is None:
                 return
             text = "The request is not valid HTTP/1.1" + (f": {exc}." if not self.refusal else ".")
             self._refuse_input(self.refusal or BadRequest(text, code="bad_http"))
             return
-        except httptools.HttpParserUpgrade:
-            pass  # no protocol is offered to upgrade to; the request was answered as plain HTTP
-        if self.phase == HEAD and self.head_bytes > self.lane.limits.head:
-            self._refuse_input(HeadersTooLarge(f"The request head is larger than {self.lane.limits.head} bytes."))
+        if self.head_bytes > self.lane.limits.head:
+            self._refuse_input(self._head_too_large())
+
+    def _feed(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as exc:
+                # No protocol is offered to upgrade to: that request is plain HTTP, and so is what follows it.
+                rest = rest[exc.args[0] :]
 
     def _take_whole(self, data: bytes) -> bool:
         """Serve a request that came whole under the head this connection used last; False otherwise.
@@ -247,7 +258,12 @@ class WireProtocol(HttpToolsProtocol):
         """
         memo, running = self.memo, self.running
         body = memo.body(data) if memo is not None else None
-        if body is None or len(body) > self.lane.limits.body or not running.response_complete:
+        if (
+            body is None
+            or len(body) > self.lane.limits.body
+            or not running.response_complete
+            or self.flow.write_paused
+        ):
             self.first_data = data
             return False
         known: KnownHead = memo.value  # type: ignore[union-attr,assignment]
@@ -262,6 +278,8 @@ class WireProtocol(HttpToolsProtocol):
     # -- parser callbacks ---------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        if self.deaf:  # the answer to the request before this one ends the connection
+            raise _Refused
         self.url = b""
         self.headers = []
         self.phase = HEAD
@@ -270,6 +288,8 @@ class WireProtocol(HttpToolsProtocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.phase == BODY:  # a trailer: nobody may see other headers than those that were judged
+            return
         if len(self.headers) >= self.lane.limits.headers:
             self._stop(HeadersTooLarge(f"The request has more than {self.lane.limits.headers} header lines."))
         self.headers.append((name.lower(), value))
@@ -277,20 +297,24 @@ class WireProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         headers = dict(self.headers)
         self._check_framing(headers)
-        self.phase, self.body_bytes, self.head_bytes = BODY, 0, 0
+        self.body_bytes = self.head_bytes = 0
+        length = headers.get(b"content-length")
         decode = self.lane.hot.get(self.url) if self.parser.get_method() == b"POST" else None
         if decode is None and b"?" in self.url and self.parser.get_method() == b"POST":
             decode = self.lane.hot.get(self.url.partition(b"?")[0])
         if decode is None:
             self.first_data = b""
+            if length is not None and int(length) > self.lane.limits.body:
+                self._stop(self._too_large())
             self._fall_through()
+            self.phase = BODY
             return
+        self.phase = BODY
         http10 = self.parser.get_http_version() == "1.0"
         sink = WireSink(self, decode, not http10 and self.parser.should_keep_alive())
         sink.http10 = http10
         try:
             sink.exchange = self.lane.open(headers, sink)
-            length = headers.get(b"content-length")
             if length is not None and int(length) > self.lane.limits.body:
                 raise self._too_large()
         except RolecastError as error:
@@ -300,11 +324,11 @@ class WireProtocol(HttpToolsProtocol):
                 self.memo = remember(self.first_data, length, self.lane.judged(decode, sink.exchange))
         self.first_data = b""
         self._enqueue(sink)
-        if b"expect" in headers and sink.refusal is None and headers[b"expect"].lower() == b"100-continue":
+        if headers.get(b"expect", b"").lower() == b"100-continue" and sink.refusal is None and not http10:
             if sink.queued:
                 sink.expect = True
             else:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.cork.write(self.transport, CONTINUE)
         if sink.refusal is not None:
             self._refuse_input(sink.refusal)
             raise _Refused
@@ -312,9 +336,10 @@ class WireProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
         self.body_bytes += len(body)
+        self.head_bytes = 0
+        if self.body_bytes > self.lane.limits.body:
+            self._stop(self._too_large())
         if type(cycle) is not WireSink:
-            if self.body_bytes > self.lane.limits.body:
-                self._stop(self._too_large())
             super().on_body(body)
             return
         if not cycle.body:
@@ -323,11 +348,9 @@ class WireProtocol(HttpToolsProtocol):
             if type(cycle.body) is bytes:
                 cycle.body = bytearray(cycle.body)
             cycle.body += body
-            if len(cycle.body) > self.lane.limits.body:
-                self._stop(self._too_large())
 
     def on_message_complete(self) -> None:
-        self.phase, self.since = IDLE, self.loop.time()
+        self.phase, self.since, self.head_bytes = IDLE, self.loop.time(), 0
         cycle: Any = self.cycle
         if type(cycle) is not WireSink:
             super().on_message_complete()
@@ -341,9 +364,19 @@ class WireProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         self.since = self.loop.time()
-        if self.pipeline and not self.transport.is_closing():
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Start what was pipelined, one after the other, as long as the client takes the answers."""
+        if self.going_on:  # this answer came at once: the loop below goes on
+            return
+        self.going_on = True
+        while self.pipeline and not self.flow.write_paused and not self.transport.is_closing():
+            if self.running is not None and not self.running.response_complete:
+                break
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        self.going_on = False
         if self.flow.read_paused and not self.pipeline and not self.transport.is_closing():
             self.flow.resume_reading()
 
@@ -354,14 +387,14 @@ class WireProtocol(HttpToolsProtocol):
             return
         cycle.queued = False
         if cycle.expect and not cycle.complete:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.cork.write(self.transport, CONTINUE)
         if cycle.complete or cycle.refusal is not None:
             cycle.go()
 
     def _enqueue(self, sink: WireSink) -> None:
         existing = self.cycle
         self.cycle = sink  # type: ignore[assignment]
-        if existing is not None and not existing.response_complete:
+        if self.flow.write_paused or (existing is not None and not existing.response_complete):
             sink.queued = True
             self.flow.pause_reading()
             self.pipeline.appendleft((sink, None))  # type: ignore[arg-type]
@@ -383,6 +416,9 @@ class WireProtocol(HttpToolsProtocol):
 
     def _check_framing(self, headers: dict[bytes, bytes]) -> None:
         """Refuse whatever two parsers could read in two ways."""
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self._stop(BadRequest("Only HTTP/1.1 and HTTP/1.0 are understood.", code="bad_http"))
         if not self.url.startswith(b"/"):
             self._stop(BadRequest("The request target must be a path.", code="bad_target"))
         if len(headers) != len(self.headers):
@@ -393,21 +429,19 @@ class WireProtocol(HttpToolsProtocol):
         if b"" in headers:
             self._stop(BadRequest("A header has no name.", code="bad_http"))
         encoding = headers.get(b"transfer-encoding")
-        if encoding is not None and (encoding.lower() != b"chunked" or b"content-length" in headers):
-            self._stop(
-                BadRequest(
-                    "Only `Transfer-Encoding: chunked`, without Content-Length, is understood.",
-                    code="bad_http",
-                )
-            )
+        if encoding is not None and (
+            encoding.lower() != b"chunked" or b"content-length" in headers or version == "1.0"
+        ):
+            text = "Only `Transfer-Encoding: chunked`, in HTTP/1.1 and without Content-Length, is understood."
+            self._stop(BadRequest(text, code="bad_http"))
         coding = headers.get(b"content-encoding")
         if coding is not None and coding.lower() != b"identity":
             self._stop(BadRequest("Compressed request bodies are not accepted.", code="bad_encoding", status=415))
         if self.head_bytes > self.lane.limits.head:
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
             if size > self.lane.limits.head:
-                self._stop(HeadersTooLarge(f"The request head is larger than {self.lane.limits.head} bytes."))
-        if b"host" not in headers and self.parser.get_http_version() != "1.0":
+                self._stop(self._head_too_large())
+        if b"host" not in headers and version != "1.0":
             self._stop(BadRequest("The Host header is missing.", code="bad_host"))
 
     def _stop(self, error: RolecastError) -> None:
@@ -428,10 +462,12 @@ class WireProtocol(HttpToolsProtocol):
         elif cycle is not None and type(cycle) is not WireSink and cycle.more_body and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
-            if not cycle.response_started:
-                self._respond_refusal(error)
-            else:
+            if cycle.response_started:
                 self.transport.abort()
+            else:
+                self._replace_by_refusal(error)
+        elif self.phase == BODY and cycle is not None and cycle.response_complete:
+            self.close_gently()  # that request was answered before its body came; there is no second answer
         else:
             self._enqueue_refusal(error)
 
@@ -442,18 +478,26 @@ class WireProtocol(HttpToolsProtocol):
         if not sink.queued:
             sink.go()
 
-    def _respond_refusal(self, error: RolecastError) -> None:
+    def _replace_by_refusal(self, error: RolecastError) -> None:
+        """Refuse the ASGI request whose body is being read: now, or when it is its turn."""
         sink = WireSink(self, None, False)
-        self.cycle = self.running = sink  # type: ignore[assignment]
         sink.refusal, sink.complete = error, True
-        sink.go()
+        waits = self.running is not self.cycle
+        self.cycle = sink  # type: ignore[assignment]
+        if waits:
+            sink.queued = True
+            self.pipeline[0] = (sink, None)  # type: ignore[assignment]
+        else:
+            self.running = sink
+            sink.go()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse_input(BadRequest(msg, code="bad_http"))
 
     def close_gently(self) -> None:
         """Close so that the answer arrives even when unread input is on its way."""
-        self.deaf = True
+        self.deaf, self.since = True, self.loop.time()
+        self.pipeline.clear()
         if self.transport.is_closing():
             return
         self.cork.release()
@@ -461,6 +505,9 @@ class WireProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _head_too_large(self) -> HeadersTooLarge:
+        return HeadersTooLarge(f"The request head is larger than {self.lane.limits.head} bytes (server.limits.head).")
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"The request body is larger than {self.lane.limits.body} bytes (server.limits.body).")
@@ -479,8 +526,13 @@ class WireProtocol(HttpToolsProtocol):
         limits = self.lane.limits
         if self.stalled_since and now - self.stalled_since > limits.stall_timeout:
             self.transport.abort()
+        elif self.transport.is_closing():
+            if now - self.since > limits.stall_timeout:  # the client does not even take the rest of its answer
+                self.transport.abort()
         elif self.deaf:
             return
+        elif self.flow.read_paused:  # it is us who do not read
+            self.since = now
         elif self.phase == BODY:
             if now - self.since > limits.body_timeout + self.body_bytes / MIN_BODY_RATE:
                 self._refuse_input(RequestTimeout("The request body did not arrive in time."))
