@@ -235,7 +235,6 @@ def run(config: Config, *, config_path: Path | None = None, on_ready: Callable[[
     """
     import uvloop
 
-    configure_logging(config.log.level, config.log.format)
     uvloop.run(_serve(config, config_path, on_ready))
     return 0
 
@@ -256,6 +255,7 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
     with contextlib.ExitStack() as stack:
         doors = list(_bind(config, stack))
         gateway = Gateway(config, config_path)
+        configure_logging(config.log.level, config.log.format, gateway.telemetry.logs)
         servers += [_server(gateway, address, sock) for address, sock in doors]
         gateway.facts["listeners"] = [msgspec.structs.asdict(address) for address, _ in doors]
         await gateway.start()
@@ -274,6 +274,7 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
             on_ready(Running([a for a, _ in doors], [(i, gateway.admin.state(i)) for i in gateway.telemetry.models]))
         await stop.wait()
         log.info("stopping: %d requests are running", len(gateway.dispatch.active))
+        gateway.telemetry.logs.end_following()
         for server in servers:
             server.should_exit = True
             for listening in server.servers:  # at once, not at the server's next tick

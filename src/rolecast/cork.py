@@ -37,4 +37,7 @@ class Cork:
         """Send everything held back. Call it before a transport is closed."""
         held, self._held = self._held, []
         for transport, data in held:
-            transport.write(data)
+            try:
+                transport.write(data)
+            except RuntimeError:  # closed meanwhile; its protocol is told, and the others must not wait
+                pass

@@ -335,11 +335,12 @@ def _worker_error(status: int, body: bytes) -> RolecastError:
                 fields = _ErrorFields(message=msgspec.json.decode(parsed.error, type=str))
         elif parsed.detail:
             fields = _ErrorFields(message=msgspec.json.decode(parsed.detail, type=str))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     message = fields.message or f"The model's worker answered with status {status}."
     kind = LoadFailed if status == 503 else RolecastError
-    code = fields.code if isinstance(fields.code, str) and _CODE.match(fields.code) else ("upstream_error" if status >= 500 else "worker_refused")
+    code = fields.code if isinstance(fields.code, str) and _CODE.match(fields.code) else ""
+    code = code or ("upstream_error" if status >= 500 else "worker_refused")
     error = kind(message, param=fields.param, code=code, status=status if 400 <= status <= 599 else 502)
     error.type = fields.type or ("invalid_request_error" if status < 500 else "server_error")
     return error

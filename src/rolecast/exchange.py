@@ -340,11 +340,7 @@ class Exchange:
         data, self._carry = data[:end], data[end:]
         if b'"usage"' not in data:
             return data
-        kept: list[bytes] = []
-        for event in data.split(gap)[:-1]:
-            if not self._note_usage(event):
-                kept.append(event + gap)
-        return b"".join(kept)
+        return b"".join(event + gap for event in data.split(gap)[:-1] if not self._note_usage(event))
 
     def _note_usage(self, event: bytes) -> bool:
         """Keep an event that reports usage for the books; whether it does nothing else."""
@@ -352,7 +348,7 @@ class Exchange:
             return False
         try:
             parsed = _decode_event(event.rpartition(b"data:")[2])
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return False
         if parsed.usage is None:
             return False
@@ -400,7 +396,7 @@ def _answer_lines(headers: Headers) -> tuple[bytes, bool, int | None]:
 def _read_usage(body: bytes) -> Usage:
     try:
         usage = _decode_answer(body).usage
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return Usage(counted=True)
     if usage is None:
         return Usage(counted=True)

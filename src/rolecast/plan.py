@@ -10,6 +10,7 @@ import msgspec
 
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
+from rolecast.errors import BadRequest
 from rolecast.telemetry import ModelStats
 from rolecast.values import Choice, Kind
 
@@ -86,10 +87,7 @@ class Plan:
         return body
 
     def _edit(self, request: Request) -> bytes:
-        fields: dict[str, Any] = msgspec.json.decode(request.body)
-        nested = fields.pop("extra_body", None)
-        if isinstance(nested, dict):
-            fields = {**nested, **fields}
+        fields: dict[str, Any] = read_fields(request.body)
         for old, new in self.backend.renames.items():
             if old in fields:
                 fields.setdefault(new, fields.pop(old))
@@ -100,6 +98,17 @@ class Plan:
         if request.edit_usage:
             fields.pop("stream_options", None)
         return msgspec.json.encode(fields)
+
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a JSON object, each in the bytes it was written in. Raises BadRequest."""
+    try:
+        return _decode_fields(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest(f"The body is not a valid JSON object: {exc}.", code="bad_json") from None
 
 
 def _header_text(text: str) -> str:

@@ -4,12 +4,14 @@ The hot path adds plain numbers to `ModelStats`; they become Prometheus samples 
 bounded: configured models and a fixed set of words, never a key, a path or a name from a request.
 """
 
+import asyncio
 import json
 import logging
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 from rolecast.values import Usage
@@ -71,6 +73,7 @@ class Telemetry:
         self.models = {m: ModelStats() for m in models}
         self.refused: dict[int, int] = {}
         self.started_at = time.time()
+        self.logs = LogRing()
         self.last_request: dict[str, float] = {}
         """`time.perf_counter` time of the newest request per listener."""
         self.gauges: Callable[[], Iterable[tuple[str, str, float]]] = lambda: ()
@@ -149,13 +152,60 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def configure_logging(level: str, style: str) -> None:
-    """Send all logs to stderr as text or JSON lines."""
+MAX_WAITING_LINES = 1000
+
+
+class LogRing(logging.Handler):
+    """The newest log lines in memory, for `rolecast logs`; followers get new ones as they come."""
+
+    def __init__(self, lines: int = 5000) -> None:
+        super().__init__()
+        self._lines: deque[str] = deque(maxlen=lines)
+        self._followers: set[asyncio.Queue[str | None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        self._lines.append(line)
+        for follower in self._followers if self._loop is not None else ():
+            self._loop.call_soon_threadsafe(_offer, follower, line)  # type: ignore[union-attr]
+
+    def tail(self, count: int) -> list[str]:
+        """The newest lines, oldest first."""
+        return list(self._lines)[-count:] if count else []
+
+    def end_following(self) -> None:
+        """Let every follower finish; the gateway stops."""
+        for follower in self._followers:
+            follower.put_nowait(None)
+
+    async def follow(self, count: int) -> AsyncIterator[str]:
+        """The newest lines, then every new one; a slow reader loses lines rather than memory."""
+        self._loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._followers.add(queue)
+        try:
+            for line in self.tail(count):
+                yield line
+            while (line := await queue.get()) is not None:
+                yield line
+        finally:
+            self._followers.discard(queue)
+
+
+def _offer(queue: "asyncio.Queue[str | None]", line: str) -> None:
+    if queue.qsize() < MAX_WAITING_LINES:
+        queue.put_nowait(line)
+
+
+def configure_logging(level: str, style: str, ring: LogRing) -> None:
+    """Send all logs to stderr as text or JSON lines, and keep the newest in `ring`."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
-    handler.setFormatter(_JsonFormatter() if style == "json" else text)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, ring]
+    for each in root.handlers:
+        each.setFormatter(_JsonFormatter() if style == "json" else text)
     root.setLevel(level.upper())
     logging.getLogger("uvicorn.access").handlers.clear()
     for noisy in ("uvicorn.error", "httpx2", "asyncio"):

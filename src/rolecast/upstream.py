@@ -64,9 +64,9 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection to a worker; runs one exchange at a time."""
 
     __slots__ = (
-        "_first_data",
         "_closing",
         "_complete",
+        "_first_data",
         "_got_bytes",
         "_head_bytes",
         "_head_ready",
@@ -81,6 +81,7 @@ class Connection(asyncio.Protocol):
         "_receiver",
         "_request",
         "_requests",
+        "_status",
         "_until_eof",
         "idle_since",
         "on_body",
@@ -102,6 +103,7 @@ class Connection(asyncio.Protocol):
         self._first_data = b""
         self._closing = False
         self._length = b""
+        self._status = 0
         self._head_bytes: int | None = 0
         """Bytes that came before the end of the head; None once it is complete."""
         self._last_headers: Headers = []
@@ -189,21 +191,11 @@ class Connection(asyncio.Protocol):
             self._request = b""
             if self._take_whole(data, receiver):
                 return
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            if not self._complete:
-                self._fail(receiver, f"sent invalid HTTP: {exc}")
-                return
-            self._closing = True  # more than one answer to one request: the first counts, the rest reaches nobody
+        if not self._parse(data, receiver):
+            return
         if self._head_ready:
             self._head_ready = False
-            receiver.on_head(self._parser.get_status_code(), self._last_headers)
-        elif self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._fail(receiver, f"sent a head of more than {MAX_HEAD_BYTES} bytes")
-                return
+            receiver.on_head(self._status, self._last_headers)
         if self._parts:
             if self._receiver is receiver:
                 receiver.on_body(self._parts, self._complete)
@@ -213,6 +205,22 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         return False
+
+    def _parse(self, data: bytes, receiver: Receiver) -> bool:
+        """Feed the parser; False when that ended the exchange."""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            if not self._complete:
+                self._fail(receiver, f"sent invalid HTTP: {exc}")
+                return False
+            self._closing = True  # more than one answer to one request: the first counts, the rest reaches nobody
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._fail(receiver, f"sent a head of more than {MAX_HEAD_BYTES} bytes")
+                return False
+        return True
 
     def _take_whole(self, data: bytes, receiver: Receiver) -> bool:
         """Deliver an answer that came whole under the head that this worker used last; False otherwise.
@@ -268,6 +276,7 @@ class Connection(asyncio.Protocol):
             self._first_data = b""
             return
         self._head_ready = True
+        self._status = status
         self._head_bytes = None
         headers = self._last_headers = self._headers
         self._headers = []  # trailers go here, and nowhere from here

@@ -146,16 +146,20 @@ class LiveGateway:
         self.key = key
         self.env = os.environ | {"ROLECAST_HOME": str(self.home), "PYTHONUNBUFFERED": "1"} | env
         self.state: dict[str, Any] = {}
-        self.child: subprocess.Popen[bytes]
+        self.child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self if self.runs else self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.child.poll() is None:
+        if self.runs:
             self.stop()
+
+    @property
+    def runs(self) -> bool:
+        return self.child is not None and self.child.poll() is None
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -168,23 +172,30 @@ class LiveGateway:
         return self
 
     def _announced(self) -> dict[str, Any] | None:
-        assert self.child.poll() is None, f"the gateway ended while starting:\n{self.log()}"
+        assert self.runs, f"the gateway ended while starting:\n{self.log()}"
         try:
             state: dict[str, Any] = json.loads((self.home / "run" / "gateway.json").read_bytes())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
-        return state if state["pid"] == self.child.pid else None
+        return state if state["pid"] == self.pid else None
+
+    @property
+    def pid(self) -> int:
+        assert self.child is not None
+        return self.child.pid
 
     def send(self, number: int) -> None:
+        assert self.child is not None
         self.child.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL, and nothing else."""
-        self.child.kill()
-        self.child.wait(DEADLINE_S)
+        self.send(signal.SIGKILL)
+        self.wait()
 
     def wait(self) -> int:
-        """Its exit code, once it has ended by itself."""
+        """Its exit code, once it has ended."""
+        assert self.child is not None
         return self.child.wait(DEADLINE_S)
 
     def stop(self) -> int:
@@ -193,14 +204,14 @@ class LiveGateway:
         for _ in range(2):
             self.send(signal.SIGTERM)
         try:
-            return self.child.wait(DEADLINE_S)
+            return self.wait()
         finally:
             for process in everyone:
                 try:
                     process.kill()
                 except psutil.Error:
                     pass
-            self.child.wait(DEADLINE_S)
+            self.wait()
 
     # -- views --------------------------------------------------------------------------------------------------
 
@@ -215,7 +226,7 @@ class LiveGateway:
     def processes(self) -> list[psutil.Process]:
         """The gateway and everything it started."""
         try:
-            gateway = psutil.Process(self.child.pid)
+            gateway = psutil.Process(self.pid)
             return [gateway, *gateway.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []

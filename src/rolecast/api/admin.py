@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from rolecast import __version__
 from rolecast.api.asgi import json_response
-from rolecast.config import paths
 from rolecast.config.names import Name
 from rolecast.config.schema import Config
 from rolecast.errors import BadRequest, ModelNotFound, UnsupportedMedia
@@ -89,7 +88,7 @@ class Admin:
         asked = request.query_params.get("model", "")
         lines = min(int(_digits(request.query_params.get("lines", "200"))), MAX_LOG_LINES)
         if not asked:
-            return Response(_last_lines(paths.log_file(), lines), media_type="text/plain; charset=utf-8")
+            return self._own_log(lines, follow=request.query_params.get("follow") == "true")
         model_id = self._resolve(asked)
         child = self._fleet.child(model_id)
         text = "".join(f"{line}\n" for line in child.tail(lines)) if child else ""
@@ -98,6 +97,13 @@ class Admin:
         if request.query_params.get("follow") != "true":
             return Response(text, media_type="text/plain; charset=utf-8")
         return StreamingResponse(self._follow(model_id, text), media_type="text/plain; charset=utf-8")
+
+    def _own_log(self, lines: int, *, follow: bool) -> Response:
+        ring = self._telemetry.logs
+        if follow:
+            text = (f"{line}\n" async for line in ring.follow(lines))
+            return StreamingResponse(text, media_type="text/plain; charset=utf-8")
+        return Response("".join(f"{line}\n" for line in ring.tail(lines)), media_type="text/plain; charset=utf-8")
 
     async def requests(self, request: Request) -> Response:
         """The newest ledger rows, newest first."""

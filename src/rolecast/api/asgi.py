@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -105,6 +106,9 @@ class HotPath:
             exchange.dispatch.begin(exchange, self._decode(body))
         except RolecastError as error:
             exchange.fail(error)
+        except Exception:
+            log.exception("request %s failed", exchange.id)
+            exchange.fail(Internal())
         pump = asyncio.ensure_future(sink.pump(send))
         gone = asyncio.ensure_future(_wait_gone(receive))
         try:
@@ -219,6 +223,10 @@ async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
     return error_response(errors.get(exc.status_code) or BadRequest(str(exc.detail), status=exc.status_code))
 
 
+async def _on_gone(_: HTTPRequest, exc: Exception) -> Response:
+    return Response(status_code=499)  # nobody is there to read it
+
+
 async def _on_crash(request: HTTPRequest, exc: Exception) -> Response:
     log.error("%s %s failed", request.method, request.scope["path"], exc_info=exc)
     return error_response(Internal())
@@ -228,7 +236,12 @@ def make_app(lane: Lane, routes: Sequence[BaseRoute], state: Any = None) -> ASGI
     """The ASGI app of one listener. `state` is kept as `app.state.gateway` for in-process users."""
     app = Starlette(
         routes=list(routes),
-        exception_handlers={RolecastError: _on_error, HTTPException: _on_http, Exception: _on_crash},
+        exception_handlers={
+            RolecastError: _on_error,
+            HTTPException: _on_http,
+            ClientDisconnect: _on_gone,
+            Exception: _on_crash,
+        },
     )
     app.router.redirect_slashes = False
     app.state.lane = lane

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from rolecast.config.schema import Server
 from rolecast.errors import BadRequest, ConfigError, Forbidden, Unauthorized
 
+_SHA256 = re.compile(r"sha256:[0-9a-fA-F]{64}\Z")
 _HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?\Z")
 OPEN_PATHS = frozenset({b"/", b"/health", b"/ui", b"/favicon.ico"})
 """Answered without a key: they tell no more than that somebody is home."""
@@ -25,7 +26,7 @@ class Guard:
     """Checks the headers of one request; remembers good values so that the usual case is two look-ups."""
 
     def __init__(self, server: Server) -> None:
-        own = {"localhost", socket.gethostname().lower(), server.host.lower()}
+        own = {"localhost", socket.gethostname().lower(), server.host.lower()} - {""}
         self._hosts = own | {h.lower() for h in server.allowed_hosts}
         self._any_host = "*" in server.allowed_hosts
         self._origins = {o.rstrip("/").lower() for o in server.allowed_origins}
@@ -62,7 +63,10 @@ class Guard:
         if origin is None:
             return b""
         text = origin.decode("latin-1").lower()
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            parts = urlsplit("")
         name = parts.hostname or ""
         same = host is not None and parts.netloc.encode() == host.lower()
         loopback = parts.scheme in ("http", "https") and (
@@ -86,14 +90,15 @@ class Guard:
         if known is not None:
             return known
         token = x_api_key or b""
-        if authorization is not None:
+        if authorization:
             scheme, _, token = authorization.partition(b" ")
             if scheme.lower() != b"bearer":
                 raise Unauthorized("Send the API key as `Authorization: Bearer <key>`.")
         digest = hashlib.sha256(token.strip()).digest()
         for expected, key_id in self._keys.items():
             if hmac.compare_digest(digest, expected):
-                self._good_keys[presented] = key_id
+                if len(self._good_keys) < 1024:  # one key can be written with any number of spaces
+                    self._good_keys[presented] = key_id
                 return key_id
         raise Unauthorized("The API key is not valid.")
 
@@ -108,7 +113,11 @@ def _digests(keys: Iterable[str]) -> Iterable[tuple[bytes, str]]:
                 )
             digest = hashlib.sha256(value.encode()).digest()
         elif key.startswith("sha256:"):
+            if not _SHA256.match(key):
+                raise ConfigError([f"server.keys[{number}]: sha256: needs 64 hex digits, as `sha256sum` prints them"])
             digest = bytes.fromhex(key[7:])
+        elif not key.strip():
+            raise ConfigError([f"server.keys[{number}]: the key is empty; write one, or remove the line"])
         else:
             digest = hashlib.sha256(key.encode()).digest()
         yield digest, digest.hex()[:8]

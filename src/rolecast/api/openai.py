@@ -19,7 +19,7 @@ from rolecast.api.lane import Decode
 from rolecast.config.names import Name
 from rolecast.config.schema import Config, Limits
 from rolecast.errors import BadRequest, Invalid, ModelNotFound
-from rolecast.plan import Request
+from rolecast.plan import Request, read_fields
 from rolecast.values import Kind
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -46,7 +46,7 @@ class _Body(msgspec.Struct):
 
     model: Text | None = None
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
+    stream_options: _StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
     extra_body: dict[str, msgspec.Raw] | None = None
     repetition_penalty: Real | None = None
     max_tokens: Keep | None = None
@@ -81,7 +81,7 @@ def hot_paths(limits: Limits) -> dict[bytes, Decode]:
     max_messages = int(limits.messages)
 
     def chat(body: bytes) -> Request:
-        fields = _read(body, _decode_chat)
+        fields, body = _read(body, _decode_chat)
         if fields.messages is None:
             raise Invalid("`messages` is missing: a list of objects with `role` and `content`.", param="messages")
         if len(fields.messages) > max_messages:
@@ -92,13 +92,13 @@ def hot_paths(limits: Limits) -> dict[bytes, Decode]:
         return _request("chat", b"/chat/completions", fields, body)
 
     def completion(body: bytes) -> Request:
-        fields = _read(body, _decode_completion)
+        fields, body = _read(body, _decode_completion)
         if _absent(fields.prompt):
             raise Invalid("`prompt` is missing.", param="prompt")
         return _request("completion", b"/completions", fields, body)
 
     def embeddings(body: bytes) -> Request:
-        fields = _read(body, _decode_embeddings)
+        fields, body = _read(body, _decode_embeddings)
         if _absent(fields.input):
             raise Invalid("`input` is missing: a text or a list of texts.", param="input")
         return _request("embeddings", b"/embeddings", fields, body)
@@ -112,9 +112,16 @@ _decode_completion = msgspec.json.Decoder(_Completion).decode
 _decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
 
 
-def _read(body: bytes, decode: Callable[[bytes], B]) -> B:
+def _read(body: bytes, decode: Callable[[bytes], B]) -> tuple[B, bytes]:
+    """The fields of a body, and the body that goes on. What is nested in `extra_body` is judged like the rest."""
     try:
-        return decode(body)
+        if not body.isascii():
+            body.decode()  # what is only passed on is not decoded below
+        fields = decode(body)
+        if fields.extra_body is not None:
+            body = _unnest(body)
+            fields = decode(body)
+        return fields, body
     except msgspec.ValidationError as exc:
         text = str(exc)
         where = _AT.search(text)
@@ -127,6 +134,14 @@ def _read(body: bytes, decode: Callable[[bytes], B]) -> B:
         raise BadRequest("The body is nested too deeply.", code="bad_json") from None
 
 
+def _unnest(body: bytes) -> bytes:
+    """The body with the fields of `extra_body` beside the others, which win."""
+    fields = read_fields(body)
+    nested = read_fields(bytes(fields.pop("extra_body")))
+    nested.pop("extra_body", None)
+    return msgspec.json.encode({**nested, **fields})
+
+
 def _absent(value: msgspec.Raw) -> bool:
     return len(value) in (0, 4) and bytes(value) in (b"", b"null")
 
@@ -134,11 +149,11 @@ def _absent(value: msgspec.Raw) -> bool:
 def _request(kind: Kind, path: bytes, fields: _Body, body: bytes) -> Request:
     options = fields.stream_options
     request = Request(kind, path, fields.model or "", fields.stream is True, body)
-    if options is not None:
-        request.wants_usage = options.include_usage is True
+    if options is not msgspec.UNSET:
+        request.wants_usage = options is not None and options.include_usage is True
         # A `stream_options` of the client's own is edited, not spliced, when usage has to be asked for.
         request.edit = not request.wants_usage
-    if fields.extra_body is not None or fields.repetition_penalty is not None:
+    if fields.repetition_penalty is not None:
         request.edit = True
     return request
 

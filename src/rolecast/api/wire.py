@@ -15,6 +15,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from rolecast.api.lane import Decode, KnownHead, Lane
+from rolecast.config.schema import Limits
 from rolecast.errors import (
     BadRequest,
     HeadersTooLarge,
@@ -258,12 +259,7 @@ class WireProtocol(HttpToolsProtocol):
         """
         memo, running = self.memo, self.running
         body = memo.body(data) if memo is not None else None
-        if (
-            body is None
-            or len(body) > self.lane.limits.body
-            or not running.response_complete
-            or self.flow.write_paused
-        ):
+        if body is None or len(body) > self.lane.limits.body or not running.response_complete or self.flow.write_paused:
             self.first_data = data
             return False
         known: KnownHead = memo.value  # type: ignore[union-attr,assignment]
@@ -313,25 +309,30 @@ class WireProtocol(HttpToolsProtocol):
         http10 = self.parser.get_http_version() == "1.0"
         sink = WireSink(self, decode, not http10 and self.parser.should_keep_alive())
         sink.http10 = http10
+        self._judge(sink, headers, length)
+        self._enqueue(sink)
+        if sink.refusal is not None:
+            self._refuse_input(sink.refusal)
+            raise _Refused
+        if headers.get(b"expect", b"").lower() == b"100-continue" and not http10:
+            if sink.queued:
+                sink.expect = True
+            else:
+                self.cork.write(self.transport, CONTINUE)
+
+    def _judge(self, sink: WireSink, headers: dict[bytes, bytes], length: bytes | None) -> None:
+        """Let the request in, and remember its head if it may be recognised next time; or note its refusal."""
+        data, self.first_data = self.first_data, b""
         try:
             sink.exchange = self.lane.open(headers, sink)
             if length is not None and int(length) > self.lane.limits.body:
                 raise self._too_large()
         except RolecastError as error:
             sink.refusal = error
-        else:
-            if self.first_data and sink.keep_alive and length is not None and b"expect" not in headers:
-                self.memo = remember(self.first_data, length, self.lane.judged(decode, sink.exchange))
-        self.first_data = b""
-        self._enqueue(sink)
-        if headers.get(b"expect", b"").lower() == b"100-continue" and sink.refusal is None and not http10:
-            if sink.queued:
-                sink.expect = True
-            else:
-                self.cork.write(self.transport, CONTINUE)
-        if sink.refusal is not None:
-            self._refuse_input(sink.refusal)
-            raise _Refused
+            return
+        if data and sink.keep_alive and length is not None and b"expect" not in headers:
+            assert sink.decode is not None
+            self.memo = remember(data, length, self.lane.judged(sink.decode, sink.exchange))
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
@@ -421,13 +422,10 @@ class WireProtocol(HttpToolsProtocol):
             self._stop(BadRequest("Only HTTP/1.1 and HTTP/1.0 are understood.", code="bad_http"))
         if not self.url.startswith(b"/"):
             self._stop(BadRequest("The request target must be a path.", code="bad_target"))
+        if b"host" not in headers and version != "1.0":
+            self._stop(BadRequest("The Host header is missing.", code="bad_host"))
         if len(headers) != len(self.headers):
-            names = [name for name, _ in self.headers]
-            for name in _SINGLE:
-                if names.count(name) > 1:
-                    self._stop(BadRequest(f"The header {name.decode()} is given more than once.", code="bad_http"))
-        if b"" in headers:
-            self._stop(BadRequest("A header has no name.", code="bad_http"))
+            self._check_single()
         encoding = headers.get(b"transfer-encoding")
         if encoding is not None and (
             encoding.lower() != b"chunked" or b"content-length" in headers or version == "1.0"
@@ -441,8 +439,12 @@ class WireProtocol(HttpToolsProtocol):
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
             if size > self.lane.limits.head:
                 self._stop(self._head_too_large())
-        if b"host" not in headers and version != "1.0":
-            self._stop(BadRequest("The Host header is missing.", code="bad_host"))
+
+    def _check_single(self) -> None:
+        names = [name for name, _ in self.headers]
+        for name in _SINGLE:
+            if names.count(name) > 1:
+                self._stop(BadRequest(f"The header {name.decode()} is given more than once.", code="bad_http"))
 
     def _stop(self, error: RolecastError) -> None:
         """Leave the parser with this refusal."""
@@ -529,11 +531,13 @@ class WireProtocol(HttpToolsProtocol):
         elif self.transport.is_closing():
             if now - self.since > limits.stall_timeout:  # the client does not even take the rest of its answer
                 self.transport.abort()
-        elif self.deaf:
-            return
         elif self.flow.read_paused:  # it is us who do not read
             self.since = now
-        elif self.phase == BODY:
+        elif not self.deaf:
+            self._sweep_input(now, limits)
+
+    def _sweep_input(self, now: float, limits: Limits) -> None:
+        if self.phase == BODY:
             if now - self.since > limits.body_timeout + self.body_bytes / MIN_BODY_RATE:
                 self._refuse_input(RequestTimeout("The request body did not arrive in time."))
         elif self.phase == HEAD:

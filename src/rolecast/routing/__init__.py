@@ -81,7 +81,7 @@ class Default:
         role = self._roles[facts.kind]
         if role not in self._config.roles:
             raise ModelNotFound(
-                f"No model was named and no role {role!r} is configured for {facts.kind}. Name a model, or add the role.",
+                f"No model was named and no role {role!r} exists for {facts.kind}. Name a model, or add the role.",
                 param="model",
             )
         choice = self._named.decide(Facts(role, facts.kind))

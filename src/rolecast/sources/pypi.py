@@ -150,7 +150,7 @@ def _download(source: Source, work: Path, report: Report) -> Path:
 
 def _watch(child: "subprocess.Popen[bytes]", folders: Iterable[Path], source: Source, report: Report) -> list[str]:
     """Follow pip to its end, reporting the growing file; gives its last lines of output."""
-    assert child.stdout is not None  # noqa: S101  # opened with a pipe
+    assert child.stdout is not None
     lines: deque[str] = deque(maxlen=200)
     reader = threading.Thread(target=_drain, args=(child.stdout, lines), daemon=True)
     reader.start()

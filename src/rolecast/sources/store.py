@@ -234,7 +234,7 @@ def remove(store: Path, source: Source) -> int:
         files += [_record_path(path)] if path else []
         files += _unfinished(folder, source.file)
         if not files:
-            raise SourceError(f"{source.text} is not in {store}, so nothing was removed. See `rolecast list`.")
+            raise SourceError(f"{source.text} is not in {store}, so nothing was removed. See `rolecast models`.")
         freed = sum(file.stat().st_size for file in files if file.exists())
         for file in files:
             file.unlink(missing_ok=True)

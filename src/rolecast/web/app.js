@@ -60,10 +60,11 @@ function action(model) {
     const button = cell.querySelector("button") ?? write(cell, "button", "", "");
     button.type = "button";
     button.hidden = Boolean(model.stand_in) || ["remote", "absent"].includes(model.state);
-    button.disabled = changing.has(model.id) || model.state === "stopping";
+    const waits = changing.has(model.id) || model.state === "stopping";
     button.textContent = loaded ? "Unload" : "Load";
     button.setAttribute("aria-label", `${button.textContent} ${model.id}`);
-    button.onclick = () => change(model.id, loaded ? "unload" : "load");
+    button.setAttribute("aria-disabled", waits); // a disabled button would lose the focus
+    button.onclick = () => waits || change(model.id, loaded ? "unload" : "load");
   };
 }
 
@@ -118,7 +119,7 @@ async function refresh() {
   } catch (error) {
     if (turn !== newest) return;
     if (error.status !== 401) return health(error.status ? error.message : "The gateway does not answer.", "bad");
-    health("locked", "busy");
+    health(sessionStorage.getItem(KEY) ? error.message : "locked", "busy");
     $("state").hidden = true;
     if (!$("login").hidden) return;
     $("login").hidden = false;
@@ -167,6 +168,7 @@ async function ask(text) {
     }
     say(`${reply.headers.get("x-rolecast-model")} · ${reply.headers.get("x-rolecast-route")}`, "soft");
   } catch (error) {
+    if (!answer) line.remove();
     say(stop.signal.aborted ? "Stopped." : error.message, stop.signal.aborted ? "soft" : "bad");
   }
   if (answer) turns.push({ role: "assistant", content: answer });
@@ -195,5 +197,5 @@ $("clear").onclick = () => {
 };
 
 refresh();
-setInterval(() => document.hidden || refresh(), POLL_MS);
+setInterval(() => document.hidden || !$("login").hidden || refresh(), POLL_MS);
 document.onvisibilitychange = () => document.hidden || refresh();

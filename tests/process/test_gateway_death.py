@@ -1,0 +1,119 @@
+"""The gateway killed in the middle of its work: nothing stays behind, nothing is lost, a restart serves."""
+
+import http.client
+import json
+import sqlite3
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+from live_gateway import LiveGateway, is_refused, until
+
+CONFIG = """
+server: {port: PORT, listeners: [{port: 0, name: single, model: tiny, surface: llama-server}]}
+models:
+  tiny: {backend: fake, parallel: 4, pinned: true}
+  slow: {backend: fake, script: SCRIPT}
+roles: {standard: [tiny]}
+"""
+UNWRITTEN_S = 0.3
+"""Rows are written every 50 ms; the rest is room for a busy machine."""
+
+
+class Load:
+    """Requests one after the other, until the gateway is gone."""
+
+    def __init__(self, gateway: LiveGateway) -> None:
+        self.answered: dict[str, float] = {}
+        self._gateway = gateway
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", int(self._gateway.url.rsplit(":", 1)[1]), timeout=30)
+        body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "hello"}]})
+        try:
+            while True:
+                connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+                response = connection.getresponse()
+                response.read()
+                assert response.status == 200
+                self.answered[response.headers["x-request-id"]] = time.monotonic()
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+
+    def join(self) -> dict[str, float]:
+        """When each request was answered, by its id."""
+        self._thread.join()
+        return self.answered
+
+
+def config(tmp_path: Path, port: int = 0) -> str:
+    script = tmp_path / "script.yaml"
+    script.write_text('replies: [{match: "", reply: "%s", token_delay: 0.05}]' % ("word " * 2000))
+    return CONFIG.replace("SCRIPT", str(script)).replace("PORT", str(port))
+
+
+def test_a_killed_gateway_leaves_no_process_and_no_port_and_loses_only_what_was_in_flight(tmp_path: Path) -> None:
+    gateway = LiveGateway(tmp_path, config(tmp_path)).start()
+    with ExitStack() as stack:
+        stack.enter_context(gateway.stream("slow", "go on")).event()  # a worker in the middle of an answer
+        everyone = gateway.processes()
+        assert len(everyone) == 3
+        sockets = Path(gateway.model("tiny")["endpoint"].removeprefix("unix:")).parent
+        load = Load(gateway)
+        until(lambda: len(load.answered) >= 100, "100 answers")
+        killed_at = time.monotonic()
+        gateway.kill()
+        answered = load.join()
+        psutil.wait_procs(everyone, timeout=10)
+        assert [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+        assert is_refused(gateway.url)
+        assert is_refused(gateway.port("single"))
+
+    ledger = sqlite3.connect(gateway.home / "rolecast.db")
+    try:
+        assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    finally:
+        ledger.close()
+    written = {row[0] for row in gateway.rows("id")}
+    assert {i for i, at in answered.items() if at < killed_at - UNWRITTEN_S} - written == set()
+
+    port = int(gateway.url.rsplit(":", 1)[1])
+    gateway.config.write_text(config(tmp_path, port))
+    with gateway.start():
+        assert gateway.url.endswith(f":{port}")
+        assert gateway.chat("tiny", "hello").status == 200
+        until(lambda: len(gateway.rows("id")) > len(written), "the new row joined the old ones")
+        assert not sockets.exists()  # what the killed one left in the file system is swept
+
+
+def test_workers_that_start_while_the_gateway_is_killed_do_not_stay(tmp_path: Path) -> None:
+    gateway = LiveGateway(tmp_path, config(tmp_path)).start()
+    everyone = until(lambda: (found := gateway.processes())[1:] and found, "a worker was started")
+    gateway.kill()
+    _, alive = psutil.wait_procs(everyone, timeout=10)
+    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
+def test_a_ledger_that_is_no_database_is_refused_with_what_to_do_and_an_empty_one_is_filled(
+    tmp_path: Path, content: bytes
+) -> None:
+    gateway = LiveGateway(tmp_path, config(tmp_path))
+    gateway.home.mkdir(parents=True)
+    (gateway.home / "rolecast.db").write_bytes(content)
+    if content:
+        with pytest.raises(AssertionError, match="the gateway ended while starting"):
+            gateway.start()
+        assert gateway.wait() == 1
+        assert "cannot use" in gateway.log()
+        assert "Traceback" not in gateway.log()
+    else:
+        with gateway:
+            assert gateway.chat("tiny", "hello").status == 200

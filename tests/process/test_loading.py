@@ -1,0 +1,147 @@
+"""Models come when they are asked for, leave when nobody asks, and a broken one harms only itself."""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+from live_gateway import LiveGateway, until
+
+CONFIG = """
+server: {port: 0}
+models:
+  pinned: {backend: fake, pinned: true, idle_timeout: 100ms}
+  patient: {backend: fake, idle_timeout: 1h}
+  brief: {backend: fake, parallel: 32, idle_timeout: 300ms}
+  slow: {backend: fake, idle_timeout: 1h, script: SLOW}
+  broken: {backend: fake, script: BROKEN}
+  absent: {source: "hf:owner/repo/absent.gguf"}
+  off: {backend: fake, enabled: false}
+roles: {standard: [pinned]}
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    folder = tmp_path_factory.mktemp("loading")
+    (folder / "slow.yaml").write_text('replies: [{reply: "%s", token_delay: 0.05}]' % ("word " * 2000))
+    (folder / "broken.yaml").write_text("replies: [{match: '('}]")
+    config = CONFIG.replace("SLOW", str(folder / "slow.yaml")).replace("BROKEN", str(folder / "broken.yaml"))
+    with LiveGateway(folder, config) as running:
+        until(lambda: running.model("pinned")["state"] == "ready")
+        yield running
+
+
+def test_many_first_requests_start_one_process(gateway: LiveGateway) -> None:
+    assert gateway.model("brief")["state"] == "cold"
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(lambda _: gateway.chat("brief", "hello"), range(20)))
+    assert [a.status for a in answers] == [200] * 20
+    assert gateway.log().count("loaded brief in") == 1
+    loads = [a for a in answers if "load;dur=" in a.headers["server-timing"]]
+    assert len(loads) == 20
+    assert all(0 < float(a.headers["server-timing"].split("load;dur=")[1].split(",")[0]) < 60_000 for a in loads)
+
+
+def test_an_idle_model_leaves_and_comes_back_and_a_pinned_one_stays(gateway: LiveGateway) -> None:
+    pinned = gateway.model("pinned")
+    assert gateway.chat("patient", "hello").status == 200  # its hour must not hide the end of somebody else's
+    assert gateway.chat("brief", "hello").status == 200
+    pid = gateway.model("brief")["pid"]
+    until(lambda: gateway.model("brief")["state"] == "cold", "the idle model was unloaded")
+    assert not pid or not psutil.pid_exists(pid)
+    assert gateway.chat("brief", "hello").status == 200
+    assert {k: gateway.model("pinned")[k] for k in ("pid", "state")} == {"pid": pinned["pid"], "state": "ready"}
+    assert gateway.model("patient")["state"] == "ready"
+
+
+def test_a_model_at_work_is_not_idle(gateway: LiveGateway) -> None:
+    with gateway.stream("slow", "go on") as stream:
+        assert stream.event()
+        assert gateway.chat("brief", "hello").status == 200
+        until(lambda: gateway.model("brief")["state"] == "cold")  # its 300 ms passed for both
+        assert gateway.model("slow")["active"] == 1
+        assert stream.event()
+
+
+def test_unload_and_load_are_done_when_they_answer(gateway: LiveGateway) -> None:
+    assert gateway.post("/admin/load", {"model": "patient"}).json == {"model": "patient", "state": "ready"}
+    pid = gateway.model("patient")["pid"]
+    assert gateway.post("/admin/unload", {"model": "patient"}).json == {"model": "patient", "state": "cold"}
+    assert not psutil.pid_exists(pid)
+    assert gateway.post("/admin/unload", {"model": "patient"}).json["state"] == "cold"
+    assert gateway.post("/admin/load", {"model": "patient"}).json["state"] == "ready"
+    assert gateway.model("patient")["restarts"] == 0
+
+
+def test_unload_stays_unloaded_even_for_a_pinned_model_until_somebody_asks(gateway: LiveGateway) -> None:
+    assert gateway.post("/admin/unload", {"model": "pinned"}).json["state"] == "cold"
+    assert gateway.chat("brief", "hello").status == 200
+    until(lambda: gateway.model("brief")["state"] == "cold")  # time for a wrong restart
+    assert gateway.model("pinned")["state"] == "cold"
+    assert gateway.chat("pinned", "hello").status == 200
+
+
+def test_unload_ends_running_streams_with_an_error_and_serves_who_waits_anew(gateway: LiveGateway) -> None:
+    with gateway.stream("slow", "go on") as stream, ThreadPoolExecutor(1) as threads:
+        assert stream.event()
+        waiting = threads.submit(gateway.chat, "slow", "hello", max_tokens=1)
+        until(lambda: gateway.model("slow")["waiting"] == 1)
+        assert gateway.post("/admin/unload", {"model": "slow"}).status == 200
+        *_, error, done = stream.rest()
+        assert '"code":"worker_lost"' in error
+        assert done == "[DONE]"
+        assert waiting.result().status == 200
+    assert gateway.model("slow")["restarts"] == 0
+
+
+def test_unload_while_it_loads_leaves_no_process(gateway: LiveGateway) -> None:
+    gateway.post("/admin/unload", {"model": "patient"})
+    with ThreadPoolExecutor(1) as threads:
+        loading = threads.submit(gateway.post, "/admin/load", {"model": "patient"})
+        until(lambda: gateway.model("patient")["state"] == "loading")
+        assert gateway.post("/admin/unload", {"model": "patient"}).status == 200
+        assert loading.result().json["state"] == "ready"  # who asked for it gets it, from a second process
+    assert gateway.post("/admin/unload", {"model": "patient"}).json["state"] == "cold"
+    names = [" ".join(p.cmdline()) for p in gateway.processes()[1:]]
+    assert not any('"id":"patient"' in name for name in names)
+
+
+def test_a_model_that_cannot_start_says_why_and_is_not_tried_for_ever(gateway: LiveGateway) -> None:
+    first = gateway.chat("broken", "hello")
+    assert (first.status, first.error["code"]) == (503, "load_failed")
+    assert "broken could not be started: its worker ended with code 1" in first.error["message"]
+    assert "cannot load the script" in first.error["message"]  # the worker's own words
+    assert "rolecast logs broken" in first.error["message"]
+    for _ in range(2):
+        last = gateway.chat("broken", "hello")
+    assert "Failed 3 times in a row; next try in" in last.error["message"]
+    spawned = gateway.log().count("worker of broken ended")
+    refused = [gateway.chat("broken", "hello") for _ in range(5)]
+    assert {r.status for r in refused} == {503}
+    assert all(int(r.headers["retry-after"]) >= 1 for r in refused)
+    assert gateway.log().count("worker of broken ended") == spawned == 3
+    assert gateway.chat("pinned", "hello").status == 200
+    assert gateway.get("/health").json["status"] == "degraded"
+    assert gateway.get("/health").json["failing"] == ["broken"]
+
+
+def test_absent_weights_are_named_with_the_command_that_brings_them(gateway: LiveGateway) -> None:
+    answer = gateway.chat("absent", "hello")
+    assert (answer.status, answer.error["code"]) == (503, "load_failed")
+    assert "rolecast pull absent" in answer.error["message"]
+
+
+def test_a_disabled_model_is_refused_by_name_and_not_listed(gateway: LiveGateway) -> None:
+    answer = gateway.chat("off", "hello")
+    assert (answer.status, answer.error["code"]) == (503, "model_disabled")
+    assert "off" not in [m["id"] for m in gateway.get("/v1/models").json["data"]]
+
+
+def test_a_pinned_model_that_is_killed_while_nobody_asks_comes_back(gateway: LiveGateway) -> None:
+    before = gateway.model("pinned")
+    psutil.Process(before["pid"]).send_signal(signal.SIGKILL)
+    until(lambda: gateway.model("pinned")["restarts"] == before["restarts"] + 1)
+    until(lambda: gateway.model("pinned")["state"] == "ready")
+    assert gateway.chat("pinned", "hello").status == 200

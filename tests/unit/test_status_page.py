@@ -1,0 +1,110 @@
+"""The status page as it is served: closed to everything but its own files. No browser is needed here."""
+
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from rolecast.api.ports import FrontDoor
+from rolecast.config import read
+from rolecast.errors import NotFound
+from rolecast.telemetry import Telemetry
+
+FILES = {
+    "/ui": "text/html; charset=utf-8",
+    "/ui/app.js": "text/javascript; charset=utf-8",
+    "/ui/style.css": "text/css; charset=utf-8",
+    "/ui/icon.svg": "image/svg+xml",
+}
+
+
+class Elements(HTMLParser):
+    """All start tags of a page, and the text inside scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inline: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] in ("script", "style") and data.strip():
+            self.inline.append(data)
+
+
+def text_of(name: str) -> str:
+    return files("rolecast").joinpath("web").joinpath(name).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def page() -> Elements:
+    return Elements(text_of("index.html"))
+
+
+async def get(path: str, accept: str = "*/*") -> httpx2.Response:
+    config = read("models: {m: {backend: fake}}\nroles: {standard: [m]}")
+    app = Starlette(routes=FrontDoor(config, Telemetry(["m"]), list, list).routes())
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        return await client.get(path, headers={"accept": accept})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", FILES)
+async def test_each_file_is_served_with_its_type_and_a_policy_that_lets_nothing_foreign_in(path: str) -> None:
+    reply = await get(path)
+    policy = dict(rule.strip().split(" ", 1) for rule in reply.headers["content-security-policy"].split(";"))
+    assert (reply.status_code, reply.headers["content-type"]) == (200, FILES[path])
+    assert (policy["default-src"], policy["script-src"], policy["style-src"]) == ("'none'", "'self'", "'self'")
+    assert policy["frame-ancestors"] == policy["form-action"] == policy["base-uri"] == "'none'"
+    assert set(" ".join(policy.values()).split()) == {"'none'", "'self'"}
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.anyio
+async def test_a_browser_is_sent_from_the_root_to_the_page_and_a_program_is_not() -> None:
+    browser, program = await get("/", "text/html,*/*"), await get("/")
+    assert (browser.status_code, browser.headers["location"]) == (307, "/ui")
+    assert program.json()["status"] == "running"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["index.html", "app.js.map", "..%2F..%2Ferrors.py"])
+async def test_no_other_file_is_served(name: str) -> None:
+    with pytest.raises((NotFound, HTTPException)):
+        if (await get(f"/ui/{name}")).status_code == 404:
+            raise HTTPException(404)
+
+
+def test_the_page_loads_only_what_is_served(page: Elements) -> None:
+    loaded = {value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")}
+    assert loaded == set(FILES) - {"/ui"}
+
+
+def test_no_script_or_style_stands_in_the_page_itself(page: Elements) -> None:
+    assert page.inline == []
+    assert not [attrs for _, attrs in page.tags if "style" in attrs or any(name.startswith("on") for name in attrs)]
+
+
+@pytest.mark.parametrize("name", ["index.html", "app.js", "style.css", "icon.svg"])
+def test_no_file_names_an_address_elsewhere(name: str) -> None:
+    addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", text_of(name)))
+    assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of a format, never fetched
+
+
+def test_text_of_the_gateway_never_becomes_markup() -> None:
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", text_of("app.js"))
+
+
+def test_every_field_has_a_label_and_every_element_that_the_script_looks_up_exists(page: Elements) -> None:
+    ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    labelled = {attrs["for"] for tag, attrs in page.tags if tag == "label"}
+    assert labelled == {attrs["id"] for tag, attrs in page.tags if tag in ("input", "select", "textarea")}
+    assert set(re.findall(r'(?:\$|fill)\("([\w-]+)"', text_of("app.js"))) <= ids
