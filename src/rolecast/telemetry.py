@@ -187,8 +187,8 @@ class LogRing(logging.Handler):
         try:
             for line in self.tail(count):
                 yield line
-            while (line := await queue.get()) is not None:
-                yield line
+            while (new := await queue.get()) is not None:
+                yield new
         finally:
             self._followers.discard(queue)
 
