@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ class Address(msgspec.Struct, frozen=True):
     url: str
     model: str
     surface: str
+
+
+Door = tuple[Address, socket.socket]
+"""An open port with its socket."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -241,48 +245,66 @@ def run(config: Config, *, config_path: Path | None = None, on_ready: Callable[[
 
 async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[Running], None] | None) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
-    servers: list[_Server] = []
 
     def end() -> None:
         if stop.is_set():
             hurry.set()
         stop.set()
-        for server in servers:
-            server.force_exit = hurry.is_set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end)
     with contextlib.ExitStack() as stack:
-        doors = list(_bind(config, stack))
+        doors = list(bind(config, stack))
+        addresses = [address for address, _ in doors]
         gateway = Gateway(config, config_path)
         configure_logging(config.log.level, config.log.format, gateway.telemetry.logs)
-        servers += [_server(gateway, address, sock) for address, sock in doors]
-        gateway.facts["listeners"] = [msgspec.structs.asdict(address) for address, _ in doors]
-        await gateway.start()
-        sweeps = [
-            asyncio.create_task(wire.sweep_connections(gateway.lanes[address.name], server.server_state.connections))
-            for (address, _), server in zip(doors, servers, strict=True)
-        ]
-        serving = [
-            asyncio.create_task(server.serve(sockets=[sock])) for server, (_, sock) in zip(servers, doors, strict=True)
-        ]
-        while not all(server.started for server in servers):  # noqa: ASYNC110  # uvicorn has no event for it
-            await asyncio.sleep(0.002)
-        _write_state([a for a, _ in doors], config_path, gateway.telemetry.started_at)
-        _settle_memory()
-        if on_ready is not None:
-            on_ready(Running([a for a, _ in doors], [(i, gateway.admin.state(i)) for i in gateway.telemetry.models]))
-        await stop.wait()
-        log.info("stopping: %d requests are running", len(gateway.dispatch.active))
+        async with serving(gateway, doors, hurry):
+            _write_state(addresses, config_path, gateway.telemetry.started_at)
+            _settle_memory()
+            if on_ready is not None:
+                on_ready(Running(addresses, [(i, gateway.admin.state(i)) for i in gateway.telemetry.models]))
+            await stop.wait()
+            log.info("stopping: %d requests are running", len(gateway.dispatch.active))
+        _remove_state()
+
+
+@contextlib.asynccontextmanager
+async def serving(gateway: Gateway, doors: Sequence[Door], hurry: asyncio.Event | None = None) -> AsyncIterator[None]:
+    """The gateway runs, and answers at these doors, while the block does.
+
+    At the end of the block running requests may finish; `hurry` cuts them off.
+    """
+    hurry = hurry or asyncio.Event()
+    servers = [_server(gateway, address, sock) for address, sock in doors]
+    gateway.facts["listeners"] = [msgspec.structs.asdict(address) for address, _ in doors]
+    await gateway.start()
+    watching = [
+        asyncio.create_task(wire.sweep_connections(gateway.lanes[address.name], server.server_state.connections))
+        for (address, _), server in zip(doors, servers, strict=True)
+    ]
+    answering = [
+        asyncio.create_task(server.serve(sockets=[sock])) for server, (_, sock) in zip(servers, doors, strict=True)
+    ]
+    while not all(server.started for server in servers):  # noqa: ASYNC110  # uvicorn has no event for it
+        await asyncio.sleep(0.002)
+    try:
+        yield
+    finally:
         gateway.telemetry.logs.end_following()
+        watching.append(asyncio.create_task(_force(servers, hurry)))
         for server in servers:
             server.should_exit = True
             for listening in server.servers:  # at once, not at the server's next tick
                 listening.close()
-        await asyncio.gather(gateway.close(hurry), *serving)
-        for sweep in sweeps:
-            sweep.cancel()
-        _remove_state()
+        await asyncio.gather(gateway.close(hurry), *answering)
+        for task in watching:
+            task.cancel()
+
+
+async def _force(servers: Sequence[_Server], hurry: asyncio.Event) -> None:
+    await hurry.wait()
+    for server in servers:
+        server.force_exit = True
 
 
 def _server(gateway: Gateway, address: Address, sock: socket.socket) -> _Server:
@@ -302,7 +324,7 @@ def _server(gateway: Gateway, address: Address, sock: socket.socket) -> _Server:
     return _Server(config)
 
 
-def _bind(config: Config, stack: contextlib.ExitStack) -> Iterator[tuple[Address, socket.socket]]:
+def bind(config: Config, stack: contextlib.ExitStack) -> Iterator[Door]:
     """Open every port before anything else starts. Raises ConfigError that names who holds a taken one."""
     server = config.server
     yield _open("front door", server.host, server.port, "", "openai", stack)
@@ -310,9 +332,7 @@ def _bind(config: Config, stack: contextlib.ExitStack) -> Iterator[tuple[Address
         yield _open(listener_name(x), x.host or server.host, x.port, x.model or "", x.surface, stack)
 
 
-def _open(
-    name: str, host: str, port: int, model: str, surface: str, stack: contextlib.ExitStack
-) -> tuple[Address, socket.socket]:
+def _open(name: str, host: str, port: int, model: str, surface: str, stack: contextlib.ExitStack) -> Door:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -42,7 +42,7 @@ MIGRATIONS = (
 )
 """One script per schema version; `PRAGMA user_version` counts how many ran. Never edit one that shipped."""
 
-ROWS_PER_STATEMENT = 100
+ROWS_PER_STATEMENT = 50
 
 
 class Database:
@@ -95,16 +95,16 @@ class Database:
             job()
 
     def _insert(self, table: str, rows: Sequence[Row]) -> None:
+        one = f"({','.join('?' * len(rows[0]))})"
+        # Two texts only, of a fixed size: the driver keeps every statement it has seen, with all its slots.
+        many = f"INSERT INTO {table} VALUES {','.join([one] * ROWS_PER_STATEMENT)}"  # noqa: S608  # our table names
+        whole = len(rows) - len(rows) % ROWS_PER_STATEMENT
         self._writer.execute("BEGIN")
         try:
-            for start in range(0, len(rows), ROWS_PER_STATEMENT):
+            for start in range(0, whole, ROWS_PER_STATEMENT):
                 part = rows[start : start + ROWS_PER_STATEMENT]
-                one = f"({','.join('?' * len(part[0]))})"
-                values = ",".join([one] * len(part))
-                self._writer.execute(
-                    f"INSERT INTO {table} VALUES {values}",  # noqa: S608  # table names are ours
-                    [value for row in part for value in row],
-                )
+                self._writer.execute(many, [value for row in part for value in row])
+            self._writer.executemany(f"INSERT INTO {table} VALUES {one}", rows[whole:])  # noqa: S608
             self._writer.execute("COMMIT")
         except sqlite3.Error:
             self._writer.execute("ROLLBACK")
@@ -115,6 +115,7 @@ class Database:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("PRAGMA busy_timeout=10000")
+        db.execute("PRAGMA cache_size=-1024")  # rows are only appended: few pages are in use
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             raise ConfigError(

@@ -121,12 +121,14 @@ def _headers(key: str) -> dict[str, str]:
     return headers | {"authorization": f"Bearer {key}"} if key else headers
 
 
-def ask(url: str, method: str, path: str, body: Any = None, *, key: str = "") -> Answer:
+def ask(
+    url: str, method: str, path: str, body: Any = None, *, key: str = "", headers: Mapping[str, str] | None = None
+) -> Answer:
     """One request on a connection of its own; the whole answer."""
     connection = _connect(url)
     try:
         content = None if body is None else json.dumps(body)
-        connection.request(method, path, content, _headers(key))
+        connection.request(method, path, content, _headers(key) | dict(headers or {}))
         response = connection.getresponse()
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
     finally:

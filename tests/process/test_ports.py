@@ -1,0 +1,61 @@
+"""Ports that are taken, and gateways side by side."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from live_gateway import LiveGateway, ask
+
+CONFIG = "server: {port: PORT, listeners: [LISTENER]}\nmodels: {tiny: {backend: fake}}\nroles: {standard: [tiny]}\n"
+
+
+def config(port: int = 0, listener: str = "") -> str:
+    return CONFIG.replace("PORT", str(port)).replace("LISTENER", listener)
+
+
+def start_and_fail(gateway: LiveGateway, *extra: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-m", "rolecast", "up", "--no-pull", *gateway.args, *extra]
+    return subprocess.run(argv, env=gateway.env, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_taken_port_is_one_sentence_that_names_who_holds_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        for number, (settings, who) in enumerate(
+            [(config(port), "front door"), (config(0, f"{{port: {port}, name: extra, model: tiny}}"), "extra")]
+        ):
+            ended = start_and_fail(LiveGateway(tmp_path / str(number), settings))
+            assert ended.returncode == 1
+            said = " ".join(ended.stderr.split())
+            assert f"{who}: port {port} is taken by python" in said
+            assert f"(pid {os.getpid()}); stop it, or choose another port in the configuration" in said
+            assert "Traceback" not in ended.stderr
+            assert not (tmp_path / str(number) / "data" / "run" / "gateway.json").exists()
+
+
+def test_a_port_taken_by_another_gateway_says_the_same_and_leaves_that_one_alone(tmp_path: Path) -> None:
+    with LiveGateway(tmp_path / "a", config()) as first:
+        port = int(first.url.rsplit(":", 1)[1])
+        second = LiveGateway(tmp_path / "b", config(port))
+        ended = start_and_fail(second, "--detach")
+        assert ended.returncode == 1
+        assert f"(pid {first.pid})" in " ".join((ended.stdout + ended.stderr).split())
+        assert first.chat("tiny", "hello").status == 200
+
+
+def test_two_gateways_with_their_own_homes_run_side_by_side(tmp_path: Path) -> None:
+    with LiveGateway(tmp_path / "a", config()) as first, LiveGateway(tmp_path / "b", config()) as second:
+        assert first.url != second.url
+        assert first.chat("tiny", "to the first").json["choices"][0]["message"]["content"] == "fake: to the first"
+        assert second.chat("tiny", "to the second").status == 200
+        assert first.stop() == 0
+        assert second.chat("tiny", "still here").status == 200
+    assert (len(first.rows()), len(second.rows())) == (1, 2)
+
+
+def test_one_listener_may_be_open_to_ipv6_too(tmp_path: Path) -> None:
+    with LiveGateway(tmp_path, config(0, '{port: 0, name: six, host: "::1"}')) as gateway:
+        assert gateway.port("six").startswith("http://[::1]:")
+        assert ask(gateway.port("six"), "GET", "/health").json["status"] == "healthy"
