@@ -1,19 +1,33 @@
-"""Writes docs/reference/cli.md from the commands themselves, so that the page cannot drift from `--help`.
+"""Writes the reference pages that the code itself can tell, so that they cannot drift from it:
+docs/reference/cli.md from the commands, docs/reference/configuration.md from the schema.
 
-python docs/generate.py           write the page
-python docs/generate.py --check   exit with 1 when the page is not what would be written
+python docs/generate.py           write the pages
+python docs/generate.py --check   exit with 1 when a page is not what would be written
 """
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
 
 from rolecast.cli import COMMANDS, app
+from rolecast.config import json_schema
 
-PAGE = Path(__file__).parent / "reference" / "cli.md"
-HEAD = """# Command line
+FOLDER = Path(__file__).parent / "reference"
+UNITS = {"10m": "duration", "32MiB": "size"}
+"""Quantities with units, by the example that the schema gives for them."""
+WORDS = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "`true` or `false`",
+    "object": "table",
+    "array": "list",
+}
+CLI_HEAD = """# Command line
 
 <!-- Written by docs/generate.py from the commands; edit the commands instead. -->
 
@@ -21,12 +35,100 @@ HEAD = """# Command line
 on stderr with the next step, and exit code 1; a wrong option is exit code 2. With `--json` stdout holds
 JSON alone.
 """
+CONFIGURATION_HEAD = """# Configuration
+
+<!-- Written by docs/generate.py from src/rolecast/config/schema.py; edit the docstrings there instead. -->
+
+One YAML file, `rolecast.yaml`. It is looked for in this order: `--config FILE`, the variable `ROLECAST_CONFIG`,
+`./rolecast.yaml`, `~/.config/rolecast/rolecast.yaml` (or the same under `XDG_CONFIG_HOME`). Without any file the
+preset `default` runs. `rolecast init` writes a commented file to start from and `rolecast check` names every
+problem with its file and line; an unknown key is an error. The file is read at the start: restart the gateway
+after an edit.
+
+- **Durations** are seconds, or text such as `500ms`, `90s`, `10m`, `2h`, `1d`.
+- **Sizes** are bytes, or text such as `64KiB`, `32MiB`, `4GB`.
+- **Every setting has a variable**, which wins over the file: `ROLECAST_`, then the path in capitals with `__`
+  between its parts. `ROLECAST_SERVER__PORT=9000` is `server.port: 9000`, and in names of models every character
+  but letters and digits becomes `_`: `ROLECAST_MODELS__QWEN2_5_7B__PARALLEL=2`. Values are read as YAML.
+- **Editors** complete and explain settings with the JSON Schema that `rolecast check --schema` prints. Save it,
+  and name it in the first line of the file for the YAML language server:
+
+  ```sh
+  rolecast check --schema > rolecast.schema.json
+  sed -i '1i # yaml-language-server: $schema=rolecast.schema.json' rolecast.yaml
+  ```
+
+Variables that are no settings: `ROLECAST_HOME` (data folder: weights, ledger, logs; without it
+`~/.local/share/rolecast`), `ROLECAST_CONFIG`, and for clients and commands `ROLECAST_URL` and `ROLECAST_API_KEY`.
+"""
 
 
-def page() -> str:
-    """The whole page."""
+def configuration_page() -> str:
+    """All settings, a table for each section."""
+    return "\n".join([CONFIGURATION_HEAD, *tables("", json_schema())])
+
+
+def tables(path: str, section: dict[str, Any]) -> Iterator[str]:
+    """The settings of a section, then the sections inside it."""
+    lines = [f"## {path or 'The whole file'}", "", section["description"], ""]
+    lines += ["| Setting | Value | Default | Meaning |", "|---|---|---|---|"]
+    inner = []
+    for name, rules in section["properties"].items():
+        where, held = inside(f"{path}.{name}" if path else name, rules)
+        words = value(rules)
+        if "properties" in held:
+            inner.append((where, held))
+            words = f"[{where}](#{re.sub(r'[^a-z_]', '', where.lower())})"
+        about = rules.get("description") or held.get("description", "")
+        standard = "needed" if name in section.get("required", []) else default(rules)
+        lines.append(f"| `{name}` | {cell(words)} | {standard} | {cell(' '.join(about.split()))} |")
+    yield "\n".join([*lines, ""])
+    for where, held in inner:
+        yield from tables(where, held)
+
+
+def inside(path: str, rules: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What a list or a table of entries is made of, and how its place is written."""
+    if "items" in rules:
+        return f"{path}[]", rules["items"]
+    entries = rules.get("additionalProperties")
+    return (f"{path}.NAME", entries) if isinstance(entries, dict) else (path, rules)
+
+
+def value(rules: dict[str, Any]) -> str:
+    """Which values a setting takes, in a few words."""
+    if "enum" in rules:
+        return ", ".join(f"`{one}`" for one in rules["enum"])
+    if "anyOf" in rules:
+        return " or ".join(value(one) for one in rules["anyOf"] if one.get("type") != "null")
+    if "examples" in rules:
+        return UNITS[rules["examples"][0]]
+    if "items" in rules:
+        return f"list of {value(rules['items'])}"
+    if isinstance(rules.get("additionalProperties"), dict) and rules["additionalProperties"]:
+        return f"table of {value(rules['additionalProperties'])}"
+    kind = rules.get("type", "object")
+    bounds = [f"{word} {rules[key]}" for word, key in (("from", "minimum"), ("to", "maximum")) if key in rules]
+    return " ".join([WORDS[kind if isinstance(kind, str) else kind[0]], *bounds])
+
+
+def default(rules: dict[str, Any]) -> str:
+    """The default with its unit; '' when there is none or it is empty."""
+    given = rules.get("default", "")
+    if given == "":
+        return ""
+    unit = UNITS.get(rules.get("examples", [""])[0])
+    if unit == "duration":
+        return f"`{given:g}s`"
+    if unit == "size":
+        return f"`{given >> 20}MiB`" if given >= 1 << 20 else f"`{given >> 10}KiB`"
+    return f"`{str(given).lower() if isinstance(given, bool) else given}`"
+
+
+def cli_page() -> str:
+    """All commands."""
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    parts = [HEAD]
+    parts = [CLI_HEAD]
     for panel, rows in COMMANDS.items():
         parts.append(f"## {panel}\n")
         parts += [section(name, commands[name]) for name, _ in rows]
@@ -84,15 +186,18 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+PAGES = {"cli.md": cli_page, "configuration.md": configuration_page}
+
+
 def main() -> None:
-    """Write the page, or check it."""
-    text = page()
-    if "--check" in sys.argv:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
-            sys.exit(f"{PAGE} is out of date; run: python docs/generate.py")
-        return
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(text, encoding="utf-8")
+    """Write the pages, or check them."""
+    for name, page in PAGES.items():
+        path, text = FOLDER / name, page()
+        if "--check" not in sys.argv:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path} is out of date; run: python docs/generate.py")
 
 
 if __name__ == "__main__":

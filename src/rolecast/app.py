@@ -269,8 +269,10 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
 
 
 @contextlib.asynccontextmanager
-async def serving(gateway: Gateway, doors: Sequence[Door], hurry: asyncio.Event | None = None) -> AsyncIterator[None]:
-    """The gateway runs, and answers at these doors, while the block does.
+async def serving(
+    gateway: Gateway, doors: Sequence[Door], hurry: asyncio.Event | None = None
+) -> AsyncIterator[dict[str, set[Any]]]:
+    """The gateway runs, and answers at these doors, while the block does; gives the open connections of each.
 
     At the end of the block running requests may finish; `hurry` cuts them off.
     """
@@ -278,9 +280,11 @@ async def serving(gateway: Gateway, doors: Sequence[Door], hurry: asyncio.Event 
     servers = [_server(gateway, address, sock) for address, sock in doors]
     gateway.facts["listeners"] = [msgspec.structs.asdict(address) for address, _ in doors]
     await gateway.start()
+    connections: dict[str, set[Any]] = {
+        address.name: server.server_state.connections for (address, _), server in zip(doors, servers, strict=True)
+    }
     watching = [
-        asyncio.create_task(wire.sweep_connections(gateway.lanes[address.name], server.server_state.connections))
-        for (address, _), server in zip(doors, servers, strict=True)
+        asyncio.create_task(wire.sweep_connections(gateway.lanes[name], its)) for name, its in connections.items()
     ]
     answering = [
         asyncio.create_task(server.serve(sockets=[sock])) for server, (_, sock) in zip(servers, doors, strict=True)
@@ -288,7 +292,7 @@ async def serving(gateway: Gateway, doors: Sequence[Door], hurry: asyncio.Event 
     while not all(server.started for server in servers):  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(0.002)
     try:
-        yield
+        yield connections
     finally:
         gateway.telemetry.logs.end_following()
         watching.append(asyncio.create_task(_force(servers, hurry)))

@@ -9,35 +9,44 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from rolecast.errors import ConfigError
 
 Row = tuple[Any, ...]
+Batch = Sequence[tuple[str, Sequence[Row]]]
+"""Rows per table, written together."""
 
 MIGRATIONS = (
     """
-    -- What repeats from request to request is kept once: a row of `requests` is a few numbers.
+    -- A request is eight numbers: what repeats is in `routes`, what is rare in `notes`. Read the view `ledger`.
     CREATE TABLE routes (
         id INTEGER PRIMARY KEY, listener TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL,
         model TEXT NOT NULL, worker TEXT NOT NULL, role TEXT NOT NULL, route TEXT NOT NULL, key TEXT NOT NULL
     );
     CREATE TABLE requests (
         id INTEGER PRIMARY KEY, route INTEGER NOT NULL REFERENCES routes (id), at REAL NOT NULL,
-        stream INTEGER NOT NULL, status INTEGER NOT NULL, outcome INTEGER NOT NULL, error TEXT,
-        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
-        counted INTEGER NOT NULL, attempts INTEGER NOT NULL, queue_us INTEGER NOT NULL,
-        load_us INTEGER NOT NULL, first_us INTEGER NOT NULL, total_us INTEGER NOT NULL, client_id TEXT
+        bits INTEGER NOT NULL,  -- status << 4 | outcome << 2 | counted << 1 | stream
+        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+        first_us INTEGER NOT NULL, total_us INTEGER NOT NULL
+    );
+    CREATE TABLE notes (
+        id INTEGER PRIMARY KEY REFERENCES requests (id), error TEXT, client_id TEXT,
+        cached_tokens INTEGER NOT NULL, attempts INTEGER NOT NULL, queue_us INTEGER NOT NULL, load_us INTEGER NOT NULL
     );
     CREATE VIEW ledger AS SELECT
-        printf('req_%016x', q.id) AS id, q.at, r.listener, r.kind, r.asked, r.model, r.worker, r.role, r.route,
-        r.key, q.stream, q.status,
-        CASE q.outcome WHEN 0 THEN 'ok' WHEN 1 THEN 'error' ELSE 'cancelled' END AS outcome,
-        coalesce(q.error, '') AS error, q.prompt_tokens, q.completion_tokens, q.cached_tokens, q.counted,
-        q.attempts, q.queue_us / 1000.0 AS queue_ms, q.load_us / 1000.0 AS load_ms,
-        q.first_us / 1000.0 AS first_ms, q.total_us / 1000.0 AS total_ms, coalesce(q.client_id, '') AS client_id
-        FROM requests q JOIN routes r ON r.id = q.route;
+        q.id AS number, printf('req_%016x', q.id) AS id, q.at,
+        r.listener, r.kind, r.asked, r.model, r.worker, r.role, r.route,
+        r.key, q.bits & 1 AS stream, q.bits >> 4 AS status,
+        CASE (q.bits >> 2) & 3 WHEN 0 THEN 'ok' WHEN 1 THEN 'error' ELSE 'cancelled' END AS outcome,
+        coalesce(n.error, '') AS error, q.prompt_tokens, q.completion_tokens,
+        coalesce(n.cached_tokens, 0) AS cached_tokens, (q.bits >> 1) & 1 AS counted,
+        coalesce(n.attempts, 1) AS attempts, coalesce(n.queue_us, 0) / 1000.0 AS queue_ms,
+        coalesce(n.load_us, 0) / 1000.0 AS load_ms, q.first_us / 1000.0 AS first_ms, q.total_us / 1000.0 AS total_ms,
+        coalesce(n.client_id, '') AS client_id
+        FROM requests q JOIN routes r ON r.id = q.route LEFT JOIN notes n ON n.id = q.id;
     """,
 )
 """One script per schema version; `PRAGMA user_version` counts how many ran. Never edit one that shipped."""
@@ -63,12 +72,13 @@ class Database:
         self._thread = threading.Thread(target=self._work, name="rolecast-db", daemon=True)
         self._thread.start()
 
-    def insert(self, table: str, rows: Sequence[Row], done: Callable[[Exception | None], None]) -> None:
-        """Queue rows (all columns, in table order); `done` is called from the writer thread."""
+    def insert(self, batch: Batch, done: Callable[[Exception | None], None]) -> None:
+        """Queue rows (all columns, in table order) per table as one transaction; `done` is called from the
+        writer thread."""
 
         def job() -> None:
             try:
-                self._insert(table, rows)
+                self._insert(batch)
             except sqlite3.Error as exc:
                 done(exc)
             else:
@@ -94,21 +104,27 @@ class Database:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _insert(self, table: str, rows: Sequence[Row]) -> None:
-        one = f"({','.join('?' * len(rows[0]))})"
-        # Two texts only, of a fixed size: the driver keeps every statement it has seen, with all its slots.
-        many = f"INSERT INTO {table} VALUES {','.join([one] * ROWS_PER_STATEMENT)}"  # noqa: S608  # our table names
-        whole = len(rows) - len(rows) % ROWS_PER_STATEMENT
+    def _insert(self, batch: Batch) -> None:
         self._writer.execute("BEGIN")
         try:
-            for start in range(0, whole, ROWS_PER_STATEMENT):
-                part = rows[start : start + ROWS_PER_STATEMENT]
-                self._writer.execute(many, [value for row in part for value in row])
-            self._writer.executemany(f"INSERT INTO {table} VALUES {one}", rows[whole:])  # noqa: S608
+            for table, rows in batch:
+                self._insert_rows(table, rows)
             self._writer.execute("COMMIT")
         except sqlite3.Error:
             self._writer.execute("ROLLBACK")
             raise
+
+    def _insert_rows(self, table: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        one = f"({','.join('?' * len(rows[0]))})"
+        # Two texts per table, of a fixed size: the driver keeps every statement it has seen, with all its slots.
+        many = f"INSERT INTO {table} VALUES {','.join([one] * ROWS_PER_STATEMENT)}"  # noqa: S608  # our table names
+        whole = len(rows) - len(rows) % ROWS_PER_STATEMENT
+        for start in range(0, whole, ROWS_PER_STATEMENT):
+            part = rows[start : start + ROWS_PER_STATEMENT]
+            self._writer.execute(many, list(chain.from_iterable(part)))
+        self._writer.executemany(f"INSERT INTO {table} VALUES {one}", rows[whole:])  # noqa: S608
 
     def _migrate(self) -> None:
         db = self._writer

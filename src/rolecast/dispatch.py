@@ -223,25 +223,22 @@ class Dispatch:
         route = plan.routes.get(place)
         if route is None:
             route = plan.routes[place] = self._route(exchange, plan, request)
+        queue_us, load_us, cached = exchange.queue_us, exchange.load_us, usage.cached_tokens
+        client_id, attempts = exchange.client_id, exchange.attempts
+        if error is not None or client_id or cached or attempts != 1 or queue_us or load_us:
+            code = None if error is None else error.code
+            self._ledger.note((exchange.number, code, client_id or None, cached, attempts, queue_us, load_us))
+        status = exchange.status if error is None else error.status
         self._ledger.append(
             (
                 exchange.number,
                 route,
                 time.time(),
-                request.stream,
-                exchange.status if error is None else error.status,
-                OUTCOMES[outcome],
-                None if error is None else error.code,
+                status << 4 | OUTCOMES[outcome] << 2 | usage.counted << 1 | request.stream,
                 usage.prompt_tokens,
                 usage.completion_tokens,
-                usage.cached_tokens,
-                usage.counted,
-                exchange.attempts,
-                exchange.queue_us,
-                exchange.load_us,
                 int(first_ms * 1000),
                 int(total_ms * 1000),
-                exchange.client_id or None,
             )
         )
 

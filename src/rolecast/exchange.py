@@ -203,8 +203,8 @@ class Exchange:
             return
         lines = head.lines
         if lines is None:
-            lines, self.streaming, _ = _answer_lines(head.headers)
-            if self.streaming:
+            lines, streaming, _ = _answer_lines(head.headers)
+            if streaming:
                 self.on_head(head.status, head.headers)
                 self.on_body([body], True)
                 self.on_end()
@@ -213,10 +213,10 @@ class Exchange:
         self.status = head.status
         self.first = clock()
         self.extra_head += lines
-        usage = _read_usage(body)
-        whole = self.head()
-        self.account("ok", usage)
-        self.sink.respond(head.status, whole, body)
+        answer_head = self.head()
+        self.closed = True
+        self.dispatch.settle(self, "ok", _read_usage(body), None)
+        self.sink.respond(head.status, answer_head, body)
 
     def on_lost(self, error: Exception) -> None:
         failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))

@@ -3,11 +3,10 @@ written in batches, so a killed gateway loses at most the last 50 ms. Holds no p
 
 import asyncio
 import logging
-from typing import Any
 
 import msgspec
 
-from rolecast.db import Database
+from rolecast.db import Batch, Database, Row
 from rolecast.values import Receipt
 
 log = logging.getLogger("rolecast.ledger")
@@ -16,8 +15,8 @@ FLUSH_S = 0.05
 FLUSH_ROWS = 5000
 """A batch is written after 50 ms, or sooner when it has grown this long. Few large batches, because each one
 makes the writer's thread and the event loop contend for the interpreter."""
+RETRY_S = 1.0
 OUTCOMES = {"ok": 0, "error": 1, "cancelled": 2}
-Row = tuple[Any, ...]
 MAX_PENDING = 200_000
 """When the disk cannot keep up or fails, so many rows wait in memory; beyond that the oldest are dropped."""
 
@@ -28,6 +27,8 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._rows: list[Row] = []
+        self._notes: list[Row] = []
+        self._new_routes: list[Row] = []
         self._routes: dict[Row, int] = {tuple(r[1:]): r[0] for r in database.query("SELECT * FROM routes")}
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
@@ -38,12 +39,13 @@ class Ledger:
     def route(self, columns: Row) -> int:
         """The number of a combination of listener, kind, asked, model, worker, role, route and key.
 
-        All of these come from the configuration, so there are few; a new one is written before it is used.
+        All of these come from the configuration, so there are few; a new one is written with the
+        first request that has it.
         """
         number = self._routes.get(columns)
         if number is None:
             number = self._routes[columns] = max(self._routes.values(), default=0) + 1
-            self._db.insert("routes", [(number, *columns)], _log_failure)
+            self._new_routes.append((number, *columns))
         return number
 
     def append(self, row: Row) -> None:
@@ -54,10 +56,14 @@ class Ledger:
         elif len(self._rows) >= FLUSH_ROWS and not self._writing:
             self._flush()
 
+    def note(self, row: Row) -> None:
+        """Queue what is rare about the request appended next: a row of `notes`."""
+        self._notes.append(row)
+
     def tail(self, limit: int = 50) -> list[Receipt]:
         """The newest requests on disk, newest first."""
         columns = ", ".join(Receipt.__struct_fields__)
-        rows = self._db.query(f"SELECT {columns} FROM ledger ORDER BY id DESC LIMIT ?", (limit,))  # noqa: S608
+        rows = self._db.query(f"SELECT {columns} FROM ledger ORDER BY number DESC LIMIT ?", (limit,))  # noqa: S608
         return [
             msgspec.convert(dict(zip(Receipt.__struct_fields__, r, strict=True)), Receipt, strict=False) for r in rows
         ]
@@ -81,32 +87,29 @@ class Ledger:
             self._timer = None
         if self._writing or not self._rows:
             return
-        rows, self._rows = self._rows, []
+        batch = (("routes", self._new_routes), ("requests", self._rows), ("notes", self._notes))
+        self._new_routes, self._rows, self._notes = [], [], []
         self._writing = True
 
         def done(error: Exception | None) -> None:
-            self._loop.call_soon_threadsafe(self._flushed, rows, error)
+            self._loop.call_soon_threadsafe(self._flushed, batch, error)
 
-        self._db.insert("requests", rows, done)
+        self._db.insert(batch, done)
 
-    def _flushed(self, rows: list[Row], error: Exception | None) -> None:
+    def _flushed(self, batch: Batch, error: Exception | None) -> None:
         self._writing = False
-        if error is None:
-            self.written += len(rows)
-        else:
-            log.error("the ledger could not be written: %s; %d rows are kept in memory", error, len(rows))
-            self._rows = [*rows, *self._rows]
-            if len(self._rows) > MAX_PENDING:
-                self.lost += len(self._rows) - MAX_PENDING
-                del self._rows[: len(self._rows) - MAX_PENDING]
+        (_, routes), (_, rows), (_, notes) = batch
         if error is not None:
-            self._timer = self._loop.call_later(1.0, self._flush)
-        elif len(self._rows) >= FLUSH_ROWS:
+            log.error("the ledger could not be written: %s; %d rows are kept in memory", error, len(rows))
+            self._new_routes[:0], self._rows[:0], self._notes[:0] = routes, rows, notes
+            if (excess := len(self._rows) - MAX_PENDING) > 0:
+                self.lost += excess
+                del self._rows[:excess]
+                del self._notes[: max(0, len(self._notes) - MAX_PENDING)]
+            self._timer = self._loop.call_later(RETRY_S, self._flush)
+            return
+        self.written += len(rows)
+        if len(self._rows) >= FLUSH_ROWS:
             self._flush()
         elif self._rows:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
-
-
-def _log_failure(error: Exception | None) -> None:
-    if error is not None:
-        log.error("the ledger could not be written: %s", error)

@@ -35,6 +35,11 @@ def until(condition: Callable[[], T], what: str = "", timeout_s: float = DEADLIN
     return value
 
 
+def plain_environment() -> dict[str, str]:
+    """Ours without the settings of the person who runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("ROLECAST_", "LLM_BASE_URL"))}
+
+
 class Answer(NamedTuple):
     """A whole answer; names of headers are lower-case."""
 
@@ -146,7 +151,7 @@ class LiveGateway:
         self.config.write_text(config)
         self.args = args or ("--config", str(self.config))
         self.key = key
-        self.env = os.environ | {"ROLECAST_HOME": str(self.home), "PYTHONUNBUFFERED": "1"} | env
+        self.env = plain_environment() | {"ROLECAST_HOME": str(self.home), "PYTHONUNBUFFERED": "1"} | env
         self.state: dict[str, Any] = {}
         self.child: subprocess.Popen[bytes] | None = None
 

@@ -217,7 +217,7 @@ async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     path = request.scope["path"][:200]
     errors: dict[int, RolecastError] = {
-        404: NotFound(f"There is nothing at {path}. The API is described at /ui and in the docs."),
+        404: NotFound(f"There is nothing at {path}; docs/reference/http-api.md lists what there is."),
         405: MethodNotAllowed(f"{request.method} is not possible at {path}."),
     }
     return error_response(errors.get(exc.status_code) or BadRequest(str(exc.detail), status=exc.status_code))

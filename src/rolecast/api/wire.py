@@ -363,9 +363,9 @@ class WireProtocol(HttpToolsProtocol):
     # -- order of answers ---------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
         self.since = self.loop.time()
-        self._go_on()
+        if self.pipeline or self.flow.read_paused:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Start what was pipelined, one after the other, as long as the client takes the answers."""

