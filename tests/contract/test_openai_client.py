@@ -126,7 +126,7 @@ def test_a_json_schema_is_obeyed(client: openai.OpenAI) -> None:
 
 
 def test_a_json_object_is_json(client: openai.OpenAI) -> None:
-    answer = chat(client, max_tokens=4, response_format={"type": "json_object"})
+    answer = chat(client, max_tokens=12, response_format={"type": "json_object"})
     assert (answer.choices[0].message.content or "").lstrip().startswith("{")
 
 

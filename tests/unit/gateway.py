@@ -246,6 +246,23 @@ def stream(*events: bytes) -> Script:
     return raw(SSE_HEAD, *(chunk(e) for e in events), b"0\r\n\r\n")
 
 
+class Held:
+    """A script that sends a few events and then waits to be let go."""
+
+    def __init__(self, *events: bytes) -> None:
+        self.events = events
+        self.peer: Peer | None = None
+        self.began = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, peer: Peer, _: Received) -> None:
+        self.peer = peer
+        await peer.send(SSE_HEAD + b"".join(chunk(e) for e in self.events))
+        self.began.set()
+        await self.let_go.wait()
+        await peer.send(chunk(DONE) + b"0\r\n\r\n")
+
+
 # -- the client ----------------------------------------------------------------------------------------------
 
 
@@ -469,3 +486,15 @@ def short_folder() -> Iterator[str]:
     """A folder whose path is short enough for a unix socket."""
     with tempfile.TemporaryDirectory(prefix="rc") as folder:
         yield folder
+
+
+@contextlib.asynccontextmanager
+async def pair(
+    *, limits: Limits | None = None, model: dict[str, Any] | None = None, **server: Any
+) -> AsyncIterator[tuple[Gate, ScriptedWorker]]:
+    """A gateway with the model `m`, and the worker that plays it behind a unix socket."""
+    with short_folder() as folder:
+        async with ScriptedWorker().listening(f"{folder}/w.sock") as worker:
+            models = {"m": remote(worker.url, **(model or {}))}
+            async with running_gateway(config(models, limits=limits, **server), Path(folder)) as gate:
+                yield gate, worker

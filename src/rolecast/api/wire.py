@@ -170,6 +170,8 @@ class WireProtocol(HttpToolsProtocol):
         self.since = self.loop.time()
         self.head_bytes = 0
         self.body_bytes = 0
+        self.owed = 0
+        """Bytes to come of a body that the parser leaves to us, because its request wishes to upgrade."""
         self.deaf = False
         self.first_data = b""
         self.memo: HeadMemo | None = None
@@ -232,7 +234,7 @@ class WireProtocol(HttpToolsProtocol):
         self.head_bytes += len(data)
         try:
             self._feed(data)
-        except httptools.HttpParserError as exc:
+        except (httptools.HttpParserError, _Refused) as exc:
             if self.parser is None:
                 return
             text = "The request is not valid HTTP/1.1" + (f": {exc}." if not self.refusal else ".")
@@ -244,6 +246,13 @@ class WireProtocol(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
+            if self.owed:
+                body, rest = bytes(rest[: self.owed]), rest[self.owed :]
+                self.owed -= len(body)
+                self.on_body(body)
+                if not self.owed:
+                    self.on_message_complete()
+                continue
             try:
                 self.parser.feed_data(rest)
                 return
@@ -295,6 +304,10 @@ class WireProtocol(HttpToolsProtocol):
         self._check_framing(headers)
         self.body_bytes = self.head_bytes = 0
         length = headers.get(b"content-length")
+        if self.parser.should_upgrade():
+            if b"transfer-encoding" in headers or self.parser.get_method() == b"CONNECT":
+                self._stop(BadRequest("Nothing can be upgraded or connected to here.", code="bad_http"))
+            self.owed = int(length or 0)
         decode = self.lane.hot.get(self.url) if self.parser.get_method() == b"POST" else None
         if decode is None and b"?" in self.url and self.parser.get_method() == b"POST":
             decode = self.lane.hot.get(self.url.partition(b"?")[0])
@@ -351,6 +364,8 @@ class WireProtocol(HttpToolsProtocol):
             cycle.body += body
 
     def on_message_complete(self) -> None:
+        if self.owed:  # the parser takes the body for the new protocol's
+            return
         self.phase, self.since, self.head_bytes = IDLE, self.loop.time(), 0
         cycle: Any = self.cycle
         if type(cycle) is not WireSink:

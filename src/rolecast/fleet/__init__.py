@@ -271,7 +271,7 @@ class Fleet:
         code = await child.wait()
         pool.close()
         self._children.pop(model_id, None)
-        if worker.state is not State.STOPPING:
+        if worker.state is not State.STOPPING and not self.closing:
             error = error or _describe_exit(code, child.tail(20))
             log.warning("worker of %s ended: %s", model_id, error)
         self._ended(model_id, generation, error)

@@ -1,0 +1,147 @@
+"""The four presets on their documented ports, asked with the documented curl lines; a small model stands in."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_gateway import Answer, LiveGateway
+
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+
+Start = Callable[[str], Any]
+
+
+@pytest.fixture
+def start(tmp_path: Path, store: Path) -> Start:
+    """Starts a preset with a stand-in, on the ports that people know."""
+
+    @contextmanager
+    def run(preset: str) -> Iterator[LiveGateway]:
+        arguments = ("--preset", preset, "--stand-in", "smollm2-135m")
+        with LiveGateway(tmp_path, "", *arguments, ROLECAST_STORAGE__MODELS=str(store)) as gateway:
+            yield gateway
+
+    return run
+
+
+def curl(*arguments: str) -> Answer:
+    """What the curl command prints, taken apart."""
+    printed = subprocess.run(["curl", "-s", "-i", *arguments], capture_output=True, check=True, timeout=110).stdout
+    head, _, body = printed.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    return Answer(int(status.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body)
+
+
+def post(url: str, **body: Any) -> Answer:
+    content = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 2, **body}
+    return curl("-X", "POST", url, "-H", "Content-Type: application/json", "-d", json.dumps(content))
+
+
+def stands_in(answer: Answer, for_model: str) -> bool:
+    """Whether it is an answer in place of that model, and marked as one."""
+    assert answer.status == 200, answer.body
+    assert answer.json["choices"][0]["message"]["content"]
+    assert answer.headers["x-rolecast-model"] == for_model.lower()
+    return answer.headers["x-rolecast-stand-in"] == "smollm2-135m"
+
+
+def marked(answer: Answer) -> dict[str, str]:
+    """Which listed names are answered by somebody else."""
+    return {m["id"]: m["stand_in"] for m in answer.json["data"] if "stand_in" in m}
+
+
+def test_slm_server(start: Start) -> None:
+    roles = {
+        8500: ("router", "liquid/lfm2.5-1.2b"),
+        8501: ("standard", "qwen/qwen3-4b-2507"),
+        8502: ("reasoning", "qwen/qwen3-8b"),
+        8503: ("coding", "mistralai/devstral-small-2-2512"),
+    }
+    with start("slm-server"):
+        assert b'"status":"healthy"' in curl("http://localhost:8000/health").body
+        models = curl("http://localhost:8000/v1/models")
+        listed = {m["id"]: m for m in models.json["data"]}
+        for port, (role, model) in roles.items():
+            assert (listed[model]["port"], listed[model]["stand_in"]) == (port, "smollm2-135m")
+            assert listed[role]["root"] == model
+            assert listed[model]["quantization"] == "8bit"
+            assert {"backend", "model_type", "context_length", "supports_function_calling"} <= set(listed[model])
+        assert stands_in(
+            curl(
+                *("-X", "POST", "http://localhost:8000/v1/chat/completions"),
+                *("-H", "Content-Type: application/json"),
+                "-d",
+                """{
+    "model": "qwen/qwen3-4b-2507",
+    "messages": [{"role": "user", "content": "Hello!"}]
+  }""",
+            ),
+            "qwen/qwen3-4b-2507",
+        )
+        for port, (role, model) in roles.items():
+            assert stands_in(post(f"http://localhost:{port}/v1/chat/completions", model=model), model)
+            assert stands_in(post(f"http://localhost:{port}/v1/chat/completions", model="anything"), model)
+            assert stands_in(post("http://localhost:8000/v1/chat/completions", model=role), model)
+            health = curl(f"http://localhost:{port}/health").json
+            assert (health["status"], health["stand_in"]) == ("healthy", "smollm2-135m")
+        backends = curl("http://localhost:8000/v1/backends/health").json
+        for port, (role, model) in roles.items():
+            assert (backends[role]["status"], backends[role]["port"]) == ("healthy", port)
+            assert (backends[role]["model_id"], backends[role]["stand_in"]) == (model, "smollm2-135m")
+        assert curl("http://localhost:8000/v1/nothing").json["detail"]
+
+
+def test_pas(start: Start) -> None:
+    services = {
+        8050: ("llama3.1:8b", "llama31_8b_wrapper"),
+        8051: ("tinyllama:1.1b", "tinyllama_wrapper"),
+        8052: ("tinyllama:1.1b", "tlc_domain_classifier"),
+    }
+    with start("pas"):
+        for port, (model, service) in services.items():
+            health = curl(f"http://localhost:{port}/health")
+            assert b'"status":"healthy"' in health.body
+            assert (health.json["service"], health.json["port"], health.json["model"]) == (service, port, model)
+            assert health.json["last_request_ms"] is None
+            assert health.json["stand_in"] == "smollm2-135m"
+            assert stands_in(post(f"http://localhost:{port}/chat/completions", model="ignored"), model)
+            assert stands_in(post(f"http://localhost:{port}/v1/chat/completions", model=model), model)
+            health = curl(f"http://localhost:{port}/health")
+            assert health.json["model_loaded"] is True
+            assert health.json["last_request_ms"] >= 0
+        assert marked(curl("http://localhost:8000/v1/models"))["llm_tinyllama_1b"] == "smollm2-135m"
+
+
+def test_bestbox(start: Start) -> None:
+    models = {8080: "qwen2.5-14b-instruct", 8081: "qwen2.5-7b-instruct"}
+    with start("bestbox"):
+        for port, model in models.items():
+            assert curl(f"http://localhost:{port}/health").body == b'{"status":"ok"}'
+            for name in ("qwen2.5", model, "gpt-4"):
+                assert stands_in(post(f"http://localhost:{port}/v1/chat/completions", model=name), model)
+            listed = curl(f"http://localhost:{port}/v1/models")
+            assert marked(listed) == {model: "smollm2-135m"} == {m["id"]: "smollm2-135m" for m in listed.json["data"]}
+        assert stands_in(post("http://localhost:8000/v1/chat/completions", model="light"), models[8081])
+        assert stands_in(post("http://localhost:8000/v1/chat/completions"), models[8080])
+
+
+def test_conductor(start: Start) -> None:
+    with start("conductor") as gateway:
+        health = curl("http://localhost:8000/health").json
+        assert health["status"] == "healthy"
+        assert {"loaded_models", "total_memory_gb", "uptime_seconds", "last_updated"} <= set(health)
+        roles = gateway.get("/admin/status").json["roles"]
+        categories = [role for role in roles if role != "embeddings"]
+        assert len(categories) >= 15
+        for category in categories:
+            answer = post("http://localhost:8000/v1/chat/completions", model=category, max_tokens=1)
+            assert stands_in(answer, roles[category][0])
+            assert answer.headers["x-rolecast-role"] == category
+        listed = {m["id"]: m for m in curl("http://localhost:8000/v1/models").json["data"]}
+        assert listed["mistralai/Mistral-7B-Instruct-v0.1"]["stand_in"] == "smollm2-135m"
+        assert "stand_in" not in listed["smollm2-135m"]
+        assert "facebook/nllb-200-distilled-1.3B" not in listed
