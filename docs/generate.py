@@ -1,10 +1,11 @@
 """Writes the reference pages that the code itself can tell, so that they cannot drift from it:
-docs/reference/cli.md from the commands, docs/reference/configuration.md from the schema.
+docs/reference/cli.md from the commands, configuration.md from the schema, source.md from the module docstrings.
 
 python docs/generate.py           write the pages
 python docs/generate.py --check   exit with 1 when a page is not what would be written
 """
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from typer.main import get_command
 from rolecast.cli import COMMANDS, app
 from rolecast.config import json_schema
 
-FOLDER = Path(__file__).parent / "reference"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "reference"
 UNITS = {"10m": "duration", "32MiB": "size"}
 """Quantities with units, by the example that the schema gives for them."""
 WORDS = {
@@ -61,6 +63,30 @@ after an edit.
 Variables that are no settings: `ROLECAST_HOME` (data folder: weights, ledger, logs; without it
 `~/.local/share/rolecast`), `ROLECAST_CONFIG`, and for clients and commands `ROLECAST_URL` and `ROLECAST_API_KEY`.
 """
+
+
+SOURCE_HEAD = """# Source tree
+
+<!-- Written by docs/generate.py from the module docstrings; edit those instead. -->
+
+What each file knows, in its own words; the rest of each docstring says what the file deliberately does not know.
+How the files work together is in [design](../design.md). Imports go down only, which `make check` enforces.
+"""
+
+
+def source_page() -> str:
+    """The first sentence of every module, by folder."""
+    package = ROOT / "src" / "rolecast"
+    rows: dict[str, list[str]] = {}
+    for path in sorted(package.rglob("*.py")):
+        if text := ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))):
+            about = re.split(r"(?<=\.)\s", " ".join(text.split("\n\n")[0].split()), maxsplit=1)[0]
+            folder = path.parent.relative_to(package.parent).as_posix()
+            rows.setdefault(folder, []).append(f"| `{path.name}` | {cell(about)} |")
+    parts = [SOURCE_HEAD]
+    for folder, lines in rows.items():
+        parts += [f"## {folder}/\n", "| File | What it is |\n|---|---|", *lines, ""]
+    return "\n".join(parts)
 
 
 def configuration_page() -> str:
@@ -186,7 +212,7 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES = {"cli.md": cli_page, "configuration.md": configuration_page}
+PAGES = {"cli.md": cli_page, "configuration.md": configuration_page, "source.md": source_page}
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ HTTP framing well enough to be a strict judge of it on both sides of the gateway
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import tempfile
 from collections import deque
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 
 from rolecast import app
 from rolecast.config.schema import Config, Limits, Listener, Log, Model, Routing, Server, Storage
@@ -498,3 +500,12 @@ async def pair(
             models = {"m": remote(worker.url, **(model or {}))}
             async with running_gateway(config(models, limits=limits, **server), Path(folder)) as gate:
                 yield gate, worker
+
+
+@contextlib.contextmanager
+def clean(worker: ScriptedWorker, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """One test of a shared pair: nothing malformed reaches the worker, and nothing of ours goes wrong."""
+    worker.reset()
+    yield
+    assert not worker.bad
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []

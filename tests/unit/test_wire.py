@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from gateway import (
     ScriptedWorker,
     chat,
     chunk,
+    clean,
     delta,
     message,
     pair,
@@ -54,9 +55,9 @@ async def shared() -> AsyncIterator[tuple[Gate, ScriptedWorker]]:
 
 
 @pytest.fixture
-def front(shared: tuple[Gate, ScriptedWorker]) -> Gate:
-    shared[1].reset()
-    return shared[0]
+def front(shared: tuple[Gate, ScriptedWorker], caplog: pytest.LogCaptureFixture) -> Iterator[Gate]:
+    with clean(shared[1], caplog):
+        yield shared[0]
 
 
 @pytest.fixture

@@ -7,27 +7,23 @@ bodies beyond the limits and clients that are too slow. Parsing itself is llhttp
 """
 
 import asyncio
-import logging
 from email.utils import formatdate
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from rolecast.api.lane import Decode, KnownHead, Lane
+from rolecast.api.lane import KnownHead, Lane
+from rolecast.api.sink import WireSink
 from rolecast.config.schema import Limits
 from rolecast.errors import (
     BadRequest,
     HeadersTooLarge,
-    Internal,
     RequestTimeout,
     RolecastError,
     TooLarge,
 )
-from rolecast.exchange import Exchange
 from rolecast.headmemo import HeadMemo, remember
-
-log = logging.getLogger("rolecast.wire")
 
 LINGER_S = 1.0
 """After refusing a request its remaining bytes are read and dropped this long, so that the answer arrives."""
@@ -43,117 +39,6 @@ IDLE, HEAD, BODY = range(3)
 
 class _Refused(Exception):
     """Stops the parser; the reason is kept beside."""
-
-
-class WireSink:
-    """One request on the fast lane and the framing of its answer. Stands in for uvicorn's cycle."""
-
-    # Defaults live on the class: most requests never touch them.
-    exchange: Exchange | None = None
-    body: bytes | bytearray = b""
-    complete = False
-    queued = False
-    started = False
-    response_complete = False
-    disconnected = False
-    expect = False
-    http10 = False
-    refusal: RolecastError | None = None
-    _head = b""
-    _chunked = False
-
-    def __init__(self, protocol: "WireProtocol", decode: Decode | None, keep_alive: bool) -> None:
-        self.protocol = protocol
-        self.decode = decode
-        self.keep_alive = keep_alive
-
-    def go(self) -> None:
-        """The request is complete and it is its turn."""
-        exchange = self.exchange
-        if self.refusal is not None or exchange is None or self.decode is None:
-            self._refuse(self.refusal or BadRequest("The request could not be read."))
-            return
-        body = self.body
-        self.body = b""
-        try:
-            request = self.decode(body if isinstance(body, bytes) else bytes(body))
-            exchange.dispatch.begin(exchange, request)
-        except RolecastError as error:
-            exchange.fail(error)
-        except Exception:
-            log.exception("request %s failed", exchange.id)
-            exchange.fail(Internal())
-
-    # -- exchange.Sink ------------------------------------------------------------------------------------
-
-    def respond(self, status: int, head: bytes, body: bytes) -> None:
-        protocol = self.protocol
-        if not self.disconnected:
-            self.started = True
-            close = b"" if self.keep_alive else b"connection: close\r\n"
-            protocol.cork.write(
-                protocol.transport,
-                b"%b%b%b%bcontent-length: %d\r\n\r\n%b"
-                % (STATUS_LINE[status], protocol.lane.date, head, close, len(body), body),
-            )
-        self._done()
-
-    def start(self, status: int, head: bytes, length: int | None) -> None:
-        if length is not None:
-            framing = b"content-length: %d\r\n" % length
-        elif self.http10:
-            framing, self.keep_alive = b"", False
-        else:
-            framing, self._chunked = b"transfer-encoding: chunked\r\n", True
-        close = b"" if self.keep_alive else b"connection: close\r\n"
-        self._head = b"%b%b%b%b%b\r\n" % (STATUS_LINE[status], self.protocol.lane.date, head, framing, close)
-
-    def write(self, data: bytes) -> None:
-        if self.disconnected:
-            return
-        if self._chunked:
-            data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data)
-        elif self._head:
-            data = self._head + data
-        self._head = b""
-        self.started = True
-        self.protocol.cork.write(self.protocol.transport, data)
-
-    def finish(self, data: bytes = b"") -> None:
-        if not self.disconnected:
-            if self._chunked:
-                last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-                data = b"%b%b0\r\n\r\n" % (self._head, last)
-            else:
-                data = self._head + data
-            if data:
-                self.protocol.cork.write(self.protocol.transport, data)
-        self.started = True
-        self._done()
-
-    def abort(self) -> None:
-        self.keep_alive = False
-        self.response_complete = True
-        self.protocol.transport.abort()
-
-    # -- inside -------------------------------------------------------------------------------------------
-
-    def _refuse(self, error: RolecastError) -> None:
-        if self.exchange is not None:
-            self.exchange.fail(error)
-            return
-        self.protocol.lane.dispatch.refused(error.status)
-        retry = b"retry-after: %d\r\n" % max(1, round(error.retry_after)) if error.retry_after else b""
-        self.respond(error.status, b"content-type: application/json\r\n%b" % retry, error.body())
-
-    def _done(self) -> None:
-        self.response_complete = True
-        self.exchange = None  # no cycle: both are freed at once, without the collector
-        protocol = self.protocol
-        if self.keep_alive or self.disconnected:
-            protocol.on_response_complete()
-        else:
-            protocol.close_gently()
 
 
 class WireProtocol(HttpToolsProtocol):

@@ -1,0 +1,451 @@
+"""The rules of the fleet on virtual time: processes, clients and the clock do whatever hypothesis thinks of."""
+
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from rolecast.config.schema import Model, Seconds
+from rolecast.errors import Busy, LoadFailed, UpstreamTimeout, WorkerDown
+from rolecast.fleet.machine import BACKOFF_S, BREAKER, STABLE_S, Effect, Grant, Kill, Machine, Refuse, Spawn, State
+from rolecast.values import Endpoint
+
+QUEUE = 3
+HERE = Endpoint(uds="/run/w.sock")
+MODELS = {
+    "pinned": Model(parallel=2, pinned=True, idle_timeout=Seconds(1)),
+    "brief": Model(parallel=1, idle_timeout=Seconds(5)),
+    "lasting": Model(parallel=2, idle_timeout=Seconds(0)),
+    "far": Model(parallel=2, backend="openai"),
+}
+LOCAL = [name for name in MODELS if name != "far"]
+SOMETIMES = st.sampled_from([False] * 5 + [True])
+
+
+class Ticket:
+    """What a client waits for; remembers what became of it."""
+
+    def __init__(self, model: str, holds: bool, deadline: float) -> None:
+        self.model = model
+        self.holds = holds
+        self.deadline = deadline
+        self.fate = ""
+
+    def __repr__(self) -> str:
+        return f"<{self.model} {'slot' if self.holds else 'load'} {self.fate or 'waits'}>"
+
+
+class FleetOnVirtualTime(RuleBasedStateMachine):
+    """Carries out what the machine decides, on processes and clients that are made up, and keeps its own books."""
+
+    tickets = Bundle("tickets")
+    leases = Bundle("leases")
+
+    @initialize(local=st.sampled_from(LOCAL))
+    def begin(self, local: str) -> None:
+        self.local = local
+        self.now = 100.0
+        self.machine = Machine([(m, MODELS[m]) for m in (local, "far")], QUEUE)
+        self.machine.attached("far", HERE)
+        self.alive: dict[str, int] = {}  # the generation of each process that lives
+        self.killed: set[str] = set()
+        self.line: dict[str, deque[Ticket]] = {m: deque() for m in MODELS}
+        self.held: dict[str, int] = dict.fromkeys(MODELS, 0)
+        self.used: dict[str, float] = dict.fromkeys(MODELS, 0.0)
+        self.failures: dict[str, int] = dict.fromkeys(MODELS, 0)
+        self.failed_at: dict[str, float] = {}
+        self.ready_at: dict[str, float] = {}
+        self.newest: dict[str, int] = dict.fromkeys(MODELS, 0)
+
+    # -- what the machine wants done ------------------------------------------------------------------------------
+
+    def perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Grant(model=model, ticket=ticket, holds=holds):
+                    self.granted(model, ticket, holds)
+                case Refuse(ticket=ticket):
+                    assert not ticket.fate, f"{ticket} is answered twice"
+                    ticket.fate = "refused"
+                    if ticket in self.line[ticket.model]:
+                        self.line[ticket.model].remove(ticket)
+                case Spawn(model=model, generation=generation):
+                    self.spawned(model, generation)
+                case Kill(model=model, generation=generation):
+                    assert self.alive.get(model) == generation
+                    self.killed.add(model)
+
+    def granted(self, model: str, ticket: Ticket, holds: bool) -> None:
+        assert not ticket.fate, f"{ticket} is answered twice"
+        assert (ticket.model, ticket.holds) == (model, holds)
+        assert model == "far" or (model in self.ready_at and model not in self.killed)
+        if ticket in self.line[model]:
+            assert self.line[model].popleft() is ticket, "not in the order they came"
+        elif holds:
+            assert not self.line[model], "somebody passed the line"
+        ticket.fate = "granted"
+        self.held[model] += holds
+
+    def spawned(self, model: str, generation: int) -> None:
+        assert model not in self.alive, "two processes of one model"
+        assert generation > self.newest[model]
+        if model in self.failed_at:
+            wait = BACKOFF_S[min(self.failures[model] - 1, len(BACKOFF_S) - 1)]
+            assert self.now >= self.failed_at.pop(model) + wait, "restarted too soon"
+        self.alive[model] = self.newest[model] = generation
+        self.ready_at.pop(model, None)
+
+    # -- what clients do ------------------------------------------------------------------------------------------
+
+    @rule(
+        target=tickets,
+        far=SOMETIMES,
+        holds=st.sampled_from([True, True, True, False]),
+        patience=st.sampled_from([0.5, 3.0, 100.0]),
+    )
+    def want(self, far: bool, holds: bool, patience: float) -> Ticket:
+        model = "far" if far else self.local
+        ticket = Ticket(model, holds, self.now + patience)
+        full = len(self.line[model]) == QUEUE
+        effects = self.machine.want(model, ticket, self.now, ticket.deadline, holds=holds)
+        self.used[model] = self.now
+        if not any(isinstance(e, Grant | Refuse) and e.ticket is ticket for e in effects):
+            assert not full
+            self.line[model].append(ticket)
+        self.perform(effects)
+        return ticket
+
+    @rule(ticket=consumes(tickets))
+    def give_up(self, ticket: Ticket) -> None:
+        if ticket.fate == "granted" and ticket.holds:
+            self.release(ticket, self.machine.workers[ticket.model].generation)
+        elif not ticket.fate:
+            ticket.fate = "gone"
+            self.line[ticket.model].remove(ticket)
+            self.perform(self.machine.drop(ticket.model, ticket))
+
+    @rule(target=leases, ticket=consumes(tickets))
+    def keep(self, ticket: Ticket) -> tuple[Ticket, int]:
+        """A client that will release only later, perhaps when its worker is long dead."""
+        return ticket, self.machine.workers[ticket.model].generation
+
+    @rule(lease=consumes(leases))
+    def finish(self, lease: tuple[Ticket, int]) -> None:
+        ticket, generation = lease
+        if ticket.fate == "granted" and ticket.holds:
+            self.release(ticket, generation)
+
+    def release(self, ticket: Ticket, generation: int) -> None:
+        model = ticket.model
+        worker = self.machine.workers[model]
+        if generation == worker.generation and self.held[model]:
+            self.held[model] -= 1
+            self.used[model] = self.now
+        ticket.fate = "released"
+        self.perform(self.machine.released(model, generation, self.now))
+
+    @precondition(lambda self: not any(self.held.values()))
+    @rule()
+    def release_what_nobody_holds(self) -> None:
+        self.perform(self.machine.released(self.local, self.machine.workers[self.local].generation, self.now))
+
+    @rule()
+    def unload(self) -> None:
+        model = self.local
+        self.failed_at.pop(model, None)
+        self.failures[model] = 0 if self.machine.workers[model].state is State.FAILED else self.failures[model]
+        self.perform(self.machine.unload(model, self.now))
+
+    # -- what processes do ----------------------------------------------------------------------------------------
+
+    @rule()
+    def becomes_ready(self) -> None:
+        model = self.local
+        if model in self.alive and model not in self.ready_at and model not in self.killed:
+            self.ready_at[model] = self.used[model] = self.now
+            self.perform(self.machine.loaded(model, self.alive[model], HERE, self.now))
+
+    @rule()
+    def dies(self) -> None:
+        model = self.local
+        if model not in self.alive:
+            return
+        generation = self.alive.pop(model)
+        was_ready = self.ready_at.pop(model, None)
+        if model in self.killed:
+            self.killed.discard(model)
+        else:
+            if was_ready is not None and self.now - was_ready >= STABLE_S:
+                self.failures[model] = 0
+            self.failures[model] += 1
+            self.failed_at[model] = self.now
+        self.held[model] = 0
+        self.perform(self.machine.ended(model, generation, "it broke.", self.now))
+
+    @rule(age=st.integers(1, 3))
+    def an_old_process_is_heard_of(self, age: int) -> None:
+        old = self.machine.workers[self.local].generation - age
+        assert self.machine.loaded(self.local, old, HERE, self.now) == []
+        assert self.machine.ended(self.local, old, "long ago", self.now) == []
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 70.0]))
+    def time_passes(self, seconds: float) -> None:
+        """Wakes the machine exactly when it asked to be woken."""
+        until = self.now + seconds
+        while (at := self.machine.next_deadline()) <= until:
+            self.now = max(self.now, at)
+            before = {m: w.state for m, w in self.machine.workers.items()}
+            effects = self.machine.tick(self.now)
+            for effect in effects:
+                if isinstance(effect, Kill):
+                    self.must_be_idle(effect.model, before[effect.model])
+            self.perform(effects)
+            assert self.machine.next_deadline() > self.now, "it would be woken again and again"
+        self.now = until
+
+    def must_be_idle(self, model: str, state: State) -> None:
+        assert state is State.READY
+        assert not MODELS[model].pinned
+        assert not self.held[model]
+        assert not self.line[model]
+        assert self.now >= self.used[model] + MODELS[model].idle_timeout > self.used[model]
+
+    # -- always ---------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        for model, w in self.machine.workers.items():
+            assert 0 <= w.active == self.held[model] <= w.parallel
+            assert [x.ticket for x in w.waiting] == list(self.line[model])
+            assert len(w.waiting) <= QUEUE
+            assert (w.endpoint is not None) == (model == "far" or model in self.ready_at)
+
+    @invariant()
+    def nobody_waits_without_hope(self) -> None:
+        for model, w in self.machine.workers.items():
+            if not w.waiting:
+                continue
+            if w.state in (State.LOADING, State.STOPPING):
+                assert model in self.alive
+            elif w.state in (State.READY, State.REMOTE):
+                assert w.active == w.parallel, "a slot is free and somebody waits"
+            else:
+                assert w.state is State.FAILED
+                assert self.machine.next_deadline() <= max(w.retry_at, self.now)
+
+    @invariant()
+    def it_asks_to_be_woken_in_time(self) -> None:
+        wake = self.machine.next_deadline()
+        for model, w in self.machine.workers.items():
+            assert all(wake <= ticket.deadline for ticket in self.line[model])
+            if w.state is State.FAILED and w.pinned and w.wanted:
+                assert wake <= w.retry_at
+            if w.state is State.READY and model == "brief" and not w.active:
+                assert wake <= w.last_used + w.idle_timeout_s
+
+    def teardown(self) -> None:
+        """When nothing more happens but time, nobody waits for ever."""
+        if not hasattr(self, "machine"):
+            return
+        self.dies()
+        waiting = [t for line in self.line.values() for t in line]
+        self.time_passes(200.0)
+        assert all(ticket.fate for ticket in waiting)
+
+
+def test_the_rules_hold_whatever_happens() -> None:
+    run_state_machine_as_test(
+        FleetOnVirtualTime, settings=settings(max_examples=200, stateful_step_count=50, deadline=None)
+    )
+
+
+# -- single rules, by example -------------------------------------------------------------------------------------
+
+
+def machine(**fields: Any) -> Machine:
+    return Machine([("m", Model(**fields))], QUEUE)
+
+
+def ready(m: Machine, now: float = 0.0) -> None:
+    m.loaded("m", m.workers["m"].generation, HERE, now)
+
+
+def refusals(effects: list[Effect]) -> list[Exception]:
+    return [e.error for e in effects if isinstance(e, Refuse)]
+
+
+def test_the_first_request_starts_the_model_and_the_others_wait_for_it() -> None:
+    m = machine(parallel=2)
+    assert m.want("m", "a", 0, 9) == [Spawn("m", 1)]
+    assert m.want("m", "b", 0, 9) == m.want("m", "c", 0, 9) == []
+    assert m.loaded("m", 1, HERE, 1) == [Grant("m", "a"), Grant("m", "b")]
+    assert m.released("m", 1, 2) == [Grant("m", "c")]
+
+
+def test_a_plain_load_takes_no_slot() -> None:
+    m = machine()
+    m.want("m", "load", 0, 9, holds=False)
+    m.want("m", "a", 0, 9)
+    assert m.loaded("m", 1, HERE, 1) == [Grant("m", "load", False), Grant("m", "a")]
+    assert m.want("m", "again", 2, 9, holds=False) == [Grant("m", "again", False)]
+    assert m.workers["m"].active == 1
+
+
+def test_a_full_line_refuses_with_when_to_come_back() -> None:
+    m = machine()
+    for ticket in "abc":
+        m.want("m", ticket, 0, 9)
+    (error,) = refusals(m.want("m", "d", 0, 9))
+    assert isinstance(error, Busy)
+    assert (error.code, error.retry_after) == ("queue_full", 1.0)
+
+
+def test_who_waits_too_long_is_told_what_for() -> None:
+    m = machine()
+    m.want("m", "a", 0, 5)
+    m.want("m", "b", 0, 7)
+    assert m.next_deadline() == 5
+    assert m.tick(4.9) == []
+    (error,) = refusals(m.tick(5))
+    assert isinstance(error, UpstreamTimeout)
+    ready(m, 6)
+    m.want("m", "c", 6, 8)
+    (error,) = refusals(m.tick(8))
+    assert isinstance(error, Busy)
+    assert error.code == "queue_timeout"
+
+
+def test_a_worker_that_died_at_work_comes_back_at_once_and_keeps_its_line() -> None:
+    m = machine()
+    m.want("m", "a", 0, 99)
+    ready(m)
+    m.want("m", "b", 0, 99)
+    assert m.ended("m", 1, "killed.", 1) == [Spawn("m", 2)]
+    assert m.released("m", 1, 1) == []  # the lease of the dead one frees nothing
+    assert m.loaded("m", 2, HERE, 2) == [Grant("m", "b")]
+    assert m.workers["m"].restarts == 1
+
+
+def test_a_model_that_cannot_load_refuses_who_waits_and_is_tried_again_only_when_asked() -> None:
+    m = machine()
+    m.want("m", "a", 0, 99)
+    m.want("m", "b", 0, 99)
+    errors = refusals(m.ended("m", 1, "no such file.", 1))
+    assert [type(e) for e in errors] == [LoadFailed, LoadFailed]
+    assert str(errors[0]) == "m could not be started: no such file. See `rolecast logs m`."
+    assert m.next_deadline() == float("inf")
+    assert m.want("m", "c", 2, 99) == [Spawn("m", 2)]
+
+
+def test_after_three_failures_requests_are_refused_until_the_next_try() -> None:
+    m = machine()
+    now = 0.0
+    for attempt in range(BREAKER):
+        now += 100
+        m.want("m", attempt, now, now + 99)
+        m.ended("m", m.workers["m"].generation, "broken.", now)
+    (error,) = refusals(m.want("m", "x", now + 1, now + 99))
+    assert "Failed 3 times in a row; next try in 1 s." in str(error)
+    assert m.want("m", "y", now + BACKOFF_S[BREAKER - 1], now + 99) == [Spawn("m", BREAKER + 1)]
+
+
+def test_a_pinned_model_is_tried_again_and_again_with_longer_pauses() -> None:
+    m = machine(pinned=True)
+    m.want("m", "load", 0, 999, holds=False)
+    now, pauses = 0.0, []
+    for _ in range(8):
+        m.ended("m", m.workers["m"].generation, "broken.", now)
+        if m.workers["m"].state is State.FAILED:
+            at = m.next_deadline()
+            pauses.append(at - now)
+            now = at
+            assert [type(e) for e in m.tick(now)] == [Spawn]
+    assert pauses == [0.5, 2.0, 8.0, 30.0, 60.0, 60.0, 60.0]
+
+
+def test_a_worker_that_ran_long_enough_is_forgiven() -> None:
+    m = machine()
+    m.want("m", "a", 0, 9)
+    ready(m)
+    for now in (1.0, STABLE_S + 3, 3 * STABLE_S):
+        m.ended("m", m.workers["m"].generation, "killed.", now)
+        ready(m, now)
+    assert m.workers["m"].failures == 1
+
+
+def test_a_worker_that_was_at_work_once_is_down_rather_than_unloadable() -> None:
+    m = machine(pinned=True)
+    m.want("m", "a", 0, 9)
+    ready(m, 0.5)
+    m.ended("m", 1, "killed.", 1)
+    m.want("m", "b", 1, 99)
+    (error,) = refusals(m.ended("m", 2, "killed.", 2))
+    assert type(error) is WorkerDown
+
+
+def test_unloading_ends_a_worker_and_serves_who_waits_from_a_new_one() -> None:
+    m = machine()
+    m.want("m", "a", 0, 99)
+    ready(m)
+    m.want("m", "b", 0, 99)
+    assert m.unload("m", 1) == [Kill("m", 1)]
+    assert m.unload("m", 1) == []
+    assert m.released("m", 1, 1) == []  # nobody is let onto a worker that is being stopped
+    assert m.ended("m", 1, "", 2) == [Spawn("m", 2)]
+    assert m.loaded("m", 2, HERE, 3) == [Grant("m", "b")]
+
+
+def test_unloading_a_failed_model_forgets_its_failures_but_not_who_waits() -> None:
+    m = machine()
+    m.want("m", "a", 0, 99)
+    ready(m)
+    m.ended("m", 1, "killed.", 1)
+    ready(m, 1)
+    m.ended("m", 2, "killed.", 2)
+    m.want("m", "b", 2, 99)
+    assert m.workers["m"].state is State.FAILED
+    assert m.unload("m", 2.1) == [Spawn("m", 3)]
+
+
+def test_an_idle_model_is_unloaded_and_a_model_without_a_limit_is_not() -> None:
+    for idle, effects in ((Seconds(5), [Kill("m", 1)]), (Seconds(0), [])):
+        m = machine(idle_timeout=idle)
+        m.want("m", "a", 0, 99)
+        ready(m)
+        m.released("m", 1, 10)
+        assert m.next_deadline() == (15 if idle else float("inf"))
+        assert m.tick(15) == effects
+
+
+def test_a_remote_is_served_without_being_started_and_never_unloaded() -> None:
+    m = machine(parallel=1)
+    m.attached("m", HERE)
+    assert m.want("m", "a", 0, 9) == [Grant("m", "a")]
+    assert m.want("m", "b", 0, 9) == []
+    assert m.released("m", 0, 1) == [Grant("m", "b")]
+    m.released("m", 0, 1)
+    assert m.unload("m", 2) == []
+    assert m.next_deadline() == float("inf")
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_who_gives_up_is_forgotten(holds: bool) -> None:
+    m = machine()
+    m.want("m", "a", 0, 9, holds=holds)
+    assert m.drop("m", "a") == []
+    assert m.loaded("m", 1, HERE, 1) == []
+    assert m.workers["m"].active == 0
