@@ -132,7 +132,7 @@ class Gateway:
         self.apps["front door"] = make_app(self._lane("front door", ""), routes, self)
 
     def _add_listener(self, listener: Listener) -> None:
-        name = listener_name(listener)
+        name = listener.label
         lane = self._lane(name, listener.model or "")
         if listener.model is None:
             door = FrontDoor(self.config, self.telemetry, self._loaded, self._broken)
@@ -175,11 +175,6 @@ class Gateway:
         except RolecastError as exc:
             return "timeout" if exc.status == 504 else "unreachable"
         return "healthy" if status == 200 else "unhealthy"
-
-
-def listener_name(listener: Listener) -> str:
-    """How a listener is called in the ledger and in lists."""
-    return listener.name or f"{listener.model or 'port'}:{listener.port}"
 
 
 def database_path(config: Config) -> Path:
@@ -333,7 +328,7 @@ def bind(config: Config, stack: contextlib.ExitStack) -> Iterator[Door]:
     server = config.server
     yield _open("front door", server.host, server.port, "", "openai", stack)
     for x in server.listeners:
-        yield _open(listener_name(x), x.host or server.host, x.port, x.model or "", x.surface, stack)
+        yield _open(x.label, x.host or server.host, x.port, x.model or "", x.surface, stack)
 
 
 def _open(name: str, host: str, port: int, model: str, surface: str, stack: contextlib.ExitStack) -> Door:

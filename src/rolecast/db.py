@@ -59,22 +59,22 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
             self._migrate()
-        except sqlite3.Error as exc:
+            path.chmod(0o600)
+        except (OSError, sqlite3.Error) as exc:
             raise ConfigError(
                 [f"storage.url: cannot use {path} as a database ({exc}); name another file or move this one away"]
             ) from exc
-        path.chmod(0o600)
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="rolecast-db", daemon=True)
         self._thread.start()
 
     def insert(self, batch: Batch, done: Callable[[Exception | None], None]) -> None:
         """Queue rows (all columns, in table order) per table as one transaction; `done` is called from the
-        writer thread."""
+        writer thread. A row whose id is there already is left out: it must not stop the others for ever."""
 
         def job() -> None:
             try:
@@ -119,12 +119,12 @@ class Database:
             return
         one = f"({','.join('?' * len(rows[0]))})"
         # Two texts per table, of a fixed size: the driver keeps every statement it has seen, with all its slots.
-        many = f"INSERT INTO {table} VALUES {','.join([one] * ROWS_PER_STATEMENT)}"  # noqa: S608  # our table names
+        many = f"INSERT OR IGNORE INTO {table} VALUES {','.join([one] * ROWS_PER_STATEMENT)}"  # noqa: S608  # our table names
         whole = len(rows) - len(rows) % ROWS_PER_STATEMENT
         for start in range(0, whole, ROWS_PER_STATEMENT):
             part = rows[start : start + ROWS_PER_STATEMENT]
             self._writer.execute(many, list(chain.from_iterable(part)))
-        self._writer.executemany(f"INSERT INTO {table} VALUES {one}", rows[whole:])  # noqa: S608
+        self._writer.executemany(f"INSERT OR IGNORE INTO {table} VALUES {one}", rows[whole:])  # noqa: S608
 
     def _migrate(self) -> None:
         db = self._writer

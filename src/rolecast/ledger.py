@@ -2,6 +2,7 @@
 written in batches, so a killed gateway loses at most the last 50 ms. Holds no prompt and no answer."""
 
 import asyncio
+import hashlib
 import logging
 
 import msgspec
@@ -44,7 +45,9 @@ class Ledger:
         """
         number = self._routes.get(columns)
         if number is None:
-            number = self._routes[columns] = max(self._routes.values(), default=0) + 1
+            # From its content, so that gateways that share the file agree without asking each other.
+            digest = hashlib.blake2s("\0".join(columns).encode(), digest_size=4).digest()
+            number = self._routes[columns] = int.from_bytes(digest, "big")
             self._new_routes.append((number, *columns))
         return number
 

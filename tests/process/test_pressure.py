@@ -118,9 +118,8 @@ def test_the_next_model_of_a_role_answers_when_the_first_cannot_start(gateway: L
     assert answer.headers["x-rolecast-route"] == "fallback; dead failed"
     with gateway.stream("careful", "hello") as stream:
         assert words(stream.rest()) == "fake: hello"
-    assert until(lambda: gateway.rows("model, route, outcome, attempts")[-1:]) == [
-        ("spare", "fallback; dead failed", "ok", 1)
-    ]
+    last = ("spare", "fallback; dead failed", "ok", 1)
+    until(lambda: gateway.rows("model, route, outcome, attempts")[-2:] == [last, last], "both are in the books")
 
 
 def test_the_next_model_of_a_role_answers_when_the_first_is_unwell(gateway: LiveGateway) -> None:

@@ -175,7 +175,11 @@ class LiveGateway:
         argv = [sys.executable, "-m", "rolecast", "up", "--no-pull", *self.args]
         with (self.folder / "gateway.log").open("ab") as log:
             self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
-        self.state = until(self._announced, "the gateway started")
+        try:
+            self.state = until(self._announced, "the gateway started")
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def _announced(self) -> dict[str, Any] | None:

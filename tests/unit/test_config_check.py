@@ -47,6 +47,11 @@ def test_a_public_address_without_keys_is_refused_and_with_keys_only_warned_abou
     assert config.warnings(guarded)[0].startswith("server.host: 0.0.0.0 lets other machines in")
 
 
+def test_a_key_that_can_never_match_or_always_does_is_refused() -> None:
+    keys = ["plain", "env:NAME", "sha256:" + "0a" * 32, "sha256:zz", ""]
+    assert set(found(cast(server=Server(keys=keys)))) == {"server.keys.3", "server.keys.4"}
+
+
 def test_one_name_means_one_thing() -> None:
     models = {
         "foo": Model(source="hf:o/r", aliases=["bar", "x", "auto", "", "naïve", "foo"]),

@@ -83,8 +83,8 @@ class Guard:
         """The id of the key (first 8 hex digits of its SHA-256); '' when none is needed. Raises Unauthorized."""
         if not self._keys:
             return ""
-        presented = authorization or x_api_key
-        if presented is None:
+        presented = authorization or (x_api_key and b"\n" + x_api_key)  # no header value begins with a line break
+        if not presented:
             raise Unauthorized("An API key is needed: send `Authorization: Bearer <key>`.", code="missing_api_key")
         known = self._good_keys.get(presented)
         if known is not None:

@@ -128,7 +128,7 @@ class SingleModel:
     async def pas(self, request: Request) -> Response:
         model_id = self._listener.model or ""
         state = self._state(model_id)
-        last = self._telemetry.last_request.get(self._listener.name or str(self._listener.port))
+        last = self._telemetry.last_request.get(self._listener.label)
         body = {
             "status": "unhealthy" if state == "failed" else "healthy",
             "service": _SERVICE_NAMES.get(self._listener.name or "", self._listener.name or model_id),

@@ -125,7 +125,7 @@ def load(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> Non
 
 
 def unload(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
-    """Take a model out of memory once its requests are finished."""
+    """Take a model out of memory now; requests running on it are cut off with an error."""
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway:

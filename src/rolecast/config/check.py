@@ -28,6 +28,7 @@ def check(config: Config, backends: Collection[str] | None = None) -> list[Probl
         *_roles(config),
         *_listeners(config),
         *_openness(config),
+        *_keys(config),
         *(p for model_id, m in config.models.items() for p in _model(model_id, m, backends)),
         *_limits(config),
         *_storage(config),
@@ -88,6 +89,7 @@ def _missing_model(config: Config, model_id: str) -> str:
 def _listeners(config: Config) -> Iterator[Problem]:
     server = config.server
     taken: list[tuple[str, int, str]] = [(server.host, server.port, "server.port")]
+    labels = {"front door": "server.port"}
     for i, listener in enumerate(server.listeners):
         trail = ("server", "listeners", i)
         if listener.model is not None and (problem := _missing_model(config, listener.model)):
@@ -97,6 +99,9 @@ def _listeners(config: Config) -> Iterator[Problem]:
         if clash:
             yield (*trail, "port"), f"port {listener.port} is already used by {clash}; give it another one"
         taken.append((host, listener.port, f"server.listeners.{i}"))
+        if (owner := labels.get(listener.label)) and (listener.name or listener.port):
+            yield (*trail, "name"), f"the name '{listener.label}' is already used by {owner}; give it another one"
+        labels.setdefault(listener.label, f"server.listeners.{i}")
 
 
 def _host(config: Config, listener: Listener) -> str:
@@ -117,6 +122,13 @@ def _openness(config: Config) -> Iterator[Problem]:
         if host is not None and not is_loopback(host):
             reason = f"'{host}' lets other machines in, and no key is set, so anybody could use the models"
             yield trail, f"{reason}; set server.keys, or listen on 127.0.0.1"
+
+
+def _keys(config: Config) -> Iterator[Problem]:
+    for i, key in enumerate(config.server.keys):
+        if not key or (key.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", key)):
+            text = "expected a key, env:NAME, or sha256: with 64 hexadecimal digits, as `sha256sum` prints them"
+            yield ("server", "keys", i), text
 
 
 def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Iterator[Problem]:

@@ -87,6 +87,11 @@ class Listener(Section, frozen=True):
     surface: Literal["openai", "llama-server", "pas"] = "openai"
     """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's."""
 
+    @property
+    def label(self) -> str:
+        """How it is called in the ledger and in lists."""
+        return self.name or f"{self.model or 'port'}:{self.port}"
+
 
 class Server(Section, frozen=True):
     """Where the gateway listens and who may use it."""

@@ -64,7 +64,8 @@ function action(model) {
     button.textContent = loaded ? "Unload" : "Load";
     button.setAttribute("aria-label", `${button.textContent} ${model.id}`);
     button.setAttribute("aria-disabled", waits); // a disabled button would lose the focus
-    button.onclick = () => waits || change(model.id, loaded ? "unload" : "load");
+    const cuts = loaded && model.active > 0 && `${model.id} is answering now. Unload it and cut that off?`;
+    button.onclick = () => waits || (cuts && !confirm(cuts)) || change(model.id, loaded ? "unload" : "load");
   };
 }
 

@@ -1,0 +1,226 @@
+"""The composition root: what a configuration becomes, and the ports and files of a running gateway."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import tiny_gguf
+from gateway import config, pair, request, running_gateway
+
+from rolecast import app
+from rolecast.config import check, paths
+from rolecast.config.schema import Config, Listener, Model, Server, Storage
+from rolecast.errors import ConfigError
+
+FAKE = Model(backend="fake")
+
+
+def test_an_app_may_be_imported_without_an_engine() -> None:
+    import subprocess
+    import sys
+
+    heavy = ["xllamacpp", "gguf", "numpy", "httpx2", "rich", "typer", "torch", "transformers"]
+    code = f"import sys, rolecast.app; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_storage_is_in_the_data_folder_unless_it_is_named(tmp_path: Path) -> None:
+    assert app.database_path(Config()) == paths.database()
+    assert app.store_path(Config()) == paths.models()
+    named = Config(storage=Storage(url=f"sqlite:///{tmp_path}/x.db", models=f"{tmp_path}/w"))
+    assert (app.database_path(named), app.store_path(named)) == (tmp_path / "x.db", tmp_path / "w")
+    assert app.database_path(Config(storage=Storage(url="sqlite:///~/x.db"))) == Path("~/x.db").expanduser()
+    with pytest.raises(ConfigError, match=r"storage\.url: 'postgresql://x' is not supported; use sqlite:///PATH"):
+        app.database_path(Config(storage=Storage(url="postgresql://x")))
+
+
+def test_weights_are_found_when_they_come_and_missed_when_they_go(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    find = app.weights_finder(Config())
+    model = Model(source=f"file:{path}")
+    assert find(model) is None
+    tiny_gguf.write(path)
+    assert find(model) == path
+    path.unlink()
+    assert find(model) is None
+
+
+def test_a_stand_in_answers_for_absent_weights_that_it_can_replace(tmp_path: Path) -> None:
+    tiny_gguf.write(tmp_path / "here.gguf")
+    absent = f"file:{tmp_path}/absent.gguf"
+    cast = Config(
+        models={
+            "helper": Model(backend="fake", aliases=["small"]),
+            "absent": Model(source=absent),
+            "here": Model(source=f"file:{tmp_path}/here.gguf"),
+            "off": Model(source=absent, enabled=False),
+            "vectors": Model(source=absent, capabilities=["embeddings"]),
+            "talker": Model(source=absent, capabilities=["chat", "planning"]),
+            "remote": Model(backend="openai", url="http://127.0.0.1:1/v1"),
+        },
+        stand_in="helper",
+    )
+    assert app.stand_ins(cast) == {"absent": "helper", "talker": "helper"}
+    assert app.stand_ins(msgspec.structs.replace(cast, stand_in="")) == {}
+
+
+@pytest.mark.anyio
+async def test_the_state_file_tells_who_runs_where_and_only_its_writer_removes_it() -> None:
+    addresses = [app.Address("front door", "http://127.0.0.1:8000", "", "openai")]
+    app._write_state(addresses, Path("/etc/rolecast.yaml"), 12.5)
+    state = json.loads(paths.state_file().read_bytes())
+    assert (state["pid"], state["url"], state["config"]) == (os.getpid(), "http://127.0.0.1:8000", "/etc/rolecast.yaml")
+    assert state["create_time"] == psutil.Process().create_time()
+    assert state["listeners"] == [
+        {"name": "front door", "url": "http://127.0.0.1:8000", "model": "", "surface": "openai"}
+    ]
+    assert [p.name for p in paths.state_file().parent.iterdir()] == ["gateway.json"]  # written aside, then moved
+    paths.state_file().write_text(json.dumps(state | {"pid": os.getpid() + 1}))
+    app._remove_state()
+    assert paths.state_file().exists()
+    paths.state_file().write_text(json.dumps(state))
+    app._remove_state()
+    assert not paths.state_file().exists()
+    app._remove_state()
+
+
+# -- ports ---------------------------------------------------------------------------------------------------------
+
+
+def bound(server: Server) -> list[app.Address]:
+    with contextlib.ExitStack() as stack:
+        return [address for address, _ in app.bind(Config(server=server), stack)]
+
+
+def test_every_listener_gets_its_port_and_its_name() -> None:
+    listeners = [
+        Listener(port=0, model="m"),
+        Listener(port=0, name="extra", surface="pas"),
+        Listener(port=0, host="::1"),
+    ]
+    door, single, extra, six = bound(Server(port=0, listeners=listeners))
+    assert [a.name for a in (door, single, extra)] == ["front door", "m:0", "extra"]
+    assert (single.model, extra.surface) == ("m", "pas")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", door.url)
+    assert six.url.startswith("http://[::1]:")
+    (public,) = bound(Server(host="0.0.0.0", port=0))
+    assert public.url.startswith("http://127.0.0.1:")
+
+
+def test_a_port_that_cannot_be_opened_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(ConfigError) as caught:
+            bound(Server(port=port))
+        holder_is = f"{psutil.Process().name()} (pid {os.getpid()})"
+        advice = "stop it, or choose another port in the configuration"
+        assert caught.value.problems == (f"front door: port {port} is taken by {holder_is}; {advice}",)
+    with pytest.raises(ConfigError, match=r"front door: cannot listen on 192\.0\.2\.1:0: "):
+        bound(Server(host="192.0.2.1", port=0))
+
+
+def test_a_failed_start_closes_the_ports_it_had_opened() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            door = free.getsockname()[1]
+        with pytest.raises(ConfigError, match="extra: port"):
+            bound(Server(port=door, listeners=[Listener(port=holder.getsockname()[1], name="extra")]))
+        with socket.create_server(("127.0.0.1", door)):
+            pass
+
+
+def test_two_listeners_of_one_name_would_be_one_so_they_are_refused() -> None:
+    def problems(*listeners: Listener) -> list[str]:
+        found = check.check(
+            Config(
+                server=Server(port=1, listeners=list(listeners)),
+                models={"a": FAKE, "b": FAKE},
+                roles={"standard": ["a"]},
+            )
+        )
+        return [".".join(map(str, p[0])) for p in found]
+
+    x, y = Listener(port=2, name="x", model="a"), Listener(port=3, name="x", model="b")
+    assert problems(x, y) == ["server.listeners.1.name"]
+    assert problems(Listener(port=2, name="front door")) == ["server.listeners.0.name"]
+    assert problems(x, Listener(port=3, name="y", model="a"), Listener(port=4), Listener(port=5)) == []
+
+
+# -- a running one -------------------------------------------------------------------------------------------------
+
+
+def health(path: str = "/health") -> bytes:
+    return request(path=path, method="GET")
+
+
+@pytest.mark.anyio
+async def test_each_port_has_the_health_of_the_system_it_stands_for(tmp_path: Path) -> None:
+    listeners = [
+        Listener(port=0, name="plain", model="tiny"),
+        Listener(port=0, name="llama", model="tiny", surface="llama-server"),
+        Listener(port=0, model="tiny", surface="pas"),
+    ]
+    async with running_gateway(config({"tiny": FAKE}, listeners=listeners), tmp_path) as gate:
+        door = await gate.ask(health(), method="GET")
+        assert door.json["status"] == "healthy"
+        plain = await gate.ask(health(), "plain", "GET")
+        assert plain.json == {"status": "healthy", "model": "tiny", "state": "cold"}
+        assert (await gate.ask(health(), "llama", "GET")).body == b'{"status":"ok"}'
+        pas = await gate.ask(health(), "tiny:0", "GET")
+        assert (pas.json["status"], pas.json["model_loaded"], pas.json["last_request_ms"]) == ("healthy", False, None)
+        body: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+        assert (await gate.ask(request(body), "tiny:0")).status == 200
+        pas = await gate.ask(health(), "tiny:0", "GET")
+        assert (pas.json["model_loaded"], pas.json["last_request_ms"] >= 0) == (True, True)
+        assert (await gate.ask(health("/v1/models"), "llama", "GET")).json["data"][0]["id"] == "tiny"
+        assert (await gate.ask(health("/admin/status"), "llama", "GET")).status == 404
+
+
+@pytest.mark.anyio
+async def test_a_model_that_failed_shows_in_every_health(tmp_path: Path) -> None:
+    broken = Model(backend="fake", script=str(tmp_path / "absent.yaml"))
+    listeners = [
+        Listener(port=0, name="plain", model="broken"),
+        Listener(port=0, name="llama", model="broken", surface="llama-server"),
+        Listener(port=0, name="pas", model="broken", surface="pas"),
+    ]
+    async with running_gateway(config({"broken": broken}, listeners=listeners), tmp_path) as gate:
+        body: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+        refused = await gate.ask(request(body))
+        assert (refused.status, refused.error["code"]) == (503, "load_failed")
+        assert "absent.yaml is not a file" in refused.error["message"]
+        door = (await gate.ask(health(), method="GET")).json
+        assert (door["status"], door["failing"]) == ("degraded", ["broken"])
+        assert (await gate.ask(health(), "plain", "GET")).status == 503
+        assert (await gate.ask(health(), "llama", "GET")).status == 503
+        assert (await gate.ask(health(), "pas", "GET")).json["status"] == "unhealthy"
+        backends = (await gate.ask(health("/v1/backends/health"), method="GET")).json
+        assert backends["standard"]["status"] == "error"
+
+
+@pytest.mark.anyio
+async def test_a_gateway_closes_with_requests_in_its_queues(tmp_path: Path) -> None:
+    async with pair(model={"parallel": 1}) as (gate, worker):
+        worker.usual = lambda *_: asyncio.Event().wait()  # type: ignore[assignment,return-value]
+        async with gate.client() as running, gate.client() as waiting:
+            for client in (running, waiting):
+                await client.send(request({"messages": [{"role": "user", "content": "hello"}]}))
+            while not gate.gateway.fleet.worker("m").waiting:
+                await asyncio.sleep(0)
+            hurry = asyncio.Event()
+            hurry.set()
+            await gate.gateway.dispatch.drain(0, hurry)
+            for client in (running, waiting):
+                assert (await client.answer()).error["code"] == "shutting_down"

@@ -1,0 +1,275 @@
+"""The books on a real SQLite file: batches, failures of the disk, reopening."""
+
+import asyncio
+import logging
+import sqlite3
+import stat
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolecast import ledger as ledger_module
+from rolecast.db import MIGRATIONS, ROWS_PER_STATEMENT, Database
+from rolecast.errors import ConfigError
+from rolecast.ledger import Ledger, Row
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def books(path: Path) -> AsyncIterator[Ledger]:
+    database = Database(path)
+    ledger = Ledger(database)
+    yield ledger
+    await ledger.close()
+    database.close()
+
+
+def route(ledger: Ledger, model: str = "m", **columns: str) -> int:
+    order = ("listener", "kind", "asked", "model", "worker", "role", "route", "key")
+    values = {"listener": "front door", "kind": "chat", "asked": "auto", "worker": model, "role": "standard"}
+    return ledger.route(
+        tuple((values | {"model": model, "route": "default; x", "key": ""} | columns)[c] for c in order)
+    )
+
+
+def row(number: int, route_number: int, *, status: int = 200, outcome: int = 0, stream: bool = False) -> Row:
+    return (number, route_number, 1.5, status << 4 | outcome << 2 | stream, 10, 3, 1500, 2500)
+
+
+def append(ledger: Ledger, numbers: Any, model: str = "m") -> None:
+    there = route(ledger, model)
+    for number in numbers:
+        ledger.append(row(number, there))
+
+
+def on_disk(path: Path) -> int:
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT count(*) FROM requests").fetchone()[0])
+    finally:
+        connection.close()
+
+
+async def written(ledger: Ledger, count: int) -> None:
+    async with asyncio.timeout(20):
+        while ledger.written < count:
+            await asyncio.sleep(0.002)
+
+
+@contextmanager
+def disk_that_fails(ledger: Ledger) -> Iterator[None]:
+    """Every write meets an error of SQLite, as on a file system that turned read-only."""
+    connection = ledger._db._writer
+    connection.execute("PRAGMA query_only=ON")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA query_only=OFF")
+
+
+@contextmanager
+def disk_that_stalls(ledger: Ledger) -> Iterator[None]:
+    """The writer's thread is stuck until the block ends."""
+    go = threading.Event()
+    ledger._db._jobs.put(lambda: go.wait() and None)
+    try:
+        yield
+    finally:
+        go.set()
+
+
+async def test_a_row_is_read_back_as_it_was_meant(tmp_path: Path) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        there = route(ledger, "vendor/m:1", key="ab12cd34")
+        ledger.note((7, "worker_lost", "trace-1", 4, 2, 1500, 2500))
+        ledger.append(row(7, there, status=503, outcome=1, stream=True))
+        ledger.append(row(8, there))
+        await written(ledger, 2)
+        plain, noted = ledger.tail()
+        assert (noted.id, plain.id) == ("req_0000000000000007", "req_0000000000000008")
+        assert (noted.model, noted.role, noted.key) == ("vendor/m:1", "standard", "ab12cd34")
+        assert (noted.status, noted.outcome, noted.error, noted.stream) == (503, "error", "worker_lost", True)
+        assert (noted.client_id, noted.cached_tokens, noted.attempts) == ("trace-1", 4, 2)
+        assert (noted.queue_ms, noted.load_ms, noted.first_ms, noted.total_ms) == (1.5, 2.5, 1.5, 2.5)
+        assert (plain.outcome, plain.error, plain.attempts, plain.client_id, plain.stream) == ("ok", "", 1, "", False)
+
+
+async def test_rows_come_newest_first_and_as_many_as_asked(tmp_path: Path) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        append(ledger, range(1, 11))
+        await written(ledger, 10)
+        assert [int(r.id[4:], 16) for r in ledger.tail(3)] == [10, 9, 8]
+
+
+async def test_totals_are_per_model(tmp_path: Path) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        append(ledger, range(1, 4))
+        append(ledger, range(4, 6), model="other")
+        await written(ledger, 5)
+        assert ledger.totals() == {"m": (3, 30, 9), "other": (2, 20, 6)}
+
+
+async def test_rows_are_written_in_batches_of_their_own_accord(tmp_path: Path) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        batches: list[int] = []
+        insert = ledger._db.insert
+        ledger._db.insert = lambda batch, done: (batches.append(len(batch[1][1])), insert(batch, done))  # type: ignore[assignment,method-assign]
+        append(ledger, range(1, 101))
+        assert on_disk(tmp_path / "l.db") == 0  # nothing blocks the caller
+        await written(ledger, 100)
+        assert batches == [100]
+
+
+async def test_a_long_batch_does_not_wait_for_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "FLUSH_S", 3600.0)
+    async with books(tmp_path / "l.db") as ledger:
+        append(ledger, range(ledger_module.FLUSH_ROWS + 1))
+        await written(ledger, ledger_module.FLUSH_ROWS)
+
+
+@pytest.mark.parametrize("count", [1, ROWS_PER_STATEMENT - 1, ROWS_PER_STATEMENT, 2 * ROWS_PER_STATEMENT + 1])
+async def test_every_row_of_a_batch_arrives(tmp_path: Path, count: int) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        append(ledger, range(1, count + 1))
+    assert on_disk(tmp_path / "l.db") == count
+
+
+async def test_rows_that_come_while_the_disk_is_slow_are_written_after_it(tmp_path: Path) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        with disk_that_stalls(ledger):
+            append(ledger, range(1, 4))
+            ledger._flush()
+            append(ledger, range(4, 9))
+            assert ledger.written == 0
+        await written(ledger, 8)
+        assert len(ledger.tail()) == 8
+
+
+async def test_a_disk_that_fails_costs_no_row_and_blocks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ledger_module, "RETRY_S", 0.01)
+    async with books(tmp_path / "l.db") as ledger:
+        with disk_that_fails(ledger):
+            append(ledger, range(1, 4))
+            ledger.note((1, "worker_lost", None, 0, 1, 0, 0))
+            async with asyncio.timeout(20):
+                while "3 rows are kept in memory" not in caplog.text:
+                    await asyncio.sleep(0.002)
+            append(ledger, range(4, 6), model="new")
+            assert on_disk(tmp_path / "l.db") == 0
+        await written(ledger, 5)
+        assert [int(r.id[4:], 16) for r in ledger.tail()] == [5, 4, 3, 2, 1]
+        assert ledger.tail()[-1].error == "worker_lost"
+        assert ledger.lost == 0
+    assert all(r.levelno == logging.ERROR for r in caplog.records if r.name == "rolecast.ledger")
+
+
+async def test_memory_is_bounded_while_the_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(ledger_module, "MAX_PENDING", 10)
+    async with books(tmp_path / "l.db") as ledger:
+        with disk_that_fails(ledger):
+            append(ledger, range(1, 26))
+            async with asyncio.timeout(20):
+                while not ledger.lost:
+                    await asyncio.sleep(0.002)
+        await written(ledger, 10)
+        assert ledger.lost == 15
+        assert [int(r.id[4:], 16) for r in ledger.tail()] == list(range(25, 15, -1))  # the oldest went
+
+
+async def test_the_end_waits_for_what_is_pending_but_not_for_a_dead_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        append(ledger, range(1, 4))
+        await ledger.close()
+        assert on_disk(tmp_path / "l.db") == 3
+        with disk_that_fails(ledger):
+            append(ledger, range(4, 6))
+            times = iter([0.0, *[1.0] * 3, *[11.0] * 99])
+            monkeypatch.setattr(ledger, "_loop", _Clock(ledger._loop, times))
+            await ledger.close()
+            assert on_disk(tmp_path / "l.db") == 3
+
+
+class _Clock:
+    """The event loop with a clock of our own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, times: Iterator[float]) -> None:
+        self._loop = loop
+        self.time = times.__next__
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+async def test_routes_keep_their_numbers_over_a_restart(tmp_path: Path) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        append(ledger, [1])
+        first = route(ledger, "m")
+    async with books(tmp_path / "l.db") as ledger:
+        assert route(ledger, "m") == first
+        append(ledger, [2], model="later")
+        assert route(ledger, "later") != first
+    async with books(tmp_path / "l.db") as ledger:
+        assert [r.model for r in ledger.tail()] == ["later", "m"]
+
+
+async def test_a_reader_never_waits_for_the_writer(tmp_path: Path) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        append(ledger, [1])
+        await written(ledger, 1)
+        other = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")  # somebody else writes
+            append(ledger, [2])
+            ledger._flush()
+            assert len(ledger.tail()) == 1
+            other.execute("COMMIT")
+        finally:
+            other.close()
+        await written(ledger, 2)
+
+
+async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    async with books(tmp_path / "new" / "l.db"):
+        assert stat.S_IMODE((tmp_path / "new" / "l.db").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", [b"SQLite format 3\0" + b"x" * 4096, b"hello\n" * 300])
+async def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "l.db").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"storage\.url: cannot use .*l\.db as a database"):
+        Database(tmp_path / "l.db")
+    assert (tmp_path / "l.db").read_bytes() == content
+
+
+async def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"storage\.url: cannot use"):
+        Database(tmp_path / "file" / "l.db")
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "l.db")
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(ConfigError, match="written by a newer Rolecast"):
+        Database(tmp_path / "l.db")
+
+
+async def test_two_gateways_on_one_file_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "RETRY_S", 0.01)
+    async with books(tmp_path / "l.db") as one, books(tmp_path / "l.db") as two:
+        append(one, [1], model="a")
+        await written(one, 1)
+        append(two, [2], model="b")
+        await written(two, 1)
+        assert [r.model for r in one.tail()] == ["b", "a"]

@@ -1,0 +1,143 @@
+"""Which model answers a name, and what is said when none can."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolecast.config import names
+from rolecast.config.schema import Config, Model, Routing
+from rolecast.errors import BadRequest, ModelNotFound, RolecastError, WorkerDown
+from rolecast.routing import build, choose
+from rolecast.values import Choice, Facts, Kind
+
+CONFIG = Config(
+    models={
+        "qwen/qwen3-4b": Model(aliases=["default", "qwen:latest"]),
+        "tiny": Model(capabilities=["chat"]),
+        "minilm": Model(capabilities=["embeddings"], aliases=["mini"]),
+        "both": Model(capabilities=["chat", "embeddings"]),
+        "off": Model(enabled=False, aliases=["off-alias"]),
+        "loner": Model(),
+    },
+    roles={
+        "standard": ["qwen/qwen3-4b", "tiny"],
+        "mixed": ["minilm", "tiny", "both"],
+        "embeddings": ["minilm"],
+        "spare": ["off", "tiny"],
+        "empty": ["off"],
+    },
+)
+
+
+def pick(name: str, kind: Kind = "chat", config: Config = CONFIG) -> Choice:
+    return choose(Facts(name, kind), build(names.table(config), config))
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "role", "source", "reason"),
+    [
+        ("qwen/qwen3-4b", "qwen/qwen3-4b", "standard", "explicit", "asked for model qwen/qwen3-4b"),
+        ("qwen:latest", "qwen/qwen3-4b", "standard", "alias", "asked for alias qwen:latest"),
+        ("standard", "qwen/qwen3-4b", "standard", "role", "asked for role standard"),
+        ("auto", "qwen/qwen3-4b", "standard", "default", "no model asked, default role for chat"),
+        ("", "qwen/qwen3-4b", "standard", "default", "no model asked, default role for chat"),
+        ("loner", "loner", "", "explicit", "asked for model loner"),
+    ],
+)
+def test_a_name_is_obeyed_and_the_choice_explained(name: str, model: str, role: str, source: str, reason: str) -> None:
+    choice = pick(name)
+    assert (choice.model, choice.role, choice.source, choice.reason) == (model, role, source, reason)
+
+
+def test_only_a_role_has_alternatives() -> None:
+    assert pick("standard").alternatives == ("tiny",)
+    assert pick("auto").alternatives == ("tiny",)
+    assert pick("qwen/qwen3-4b").alternatives == pick("default").alternatives == ()
+
+
+def test_a_role_answers_with_its_models_that_can_do_it() -> None:
+    assert (pick("mixed").model, pick("mixed").alternatives) == ("tiny", ("both",))
+    assert (pick("mixed", "embeddings").model, pick("mixed", "embeddings").alternatives) == ("minilm", ("both",))
+
+
+def test_a_role_leaves_its_disabled_models_out() -> None:
+    assert (pick("spare").model, pick("spare").alternatives) == ("tiny", ())
+
+
+def test_embeddings_have_a_default_role_of_their_own() -> None:
+    choice = pick("auto", "embeddings")
+    assert (choice.model, choice.role) == ("minilm", "embeddings")
+    assert choice.reason == "no model asked, default role for embeddings"
+
+
+def failure(name: str, kind: Kind = "chat", config: Config = CONFIG) -> RolecastError:
+    with pytest.raises(RolecastError) as caught:
+        pick(name, kind, config)
+    assert caught.value.param == "model"
+    return caught.value
+
+
+def test_an_unknown_name_is_not_found() -> None:
+    error = failure("nobody")
+    assert isinstance(error, ModelNotFound)
+    assert (error.status, error.code) == (404, "model_not_found")
+    assert "GET /v1/models" in error.message
+    assert len(failure("x" * 10_000).message) < 400
+
+
+def test_a_disabled_model_says_so() -> None:
+    error = failure("off")
+    assert isinstance(error, WorkerDown)
+    assert (error.status, error.code) == (503, "model_disabled")
+    assert isinstance(failure("off-alias"), ModelNotFound)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("minilm", "chat"), ("mini", "completion"), ("tiny", "embeddings")])
+def test_a_model_that_cannot_do_it_says_what_it_can(name: str, kind: Kind) -> None:
+    error = failure(name, kind)
+    assert isinstance(error, BadRequest)
+    assert (error.status, error.code) == (400, "wrong_capability")
+    assert f"cannot do {kind}: its capabilities are" in error.message
+
+
+def test_a_role_without_anybody_able_is_the_same_mistake() -> None:
+    assert failure("embeddings", "chat").code == "wrong_capability"
+    assert failure("empty").code == "wrong_capability"
+
+
+def test_without_a_default_role_a_model_must_be_named() -> None:
+    bare = Config(models={"tiny": Model()}, routing=Routing(default="nowhere"))
+    assert "no role 'nowhere' exists for chat" in failure("auto", "chat", bare).message
+    assert "Name a model, or add the role" in failure("", "embeddings", bare).message
+
+
+def test_strategies_are_asked_in_their_order() -> None:
+    class Says:
+        def __init__(self, answer: Choice | None) -> None:
+            self.answer = answer
+
+        def decide(self, facts: Facts) -> Choice | None:
+            return self.answer
+
+    first, second = Choice("first"), Choice("second")
+    facts = Facts("", "chat")
+    assert choose(facts, [Says(None), Says(first), Says(second)]) is first
+    with pytest.raises(ModelNotFound):
+        choose(facts, [Says(None)])
+
+
+@given(
+    name=st.sampled_from([*names.table(CONFIG), "", "auto", "x", "x" * 999]) | st.text(),
+    kind=st.sampled_from(["chat", "completion", "embeddings"]),
+)
+def test_whatever_is_asked_the_choice_is_a_model_that_can_do_it(name: str, kind: Any) -> None:
+    try:
+        choice = pick(name, kind)
+    except (BadRequest, ModelNotFound, WorkerDown):
+        return
+    for model in (choice.model, *choice.alternatives):
+        assert CONFIG.models[model].enabled
+        assert kind in CONFIG.models[model].capabilities
+    assert choice.model not in choice.alternatives

@@ -1,0 +1,131 @@
+"""Counters, histograms and logs, as Prometheus and people read them."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from rolecast.telemetry import BUCKETS_MS, LogRing, ModelStats, Telemetry, configure_logging
+from rolecast.values import Usage
+
+
+def samples(telemetry: Telemetry) -> dict[tuple[str, ...], float]:
+    text = telemetry.exposition().decode()
+    return {
+        (s.name, *(value for _, value in sorted(s.labels.items()))): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+
+
+def test_what_models_did_is_exposed_by_model() -> None:
+    telemetry = Telemetry(["a", 'odd"name\\'])
+    telemetry.models["a"].count("ok", Usage(10, 3, 4), 12.0, 40.0)
+    telemetry.models["a"].count("error", Usage(), 0.0, 3.0)
+    telemetry.models['odd"name\\'].count("ok", Usage(1, 1), 1.0, 1.0)
+    telemetry.refuse(404)
+    telemetry.refuse(404)
+    telemetry.gauges = lambda: [("active_requests", "a", 2.0), ("worker_up", "a", 1.0)]
+    found = samples(telemetry)
+    assert found["rolecast_requests_total", "a", "ok"] == found["rolecast_requests_total", "a", "error"] == 1
+    assert found["rolecast_tokens_total", "prompt", "a"] == 10
+    assert found["rolecast_tokens_total", "completion", "a"] == 3
+    assert found["rolecast_tokens_total", "cached", "a"] == 4
+    assert found["rolecast_requests_total", 'odd"name\\', "ok"] == 1
+    assert found["rolecast_refused_total", "404"] == 2
+    assert found["rolecast_active_requests", "a"] == 2
+    assert found["rolecast_worker_up", "a"] == 1
+    assert found["rolecast_request_seconds_count", "a"] == 2
+    assert found["rolecast_request_seconds_sum", "a"] == pytest.approx(0.043)
+    assert found["rolecast_first_byte_seconds_count", "a"] == 1  # the failed one never had a first byte
+    assert found["rolecast_start_time_seconds",] == pytest.approx(telemetry.started_at)
+
+
+def test_an_empty_gateway_has_an_exposition() -> None:
+    assert ("rolecast_start_time_seconds",) in samples(Telemetry([]))
+
+
+@given(times=st.lists(st.floats(0.001, 1e6), max_size=30))
+def test_histograms_are_cumulative_and_complete(times: list[float]) -> None:
+    telemetry = Telemetry(["m"])
+    for ms in times:
+        telemetry.models["m"].count("ok", Usage(), ms, ms)
+    found = samples(telemetry)
+    for bound in BUCKETS_MS:
+        expected = sum(ms <= bound for ms in times)
+        assert found["rolecast_request_seconds_bucket", str(bound / 1000), "m"] == expected
+    assert found["rolecast_request_seconds_bucket", "+Inf", "m"] == len(times)
+    assert found["rolecast_request_seconds_sum", "m"] == pytest.approx(sum(times) / 1000)
+
+
+def test_outcomes_are_counted_apart() -> None:
+    stats = ModelStats()
+    for outcome in ("ok", "ok", "cancelled"):
+        stats.count(outcome, Usage(2, 1), 1.0, 2.0)
+    assert (stats.requests, stats.outcomes) == (3, {"ok": 2, "cancelled": 1})
+    assert (stats.prompt_tokens, stats.completion_tokens) == (6, 3)
+
+
+# -- logs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _own_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    noisy = {name: logging.getLogger(name).level for name in ("uvicorn.error", "httpx2", "asyncio")}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, before in noisy.items():
+        logging.getLogger(name).setLevel(before)
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_logs_are_lines_of_json_when_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    ring = LogRing()
+    configure_logging("info", "json", ring)
+    logging.getLogger("rolecast.x").warning("hello %s", "wörld")
+    logging.getLogger("rolecast.x").debug("too quiet")
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        logging.getLogger("rolecast.x").exception("it\nbroke")
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["level"], first["logger"], first["event"]) == ("warning", "rolecast.x", "hello wörld")
+    assert second["event"] == "it\nbroke"
+    assert "ValueError: bad" in second["exception"]
+    assert [json.loads(line)["level"] for line in ring.tail(9)] == ["warning", "error"]
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_logs_are_text_for_people_and_the_newest_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    ring = LogRing(lines=3)
+    configure_logging("debug", "text", ring)
+    for number in range(5):
+        logging.getLogger("rolecast.x").info("line %d", number)
+    assert capsys.readouterr().err.splitlines()[-1].endswith("INFO    rolecast.x: line 4")
+    assert [line[-6:] for line in ring.tail(9)] == ["line 2", "line 3", "line 4"]
+    assert ring.tail(0) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("_own_logging")
+async def test_a_follower_gets_old_lines_then_new_ones_until_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    ring = LogRing()
+    configure_logging("info", "text", ring)
+    log = logging.getLogger("rolecast.x")
+    log.info("old")
+    lines = ring.follow(10)
+    assert (await anext(lines)).endswith("old")
+    following = asyncio.ensure_future(anext(lines))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(log.info, "new, from a thread")
+    assert (await following).endswith("new, from a thread")
+    ring.end_following()
+    assert [line async for line in lines] == []
