@@ -32,8 +32,9 @@ check: .venv/installed-dev ## Formatting, lint, types, import layers; changes no
 	@echo "Checking the import layers."
 	@$(BIN)/lint-imports
 
-fix: .venv/installed-dev ## Format, and mend what the linter can
+fix: .venv/installed-dev ## Format, mend what the linter can, rewrite the generated pages
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+	@$(BIN)/python docs/generate.py
 	@echo "Formatted."
 
 bench: .venv/installed-bench ## Compare with other gateways, side by side (make bench ARGS=--quick)

@@ -52,13 +52,10 @@ after an edit.
 - **Every setting has a variable**, which wins over the file: `ROLECAST_`, then the path in capitals with `__`
   between its parts. `ROLECAST_SERVER__PORT=9000` is `server.port: 9000`, and in names of models every character
   but letters and digits becomes `_`: `ROLECAST_MODELS__QWEN2_5_7B__PARALLEL=2`. Values are read as YAML.
-- **Editors** complete and explain settings with the JSON Schema that `rolecast check --schema` prints. Save it,
-  and name it in the first line of the file for the YAML language server:
-
-  ```sh
-  rolecast check --schema > rolecast.schema.json
-  sed -i '1i # yaml-language-server: $schema=rolecast.schema.json' rolecast.yaml
-  ```
+- **Editors** complete and explain settings with the JSON Schema that `rolecast check --schema` prints. Save it with
+  `rolecast check --schema > rolecast.schema.json`, and name it in the first line of `rolecast.yaml`. For the YAML
+  language server, which VS Code, Neovim, Helix and others use, that line is
+  `# yaml-language-server: $schema=rolecast.schema.json`.
 
 Variables that are no settings: `ROLECAST_HOME` (data folder: weights, ledger, logs; without it
 `~/.local/share/rolecast`), `ROLECAST_CONFIG`, and for clients and commands `ROLECAST_URL` and `ROLECAST_API_KEY`.

@@ -2,7 +2,7 @@
 
 Under load a turn serves dozens of connections. Sending after each of them wakes a sleeping peer each time,
 and that costs more than the send itself; sent back to back at the end of the turn, most of the sends find
-the peer awake (bench/README.md has the figures). With little to do nothing is held back: latency counts then.
+the peer awake (docs/design.md, Decisions). With little to do nothing is held back: latency counts then.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 The standard library's driver, not an ORM: ledger rows arrive by the ten thousand per second, and one
 multi-row INSERT releases the interpreter for the whole batch where `executemany` would fight for it row by
-row (bench/README.md). A server database by URL would be a second file with these methods.
+row (docs/design.md has the figures). A server database by URL would be a second file with these methods.
 """
 
 import queue

@@ -3,7 +3,7 @@
 Knows sockets, framing, keep-alive and stale connections. Knows nothing of models, JSON or retries across
 workers. A `Receiver` gets the pieces of an answer as they arrive; `fetch` is the awaitable form for small
 exchanges such as health checks. Callbacks instead of coroutines because the client decides the cost of a
-gateway: bench/README.md has the figures.
+gateway: docs/design.md has the figures.
 """
 
 import asyncio

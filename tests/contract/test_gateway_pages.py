@@ -8,7 +8,7 @@ import pytest
 from live_gateway import LiveGateway, ask, until
 from prometheus_client.parser import text_string_to_metric_families
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 
 
 def metrics(gateway: LiveGateway) -> dict[tuple[str, ...], float]:

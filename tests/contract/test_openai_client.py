@@ -11,7 +11,7 @@ import pytest
 from live_gateway import LiveGateway, ask, until
 from openai.types.chat import ChatCompletion
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 
 COLOUR: list[Any] = [{"role": "user", "content": "Name a colour."}]
 SCHEMA = {

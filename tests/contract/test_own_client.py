@@ -8,7 +8,7 @@ from live_gateway import LiveGateway, until
 from rolecast import LLMClient
 from rolecast.client import AsyncLLMClient, LLMAuthError, LLMBadRequest, LLMNotFound, LLMRateLimit
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 
 HELLO = [{"role": "user", "content": "hello"}]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from live_gateway import Answer, LiveGateway
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 
 Start = Callable[[str], Any]
 

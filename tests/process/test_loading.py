@@ -8,8 +8,6 @@ import psutil
 import pytest
 from live_gateway import LiveGateway, until
 
-pytestmark = pytest.mark.xdist_group("loading")
-
 CONFIG = """
 server: {port: 0}
 models:

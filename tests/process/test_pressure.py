@@ -10,8 +10,6 @@ from contextlib import ExitStack
 import pytest
 from live_gateway import LiveGateway, ask, until, words
 
-pytestmark = pytest.mark.xdist_group("pressure")
-
 CONFIG = """
 server: {port: 0, limits: {queue: 2}}
 models:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from live_gateway import LiveGateway, ask, until, words
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 
 CONFIG = """
 server: {port: 0}

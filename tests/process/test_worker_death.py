@@ -12,8 +12,6 @@ import psutil
 import pytest
 from live_gateway import LiveGateway, Stream, until, words
 
-pytestmark = pytest.mark.xdist_group("worker_death")
-
 SCRIPT = """
 replies:
   - {match: "^long", reply: "%s", token_delay: 0.02}

@@ -218,7 +218,7 @@ class Log(Section, frozen=True):
 
 
 class Config(Section, frozen=True):
-    """The whole file."""
+    """`rolecast.yaml`: every section may be left out."""
 
     server: Server = Server()
     """Ports, keys and limits."""

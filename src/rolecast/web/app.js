@@ -158,7 +158,7 @@ async function ask(text) {
   $("send").textContent = "Stop";
   let answer = "";
   try {
-    const body = JSON.stringify({ model: $("model").value, stream: true, messages: turns });
+    const body = JSON.stringify({ model: $("model").value, stream: true, max_tokens: 1024, messages: turns });
     const reply = await api("/v1/chat/completions", { method: "POST", body, signal: stop.signal });
     if (!reply.ok) throw new Error((await reply.json()).error.message);
     for await (const event of events(reply)) {

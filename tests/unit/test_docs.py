@@ -1,0 +1,106 @@
+"""The documentation against the code: links lead somewhere, and what can be listed is listed whole."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rolecast import __version__, errors
+from rolecast.cli import COMMANDS
+from rolecast.config import presets
+from rolecast.telemetry import Telemetry
+from rolecast.values import Receipt
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "rolecast"
+NEVER_SENT = {"bad_config", "source_error", "busy", "conflict", "forbidden"}
+"""Codes of exceptions that commands print, or that always carry a narrower one."""
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def text_of(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def codes(kind: type[errors.RolecastError]) -> Iterator[str]:
+    if kind.code:
+        yield kind.code
+    for lower in kind.__subclasses__():
+        yield from codes(lower)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http://", "https://")):
+            continue
+        file, _, heading = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles]
+            assert heading in slugs, link
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if ROOT / "docs" in page.parents}
+    assert set(re.findall(r": (\S+\.md)$", text_of("mkdocs.yml"), re.MULTILINE)) == pages
+
+
+def test_the_commands_named_in_the_documentation_exist() -> None:
+    known = {name for rows in COMMANDS.values() for name, _ in rows}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"(?:^|`|bin/|&& )rolecast ([a-z]+)", text, re.MULTILINE)
+        assert set(named) <= known, page.name
+
+
+def test_the_tree_in_the_readme_has_everything_that_is_there_and_nothing_else() -> None:
+    block = text_of("README.md").split("```text\nsrc/rolecast/\n")[1].split("```")[0]
+    named = set(re.findall(r"^  (\S+) ", block, re.MULTILINE))
+    there = {f"{p.name}/" if p.is_dir() else p.name for p in SOURCE.iterdir() if not p.name.startswith("_")}
+    assert named == there - {"py.typed"}
+    assert all((ROOT / folder).is_dir() for folder in re.findall(r"^(\S+)/ ", block, re.MULTILINE))
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert f"## [{__version__}]" in text_of("CHANGELOG.md")
+
+
+def test_every_preset_is_described() -> None:
+    for page in ("README.md", "docs/guides/presets.md"):
+        assert set(re.findall(r"^\| `([\w-]+)` \|", text_of(page), re.MULTILINE)) >= set(presets.names())
+
+
+def test_every_error_code_is_in_the_table_of_errors() -> None:
+    used = {code for path in SOURCE.rglob("*.py") for code in re.findall(r'\bcode="(\w+)"', path.read_text("utf-8"))}
+    own = set(codes(errors.RolecastError)) - NEVER_SENT
+    table = text_of("docs/reference/errors.md")
+    assert not [code for code in sorted(used | own) if f"`{code}`" not in table]
+
+
+def test_every_column_of_the_ledger_is_explained() -> None:
+    explained = set(re.findall(r"`(\w+)`", text_of("docs/reference/ledger.md")))
+    assert set(Receipt.__struct_fields__) <= explained
+
+
+def test_every_metric_is_explained() -> None:
+    telemetry = Telemetry(["m"])
+    names = set(re.findall(r"^# TYPE (\w+)", telemetry.exposition().decode(), re.MULTILINE))
+    gauges = set(re.findall(r'yield "(\w+)", w\.', (SOURCE / "app.py").read_text("utf-8")))
+    explained = set(re.findall(r"`(rolecast_\w+)`", text_of("docs/guides/monitoring.md")))
+    assert explained == names | {f"rolecast_{gauge}" for gauge in gauges}
+
+
+def test_every_path_of_the_api_is_explained() -> None:
+    page = text_of("docs/reference/http-api.md")
+    routes = [
+        route
+        for path in (SOURCE / "api").glob("*.py")
+        for route in re.findall(r'Route\(\s*"([^"{]+)', path.read_text("utf-8"))
+    ]
+    assert len(routes) > 8
+    assert not [route for route in routes if route.rstrip("/") not in page]
