@@ -232,7 +232,12 @@ class Exchange:
             self.connection.abort()
         elif self.task is not None:
             self.task.cancel()
-        self.account("cancelled", self._counted(), Cancelled("The client went away."))
+        hidden = self.request is not None and self.request.edit_usage and bool(self._recent)
+        if self.streaming and (hidden or b"data: [DONE]" in self._tail()):
+            # It had its whole answer and did not wait for the end of the message: that is no cancellation.
+            self.account("ok", self._tail_usage())
+        else:
+            self.account("cancelled", self._counted(), Cancelled("The client went away."))
 
     def pause(self) -> None:
         """The client reads slowly: stop reading from the worker."""

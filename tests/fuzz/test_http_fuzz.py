@@ -6,6 +6,7 @@ and `ROLECAST_FUZZ_FIRST` the connection to begin with: a failure prints what is
 """
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -84,7 +85,7 @@ class Session:
     @property
     def pieces(self) -> list[bytes]:
         edges = [0, *self.cuts, len(self.data)]
-        return [p for a, b in zip(edges, edges[1:], strict=False) if (p := self.data[a:b])]
+        return [p for a, b in itertools.pairwise(edges) if (p := self.data[a:b])]
 
 
 def _fields(rng: random.Random, marker: str) -> dict[str, Any]:
@@ -347,11 +348,20 @@ class Fuzz:
         self.echo.owners[session.marker] = session.data
         loop = asyncio.get_running_loop()
         _, wire = await loop.create_connection(Wire, "127.0.0.1", self.front.port())
+        try:
+            return await self._exchange(session, wire)
+        finally:
+            wire.transport.abort()
+
+    async def _exchange(self, session: Session, wire: Wire) -> bytes:
+        loop = asyncio.get_running_loop()
         name = wire.transport.get_extra_info("sockname")
         sent = 0
         for piece in session.pieces:
             if sent:
                 await turns(2)
+            if wire.ended.is_set():
+                break
             wire.transport.write(piece)
             sent += len(piece)
         self.sent += len(session.requests)
@@ -368,7 +378,6 @@ class Fuzz:
         if not wire.ended.is_set():
             wire.transport.write_eof()
         await wire.ended.wait()
-        wire.transport.abort()
         return bytes(wire.got)
 
     async def _end_of(self, name: tuple[str, int]) -> Any:
@@ -425,7 +434,8 @@ def parse(data: bytes, session: Session) -> list[tuple[int, bytes]]:
         headers = {}
         for text in lines:
             name, colon, value = text.partition(b": ")
-            assert colon and name not in headers, lines
+            assert colon, lines
+            assert name not in headers, lines
             headers[name] = value
         if status == 100:
             assert not headers
@@ -486,10 +496,9 @@ async def test_damaged_requests_do_no_harm(
         await until(lambda: not front.connections["front door"] and not front.gateway.dispatch.active, "all is over")
         grown = psutil.Process().memory_info().rss - first_rss
         with capfd.disabled():
-            print(
-                f"\nseed {SEED}: {fuzz.sent} requests in {took:.1f} s ({fuzz.sent / took:.0f}/s), {echo.answered} reached"
-                f" the worker, memory grew by {grown / 2**20:.1f} MiB, answers by status {dict(sorted(fuzz.statuses.items()))}"
-            )
+            print(f"\nseed {SEED}: {fuzz.sent} requests in {took:.1f} s ({fuzz.sent / took:.0f}/s)")
+            print(f"{echo.answered} reached the worker; memory grew by {grown / 2**20:.1f} MiB")
+            print(f"answers by status: {dict(sorted(fuzz.statuses.items()))}")
         await _still_well(front, worker)
         assert grown < 32 * 2**20
         assert not worker.bad, f"malformed requests reached the worker: {worker.bad[:3]}"

@@ -63,6 +63,7 @@ def test_a_killed_gateway_leaves_no_process_and_no_port_and_loses_only_what_was_
     gateway = LiveGateway(tmp_path, config(tmp_path)).start()
     with ExitStack() as stack:
         stack.enter_context(gateway.stream("slow", "go on")).event()  # a worker in the middle of an answer
+        until(lambda: gateway.model("tiny")["state"] == "ready")
         everyone = gateway.processes()
         assert len(everyone) == 3
         sockets = Path(gateway.model("tiny")["endpoint"].removeprefix("unix:")).parent

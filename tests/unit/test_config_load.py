@@ -91,7 +91,7 @@ models:
   foo:
     source: hf:owner/repo
     timeout: soon
-    parallel: 0
+    parallel: -1
     tools: maybe
 roles:
   standard: [foo, bar]
@@ -103,7 +103,7 @@ log: {level: loud}
     assert problems(text) == [
         "rolecast.yaml:1: server.port: expected a whole number of at most 65535, got 99999",
         "rolecast.yaml:5: models.foo.timeout: expected a duration such as 30s, 10m or 2h, got 'soon'",
-        "rolecast.yaml:6: models.foo.parallel: expected a whole number of at least 1, got 0",
+        "rolecast.yaml:6: models.foo.parallel: expected a whole number of at least 0, got -1",
         "rolecast.yaml:7: models.foo.tools: expected true or false, got text",
         "rolecast.yaml:9: roles.standard.1: there is no model 'bar'; models are: foo",
         (

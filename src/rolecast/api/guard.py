@@ -77,7 +77,7 @@ class Guard:
                 "Web pages of that origin may not use this gateway. Add it to server.allowed_origins if they should.",
                 code="origin_not_allowed",
             )
-        return b"access-control-allow-origin: %b\r\nvary: origin\r\n" % origin
+        return b"access-control-allow-origin: %b\r\naccess-control-expose-headers: *\r\nvary: origin\r\n" % origin
 
     def check_key(self, authorization: bytes | None, x_api_key: bytes | None) -> str:
         """The id of the key (first 8 hex digits of its SHA-256); '' when none is needed. Raises Unauthorized."""

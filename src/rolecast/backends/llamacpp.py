@@ -3,6 +3,8 @@
 Plans the command and checks that the engine is there; the worker itself is `llamacpp_worker`.
 """
 
+import ctypes
+import functools
 import importlib.util
 import json
 import os
@@ -80,10 +82,24 @@ class LlamaCpp:
         if not model.binary:
             if importlib.util.find_spec("xllamacpp") is None:
                 return "the llama.cpp engine is not installed; run `pip install 'rolecast[llamacpp]'`"
+            if not _has_openmp():
+                return "the library libgomp is missing; run `apt-get install libgomp1` (or your system's like)"
             return None
         if _find(model.binary) is None:
             return f"{model.binary} is not an executable file; set `binary` to the path of a llama-server"
         return None
+
+
+@functools.cache
+def _has_openmp() -> bool:
+    """Whether the one system library that the engine's Linux wheel leaves out is here."""
+    if sys.platform != "linux":
+        return True
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _find(binary: str) -> str | None:

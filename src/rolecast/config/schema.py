@@ -10,6 +10,7 @@ _UNITS_B = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 _UNITS_B |= {"kib": 1024, "mib": 1024**2, "gib": 1024**3}
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+REMOTE_PARALLEL = 64
 Strategy = Literal["explicit", "rules", "learned", "llm"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -125,8 +126,8 @@ class Model(Section, frozen=True):
     """Who runs it: `llamacpp` (this machine), `openai` (any server with OpenAI's API), `fake` (a script, for tests)."""
     context: Count = 4096
     """Tokens per slot."""
-    parallel: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
-    """Slots, which is also the concurrency limit."""
+    parallel: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
+    """Slots, which is also the concurrency limit; 0 = 1 for an engine of ours, 64 for a remote."""
     pinned: bool = False
     """Loaded at start and never unloaded."""
     enabled: bool = True
@@ -175,6 +176,10 @@ class Model(Section, frozen=True):
     """For people; not used."""
     tools: bool = False
     """Advertised as able to call tools."""
+
+    def __post_init__(self) -> None:
+        if self.parallel == 0:
+            msgspec.structs.force_setattr(self, "parallel", REMOTE_PARALLEL if self.backend == "openai" else 1)
 
 
 class Routing(Section, frozen=True):
