@@ -72,13 +72,20 @@ class Session:
         self.kinds = [rng.choice(KINDS) for _ in range(rng.choice((1, 1, 2, 3, 4, 6)))]
         if self.plain:
             self.kinds = [k for k in self.kinds if k is not leaving] or [hot]
-        self.requests = [kind(rng, self.marker.decode()) for kind in self.kinds]
+        # The same head again and again is what clients send, and what the gateway recognises.
+        heads = _headers(rng) if rng.random() < 0.5 else None
+        self.requests = [kind(rng, self.marker.decode(), heads or _headers(rng)) for kind in self.kinds]
         data = b"".join(self.requests)
         if not self.plain:
             for _ in range(rng.choice((1, 1, 1, 2, 3, 5))):
                 data = rng.choice(DAMAGE)(rng, data)
         self.data = data
+        self.paced = rng.random() < 0.4
+        """Each request waits for the answer to the one before it, as far as the damage lets tell them apart."""
         self.cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.choice((0, 0, 0, 1, 2, 8))))
+        if self.paced:
+            ends = itertools.accumulate(len(r) for r in self.requests)
+            self.cuts = [end for end in ends if end < len(data)]
         self.leaves_early = not self.plain and rng.random() < 0.03
         self.waits_out = rng.random() < 0.3
 
@@ -104,54 +111,52 @@ def _headers(rng: random.Random) -> str:
     return "".join(f"{line}\r\n" for line in rng.sample(lines, rng.randrange(4))) + KEY
 
 
-def hot(rng: random.Random, marker: str) -> bytes:
-    return request(_fields(rng, marker), head=_headers(rng))
+def hot(rng: random.Random, marker: str, head: str) -> bytes:
+    return request(_fields(rng, marker), head=head)
 
 
-def hot_in_chunks(rng: random.Random, marker: str) -> bytes:
+def hot_in_chunks(rng: random.Random, marker: str, head: str) -> bytes:
     body = json.dumps(_fields(rng, marker)).encode()
     step = rng.choice((7, 50, 1000))
     pieces = [chunk(body[i : i + step]) for i in range(0, len(body), step)]
     trailers = rng.choice((b"", b"X-Trailer: 1\r\n", b"Host: evil.example\r\n"))
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n{_headers(rng)}Transfer-Encoding: chunked\r\n\r\n"
-    return head.encode() + b"".join(pieces) + b"0\r\n" + trailers + b"\r\n"
+    start = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n{head}Transfer-Encoding: chunked\r\n\r\n"
+    return start.encode() + b"".join(pieces) + b"0\r\n" + trailers + b"\r\n"
 
 
-def hot_completion(rng: random.Random, marker: str) -> bytes:
-    return request({"model": "m", "prompt": marker}, path="/v1/completions?a=b", head=_headers(rng))
+def hot_completion(rng: random.Random, marker: str, head: str) -> bytes:
+    return request({"model": "m", "prompt": marker}, path="/v1/completions?a=b", head=head)
 
 
-def expecting(rng: random.Random, marker: str) -> bytes:
-    return request(_fields(rng, marker), head=_headers(rng) + "Expect: 100-continue\r\n")
+def expecting(rng: random.Random, marker: str, head: str) -> bytes:
+    return request(_fields(rng, marker), head=head + "Expect: 100-continue\r\n")
 
 
-def upgrading(rng: random.Random, marker: str) -> bytes:
-    head = _headers(rng).replace("Connection: keep-alive\r\n", "") + "Connection: Upgrade\r\nUpgrade: h2c\r\n"
+def upgrading(rng: random.Random, marker: str, head: str) -> bytes:
+    head = head.replace("Connection: keep-alive\r\n", "") + "Connection: Upgrade\r\nUpgrade: h2c\r\n"
     return request(_fields(rng, marker), head=head)
 
 
-def by_asgi(rng: random.Random, marker: str) -> bytes:
-    return request(_fields(rng, marker), path="/v1/chat/%63ompletions", head=_headers(rng))
+def by_asgi(rng: random.Random, marker: str, head: str) -> bytes:
+    return request(_fields(rng, marker), path="/v1/chat/%63ompletions", head=head)
 
 
-def page(rng: random.Random, marker: str) -> bytes:
+def page(rng: random.Random, marker: str, head: str) -> bytes:
     path = rng.choice(("/health", "/v1/models", "/admin/requests?limit=1", f"/nothing/{marker}", CHAT))
-    return request(path=path, method=rng.choice(("GET", "GET", "HEAD", "OPTIONS")), head=_headers(rng))
+    return request(path=path, method=rng.choice(("GET", "GET", "HEAD", "OPTIONS")), head=head)
 
 
-def admin(rng: random.Random, marker: str) -> bytes:
-    return request({"model": "m"}, path="/admin/load", head=_headers(rng))
+def admin(rng: random.Random, marker: str, head: str) -> bytes:
+    return request({"model": "m"}, path="/admin/load", head=head)
 
 
-def wrong(rng: random.Random, marker: str) -> bytes:
-    return request(
-        rng.choice((b"{", b"[]", b"{}", b'{"model":"nobody","messages":[{"role":"user"}]}')), head=_headers(rng)
-    )
+def wrong(rng: random.Random, marker: str, head: str) -> bytes:
+    return request(rng.choice((b"{", b"[]", b"{}", b'{"model":"nobody","messages":[{"role":"user"}]}')), head=head)
 
 
-def leaving(rng: random.Random, marker: str) -> bytes:
-    version, head = rng.choice((("1.1", "Connection: close\r\n"), ("1.0", ""), ("1.0", "Connection: keep-alive\r\n")))
-    return request(_fields(rng, marker), version=version, head=KEY + head)
+def leaving(rng: random.Random, marker: str, head: str) -> bytes:
+    version, line = rng.choice((("1.1", "Connection: close\r\n"), ("1.0", ""), ("1.0", "Connection: keep-alive\r\n")))
+    return request(_fields(rng, marker), version=version, head=KEY + line)
 
 
 KINDS = [hot, hot, hot, hot, hot_in_chunks, hot_in_chunks, hot_completion, expecting, upgrading, by_asgi]
@@ -358,7 +363,11 @@ class Fuzz:
         name = wire.transport.get_extra_info("sockname")
         sent = 0
         for piece in session.pieces:
-            if sent:
+            if sent and session.paced:
+                protocol = await self._end_of(name)
+                if protocol is not None:
+                    await self._settled(protocol, sent, wire)
+            elif sent:
                 await turns(2)
             if wire.ended.is_set():
                 break

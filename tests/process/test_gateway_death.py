@@ -5,7 +5,6 @@ import json
 import sqlite3
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -60,34 +59,33 @@ def config(tmp_path: Path, port: int = 0) -> str:
 
 
 def test_a_killed_gateway_leaves_no_process_and_no_port_and_loses_only_what_was_in_flight(tmp_path: Path) -> None:
-    gateway = LiveGateway(tmp_path, config(tmp_path)).start()
-    with ExitStack() as stack:
-        stack.enter_context(gateway.stream("slow", "go on")).event()  # a worker in the middle of an answer
+    with LiveGateway(tmp_path, config(tmp_path)) as gateway:
         until(lambda: gateway.model("tiny")["state"] == "ready")
-        everyone = gateway.processes()
-        assert len(everyone) == 3
         sockets = Path(gateway.model("tiny")["endpoint"].removeprefix("unix:")).parent
-        load = Load(gateway)
-        until(lambda: len(load.answered) >= 100, "100 answers")
-        killed_at = time.monotonic()
-        gateway.kill()
-        answered = load.join()
-        psutil.wait_procs(everyone, timeout=10)
-        assert [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+        with gateway.stream("slow", "go on") as stream:
+            assert stream.event()  # a worker in the middle of an answer
+            everyone = gateway.processes()
+            assert len(everyone) == 3
+            load = Load(gateway)
+            until(lambda: len(load.answered) >= 100, "100 answers")
+            killed_at = time.monotonic()
+            gateway.kill()
+            answered = load.join()
+        assert_gone(everyone)
         assert is_refused(gateway.url)
         assert is_refused(gateway.port("single"))
 
-    ledger = sqlite3.connect(gateway.home / "rolecast.db")
-    try:
-        assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    finally:
-        ledger.close()
-    written = {row[0] for row in gateway.rows("id")}
-    assert {i for i, at in answered.items() if at < killed_at - UNWRITTEN_S} - written == set()
+        ledger = sqlite3.connect(gateway.home / "rolecast.db")
+        try:
+            assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        finally:
+            ledger.close()
+        written = {row[0] for row in gateway.rows("id")}
+        assert {i for i, at in answered.items() if at < killed_at - UNWRITTEN_S} - written == set()
 
-    port = int(gateway.url.rsplit(":", 1)[1])
-    gateway.config.write_text(config(tmp_path, port))
-    with gateway.start():
+        port = int(gateway.url.rsplit(":", 1)[1])
+        gateway.config.write_text(config(tmp_path, port))
+        gateway.start()
         assert gateway.url.endswith(f":{port}")
         assert gateway.chat("tiny", "hello").status == 200
         until(lambda: len(gateway.rows("id")) > len(written), "the new row joined the old ones")
@@ -95,10 +93,14 @@ def test_a_killed_gateway_leaves_no_process_and_no_port_and_loses_only_what_was_
 
 
 def test_workers_that_start_while_the_gateway_is_killed_do_not_stay(tmp_path: Path) -> None:
-    gateway = LiveGateway(tmp_path, config(tmp_path)).start()
-    everyone = until(lambda: (found := gateway.processes())[1:] and found, "a worker was started")
-    gateway.kill()
-    _, alive = psutil.wait_procs(everyone, timeout=10)
+    with LiveGateway(tmp_path, config(tmp_path)) as gateway:
+        everyone = until(lambda: (found := gateway.processes())[1:] and found, "a worker was started")
+        gateway.kill()
+        assert_gone(everyone)
+
+
+def assert_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=10)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 

@@ -122,6 +122,8 @@ def test_a_model_that_cannot_start_says_why_and_is_not_tried_for_ever(gateway: L
     assert {r.status for r in refused} == {503}
     assert all(int(r.headers["retry-after"]) >= 1 for r in refused)
     assert gateway.log().count("worker of broken ended") == spawned == 3
+    assert gateway.post("/admin/load", {"model": "broken"}).status == 503  # who asks for the model itself gets a try
+    assert gateway.log().count("worker of broken ended") == 4
     assert gateway.chat("pinned", "hello").status == 200
     assert gateway.get("/health").json["status"] == "degraded"
     assert gateway.get("/health").json["failing"] == ["broken"]

@@ -119,6 +119,8 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         model = "far" if far else self.local
         ticket = Ticket(model, holds, self.now + patience)
         full = len(self.line[model]) == QUEUE
+        if not holds:
+            self.failed_at.pop(model, None)  # somebody asks for the model itself: no pause is due
         effects = self.machine.want(model, ticket, self.now, ticket.deadline, holds=holds)
         self.used[model] = self.now
         if not any(isinstance(e, Grant | Refuse) and e.ticket is ticket for e in effects):
@@ -361,6 +363,15 @@ def test_after_three_failures_requests_are_refused_until_the_next_try() -> None:
     (error,) = refusals(m.want("m", "x", now + 1, now + 99))
     assert "Failed 3 times in a row; next try in 1 s." in str(error)
     assert m.want("m", "y", now + BACKOFF_S[BREAKER - 1], now + 99) == [Spawn("m", BREAKER + 1)]
+
+
+def test_a_plain_load_does_not_wait_for_the_next_try() -> None:
+    m = machine()
+    for attempt in range(5):
+        m.want("m", attempt, 100 * attempt, 999)
+        m.ended("m", m.workers["m"].generation, "broken.", 100 * attempt)
+    assert refusals(m.want("m", "x", 401, 999))
+    assert m.want("m", "load", 401, 999, holds=False) == [Spawn("m", 6)]
 
 
 def test_a_pinned_model_is_tried_again_and_again_with_longer_pauses() -> None:

@@ -279,7 +279,16 @@ async def test_an_http_1_0_client_gets_its_plain_answer_and_no_interim_one(front
         assert await client.is_closed()
 
 
-@pytest.mark.parametrize("data", [request(chat(), head="Connection: close\r\n"), request(b"{", version="1.0")])
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(chat(), head="Connection: close\r\n"),
+        request(b"{", head="Connection: close\r\n"),
+        request(chat(), version="1.0", head="Connection: keep-alive\r\n"),
+        request(b"{", version="1.0", head="Connection: keep-alive\r\n"),
+        request(b"{", version="1.0"),
+    ],
+)
 async def test_nothing_behind_a_request_that_closes_is_served(front: Gate, worker: ScriptedWorker, data: bytes) -> None:
     async with front.client() as client:
         await client.send(data + request(chat("behind")), HEALTH)
@@ -615,13 +624,19 @@ async def test_a_slow_reader_is_not_blamed_on_the_worker() -> None:
         assert b'"error"' not in total
 
 
-async def test_requests_pipelined_by_a_client_that_does_not_read_are_not_started(
-    front: Gate, worker: ScriptedWorker
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_requests_of_a_client_that_does_not_read_are_not_started(
+    front: Gate, worker: ScriptedWorker, at_once: bool
 ) -> None:
     big = message(b'{"x":"' + b"x" * 900_000 + b'"}')
     worker.usual = raw(big)
     async with front.client() as client:
-        await client.send(request(chat()) * 50)
+        if at_once:
+            await client.send(request(chat()) * 50)
+        for sent in range(0 if at_once else 50):
+            await client.send(request(chat()))
+            await until(lambda n=sent: len(worker.requests) > n or front.protocol().stalled_since)  # type: ignore[misc]
+            await turns(20)
         await until(lambda: front.protocol().stalled_since)
         await turns(50)
         started = len(worker.requests)

@@ -129,6 +129,8 @@ class Machine:
         """A request wants a slot (or, with holds=False, only that the model is loaded)."""
         w = self.workers[model]
         w.last_used = now
+        if w.state is State.FAILED and not holds:
+            w.retry_at = now  # somebody wants the model itself, perhaps because it was mended
         serving = w.state in (State.READY, State.REMOTE)
         if serving and not holds:
             return [Grant(model, ticket, holds)]
