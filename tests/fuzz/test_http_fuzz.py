@@ -85,7 +85,7 @@ class Session:
         self.cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.choice((0, 0, 0, 1, 2, 8))))
         if self.paced:
             ends = itertools.accumulate(len(r) for r in self.requests)
-            self.cuts = [end for end in ends if end < len(data)]
+            self.cuts = [end for end in ends if end < len(data) and rng.random() < 0.7]
         self.leaves_early = not self.plain and rng.random() < 0.03
         self.waits_out = rng.random() < 0.3
 

@@ -517,13 +517,17 @@ async def test_a_bad_body_behind_a_running_answer_waits_for_its_turn(front: Gate
 # -- clients that leave or read slowly -----------------------------------------------------------------------
 
 
+BOTH_LANES = pytest.mark.parametrize("path", [CHAT, "/v1/chat/%63ompletions"], ids=["wire", "asgi"])
+
+
+@BOTH_LANES
 async def test_when_the_client_leaves_the_worker_is_told_at_once_and_the_books_say_so(
-    front: Gate, worker: ScriptedWorker
+    front: Gate, worker: ScriptedWorker, path: str
 ) -> None:
     slow = Held(delta("one"), delta("two"), delta("three"))
     worker.script.append(slow)
     async with front.client() as client:
-        await client.send(request(chat("x" * 400, stream=True)))
+        await client.send(request(chat("x" * 400, stream=True), path=path))
         await slow.began.wait()
         await client.head()
         client.abort()
@@ -571,11 +575,14 @@ def flood(total: int) -> Script:
     return script
 
 
-async def test_a_slow_reader_pauses_the_worker_and_still_gets_everything(front: Gate, worker: ScriptedWorker) -> None:
+@BOTH_LANES
+async def test_a_slow_reader_pauses_the_worker_and_still_gets_everything(
+    front: Gate, worker: ScriptedWorker, path: str
+) -> None:
     worker.script.append(flood(40 * 2**20))
     before = psutil.Process().memory_info().rss
     async with front.client() as client:
-        await client.send(request(chat(stream=True, stream_options={"include_usage": True})))
+        await client.send(request(chat(stream=True, stream_options={"include_usage": True}), path=path))
         peer = (await until(lambda: worker.requests))[-1].peer
         await until(lambda: not peer.writable.is_set())
         await until(lambda: front.protocol().stalled_since)
@@ -596,10 +603,13 @@ async def client_chunks(client: Any) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def test_a_reader_that_stalls_is_cut_off_and_the_worker_freed(front: Gate, worker: ScriptedWorker) -> None:
+@BOTH_LANES
+async def test_a_reader_that_stalls_is_cut_off_and_the_worker_freed(
+    front: Gate, worker: ScriptedWorker, path: str
+) -> None:
     worker.script.append(flood(2**40))
     async with front.client() as client:
-        await client.send(request(chat(stream=True)))
+        await client.send(request(chat(stream=True), path=path))
         peer = (await until(lambda: worker.requests))[-1].peer
         await until(lambda: front.protocol().stalled_since and not peer.writable.is_set())
         front.pass_time(119)

@@ -93,6 +93,10 @@ class WireProtocol(HttpToolsProtocol):
         self.flow.resume_writing()
         self.parser = None  # type: ignore[assignment]
 
+    def shutdown(self) -> None:
+        self.cork.release()
+        super().shutdown()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.stalled_since = self.loop.time()

@@ -133,17 +133,20 @@ class _Pipes(asyncio.SubprocessProtocol):
         self.drained: asyncio.Future[None] = loop.create_future()
         self._socket = socket
         self._loop = loop
+        self._paused = False  # asked of us, not of the pipe: Python 3.11.2's pipes cannot tell
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)
         self.output.on_flushed = self._resume
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if self.output.feed(data):
+        if self.output.feed(data) and not self._paused:
+            self._paused = True
             self._output_pipe().pause_reading()
 
     def _resume(self) -> None:
-        if not self.drained.done() and not self._output_pipe().is_reading():
+        if self._paused and not self.drained.done():
+            self._paused = False
             self._output_pipe().resume_reading()
 
     def _output_pipe(self) -> asyncio.ReadTransport:
