@@ -32,12 +32,12 @@ from rolecast.db import Database
 from rolecast.dispatch import Dispatch
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.exchange import make_ids
+from rolecast.fetch import fetch
 from rolecast.fleet import Fleet
 from rolecast.fleet.machine import State
 from rolecast.ledger import Ledger
 from rolecast.routing import build
 from rolecast.telemetry import Telemetry, configure_logging
-from rolecast.upstream import fetch
 
 log = logging.getLogger("rolecast")
 

@@ -1,9 +1,8 @@
 """The one outbound HTTP/1.1 client to workers and remotes: pooled, streaming, callback-driven.
 
 Knows sockets, framing, keep-alive and stale connections. Knows nothing of models, JSON or retries across
-workers. A `Receiver` gets the pieces of an answer as they arrive; `fetch` is the awaitable form for small
-exchanges such as health checks. Callbacks instead of coroutines because the client decides the cost of a
-gateway: docs/design.md has the figures.
+workers. A `Receiver` gets the pieces of an answer as they arrive. Callbacks instead of coroutines because
+the client decides the cost of a gateway: docs/design.md has the figures.
 """
 
 import asyncio
@@ -16,13 +15,12 @@ import httptools
 import msgspec
 
 from rolecast.cork import Cork
-from rolecast.errors import UpstreamTimeout, WorkerDown
+from rolecast.errors import WorkerDown
 from rolecast.headmemo import HeadMemo, remember
 from rolecast.values import Endpoint
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
-MAX_FETCH_BYTES = 16 * 1024**2
 
 _KEEP_ALIVE = re.compile(rb"(timeout|max)=(\d{1,9})")
 
@@ -93,7 +91,7 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self.on_body = self._parts.append  # the parser calls C straight away, once per chunk
         self._headers: Headers = []
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._receiver: Receiver | None = None
         self._request: bytes = b""
         self._requests = 0
@@ -167,6 +165,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.open.discard(self)
         self.transport = None
+        self._parser = None  # it holds our methods: without it we are freed at once, not by the collector
         receiver = self._receiver
         if receiver is None:
             return
@@ -414,74 +413,3 @@ class Pool:
             else:
                 _, connection = await self._loop.create_connection(make, e.host, e.port, ssl=self._tls)
         return connection
-
-
-class Response(msgspec.Struct, frozen=True):
-    """A whole answer in memory."""
-
-    status: int
-    headers: Headers
-    body: bytes
-
-
-class _Collector:
-    """A receiver that gathers a bounded answer into a future."""
-
-    def __init__(self, future: "asyncio.Future[Response]", limit: int) -> None:
-        self.connection: Connection | None = None
-        self.closed = False
-        self._future = future
-        self._limit = limit
-        self._status = 0
-        self._headers: Headers = []
-        self._body = bytearray()
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        self._status, self._headers = status, headers
-
-    def on_body(self, parts: list[bytes], last: bool) -> None:
-        self._body += b"".join(parts)
-        if len(self._body) > self._limit and self.connection is not None:
-            self.connection.abort()
-            self.on_lost(WorkerDown(f"The worker's answer is larger than {self._limit} bytes."))
-
-    def on_end(self) -> None:
-        if not self._future.done():
-            self._future.set_result(Response(self._status, self._headers, bytes(self._body)))
-
-    def on_whole(self, head: KnownHead, body: bytes) -> None:
-        self.on_head(head.status, head.headers)
-        self.on_body([body], True)
-        self.on_end()
-
-    def on_lost(self, error: Exception) -> None:
-        if not self._future.done():
-            self._future.set_exception(error)
-
-
-async def fetch(
-    pool: Pool,
-    method: str,
-    path: str,
-    body: Any = None,
-    *,
-    timeout_s: float = 5.0,
-    limit: int = MAX_FETCH_BYTES,
-) -> Response:
-    """Send one small request and await the whole answer.
-
-    Raises WorkerDown when there is none, UpstreamTimeout after `timeout_s` seconds.
-    """
-    future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-    collector = _Collector(future, limit)
-    data = b"" if body is None else msgspec.json.encode(body)
-    pool.send(pool.request(method.encode(), path.encode(), data), collector)
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await future
-    except TimeoutError:
-        raise UpstreamTimeout(f"{pool.endpoint.address}{path} did not answer within {timeout_s:g} s.") from None
-    finally:
-        collector.closed = True
-        if collector.connection is not None:
-            collector.connection.abort()

@@ -35,8 +35,9 @@ from gateway import (
 )
 
 from rolecast.errors import UpstreamTimeout, WorkerDown
+from rolecast.fetch import fetch
 from rolecast.headmemo import remember
-from rolecast.upstream import Pool, fetch
+from rolecast.upstream import Pool
 from rolecast.values import Endpoint
 
 pytestmark = pytest.mark.anyio

@@ -25,7 +25,7 @@ from rolecast.exchange import Exchange
 
 log = logging.getLogger("rolecast.api")
 
-QUEUE_HIGH = 64
+QUEUE_HIGH = 16
 """Pieces that may wait for a slow ASGI server before the worker is paused."""
 _PREFLIGHT = (
     (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),

@@ -91,7 +91,8 @@ class WireProtocol(HttpToolsProtocol):
             queued.disconnected = True
         self.pipeline.clear()
         self.flow.resume_writing()
-        self.parser = None  # type: ignore[assignment]
+        # No cycles: a closed connection is freed at once, however long it lived.
+        self.parser = self.cycle = self.running = self.memo = None  # type: ignore[assignment]
 
     def shutdown(self) -> None:
         self.cork.release()

@@ -16,9 +16,10 @@ from rolecast import backends
 from rolecast.config.schema import Config, Model
 from rolecast.cork import Cork
 from rolecast.errors import LoadFailed, RolecastError, SourceError, WorkerDown
+from rolecast.fetch import fetch
 from rolecast.fleet import process
 from rolecast.fleet.machine import Effect, Grant, Kill, Machine, Refuse, Spawn, State, Worker
-from rolecast.upstream import Pool, fetch
+from rolecast.upstream import Pool
 from rolecast.values import Endpoint, Launch
 
 log = logging.getLogger("rolecast.fleet")
