@@ -87,6 +87,7 @@ class WireProtocol(HttpToolsProtocol):
                 running.message_event.set()
             elif running.exchange is not None:
                 running.exchange.client_gone()
+                running.exchange = None
         for queued, _ in self.pipeline:
             queued.disconnected = True
         self.pipeline.clear()
