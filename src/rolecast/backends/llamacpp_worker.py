@@ -21,6 +21,8 @@ from rolecast.backends.llamacpp import Options
 
 IDLE_CACHE_MIB = 256
 """Memory for prompts of idle slots; the engine's own 8 GiB would not fit next to other models."""
+NICENESS = 5
+"""The gateway has to get a processor for each token while the engine keeps all of them spinning."""
 SPARE_CONNECTIONS = 8
 """The engine has one thread per connection; these are for health, metrics and connections that end."""
 LOG_WARNINGS = 2
@@ -148,6 +150,7 @@ def main() -> None:
     options = msgspec.json.decode(sys.argv[1], type=Options)
     report = LoadReport(options.weights)
     end_with_gateway()
+    os.nice(NICENESS)
     try:
         import xllamacpp
 
