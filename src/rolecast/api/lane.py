@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import msgspec
 
@@ -89,7 +88,3 @@ class Lane:
         if client_id is not None and _TRACE.match(client_id):
             exchange.client_id = client_id.decode("ascii")
         return exchange
-
-
-class HasLane(Protocol):
-    lane: Lane

@@ -15,7 +15,7 @@ from pathlib import Path
 from rolecast import backends
 from rolecast.config.schema import Config, Model
 from rolecast.cork import Cork
-from rolecast.errors import LoadFailed, RolecastError, SourceError, WorkerDown
+from rolecast.errors import LoadFailed, RolecastError, SourceError
 from rolecast.fetch import fetch
 from rolecast.fleet import process
 from rolecast.fleet.machine import Effect, Grant, Kill, Machine, Refuse, Spawn, State, Worker
@@ -344,4 +344,4 @@ def _describe_exit(code: int, tail: list[str]) -> str:
     return f"its worker {how}" + (f"; its last words: {last[:300]}." if last and code > 0 else ".")
 
 
-__all__ = ["Fleet", "Lease", "State", "WorkerDown"]
+__all__ = ["Fleet", "Lease", "State"]
