@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -183,3 +185,24 @@ def test_importing_the_sources_loads_nothing_heavy() -> None:
     code = f"import rolecast.sources, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_folders_that_vanish_during_a_walk_are_passed_over(tmp_path: Path) -> None:
+    """As pip removes its scratch folders while their growing files are counted."""
+    stay, come_and_go = put(tmp_path / "s/stay.gguf"), tmp_path / "s/scratch"
+    done = threading.Event()
+
+    def churn() -> None:
+        while not done.is_set():
+            put(come_and_go / "a/b/c/x.gguf", b"")
+            shutil.rmtree(come_and_go)
+
+    other = threading.Thread(target=churn)
+    other.start()
+    try:
+        for _ in range(500):
+            assert stay in list(store.files_below(tmp_path / "s"))
+            assert sources.stored(tmp_path / "s") == []
+    finally:
+        done.set()
+        other.join()

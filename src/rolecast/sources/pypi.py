@@ -164,7 +164,8 @@ def _watch(child: "subprocess.Popen[bytes]", folders: Iterable[Path], source: So
             pass
         if not total and (total := _announced(list(lines))):
             store.require_space(next(iter(folders)), total, source.text)
-        done = max((_size(f) for folder in folders for f in folder.rglob("*.whl*")), default=0)
+        wheels = (f for folder in folders for f in store.files_below(folder) if ".whl" in f.name)
+        done = max(map(store.size_of, wheels), default=0)
         report(Progress("downloading", min(done, total) if total else done, total))
         changed = time.monotonic() if (len(lines), done) != seen else changed
         if time.monotonic() - changed > STALL_S:
@@ -184,10 +185,3 @@ def _announced(lines: list[str]) -> int:
         if found := re.fullmatch(r"Downloading .*\.whl \((\d+(?:\.\d+)?) (bytes|kB|MB|GB)\)", line):
             return int(float(found[1]) * _UNITS[found[2]])
     return 0
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # pip moved it meanwhile
-        return 0

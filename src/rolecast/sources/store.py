@@ -97,11 +97,26 @@ def is_file_inside(path: Path, root: Path) -> bool:
         return False
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder that may change meanwhile: what vanishes on the way is passed over.
+
+    (`Path.rglob` raises when another process removes a folder it has yet to enter.)
+    """
+    for base, _, files in os.walk(folder):
+        yield from (Path(base, name) for name in files)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 when it is gone."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def find(folder: Path, wanted: str, root: Path) -> Path | None:
     """The (first) file of the model meant among the GGUF files below `folder`, which lies in `root`."""
-    if not folder.is_dir():
-        return None
-    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*.gguf")}
+    found = {p.relative_to(folder).as_posix(): p for p in files_below(folder) if p.name.endswith(".gguf")}
     chosen = names.choose(found, wanted)
     if not chosen or not all(is_file_inside(found[name], root) for name in chosen):
         return None
@@ -211,12 +226,14 @@ def record(target: Path, source: Source, sha256: str, files: tuple[Path, ...] = 
 def stored(store: Path) -> list[Stored]:
     """All models in the folder, by name."""
     found = []
-    for side in store.rglob(f"*{_RECORD}"):
+    for side in files_below(store):
+        if not side.name.endswith(_RECORD):
+            continue
         path = side.with_name(side.name.removesuffix(_RECORD))
         entry = _read_record(path)
         files = _files(path, entry) if entry else []
         if entry and files and all(is_file_inside(f, store) for f in files):
-            found.append(Stored(path.name, path, sum(f.stat().st_size for f in files), entry.source))
+            found.append(Stored(path.name, path, sum(map(size_of, files)), entry.source))
     return sorted(found, key=lambda s: (s.name, s.source))
 
 
@@ -235,7 +252,7 @@ def remove(store: Path, source: Source) -> int:
         files += _unfinished(folder, source.file)
         if not files:
             raise SourceError(f"{source.text} is not in {store}, so nothing was removed. See `rolecast models`.")
-        freed = sum(file.stat().st_size for file in files if file.exists())
+        freed = sum(map(size_of, files))
         for file in files:
             file.unlink(missing_ok=True)
         _prune(store, {file.parent for file in files})
@@ -245,7 +262,9 @@ def remove(store: Path, source: Source) -> int:
 def _unfinished(folder: Path, wanted: str) -> list[Path]:
     """Parts of downloads that were broken off: `FILE.gguf.part` and its `.json`."""
     found = []
-    for part in folder.rglob("*.gguf.part*") if folder.is_dir() else ():
+    for part in files_below(folder):
+        if ".gguf.part" not in part.name:
+            continue
         name = part.relative_to(folder).as_posix().rpartition(".part")[0]
         if not wanted or any(f"/{n}".endswith(f"/{wanted}") for n in names.splits(name)):
             found.append(part)
