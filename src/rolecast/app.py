@@ -27,6 +27,7 @@ from rolecast.api.openai import Catalogue, hot_paths
 from rolecast.api.ports import FrontDoor, SingleModel
 from rolecast.config import names as config_names
 from rolecast.config import paths
+from rolecast.config.current import Current
 from rolecast.config.schema import Config, Listener, Model
 from rolecast.db import Database
 from rolecast.dispatch import Dispatch
@@ -36,7 +37,6 @@ from rolecast.fetch import fetch
 from rolecast.fleet import Fleet
 from rolecast.fleet.machine import State
 from rolecast.ledger import Ledger
-from rolecast.routing import build
 from rolecast.telemetry import Telemetry, configure_logging
 
 log = logging.getLogger("rolecast")
@@ -72,14 +72,12 @@ class Gateway:
     """All parts of a running gateway. `apps` holds one ASGI app per listener, by name."""
 
     def __init__(self, config: Config, config_path: Path | None = None) -> None:
-        self.config = config
-        self.stand_ins = stand_ins(config)
-        names = config_names.table(config)
+        self.now = Current(config, stand_ins(config))
         self.telemetry = Telemetry(i for i, m in config.models.items() if m.enabled)
         self.fleet = Fleet(config, weights_finder(config), paths.worker_logs())
         self.database = Database(database_path(config))
         self.ledger = Ledger(self.database)
-        self.dispatch = Dispatch(config, build(names, config), self.fleet, self.ledger, self.telemetry, self.stand_ins)
+        self.dispatch = Dispatch(self.now, self.fleet, self.ledger, self.telemetry)
         self._guard = Guard(config.server)
         self._hot = hot_paths(config.server.limits)
         self._new_id = make_ids()
@@ -88,8 +86,8 @@ class Gateway:
             "ledger": str(self.database.path),
             "listeners": [],
         }
-        self.admin = Admin(config, names, self.fleet, self.ledger, self.telemetry, self.stand_ins, self.facts)
-        self.catalogue = Catalogue(config, names, self.stand_ins, self.admin.state, self._health_of)
+        self.admin = Admin(self.now, self.fleet, self.ledger, self.telemetry, self.facts)
+        self.catalogue = Catalogue(self.now, self.admin.state, self._health_of)
         self.telemetry.gauges = self._gauges
         self.lanes: dict[str, Lane] = {}
         self.apps: dict[str, Any] = {}
@@ -105,7 +103,7 @@ class Gateway:
 
     async def close(self, hurry: asyncio.Event | None = None) -> None:
         """Let running requests end, at `hurry` with an error; stop the workers, write the ledger."""
-        await self.dispatch.drain(float(self.config.server.drain_timeout), hurry or asyncio.Event())
+        await self.dispatch.drain(float(self.now.config.server.drain_timeout), hurry or asyncio.Event())
         for task in self._background:
             task.cancel()
         await self.fleet.close()
@@ -120,14 +118,14 @@ class Gateway:
             forced=forced,
             hot=self._hot,
             guard=self._guard,
-            limits=self.config.server.limits,
+            limits=self.now.config.server.limits,
             dispatch=self.dispatch,
             new_id=self._new_id,
         )
         return lane
 
     def _add_front_door(self) -> None:
-        door = FrontDoor(self.config, self.telemetry, self._loaded, self._broken)
+        door = FrontDoor(self.telemetry, self._loaded, self._broken)
         routes = [*self.catalogue.routes(), *self.admin.routes(), *door.routes()]
         self.apps["front door"] = make_app(self._lane("front door", ""), routes, self)
 
@@ -135,16 +133,10 @@ class Gateway:
         name = listener.label
         lane = self._lane(name, listener.model or "")
         if listener.model is None:
-            door = FrontDoor(self.config, self.telemetry, self._loaded, self._broken)
+            door = FrontDoor(self.telemetry, self._loaded, self._broken)
             routes = [*self.catalogue.routes(), *self.admin.routes(), *door.routes()]
         else:
-            single = SingleModel(
-                listener,
-                self.config,
-                self.telemetry,
-                self.admin.state,
-                self.stand_ins.get(listener.model, ""),
-            )
+            single = SingleModel(listener, self.now, self.telemetry, self.admin.state)
             routes = [*self.catalogue.routes(), *single.routes()]
         self.apps[name] = make_app(lane, routes, self)
 
@@ -166,7 +158,7 @@ class Gateway:
 
     async def _health_of(self, model_id: str) -> str:
         """SLM Server's words for one backend: asked now, with its five-second limit."""
-        worker_id = self.stand_ins.get(model_id, model_id)
+        worker_id = self.now.worker_of(model_id)
         worker, pool = self.fleet.worker(worker_id), self.fleet.pool(worker_id)
         if worker.endpoint is None or pool is None:
             return "error" if worker.state is State.FAILED else "unreachable"
@@ -313,10 +305,10 @@ def _server(gateway: Gateway, address: Address, sock: socket.socket) -> _Server:
         ws="none",
         lifespan="off",
         log_config=None,
-        access_log=gateway.config.log.access,
+        access_log=gateway.now.config.log.access,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=int(gateway.config.server.drain_timeout) + 5,
+        timeout_graceful_shutdown=int(gateway.now.config.server.drain_timeout) + 5,
         backlog=2048,
     )
     config.load()

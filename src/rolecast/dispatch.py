@@ -9,17 +9,16 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from rolecast.config.schema import Config
+from rolecast.config.current import Current
 from rolecast.errors import Busy, Internal, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
 from rolecast.exchange import Exchange, clock
 from rolecast.fleet import Fleet, Lease
 from rolecast.ledger import OUTCOMES, Ledger
 from rolecast.plan import Plan, Request
-from rolecast.routing import Strategy, choose
+from rolecast.routing import build, choose
 from rolecast.telemetry import Telemetry
 from rolecast.values import Choice, Facts, Usage
 
@@ -36,19 +35,16 @@ class Dispatch:
 
     def __init__(
         self,
-        config: Config,
-        strategies: Sequence[Strategy],
+        now: Current,
         fleet: Fleet,
         ledger: Ledger,
         telemetry: Telemetry,
-        stand_ins: Mapping[str, str],
     ) -> None:
-        self._config = config
-        self._strategies = strategies
+        self._now = now
+        self._strategies = build(now.names, now.config)
         self.fleet = fleet
         self._ledger = ledger
         self._telemetry = telemetry
-        self._stand_ins = stand_ins
         self._plans: dict[tuple[str, str, str], Plan] = {}
         self._closing = False
         self.active: set[Exchange] = set()
@@ -87,13 +83,13 @@ class Dispatch:
         return plan
 
     def _concrete(self, asked: str, choice: Choice, model_id: str) -> Plan:
-        worker_id = self._stand_ins.get(model_id, model_id)
+        worker_id = self._now.worker_of(model_id)
         return Plan(
             asked,
             choice,
             model_id,
             worker_id,
-            self._config.models[worker_id],
+            self._now.config.models[worker_id],
             self.fleet.backends[worker_id],
             self._telemetry.models[model_id],
         )
@@ -188,7 +184,7 @@ class Dispatch:
         assert plan is not None
         order = (plan.choice.model, *plan.choice.alternatives)
         for model_id in order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ():
-            if self._stand_ins.get(model_id, model_id) != plan.worker_id:
+            if self._now.worker_of(model_id) != plan.worker_id:
                 return (
                     plan
                     if peek

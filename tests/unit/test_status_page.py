@@ -10,7 +10,6 @@ from starlette.applications import Starlette
 
 from rolecast.api.asgi import error_response
 from rolecast.api.ports import FrontDoor
-from rolecast.config import read
 from rolecast.errors import NotFound
 from rolecast.telemetry import Telemetry
 
@@ -49,8 +48,7 @@ def page() -> Elements:
 
 
 async def get(path: str, accept: str = "*/*") -> httpx2.Response:
-    config = read("models: {m: {backend: fake}}\nroles: {standard: [m]}")
-    door = FrontDoor(config, Telemetry(["m"]), list, list)
+    door = FrontDoor(Telemetry(["m"]), list, list)
     app = Starlette(routes=door.routes(), exception_handlers={NotFound: lambda _, error: error_response(error)})
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:

@@ -14,8 +14,7 @@ from starlette.routing import Route
 
 from rolecast import __version__
 from rolecast.api.asgi import json_response
-from rolecast.config.names import Name
-from rolecast.config.schema import Config
+from rolecast.config.current import Current
 from rolecast.errors import BadRequest, ModelNotFound, UnsupportedMedia
 from rolecast.fleet import Fleet
 from rolecast.ledger import Ledger
@@ -33,20 +32,16 @@ class Admin:
 
     def __init__(
         self,
-        config: Config,
-        names: dict[str, Name],
+        now: Current,
         fleet: Fleet,
         ledger: Ledger,
         telemetry: Telemetry,
-        stand_ins: dict[str, str],
         facts: dict[str, Any],
     ) -> None:
-        self._config = config
-        self._names = names
+        self._now = now
         self._fleet = fleet
         self._ledger = ledger
         self._telemetry = telemetry
-        self._stand_ins = stand_ins
         self._facts = facts
         """Listeners, config path and ledger path: what only app.py knows."""
 
@@ -68,8 +63,8 @@ class Admin:
             "uptime_seconds": round(time.time() - started, 3),
             "rss_bytes": psutil.Process().memory_info().rss,
             **self._facts,
-            "roles": self._config.roles,
-            "models": [self._model(i) for i, m in self._config.models.items() if m.enabled],
+            "roles": self._now.config.roles,
+            "models": [self._model(i) for i, m in self._now.config.models.items() if m.enabled],
         }
         return json_response(body)
 
@@ -112,7 +107,7 @@ class Admin:
 
     def state(self, model_id: str) -> str:
         """The worker's state, `absent` when its weights are not here; a stand-in's for what it stands in for."""
-        worker_id = self._stand_ins.get(model_id, model_id)
+        worker_id = self._now.worker_of(model_id)
         state = str(self._fleet.worker(worker_id).state)
         return "absent" if state == "cold" and not self._fleet.present(worker_id) else state
 
@@ -133,16 +128,16 @@ class Admin:
             raise BadRequest(f'The body must be JSON such as {{"model":"NAME"}}: {exc}.', code="bad_json") from None
 
     def _resolve(self, name: str) -> str:
-        found = self._names.get(name)
-        if found is None or not self._config.models[found.models[0]].enabled:
+        found = self._now.names.get(name)
+        if found is None or not self._now.config.models[found.models[0]].enabled:
             raise ModelNotFound(
                 f"The model {name[:200]!r} does not exist here; `rolecast models` lists them.", param="model"
             )
-        return self._stand_ins.get(found.models[0], found.models[0])
+        return self._now.worker_of(found.models[0])
 
     def _model(self, model_id: str) -> dict[str, Any]:
-        model = self._config.models[model_id]
-        worker_id = self._stand_ins.get(model_id, model_id)
+        model = self._now.config.models[model_id]
+        worker_id = self._now.worker_of(model_id)
         worker, child, stats = (
             self._fleet.worker(worker_id),
             self._fleet.child(worker_id),
@@ -155,7 +150,7 @@ class Admin:
             "backend": model.backend,
             "source": model.source or model.url,
             "present": self._fleet.present(model_id),
-            "stand_in": self._stand_ins.get(model_id),
+            "stand_in": self._now.stand_ins.get(model_id),
             "aliases": model.aliases,
             "capabilities": model.capabilities,
             "context": model.context,

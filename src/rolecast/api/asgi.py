@@ -148,7 +148,6 @@ class _Front:
     def __init__(self, app: ASGIApp, lane: Lane) -> None:
         self._app = app
         self._lane = lane
-        self._hot = {path.decode(): HotPath(lane, decode) for path, decode in lane.hot.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -162,10 +161,10 @@ class _Front:
                 await send({"type": "http.response.start", "status": 204, "headers": headers})
                 await send({"type": "http.response.body", "body": b""})
                 return
-            hot = self._hot.get(scope["path"])
-            if hot is not None and scope["method"] == "POST":
-                await hot(scope, receive, send)
-            elif hot is not None:
+            decode = self._lane.hot.get(scope["path"].encode())
+            if decode is not None and scope["method"] == "POST":
+                await HotPath(self._lane, decode)(scope, receive, send)
+            elif decode is not None:
                 raise MethodNotAllowed(f"{scope['path']} takes POST.")
             else:
                 await self._app(scope, receive, _with_headers(send, cors) if cors else send)

@@ -6,7 +6,7 @@ client wrote them. Numbers that have crashed engines elsewhere are range-checked
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -16,8 +16,9 @@ from starlette.routing import Route
 
 from rolecast.api.asgi import json_response
 from rolecast.api.lane import Decode
+from rolecast.config.current import Current
 from rolecast.config.names import Name
-from rolecast.config.schema import Config, Limits
+from rolecast.config.schema import Limits
 from rolecast.errors import BadRequest, Invalid, ModelNotFound
 from rolecast.plan import Request, read_fields
 from rolecast.values import Kind
@@ -166,29 +167,27 @@ class Catalogue:
 
     def __init__(
         self,
-        config: Config,
-        names: Mapping[str, Name],
-        stand_ins: Mapping[str, str],
+        now: Current,
         state: Callable[[str], str],
         health: "Callable[[str], Any]",
     ) -> None:
-        self._config = config
-        self._names = names
-        self._stand_ins = stand_ins
+        self._now = now
         self._state = state
         self._health = health
         self._created = int(time.time())
 
     def entries(self, forced: str = "") -> Iterator[dict[str, Any]]:
         """All names a request may use, models first; on a single-model port just that model."""
-        names = [n for n in self._names.values() if self._config.models[n.models[0]].enabled and forced in ("", n.name)]
+        now = self._now
+        names = [n for n in now.names.values() if now.config.models[n.models[0]].enabled and forced in ("", n.name)]
         for name in sorted(names, key=lambda n: n.kind != "model"):
             yield self.entry(name)
 
     def entry(self, name: Name) -> dict[str, Any]:
         target = name.models[0]
-        model = self._config.models[target]
-        port = next((x.port for x in self._config.server.listeners if x.model == target), self._config.server.port)
+        config = self._now.config
+        model = config.models[target]
+        port = next((x.port for x in config.server.listeners if x.model == target), config.server.port)
         entry: dict[str, Any] = {
             "id": name.name,
             "object": "model",
@@ -205,8 +204,8 @@ class Catalogue:
             "capabilities": model.capabilities,
             "state": self._state(target),
         }
-        if target in self._stand_ins:
-            entry["stand_in"] = self._stand_ins[target]
+        if target in self._now.stand_ins:
+            entry["stand_in"] = self._now.stand_ins[target]
         return entry
 
     async def models(self, request: HTTPRequest) -> Response:
@@ -214,7 +213,7 @@ class Catalogue:
         return json_response({"object": "list", "data": list(self.entries(forced))})
 
     async def one(self, request: HTTPRequest) -> Response:
-        name = self._names.get(request.path_params["model"])
+        name = self._now.names.get(request.path_params["model"])
         if name is None:
             raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
         return json_response(self.entry(name))
@@ -222,9 +221,9 @@ class Catalogue:
     async def backends_health(self, request: HTTPRequest) -> Response:
         """One status per configured role, as SLM Server's clients read it."""
         out: dict[str, Any] = {}
-        for role, models in self._config.roles.items():
+        for role, models in self._now.config.roles.items():
             first = models[0]
-            entry = self.entry(self._names[first]) if first in self._names else {"port": None, "backend": None}
+            entry = self.entry(self._now.names[first]) if first in self._now.names else {"port": None, "backend": None}
             status = await self._health(first)
             out[role] = {
                 "status": status,
@@ -236,7 +235,7 @@ class Catalogue:
                 out[role]["http_status"] = 200
             if "stand_in" in entry:
                 out[role]["stand_in"] = entry["stand_in"]
-        for model_id, model in self._config.models.items():
+        for model_id, model in self._now.config.models.items():
             if not model.enabled:
                 out[model_id] = {"status": "disabled", "model_id": model_id, "port": None}
         return json_response(out)

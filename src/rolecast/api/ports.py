@@ -11,7 +11,8 @@ from starlette.routing import Route
 
 from rolecast import __version__
 from rolecast.api.asgi import json_response
-from rolecast.config.schema import Config, Listener
+from rolecast.config.current import Current
+from rolecast.config.schema import Listener
 from rolecast.errors import NotFound
 from rolecast.telemetry import Telemetry
 
@@ -33,8 +34,7 @@ SECURITY = {
 class FrontDoor:
     """Root page, health and metrics of the main port."""
 
-    def __init__(self, config: Config, telemetry: Telemetry, loaded: Loaded, broken: Callable[[], list[str]]) -> None:
-        self._config = config
+    def __init__(self, telemetry: Telemetry, loaded: Loaded, broken: Callable[[], list[str]]) -> None:
         self._telemetry = telemetry
         self._loaded = loaded
         self._broken = broken
@@ -93,16 +93,14 @@ class SingleModel:
     def __init__(
         self,
         listener: Listener,
-        config: Config,
+        now: Current,
         telemetry: Telemetry,
         state: Callable[[str], str],
-        stand_in: str = "",
     ) -> None:
         self._listener = listener
-        self._config = config
+        self._now = now
         self._telemetry = telemetry
         self._state = state
-        self._stand_in = stand_in
         self._started = time.perf_counter()
 
     def routes(self) -> list[Route]:
@@ -134,7 +132,8 @@ class SingleModel:
             "service": _SERVICE_NAMES.get(self._listener.name or "", self._listener.name or model_id),
             "agent_id": self._listener.name,
             "port": self._listener.port,
-            "ollama_backend": self._config.models[model_id].url or f"http://127.0.0.1:{self._config.server.port}",
+            "ollama_backend": self._now.config.models[model_id].url
+            or f"http://127.0.0.1:{self._now.config.server.port}",
             "model": model_id,
             "model_loaded": state in ("ready", "remote"),
             "uptime_seconds": round(time.perf_counter() - self._started, 3),
@@ -143,7 +142,8 @@ class SingleModel:
         return json_response(self._marked(body))
 
     def _marked(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {**body, "stand_in": self._stand_in} if self._stand_in else body
+        stand_in = self._now.stand_ins.get(self._listener.model or "")
+        return {**body, "stand_in": stand_in} if stand_in else body
 
 
 _SERVICE_NAMES = {
