@@ -71,11 +71,6 @@ class Ledger:
             msgspec.convert(dict(zip(Receipt.__struct_fields__, r, strict=True)), Receipt, strict=False) for r in rows
         ]
 
-    def totals(self) -> dict[str, tuple[int, int, int]]:
-        """Per model: requests, prompt tokens, completion tokens, over the whole ledger."""
-        sql = "SELECT model, count(*), sum(prompt_tokens), sum(completion_tokens) FROM ledger GROUP BY model"
-        return {model: (n, p or 0, c or 0) for model, n, p, c in self._db.query(sql)}
-
     async def close(self) -> None:
         """Write what is pending and wait for it, ten seconds at most (a full disk must not block the exit)."""
         deadline = self._loop.time() + 10.0

@@ -2,9 +2,7 @@
 secrets, exploding labels."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -18,10 +16,9 @@ from gateway import (
     Received,
     ScriptedWorker,
     chat,
-    clean,
     config,
     delta,
-    pair,
+    on_uvloop,
     raw,
     remote,
     reply,
@@ -33,30 +30,9 @@ from gateway import (
 )
 
 pytestmark = pytest.mark.anyio
+anyio_backend = on_uvloop
 
 HEALTH = request(path="/health", method="GET")
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> Any:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
-async def shared() -> AsyncIterator[tuple[Gate, ScriptedWorker]]:
-    async with pair() as both:
-        yield both
-
-
-@pytest.fixture
-def front(shared: tuple[Gate, ScriptedWorker], caplog: pytest.LogCaptureFixture) -> Iterator[Gate]:
-    with clean(shared[1], caplog):
-        yield shared[0]
-
-
-@pytest.fixture
-def worker(shared: tuple[Gate, ScriptedWorker]) -> ScriptedWorker:
-    return shared[1]
 
 
 # -- smuggling ---------------------------------------------------------------------------------------------

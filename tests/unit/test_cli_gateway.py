@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rolecast.cli import app
+from rolecast.cli.gateway import State, listens_at
 
 CONFIG = """
 server: {port: 0}
@@ -29,6 +30,7 @@ replies:
   - {match: "^Slow", reply: "Once **upon** a time there was a fox who ran for a long while", token_delay: 0.2}
   - {match: "", reply: "Hello there."}
 """
+OLD_LOG = b"a line of long ago\n" * 600_000
 
 
 class Running:
@@ -38,6 +40,7 @@ class Running:
         self.config = folder / "rolecast.yaml"
         self.config.write_text(CONFIG.replace("SCRIPT", str(folder / "script.yaml")))
         (folder / "script.yaml").write_text(SCRIPT)
+        self.log = folder / "data" / "logs" / "gateway.log"
         self.env = {"ROLECAST_HOME": str(folder / "data"), "COLUMNS": "200"}
 
     def process(self, *args: str) -> "subprocess.CompletedProcess[str]":
@@ -55,6 +58,8 @@ class Running:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running = Running(tmp_path_factory.mktemp("gateway"))
+    running.log.parent.mkdir(parents=True)
+    running.log.write_bytes(OLD_LOG)
     started = running.process("up", "--detach", "--config", str(running.config))
     assert started.returncode == 0, started.stderr
     assert "curl http://127.0.0.1:" in started.stdout
@@ -80,6 +85,59 @@ def test_a_second_up_with_another_configuration_is_refused(gateway: Running) -> 
     code, _, err = gateway.invoke("up", "--preset", "pas")
     assert code == 1
     assert "rolecast down" in err
+
+
+@pytest.mark.parametrize("asked", [("--port", "1"), ("--host", "127.9.9.9"), ("--host", "::1"), ("--stand-in", "tiny")])
+def test_a_second_up_with_an_option_that_the_first_does_not_have_is_refused(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    url = json.loads(gateway.invoke("status", "--json")[1])["listeners"][0]["url"]
+    code, out, err = gateway.invoke("up", "-d", "--config", str(gateway.config), *asked)
+    assert (code, out) == (1, "")
+    for words in (str(gateway.config), url, f"you asked for {' '.join(asked)}.", "rolecast down"):
+        assert words in err
+
+
+def test_all_that_differs_is_named_at_once(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    err = gateway.invoke("up", "--preset", "pas", "--port", "1", "--host", "::1")[2]
+    assert "you asked for preset pas and --host ::1 and --port 1." in err
+
+
+def test_a_second_up_with_options_that_the_first_has_is_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    running = Running(tmp_path)
+    up = ("up", "-d", "--config", str(running.config))
+    assert running.process(*up, "--stand-in", "tiny").returncode == 0
+    try:
+        port = json.loads(running.invoke("status", "--json")[1])["listeners"][0]["url"].rpartition(":")[2]
+        for asked in ((), ("--port", port), ("--port", "0"), ("--host", "localhost"), ("--stand-in", "tiny")):
+            code, out, _ = running.invoke(*up, *asked)
+            assert (code, "already runs on" in out) == (0, True), asked
+        code, _, err = running.invoke(*up, "--stand-in", "spare")
+        assert (code, "you asked for --stand-in spare." in err) == (1, True)
+    finally:
+        running.process("down")
+
+
+def test_a_gateway_that_listens_everywhere_is_told_from_one_on_loopback() -> None:
+    argv = [sys.executable, "-c", "import socket; s = socket.create_server(('0.0.0.0', 0)); print(flush=True); input()"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        state = State(process.pid, 0.0, "http://127.0.0.1:9")
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert listens_at(state, "0.0.0.0")
+        assert not listens_at(state, "127.0.0.1")
+        process.communicate("\n")
+    assert listens_at(state, "127.0.0.1")  # nothing left to ask, so its URL decides
+
+
+def test_a_log_that_is_full_is_put_aside_before_the_start(gateway: Running) -> None:
+    assert gateway.log.with_name("gateway.log.1").read_bytes() == OLD_LOG
+    assert 0 < gateway.log.stat().st_size < len(OLD_LOG)
 
 
 def test_status_shows_models_roles_and_addresses(gateway: Running) -> None:

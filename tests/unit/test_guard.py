@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from gateway import CHAT, Answer, Gate, ScriptedWorker, chat, clean, pair, request
+from gateway import CHAT, Answer, Gate, ScriptedWorker, chat, clean, on_uvloop, pair, request
 
 from rolecast.api import guard
 from rolecast.api.guard import Guard
@@ -17,6 +17,7 @@ from rolecast.config.schema import Server
 from rolecast.errors import BadRequest, ConfigError, Forbidden, Unauthorized
 
 pytestmark = pytest.mark.anyio
+anyio_backend = on_uvloop
 
 KEY = "correct horse"
 SHA = "sha256:" + hashlib.sha256(b"battery").hexdigest()
@@ -31,11 +32,6 @@ ROUTES = [
     ("GET", "/nothing"),
     ("OPTIONS", CHAT),
 ]
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> Any:
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="module")

@@ -106,14 +106,6 @@ async def test_rows_come_newest_first_and_as_many_as_asked(tmp_path: Path) -> No
         assert [int(r.id[4:], 16) for r in ledger.tail(3)] == [10, 9, 8]
 
 
-async def test_totals_are_per_model(tmp_path: Path) -> None:
-    async with books(tmp_path / "l.db") as ledger:
-        append(ledger, range(1, 4))
-        append(ledger, range(4, 6), model="other")
-        await written(ledger, 5)
-        assert ledger.totals() == {"m": (3, 30, 9), "other": (2, 20, 6)}
-
-
 async def test_rows_are_written_in_batches_of_their_own_accord(tmp_path: Path) -> None:
     async with books(tmp_path / "l.db") as ledger:
         batches: list[int] = []

@@ -1,7 +1,7 @@
 """Bodies of the OpenAI dialect: what is refused, what reaches the worker, what is counted, how errors look."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from gateway import (
     ScriptedWorker,
     chat,
     chunk,
-    clean,
     config,
     delta,
     event,
+    on_uvloop,
     raw,
     remote,
     reply,
@@ -41,15 +41,11 @@ from rolecast.telemetry import ModelStats
 from rolecast.values import Choice
 
 pytestmark = pytest.mark.anyio
+anyio_backend = on_uvloop
 
 COMPLETE = "/v1/completions"
 EMBED = "/v1/embeddings"
 ALL = ["chat", "completion", "embeddings"]
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> Any:
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +63,6 @@ async def shared() -> AsyncIterator[tuple[Gate, ScriptedWorker]]:
             conf = config(models, limits=Limits(messages=50))
             async with running_gateway(conf, Path(folder)) as gate:
                 yield gate, worker
-
-
-@pytest.fixture
-def front(shared: tuple[Gate, ScriptedWorker], caplog: pytest.LogCaptureFixture) -> Iterator[Gate]:
-    with clean(shared[1], caplog):
-        yield shared[0]
-
-
-@pytest.fixture
-def worker(shared: tuple[Gate, ScriptedWorker]) -> ScriptedWorker:
-    return shared[1]
 
 
 async def ask(front: Gate, text: str = "hello", **fields: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from gateway import (
     ScriptedWorker,
     chat,
     chunk,
-    clean,
     config,
     delta,
     message,
+    on_uvloop,
     pair,
     raw,
     remote,
@@ -41,30 +40,9 @@ from rolecast.upstream import Pool
 from rolecast.values import Endpoint
 
 pytestmark = pytest.mark.anyio
+anyio_backend = on_uvloop
 
 CHUNKED = SSE_HEAD.replace(b"text/event-stream", b"application/json")
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> Any:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
-async def shared() -> AsyncIterator[tuple[Gate, ScriptedWorker]]:
-    async with pair() as both:
-        yield both
-
-
-@pytest.fixture
-def front(shared: tuple[Gate, ScriptedWorker], caplog: pytest.LogCaptureFixture) -> Iterator[Gate]:
-    with clean(shared[1], caplog):
-        yield shared[0]
-
-
-@pytest.fixture
-def worker(shared: tuple[Gate, ScriptedWorker]) -> ScriptedWorker:
-    return shared[1]
 
 
 def pool(front: Gate) -> Pool:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -22,9 +22,9 @@ from gateway import (
     ScriptedWorker,
     chat,
     chunk,
-    clean,
     delta,
     message,
+    on_uvloop,
     pair,
     raw,
     reply,
@@ -37,6 +37,7 @@ from gateway import (
 from rolecast.config.schema import Limits, Listener, Seconds
 
 pytestmark = pytest.mark.anyio
+anyio_backend = on_uvloop
 
 HEALTH = request(path="/health", method="GET")
 JSON = b"Content-Type: application/json\r\n"
@@ -44,25 +45,9 @@ CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-En
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> Any:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def shared() -> AsyncIterator[tuple[Gate, ScriptedWorker]]:
     async with pair(listeners=[Listener(port=0, name="solo", model="m")]) as both:
         yield both
-
-
-@pytest.fixture
-def front(shared: tuple[Gate, ScriptedWorker], caplog: pytest.LogCaptureFixture) -> Iterator[Gate]:
-    with clean(shared[1], caplog):
-        yield shared[0]
-
-
-@pytest.fixture
-def worker(shared: tuple[Gate, ScriptedWorker]) -> ScriptedWorker:
-    return shared[1]
 
 
 async def test_many_requests_use_one_connection(front: Gate, worker: ScriptedWorker) -> None:

@@ -17,7 +17,7 @@ from rolecast.cli.options import ConfigFile
 
 if TYPE_CHECKING:
     from rolecast.app import Running
-    from rolecast.cli.gateway import Address, State
+    from rolecast.cli.gateway import Address, ModelStatus, State
     from rolecast.cli.settings import Chosen
     from rolecast.config.schema import Config
 
@@ -53,7 +53,7 @@ def up(
     settings.set_options(host=host, port=port, stand_in=stand_in)
     chosen = settings.choose(config, preset)
     if state := gateway.running():
-        _explain_running(state, chosen)
+        _explain_running(state, chosen, host=host, port=port, stand_in=stand_in)
         return
     bring_weights(chosen.config, pull=not no_pull)
     if detach:
@@ -62,15 +62,35 @@ def up(
         _run(chosen)
 
 
-def _explain_running(state: "State", chosen: "Chosen") -> None:
-    """Say that one runs; starting it again with the same configuration is not a mistake."""
-    running = state.config or "the built-in default"
+def _explain_running(
+    state: "State", chosen: "Chosen", *, host: str | None, port: int | None, stand_in: str | None
+) -> None:
+    """Say that one runs; starting it again with the same configuration is not a mistake, with another one it is."""
+    from rolecast.cli import gateway
+
+    lacking = []
     if state.config != (str(chosen.path) if chosen.path else None):
+        lacking.append(chosen.name)
+    if host and not gateway.listens_at(state, host):
+        lacking.append(f"--host {host}")
+    if port and port not in gateway.ports(state):  # 0 is any port that is free, so the present one will do
+        lacking.append(f"--port {port}")
+    if stand_in and not _stands_in(state, chosen.config):
+        lacking.append(f"--stand-in {stand_in}")
+    if lacking:
         output.fail(
-            f"A gateway with {running} already runs on {state.url} (pid {state.pid}), and you asked for "
-            f"{chosen.name}. Stop it first with `rolecast down`."
+            f"A gateway with {state.config or 'the built-in default'} already runs on {state.url} (pid {state.pid}), "
+            f"and you asked for {' and '.join(lacking)}. Stop it first with `rolecast down`."
         )
     output.say(f"The gateway already runs on [bold]{state.url}[/] (pid {state.pid}); `rolecast status` shows it.")
+
+
+def _stands_in(state: "State", config: "Config") -> bool:
+    """Whether the running gateway has the stand-ins that this configuration leads to, as far as it tells us."""
+    from rolecast.app import stand_ins
+
+    now = {model.id: model.stand_in for model in _models(state)}
+    return all(now.get(model_id, helper) == helper for model_id, helper in stand_ins(config).items())
 
 
 def bring_weights(config: "Config", *, pull: bool) -> None:
@@ -121,6 +141,7 @@ def _run(chosen: "Chosen") -> None:
 
 def _detach(chosen: "Chosen", preset: str | None) -> None:
     """Start the same command in a session of its own, and wait until it answers or has ended."""
+    from rolecast import logfile
     from rolecast.config import paths
 
     argv = [sys.executable, "-m", "rolecast", "up", "--no-pull"]
@@ -130,6 +151,7 @@ def _detach(chosen: "Chosen", preset: str | None) -> None:
         argv += ["--config", str(chosen.path)]
     log = paths.log_file()
     log.parent.mkdir(parents=True, exist_ok=True)
+    logfile.trim(log)
     with log.open("ab") as sink:
         began = sink.tell()
         child = subprocess.Popen(
@@ -181,15 +203,18 @@ def _states_once_loaded(state: "State") -> dict[str, str]:
 
 
 def _model_states(state: "State") -> dict[str, str]:
+    return {model.id: model.state for model in _models(state)}
+
+
+def _models(state: "State") -> "list[ModelStatus]":
     from rolecast.cli.gateway import Gateway
     from rolecast.errors import RolecastError
 
     try:
         with Gateway(state.url, os.environ.get("ROLECAST_API_KEY", "")) as gateway:
-            now = gateway.status()
-    except RolecastError:  # keys are on and we have none: the table does without the states
-        return {}
-    return {model.id: model.state for model in now.models}
+            return gateway.status().models
+    except RolecastError:  # keys are on and we have none: then we do without what it could tell
+        return []
 
 
 def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, str]) -> None:
