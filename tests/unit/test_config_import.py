@@ -372,6 +372,12 @@ def test_broken_json_and_broken_yaml_say_so(tmp_path: Path) -> None:
             import_file(tmp_path / name)
 
 
+def test_keys_that_are_none_are_left_out_and_named(bring: Bring) -> None:
+    loaded, notes = bring("s.yaml", LLAMA_SWAP.replace('["${env.API_KEY_1}"]', '["", sk-1, "sha256:12"]'))
+    assert loaded.server.keys == ["sk-1"]
+    assert "server.keys: a key left out" in notes
+
+
 def _leaves(value: object, trail: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [(*trail, key) for key, _ in children] + [t for k, v in children for t in _leaves(v, (*trail, k))]

@@ -124,9 +124,14 @@ def _openness(config: Config) -> Iterator[Problem]:
             yield trail, f"{reason}; set server.keys, or listen on 127.0.0.1"
 
 
+def is_key(text: str) -> bool:
+    """Whether `server.keys` may hold it."""
+    return bool(re.fullmatch(r"sha256:[0-9a-fA-F]{64}", text)) if text.startswith("sha256:") else text != ""
+
+
 def _keys(config: Config) -> Iterator[Problem]:
     for i, key in enumerate(config.server.keys):
-        if not key or (key.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", key)):
+        if not is_key(key):
             text = "expected a key, env:NAME, or sha256: with 64 hexadecimal digits, as `sha256sum` prints them"
             yield ("server", "keys", i), text
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from rolecast.config import names, presets
-from rolecast.config.check import check
+from rolecast.config.check import check, is_key
 from rolecast.config.document import parse
 from rolecast.config.schema import Config, Model
 from rolecast.config.shape import build
@@ -96,7 +96,10 @@ class Draft:
         enabled = self.enabled()
         listeners = [x for x in self.listeners if x["model"] in enabled]
         server |= {"listeners": listeners} if listeners else {}
-        server |= {"keys": self.keys} if self.keys else {}
+        keys = [key for key in self.keys if is_key(key)]
+        if len(keys) < len(self.keys):
+            self.note("server.keys", "a key left out; it is empty, or no sha256: with 64 hexadecimal digits")
+        server |= {"keys": keys} if keys else {}
         value = {
             "server": server,
             "models": self.models,
