@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import msgspec
 import psutil
 import uvicorn
 
-from rolecast import sources
+from rolecast import logfile, sources
 from rolecast.api import wire
 from rolecast.api.admin import Admin
 from rolecast.api.asgi import make_app
@@ -37,6 +37,7 @@ from rolecast.fetch import fetch
 from rolecast.fleet import Fleet
 from rolecast.fleet.machine import State
 from rolecast.ledger import Ledger
+from rolecast.reload import Reloader
 from rolecast.telemetry import Telemetry, configure_logging
 
 log = logging.getLogger("rolecast")
@@ -86,7 +87,8 @@ class Gateway:
             "ledger": str(self.database.path),
             "listeners": [],
         }
-        self.admin = Admin(self.now, self.fleet, self.ledger, self.telemetry, self.facts)
+        self.reloader = Reloader(config_path, self.now, self.configure, stand_ins)
+        self.admin = Admin(self.now, self.fleet, self.ledger, self.telemetry, self.reloader, self.facts)
         self.catalogue = Catalogue(self.now, self.admin.state, self._health_of)
         self.telemetry.gauges = self._gauges
         self.lanes: dict[str, Lane] = {}
@@ -99,7 +101,8 @@ class Gateway:
     async def start(self) -> None:
         """Start the fleet and the watch over running requests."""
         await self.fleet.start()
-        self._background.append(asyncio.create_task(self.dispatch.watch()))
+        lasting = (self.dispatch.watch(), self.reloader.watch(), logfile.keep_bounded(paths.log_file()))
+        self._background += [asyncio.create_task(each) for each in lasting]
 
     async def close(self, hurry: asyncio.Event | None = None) -> None:
         """Let running requests end, at `hurry` with an error; stop the workers, write the ledger."""
@@ -109,6 +112,20 @@ class Gateway:
         await self.fleet.close()
         await self.ledger.close()
         self.database.close()
+
+    def configure(self, config: Config, stand_ins: Mapping[str, str]) -> None:
+        """Another configuration applies from now on; requests that run are finished as they began.
+
+        Raises ConfigError, with nothing changed. Ports, the ledger's file and the like stay as they are.
+        """
+        guard, hot = Guard(config.server), hot_paths(config.server.limits)
+        self.fleet.configure(config)
+        self.telemetry.add(i for i, m in config.models.items() if m.enabled)
+        self.now.replace(config, stand_ins)
+        self.dispatch.renew()
+        self._guard, self._hot = guard, hot
+        for lane in self.lanes.values():
+            lane.renew(hot, guard, config.server.limits)
 
     # -- parts --------------------------------------------------------------------------------------------
 
@@ -270,6 +287,8 @@ async def serving(
     connections: dict[str, set[Any]] = {
         address.name: server.server_state.connections for (address, _), server in zip(doors, servers, strict=True)
     }
+    for name, its in connections.items():
+        gateway.lanes[name].connections = its
     watching = [
         asyncio.create_task(wire.sweep_connections(gateway.lanes[name], its)) for name, its in connections.items()
     ]

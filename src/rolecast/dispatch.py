@@ -25,6 +25,8 @@ from rolecast.values import Choice, Facts, Usage
 log = logging.getLogger("rolecast.dispatch")
 
 MAX_ATTEMPTS = 3
+MAX_LOSSES = 2
+"""A request under which two workers of a model died gets no third: it may be the cause."""
 SWEEP_S = 0.5
 SETTLE_S = 0.5
 """After a lost connection the fleet has this long to learn whether the worker died."""
@@ -68,6 +70,11 @@ class Dispatch:
             self._spawn(exchange, self._wait_and_call(exchange, None))
         else:
             self._call(exchange, lease)
+
+    def renew(self) -> None:
+        """Choose by the configuration that applies now; what runs keeps the choice that was made for it."""
+        self._strategies = build(self._now.names, self._now.config)
+        self._plans.clear()
 
     def choose(self, name: str, kind: str) -> Choice:
         """The choice for a name, without running anything."""
@@ -169,12 +176,17 @@ class Dispatch:
         remote = exchange.plan.model.backend not in ("llamacpp", "fake")
         exchange.lease = None
         exchange.forget_head()
+        exchange.losses += 1
         following = self._alternative(exchange)
         if following is not None:
-            exchange.plan = following
+            exchange.plan, exchange.losses = following, 0
             self._spawn(exchange, self._wait_and_call(exchange, None))
         elif remote and error.code == "unreachable":
             exchange.fail(error)
+        elif not remote and exchange.losses >= MAX_LOSSES:
+            model_id = exchange.plan.worker_id
+            text = f"The worker of {model_id} ended {MAX_LOSSES} times under this request, which may be the cause."
+            exchange.fail(WorkerDown(f"{text} See `rolecast logs {model_id}`.", code="worker_lost"))
         else:
             self._spawn(exchange, self._wait_and_call(exchange, lost))
 
@@ -184,7 +196,7 @@ class Dispatch:
         assert plan is not None
         order = (plan.choice.model, *plan.choice.alternatives)
         for model_id in order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ():
-            if self._now.worker_of(model_id) != plan.worker_id:
+            if model_id in self._now.config.models and self._now.worker_of(model_id) != plan.worker_id:
                 return (
                     plan
                     if peek

@@ -109,6 +109,7 @@ class Exchange:
     closed = False
     streaming = False
     attempts = 0
+    losses = 0
     status = 0
     chunks = 0
     queue_us = 0

@@ -70,7 +70,8 @@ class Telemetry:
     """The gateway's counters, one `ModelStats` per configured model plus refusals."""
 
     def __init__(self, models: Iterable[str]) -> None:
-        self.models = {m: ModelStats() for m in models}
+        self.models: dict[str, ModelStats] = {}
+        self.add(models)
         self.refused: dict[int, int] = {}
         self.started_at = time.time()
         self.logs = LogRing()
@@ -78,6 +79,11 @@ class Telemetry:
         """`time.perf_counter` time of the newest request per listener."""
         self.gauges: Callable[[], Iterable[tuple[str, str, float]]] = lambda: ()
         """(metric, model, value) now; app.py sets it to the fleet's view."""
+
+    def add(self, models: Iterable[str]) -> None:
+        """Count for these too; what was counted before stays, as Prometheus expects of counters."""
+        for model in models:
+            self.models.setdefault(model, ModelStats())
 
     def refuse(self, status: int) -> None:
         """Count a request that was answered before it reached a model."""

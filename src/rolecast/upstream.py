@@ -366,11 +366,17 @@ class Pool:
 
     def learn(self, keep_alive: bytes) -> None:
         """Heed a worker's `Keep-Alive: timeout=5, max=100`: leave one request and one second before it does."""
-        for name, number in _KEEP_ALIVE.findall(keep_alive):
+        for name, number in _KEEP_ALIVE.findall(keep_alive) if self.max_requests else ():
             if name == b"max":
                 self.max_requests = min(self.endpoint.max_requests, max(1, int(number) - 1))
             else:
                 self.idle_s = min(self.endpoint.idle_s, max(0.5, int(number) - 1))
+
+    def retire(self) -> None:
+        """Take no connection back any more: those in use end with their request."""
+        self.max_requests = 0
+        while self._idle:
+            self._idle.pop().close()
 
     def retire_idle(self) -> None:
         """Close connections that idled too long; called once a second or so."""

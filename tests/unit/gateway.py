@@ -468,19 +468,28 @@ def remote(url: str, **fields: Any) -> Model:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(config: Config, folder: Path) -> AsyncIterator[Gate]:
-    """The whole gateway of that configuration, on its sockets, in this event loop; its ledger is in `folder`."""
+async def running_gateway(config: Config, folder: Path, file: Path | None = None) -> AsyncIterator[Gate]:
+    """The whole gateway of that configuration, on its sockets, in this event loop; its ledger is in `folder`.
+
+    With `file`, the one the configuration was read from, it watches that.
+    """
     storage = Storage(url=f"sqlite:///{folder / 'ledger.db'}", models=str(folder / "models"))
     config = msgspec.structs.replace(config, storage=storage)
     hurry = asyncio.Event()
     with contextlib.ExitStack() as stack:
         doors = list(app.bind(config, stack))
-        gateway = app.Gateway(config)
+        gateway = app.Gateway(config, file)
         async with app.serving(gateway, doors, hurry) as connections:
             try:
                 yield Gate(gateway, [address for address, _ in doors], connections)
             finally:
                 hurry.set()
+
+
+@pytest.fixture(scope="module")
+def on_uvloop() -> tuple[str, dict[str, bool]]:
+    """The event loop that a gateway runs on, one for a module that says `anyio_backend = on_uvloop`."""
+    return "asyncio", {"use_uvloop": True}
 
 
 @contextlib.contextmanager

@@ -19,7 +19,19 @@ from hypothesis.stateful import (
 
 from rolecast.config.schema import Model, Seconds
 from rolecast.errors import Busy, LoadFailed, UpstreamTimeout, WorkerDown
-from rolecast.fleet.machine import BACKOFF_S, BREAKER, STABLE_S, Effect, Grant, Kill, Machine, Refuse, Spawn, State
+from rolecast.fleet.machine import (
+    BACKOFF_S,
+    BREAKER,
+    STABLE_S,
+    Effect,
+    Forget,
+    Grant,
+    Kill,
+    Machine,
+    Refuse,
+    Spawn,
+    State,
+)
 from rolecast.values import Endpoint
 
 QUEUE = 3
@@ -68,6 +80,10 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         self.failed_at: dict[str, float] = {}
         self.ready_at: dict[str, float] = {}
         self.newest: dict[str, int] = dict.fromkeys(MODELS, 0)
+        self.renewed: set[str] = set()
+        """Models whose settings changed since their process started."""
+        self.dropped: set[str] = set()
+        """Models that are not configured."""
 
     # -- what the machine wants done ------------------------------------------------------------------------------
 
@@ -86,11 +102,16 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
                 case Kill(model=model, generation=generation):
                     assert self.alive.get(model) == generation
                     self.killed.add(model)
+                case Forget(model=model):
+                    assert model in self.dropped
+                    assert model not in self.alive
+                    assert not self.held[model]
+                    assert not self.line[model]
 
     def granted(self, model: str, ticket: Ticket, holds: bool) -> None:
         assert not ticket.fate, f"{ticket} is answered twice"
         assert (ticket.model, ticket.holds) == (model, holds)
-        assert model == "far" or (model in self.ready_at and model not in self.killed)
+        assert model == "far" or (model in self.ready_at and model not in self.killed | self.renewed)
         if ticket in self.line[model]:
             assert self.line[model].popleft() is ticket, "not in the order they came"
         elif holds:
@@ -104,8 +125,10 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         if model in self.failed_at:
             wait = BACKOFF_S[min(self.failures[model] - 1, len(BACKOFF_S) - 1)]
             assert self.now >= self.failed_at.pop(model) + wait, "restarted too soon"
+        assert model not in self.dropped or self.line[model], "started for nobody"
         self.alive[model] = self.newest[model] = generation
         self.ready_at.pop(model, None)
+        self.renewed.discard(model)
 
     # -- what clients do ------------------------------------------------------------------------------------------
 
@@ -117,7 +140,12 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
     )
     def want(self, far: bool, holds: bool, patience: float) -> Ticket:
         model = "far" if far else self.local
+        if model in self.dropped:  # dispatch does not know it any more
+            model = next(iter({self.local, "far"} - self.dropped), "")
         ticket = Ticket(model, holds, self.now + patience)
+        if not model:
+            ticket.fate = "refused"
+            return ticket
         full = len(self.line[model]) == QUEUE
         if not holds:
             self.failed_at.pop(model, None)  # somebody asks for the model itself: no pause is due
@@ -132,7 +160,7 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
     @rule(ticket=consumes(tickets))
     def give_up(self, ticket: Ticket) -> None:
         if ticket.fate == "granted" and ticket.holds:
-            self.release(ticket, self.machine.workers[ticket.model].generation)
+            self.release(ticket, self.generation(ticket.model))
         elif not ticket.fate:
             ticket.fate = "gone"
             self.line[ticket.model].remove(ticket)
@@ -141,7 +169,10 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
     @rule(target=leases, ticket=consumes(tickets))
     def keep(self, ticket: Ticket) -> tuple[Ticket, int]:
         """A client that will release only later, perhaps when its worker is long dead."""
-        return ticket, self.machine.workers[ticket.model].generation
+        return ticket, self.generation(ticket.model)
+
+    def generation(self, model: str) -> int:
+        return self.machine.workers[model].generation if model in self.machine.workers else -1
 
     @rule(lease=consumes(leases))
     def finish(self, lease: tuple[Ticket, int]) -> None:
@@ -151,8 +182,7 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
 
     def release(self, ticket: Ticket, generation: int) -> None:
         model = ticket.model
-        worker = self.machine.workers[model]
-        if generation == worker.generation and self.held[model]:
+        if generation == self.generation(model) and self.held[model]:
             self.held[model] -= 1
             self.used[model] = self.now
         ticket.fate = "released"
@@ -161,14 +191,43 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
     @precondition(lambda self: not any(self.held.values()))
     @rule()
     def release_what_nobody_holds(self) -> None:
-        self.perform(self.machine.released(self.local, self.machine.workers[self.local].generation, self.now))
+        self.perform(self.machine.released(self.local, self.generation(self.local), self.now))
 
     @rule()
     def unload(self) -> None:
         model = self.local
+        if model in self.dropped:
+            return
         self.failed_at.pop(model, None)
         self.failures[model] = 0 if self.machine.workers[model].state is State.FAILED else self.failures[model]
         self.perform(self.machine.unload(model, self.now))
+
+    # -- what the person who edits the configuration does ---------------------------------------------------------
+
+    @rule(stale=st.sets(st.sampled_from(["local", "far"])), gone=st.sampled_from(["", "", "local", "far"]))
+    def edit(self, stale: set[str], gone: str) -> None:
+        models = {"local": self.local, "far": "far"}
+        dropped = {models[gone]} if gone else set()
+        returned = self.dropped - dropped
+        renewed = {models[x] for x in stale} - dropped - {m for m in returned if m not in self.machine.workers}
+        for model in renewed:
+            if model in self.alive:
+                self.renewed.add(model)
+            if self.machine.workers[model].state is State.FAILED:
+                self.failures[model] = 0
+                self.failed_at.pop(model, None)
+            if model == "far":
+                self.held[model] = 0
+        for model in returned - set(self.machine.workers):
+            self.failures[model] = 0
+            self.failed_at.pop(model, None)
+        self.dropped = dropped
+        before = self.generation("far")
+        kept = {m: MODELS[m] for m in models.values() if m not in dropped}
+        self.perform(self.machine.configure(kept, QUEUE, renewed, self.now))
+        if "far" not in dropped and self.machine.workers["far"].state is State.COLD:
+            assert self.generation("far") > before
+            self.perform(self.machine.attached("far", HERE))
 
     # -- what processes do ----------------------------------------------------------------------------------------
 
@@ -186,9 +245,10 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
             return
         generation = self.alive.pop(model)
         was_ready = self.ready_at.pop(model, None)
-        if model in self.killed:
-            self.killed.discard(model)
-        else:
+        asked = model in self.killed or model in self.renewed
+        self.killed.discard(model)
+        self.renewed.discard(model)
+        if not asked and model not in self.dropped:
             if was_ready is not None and self.now - was_ready >= STABLE_S:
                 self.failures[model] = 0
             self.failures[model] += 1
@@ -198,7 +258,9 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
 
     @rule(age=st.integers(1, 3))
     def an_old_process_is_heard_of(self, age: int) -> None:
-        old = self.machine.workers[self.local].generation - age
+        if self.local not in self.machine.workers:
+            return
+        old = self.generation(self.local) - age
         assert self.machine.loaded(self.local, old, HERE, self.now) == []
         assert self.machine.ended(self.local, old, "long ago", self.now) == []
 
@@ -221,10 +283,11 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
 
     def must_be_idle(self, model: str, state: State) -> None:
         assert state is State.READY
-        assert not MODELS[model].pinned
+        assert not MODELS[model].pinned or model in self.dropped
         assert not self.held[model]
         assert not self.line[model]
-        assert self.now >= self.used[model] + MODELS[model].idle_timeout > self.used[model]
+        if model not in self.dropped:
+            assert self.now >= self.used[model] + MODELS[model].idle_timeout > self.used[model]
 
     # -- always ---------------------------------------------------------------------------------------------------
 
@@ -234,7 +297,9 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
             assert 0 <= w.active == self.held[model] <= w.parallel
             assert [x.ticket for x in w.waiting] == list(self.line[model])
             assert len(w.waiting) <= QUEUE
-            assert (w.endpoint is not None) == (model == "far" or model in self.ready_at)
+            assert (w.endpoint is not None) == (
+                model == "far" or (model in self.ready_at and model not in self.renewed | self.killed)
+            )
 
     @invariant()
     def nobody_waits_without_hope(self) -> None:
@@ -243,6 +308,8 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
                 continue
             if w.state in (State.LOADING, State.STOPPING):
                 assert model in self.alive
+            elif w.state is State.DRAINING:
+                assert w.active, "nothing runs on it and it is not stopped"
             elif w.state in (State.READY, State.REMOTE):
                 assert w.active == w.parallel, "a slot is free and somebody waits"
             else:

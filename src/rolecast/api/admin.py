@@ -15,9 +15,10 @@ from starlette.routing import Route
 from rolecast import __version__
 from rolecast.api.asgi import json_response
 from rolecast.config.current import Current
-from rolecast.errors import BadRequest, ModelNotFound, UnsupportedMedia
+from rolecast.errors import BadRequest, ConfigError, ModelNotFound, UnsupportedMedia
 from rolecast.fleet import Fleet
 from rolecast.ledger import Ledger
+from rolecast.reload import Reloader
 from rolecast.telemetry import Telemetry
 
 MAX_LOG_LINES = 5000
@@ -36,12 +37,14 @@ class Admin:
         fleet: Fleet,
         ledger: Ledger,
         telemetry: Telemetry,
+        reloader: Reloader,
         facts: dict[str, Any],
     ) -> None:
         self._now = now
         self._fleet = fleet
         self._ledger = ledger
         self._telemetry = telemetry
+        self._reloader = reloader
         self._facts = facts
         """Listeners, config path and ledger path: what only app.py knows."""
 
@@ -50,6 +53,7 @@ class Admin:
             Route("/admin/status", self.status, methods=["GET"]),
             Route("/admin/load", self.load, methods=["POST"]),
             Route("/admin/unload", self.unload, methods=["POST"]),
+            Route("/admin/reload", self.reload, methods=["POST"]),
             Route("/admin/logs", self.logs, methods=["GET"]),
             Route("/admin/requests", self.requests, methods=["GET"]),
         ]
@@ -63,6 +67,7 @@ class Admin:
             "uptime_seconds": round(time.time() - started, 3),
             "rss_bytes": psutil.Process().memory_info().rss,
             **self._facts,
+            "reload": self._reloader.last,
             "roles": self._now.config.roles,
             "models": [self._model(i) for i, m in self._now.config.models.items() if m.enabled],
         }
@@ -77,6 +82,14 @@ class Admin:
         model_id = await self._asked(request)
         await self._fleet.unload(model_id)
         return json_response({"model": model_id, "state": self.state(model_id)})
+
+    async def reload(self, request: Request) -> Response:
+        """Read the configuration's file again: what changed, what waits for a restart, or why it was refused."""
+        _require_json(request)
+        try:
+            return json_response(await self._reloader.reload())
+        except ConfigError as error:
+            raise BadRequest(f"Nothing was changed: {error.message}", code="bad_config") from None
 
     async def logs(self, request: Request) -> Response:
         """Log lines as plain text; `follow=true` keeps the answer open."""
@@ -119,9 +132,7 @@ class Admin:
                 yield f"{line}\n"
 
     async def _asked(self, request: Request) -> str:
-        # A web form cannot send this content type across sites without a preflight.
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            raise UnsupportedMedia('Send JSON such as {"model":"NAME"} with content-type application/json.')
+        _require_json(request)
         try:
             return self._resolve(msgspec.json.decode(await request.body(), type=_Named).model)
         except msgspec.MsgspecError as exc:
@@ -171,6 +182,12 @@ class Admin:
             "completion_tokens": stats.completion_tokens,
             "load_seconds": round(worker.loaded_at - worker.started_at, 3) if ready and child else None,
         }
+
+
+def _require_json(request: Request) -> None:
+    """A web form cannot send this content type across sites without a preflight."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise UnsupportedMedia('Send JSON such as {"model":"NAME"} with content-type application/json.')
 
 
 def _digits(text: str) -> str:

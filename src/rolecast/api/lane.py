@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -50,6 +51,14 @@ class Lane:
         self.dispatch = dispatch
         self.new_id = new_id
         self.date = b""
+        self.connections: set[Any] = set()
+        """The open ones of the wire lane; `app.serving` puts the server's own set here."""
+
+    def renew(self, hot: Mapping[bytes, Decode], guard: Guard, limits: Limits) -> None:
+        """Judge by other settings from the next request on, also on connections that are open."""
+        self.hot, self.guard, self.limits = hot, guard, limits
+        for connection in self.connections:
+            connection.memo = None
 
     def judged(self, decode: Decode, exchange: Exchange) -> KnownHead:
         """What the head of this exchange led to. The configuration that judged it lives as long as this lane."""

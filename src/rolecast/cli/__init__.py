@@ -26,7 +26,12 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("load", models.load),
         ("unload", models.unload),
     ),
-    "Configuration": (("init", config.init), ("check", config.check), ("import", config.import_)),
+    "Configuration": (
+        ("init", config.init),
+        ("check", config.check),
+        ("reload", config.reload),
+        ("import", config.import_),
+    ),
     "Diagnosis": (("doctor", doctor.doctor), ("bench", bench.bench)),
 }
 

@@ -1,12 +1,15 @@
 """The commands about the configuration file: `check`, `init`, `import`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rolecast.cli import output
-from rolecast.cli.options import Json
+from rolecast.cli.options import Json, Key, Url
+
+if TYPE_CHECKING:
+    from rolecast.cli.gateway import Reload
 
 
 def check(
@@ -43,6 +46,31 @@ def check(
         output.warn(warning)
     counts = f"{len(chosen.config.models)} models, {len(chosen.config.roles)} roles"
     output.say(f"[green]✓[/] {output.escape(chosen.name)} is valid: {counts}.")
+
+
+def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
+    """Let the running gateway read its edited configuration; it also does so by itself after each change."""
+    from rolecast.cli.gateway import connect
+
+    with connect(url, key) as gateway:
+        report = gateway.reload()
+    if as_json:
+        output.print_json(report)
+        return
+    output.say(f"Changed: {output.escape(', '.join(report.applied) or 'nothing')}.")
+    show_waiting(report)
+
+
+def show_waiting(report: "Reload") -> None:
+    """Say which edits have not taken effect, and what to do about them."""
+    if report.problems:
+        lines = "\n".join(f"  {problem}" for problem in report.problems)
+        output.warn(f"The last edit of the configuration was refused; the one before it applies:\n{lines}")
+    if report.waiting:
+        output.warn(
+            f"These settings take effect at the next start (`rolecast down`, then `rolecast up`): "
+            f"{', '.join(report.waiting)}."
+        )
 
 
 def init(

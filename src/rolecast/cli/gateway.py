@@ -3,10 +3,12 @@
 Knows addresses, keys and the wire. Prints nothing.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -77,6 +79,15 @@ class ModelStatus(msgspec.Struct, frozen=True):
     load_seconds: float | None = None
 
 
+class Reload(msgspec.Struct, frozen=True):
+    """What became of the last edit of the configuration: settings by path, or why it was refused."""
+
+    at: float = 0.0
+    applied: list[str] = []
+    waiting: list[str] = []
+    problems: list[str] = []
+
+
 class Status(msgspec.Struct, frozen=True):
     """The answer of `/admin/status`."""
 
@@ -90,6 +101,7 @@ class Status(msgspec.Struct, frozen=True):
     listeners: list[Address] = []
     roles: dict[str, list[str]] = {}
     models: list[ModelStatus] = []
+    reload: Reload | None = None
 
 
 def read_state() -> State | None:
@@ -116,6 +128,38 @@ def running() -> State | None:
     """The state of the gateway that runs now on this machine, if one does."""
     state = read_state()
     return state if state and is_alive(state) else None
+
+
+def ports(state: State) -> set[int]:
+    """The ports it listens on."""
+    return {port for url in _urls(state) if (port := urlsplit(url).port)}
+
+
+def listens_at(state: State, host: str) -> bool:
+    """Whether it listens at that address; its URLs decide when the system does not tell."""
+    import psutil
+
+    bound: set[str | None] = set()
+    try:
+        # A URL names loopback also for a socket that listens at every address.
+        open_sockets = psutil.Process(state.pid).net_connections("tcp")
+        bound.update(one.laddr.ip for one in open_sockets if one.status == psutil.CONN_LISTEN)
+    except psutil.Error:
+        pass
+    return bool(_resolved(host) & (bound or {urlsplit(url).hostname for url in _urls(state)}))
+
+
+def _urls(state: State) -> set[str]:
+    return {state.url, *(one.url for one in state.listeners)}
+
+
+def _resolved(host: str) -> set[str | None]:
+    """A name and its numbers, of the family that the gateway would open."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return {host, *(str(found[4][0]) for found in socket.getaddrinfo(host, None, family, socket.SOCK_STREAM))}
+    except OSError:
+        return {host}
 
 
 def describe_absence() -> str:
@@ -161,6 +205,10 @@ class Gateway:
     def unload(self, model: str) -> str:
         """Unload a model and wait until it is; returns its state."""
         return self._change("/admin/unload", model)
+
+    def reload(self) -> Reload:
+        """Let the gateway read its configuration's file again."""
+        return msgspec.json.decode(self._request("POST", "/admin/reload", json={}).content, type=Reload)
 
     def logs(self, model: str | None, lines: int, *, follow: bool) -> Iterator[str]:
         """Pieces of a model's log, or of the gateway's own."""

@@ -24,6 +24,7 @@ STATE_STYLES = {
     "remote": "green",
     "ok": "green",
     "loading": "yellow",
+    "draining": "yellow",
     "stopping": "yellow",
     "warn": "yellow",
     "failed": "red",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rolecast.cli import output
+from rolecast.cli.config import show_waiting
 from rolecast.cli.options import Json, Key, Url
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from rolecast.cli.gateway import Address, ModelStatus, Status
 
-PROCESS_STATES = ("loading", "ready", "stopping", "failed")
+PROCESS_STATES = ("loading", "ready", "draining", "stopping", "failed")
 
 
 def down(
@@ -79,6 +80,8 @@ def status(as_json: Json = False, url: Url = "", key: Key = "") -> None:
         facts.add_row(f"  [dim]{name}[/]", output.plain(value))
     screen = output.console()
     screen.print(facts)
+    if now.reload is not None:
+        show_waiting(now.reload)
     screen.print()
     screen.print(models_table(now))
     screen.print()

@@ -136,6 +136,8 @@ class Model(Section, frozen=True):
     """Unload after this long without a request; 0 = never."""
     load_timeout: Seconds = Seconds(300)
     """Loading may take this long."""
+    health_timeout: Seconds = Seconds(60)
+    """A loaded engine of ours that answers no health check for this long is ended and started again; 0 = never."""
     timeout: Seconds = Seconds(600)
     """Longest silence of the worker: before its first byte, and between bytes."""
     aliases: list[str] = []

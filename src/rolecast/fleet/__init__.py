@@ -9,20 +9,24 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from rolecast import backends
 from rolecast.config.schema import Config, Model
 from rolecast.cork import Cork
-from rolecast.errors import LoadFailed, RolecastError, SourceError
+from rolecast.errors import LoadFailed, RolecastError, SourceError, WorkerDown
 from rolecast.fetch import fetch
 from rolecast.fleet import process
-from rolecast.fleet.machine import Effect, Grant, Kill, Machine, Refuse, Spawn, State, Worker
+from rolecast.fleet.machine import Effect, Forget, Grant, Kill, Machine, Refuse, Spawn, State, Worker
 from rolecast.upstream import Pool
 from rolecast.values import Endpoint, Launch
 
 log = logging.getLogger("rolecast.fleet")
+
+PULSE_S = 10.0
+"""A loaded worker is asked for its health this often; see `Model.health_timeout`."""
+SERVING = (State.READY, State.REMOTE, State.DRAINING)
 
 Weights = Callable[[Model], Path | None]
 """Finds a model's weights on disk; None when they are absent. Passed in by app.py."""
@@ -46,16 +50,19 @@ class Fleet:
     def __init__(self, config: Config, weights: Weights, logs: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self.cork = Cork(self._loop)
-        self._config = config
+        self._limits = config.server.limits
         self._weights = weights
         self._logs = logs
-        models = [(i, m) for i, m in config.models.items() if m.enabled]
-        self.machine = Machine(models, config.server.limits.queue)
-        self.backends = {i: backends.get(m.backend) for i, m in models}
+        self._models = {i: m for i, m in config.models.items() if m.enabled}
+        """Those that are configured, and those that are not any more but still run."""
+        self.machine = Machine(self._models.items(), self._limits.queue)
+        self.backends = {i: backends.get(m.backend) for i, m in self._models.items()}
         self._children: dict[str, process.Child] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
         """The newest `_run` of each model that was ever started."""
         self._pools: dict[str, Pool] = {}
+        self._planned: dict[str, Launch | Endpoint] = {}
+        """What runs, or ran last, by model: settings that plan something else need another worker."""
         self._events: deque[list[Effect]] = deque()
         self._draining = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,18 +77,28 @@ class Fleet:
         """Attach remotes and begin to load pinned models; does not wait for them."""
         process.sweep_runtime_dirs()
         self._folder = process.runtime_dir()
-        for model_id in self.machine.workers:
-            model = self._config.models[model_id]
-            backend = self.backends[model_id]
-            if model.backend not in ("llamacpp", "fake"):
-                planned = backend.plan(model_id, model, None, self._folder / "none")
-                if isinstance(planned, Endpoint):
-                    self._pools[model_id] = Pool(planned, self.cork)
-                    self.machine.attached(model_id, planned)
-                    continue
-            if model.pinned and self.present(model_id):
-                self.preload(model_id)
+        addresses = {i: self._address(i, m, self.backends[i]) for i, m in self._models.items()}
+        self._bring_up(addresses)
         self._spawn_task(self._retire())
+
+    def configure(self, config: Config) -> None:
+        """Other settings apply from now on, and no request is lost to the change.
+
+        Raises ConfigError, with nothing changed, when a model cannot be run as it is described.
+        """
+        models = {i: m for i, m in config.models.items() if m.enabled}
+        found = {i: backends.get(m.backend) for i, m in models.items()}
+        addresses = {i: self._address(i, m, found[i]) for i, m in models.items()}
+        stale = {i for i in models if i in self.machine.workers and self._is_stale(i, models[i], found[i])}
+        self._limits = config.server.limits
+        self._models.update(models)
+        self.backends.update(found)
+        for model_id in stale:
+            if self.worker(model_id).state is State.REMOTE:
+                self._pools.pop(model_id).retire()
+        now = self._loop.time()
+        self._apply(self.machine.configure(models, self._limits.queue, stale, now))
+        self._bring_up(addresses)
 
     async def close(self, grace_s: float = 5.0) -> None:
         """Stop every worker and wait until all are gone."""
@@ -102,7 +119,7 @@ class Fleet:
     def try_lease(self, model_id: str) -> Lease | None:
         """A lease if the model is loaded and a slot is free; never waits."""
         w = self.machine.workers[model_id]
-        if w.endpoint is None or w.active >= w.parallel or w.waiting or w.state is State.STOPPING:
+        if w.endpoint is None or w.active >= w.parallel or w.waiting:
             return None
         w.active += 1
         return Lease(w, self._pools[model_id])
@@ -110,9 +127,11 @@ class Fleet:
     async def lease(self, model_id: str) -> Lease:
         """Wait for a slot, loading the model if needed. Raises Busy, LoadFailed, WorkerDown or a timeout."""
         began = self._loop.time()
+        if model_id not in self.machine.workers:
+            raise WorkerDown(f"{model_id} is no longer in the configuration.", code="model_removed")
         w = self.machine.workers[model_id]
         cold = w.endpoint is None
-        while await self._wait(model_id, holds=True) != w.generation or w.endpoint is None:
+        while await self._wait(model_id, holds=True) != w.generation or w.state not in SERVING:
             pass  # the worker died between the grant and now, and the slot with it
         lease = Lease(w, self._pools[model_id])
         waited_us = int((self._loop.time() - began) * 1e6)
@@ -125,7 +144,7 @@ class Fleet:
     def release(self, lease: Lease) -> None:
         """Give the slot back."""
         w = lease.worker
-        if w.waiting or self.closing:
+        if w.waiting or self.closing or w.endpoint is None:
             self._apply(self.machine.released(w.model_id, lease.generation, self._loop.time()))
         elif w.generation == lease.generation and w.active:
             w.active -= 1
@@ -152,13 +171,13 @@ class Fleet:
 
     async def settle(self, model_id: str, generation: int, timeout_s: float) -> None:
         """After a lost connection: wait until the end of that worker is known, or `timeout_s` for one that lives."""
-        run = self._runs.get(model_id)
-        if run is not None and self.machine.workers[model_id].generation == generation:
+        run, worker = self._runs.get(model_id), self.machine.workers.get(model_id)
+        if run is not None and worker is not None and worker.generation == generation:
             await asyncio.wait({run}, timeout=timeout_s)
 
     def present(self, model_id: str) -> bool:
         """Whether the model could be started: its weights are here, or it needs none."""
-        model = self._config.models[model_id]
+        model = self._models[model_id]
         return not model.source or self._weights(model) is not None
 
     # -- views --------------------------------------------------------------------------------------------
@@ -187,11 +206,46 @@ class Fleet:
 
     # -- effects ------------------------------------------------------------------------------------------
 
+    def _address(self, model_id: str, model: Model, backend: backends.Backend) -> Endpoint | None:
+        """Where the model runs when that is not our doing. Raises ConfigError."""
+        if model.backend in ("llamacpp", "fake"):
+            return None
+        assert self._folder is not None
+        planned = backend.plan(model_id, model, None, self._folder / "none")
+        return planned if isinstance(planned, Endpoint) else None
+
+    def _bring_up(self, addresses: Mapping[str, Endpoint | None]) -> None:
+        """Attach the remotes and begin to load the pinned models that are not up."""
+        for model_id, endpoint in addresses.items():
+            if self.worker(model_id).state is not State.COLD:
+                continue
+            if endpoint is not None:
+                self._attach(model_id, endpoint)
+            elif self._models[model_id].pinned and self.present(model_id):
+                self.preload(model_id)
+            else:
+                self._apply(self.machine.wake(model_id, self._loop.time()))
+
+    def _attach(self, model_id: str, endpoint: Endpoint) -> None:
+        self._planned[model_id] = endpoint
+        self._pools[model_id] = Pool(endpoint, self.cork)
+        self._apply(self.machine.attached(model_id, endpoint))
+
+    def _is_stale(self, model_id: str, model: Model, backend: backends.Backend) -> bool:
+        """Whether what runs differs from what these settings ask for: then only another worker will do."""
+        planned = self._planned.get(model_id)
+        if planned is None:
+            return model != self._models[model_id]
+        try:
+            return self._plan(model_id, model, backend, self.worker(model_id).generation) != planned
+        except RolecastError:  # its weights are not here, perhaps
+            return True
+
     async def _wait(self, model_id: str, *, holds: bool) -> int:
         """Wait for a grant; returns the generation of the worker that gave it."""
         ticket: asyncio.Future[int] = self._loop.create_future()
         now = self._loop.time()
-        deadline = now + float(self._config.server.limits.queue_timeout)
+        deadline = now + float(self._limits.queue_timeout)
         self._apply(self.machine.want(model_id, ticket, now, deadline, holds=holds))
         try:
             return await ticket
@@ -218,11 +272,7 @@ class Fleet:
 
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Grant):
-            generation = self.machine.workers[effect.model].generation
-            if effect.ticket.done() and effect.holds:  # given up in the same instant
-                self._events.append(self.machine.released(effect.model, generation, self._loop.time()))
-            elif not effect.ticket.done():
-                effect.ticket.set_result(generation)
+            self._grant(effect)
         elif isinstance(effect, Refuse):
             if not effect.ticket.done():
                 effect.ticket.set_exception(effect.error)
@@ -232,6 +282,21 @@ class Fleet:
             child = self._children.get(effect.model)
             if child is not None:
                 self._spawn_task(child.stop(5.0))
+        elif isinstance(effect, Forget):
+            self._forget(effect.model)
+
+    def _grant(self, grant: Grant) -> None:
+        generation = self.machine.workers[grant.model].generation
+        if grant.ticket.done() and grant.holds:  # given up in the same instant
+            self._events.append(self.machine.released(grant.model, generation, self._loop.time()))
+        elif not grant.ticket.done():
+            grant.ticket.set_result(generation)
+
+    def _forget(self, model_id: str) -> None:
+        if model_id in self._pools:
+            self._pools.pop(model_id).close()
+        for known in (self._models, self.backends, self._planned, self._runs):
+            known.pop(model_id, None)
 
     def _schedule(self) -> None:
         at = self.machine.next_deadline()
@@ -254,10 +319,13 @@ class Fleet:
         try:
             child, endpoint = await self._launch(model_id, generation)
         except RolecastError as exc:
-            self._ended(model_id, generation, exc.message)
+            self._ended(model_id, generation, exc.message, may_start=not isinstance(exc, SourceError))
             return
         except OSError as exc:
             self._ended(model_id, generation, f"{exc}.")
+            return
+        if child is None:  # it was ours until its settings said that it runs elsewhere
+            self._attach(model_id, endpoint)
             return
         worker = self.machine.workers[model_id]
         if worker.state is State.STOPPING:  # unloaded before there was anything to kill
@@ -267,6 +335,7 @@ class Fleet:
             if await self._healthy(model_id, child, pool):
                 log.info("loaded %s in %.2f s (pid %d)", model_id, self._loop.time() - worker.started_at, child.pid)
                 self._apply(self.machine.loaded(model_id, generation, endpoint, self._loop.time()))
+                error = await self._stuck(model_id, child, pool)
         except LoadFailed as late:
             error = late.message
         code = await child.wait()
@@ -277,21 +346,25 @@ class Fleet:
             log.warning("worker of %s ended: %s", model_id, error)
         self._ended(model_id, generation, error)
 
-    def _ended(self, model_id: str, generation: int, error: str) -> None:
+    def _ended(self, model_id: str, generation: int, error: str, *, may_start: bool = True) -> None:
         if not self.closing:
-            self._apply(self.machine.ended(model_id, generation, error, self._loop.time()))
+            self._apply(self.machine.ended(model_id, generation, error, self._loop.time(), may_start=may_start))
 
-    async def _launch(self, model_id: str, generation: int) -> tuple[process.Child, Endpoint]:
-        model, backend = self._config.models[model_id], self.backends[model_id]
-        if missing := backend.missing(model):
-            raise LoadFailed(missing)
+    def _plan(self, model_id: str, model: Model, backend: backends.Backend, generation: int) -> Launch | Endpoint:
+        """How this generation of the model is started, or where it is. Raises SourceError without its weights."""
         weights = self._weights(model) if model.source else None
         if model.source and weights is None:
             raise SourceError(f"the weights of {model_id} are not here; run `rolecast pull {model_id}`.")
         assert self._folder is not None
-        planned = backend.plan(model_id, model, weights, process.socket_path(self._folder, model_id, generation))
-        if not isinstance(planned, Launch):
-            raise LoadFailed(f"{model_id} is remote and cannot be started here.")
+        return backend.plan(model_id, model, weights, process.socket_path(self._folder, model_id, generation))
+
+    async def _launch(self, model_id: str, generation: int) -> tuple[process.Child | None, Endpoint]:
+        model, backend = self._models[model_id], self.backends[model_id]
+        if missing := backend.missing(model):
+            raise LoadFailed(missing)
+        planned = self._planned[model_id] = self._plan(model_id, model, backend, generation)
+        if isinstance(planned, Endpoint):
+            return None, planned
         child = await process.spawn(planned, name=model_id, log=self.log_path(model_id))
         self._children[model_id] = child
         return child, planned.endpoint
@@ -299,7 +372,7 @@ class Fleet:
     async def _healthy(self, model_id: str, child: process.Child, pool: Pool) -> bool:
         """Poll the health path until it answers 200; False when the child ended, LoadFailed when it is too slow."""
         ended = self._loop.create_task(child.wait())
-        limit_s = float(self._config.models[model_id].load_timeout)
+        limit_s = float(self._models[model_id].load_timeout)
         deadline = self._loop.time() + limit_s
         pause = 0.01
         try:
@@ -315,6 +388,27 @@ class Fleet:
                 await asyncio.wait([ended], timeout=pause)
                 pause = min(pause * 1.5, 0.1)
             return False
+        finally:
+            ended.cancel()
+
+    async def _stuck(self, model_id: str, child: process.Child, pool: Pool) -> str:
+        """Ask a loaded worker for its health until it ends; what is wrong with it, when it was ended for silence."""
+        ended = self._loop.create_task(child.wait())
+        heard = self._loop.time()
+        try:
+            while True:
+                limit_s = float(self._models[model_id].health_timeout)
+                await asyncio.wait([ended], timeout=min(PULSE_S, limit_s / 4) or PULSE_S)
+                if ended.done():
+                    return ""
+                try:
+                    await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=limit_s / 2 or PULSE_S)
+                    heard = self._loop.time()
+                except RolecastError:
+                    if limit_s and self._loop.time() - heard >= limit_s and not ended.done():
+                        log.warning("the worker of %s is stuck; it is ended", model_id)
+                        await child.stop(0.0)
+                        return f"its worker answered no health check for {limit_s:g} s (health_timeout)."
         finally:
             ended.cancel()
 

@@ -6,7 +6,7 @@ who is evicted is another pure function that will join `_start`.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -28,6 +28,8 @@ class State(StrEnum):
     COLD = "cold"
     LOADING = "loading"
     READY = "ready"
+    DRAINING = "draining"
+    """Finishes what it runs; stopped after that, because its settings changed."""
     STOPPING = "stopping"
     FAILED = "failed"
     REMOTE = "remote"
@@ -58,7 +60,13 @@ class Refuse(msgspec.Struct, frozen=True):
     error: RolecastError
 
 
-Effect = Spawn | Kill | Grant | Refuse
+class Forget(msgspec.Struct, frozen=True):
+    """The model left the configuration and nothing of it runs any more."""
+
+    model: str
+
+
+Effect = Spawn | Kill | Grant | Refuse | Forget
 
 
 class Waiter(msgspec.Struct):
@@ -82,6 +90,7 @@ class Worker:
         "idle_timeout_s",
         "idles",
         "last_used",
+        "leaving",
         "loaded_at",
         "model_id",
         "parallel",
@@ -97,11 +106,7 @@ class Worker:
 
     def __init__(self, model_id: str, model: Model, queue_limit: int) -> None:
         self.model_id = model_id
-        self.parallel = model.parallel
-        self.pinned = model.pinned
-        self.idle_timeout_s = float(model.idle_timeout)
-        self.idles = not model.pinned and self.idle_timeout_s > 0
-        self.queue_limit = queue_limit
+        self.set(model, queue_limit)
         self.state = State.COLD
         self.generation = 0
         self.endpoint: Endpoint | None = None
@@ -115,6 +120,16 @@ class Worker:
         self.restarts = 0
         self.wanted = model.pinned
         self.error = ""
+        self.leaving = False
+        """No longer configured: it ends with the requests it has."""
+
+    def set(self, model: Model, queue_limit: int) -> None:
+        """Take over the settings that need no new process."""
+        self.parallel = model.parallel
+        self.pinned = model.pinned
+        self.idle_timeout_s = float(model.idle_timeout)
+        self.idles = not model.pinned and self.idle_timeout_s > 0
+        self.queue_limit = queue_limit
 
 
 class Machine:
@@ -122,6 +137,8 @@ class Machine:
 
     def __init__(self, models: Iterable[tuple[str, Model]], queue_limit: int) -> None:
         self.workers = {i: Worker(i, m, queue_limit) for i, m in models}
+        self._forgotten: dict[str, int] = {}
+        """Last generation of models that left: a lease of one must not be taken for a lease of its successor."""
 
     # -- requests -----------------------------------------------------------------------------------------
 
@@ -153,11 +170,13 @@ class Machine:
 
     def released(self, model: str, generation: int, now: float) -> list[Effect]:
         """A lease ended. A lease of an earlier generation died with its worker."""
-        w = self.workers[model]
-        if generation != w.generation or w.active == 0:
+        w = self.workers.get(model)
+        if w is None or generation != w.generation or w.active == 0:
             return []
         w.active -= 1
         w.last_used = now
+        if w.state is State.DRAINING:
+            return self._stop(w) if not w.active else []
         return self._serve(w) if w.state is not State.STOPPING else []
 
     # -- workers ------------------------------------------------------------------------------------------
@@ -170,31 +189,38 @@ class Machine:
         w.state, w.endpoint, w.loaded_at, w.last_used, w.error = State.READY, endpoint, now, now, ""
         return self._serve(w)
 
-    def attached(self, model: str, endpoint: Endpoint) -> None:
+    def attached(self, model: str, endpoint: Endpoint) -> list[Effect]:
         """The model is served elsewhere; nothing to start or stop."""
         w = self.workers[model]
-        w.state, w.endpoint, w.idles = State.REMOTE, endpoint, False
+        w.state, w.endpoint, w.idles, w.error = State.REMOTE, endpoint, w.leaving, ""
+        return self._serve(w)
 
-    def ended(self, model: str, generation: int, error: str, now: float) -> list[Effect]:
-        """A worker is gone: it failed to load, died, or was stopped as asked."""
+    def ended(self, model: str, generation: int, error: str, now: float, *, may_start: bool = True) -> list[Effect]:
+        """A worker is gone: it failed to load, died, or was stopped as asked.
+
+        With `may_start` false nothing was tried, because something is missing that only a person can bring: the
+        next request looks again at once.
+        """
         w = self.workers[model]
         if generation != w.generation:
             return []
-        asked, was_ready = w.state is State.STOPPING, w.state is State.READY
+        asked, was_ready = w.state in (State.STOPPING, State.DRAINING), w.state is State.READY
         w.active, w.endpoint = 0, None
         if asked:
             w.state = State.COLD
-            return self._start(w, now) if w.waiting else []
+            return self._start(w, now) if w.waiting or w.wanted else []
+        if w.leaving or not may_start:
+            w.error, w.state, w.retry_at, w.wanted = error, State.COLD, now, False
+            return self._refuse_all(w, now)
         if was_ready and now - w.loaded_at >= STABLE_S:
             w.failures = 0
         w.failures += 1
         w.error, w.state = error, State.FAILED
         w.retry_at = now + BACKOFF_S[min(w.failures - 1, len(BACKOFF_S) - 1)]
         if w.failures >= BREAKER or not was_ready:
-            refused = [Refuse(x.ticket, self._broken(w, now)) for x in w.waiting]
-            w.waiting.clear()
+            refused = self._refuse_all(w, now)
             w.wanted = w.wanted or was_ready
-            return [*refused, *self._start(w, now)] if w.wanted else list(refused)
+            return [*refused, *self._start(w, now)] if w.wanted else refused
         w.wanted = True  # it was serving: bring it back without being asked
         return self._start(w, now)
 
@@ -205,10 +231,40 @@ class Machine:
         if w.state is State.FAILED:
             w.state, w.failures = State.COLD, 0
             return self._start(w, now) if w.waiting else []
-        if w.state not in (State.READY, State.LOADING):
-            return []
-        w.state = State.STOPPING
-        return [Kill(model, w.generation)]
+        return self._stop(w) if w.state in (State.READY, State.LOADING, State.DRAINING) else []
+
+    def configure(
+        self, models: Mapping[str, Model], queue_limit: int, stale: Collection[str], now: float
+    ) -> list[Effect]:
+        """Other settings apply. Models that are new get a worker, those that are gone leave when they are idle.
+
+        A `stale` one, whose process or address no longer fits its settings, takes no new request; it is replaced
+        when those it has are done, which wait or run on as they are.
+        """
+        effects: list[Effect] = []
+        for model_id, w in self.workers.items():
+            if model_id not in models:
+                w.leaving, w.idles, w.pinned, w.wanted, w.idle_timeout_s = True, True, False, False, 0.0
+        for model_id, model in models.items():
+            known = self.workers.get(model_id)
+            if known is None:
+                worker = self.workers[model_id] = Worker(model_id, model, queue_limit)
+                worker.generation = self._forgotten.pop(model_id, -1) + 1
+                continue
+            known.leaving = False
+            known.set(model, queue_limit)
+            if known.state is State.REMOTE:
+                known.idles = False
+            if model_id in stale:
+                effects += self._replace(known, now)
+            elif known.state in (State.READY, State.REMOTE):  # perhaps it has more slots now
+                effects += self._serve(known)
+        return effects
+
+    def wake(self, model: str, now: float) -> list[Effect]:
+        """Start a model that somebody waits for."""
+        w = self.workers[model]
+        return self._start(w, now) if w.waiting else []
 
     def tick(self, now: float) -> list[Effect]:
         """Time passed: overdue waiters, idle workers, restarts that are due."""
@@ -220,6 +276,10 @@ class Machine:
             idle = w.idles and w.state is State.READY and not w.active and not w.waiting
             if idle and now >= w.last_used + w.idle_timeout_s:
                 effects += self.unload(w.model_id, now)
+        for w in [w for w in self.workers.values() if self._has_left(w)]:
+            del self.workers[w.model_id]
+            self._forgotten[w.model_id] = w.generation
+            effects.append(Forget(w.model_id))
         return effects
 
     def next_deadline(self) -> float:
@@ -232,6 +292,8 @@ class Machine:
                 times.append(w.retry_at)
             if w.idles and w.state is State.READY and not w.active:
                 times.append(w.last_used + w.idle_timeout_s)
+            if self._has_left(w):
+                times.append(w.last_used)
         return min(times)
 
     # -- rules --------------------------------------------------------------------------------------------
@@ -244,6 +306,30 @@ class Machine:
             w.state, w.started_at, w.wanted = State.LOADING, now, w.pinned
             return [Spawn(w.model_id, w.generation)]
         return []
+
+    def _stop(self, w: Worker) -> list[Effect]:
+        w.state, w.endpoint = State.STOPPING, None
+        return [Kill(w.model_id, w.generation)]
+
+    def _replace(self, w: Worker, now: float) -> list[Effect]:
+        if w.state is State.REMOTE:  # no process to wait for; what runs there ends where it is
+            w.generation += 1
+            w.active, w.endpoint, w.state = 0, None, State.COLD
+            return []  # to be attached again, or woken when it is ours to start now
+        if w.state is State.FAILED:  # perhaps this edit mends it
+            w.state, w.failures, w.error = State.COLD, 0, ""
+            return self._start(w, now) if w.waiting or w.wanted else []
+        if w.state is State.READY:
+            w.wanted, w.endpoint, w.state = True, None, State.DRAINING
+            return self._stop(w) if not w.active else []
+        if w.state is State.LOADING:
+            w.wanted = True
+            return self._stop(w)
+        return []
+
+    @staticmethod
+    def _has_left(w: Worker) -> bool:
+        return w.leaving and not w.active and not w.waiting and w.state in (State.COLD, State.FAILED, State.REMOTE)
 
     def _serve(self, w: Worker) -> list[Effect]:
         effects: list[Effect] = []
@@ -258,13 +344,18 @@ class Machine:
         if not late:
             return []
         w.waiting = deque(x for x in w.waiting if x.deadline > now)
-        loading = w.state is not State.READY and w.state is not State.REMOTE
+        loading = w.state not in (State.READY, State.REMOTE, State.DRAINING)
         error: RolecastError
         if loading:
             error = UpstreamTimeout(f"{w.model_id} did not finish loading in time; see `rolecast logs {w.model_id}`.")
         else:
             error = Busy(f"No slot of {w.model_id} became free in time.", retry_after=5.0, code="queue_timeout")
         return [Refuse(x.ticket, error) for x in late]
+
+    def _refuse_all(self, w: Worker, now: float) -> list[Effect]:
+        refused: list[Effect] = [Refuse(x.ticket, self._broken(w, now)) for x in w.waiting]
+        w.waiting.clear()
+        return refused
 
     def _broken(self, w: Worker, now: float) -> RolecastError:
         wait = max(0.0, w.retry_at - now)

@@ -1,7 +1,7 @@
 // The status page: polls /admin/status, loads and unloads models, talks to them. Text from the gateway is never HTML.
 const $ = (id) => document.getElementById(id);
 const KEY = "rolecast-key", POLL_MS = 2000, ROWS = 20;
-const TONES = { ready: "good", remote: "good", ok: "good", failed: "bad", error: "bad", loading: "busy", stopping: "busy", absent: "busy" };
+const TONES = { ready: "good", remote: "good", ok: "good", failed: "bad", error: "bad", loading: "busy", draining: "busy", stopping: "busy", absent: "busy" };
 const changing = new Set(); // models whose load or unload was asked here and is under way
 let talk = [], running = null, newest = 0;
 
@@ -60,7 +60,7 @@ function action(model) {
     const button = cell.querySelector("button") ?? write(cell, "button", "", "");
     button.type = "button";
     button.hidden = Boolean(model.stand_in) || ["remote", "absent"].includes(model.state);
-    const waits = changing.has(model.id) || model.state === "stopping";
+    const waits = changing.has(model.id) || ["draining", "stopping"].includes(model.state);
     button.textContent = loaded ? "Unload" : "Load";
     button.setAttribute("aria-label", `${button.textContent} ${model.id}`);
     button.setAttribute("aria-disabled", waits); // a disabled button would lose the focus
@@ -86,6 +86,7 @@ function show(status, requests) {
   health(failed.length ? `${failed.join(", ")} failed` : "running", failed.length ? "bad" : "good");
   $("version").textContent = status.version;
   $("facts").textContent = `Up for ${age(status.uptime_seconds)} · ${size(memory)} with workers · configuration: ${status.config ?? "built-in default"} · ledger: ${status.ledger}`;
+  $("edit").textContent = status.reload?.problems.length ? `The last edit of the configuration was refused: ${status.reload.problems.join("; ")}` : "";
   const rolesOf = (id) => Object.keys(roles).filter((role) => roles[role].includes(id)).join(", ");
   const why = (m) => m.error ?? (m.stand_in ? `${m.stand_in} stands in` : m.state === "absent" ? `bring it: rolecast pull ${m.id}` : "");
   fill("models", models.map((m) => [

@@ -1,0 +1,68 @@
+"""What changed between two configurations, as the names of settings. No value is ever named: some are secret."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from rolecast.config.schema import Config
+
+AT_START = (
+    "server.host", "server.port", "server.listeners", "server.drain_timeout", "storage", "log.access"
+)  # fmt: skip
+"""Sockets, files and loggers are opened once: these take effect at the next start only."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Settings that differ: those that apply at once, and those that wait for a restart."""
+
+    applied: list[str]
+    waiting: list[str]
+
+
+def compare(old: Config, new: Config) -> Difference:
+    """The settings that differ, each by its path; a model or role that came or went by its own."""
+    changed = list(_changed(old, new, ()))
+    waiting = [path for path in changed if _waits(path)]
+    return Difference([path for path in changed if path not in waiting], waiting)
+
+
+def applicable(old: Config, new: Config) -> Config:
+    """The new configuration, but with the old values of what only a restart changes."""
+    server = msgspec.structs.replace(
+        new.server,
+        host=old.server.host,
+        port=old.server.port,
+        listeners=old.server.listeners,
+        drain_timeout=old.server.drain_timeout,
+    )
+    log = msgspec.structs.replace(new.log, access=old.log.access)
+    return msgspec.structs.replace(new, server=server, storage=old.storage, log=log)
+
+
+def _waits(path: str) -> bool:
+    return any(path == known or path.startswith(f"{known}.") for known in AT_START)
+
+
+def _changed(old: Any, new: Any, trail: tuple[str, ...]) -> Iterator[str]:
+    if old == new:
+        return
+    before, after = _parts(old, trail), _parts(new, trail)
+    if before is None or after is None:
+        yield ".".join(trail)
+        return
+    for name in {**before, **after}:
+        here = (*trail, name)
+        if name not in after:
+            yield f"{'.'.join(here)} (removed)"
+        elif name not in before:
+            yield f"{'.'.join(here)} (added)"
+        else:
+            yield from _changed(before[name], after[name], here)
+
+
+def _parts(value: Any, trail: tuple[str, ...]) -> dict[str, Any] | None:
+    """The settings below this one; None for a single setting. Models and roles are named by their file."""
+    if isinstance(value, msgspec.Struct):
+        return {name: getattr(value, name) for name in value.__struct_fields__}
+    return value if trail in (("models",), ("roles",)) else None

@@ -1,0 +1,415 @@
+"""Edits of the configuration under a running gateway: what is taken over, what is refused, and that nobody notices."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import tiny_gguf
+from gateway import (
+    ANSWER,
+    DONE,
+    Gate,
+    Held,
+    ScriptedWorker,
+    chat,
+    config,
+    delta,
+    remote,
+    reply,
+    request,
+    running_gateway,
+    short_folder,
+    until,
+)
+
+from rolecast.config import load, read
+from rolecast.config.difference import applicable, compare
+from rolecast.config.schema import Config, Limits, Model, Seconds
+from rolecast.errors import ConfigError
+from rolecast.fleet.machine import State
+
+FAKE = Model(backend="fake", idle_timeout=Seconds(0))
+OTHER = ANSWER.replace(b'"hi"', b'"other"')
+
+
+def edited(gate: Gate, *, server: dict[str, Any] | None = None, **sections: Any) -> Config:
+    """The configuration that applies, with other sections and other settings of the server."""
+    now = gate.gateway.now.config
+    return msgspec.structs.replace(now, server=msgspec.structs.replace(now.server, **(server or {})), **sections)
+
+
+def models(gate: Gate, **changed: Model | None) -> dict[str, Model]:
+    """The models that are configured, with changes; None takes one out."""
+    together = {**gate.gateway.now.config.models, **changed}
+    return {name: model for name, model in together.items() if model is not None}
+
+
+def apply(gate: Gate, *, server: dict[str, Any] | None = None, **sections: Any) -> None:
+    gate.gateway.configure(edited(gate, server=server, **sections), {})
+
+
+@asynccontextmanager
+async def two_workers() -> AsyncIterator[tuple[Gate, ScriptedWorker, ScriptedWorker]]:
+    """A gateway whose model `m` is the first of two scripted workers."""
+    with short_folder() as folder:
+        async with ScriptedWorker().listening(f"{folder}/a") as first, ScriptedWorker().listening(f"{folder}/b") as two:
+            two.usual = reply(OTHER)
+            async with running_gateway(config({"m": remote(first.url)}), Path(folder)) as gate:
+                yield gate, first, two
+
+
+def says(answer: Any) -> str:
+    assert answer.status == 200, answer.body
+    return str(answer.json["choices"][0]["message"]["content"])
+
+
+# -- what changed --------------------------------------------------------------------------------------------------
+
+BEFORE = """
+server: {port: 8000, keys: [old-secret]}
+models: {m: {backend: fake}, gone: {backend: fake}}
+roles: {standard: [m]}
+"""
+AFTER = """
+server: {port: 8001, keys: [new-secret], limits: {body: 1MB}}
+models: {m: {backend: fake, context: 99, chat_template_kwargs: {a: {b: 1}}}, came: {backend: fake}}
+roles: {standard: [came], fast: [m]}
+storage: {url: "sqlite:///elsewhere.db"}
+"""
+
+
+def test_a_difference_names_settings_and_never_their_values() -> None:
+    found = compare(read(BEFORE), read(AFTER))
+    assert found.applied == [
+        "server.keys",
+        "server.limits.body",
+        "models.m.context",
+        "models.m.chat_template_kwargs",
+        "models.gone (removed)",
+        "models.came (added)",
+        "roles.standard",
+        "roles.fast (added)",
+    ]
+    assert found.waiting == ["server.port", "storage.url"]
+    assert compare(read(AFTER), read(AFTER)) == compare(Config(), Config())
+
+
+def test_what_waits_for_a_restart_keeps_its_value_until_then() -> None:
+    old, new = read(BEFORE), read(AFTER)
+    between = applicable(old, new)
+    assert (between.server.port, between.storage.url, between.server.keys) == (8000, "", ["new-secret"])
+    assert compare(old, between).waiting == []
+    assert compare(between, new).applied == []
+
+
+# -- requests see the change, requests in flight do not ------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_a_model_that_moves_takes_new_requests_there_and_ends_old_ones_where_they_are() -> None:
+    async with two_workers() as (gate, first, two), gate.client() as streaming, gate.client() as other:
+        held = Held(delta("be"), delta("gin"))
+        first.script.append(held)
+        await streaming.send(request(chat(stream=True)))
+        await held.began.wait()
+        assert says(await (await other.send(request(chat()))).answer()) == "hi"
+        apply(gate, models=models(gate, m=remote(two.url)))
+        assert says(await (await other.send(request(chat()))).answer()) == "other"
+        held.let_go.set()
+        answer = await streaming.answer()
+        assert answer.body == delta("be") + delta("gin") + DONE
+        assert says(await (await streaming.send(request(chat()))).answer()) == "other"
+        await until(lambda: all(peer.gone.is_set() for peer in first.peers), "connections to the old place close")
+        assert gate.gateway.fleet.worker("m").active == 0
+
+
+@pytest.mark.anyio
+async def test_a_model_that_leaves_finishes_its_requests_and_is_forgotten() -> None:
+    async with two_workers() as (gate, first, two), gate.client() as streaming:
+        held = Held(delta("be"))
+        first.script.append(held)
+        await streaming.send(request(chat(stream=True)))
+        await held.began.wait()
+        apply(gate, models={"n": remote(two.url)}, roles={"standard": ["n"]})
+        assert (await gate.ask(request(chat()))).error["code"] == "model_not_found"
+        assert says(await gate.ask(request(chat(model="auto")))) == "other"
+        held.let_go.set()
+        assert (await streaming.answer()).body == delta("be") + DONE
+        await until(lambda: "m" not in gate.gateway.fleet.machine.workers, "the model is forgotten")
+        assert gate.gateway.fleet.pool("m") is None
+        await until(lambda: all(peer.gone.is_set() for peer in first.peers))
+        apply(gate, models=models(gate, m=remote(first.url)))
+        assert says(await gate.ask(request(chat()))) == "hi"
+
+
+@pytest.mark.anyio
+async def test_requests_in_line_are_served_at_the_new_place() -> None:
+    async with two_workers() as (gate, first, two):
+        apply(gate, models={"m": remote(first.url, parallel=1)})
+        held = Held(delta("x"))
+        first.script.append(held)
+        async with gate.client() as running, gate.client() as waiting:
+            await running.send(request(chat(stream=True)))
+            await held.began.wait()
+            await waiting.send(request(chat()))
+            await until(lambda: gate.gateway.fleet.worker("m").waiting)
+            apply(gate, models={"m": remote(two.url, parallel=1)})
+            assert says(await waiting.answer()) == "other"
+            held.let_go.set()
+            assert (await running.answer()).body.endswith(DONE)
+            await until(lambda: gate.gateway.fleet.worker("m").active == 0)
+
+
+@pytest.mark.anyio
+async def test_more_slots_serve_who_waits_at_once() -> None:
+    async with two_workers() as (gate, first, _):
+        apply(gate, models={"m": remote(first.url, parallel=1)})
+        held = Held(delta("x"))
+        first.script.append(held)
+        async with gate.client() as running, gate.client() as waiting:
+            await running.send(request(chat(stream=True)))
+            await held.began.wait()
+            await waiting.send(request(chat()))
+            await until(lambda: gate.gateway.fleet.worker("m").waiting)
+            apply(gate, models={"m": remote(first.url, parallel=2)})
+            assert says(await waiting.answer()) == "hi"
+            held.let_go.set()
+            await running.answer()
+
+
+@pytest.mark.anyio
+async def test_keys_and_limits_hold_at_once_on_connections_that_are_open() -> None:
+    async with two_workers() as (gate, _, _), gate.client() as client:
+        for _ in range(3):  # its head is recognised by now
+            assert says(await (await client.send(request(chat()))).answer()) == "hi"
+        apply(gate, server={"keys": ["sk-new"]})
+        assert (await (await client.send(request(chat()))).answer()).error["code"] == "missing_api_key"
+    async with two_workers() as (gate, _, _), gate.client() as client:
+        for _ in range(3):
+            assert says(await (await client.send(request(chat()))).answer()) == "hi"
+        apply(gate, server={"limits": Limits(body=msgspec.convert(100, int))})
+        assert (await (await client.send(request(chat("x" * 200)))).answer()).status == 413
+
+
+@pytest.mark.anyio
+async def test_a_configuration_that_cannot_be_run_changes_nothing() -> None:
+    async with two_workers() as (gate, _, two):
+        before = gate.gateway.now.config
+        wrong = models(gate, m=remote(two.url), bad=remote("ftp://nowhere"))
+        with pytest.raises(ConfigError, match=r"models\.bad\.url"):
+            apply(gate, server={"keys": ["sk-new"]}, models=wrong)
+        with pytest.raises(ConfigError, match="ROLECAST_TEST_UNSET"):
+            apply(gate, server={"keys": ["env:ROLECAST_TEST_UNSET"]}, models=models(gate, m=remote(two.url)))
+        assert gate.gateway.now.config is before
+        assert says(await gate.ask(request(chat()))) == "hi"
+
+
+# -- engines of ours -----------------------------------------------------------------------------------------------
+
+
+def slow(folder: Path, **more: Any) -> Model:
+    """A fake model that takes a moment for each token."""
+    script = folder / "slow.yaml"
+    script.write_text("replies: [{match: slow, reply: one two three four, token_delay: 0.1}]")
+    return msgspec.structs.replace(FAKE, script=str(script), **more)
+
+
+@pytest.mark.anyio
+async def test_an_engine_is_replaced_when_its_requests_are_done_and_never_runs_twice(tmp_path: Path) -> None:
+    async with running_gateway(config({"m": slow(tmp_path)}), tmp_path) as gate, gate.client() as streaming:
+        fleet = gate.gateway.fleet
+        await gate.ask(request(chat("load")))
+        old = fleet.child("m")
+        assert old is not None
+        await streaming.send(request(chat("slow", stream=True)))
+        await until(lambda: fleet.worker("m").active == 1)
+        apply(gate, models={"m": slow(tmp_path, parallel=2)})
+        assert fleet.worker("m").state is State.DRAINING
+        async with gate.client() as waiting:
+            await waiting.send(request(chat("next")))
+            assert b"four" in (await streaming.answer()).body
+            assert (await waiting.answer()).status == 200
+        new = fleet.child("m")
+        assert new is not None
+        assert new.pid != old.pid
+        assert not psutil.pid_exists(old.pid)
+        assert (fleet.worker("m").parallel, fleet.worker("m").restarts, fleet.worker("m").failures) == (2, 0, 0)
+
+
+@pytest.mark.anyio
+async def test_settings_that_no_process_depends_on_leave_it_alone(tmp_path: Path) -> None:
+    async with running_gateway(config({"m": FAKE}), tmp_path) as gate:
+        await gate.ask(request(chat()))
+        child = gate.gateway.fleet.child("m")
+        other = msgspec.structs.replace(FAKE, aliases=["nick"], idle_timeout=Seconds(7), timeout=Seconds(9))
+        apply(gate, models={"m": other})
+        assert (await gate.ask(request(chat(model="nick")))).status == 200
+        assert gate.gateway.fleet.child("m") is child
+        assert gate.gateway.fleet.worker("m").idle_timeout_s == 7
+
+
+@pytest.mark.anyio
+async def test_a_model_moves_between_this_machine_and_another(tmp_path: Path) -> None:
+    async with two_workers() as (gate, first, _):
+        apply(gate, models={"m": FAKE})
+        assert says(await gate.ask(request(chat()))).startswith("fake")
+        child = gate.gateway.fleet.child("m")
+        assert child is not None
+        apply(gate, models={"m": remote(first.url)})
+        assert says(await gate.ask(request(chat()))) == "hi"
+        assert not psutil.pid_exists(child.pid)
+
+
+@pytest.mark.anyio
+async def test_a_pinned_model_loads_when_it_comes_and_ends_when_it_goes(tmp_path: Path) -> None:
+    async with running_gateway(config({"m": FAKE}), tmp_path) as gate:
+        fleet = gate.gateway.fleet
+        apply(gate, models=models(gate, p=Model(backend="fake", pinned=True)))
+        await until(lambda: fleet.worker("p").state is State.READY)
+        child = fleet.child("p")
+        assert child is not None
+        apply(gate, models=models(gate, p=None))
+        await until(lambda: "p" not in fleet.machine.workers)
+        assert not psutil.pid_exists(child.pid)
+
+
+@pytest.mark.anyio
+async def test_an_edit_mends_a_model_that_failed_without_a_wait(tmp_path: Path) -> None:
+    broken = msgspec.structs.replace(FAKE, script=str(tmp_path / "absent.yaml"))
+    async with running_gateway(config({"m": broken}), tmp_path) as gate:
+        for _ in range(4):
+            assert (await gate.ask(request(chat()))).error["code"] == "load_failed"
+        apply(gate, models={"m": FAKE})
+        assert (await gate.ask(request(chat()))).status == 200
+
+
+# -- workers that need a hand --------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_weights_that_are_brought_are_used_by_the_next_request(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    async with running_gateway(config({"m": Model(backend="fake", source=f"file:{path}")}), tmp_path) as gate:
+        for _ in range(5):
+            refused = await gate.ask(request(chat()))
+            assert (refused.status, refused.error["code"]) == (503, "load_failed")
+            assert "rolecast pull m" in refused.error["message"]
+        tiny_gguf.write(path)
+        assert (await gate.ask(request(chat()))).status == 200
+        assert gate.gateway.fleet.worker("m").restarts == 0
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_lives_but_answers_nothing_is_replaced(tmp_path: Path) -> None:
+    model = msgspec.structs.replace(FAKE, health_timeout=Seconds(0.4))
+    async with running_gateway(config({"m": model}), tmp_path) as gate, gate.client() as client:
+        await gate.ask(request(chat()))
+        child = gate.gateway.fleet.child("m")
+        assert child is not None
+        os.kill(child.pid, signal.SIGSTOP)
+        await client.send(request(chat()))
+        assert (await client.answer()).status == 200  # by the worker that followed
+        assert not psutil.pid_exists(child.pid)
+        assert gate.gateway.fleet.worker("m").restarts == 1
+
+
+@pytest.mark.anyio
+async def test_a_request_that_kills_its_worker_is_not_tried_a_third_time(tmp_path: Path) -> None:
+    script = tmp_path / "deadly.yaml"
+    script.write_text("replies: [{match: poison, die_after: 0}]")
+    async with running_gateway(config({"m": msgspec.structs.replace(FAKE, script=str(script))}), tmp_path) as gate:
+        refused = await gate.ask(request(chat("poison")))
+        assert (refused.status, refused.error["code"]) == (503, "worker_lost")
+        assert "ended 2 times under this request" in refused.error["message"]
+        worker = gate.gateway.fleet.worker("m")
+        await until(lambda: worker.failures == 2 and worker.state is State.READY)
+        assert (await gate.ask(request(chat("fine")))).status == 200
+
+
+# -- the file ------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def watched(folder: Path) -> AsyncIterator[tuple[Gate, Callable[..., None]]]:
+    """A gateway that watches its file; the second value writes the models in it."""
+    file = folder / "rolecast.yaml"
+
+    def write(models: str, more: str = "") -> None:
+        file.write_text(f"server: {{port: 0}}\nmodels: {models}\nroles: {{standard: [m]}}\n{more}")
+
+    write("{m: {backend: fake}}")
+    async with running_gateway(load(file), folder, file) as gate:
+        yield gate, write
+
+
+async def models_of(gate: Gate) -> list[str]:
+    listed = await gate.ask(request(path="/v1/models", method="GET"), method="GET")
+    return [m["id"] for m in listed.json["data"] if m["kind"] == "model"]
+
+
+@pytest.mark.anyio
+async def test_an_edited_file_applies_by_itself_and_a_bad_one_is_refused(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (gate, write):
+        reloader = gate.gateway.reloader
+        write("{m: {backend: fake}, n: {backend: fake}}")
+        await until(lambda: reloader.last)
+        assert reloader.last is not None
+        assert (reloader.last.applied, reloader.last.problems) == (["models.n (added)"], [])
+        assert await models_of(gate) == ["m", "n"]
+        write("{m: {backend: fake, contxt: 3}}")
+        await until(lambda: reloader.last is not None and reloader.last.problems)
+        assert "rolecast.yaml:2: models.m" in reloader.last.problems[0]
+        assert await models_of(gate) == ["m", "n"]
+        (tmp_path / "rolecast.yaml").unlink()
+        await asyncio.sleep(1.2)
+        assert await models_of(gate) == ["m", "n"]
+        write("{m: {backend: fake}}")
+        await until(lambda: not reloader.last.problems)
+        assert await models_of(gate) == ["m"]
+
+
+@pytest.mark.anyio
+async def test_a_file_is_not_read_while_it_is_being_written(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (gate, write):
+        for count in range(12):  # valid at each moment, and never still
+            write(f"{{m: {{backend: fake}}, half{count}: {{backend: fake}}}}")
+            await asyncio.sleep(0.1)
+            assert gate.gateway.reloader.last is None
+        write("{m: {backend: fake}, whole: {backend: fake}}")
+        await until(lambda: gate.gateway.reloader.last)
+        assert await models_of(gate) == ["m", "whole"]
+
+
+@pytest.mark.anyio
+async def test_the_page_that_reloads_says_what_became_of_it(tmp_path: Path) -> None:
+    json = "Content-Type: application/json\r\n"
+    ask = request(path="/admin/reload", head=json + "Content-Length: 0\r\n")
+    async with watched(tmp_path) as (gate, write):
+        write("{m: {backend: fake}, n: {backend: fake}}", "log: {access: true}")
+        said = (await gate.ask(ask)).json
+        assert (said["applied"], said["problems"]) == (["models.n (added)"], [])
+        assert "log.access" in said["waiting"]
+        write("[]")
+        refused = await gate.ask(ask)
+        assert (refused.status, refused.error["code"]) == (400, "bad_config")
+        assert "Nothing was changed" in refused.error["message"]
+        status = (await gate.ask(request(path="/admin/status", method="GET"), method="GET")).json
+        assert status["reload"]["problems"]
+        assert (await gate.ask(request(path="/admin/reload", head="Content-Length: 0\r\n"))).status == 415
+
+
+@pytest.mark.anyio
+async def test_a_gateway_without_a_file_says_so(tmp_path: Path) -> None:
+    async with running_gateway(config({"m": FAKE}), tmp_path) as gate:
+        refused = await gate.ask(
+            request(path="/admin/reload", head="Content-Type: application/json\r\nContent-Length: 0\r\n")
+        )
+        assert refused.status == 400
+        assert "no file" in refused.error["message"]
