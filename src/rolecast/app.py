@@ -174,11 +174,18 @@ class Gateway:
             yield "worker_restarts", w.model_id, w.restarts
 
     async def _health_of(self, model_id: str) -> str:
-        """SLM Server's words for one backend: asked now, with its five-second limit."""
+        """SLM Server's words for one backend: asked now, with its five-second limit.
+
+        One that is merely not loaded is healthy, as on its own port: the next request loads it.
+        """
+        if self.admin.state(model_id) == "disabled":
+            return "disabled"
         worker_id = self.now.worker_of(model_id)
         worker, pool = self.fleet.worker(worker_id), self.fleet.pool(worker_id)
         if worker.endpoint is None or pool is None:
-            return "error" if worker.state is State.FAILED else "unreachable"
+            if worker.state is State.FAILED:
+                return "error"
+            return "healthy" if self.fleet.present(worker_id) else "unreachable"
         try:
             status = (await fetch(pool, "GET", worker.endpoint.health_path, timeout_s=5.0)).status
         except RolecastError as exc:

@@ -175,6 +175,8 @@ async def test_each_port_has_the_health_of_the_system_it_stands_for(tmp_path: Pa
     async with running_gateway(config({"tiny": FAKE}, listeners=listeners), tmp_path) as gate:
         door = await gate.ask(health(), method="GET")
         assert door.json["status"] == "healthy"
+        backends = (await gate.ask(health("/v1/backends/health"), method="GET")).json
+        assert (backends["standard"]["status"], backends["standard"]["state"]) == ("healthy", "cold")
         plain = await gate.ask(health(), "plain", "GET")
         assert plain.json == {"status": "healthy", "model": "tiny", "state": "cold"}
         assert (await gate.ask(health(), "llama", "GET")).body == b'{"status":"ok"}'
@@ -208,6 +210,19 @@ async def test_a_model_that_failed_shows_in_every_health(tmp_path: Path) -> None
         assert (await gate.ask(health(), "pas", "GET")).json["status"] == "unhealthy"
         backends = (await gate.ask(health("/v1/backends/health"), method="GET")).json
         assert backends["standard"]["status"] == "error"
+
+
+@pytest.mark.anyio
+async def test_what_is_disabled_says_so_wherever_it_is_asked_for(tmp_path: Path) -> None:
+    cast = config({"on": FAKE, "off": Model(backend="fake", enabled=False)})
+    async with running_gateway(cast, tmp_path) as gate:
+        backends = (await gate.ask(health("/v1/backends/health"), method="GET")).json
+        assert (backends["standard"]["status"], backends["off"]["status"]) == ("healthy", "disabled")
+        one = await gate.ask(health("/v1/models/off"), method="GET")
+        assert (one.status, one.json["state"]) == (200, "disabled")
+        listed = (await gate.ask(health("/v1/models"), method="GET")).json["data"]
+        assert [entry["id"] for entry in listed if entry["kind"] == "model"] == ["on"]
+        assert (await gate.ask(request({"model": "off", "messages": [{"role": "user"}]}))).status == 503
 
 
 @pytest.mark.anyio

@@ -119,7 +119,13 @@ class Admin:
         return json_response({"requests": [msgspec.structs.asdict(r) for r in self._ledger.tail(limit)]})
 
     def state(self, model_id: str) -> str:
-        """The worker's state, `absent` when its weights are not here; a stand-in's for what it stands in for."""
+        """The worker's state, `absent` when its weights are not here; a stand-in's for what it stands in for.
+
+        `disabled` for a model that is not in use (any more).
+        """
+        model = self._now.config.models.get(model_id)
+        if model is None or not model.enabled:
+            return "disabled"
         worker_id = self._now.worker_of(model_id)
         state = str(self._fleet.worker(worker_id).state)
         return "absent" if state == "cold" and not self._fleet.present(worker_id) else state

@@ -230,6 +230,7 @@ class Catalogue:
                 "port": entry["port"],
                 "model_id": first,
                 "backend": entry["backend"],
+                "state": self._state(first),
             }
             if status == "healthy":
                 out[role]["http_status"] = 200
