@@ -16,16 +16,13 @@ from rolecast import backends
 from rolecast.config.schema import Config, Model
 from rolecast.cork import Cork
 from rolecast.errors import LoadFailed, RolecastError, SourceError, WorkerDown
-from rolecast.fetch import fetch
-from rolecast.fleet import process
+from rolecast.fleet import health, process
 from rolecast.fleet.machine import Effect, Forget, Grant, Kill, Machine, Refuse, Spawn, State, Worker
 from rolecast.upstream import Pool
 from rolecast.values import Endpoint, Launch
 
 log = logging.getLogger("rolecast.fleet")
 
-PULSE_S = 10.0
-"""A loaded worker is asked for its health this often; see `Model.health_timeout`."""
 SERVING = (State.READY, State.REMOTE, State.DRAINING)
 
 Weights = Callable[[Model], Path | None]
@@ -332,10 +329,10 @@ class Fleet:
             self._spawn_task(child.stop(5.0))
         pool = self._pools[model_id] = Pool(endpoint, self.cork)
         try:
-            if await self._healthy(model_id, child, pool):
+            if await health.is_ready(child, pool, float(self._models[model_id].load_timeout)):
                 log.info("loaded %s in %.2f s (pid %d)", model_id, self._loop.time() - worker.started_at, child.pid)
                 self._apply(self.machine.loaded(model_id, generation, endpoint, self._loop.time()))
-                error = await self._stuck(model_id, child, pool)
+                error = await health.watch(child, pool, lambda: float(self._models[model_id].health_timeout))
         except LoadFailed as late:
             error = late.message
         code = await child.wait()
@@ -368,49 +365,6 @@ class Fleet:
         child = await process.spawn(planned, name=model_id, log=self.log_path(model_id))
         self._children[model_id] = child
         return child, planned.endpoint
-
-    async def _healthy(self, model_id: str, child: process.Child, pool: Pool) -> bool:
-        """Poll the health path until it answers 200; False when the child ended, LoadFailed when it is too slow."""
-        ended = self._loop.create_task(child.wait())
-        limit_s = float(self._models[model_id].load_timeout)
-        deadline = self._loop.time() + limit_s
-        pause = 0.01
-        try:
-            while not ended.done():
-                if self._loop.time() > deadline:
-                    await child.stop(2.0)
-                    raise LoadFailed(f"it was not ready within its load_timeout of {limit_s:g} s.")
-                try:
-                    if (await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=2.0)).status == 200:
-                        return True
-                except RolecastError:
-                    pass
-                await asyncio.wait([ended], timeout=pause)
-                pause = min(pause * 1.5, 0.1)
-            return False
-        finally:
-            ended.cancel()
-
-    async def _stuck(self, model_id: str, child: process.Child, pool: Pool) -> str:
-        """Ask a loaded worker for its health until it ends; what is wrong with it, when it was ended for silence."""
-        ended = self._loop.create_task(child.wait())
-        heard = self._loop.time()
-        try:
-            while True:
-                limit_s = float(self._models[model_id].health_timeout)
-                await asyncio.wait([ended], timeout=min(PULSE_S, limit_s / 4) or PULSE_S)
-                if ended.done():
-                    return ""
-                try:
-                    await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=limit_s / 2 or PULSE_S)
-                    heard = self._loop.time()
-                except RolecastError:
-                    if limit_s and self._loop.time() - heard >= limit_s and not ended.done():
-                        log.warning("the worker of %s is stuck; it is ended", model_id)
-                        await child.stop(0.0)
-                        return f"its worker answered no health check for {limit_s:g} s (health_timeout)."
-        finally:
-            ended.cancel()
 
     async def _load_quietly(self, model_id: str) -> None:
         try:

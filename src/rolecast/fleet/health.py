@@ -1,0 +1,65 @@
+"""Whether a worker of ours answers its health check: until it has loaded, and from then on until it ends."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from rolecast.errors import LoadFailed, RolecastError
+from rolecast.fetch import fetch
+from rolecast.fleet.process import Child
+from rolecast.upstream import Pool
+
+log = logging.getLogger("rolecast.fleet")
+
+PULSE_S = 10.0
+"""A loaded worker is asked this often."""
+STOP_S = 2.0
+
+
+async def is_ready(child: Child, pool: Pool, limit_s: float) -> bool:
+    """Ask until the answer is 200; False when the worker ended. Raises LoadFailed, and ends it, after `limit_s`."""
+    loop = asyncio.get_running_loop()
+    ended = loop.create_task(child.wait())
+    deadline = loop.time() + limit_s
+    pause = 0.01
+    try:
+        while not ended.done():
+            if loop.time() > deadline:
+                await child.stop(STOP_S)
+                raise LoadFailed(f"it was not ready within its load_timeout of {limit_s:g} s.")
+            try:
+                if (await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=2.0)).status == 200:
+                    return True
+            except RolecastError:
+                pass
+            await asyncio.wait([ended], timeout=pause)
+            pause = min(pause * 1.5, 0.1)
+        return False
+    finally:
+        ended.cancel()
+
+
+async def watch(child: Child, pool: Pool, limit: Callable[[], float]) -> str:
+    """Ask a loaded worker until it ends; one that answers nothing for `limit()` seconds (0 = for ever) is ended.
+
+    Gives what was wrong with it then, and an empty text for a worker that ended otherwise.
+    """
+    loop = asyncio.get_running_loop()
+    ended = loop.create_task(child.wait())
+    heard = loop.time()
+    try:
+        while True:
+            limit_s = limit()
+            await asyncio.wait([ended], timeout=min(PULSE_S, limit_s / 4) or PULSE_S)
+            if ended.done():
+                return ""
+            try:
+                await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=limit_s / 2 or PULSE_S)
+                heard = loop.time()
+            except RolecastError:
+                if limit_s and loop.time() - heard >= limit_s and not ended.done():
+                    log.warning("worker %d answers no health check; it is ended", child.pid)
+                    await child.stop(0.0)
+                    return f"its worker answered no health check for {limit_s:g} s (health_timeout)."
+    finally:
+        ended.cancel()
