@@ -75,7 +75,8 @@ class Gateway:
     def __init__(self, config: Config, config_path: Path | None = None) -> None:
         self.now = Current(config, stand_ins(config))
         self.telemetry = Telemetry(i for i, m in config.models.items() if m.enabled)
-        self.fleet = Fleet(config, weights_finder(config), paths.worker_logs())
+        self._find = weights_finder(config)
+        self.fleet = Fleet(config, self._find, paths.worker_logs())
         self.database = Database(database_path(config))
         self.ledger = Ledger(self.database)
         self.dispatch = Dispatch(self.now, self.fleet, self.ledger, self.telemetry)
@@ -87,7 +88,7 @@ class Gateway:
             "ledger": str(self.database.path),
             "listeners": [],
         }
-        self.reloader = Reloader(config_path, self.now, self.configure, stand_ins)
+        self.reloader = Reloader(config_path, self.now, self.prepare, self.configure)
         self.admin = Admin(self.now, self.fleet, self.ledger, self.telemetry, self.reloader, self.facts)
         self.catalogue = Catalogue(self.now, self.admin.state, self._health_of)
         self.telemetry.gauges = self._gauges
@@ -97,15 +98,19 @@ class Gateway:
         for listener in config.server.listeners:
             self._add_listener(listener)
         self._background: list[asyncio.Task[None]] = []
+        self._reloading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the fleet and the watch over running requests."""
         await self.fleet.start()
-        lasting = (self.dispatch.watch(), self.reloader.watch(), logfile.keep_bounded(paths.log_file()))
+        lasting = (self.dispatch.watch(), logfile.keep_bounded(paths.log_file()))
         self._background += [asyncio.create_task(each) for each in lasting]
+        self._reloading = asyncio.create_task(self.reloader.watch())
 
     async def close(self, hurry: asyncio.Event | None = None) -> None:
         """Let running requests end, at `hurry` with an error; stop the workers, write the ledger."""
+        if self._reloading is not None:
+            self._reloading.cancel()
         await self.dispatch.drain(float(self.now.config.server.drain_timeout), hurry or asyncio.Event())
         for task in self._background:
             task.cancel()
@@ -113,16 +118,37 @@ class Gateway:
         await self.ledger.close()
         self.database.close()
 
+    def prepare(self, config: Config) -> Mapping[str, str]:
+        """What can be slow about another configuration, for a thread: finding weights. Gives its stand-ins.
+
+        Raises ConfigError for sources that are none.
+        """
+        problems = []
+        for model_id, model in config.models.items():
+            try:
+                source = sources.parse(model.source, model.sha256) if model.source else None
+            except RolecastError as error:
+                problems.append(f"models.{model_id}.source: {error.message}")
+                continue
+            if source is not None and model.enabled:
+                with contextlib.suppress(RolecastError, OSError, RuntimeError):
+                    self._find(model)  # which remembers what it had to compute
+        if problems:
+            raise ConfigError(problems)
+        return stand_ins(config)
+
     def configure(self, config: Config, stand_ins: Mapping[str, str]) -> None:
         """Another configuration applies from now on; requests that run are finished as they began.
 
         Raises ConfigError, with nothing changed. Ports, the ledger's file and the like stay as they are.
         """
-        guard, hot = Guard(config.server), hot_paths(config.server.limits)
-        self.fleet.configure(config)
+        guard, hot, before = Guard(config.server), hot_paths(config.server.limits), self.now.config
         self.telemetry.add(i for i, m in config.models.items() if m.enabled)
+        self.fleet.configure(config)
         self.now.replace(config, stand_ins)
         self.dispatch.renew()
+        if config.log != before.log:
+            configure_logging(config.log.level, config.log.format, self.telemetry.logs)
         self._guard, self._hot = guard, hot
         for lane in self.lanes.values():
             lane.renew(hot, guard, config.server.limits)
@@ -211,14 +237,15 @@ def store_path(config: Config) -> Path:
 def weights_finder(config: Config) -> Callable[[Model], Path | None]:
     """Finds a model's weights on disk, remembering where they are as long as they stay there."""
     store = store_path(config)
-    known: dict[str, Path] = {}
+    known: dict[tuple[str, str], Path] = {}
 
     def find(model: Model) -> Path | None:
-        path = known.get(model.source)
+        wanted = (model.source, model.sha256)
+        path = known.get(wanted)
         if path is None or not path.exists():
-            path = sources.locate(sources.parse(model.source, model.sha256), store)
+            path = sources.locate(sources.parse(*wanted), store)
             if path is not None:
-                known[model.source] = path
+                known[wanted] = path
         return path
 
     return find

@@ -137,7 +137,16 @@ class Dispatch:
         if exchange.closed:
             self.fleet.release(lease)
         else:
+            exchange.plan = self._refreshed(exchange.plan or plan)
             self._call(exchange, lease)
+
+    def _refreshed(self, plan: Plan) -> Plan:
+        """The same choice by the settings that apply now: they may have changed while the request waited."""
+        model = self._now.config.models.get(plan.worker_id)
+        if model is None or not model.enabled or model == plan.model:
+            return plan
+        backend = self.fleet.backends[plan.worker_id]
+        return Plan(plan.asked, plan.choice, plan.model_id, plan.worker_id, model, backend, plan.stats)
 
     # -- failures -----------------------------------------------------------------------------------------
 
@@ -196,7 +205,8 @@ class Dispatch:
         assert plan is not None
         order = (plan.choice.model, *plan.choice.alternatives)
         for model_id in order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ():
-            if model_id in self._now.config.models and self._now.worker_of(model_id) != plan.worker_id:
+            model = self._now.config.models.get(model_id)  # an edit may have removed or disabled it meanwhile
+            if model is not None and model.enabled and self._now.worker_of(model_id) != plan.worker_id:
                 return (
                     plan
                     if peek

@@ -6,18 +6,22 @@ it reads, compares, and hands the result to `apply`.
 
 import asyncio
 import logging
+import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from rolecast import backends
 from rolecast.config import load, warnings
+from rolecast.config.check import check
 from rolecast.config.current import Current
-from rolecast.config.difference import applicable, compare
+from rolecast.config.difference import NONE, Difference, applicable, compare
+from rolecast.config.document import Trail
 from rolecast.config.schema import Config
-from rolecast.errors import BadRequest, ConfigError
+from rolecast.errors import BadRequest, ConfigError, RolecastError
 
 log = logging.getLogger("rolecast.reload")
 
@@ -26,7 +30,9 @@ POLL_S = 0.5
 
 Apply = Callable[[Config, Mapping[str, str]], None]
 """Puts a configuration and its stand-ins into force. Raises ConfigError with nothing changed."""
-StandIns = Callable[[Config], Mapping[str, str]]
+Prepare = Callable[[Config], Mapping[str, str]]
+"""What may take its time, in a thread; gives the stand-ins. Raises ConfigError."""
+ATTEMPTS = 20
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -41,11 +47,11 @@ class Report(msgspec.Struct, frozen=True):
 class Reloader:
     """Reads the configuration again when its file changes or somebody asks."""
 
-    def __init__(self, path: Path | None, now: Current, apply: Apply, stand_ins: StandIns) -> None:
+    def __init__(self, path: Path | None, now: Current, prepare: Prepare, apply: Apply) -> None:
         self._path = path
         self._now = now
         self._apply = apply
-        self._stand_ins = stand_ins
+        self._prepare = prepare
         self._lock = asyncio.Lock()
         self.last: Report | None = None
 
@@ -55,25 +61,34 @@ class Reloader:
             raise BadRequest("The gateway runs on its built-in configuration: there is no file to read again.")
         async with self._lock:
             try:
-                wanted, stand_ins = await asyncio.to_thread(self._read, self._path)
+                wanted, config, stand_ins = await asyncio.to_thread(self._read, self._path)
                 difference = compare(self._now.config, wanted)
-                self._apply(applicable(self._now.config, wanted), stand_ins)
+                self._apply(config, stand_ins)
             except ConfigError as error:
                 self.last = Report(time.time(), problems=list(error.problems))
                 log.warning("the edit was refused, the configuration before it still applies: %s", error.message)
                 raise
-            self.last = Report(time.time(), difference.applied, difference.waiting)
+            report = Report(time.time(), difference.applied, difference.waiting)
+            if self.last is not None or difference != NONE:
+                self.last = report
+        self._tell(wanted, difference)
+        return report
+
+    def _tell(self, config: Config, difference: Difference) -> None:
         if difference.applied:
             log.info("the edited configuration applies; changed: %s", ", ".join(difference.applied))
         if difference.waiting:
             log.warning("these settings take effect at the next start: %s", ", ".join(difference.waiting))
-        return self.last
+        for line in warnings(config) if difference != NONE else ():
+            log.warning("%s", line)
 
     async def watch(self) -> None:
         """Reload after each change of the file; a refused edit is tried again when it changes."""
         if self._path is None:
             return
-        applied = seen = await asyncio.to_thread(_signature, self._path)
+        seen = await asyncio.to_thread(_signature, self._path)
+        # Edited after this process began, perhaps before the file was read and perhaps after: read it once more.
+        applied = None if seen is None or seen[2] > _birth_ns() else seen
         while True:
             await asyncio.sleep(POLL_S)
             before, seen = seen, await asyncio.to_thread(_signature, self._path)
@@ -87,17 +102,53 @@ class Reloader:
             except Exception:
                 log.exception("the edited configuration could not be applied")
 
-    def _read(self, path: Path) -> tuple[Config, Mapping[str, str]]:
+    def _read(self, path: Path) -> tuple[Config, Config, Mapping[str, str]]:
+        """What the file says, what of it can apply without a restart, and the stand-ins. Raises ConfigError."""
+        try:
+            wanted = _settled(path)
+            config = applicable(self._now.config, wanted)
+            # What stays as it is until a restart must go with what changes: a port that is open to all needs keys.
+            if problems := [
+                f"{'.'.join(map(str, trail))}: {text} (as long as what needs a restart stays as it is)"
+                for trail, text in check(config)
+                if not _is_leftover(trail)
+            ]:
+                raise ConfigError(problems, source=str(path))
+            stand_ins = self._prepare(config)
+        except (RolecastError, OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError([f"{path}: {error}"], source=str(path)) from error
+        return wanted, config, stand_ins
+
+
+def _settled(path: Path) -> Config:
+    """The configuration in the file, read while nobody wrote to it."""
+    for _ in range(ATTEMPTS):
+        before = _signature(path)
+        if before is None:
+            raise ConfigError([f"{path}: is not there, or not a regular file"], source=str(path))
         config = load(path, backends=backends.names())
-        for line in warnings(config):
-            log.warning("%s", line)
-        return config, self._stand_ins(applicable(self._now.config, config))
+        if _signature(path) == before:
+            return config
+        time.sleep(POLL_S / 10)
+    raise ConfigError([f"{path}: keeps changing while it is read; try again when it is complete"], source=str(path))
+
+
+def _is_leftover(trail: Trail) -> bool:
+    """Whether it is about the model of a port that will be gone after a restart."""
+    return trail[:2] == ("server", "listeners") and trail[-1] == "model"
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:
-    """What differs after an edit; None while there is no such file."""
+    """What differs after an edit; None while there is no regular file."""
     try:
         now = path.stat()
     except OSError:
         return None
-    return now.st_ino, now.st_size, now.st_mtime_ns
+    return (now.st_ino, now.st_size, now.st_mtime_ns) if stat.S_ISREG(now.st_mode) else None
+
+
+def _birth_ns() -> int:
+    """When this process began, in the clock of files; a little early, as the kernel rounds."""
+    return int((psutil.Process().create_time() - 2) * 1e9)

@@ -405,8 +405,10 @@ class Pool:
                     )
                 )
             return
-        if receiver.closed:
+        if receiver.closed and connection.usable:
             self.put(connection)
+        elif receiver.closed:  # and nobody wants connections to there any more
+            connection.close()
         else:
             connection.start(request, receiver)
 

@@ -224,7 +224,7 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         self.dropped = dropped
         before = self.generation("far")
         kept = {m: MODELS[m] for m in models.values() if m not in dropped}
-        self.perform(self.machine.configure(kept, QUEUE, renewed, self.now))
+        self.perform(self.machine.configure(kept, QUEUE, renewed, {"pinned", "far"}, self.now))
         if "far" not in dropped and self.machine.workers["far"].state is State.COLD:
             assert self.generation("far") > before
             self.perform(self.machine.attached("far", HERE))

@@ -1,6 +1,7 @@
 """Edits of the configuration under a running gateway: what is taken over, what is refused, and that nobody notices."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -29,9 +30,10 @@ from gateway import (
     until,
 )
 
+from rolecast.cli import settings
 from rolecast.config import load, read
 from rolecast.config.difference import applicable, compare
-from rolecast.config.schema import Config, Limits, Model, Seconds
+from rolecast.config.schema import Config, Limits, Listener, Model, Seconds
 from rolecast.errors import ConfigError
 from rolecast.fleet.machine import State
 
@@ -290,6 +292,99 @@ async def test_an_edit_mends_a_model_that_failed_without_a_wait(tmp_path: Path) 
         assert (await gate.ask(request(chat()))).status == 200
 
 
+@pytest.mark.anyio
+async def test_a_pinned_model_comes_back_when_it_is_taken_out_and_put_in_again(tmp_path: Path) -> None:
+    pinned = slow(tmp_path, pinned=True)
+    async with running_gateway(config({"m": pinned, "n": FAKE}), tmp_path) as gate, gate.client() as streaming:
+        fleet = gate.gateway.fleet
+        await until(lambda: fleet.worker("m").state is State.READY)
+        await streaming.send(request(chat("slow", stream=True)))
+        await until(lambda: fleet.worker("m").active == 1)
+        apply(gate, models=models(gate, m=None), roles={"standard": ["n"]})
+        apply(gate, models=models(gate, m=msgspec.structs.replace(pinned, parallel=3)))
+        assert fleet.worker("m").state is State.DRAINING
+        assert b"four" in (await streaming.answer()).body
+        await until(lambda: fleet.worker("m").state is State.READY)
+        assert fleet.worker("m").parallel == 3
+
+
+@pytest.mark.anyio
+async def test_a_model_that_came_here_from_elsewhere_unloads_when_it_is_idle(tmp_path: Path) -> None:
+    async with two_workers() as (gate, _, _):
+        apply(gate, models={"m": Model(backend="fake", idle_timeout=Seconds(0.2))})
+        assert (await gate.ask(request(chat()))).status == 200
+        await until(lambda: gate.gateway.fleet.worker("m").state is State.COLD)
+
+
+@pytest.mark.anyio
+async def test_a_loaded_model_whose_file_is_gone_stays_until_its_own_settings_change(tmp_path: Path) -> None:
+    path = tiny_gguf.write(tmp_path / "m.gguf") or tmp_path / "m.gguf"
+    model = msgspec.structs.replace(FAKE, source=f"file:{path}")
+    async with running_gateway(config({"m": model, "n": FAKE}), tmp_path) as gate:
+        assert (await gate.ask(request(chat()))).status == 200
+        path.unlink()
+        apply(gate, models=models(gate, n=msgspec.structs.replace(FAKE, aliases=["nick"])))
+        assert (await gate.ask(request(chat()))).status == 200
+
+
+@pytest.mark.anyio
+async def test_a_request_in_line_is_sent_as_the_new_settings_want_it() -> None:
+    async with two_workers() as (gate, first, two):
+        apply(gate, models={"m": remote(first.url, parallel=1, remote_model="there")})
+        held = Held(delta("x"))
+        first.script.append(held)
+        async with gate.client() as running, gate.client() as waiting:
+            await running.send(request(chat(stream=True)))
+            await held.began.wait()
+            await waiting.send(request(chat()))
+            await until(lambda: gate.gateway.fleet.worker("m").waiting)
+            apply(gate, models={"m": remote(two.url, parallel=1, remote_model="elsewhere")})
+            assert says(await waiting.answer()) == "other"
+            assert [r.json["model"] for r in two.requests] == ["elsewhere"]
+            held.let_go.set()
+            await running.answer()
+
+
+@pytest.mark.anyio
+async def test_a_model_that_was_disabled_takes_over_for_nobody() -> None:
+    async with two_workers() as (gate, first, two):
+        apply(gate, models=models(gate, n=remote(two.url)), roles={"standard": ["m", "n"]})
+        held = Held()
+        first.script.append(held)
+        async with gate.client() as client:
+            await client.send(request(chat(model="standard")))
+            await held.began.wait()
+            off = msgspec.structs.replace(remote(two.url), enabled=False)
+            apply(gate, models=models(gate, n=off), roles={"standard": ["m"]})
+            assert held.peer is not None
+            held.peer.transport.abort()
+            assert says(await client.answer()) == "hi"  # of the same model, at another attempt
+
+
+@pytest.mark.anyio
+async def test_a_port_whose_model_left_says_that_it_is_unhealthy(tmp_path: Path) -> None:
+    surfaces = ("openai", "llama-server", "pas")
+    listeners = [Listener(port=0, name=s, model="m", surface=s) for s in surfaces]  # type: ignore[arg-type]
+    async with running_gateway(config({"m": FAKE, "n": FAKE}, listeners=listeners), tmp_path) as gate:
+        apply(gate, models=models(gate, m=None), roles={"standard": ["n"]})
+        asked = [await gate.ask(request(path="/health", method="GET"), surface, "GET") for surface in surfaces]
+        assert [answer.status for answer in asked] == [503, 503, 200]
+        assert asked[2].json["status"] == "unhealthy"
+        assert (await gate.ask(request(chat()), "openai")).error["code"] == "model_not_found"
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_was_under_way_to_the_old_place_is_not_kept() -> None:
+    async with two_workers() as (gate, first, two):
+        async with gate.client() as client:
+            await client.send(request(chat(stream=True)))
+            old = gate.gateway.fleet.pool("m")
+            client.abort()
+        apply(gate, models=models(gate, m=remote(two.url)))
+        assert old is not None
+        await until(lambda: not old.open and all(peer.gone.is_set() for peer in first.peers))
+
+
 # -- workers that need a hand --------------------------------------------------------------------------------------
 
 
@@ -403,6 +498,119 @@ async def test_the_page_that_reloads_says_what_became_of_it(tmp_path: Path) -> N
         status = (await gate.ask(request(path="/admin/status", method="GET"), method="GET")).json
         assert status["reload"]["problems"]
         assert (await gate.ask(request(path="/admin/reload", head="Content-Length: 0\r\n"))).status == 415
+
+
+async def refused(gate: Gate) -> str:
+    """What is said when the file as it is now cannot be applied."""
+    with pytest.raises(ConfigError) as caught:
+        await gate.gateway.reloader.reload()
+    last = gate.gateway.reloader.last
+    assert last is not None
+    assert last.problems == list(caught.value.problems)
+    return caught.value.message
+
+
+@pytest.mark.anyio
+async def test_keys_stay_as_long_as_the_port_is_open_to_others(tmp_path: Path) -> None:
+    file = tmp_path / "rolecast.yaml"
+    rest = "models: {m: {backend: fake}}\nroles: {standard: [m]}\n"
+    file.write_text("server: {port: 0, host: 0.0.0.0, keys: [sk-1]}\n" + rest)
+    async with running_gateway(load(file), tmp_path, file) as gate:
+        file.write_text("server: {port: 0, host: 127.0.0.1}\n" + rest)
+        assert "'0.0.0.0' lets other machines in, and no key is set" in await refused(gate)
+        assert (await gate.ask(request(chat()))).status == 401
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("source", ["hf:x", "pypi:a b c", "nonsense"])
+async def test_a_source_that_is_none_is_refused_before_anything_changes(tmp_path: Path, source: str) -> None:
+    async with watched(tmp_path) as (gate, write):
+        write(f"{{n: {{source: '{source}', pinned: true}}, m: {{backend: fake, context: 77}}}}")
+        assert "models.n.source" in await refused(gate)
+        assert gate.gateway.now.config.models["m"].context != 77
+        assert await models_of(gate) == ["m"]
+        assert (await gate.ask(request(chat()))).status == 200
+
+
+@pytest.mark.anyio
+async def test_weights_of_another_hash_make_a_model_absent_and_disturb_no_other(tmp_path: Path) -> None:
+    tiny_gguf.write(tmp_path / "n.gguf")
+    async with watched(tmp_path) as (gate, write):
+        other = f"n: {{backend: fake, pinned: true, source: 'file:{tmp_path}/n.gguf', sha256: '{'0' * 64}'}}"
+        write(f"{{m: {{backend: fake}}, {other}}}")
+        await gate.gateway.reloader.reload()
+        status = (await gate.ask(request(path="/admin/status", method="GET"), method="GET")).json
+        assert {m["id"]: m["state"] for m in status["models"]} == {"m": "cold", "n": "absent"}
+        assert (await gate.ask(request(chat(model="n")))).status == 503
+        assert (await gate.ask(request(chat()))).status == 200
+
+
+@pytest.mark.anyio
+async def test_a_wrong_hash_is_noticed_although_the_file_was_used_before(tmp_path: Path) -> None:
+    tiny_gguf.write(tmp_path / "m.gguf")
+    model = msgspec.structs.replace(FAKE, source=f"file:{tmp_path}/m.gguf")
+    async with running_gateway(config({"m": model}), tmp_path) as gate:
+        assert (await gate.ask(request(chat()))).status == 200
+        apply(gate, models={"m": msgspec.structs.replace(model, sha256="0" * 64)})
+        assert (await gate.ask(request(chat()))).status == 503
+
+
+@pytest.mark.anyio
+async def test_an_edit_between_reading_and_watching_is_not_lost(tmp_path: Path) -> None:
+    file = tmp_path / "rolecast.yaml"
+    file.write_text("server: {port: 0}\nmodels: {m: {backend: fake}}\nroles: {standard: [m]}\n")
+    before = load(file)
+    file.write_text("server: {port: 0}\nmodels: {m: {backend: fake}, n: {backend: fake}}\nroles: {standard: [m]}\n")
+    async with running_gateway(before, tmp_path, file) as gate:
+        await until(lambda: gate.gateway.reloader.last)
+        assert await models_of(gate) == ["m", "n"]
+
+
+@pytest.mark.anyio
+async def test_a_link_that_is_switched_to_another_file_is_followed(tmp_path: Path) -> None:
+    text = "server: {{port: 0}}\nmodels: {{m: {{backend: fake}}{}}}\nroles: {{standard: [m]}}\n"
+    one, two, link = tmp_path / "1.yaml", tmp_path / "2.yaml", tmp_path / "rolecast.yaml"
+    one.write_text(text.format(""))
+    two.write_text(text.format(", n: {backend: fake}"))
+    link.symlink_to(one)
+    assert settings.choose(link).path == link
+    async with running_gateway(load(link), tmp_path, link) as gate:
+        fresh = tmp_path / "fresh"
+        fresh.symlink_to(two)
+        fresh.replace(link)
+        await until(lambda: gate.gateway.reloader.last)
+        assert await models_of(gate) == ["m", "n"]
+
+
+@pytest.mark.anyio
+async def test_what_is_no_file_of_text_is_refused_and_read_by_nobody(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (gate, write):
+        file = tmp_path / "rolecast.yaml"
+        file.unlink()
+        os.mkfifo(file)  # to open it would wait for ever
+        async with asyncio.timeout(5):
+            assert "not a regular file" in await refused(gate)
+        file.unlink()
+        file.write_bytes(b"models: {\xff}")
+        assert "rolecast.yaml" in await refused(gate)
+        write("{m: {backend: fake}, n: {backend: fake}}")
+        assert (await gate.gateway.reloader.reload()).applied == ["models.n (added)"]
+
+
+@pytest.mark.anyio
+async def test_the_log_says_more_as_soon_as_it_is_told_to(tmp_path: Path) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        async with watched(tmp_path) as (gate, write):
+            write("{m: {backend: fake}}", "log: {level: warning}")
+            await gate.gateway.reloader.reload()
+            assert root.level == logging.WARNING
+            write("{m: {backend: fake}}", "log: {level: debug}")
+            await gate.gateway.reloader.reload()
+            assert root.level == logging.DEBUG
+    finally:
+        root.handlers[:], root.level = before
 
 
 @pytest.mark.anyio

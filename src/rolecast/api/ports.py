@@ -87,6 +87,10 @@ def _file(name: str, media_type: str) -> Response:
     return Response(content, media_type=media_type, headers=SECURITY)
 
 
+BROKEN = ("failed", "disabled")
+"""States of a model whose port is unhealthy. `disabled`: an edit took it away, and the port stays until a restart."""
+
+
 class SingleModel:
     """/health of a port that looks like a server of one model."""
 
@@ -109,7 +113,7 @@ class SingleModel:
 
     async def front(self, request: Request) -> Response:
         state = self._state(self._listener.model or "")
-        healthy = state != "failed"
+        healthy = state not in BROKEN
         body = {
             "status": "healthy" if healthy else "unhealthy",
             "model": self._listener.model,
@@ -119,7 +123,7 @@ class SingleModel:
 
     async def llama_server(self, request: Request) -> Response:
         """Exactly llama.cpp's bytes: start scripts compare them."""
-        if self._state(self._listener.model or "") == "failed":
+        if self._state(self._listener.model or "") in BROKEN:
             return json_response({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, 503)
         return json_response({"status": "ok"})
 
@@ -127,13 +131,13 @@ class SingleModel:
         model_id = self._listener.model or ""
         state = self._state(model_id)
         last = self._telemetry.last_request.get(self._listener.label)
+        model = self._now.config.models.get(model_id)
         body = {
-            "status": "unhealthy" if state == "failed" else "healthy",
+            "status": "unhealthy" if state in BROKEN else "healthy",
             "service": _SERVICE_NAMES.get(self._listener.name or "", self._listener.name or model_id),
             "agent_id": self._listener.name,
             "port": self._listener.port,
-            "ollama_backend": self._now.config.models[model_id].url
-            or f"http://127.0.0.1:{self._now.config.server.port}",
+            "ollama_backend": (model.url if model else "") or f"http://127.0.0.1:{self._now.config.server.port}",
             "model": model_id,
             "model_loaded": state in ("ready", "remote"),
             "uptime_seconds": round(time.perf_counter() - self._started, 3),

@@ -36,7 +36,7 @@ def choose(file: Path | None = None, preset: str | None = None) -> Chosen:
         return Chosen(config, _preset_path(preset), f"preset {preset}")
     path = file or find()
     config = load(path, backends=backends.names())
-    return Chosen(config, path.resolve() if path else None, str(path) if path else "the built-in default")
+    return Chosen(config, path.absolute() if path else None, str(path) if path else "the built-in default")
 
 
 def _preset_path(name: str) -> Path:

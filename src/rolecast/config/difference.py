@@ -20,6 +20,9 @@ class Difference(msgspec.Struct, frozen=True):
     waiting: list[str]
 
 
+NONE = Difference([], [])
+
+
 def compare(old: Config, new: Config) -> Difference:
     """The settings that differ, each by its path; a model or role that came or went by its own."""
     changed = list(_changed(old, new, ()))

@@ -93,8 +93,8 @@ class Fleet:
         for model_id in stale:
             if self.worker(model_id).state is State.REMOTE:
                 self._pools.pop(model_id).retire()
-        now = self._loop.time()
-        self._apply(self.machine.configure(models, self._limits.queue, stale, now))
+        lasting = {i for i, m in models.items() if m.pinned or addresses[i] is not None}
+        self._apply(self.machine.configure(models, self._limits.queue, stale, lasting, self._loop.time()))
         self._bring_up(addresses)
 
     async def close(self, grace_s: float = 5.0) -> None:
@@ -175,7 +175,10 @@ class Fleet:
     def present(self, model_id: str) -> bool:
         """Whether the model could be started: its weights are here, or it needs none."""
         model = self._models[model_id]
-        return not model.source or self._weights(model) is not None
+        try:
+            return not model.source or self._weights(model) is not None
+        except (RolecastError, OSError, RuntimeError):  # RuntimeError: ~ of a user who does not exist
+            return False
 
     # -- views --------------------------------------------------------------------------------------------
 
@@ -213,20 +216,22 @@ class Fleet:
 
     def _bring_up(self, addresses: Mapping[str, Endpoint | None]) -> None:
         """Attach the remotes and begin to load the pinned models that are not up."""
+        effects: list[Effect] = []
         for model_id, endpoint in addresses.items():
             if self.worker(model_id).state is not State.COLD:
                 continue
             if endpoint is not None:
-                self._attach(model_id, endpoint)
+                effects += self._attach(model_id, endpoint)
             elif self._models[model_id].pinned and self.present(model_id):
                 self.preload(model_id)
             else:
-                self._apply(self.machine.wake(model_id, self._loop.time()))
+                effects += self.machine.wake(model_id, self._loop.time())
+        self._apply(effects)
 
-    def _attach(self, model_id: str, endpoint: Endpoint) -> None:
+    def _attach(self, model_id: str, endpoint: Endpoint) -> list[Effect]:
         self._planned[model_id] = endpoint
         self._pools[model_id] = Pool(endpoint, self.cork)
-        self._apply(self.machine.attached(model_id, endpoint))
+        return self.machine.attached(model_id, endpoint)
 
     def _is_stale(self, model_id: str, model: Model, backend: backends.Backend) -> bool:
         """Whether what runs differs from what these settings ask for: then only another worker will do."""
@@ -235,8 +240,8 @@ class Fleet:
             return model != self._models[model_id]
         try:
             return self._plan(model_id, model, backend, self.worker(model_id).generation) != planned
-        except RolecastError:  # its weights are not here, perhaps
-            return True
+        except RolecastError:  # its weights are gone, perhaps, but it has them loaded
+            return model != self._models[model_id]
 
     async def _wait(self, model_id: str, *, holds: bool) -> int:
         """Wait for a grant; returns the generation of the worker that gave it."""
@@ -321,8 +326,12 @@ class Fleet:
         except OSError as exc:
             self._ended(model_id, generation, f"{exc}.")
             return
+        except Exception:
+            log.exception("%s could not be started", model_id)
+            self._ended(model_id, generation, "the gateway's log has the reason.")
+            return
         if child is None:  # it was ours until its settings said that it runs elsewhere
-            self._attach(model_id, endpoint)
+            self._apply(self._attach(model_id, endpoint))
             return
         worker = self.machine.workers[model_id]
         if worker.state is State.STOPPING:  # unloaded before there was anything to kill
@@ -332,7 +341,7 @@ class Fleet:
             if await health.is_ready(child, pool, float(self._models[model_id].load_timeout)):
                 log.info("loaded %s in %.2f s (pid %d)", model_id, self._loop.time() - worker.started_at, child.pid)
                 self._apply(self.machine.loaded(model_id, generation, endpoint, self._loop.time()))
-                error = await health.watch(child, pool, lambda: float(self._models[model_id].health_timeout))
+                error = await health.watch(child, pool, lambda: self._patience(worker))
         except LoadFailed as late:
             error = late.message
         code = await child.wait()
@@ -342,6 +351,11 @@ class Fleet:
             error = error or _describe_exit(code, child.tail(20))
             log.warning("worker of %s ended: %s", model_id, error)
         self._ended(model_id, generation, error)
+
+    def _patience(self, worker: Worker) -> float:
+        """How long this worker may be silent, in seconds; 0 = for ever, as when it is being stopped."""
+        serves = worker.state in (State.READY, State.DRAINING)
+        return float(self._models[worker.model_id].health_timeout) if serves else 0.0
 
     def _ended(self, model_id: str, generation: int, error: str, *, may_start: bool = True) -> None:
         if not self.closing:
@@ -356,6 +370,8 @@ class Fleet:
         return backend.plan(model_id, model, weights, process.socket_path(self._folder, model_id, generation))
 
     async def _launch(self, model_id: str, generation: int) -> tuple[process.Child | None, Endpoint]:
+        if self._models[model_id].source:  # a hash may have to be computed: not on the loop
+            await asyncio.to_thread(self._weights, self._models[model_id])
         model, backend = self._models[model_id], self.backends[model_id]
         if missing := backend.missing(model):
             raise LoadFailed(missing)

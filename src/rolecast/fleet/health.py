@@ -12,7 +12,10 @@ from rolecast.upstream import Pool
 log = logging.getLogger("rolecast.fleet")
 
 PULSE_S = 10.0
-"""A loaded worker is asked this often."""
+"""A loaded worker is asked this often, or four times in its limit."""
+LEAST_S = 0.1
+MISSES = 2
+"""So many checks in a row must fail: the gateway itself may have been suspended during one."""
 STOP_S = 2.0
 
 
@@ -46,18 +49,21 @@ async def watch(child: Child, pool: Pool, limit: Callable[[], float]) -> str:
     """
     loop = asyncio.get_running_loop()
     ended = loop.create_task(child.wait())
-    heard = loop.time()
+    heard, misses = loop.time(), 0
     try:
         while True:
-            limit_s = limit()
-            await asyncio.wait([ended], timeout=min(PULSE_S, limit_s / 4) or PULSE_S)
+            pulse_s = max(LEAST_S, min(PULSE_S, limit() / 4)) if limit() else PULSE_S
+            await asyncio.wait([ended], timeout=pulse_s)
             if ended.done():
                 return ""
             try:
-                await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=limit_s / 2 or PULSE_S)
-                heard = loop.time()
+                await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=pulse_s)
+                heard, misses = loop.time(), 0
             except RolecastError:
-                if limit_s and loop.time() - heard >= limit_s and not ended.done():
+                misses += 1
+                limit_s = limit()  # 0 by now, perhaps
+                silent = limit_s > 0 and misses >= MISSES and loop.time() - heard >= limit_s
+                if silent and not ended.done():
                     log.warning("worker %d answers no health check; it is ended", child.pid)
                     await child.stop(0.0)
                     return f"its worker answered no health check for {limit_s:g} s (health_timeout)."

@@ -164,8 +164,8 @@ class Machine:
 
     def drop(self, model: str, ticket: Any) -> list[Effect]:
         """A waiting request was given up by its client."""
-        w = self.workers[model]
-        w.waiting = deque(x for x in w.waiting if x.ticket is not ticket)
+        if w := self.workers.get(model):
+            w.waiting = deque(x for x in w.waiting if x.ticket is not ticket)
         return []
 
     def released(self, model: str, generation: int, now: float) -> list[Effect]:
@@ -234,12 +234,17 @@ class Machine:
         return self._stop(w) if w.state in (State.READY, State.LOADING, State.DRAINING) else []
 
     def configure(
-        self, models: Mapping[str, Model], queue_limit: int, stale: Collection[str], now: float
+        self,
+        models: Mapping[str, Model],
+        queue_limit: int,
+        stale: Collection[str],
+        lasting: Collection[str],
+        now: float,
     ) -> list[Effect]:
         """Other settings apply. Models that are new get a worker, those that are gone leave when they are idle.
 
         A `stale` one, whose process or address no longer fits its settings, takes no new request; it is replaced
-        when those it has are done, which wait or run on as they are.
+        when those it has are done, which wait or run on as they are. `lasting` ones shall be up unasked.
         """
         effects: list[Effect] = []
         for model_id, w in self.workers.items():
@@ -253,8 +258,10 @@ class Machine:
                 continue
             known.leaving = False
             known.set(model, queue_limit)
-            if known.state is State.REMOTE:
+            if known.state is State.REMOTE and model_id not in stale:
                 known.idles = False
+            if model_id in lasting and known.state not in (State.COLD, State.READY, State.REMOTE):
+                known.wanted = True
             if model_id in stale:
                 effects += self._replace(known, now)
             elif known.state in (State.READY, State.REMOTE):  # perhaps it has more slots now

@@ -63,6 +63,6 @@ def _own_file(source: Source) -> Path | None:
     path = Path(source.name).expanduser()
     if not path.is_file():
         return None
-    if source.sha256 and (have := store.sha256_of(path)) != source.sha256:
+    if source.sha256 and (have := store.known_sha256(path)) != source.sha256:
         raise SourceError(f"{path} has sha256 {have}, expected {source.sha256}; correct sha256 or the file.")
     return path

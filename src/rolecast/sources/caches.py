@@ -86,5 +86,5 @@ def _checked(path: Path | None, source: Source) -> Path | None:
     if path is None or not source.sha256:
         return path
     name = path.resolve().name
-    known = name if re.fullmatch(r"[0-9a-f]{64}", name) else store.sha256_of(path)
+    known = name if re.fullmatch(r"[0-9a-f]{64}", name) else store.known_sha256(path)
     return path if known == source.sha256 else None

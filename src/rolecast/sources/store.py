@@ -6,6 +6,7 @@ beside it, `.locks/` and `.work/`. Knows nothing of the network or of other prog
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -129,7 +130,7 @@ def located(store: Path, source: Source) -> Path | None:
     if path is None or not source.sha256:
         return path
     record = _read_record(path)
-    known = record.sha256 if record else sha256_of(path)
+    known = record.sha256 if record else known_sha256(path)
     return path if known == source.sha256 else None
 
 
@@ -142,6 +143,17 @@ def sha256_of(path: Path, report: Report = lambda _: None) -> str:
             done += len(block)
             report(Progress("verifying", done, total))
     return digest.hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """The same, computed once as long as the file keeps its size and time."""
+    now = path.stat()
+    return _sha256_at(path, now.st_ino, now.st_size, now.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_at(path: Path, *_: int) -> str:
+    return sha256_of(path)
 
 
 def require_hash(path: Path, want: str, what: str, report: Report = lambda _: None) -> str:
