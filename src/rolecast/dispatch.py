@@ -172,6 +172,13 @@ class Dispatch:
             exchange.fail(error)
 
     def _retry(self, exchange: Exchange, error: RolecastError) -> None:
+        try:
+            self._try_again(exchange, error)
+        except Exception:  # this is called by a transport, which would only log it, and the client would wait
+            log.exception("request %s failed", exchange.id)
+            exchange.fail(Internal())
+
+    def _try_again(self, exchange: Exchange, error: RolecastError) -> None:
         assert exchange.plan is not None
         assert exchange.lease is not None
         log.info(
