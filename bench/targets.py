@@ -200,6 +200,18 @@ def rolecast(site: Site) -> Target:
     )
 
 
+def floor(site: Site) -> Target:
+    """The event loop alone, doing nothing but moving bytes."""
+    fast, paced = free_port(), free_port()
+    return Target(
+        "floor",
+        f"http://127.0.0.1:{fast}{CHAT}",
+        f"http://127.0.0.1:{paced}{CHAT}",
+        argv=[sys.executable, str(HERE / "floor.py"), f"{fast}:{site.fast}", f"{paced}:{site.paced}"],
+        version=versions(sys.executable, "uvloop"),
+    )
+
+
 def nginx(site: Site) -> Target:
     """One worker, keep-alive to the upstream, nothing buffered and nothing logged: nginx at its best."""
     binary = shutil.which("nginx") or install_nginx()
@@ -307,8 +319,9 @@ def rolecast_uds(gateway: Target) -> Target:
 TABLE: dict[str, Callable[[Site], Target]] = {
     "direct": direct,
     "rolecast": rolecast,
+    "floor": floor,
     "nginx": nginx,
     "fastapi_httpx": fastapi_httpx,
     "litellm": litellm,
 }
-NAMES = ["direct", "rolecast", "rolecast_uds", "nginx", "fastapi_httpx", "litellm"]
+NAMES = ["direct", "rolecast", "rolecast_uds", "floor", "nginx", "fastapi_httpx", "litellm"]
