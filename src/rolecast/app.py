@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import os
 import signal
@@ -17,7 +16,7 @@ import msgspec
 import psutil
 import uvicorn
 
-from rolecast import logfile, sources
+from rolecast import logfile, memory, sources
 from rolecast.api import wire
 from rolecast.api.admin import Admin
 from rolecast.api.asgi import make_app
@@ -103,7 +102,11 @@ class Gateway:
     async def start(self) -> None:
         """Start the fleet and the watch over running requests."""
         await self.fleet.start()
-        lasting = (self.dispatch.watch(), logfile.keep_bounded(paths.log_file()))
+        lasting = (
+            self.dispatch.watch(),
+            logfile.keep_bounded(paths.log_file()),
+            memory.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
+        )
         self._background += [asyncio.create_task(each) for each in lasting]
         self._reloading = asyncio.create_task(self.reloader.watch())
 
@@ -298,7 +301,7 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
         configure_logging(config.log.level, config.log.format, gateway.telemetry.logs)
         async with serving(gateway, doors, hurry):
             _write_state(addresses, config_path, gateway.telemetry.started_at)
-            _settle_memory()
+            memory.settle()
             if on_ready is not None:
                 on_ready(Running(addresses, [(i, gateway.admin.state(i)) for i in gateway.telemetry.models]))
             await stop.wait()
@@ -425,10 +428,3 @@ def _remove_state() -> None:
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         if msgspec.json.decode(path.read_bytes()).get("pid") == os.getpid():
             path.unlink()
-
-
-def _settle_memory() -> None:
-    """What start-up made lives for ever: keep the collector away from it, and let it run less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)

@@ -85,6 +85,10 @@ class Telemetry:
         for model in models:
             self.models.setdefault(model, ModelStats())
 
+    def answered(self) -> int:
+        """Requests that reached a model since the start."""
+        return sum(stats.requests for stats in self.models.values())
+
     def refuse(self, status: int) -> None:
         """Count a request that was answered before it reached a model."""
         self.refused[status] = self.refused.get(status, 0) + 1
