@@ -33,7 +33,7 @@ from rolecast.dispatch import Dispatch
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.exchange import make_ids
 from rolecast.fetch import fetch
-from rolecast.fleet import Fleet
+from rolecast.fleet import Fleet, Weights
 from rolecast.fleet.machine import State
 from rolecast.ledger import Ledger
 from rolecast.reload import Reloader
@@ -72,9 +72,9 @@ class Gateway:
     """All parts of a running gateway. `apps` holds one ASGI app per listener, by name."""
 
     def __init__(self, config: Config, config_path: Path | None = None) -> None:
-        self.now = Current(config, stand_ins(config))
-        self.telemetry = Telemetry(i for i, m in config.models.items() if m.enabled)
         self._find = weights_finder(config)
+        self.now = Current(config, stand_ins(config, self._find))
+        self.telemetry = Telemetry(i for i, m in config.models.items() if m.enabled)
         self.fleet = Fleet(config, self._find, paths.worker_logs())
         self.database = Database(database_path(config))
         self.ledger = Ledger(self.database)
@@ -138,7 +138,7 @@ class Gateway:
                     self._find(model)  # which remembers what it had to compute
         if problems:
             raise ConfigError(problems)
-        return stand_ins(config)
+        return stand_ins(config, self._find)
 
     def configure(self, config: Config, stand_ins: Mapping[str, str]) -> None:
         """Another configuration applies from now on; requests that run are finished as they began.
@@ -152,7 +152,6 @@ class Gateway:
         self.dispatch.renew()
         if config.log != before.log:
             configure_logging(config.log.level, config.log.format, self.telemetry.logs)
-        self._guard, self._hot = guard, hot
         for lane in self.lanes.values():
             lane.renew(hot, guard, config.server.limits)
 
@@ -237,7 +236,7 @@ def store_path(config: Config) -> Path:
     return Path(config.storage.models).expanduser() if config.storage.models else paths.models()
 
 
-def weights_finder(config: Config) -> Callable[[Model], Path | None]:
+def weights_finder(config: Config) -> Weights:
     """Finds a model's weights on disk, remembering where they are as long as they stay there."""
     store = store_path(config)
     known: dict[tuple[str, str], Path] = {}
@@ -254,11 +253,11 @@ def weights_finder(config: Config) -> Callable[[Model], Path | None]:
     return find
 
 
-def stand_ins(config: Config) -> dict[str, str]:
+def stand_ins(config: Config, find: Weights | None = None) -> dict[str, str]:
     """Which configured models are answered by a stand-in: those whose weights are absent."""
     if not config.stand_in:
         return {}
-    find = weights_finder(config)
+    find = find or weights_finder(config)
     helper = config_names.table(config)[config.stand_in].models[0]
     replaced = {}
     for model_id, model in config.models.items():

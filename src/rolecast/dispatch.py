@@ -89,8 +89,8 @@ class Dispatch:
         plan = self._plans[asked, request.kind, exchange.forced] = self._concrete(asked, choice, choice.model)
         return plan
 
-    def _concrete(self, asked: str, choice: Choice, model_id: str) -> Plan:
-        worker_id = self._now.worker_of(model_id)
+    def _concrete(self, asked: str, choice: Choice, model_id: str, worker_id: str = "") -> Plan:
+        worker_id = worker_id or self._now.worker_of(model_id)
         return Plan(
             asked,
             choice,
@@ -137,7 +137,7 @@ class Dispatch:
         if exchange.closed:
             self.fleet.release(lease)
         else:
-            exchange.plan = self._refreshed(exchange.plan or plan)
+            exchange.plan = self._refreshed(plan)
             self._call(exchange, lease)
 
     def _refreshed(self, plan: Plan) -> Plan:
@@ -145,8 +145,7 @@ class Dispatch:
         model = self._now.config.models.get(plan.worker_id)
         if model is None or not model.enabled or model == plan.model:
             return plan
-        backend = self.fleet.backends[plan.worker_id]
-        return Plan(plan.asked, plan.choice, plan.model_id, plan.worker_id, model, backend, plan.stats)
+        return self._concrete(plan.asked, plan.choice, plan.model_id, plan.worker_id)
 
     # -- failures -----------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ Apply = Callable[[Config, Mapping[str, str]], None]
 Prepare = Callable[[Config], Mapping[str, str]]
 """What may take its time, in a thread; gives the stand-ins. Raises ConfigError."""
 ATTEMPTS = 20
+"""A file that is written to while it is read is read again so often."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -115,9 +116,9 @@ class Reloader:
             ]:
                 raise ConfigError(problems, source=str(path))
             stand_ins = self._prepare(config)
+        except ConfigError:
+            raise
         except (RolecastError, OSError, RuntimeError, ValueError) as error:
-            if isinstance(error, ConfigError):
-                raise
             raise ConfigError([f"{path}: {error}"], source=str(path)) from error
         return wanted, config, stand_ins
 

@@ -17,6 +17,7 @@ import tiny_gguf
 from gateway import (
     ANSWER,
     DONE,
+    Client,
     Gate,
     Held,
     ScriptedWorker,
@@ -66,6 +67,19 @@ async def two_workers() -> AsyncIterator[tuple[Gate, ScriptedWorker, ScriptedWor
             two.usual = reply(OTHER)
             async with running_gateway(config({"m": remote(first.url)}), Path(folder)) as gate:
                 yield gate, first, two
+
+
+@asynccontextmanager
+async def one_runs_one_waits(gate: Gate, worker: ScriptedWorker) -> AsyncIterator[tuple[Held, Client, Client]]:
+    """The only slot of `m` is taken by a stream that the worker holds, and another request is in line for it."""
+    held = Held(delta("x"))
+    worker.script.append(held)
+    async with gate.client() as running, gate.client() as waiting:
+        await running.send(request(chat(stream=True)))
+        await held.began.wait()
+        await waiting.send(request(chat()))
+        await until(lambda: gate.gateway.fleet.worker("m").waiting)
+        yield held, running, waiting
 
 
 def says(answer: Any) -> str:
@@ -156,13 +170,7 @@ async def test_a_model_that_leaves_finishes_its_requests_and_is_forgotten() -> N
 async def test_requests_in_line_are_served_at_the_new_place() -> None:
     async with two_workers() as (gate, first, two):
         apply(gate, models={"m": remote(first.url, parallel=1)})
-        held = Held(delta("x"))
-        first.script.append(held)
-        async with gate.client() as running, gate.client() as waiting:
-            await running.send(request(chat(stream=True)))
-            await held.began.wait()
-            await waiting.send(request(chat()))
-            await until(lambda: gate.gateway.fleet.worker("m").waiting)
+        async with one_runs_one_waits(gate, first) as (held, running, waiting):
             apply(gate, models={"m": remote(two.url, parallel=1)})
             assert says(await waiting.answer()) == "other"
             held.let_go.set()
@@ -174,13 +182,7 @@ async def test_requests_in_line_are_served_at_the_new_place() -> None:
 async def test_more_slots_serve_who_waits_at_once() -> None:
     async with two_workers() as (gate, first, _):
         apply(gate, models={"m": remote(first.url, parallel=1)})
-        held = Held(delta("x"))
-        first.script.append(held)
-        async with gate.client() as running, gate.client() as waiting:
-            await running.send(request(chat(stream=True)))
-            await held.began.wait()
-            await waiting.send(request(chat()))
-            await until(lambda: gate.gateway.fleet.worker("m").waiting)
+        async with one_runs_one_waits(gate, first) as (held, running, waiting):
             apply(gate, models={"m": remote(first.url, parallel=2)})
             assert says(await waiting.answer()) == "hi"
             held.let_go.set()
@@ -332,13 +334,7 @@ async def test_a_loaded_model_whose_file_is_gone_stays_until_its_own_settings_ch
 async def test_a_request_in_line_is_sent_as_the_new_settings_want_it() -> None:
     async with two_workers() as (gate, first, two):
         apply(gate, models={"m": remote(first.url, parallel=1, remote_model="there")})
-        held = Held(delta("x"))
-        first.script.append(held)
-        async with gate.client() as running, gate.client() as waiting:
-            await running.send(request(chat(stream=True)))
-            await held.began.wait()
-            await waiting.send(request(chat()))
-            await until(lambda: gate.gateway.fleet.worker("m").waiting)
+        async with one_runs_one_waits(gate, first) as (held, running, waiting):
             apply(gate, models={"m": remote(two.url, parallel=1, remote_model="elsewhere")})
             assert says(await waiting.answer()) == "other"
             assert [r.json["model"] for r in two.requests] == ["elsewhere"]

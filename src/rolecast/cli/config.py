@@ -1,4 +1,4 @@
-"""The commands about the configuration file: `check`, `init`, `import`."""
+"""The commands about the configuration file: `check`, `init`, `reload`, `import`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

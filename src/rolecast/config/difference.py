@@ -1,11 +1,13 @@
 """What changed between two configurations, as the names of settings. No value is ever named: some are secret."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from rolecast.config.schema import Config
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 AT_START = (
     "server.host", "server.port", "server.listeners", "server.drain_timeout", "storage", "log.access"
@@ -32,15 +34,16 @@ def compare(old: Config, new: Config) -> Difference:
 
 def applicable(old: Config, new: Config) -> Config:
     """The new configuration, but with the old values of what only a restart changes."""
-    server = msgspec.structs.replace(
-        new.server,
-        host=old.server.host,
-        port=old.server.port,
-        listeners=old.server.listeners,
-        drain_timeout=old.server.drain_timeout,
-    )
-    log = msgspec.structs.replace(new.log, access=old.log.access)
-    return msgspec.structs.replace(new, server=server, storage=old.storage, log=log)
+    for path in AT_START:
+        new = _with_old(new, old, path.split("."))
+    return new
+
+
+def _with_old(new: S, old: S, trail: list[str]) -> S:
+    """`new` with the setting at `trail` as it is in `old`."""
+    name, *rest = trail
+    kept = _with_old(getattr(new, name), getattr(old, name), rest) if rest else getattr(old, name)
+    return msgspec.structs.replace(new, **{name: kept})
 
 
 def _waits(path: str) -> bool:

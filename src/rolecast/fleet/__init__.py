@@ -408,4 +408,4 @@ def _describe_exit(code: int, tail: list[str]) -> str:
     return f"its worker {how}" + (f"; its last words: {last[:300]}." if last and code > 0 else ".")
 
 
-__all__ = ["Fleet", "Lease", "State"]
+__all__ = ["Fleet", "Lease", "State", "Weights"]
