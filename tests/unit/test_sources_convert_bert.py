@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rolecast import sources
+from rolecast import gguf_header, sources
 from rolecast.errors import SourceError
-from rolecast.sources import convert_bert, gguf_header, wheel
+from rolecast.sources import convert_bert, wheel
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("gguf")

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from rolecast import gguf_header
 from rolecast.errors import SourceError
-from rolecast.sources import gguf_header, names
+from rolecast.sources import names
 from rolecast.sources.names import Source
 
 ROOM = 1.05

@@ -10,8 +10,8 @@ from hf_server import gguf, text
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolecast import gguf_header
 from rolecast.errors import SourceError
-from rolecast.sources import gguf_header
 
 HUGE = struct.pack("<Q", 1 << 63)
 
@@ -40,7 +40,57 @@ def test_a_header_tells_what_the_model_is(tmp_path: Path) -> None:
         data=bytes(36),
     )
     header = gguf_header.read(write(tmp_path, content))
-    assert header == gguf_header.Header("llama", "Tiny", 2048, 2, 64, 64, "Q4_K_M", True, 1)
+    assert header == gguf_header.Header(
+        "llama",
+        "Tiny",
+        2048,
+        2,
+        64,
+        64,
+        "Q4_K_M",
+        True,
+        1,
+        kv_heads=(0, 0),
+        key_length=64,
+        value_length=64,
+        vocabulary=2,
+        tensor_bytes=36,
+    )
+
+
+def number(key: str, value: int) -> tuple[str, int, bytes]:
+    return key, 4, struct.pack("<I", value)
+
+
+def test_a_header_tells_what_an_engine_will_need(tmp_path: Path) -> None:
+    content = gguf(
+        number("llama.embedding_length", 64),
+        number("llama.attention.head_count", 4),
+        ("llama.attention.head_count_kv", 9, struct.pack("<IQ2i", 5, 2, 1, 2)),
+        number("llama.attention.key_length", 32),
+        number("llama.attention.sliding_window", 512),
+        number("llama.pooling_type", 3),
+        ("tokenizer.chat_template", 8, text("x" * 300 + "{% if tools %}")),
+        ("general.type", 8, text("model")),
+        tensors=text("token_embd.weight")
+        + struct.pack("<IQQIQ", 2, 32, 2, 2, 0)
+        + text("blk.0.w")
+        + struct.pack("<IQQIQ", 2, 32, 1, 2, 64),
+        count=2,
+        data=bytes(128),
+    )
+    header = gguf_header.read(write(tmp_path, content))
+    assert (header.kv_heads, header.key_length, header.value_length) == ((1, 2), 32, 16)
+    assert header.kv_bytes_per_token() == 3 * (32 + 16) * 2
+    assert (header.sliding_window, header.pooling, header.template_tools, header.generates) == (512, 3, True, True)
+    assert header.tensor_bytes == 54
+    assert header.repacked_bytes == 54, "the embedding is the output, too"
+
+
+@pytest.mark.parametrize(("kind", "architecture"), [("mmproj", "clip"), ("imatrix", "llama"), ("adapter", "llama")])
+def test_what_is_no_model_generates_nothing(tmp_path: Path, kind: str, architecture: str) -> None:
+    content = gguf(("general.type", 8, text(kind)), ("general.architecture", 8, text(architecture)))
+    assert not gguf_header.read(write(tmp_path, content)).generates
 
 
 def pairs(count: int) -> bytes:
@@ -67,6 +117,7 @@ def pairs(count: int) -> bytes:
         pairs(1) + text("k") + struct.pack("<IIQ", 9, 8, 1 << 62),
         pairs(1) + text("k") + struct.pack("<IIQ", 9, 9, 1),
         gguf(("llama.block_count", 4, struct.pack("<I", 0))),
+        gguf(("llama.block_count", 4, struct.pack("<I", 0xFFFFFFFF))),
         gguf(("general.alignment", 4, struct.pack("<I", 33))),
         gguf(tensors=tensor(64, 0, 0), count=1, data=bytes(255)),
         gguf(tensors=tensor(64, 0, 1 << 40), count=1, data=bytes(256)),

@@ -1,0 +1,332 @@
+"""Reads the header of a GGUF file without trusting it: what a model is, before anything is loaded.
+
+Every length is checked against the file before it is used, counts are capped, and the file is mapped rather
+than read, so memory stays flat whatever the header says. Knows the format (versions 2 and 3, little-endian);
+does not know what the engine can run.
+"""
+
+import mmap
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rolecast.errors import SourceError
+
+HEADER_LIMIT = 64 << 20
+"""Bytes of header read at most; the largest tokenizers in use take about 20 MiB."""
+_MAX_PAIRS = 65_536
+_MAX_TENSORS = 131_072
+_MAX_LAYERS = 4096
+_KEPT_BYTES = 256  # of each text; names are shorter, and a chat template is only searched
+_REPACKED = frozenset({2, 12, 20, 39})
+"""Types of which llama.cpp keeps a second, rearranged copy on a CPU: Q4_0, Q4_K, IQ4_NL, MXFP4."""
+
+# ggml's value types: number -> struct format. 8 is text, 9 an array.
+_SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+_TEXT, _ARRAY = 8, 9
+
+# ggml's tensor types: number -> (elements per block, bytes per block).
+BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40),
+    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
+    16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82),
+    23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
+    34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18),
+}  # fmt: skip
+
+FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
+    19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
+    26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0",
+    37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4", 40: "Q1_0",
+}  # fmt: skip
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a GGUF says of itself; 0 and '' = it does not say.
+
+    `parameters` counts weights in this file, `context_length` is in tokens as trained, `quantization` is the
+    usual name of the file type (Q4_K_M).
+    """
+
+    architecture: str
+    name: str
+    context_length: int
+    block_count: int
+    embedding_length: int
+    parameters: int
+    quantization: str
+    has_chat_template: bool
+    tensor_count: int
+    split_no: int = 0
+    split_count: int = 0
+    kind: str = ""
+    """`general.type`: model, adapter, mmproj, imatrix; empty in older files."""
+    feed_forward_length: int = 0
+    head_count: int = 0
+    kv_heads: tuple[int, ...] = ()
+    """Key/value heads of each layer."""
+    key_length: int = 0
+    """Numbers in one head's key; `value_length` likewise."""
+    value_length: int = 0
+    sliding_window: int = 0
+    """Tokens that the window layers see; 0 = all layers see everything."""
+    pooling: int | None = None
+    """llama.cpp's number: 0 none, 1 mean, 2 first token, 3 last token, 4 ranking head; None = not said."""
+    causal: bool = True
+    """Whether a token sees only those before it: true for all that generate."""
+    ranks: bool = False
+    """Whether it has a classification head, as rerankers have."""
+    template_tools: bool = False
+    """Whether its chat template writes tools."""
+    tokenizer: str = ""
+    """`gpt2` (BPE), `llama` (SPM), `bert` ..."""
+    vocabulary: int = 0
+    tensor_bytes: int = 0
+    """Bytes of all tensors in this file."""
+    repacked_bytes: int = 0
+    """Those of them, in matrices, that llama.cpp copies into another order on a CPU; the embedding counts only
+    when it is also the output."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether it can write text, as far as its header tells: no encoder, projector, adapter or ranking head."""
+        return self.causal and not self.ranks and self.kind in ("", "model") and self.architecture != "clip"
+
+    def kv_bytes_per_token(self, bits_k: float = 16, bits_v: float = 16) -> float:
+        """Bytes of key/value cache for one token of one slot if every layer keeps it (llama.cpp's layout).
+
+        `bits_k` and `bits_v` are bits per number: 16 for f16, 8.5 for q8_0, 4.5 for q4_0.
+        """
+        return sum(self.kv_heads) * (self.key_length * bits_k + self.value_length * bits_v) / 8
+
+
+class _Cursor:
+    """A position in the mapped file; every step is checked against its end."""
+
+    def __init__(self, view: mmap.mmap, end: int) -> None:
+        self.view, self.at, self.end = view, 0, end
+
+    def skip(self, count: int) -> int:
+        start = self.at
+        if count > self.end - start:
+            raise ValueError(f"it ends inside the header at byte {start}")
+        self.at = start + count
+        return start
+
+    def number(self, form: str) -> Any:
+        return struct.unpack_from(form, self.view, self.skip(struct.calcsize(form)))[0]
+
+    def text(self) -> str:
+        length = self.number("<Q")
+        start = self.skip(length)
+        return self.view[start : start + min(length, _KEPT_BYTES)].decode("utf-8", "replace")
+
+
+def read(path: Path, limit: int = HEADER_LIMIT) -> Header:
+    """The header of the GGUF file at `path`, of which at most `limit` bytes are looked at.
+
+    Raises SourceError when the header is damaged, points outside the file, or is no GGUF header at all.
+    """
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+        if size < 24:
+            raise ValueError("it is too short" if path.is_file() else "it is not a regular file")
+        with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            return _header(_Cursor(view, min(size, limit)), size)
+    except (ValueError, OSError) as e:
+        raise SourceError(f"{path.name} is not a usable GGUF: {e}. Pull it again or choose another.") from e
+
+
+def _header(cursor: _Cursor, size: int) -> Header:
+    if cursor.view[cursor.skip(4) : 4] != b"GGUF":
+        raise ValueError("it does not start with GGUF")
+    version = cursor.number("<I")
+    if version not in (2, 3):
+        raise ValueError(f"version {version} is not 2 or 3 (or it is for big-endian machines)")
+    tensors, pairs = cursor.number("<Q"), cursor.number("<Q")
+    if tensors > _MAX_TENSORS or pairs > _MAX_PAIRS:
+        raise ValueError(f"{tensors} tensors and {pairs} settings are more than any model has")
+    found = _settings(cursor, pairs)
+    split = _whole(found, "split.no"), _whole(found, "split.count")
+    architecture = str(found.get("general.architecture", ""))
+    if not architecture and not split[0]:
+        raise ValueError("general.architecture is missing")
+    layers = _whole(found, f"{architecture}.block_count", -1)
+    if layers == 0 or layers > _MAX_LAYERS:
+        raise ValueError(f"its block_count is {layers}")
+    tensors_found = _weights(cursor, tensors, _whole(found, "general.alignment") or 32, size)
+    return Header(
+        architecture=architecture,
+        name=str(found.get("general.name", "")),
+        context_length=_whole(found, f"{architecture}.context_length"),
+        block_count=max(0, layers),
+        embedding_length=_whole(found, f"{architecture}.embedding_length"),
+        parameters=tensors_found.parameters,
+        quantization=FILE_TYPES.get(_whole(found, "general.file_type", -1), ""),
+        has_chat_template="tokenizer.chat_template" in found,
+        tensor_count=tensors,
+        split_no=split[0],
+        split_count=split[1],
+        kind=str(found.get("general.type", "")),
+        feed_forward_length=_first(found.get(f"{architecture}.feed_forward_length")),
+        tokenizer=str(found.get("tokenizer.ggml.model", "")),
+        vocabulary=_whole(found, _TOKENS) or _whole(found, f"{architecture}.vocab_size"),
+        pooling=_whole(found, pooling) if (pooling := f"{architecture}.pooling_type") in found else None,
+        causal=bool(found.get(f"{architecture}.attention.causal", architecture not in _ENCODERS)),
+        ranks=tensors_found.ranks,
+        template_tools=bool(found.get(_TOOLS)),
+        tensor_bytes=tensors_found.bytes,
+        repacked_bytes=tensors_found.repacked_bytes,
+        **_attention(found, architecture, max(0, layers)),
+    )
+
+
+_TOKENS, _TOOLS = "tokenizer.ggml.tokens", "template names tools"
+_TEMPLATE = "tokenizer.chat_template"
+_ENCODERS = (
+    "bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "modern-bert",
+    "neo-bert",
+    "t5encoder",
+)
+
+
+def _attention(found: dict[str, Any], architecture: str, layers: int) -> dict[str, Any]:
+    """Heads and their sizes by llama.cpp's rules: what is not said follows from the width."""
+    heads = found.get(f"{architecture}.attention.head_count")
+    groups = found.get(f"{architecture}.attention.head_count_kv", heads)
+    each = _whole(found, f"{architecture}.embedding_length") // (_first(heads) or 1)
+    return {
+        "head_count": _first(heads),
+        "kv_heads": tuple(groups[:layers]) if isinstance(groups, tuple) else (_first(groups),) * layers,
+        "key_length": _whole(found, f"{architecture}.attention.key_length", each),
+        "value_length": _whole(found, f"{architecture}.attention.value_length", each),
+        "sliding_window": _first(found.get(f"{architecture}.attention.sliding_window")),
+    }
+
+
+def _first(value: Any) -> int:
+    """A number, or the largest of one per layer; 0 when there is none."""
+    if isinstance(value, tuple):
+        return max(value, default=0)
+    return value if isinstance(value, int) else 0
+
+
+def _settings(cursor: _Cursor, pairs: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(pairs):
+        key = cursor.text()
+        kind = cursor.number("<I")
+        if kind in _SCALARS:
+            found[key] = cursor.number(_SCALARS[kind])
+        elif kind == _TEXT:
+            start = cursor.at
+            found[key] = cursor.text()
+            if key.startswith(_TEMPLATE) and cursor.view.find(b"tools", start, cursor.at) >= 0:
+                found[_TOOLS] = True
+        elif kind == _ARRAY:
+            found[key] = _array(cursor)
+            if key == _TOKENS:
+                found[key] = len(found[key])
+        else:
+            raise ValueError(f"{key!r} has the unknown type {kind}")
+    return found
+
+
+_INTEGERS = frozenset({0, 1, 2, 3, 4, 5, 10, 11})
+_LENGTH = struct.Struct("<Q").unpack_from
+
+
+def _array(cursor: _Cursor) -> Any:
+    """One number per layer as a tuple; of any other list only how long it is."""
+    kind, count = cursor.number("<I"), cursor.number("<Q")
+    if kind in _SCALARS:
+        form = _SCALARS[kind]
+        start = cursor.skip(count * struct.calcsize(form))
+        if kind in _INTEGERS and count <= _MAX_LAYERS:
+            return struct.unpack_from(f"<{count}{form[1]}", cursor.view, start)
+    elif kind == _TEXT:
+        if count > (cursor.end - cursor.at) // 8:  # each text takes its length, 8 bytes
+            raise ValueError(f"a list of {count} texts does not fit in it")
+        view, at, end = cursor.view, cursor.at, cursor.end - 8
+        for _ in range(count):  # a tokenizer has hundreds of thousands: no calls here
+            if at > end:
+                break
+            at += 8 + _LENGTH(view, at)[0]
+        cursor.skip(at - cursor.at)
+    else:
+        raise ValueError(f"a list has the unknown type {kind}")
+    return range(count)
+
+
+class _Tensors(msgspec.Struct):
+    """What the list of tensors adds up to."""
+
+    parameters: int = 0
+    bytes: int = 0
+    repacked_bytes: int = 0
+    ranks: bool = False
+
+
+def _weights(cursor: _Cursor, tensors: int, alignment: int, size: int) -> _Tensors:
+    """Check that every tensor lies inside the file, and add up what matters."""
+    if alignment & (alignment - 1) or alignment > 1 << 20:
+        raise ValueError(f"its alignment {alignment} is not a power of two")
+    total, last, embedding, has_output = _Tensors(), (0, ""), 0, False
+    for _ in range(tensors):
+        name, dimensions, elements, kind, offset = _tensor(cursor)
+        per_block, block_bytes = BLOCKS.get(kind, (1, 0))  # a newer type: only its start can be checked
+        if elements >= 1 << 63 or elements % per_block or offset % alignment:
+            raise ValueError(f"tensor {name!r} has an impossible shape or place")
+        length = elements // per_block * block_bytes
+        total.parameters += elements
+        total.bytes += length
+        total.ranks = total.ranks or name.startswith("cls.")
+        has_output = has_output or name == "output.weight"
+        if kind in _REPACKED and name == "token_embd.weight":
+            embedding = length
+        elif kind in _REPACKED and dimensions >= 2:
+            total.repacked_bytes += length
+        last = max(last, (offset + length, name))
+    start = -(-cursor.at // alignment) * alignment
+    if tensors and start + last[0] > size:
+        raise ValueError(f"tensor {last[1]!r} ends at byte {start + last[0]}, but the file has {size}")
+    total.repacked_bytes += 0 if has_output else embedding
+    return total
+
+
+def _tensor(cursor: _Cursor) -> tuple[str, int, int, int, int]:
+    """Name, dimensions, elements, type and place of the next tensor."""
+    name = cursor.text()
+    dimensions = cursor.number("<I")
+    if not 0 <= dimensions <= 4:
+        raise ValueError(f"tensor {name!r} has {dimensions} dimensions")
+    elements = 1
+    for _ in range(dimensions):
+        elements *= cursor.number("<Q")
+    return name, dimensions, elements, cursor.number("<I"), cursor.number("<Q")
+
+
+def _whole(found: dict[str, Any], key: str, default: int = 0) -> int:
+    value = found.get(key, default)
+    return value if isinstance(value, int) else default
