@@ -181,3 +181,13 @@ def test_the_tables_of_types_agree_with_the_reference_package() -> None:
     assert {k: v for k, v in gguf_header.BLOCKS.items() if k in sizes} == sizes
     known = {int(t): t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in reference.LlamaFileType}
     assert {k: v for k, v in known.items() if k != 1024} == gguf_header.FILE_TYPES
+
+
+def test_what_is_known_of_a_file_follows_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, gguf(("general.name", 8, text("first"))))
+    assert gguf_header.known(path) is gguf_header.known(path)
+    write(tmp_path, gguf(("general.name", 8, text("another"))))
+    assert (header := gguf_header.known(path))
+    assert header.name == "another"
+    assert gguf_header.known(write(tmp_path, b"<html>")) is None
+    assert gguf_header.known(tmp_path / "absent.gguf") is None
