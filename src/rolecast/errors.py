@@ -94,7 +94,13 @@ class ModelNotFound(NotFound):
 
 
 class MethodNotAllowed(RolecastError):
+    """Another method would do: `allow` is the value of the header that says which (RFC 9110, 15.5.6)."""
+
     status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class RequestTimeout(RolecastError):

@@ -79,7 +79,6 @@ async def ask(front: Gate, method: str, path: str, **fields: Any) -> Answer:
 OURS = [
     "localhost",
     "LOCALHOST:8000",
-    "localhost.",
     "app.localhost",
     "127.0.0.1",
     "127.0.0.1:8000",
@@ -88,7 +87,7 @@ OURS = [
     "[2001:db8::1]:80",
     "192.168.1.7:8000",
     "my-name.example",
-    "MY-NAME.EXAMPLE.:8000",
+    "MY-NAME.EXAMPLE:8000",
     socket.gethostname(),
 ]
 FOREIGN = [
@@ -96,6 +95,12 @@ FOREIGN = [
     "evil.example:8000",
     "EVIL.EXAMPLE",
     "evil.example.",
+    "localhost.",
+    "LOCALHOST.:8000",
+    "app.localhost.",
+    "127.0.0.1.",
+    "127.0.0.1.:8000",
+    "my-name.example.",
     "localhost.evil.example",
     "evil-localhost",
     "localhost..",
@@ -266,6 +271,92 @@ async def test_without_an_origin_no_cors_header_is_sent(front: Gate) -> None:
         assert answer.header("access-control-allow-origin") is None
 
 
+PREFLIGHTS = [
+    "x-stainless-os,x-stainless-lang,x-stainless-retry-count,authorization,content-type",
+    "anthropic-dangerous-direct-browser-access, anthropic-version, x-api-key",
+    "X-Made-Up-Tomorrow",
+]
+
+
+@pytest.mark.parametrize("wanted", PREFLIGHTS)
+async def test_a_page_that_may_ask_may_send_the_headers_it_wants(front: Gate, wanted: str) -> None:
+    head = f"Origin: https://app.example\r\nAccess-Control-Request-Headers: {wanted}\r\n"
+    head += "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Private-Network: true\r\n"
+    for path in (CHAT, "/v1/models/", "/nothing"):
+        answer = await ask(front, "OPTIONS", path, head=head)
+        assert answer.status == 204
+        assert answer.header("access-control-allow-headers") == wanted
+        assert answer.header("access-control-allow-private-network") == "true"
+        assert {"POST", "DELETE"} <= set((answer.header("access-control-allow-methods") or "").split(", "))
+
+
+@pytest.mark.parametrize("wanted", ["x-a, b c", "x\u00e9", "a,,b", "x-" + "y" * 5000, '"quoted"', "a: b", ""])
+async def test_names_that_are_no_header_names_are_not_echoed(front: Gate, wanted: str) -> None:
+    head = f"Origin: https://app.example\r\nAccess-Control-Request-Headers: {wanted}\r\n"
+    answer = await ask(front, "OPTIONS", CHAT, head=head)
+    assert answer.status == 204
+    assert (answer.header("access-control-allow-headers") or "").startswith("authorization, content-type")
+
+
+async def test_a_page_that_may_not_ask_learns_of_no_headers(front: Gate) -> None:
+    head = "Origin: https://evil.example\r\nAccess-Control-Request-Headers: x-a\r\n"
+    answer = await ask(front, "OPTIONS", CHAT, head=head + "Access-Control-Request-Private-Network: true\r\n")
+    assert answer.status == 403
+    assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]
+
+
+PAGE = "Origin: http://localhost:3000\r\n"
+REFUSED = {
+    "no key": (401, lambda: request(chat(), head=PAGE)),
+    "no key elsewhere": (401, lambda: request(method="GET", path="/v1/models", head=PAGE)),
+    "no such path": (404, lambda: request(method="GET", path="/nothing", head=PAGE + GOOD)),
+    "another method": (405, lambda: request(method="GET", path=CHAT, head=PAGE + GOOD)),
+    "another method elsewhere": (405, lambda: request(method="PUT", path="/v1/models", head=PAGE + GOOD)),
+    "compressed": (415, lambda: request(chat(), head=PAGE + GOOD + "Content-Encoding: gzip\r\n")),
+    "a web form": (415, lambda: request(None, path="/admin/load", head=PAGE + GOOD + "Content-Length: 0\r\n")),
+    "too many headers": (431, lambda: request(chat(), head=PAGE + GOOD + "X: y\r\n" * 300)),
+    "a large header": (431, lambda: request(chat(), head=PAGE + GOOD + "X: " + "y" * 70_000 + "\r\n")),
+    "too large": (413, lambda: request(None, path=CHAT, head=PAGE + GOOD + "Content-Length: 99999999\r\n")),
+    "too large elsewhere": (413, lambda: request(None, path="/x", head=PAGE + GOOD + "Content-Length: 99999999\r\n")),
+    "two lengths": (400, lambda: request(chat(), head=PAGE + GOOD + "Content-Length: 1\r\n")),
+    "no JSON": (400, lambda: request(b"{", head=PAGE + GOOD)),
+    "no such model": (404, lambda: request(chat(model="absent"), head=PAGE + GOOD)),
+}
+GOOD = f"Authorization: Bearer {KEY}\r\n"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_page_can_read_why_it_was_refused(keyed: Gate, name: str) -> None:
+    status, made = REFUSED[name]
+    answer = await keyed.ask(made())
+    assert answer.status == status
+    assert answer.error["message"]
+    assert answer.header("access-control-allow-origin") == "http://localhost:3000"
+
+
+async def test_a_foreign_page_cannot_read_why(keyed: Gate) -> None:
+    for _, made in REFUSED.values():
+        answer = await keyed.ask(made().replace(b"http://localhost:3000", b"https://evil.example"))
+        assert answer.header("access-control-allow-origin") is None
+
+
+async def test_patterns_hold_on_a_running_gateway() -> None:
+    async with pair(allowed_hosts=["*.local"], allowed_origins=["chrome-extension://*", "https://*.example.org"]) as (
+        front,
+        _,
+    ):
+        for host, status in (("box.local:8000", 200), ("local", 403), ("box.local.", 403), ("box.locals", 403)):
+            assert (await ask(front, "POST", CHAT, host=host)).status == status
+        for origin, status in (
+            ("chrome-extension://abcdefgh", 200),
+            ("https://a.b.example.org", 200),
+            ("https://example.org", 403),
+            ("http://a.example.org", 403),
+            ("moz-extension://abc", 403),
+        ):
+            assert (await ask(front, "POST", CHAT, head=f"Origin: {origin}\r\n")).status == status
+
+
 # -- keys ----------------------------------------------------------------------------------------------------
 
 NEEDS_KEY = [r for r in ROUTES if r[1] != "/health" and r[0] != "OPTIONS"]
@@ -337,14 +428,15 @@ async def test_a_key_of_a_megabyte_or_with_nul_is_refused_at_the_head(keyed: Gat
 
 
 async def test_open_paths_need_no_key_and_only_they_are_open(keyed: Gate) -> None:
-    for path in ("/", "/health", "/health?x=1", "/ui"):
+    for path in ("/", "/health", "/health?x=1", "/ui", "/health/", "//health", "/ui/"):
         for method in ("GET", "HEAD"):
             assert (await ask(keyed, method, path)).status in (200, 307), path
     for path in (
         "/healthx",
-        "/health/",
-        "//health",
         "/%68ealth",
+        "//admin/status",
+        "/ui//../admin/status",
+        "/ui/..//admin/status/",
         "/ui/../admin/status",
         "/ui/%2e%2e/admin/status",
         "/health/../admin/status",

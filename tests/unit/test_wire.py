@@ -203,10 +203,32 @@ async def test_a_hot_path_takes_post_only(front: Gate, worker: ScriptedWorker, m
     async with front.client() as client:
         await client.send(request(method=method) + HEALTH)
         answer = await client.answer(method)
-        assert answer.status == 405
+        assert (answer.status, answer.header("allow")) == (405, "POST")
         assert method == "HEAD" or answer.error["code"] == "method_not_allowed"
         assert (await client.answer()).status == 200
     assert not worker.requests
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/chat/completions", {"POST"}),
+        ("GET", "/v1/embeddings/", {"POST"}),
+        ("POST", "/health", {"GET", "HEAD"}),
+        ("POST", "/v1/models", {"GET", "HEAD"}),
+        ("DELETE", "/v1/models/m", {"GET", "HEAD"}),
+        ("GET", "/admin/load", {"POST"}),
+        ("PUT", "//admin/status", {"GET", "HEAD"}),
+        ("POST", "/ui/app.js", {"GET", "HEAD"}),
+    ],
+)
+async def test_a_refused_method_is_told_which_ones_are_taken(
+    front: Gate, method: str, path: str, allowed: set[str]
+) -> None:
+    answer = await front.ask(request({} if method != "GET" else None, method=method, path=path))
+    assert answer.status == 405
+    assert set((answer.header("allow") or "").split(", ")) == allowed
+    assert " or ".join(sorted(allowed)) in answer.error["message"]
 
 
 async def test_options_on_a_hot_path_is_a_preflight(front: Gate) -> None:
@@ -242,6 +264,56 @@ async def test_a_hot_path_in_another_spelling_is_answered_alike(front: Gate, wor
     assert answer.body == delta("a") + delta("b") + DONE
     assert (await front.ask(request(chat(), path=f"{CHAT}#x"))).body == ANSWER
     assert (await front.ask(request(b"{", path="/v1/chat/%63ompletions"))).error["code"] == "bad_json"
+
+
+SPELLINGS = [
+    "/v1//chat/completions",
+    "//v1/chat/completions",
+    "/v1/chat/completions/",
+    "/v1/chat/completions//",
+    "///v1///chat///completions///",
+    "/v1/chat/completions/?api-version=1",
+    "/v1//chat/completions#x",
+    "//chat/completions",
+    "/v1/%2Fchat/completions",
+]
+
+
+@pytest.mark.parametrize("path", SPELLINGS)
+async def test_slashes_too_many_change_nothing(front: Gate, worker: ScriptedWorker, path: str) -> None:
+    async with front.client() as client:
+        for _ in range(2):  # the second time from memory
+            await client.send(request(chat(), path=path))
+            assert (await client.answer()).body == ANSWER
+    assert [r.line for r in worker.requests] == [f"POST {CHAT} HTTP/1.1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "same"),
+    [
+        ("/health/", "/health"),
+        ("//health", "/health"),
+        ("/v1/models/", "/v1/models"),
+        ("/v1//models", "/v1/models"),
+        ("/v1/models/m/", "/v1/models/m"),
+        ("/ui/", "/ui"),
+        ("/ui//app.js", "/ui/app.js"),
+        ("/admin//requests/?limit=1", "/admin/requests?limit=1"),
+        ("/metrics/", "/metrics"),
+        ("//", "/"),
+    ],
+)
+async def test_the_same_rule_holds_for_every_path(front: Gate, path: str, same: str) -> None:
+    plain = await front.ask(request(method="GET", path=same), method="GET")
+    sloppy = await front.ask(request(method="GET", path=path), method="GET")
+    assert (sloppy.status, sloppy.header("content-type")) == (plain.status, plain.header("content-type"))
+    assert sloppy.status == 200
+
+
+async def test_a_path_with_v1_twice_is_told_so(front: Gate) -> None:
+    answer = await front.ask(request(chat(), path="/v1/v1/chat/completions"))
+    assert answer.status == 404
+    assert "twice" in answer.error["message"]
 
 
 async def test_an_http_1_0_client_gets_a_stream_that_ends_with_the_connection(

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rolecast.api import pathname, preflight
 from rolecast.api.guard import OPEN_PATHS
 from rolecast.api.lane import Decode, Lane
 from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError, TooLarge
@@ -27,15 +28,6 @@ log = logging.getLogger("rolecast.api")
 
 QUEUE_HIGH = 16
 """Pieces that may wait for a slow ASGI server before the worker is paused."""
-_PREFLIGHT = (
-    (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
-    (
-        b"access-control-allow-headers",
-        b"authorization, content-type, x-api-key, x-trace-id, x-span-id, x-session-id, x-request-id",
-    ),
-    (b"access-control-max-age", b"600"),
-    (b"content-length", b"0"),
-)
 
 
 class AsgiSink:
@@ -153,36 +145,37 @@ class _Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = dict(scope["headers"])
+        cors = self._lane.guard.origin_line(headers)
+        answer = _with_headers(send, cors) if cors else send
         try:
-            cors = self._check(scope)
+            self._check(scope, headers)
             if scope["method"] == "OPTIONS":
-                lines = [line.split(b": ", 1) for line in cors.split(b"\r\n") if line]
-                headers = [*((n, v) for n, v in lines), *_PREFLIGHT]
-                await send({"type": "http.response.start", "status": 204, "headers": headers})
+                await send({"type": "http.response.start", "status": 204, "headers": preflight.answer(headers, cors)})
                 await send({"type": "http.response.body", "body": b""})
                 return
+            scope = {**scope, "path": pathname.plain(scope["path"].encode()).decode()}
             decode = self._lane.hot.get(scope["path"].encode())
             if decode is not None and scope["method"] == "POST":
                 await HotPath(self._lane, decode)(scope, receive, send)
             elif decode is not None:
-                raise MethodNotAllowed(f"{scope['path']} takes POST.")
+                raise _not_allowed(scope["method"], scope["path"], "POST")
             else:
-                await self._app(scope, receive, _with_headers(send, cors) if cors else send)
+                await self._app(scope, receive, answer)
         except RolecastError as error:
             self._lane.dispatch.refused(error.status)
-            await error_response(error)(scope, receive, send)
+            await error_response(error)(scope, receive, answer)
 
-    def _check(self, scope: Scope) -> bytes:
-        headers = dict(scope["headers"])
+    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         guard, host = self._lane.guard, headers.get(b"host")
         guard.check_host(host)
-        cors = guard.check_origin(headers.get(b"origin"), host)
-        # The raw path decides, never a URL rebuilt from Host (CVE-2026-48710).
-        path = scope.get("raw_path", scope["path"].encode())
+        guard.check_origin(headers.get(b"origin"), host)
+        # The raw path decides, never a URL rebuilt from Host (CVE-2026-48710), nor one with its percent signs
+        # resolved: what is open is written plainly.
+        path = pathname.plain(scope.get("raw_path", scope["path"].encode()))
         is_open = scope["method"] in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith(b"/ui/"))
         if not is_open and scope["method"] != "OPTIONS":
             guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
-        return cors
 
 
 def _with_headers(send: Send, lines: bytes) -> Send:
@@ -198,7 +191,11 @@ def _with_headers(send: Send, lines: bytes) -> Send:
 
 def error_response(error: RolecastError) -> Response:
     """The one error shape, as a Starlette response."""
-    headers = {"retry-after": str(max(1, round(error.retry_after)))} if error.retry_after is not None else None
+    headers = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after)))
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = error.allow
     return Response(error.body(), error.status, headers, "application/json")
 
 
@@ -215,11 +212,22 @@ async def _on_error(_: HTTPRequest, exc: Exception) -> Response:
 async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     path = request.scope["path"][:200]
-    errors: dict[int, RolecastError] = {
-        404: NotFound(f"There is nothing at {path}; docs/reference/http-api.md lists what there is."),
-        405: MethodNotAllowed(f"{request.method} is not possible at {path}."),
-    }
-    return error_response(errors.get(exc.status_code) or BadRequest(str(exc.detail), status=exc.status_code))
+    if exc.status_code == 404:
+        twice = "; is /v1 in the base URL twice" if path.startswith("/v1/v1/") else ""
+        hint = f"{twice}? " if twice else "; "
+        return error_response(
+            NotFound(f"There is nothing at {path}{hint}docs/reference/http-api.md lists what there is.")
+        )
+    if exc.status_code == 405:
+        return error_response(_not_allowed(request.method, path, (exc.headers or {}).get("Allow", "")))
+    return error_response(BadRequest(str(exc.detail), status=exc.status_code))
+
+
+def _not_allowed(method: str, path: str, allow: str) -> MethodNotAllowed:
+    taken = ", ".join(sorted(allow.split(", ")))
+    return MethodNotAllowed(
+        f"{method} is not possible at {path[:200]}; use {taken.replace(', ', ' or ')}.", allow=taken
+    )
 
 
 async def _on_gone(_: HTTPRequest, exc: Exception) -> Response:

@@ -10,11 +10,12 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from rolecast.config import allowed
 from rolecast.config.schema import Server
-from rolecast.errors import BadRequest, ConfigError, Forbidden, Unauthorized
+from rolecast.errors import BadRequest, ConfigError, Forbidden, RolecastError, Unauthorized
 
 _SHA256 = re.compile(r"sha256:[0-9a-fA-F]{64}\Z")
 _HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?\Z")
@@ -27,10 +28,9 @@ class Guard:
 
     def __init__(self, server: Server) -> None:
         own = {"localhost", socket.gethostname().lower(), server.host.lower()} - {""}
-        self._hosts = own | {h.lower() for h in server.allowed_hosts}
-        self._any_host = "*" in server.allowed_hosts
-        self._origins = {o.rstrip("/").lower() for o in server.allowed_origins}
-        self._any_origin = "*" in server.allowed_origins
+        self._own = own
+        self._hosts = allowed.Allowed(server.allowed_hosts, allowed.host)
+        self._origins = allowed.Allowed(server.allowed_origins, allowed.origin)
         self._keys = dict(_digests(server.keys))
         self._good_hosts: set[bytes] = set()
         self._good_keys: dict[bytes, str] = {}
@@ -49,7 +49,7 @@ class Guard:
         if host and not _HOST.match(host):
             raise BadRequest("The Host header is malformed.", code="bad_host")
         name = _host_name(host.decode("ascii"))
-        if not (self._any_host or name in self._hosts or name.endswith(".localhost") or _is_address(name)):
+        if not (name in self._own or name.endswith(".localhost") or name in self._hosts or _is_address(name)):
             raise Forbidden(
                 "The Host header names a host that this gateway does not answer for. "
                 "Use localhost or the address, or add the name to server.allowed_hosts.",
@@ -72,12 +72,26 @@ class Guard:
         loopback = parts.scheme in ("http", "https") and (
             name in ("localhost", "127.0.0.1", "::1") or name.endswith(".localhost")
         )
-        if not (same or loopback or self._any_origin or text in self._origins) or b"\r" in origin or b"\n" in origin:
+        if not (same or loopback or text in self._origins) or b"\r" in origin or b"\n" in origin:
             raise Forbidden(
                 "Web pages of that origin may not use this gateway. Add it to server.allowed_origins if they should.",
                 code="origin_not_allowed",
             )
         return b"access-control-allow-origin: %b\r\naccess-control-expose-headers: *\r\nvary: origin\r\n" % origin
+
+    def origin_line(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """The CORS header line for an answer that refuses this request: a page must be able to read why.
+
+        Nothing for a page that may not ask anyway. Never raises.
+        """
+        origin, host = headers.get(b"origin"), headers.get(b"host")
+        if origin is None:
+            return b""
+        try:
+            self.check_host(host)
+            return self.check_origin(origin, host)
+        except RolecastError:
+            return b""
 
     def check_key(self, authorization: bytes | None, x_api_key: bytes | None) -> str:
         """The id of the key (first 8 hex digits of its SHA-256); '' when none is needed. Raises Unauthorized."""
@@ -127,7 +141,7 @@ def _host_name(host: str) -> str:
     name = host.lower()
     if name.startswith("["):
         return name[1:].partition("]")[0]
-    return name.partition(":")[0].removesuffix(".")
+    return name.partition(":")[0]
 
 
 def _is_address(name: str) -> bool:

@@ -44,6 +44,8 @@ class WireSink:
     expect = False
     http10 = False
     refusal: RolecastError | None = None
+    refusal_head = b""
+    """Header lines of a refusal that has no exchange."""
     _head = b""
     _chunked = False
 
@@ -129,7 +131,8 @@ class WireSink:
             return
         self.protocol.lane.dispatch.refused(error.status)
         retry = b"retry-after: %d\r\n" % max(1, round(error.retry_after)) if error.retry_after else b""
-        self.respond(error.status, b"content-type: application/json\r\n%b" % retry, error.body())
+        head = b"content-type: application/json\r\n%b%b" % (retry, self.refusal_head)
+        self.respond(error.status, head, error.body())
 
     def _done(self) -> None:
         self.response_complete = True

@@ -13,6 +13,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from rolecast.api import pathname
 from rolecast.api.lane import KnownHead, Lane
 from rolecast.api.sink import WireSink
 from rolecast.config.schema import Limits
@@ -58,6 +59,7 @@ class WireProtocol(HttpToolsProtocol):
         self.owed = 0
         """Bytes to come of a body that the parser leaves to us, because its request wishes to upgrade."""
         self.deaf = False
+        self.headers = []
         self.first_data = b""
         self.memo: HeadMemo | None = None
         self.refusal: RolecastError | None = None
@@ -199,9 +201,9 @@ class WireProtocol(HttpToolsProtocol):
             if b"transfer-encoding" in headers or self.parser.get_method() == b"CONNECT":
                 self._stop(BadRequest("Nothing can be upgraded or connected to here.", code="bad_http"))
             self.owed = int(length or 0)
-        decode = self.lane.hot.get(self.url) if self.parser.get_method() == b"POST" else None
-        if decode is None and b"?" in self.url and self.parser.get_method() == b"POST":
-            decode = self.lane.hot.get(self.url.partition(b"?")[0])
+        decode = None
+        if self.parser.get_method() == b"POST":
+            decode = self.lane.hot.get(self.url) or self.lane.hot.get(pathname.of_target(self.url))
         if decode is None:
             self.first_data = b""
             if length is not None and int(length) > self.lane.limits.body:
@@ -233,6 +235,7 @@ class WireProtocol(HttpToolsProtocol):
                 raise self._too_large()
         except RolecastError as error:
             sink.refusal = error
+            sink.refusal_head = self.lane.guard.origin_line(headers)
             return
         if data and sink.keep_alive and length is not None and b"expect" not in headers:
             assert sink.decode is not None
@@ -380,16 +383,20 @@ class WireProtocol(HttpToolsProtocol):
             self._enqueue_refusal(error)
 
     def _enqueue_refusal(self, error: RolecastError) -> None:
-        sink = WireSink(self, None, False)
-        sink.refusal, sink.complete = error, True
+        sink = self._refusal(error)
         self._enqueue(sink)
         if not sink.queued:
             sink.go()
 
-    def _replace_by_refusal(self, error: RolecastError) -> None:
-        """Refuse the ASGI request whose body is being read: now, or when it is its turn."""
+    def _refusal(self, error: RolecastError) -> WireSink:
         sink = WireSink(self, None, False)
         sink.refusal, sink.complete = error, True
+        sink.refusal_head = self.lane.guard.origin_line(dict(self.headers))
+        return sink
+
+    def _replace_by_refusal(self, error: RolecastError) -> None:
+        """Refuse the ASGI request whose body is being read: now, or when it is its turn."""
+        sink = self._refusal(error)
         waits = self.running is not self.cycle
         self.cycle = sink  # type: ignore[assignment]
         if waits:

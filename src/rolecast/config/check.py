@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
-from rolecast.config import names
+from rolecast.config import allowed, names
 from rolecast.config.document import Trail
 from rolecast.config.schema import Bytes, Config, Listener, Model
 from rolecast.config.shape import Problem, meant
@@ -29,6 +29,7 @@ def check(config: Config, backends: Collection[str] | None = None) -> list[Probl
         *_listeners(config),
         *_openness(config),
         *_keys(config),
+        *_allowed(config),
         *(p for model_id, m in config.models.items() for p in _model(model_id, m, backends)),
         *_limits(config),
         *_storage(config),
@@ -134,6 +135,17 @@ def _keys(config: Config) -> Iterator[Problem]:
         if not is_key(key):
             text = "expected a key, env:NAME, or sha256: with 64 hexadecimal digits, as `sha256sum` prints them"
             yield ("server", "keys", i), text
+
+
+def _allowed(config: Config) -> Iterator[Problem]:
+    """Entries that could never match: a person would only learn of them by a 403."""
+    for setting, read in (("allowed_hosts", allowed.host), ("allowed_origins", allowed.origin)):
+        for i, entry in enumerate(getattr(config.server, setting)):
+            try:
+                if entry != "*":
+                    read(entry)
+            except ValueError as fault:
+                yield ("server", setting, i), f"'{entry}' lets nothing in: {fault}"
 
 
 def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Iterator[Problem]:

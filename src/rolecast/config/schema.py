@@ -106,9 +106,11 @@ class Server(Section, frozen=True):
     keys: list[str] = []
     """API keys: plain, `env:NAME`, or `sha256:<hex>`. Empty = no key needed."""
     allowed_hosts: list[str] = []
-    """Host header values accepted besides the names of this machine; `*` accepts all."""
+    """Names by which clients call this machine besides its own, as `gw.example.com` or `*.example.com` for all below
+    it, without scheme and port; `*` accepts all."""
     allowed_origins: list[str] = []
-    """Web pages besides those of this machine that may use the API, as `https://HOST`; `*` accepts all."""
+    """Web pages besides those of this machine that may use the API, as `https://app.example.com`,
+    `https://*.example.com` for all below it, or `chrome-extension://*` for what is no web page; `*` accepts all."""
     limits: Limits = Limits()
     drain_timeout: Seconds = Seconds(30)
     """At shutdown requests in flight get this long to finish."""
