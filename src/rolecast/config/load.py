@@ -6,6 +6,7 @@ Knows how a problem gets its file and line. Knows no rule of its own: `shape` an
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from rolecast.config import presets
 from rolecast.config.check import check
@@ -60,6 +61,7 @@ def read(
     document = parse(text, name=name)
     value = {} if document.value is None else document.value
     origins, env_problems = override(value, env or {})
+    _add_stand_in(value)
     faults: list[Problem] = []
     config = build(Config, value, (), faults) or Config()
     whole = {(), *((section,) for section in Config.__struct_fields__)}
@@ -72,6 +74,16 @@ def read(
     if problems:
         raise ConfigError(problems, source=name)
     return config
+
+
+def _add_stand_in(value: Any) -> None:
+    """A model of the embedded default can stand in for any configuration, also one that does not know it."""
+    wanted = value.get("stand_in") if isinstance(value, dict) else None
+    models = value.get("models") or {} if isinstance(value, dict) else {}
+    if isinstance(wanted, str) and isinstance(models, dict) and wanted not in models:
+        embedded = presets.model(wanted)
+        if embedded is not None:
+            value["models"] = {**models, wanted: embedded}
 
 
 _LAST = 1 << 30

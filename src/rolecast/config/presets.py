@@ -1,6 +1,6 @@
 """The ready configurations that come with the package: the embedded default and one per known system."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rolecast.errors import NotFound
 
@@ -19,6 +19,15 @@ def text(name: str) -> str:
     if name not in files:
         raise NotFound(f"There is no preset '{name}'; use one of {', '.join(sorted(files))}.", param="preset")
     return files[name].read_text(encoding="utf-8")
+
+
+def model(model_id: str) -> dict[str, Any] | None:
+    """The settings of a model of the embedded default, by its id and without its other names; None = not there."""
+    from rolecast.config.document import parse
+
+    models = parse(text("default"), name="default.yaml").value["models"]
+    settings = models.get(model_id)
+    return None if settings is None else {name: value for name, value in settings.items() if name != "aliases"}
 
 
 def _files() -> "dict[str, Traversable]":
