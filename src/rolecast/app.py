@@ -21,8 +21,9 @@ from rolecast.api import wire
 from rolecast.api.admin import Admin
 from rolecast.api.asgi import make_app
 from rolecast.api.guard import Guard
-from rolecast.api.lane import Lane
+from rolecast.api.lane import Decode, Lane
 from rolecast.api.openai import Catalogue, hot_paths
+from rolecast.api.pas import strict
 from rolecast.api.ports import FrontDoor, SingleModel
 from rolecast.config import names as config_names
 from rolecast.config import paths
@@ -37,6 +38,7 @@ from rolecast.fleet import Fleet, Weights
 from rolecast.fleet.machine import State
 from rolecast.ledger import Ledger
 from rolecast.reload import Reloader
+from rolecast.routing.abilities import Abilities
 from rolecast.telemetry import Telemetry, configure_logging
 
 log = logging.getLogger("rolecast")
@@ -78,9 +80,9 @@ class Gateway:
         self.fleet = Fleet(config, self._find, paths.worker_logs())
         self.database = Database(database_path(config))
         self.ledger = Ledger(self.database)
-        self.dispatch = Dispatch(self.now, self.fleet, self.ledger, self.telemetry)
+        self.abilities = Abilities(self.now, self._find)
+        self.dispatch = Dispatch(self.now, self.fleet, self.ledger, self.telemetry, self.abilities.can)
         self._guard = Guard(config.server)
-        self._hot = hot_paths(config.server.limits)
         self._new_id = make_ids()
         self.facts: dict[str, Any] = {
             "config": str(config_path) if config_path else None,
@@ -89,7 +91,7 @@ class Gateway:
         }
         self.reloader = Reloader(config_path, self.now, self.prepare, self.configure)
         self.admin = Admin(self.now, self.fleet, self.ledger, self.telemetry, self.reloader, self.facts)
-        self.catalogue = Catalogue(self.now, self.admin.state, self._health_of)
+        self.catalogue = Catalogue(self.now, self.abilities, self.admin.state, self._health_of)
         self.telemetry.gauges = self._gauges
         self.lanes: dict[str, Lane] = {}
         self.apps: dict[str, Any] = {}
@@ -104,6 +106,7 @@ class Gateway:
         await self.fleet.start()
         lasting = (
             self.dispatch.watch(),
+            asyncio.to_thread(self.abilities.learn, self.now.config.models.values()),
             logfile.keep_bounded(paths.log_file()),
             memory.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
         )
@@ -138,6 +141,7 @@ class Gateway:
                     self._find(model)  # which remembers what it had to compute
         if problems:
             raise ConfigError(problems)
+        self.abilities.learn(config.models.values())
         return stand_ins(config, self._find)
 
     def configure(self, config: Config, stand_ins: Mapping[str, str]) -> None:
@@ -145,15 +149,16 @@ class Gateway:
 
         Raises ConfigError, with nothing changed. Ports, the ledger's file and the like stay as they are.
         """
-        guard, hot, before = Guard(config.server), hot_paths(config.server.limits), self.now.config
+        guard, before = Guard(config.server), self.now.config
+        hot = {name: self._hot_of(name, config) for name in self.lanes}
         self.telemetry.add(i for i, m in config.models.items() if m.enabled)
         self.fleet.configure(config)
         self.now.replace(config, stand_ins)
         self.dispatch.renew()
         if config.log != before.log:
             configure_logging(config.log.level, config.log.format, self.telemetry.logs)
-        for lane in self.lanes.values():
-            lane.renew(hot, guard, config.server.limits)
+        for name, lane in self.lanes.items():
+            lane.renew(hot[name], guard, config.server.limits)
 
     # -- parts --------------------------------------------------------------------------------------------
 
@@ -161,13 +166,20 @@ class Gateway:
         lane = self.lanes[name] = Lane(
             name=name,
             forced=forced,
-            hot=self._hot,
+            hot=self._hot_of(name, self.now.config),
             guard=self._guard,
             limits=self.now.config.server.limits,
             dispatch=self.dispatch,
             new_id=self._new_id,
         )
         return lane
+
+    def _hot_of(self, name: str, config: Config) -> dict[bytes, Decode]:
+        """What reads the bodies on the port of that name."""
+        hot = hot_paths(config.server.limits)
+        listener = next((x for x in config.server.listeners if x.label == name and x.surface == "pas"), None)
+        model = config.models.get(listener.model or "") if listener else None
+        return strict(hot, model.context if model else 0) if listener else hot
 
     def _add_front_door(self) -> None:
         door = FrontDoor(self.telemetry, self._loaded, self._broken)
@@ -261,9 +273,9 @@ def stand_ins(config: Config, find: Weights | None = None) -> dict[str, str]:
     helper = config_names.table(config)[config.stand_in].models[0]
     replaced = {}
     for model_id, model in config.models.items():
-        capable = set(model.capabilities) & {"chat", "completion", "embeddings"} <= set(
-            config.models[helper].capabilities
-        )
+        kinds = set(model.capabilities) & {"chat", "completion", "embeddings"}
+        # Vectors of another model mean something else: nobody stands in for a model that embeds.
+        capable = "embeddings" not in kinds and kinds <= set(config.models[helper].capabilities)
         if model_id != helper and model.enabled and capable and model.source and find(model) is None:
             replaced[model_id] = helper
     return replaced

@@ -17,8 +17,10 @@ from rolecast.errors import Busy, Internal, LoadFailed, RolecastError, UpstreamT
 from rolecast.exchange import Exchange, clock
 from rolecast.fleet import Fleet, Lease
 from rolecast.ledger import OUTCOMES, Ledger
-from rolecast.plan import Plan, Request
-from rolecast.routing import build, choose
+from rolecast.plan import Plan, Request, look
+from rolecast.routing import build, choose, shares
+from rolecast.routing.abilities import Can
+from rolecast.routing.spread import Spread
 from rolecast.telemetry import Telemetry
 from rolecast.values import Choice, Facts, Usage
 
@@ -41,13 +43,16 @@ class Dispatch:
         fleet: Fleet,
         ledger: Ledger,
         telemetry: Telemetry,
+        can: Can,
     ) -> None:
         self._now = now
-        self._strategies = build(now.names, now.config)
+        self._can = can
+        self._strategies = build(now.names, now.config, can)
         self.fleet = fleet
         self._ledger = ledger
         self._telemetry = telemetry
-        self._plans: dict[tuple[str, str, str], Plan] = {}
+        self._plans: dict[tuple[str, str, str, frozenset[str], frozenset[str]], Plan] = {}
+        self._spread = Spread(lambda model_id: fleet.load_of(now.worker_of(model_id)), clock)
         self._closing = False
         self.active: set[Exchange] = set()
         self.cork = fleet.cork
@@ -60,7 +65,10 @@ class Dispatch:
         """Start a request whose body is complete. Raises RolecastError when it cannot be routed."""
         exchange.request = request
         asked = exchange.forced or request.asked
-        plan = self._plans.get((asked, request.kind, exchange.forced)) or self._make_plan(asked, request, exchange)
+        key = (asked, request.kind, exchange.forced, request.needs, request.prefers)
+        plan = self._plans.get(key) or self._make_plan(asked, request, exchange)
+        if plan.shares:
+            plan = plan.shares[self._spread.pick([share.model_id for share in plan.shares])]
         exchange.plan = plan
         exchange.routed = clock()
         self.active.add(exchange)
@@ -73,21 +81,29 @@ class Dispatch:
 
     def renew(self) -> None:
         """Choose by the configuration that applies now; what runs keeps the choice that was made for it."""
-        self._strategies = build(self._now.names, self._now.config)
+        self._strategies = build(self._now.names, self._now.config, self._can)
         self._plans.clear()
 
-    def choose(self, name: str, kind: str) -> Choice:
-        """The choice for a name, without running anything."""
-        return choose(Facts(name, kind), self._strategies)  # type: ignore[arg-type]
+    def choose(self, facts: Facts) -> Choice:
+        """The choice for a request, without running anything."""
+        return choose(facts, self._strategies)
 
     def _make_plan(self, asked: str, request: Request, exchange: Exchange) -> Plan:
         if self._closing:
             raise _shutting_down()
-        choice = self.choose(asked, request.kind)
+        facts = look(request, asked)
+        choice = self.choose(facts)
         if exchange.forced:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {exchange.forced}")
-        plan = self._plans[asked, request.kind, exchange.forced] = self._concrete(asked, choice, choice.model)
+        plan = self._concrete(asked, choice, choice.model)
+        plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
+        if not (facts.needs or facts.prefers) or self._known(choice):
+            self._plans[asked, request.kind, exchange.forced, facts.needs, facts.prefers] = plan
         return plan
+
+    def _known(self, choice: Choice) -> bool:
+        """Whether a choice by abilities can be kept: weights that are still to come may tell something else."""
+        return all(self.fleet.present(self._now.worker_of(m)) for m in (choice.model, *choice.alternatives))
 
     def _concrete(self, asked: str, choice: Choice, model_id: str, worker_id: str = "") -> Plan:
         worker_id = worker_id or self._now.worker_of(model_id)
@@ -125,6 +141,7 @@ class Dispatch:
                 await self.fleet.settle(plan.worker_id, lost.generation, SETTLE_S)
             lease = await self.fleet.lease(plan.worker_id)
         except RolecastError as error:
+            self._spread.failed(plan.model_id)
             following = self._alternative(exchange) if isinstance(error, Busy | WorkerDown) else None
             if following is None:
                 exchange.task = None
@@ -192,6 +209,7 @@ class Dispatch:
         exchange.lease = None
         exchange.forget_head()
         exchange.losses += 1
+        self._spread.failed(exchange.plan.model_id)
         following = self._alternative(exchange)
         if following is not None:
             exchange.plan, exchange.losses = following, 0
@@ -210,18 +228,19 @@ class Dispatch:
         plan = exchange.plan
         assert plan is not None
         order = (plan.choice.model, *plan.choice.alternatives)
-        for model_id in order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ():
+        rest = order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ()
+        if not peek:
+            rest = self._spread.lead(rest, plan.choice.equals)
+        for i, model_id in enumerate(rest):
             model = self._now.config.models.get(model_id)  # an edit may have removed or disabled it meanwhile
             if model is not None and model.enabled and self._now.worker_of(model_id) != plan.worker_id:
-                return (
-                    plan
-                    if peek
-                    else self._concrete(
-                        plan.asked,
-                        msgspec.structs.replace(plan.choice, source="fallback", reason=f"{plan.model_id} failed"),
-                        model_id,
-                    )
+                if peek:
+                    return plan
+                reason, left = f"{plan.model_id} failed", rest[i + 1 :]
+                choice = msgspec.structs.replace(
+                    plan.choice, model=model_id, source="fallback", reason=reason, alternatives=left
                 )
+                return self._concrete(plan.asked, choice, model_id)
         return None
 
     # -- account ------------------------------------------------------------------------------------------

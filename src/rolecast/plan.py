@@ -12,9 +12,12 @@ from rolecast.backends import Backend
 from rolecast.config.schema import Model
 from rolecast.errors import BadRequest
 from rolecast.telemetry import ModelStats
-from rolecast.values import Choice, Kind
+from rolecast.values import Choice, Facts, Kind
 
 _USAGE_WISH = b',"stream_options":{"include_usage":true}}'
+
+
+NOTHING: frozenset[str] = frozenset()
 
 
 class Request(msgspec.Struct):
@@ -25,11 +28,22 @@ class Request(msgspec.Struct):
     asked: str
     stream: bool
     body: bytes
+    needs: frozenset[str] = NOTHING
+    """What it cannot do without, in words of `capabilities`: images, a forced tool call ..."""
+    prefers: frozenset[str] = NOTHING
+    """What it would rather have."""
     wants_usage: bool = False
+    choice_in_words: dict[str, msgspec.Raw] | None = None
+    """`tool_choice` as a word, with the tools it means, for engines that take no object there."""
     edit: bool = False
     """The body holds fields that must be rewritten for the engine."""
     edit_usage: bool = False
     """Usage is asked of the worker and hidden from the client. Set by dispatch."""
+
+
+def look(request: Request, asked: str) -> Facts:
+    """What routing may know of a request; `asked` is the name it asks for, or that of its port."""
+    return Facts(asked, request.kind, request.needs, request.prefers)
 
 
 class Plan:
@@ -49,6 +63,7 @@ class Plan:
         "model_id",
         "route",
         "routes",
+        "shares",
         "stats",
         "worker_id",
     )
@@ -66,6 +81,8 @@ class Plan:
         self.stats = stats
         self.asked = asked
         self.choice = choice
+        self.shares: tuple[Plan, ...] = ()
+        """The same choice for each of its equals, itself among them; empty without equals."""
         self.routes: dict[tuple[str, str], int] = {}
         self.model_id = model_id
         self.worker_id = worker_id
@@ -97,6 +114,8 @@ class Plan:
             fields["model"] = self.model.remote_model
         if request.edit_usage:
             fields.pop("stream_options", None)
+        if request.choice_in_words and not getattr(self.backend, "named_tools", True):
+            fields.update(request.choice_in_words)
         return msgspec.json.encode(fields)
 
 

@@ -30,13 +30,20 @@ class Choice(msgspec.Struct, frozen=True):
     reason: str = ""
     confidence: float = 1.0
     alternatives: tuple[str, ...] = ()
+    equals: tuple[tuple[str, ...], ...] = ()
+    """Groups among these models that share the requests."""
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What routing may look at: the asked name ('' or 'auto' = you decide) and what the request needs."""
+    """What routing may look at: the asked name ('' or 'auto' = you decide) and what the request needs.
+
+    `needs` are words of `capabilities` that the request cannot do without; `prefers` are those it can.
+    """
 
     name: str
     kind: Kind
+    needs: frozenset[str] = frozenset()
+    prefers: frozenset[str] = frozenset()
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -175,6 +175,7 @@ async def test_each_port_has_the_health_of_the_system_it_stands_for(tmp_path: Pa
     async with running_gateway(config({"tiny": FAKE}, listeners=listeners), tmp_path) as gate:
         door = await gate.ask(health(), method="GET")
         assert door.json["status"] == "healthy"
+        assert isinstance(door.json["last_updated"], float)  # seconds, which clients subtract
         backends = (await gate.ask(health("/v1/backends/health"), method="GET")).json
         assert (backends["standard"]["status"], backends["standard"]["state"]) == ("healthy", "cold")
         plain = await gate.ask(health(), "plain", "GET")

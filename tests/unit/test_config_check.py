@@ -4,6 +4,7 @@ import pytest
 
 from rolecast import config
 from rolecast.config import names
+from rolecast.config.advice import warnings
 from rolecast.config.check import check, is_loopback
 from rolecast.config.schema import Config, Limits, Listener, Memory, Model, Routing, Server, Storage
 
@@ -97,6 +98,32 @@ def test_roles_name_enabled_models() -> None:
     assert problems["roles.b.0"].startswith("model 'off' is disabled")
     assert problems["roles.c"].startswith("the role lists no model")
     assert problems["roles.d.0"].endswith("did you mean 'foo'?")
+
+
+def test_equals_of_a_role_are_named_and_judged_where_they_stand() -> None:
+    models = {name: Model(source="hf:o/r") for name in "abcd"} | {"off": Model(enabled=False)}
+    good = cast(models=models, roles={"standard": [["a", "off", "b"], "c"], "one": [["d"]], "gone": [["a", "off"]]})
+    table = names.table(good)
+    assert table["standard"] == names.Name("standard", "role", ("a", "b", "c"), (("a", "b"),))
+    assert (table["one"].models, table["one"].equals) == (("d",), ())
+    assert (table["gone"].models, table["gone"].equals) == (("a",), ())
+    bad = {"standard": [["a", "x"], "b", ["b"]], "none": [[]], "some": [[], "a"], "twice": [["a", "a"]]}
+    assert set(found(cast(models=models, roles=bad))) == {
+        "roles.standard.0.1",
+        "roles.standard.2.0",
+        "roles.none",
+        "roles.some.0",
+        "roles.twice.0.1",
+    }
+
+
+def test_a_role_of_different_embedding_models_is_pointed_out() -> None:
+    vectors = {name: Model(source=f"hf:o/{name[0]}", capabilities=["embeddings"]) for name in ("a", "a2", "b", "c")}
+    conf = cast(
+        models=vectors, roles={"standard": ["a"], "same": ["a", "a2"], "equals": [["b", "c"]], "e": ["b", "a", "c"]}
+    )
+    (line,) = warnings(conf)
+    assert line.startswith("roles.e: only b answers embeddings: vectors of a, c could not be compared with its own")
 
 
 def test_the_default_roles_must_exist() -> None:

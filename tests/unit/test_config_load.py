@@ -237,6 +237,35 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
     assert config.read(MINIMAL, env=env) == config.read(MINIMAL)
 
 
+@pytest.mark.parametrize("text", [MINIMAL, MINIMAL.replace("roles:", "    aliases: [smollm2]\nroles:")])
+@pytest.mark.parametrize("helper", ["smollm2-135m", "all-minilm-l6-v2"])
+def test_a_model_of_the_embedded_default_can_stand_in_for_any_configuration(text: str, helper: str) -> None:
+    embedded = config.load(env={"XDG_CONFIG_HOME": "/nowhere"}).models[helper]
+    for loaded in (config.read(text, env={"ROLECAST_STAND_IN": helper}), config.read(f"stand_in: {helper}\n{text}")):
+        assert list(loaded.models) == ["foo", helper]
+        assert loaded.stand_in == helper
+        added = loaded.models[helper]
+        assert (added.source, added.capabilities, added.aliases) == (embedded.source, embedded.capabilities, [])
+
+
+def test_a_stand_in_of_that_name_in_the_file_stays_as_it_is_and_an_unknown_one_is_named() -> None:
+    own = MINIMAL + "stand_in: smollm2-135m\n"
+    own = own.replace("models:\n", "models:\n  smollm2-135m: {source: 'file:/own.gguf'}\n")
+    assert config.read(own).models["smollm2-135m"].source == "file:/own.gguf"
+    (problem,) = problems(MINIMAL, {"ROLECAST_STAND_IN": "nobody"})
+    assert "there is no model 'nobody'" in problem
+    assert "smollm2-135m" not in [*config.read(MINIMAL).models]
+
+
+def test_equals_are_read_and_a_fault_in_them_has_its_line() -> None:
+    text = "models:\n  a: {backend: fake}\n  b: {backend: fake}\nroles:\n  standard: [[a, b]]\n"
+    assert config.read(text).roles == {"standard": [["a", "b"]]}
+    (problem,) = problems(text.replace("[[a, b]]", "\n    - [a, 5]"))
+    assert problem == "rolecast.yaml:6: roles.standard.0.1: expected text, got a whole number; put it in quotes"
+    (problem,) = problems(text.replace("[[a, b]]", "[[a, [b]]]"))
+    assert problem.startswith("rolecast.yaml:5: roles.standard.0.1: expected text, got a list")
+
+
 def test_a_wrong_variable_is_named() -> None:
     env = {
         "ROLECAST_SERVER__PROT": "1",

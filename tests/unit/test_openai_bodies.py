@@ -169,11 +169,6 @@ WRONG_VALUES = [
     (b'{"messages":[]}', "messages"),
     (b'{"messages":{}}', "messages"),
     (b'{"messages":"hello"}', "messages"),
-    (b'{"messages":["hello"]}', "messages[0]"),
-    (b'{"messages":[{"content":"x"}]}', "messages[0]"),
-    (b'{"messages":[{"role":"user"},{"role":5}]}', "messages[1].role"),
-    (b'{"messages":[{"role":""}]}', "messages[0].role"),
-    (b'{"messages":[{"role":"' + b"r" * 65 + b'"}]}', "messages[0].role"),
     (b'{"messages":[' + b",".join([b'{"role":"user"}'] * 51) + b"]}", "messages"),
 ]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rolecast.config import names
 from rolecast.config.schema import Config, Model, Routing
 from rolecast.errors import BadRequest, ModelNotFound, RolecastError, WorkerDown
-from rolecast.routing import build, choose
+from rolecast.routing import build, choose, shares
 from rolecast.values import Choice, Facts, Kind
 
 CONFIG = Config(
@@ -59,7 +59,7 @@ def test_only_a_role_has_alternatives() -> None:
 
 def test_a_role_answers_with_its_models_that_can_do_it() -> None:
     assert (pick("mixed").model, pick("mixed").alternatives) == ("tiny", ("both",))
-    assert (pick("mixed", "embeddings").model, pick("mixed", "embeddings").alternatives) == ("minilm", ("both",))
+    assert pick("mixed", "embeddings").model == "minilm"
 
 
 def test_a_role_leaves_its_disabled_models_out() -> None:
@@ -70,6 +70,132 @@ def test_embeddings_have_a_default_role_of_their_own() -> None:
     choice = pick("auto", "embeddings")
     assert (choice.model, choice.role) == ("minilm", "embeddings")
     assert choice.reason == "no model asked, default role for embeddings"
+
+
+VECTORS = Config(
+    models={
+        "a": Model(capabilities=["embeddings"], source="hf:x/a"),
+        "a-again": Model(capabilities=["embeddings"], source="hf:x/a", context=512),
+        "a-other": Model(capabilities=["embeddings"], source="hf:x/a", sha256="0" * 64),
+        "b": Model(capabilities=["embeddings"], source="hf:x/b"),
+        "far-1": Model(capabilities=["embeddings"], backend="openai"),
+        "far-2": Model(capabilities=["embeddings"], backend="openai"),
+    },
+    roles={
+        "different": ["a", "b"],
+        "same": ["a", "b", "a-other", "a-again"],
+        "remotes": ["far-1", "far-2"],
+        "equals": [["far-1", "far-2"], "a"],
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "alternatives"),
+    [("different", ()), ("same", ("a-again",)), ("remotes", ()), ("equals", ("far-2",))],
+)
+def test_vectors_come_from_one_model_only(role: str, alternatives: tuple[str, ...]) -> None:
+    assert pick(role, "embeddings", VECTORS).alternatives == alternatives
+
+
+# -- what a request needs --------------------------------------------------------------------------------------
+
+SENSES = Config(
+    models={
+        "text": Model(source="x"),
+        "eyes": Model(source="x", capabilities=["chat", "vision"]),
+        "all": Model(source="x", capabilities=["chat", "vision", "audio"], tools=True),
+        "far": Model(backend="openai"),
+        "far-eyes": Model(backend="openai", capabilities=["chat", "vision"]),
+        "off": Model(capabilities=["chat", "vision", "audio", "video"], enabled=False),
+        "vectors": Model(capabilities=["embeddings", "video"]),
+    },
+    roles={
+        "standard": ["text", "eyes", "all"],
+        "blind": ["text"],
+        "open": ["text", "far"],
+        "declared": ["far", "text", "far-eyes", "eyes"],
+        "equals": [["text", "eyes", "all"], "far-eyes"],
+    },
+)
+
+
+def can(model_id: str, need: str) -> bool | None:
+    """Local models do what their configuration says; of remotes that say nothing, nothing is known."""
+    model = SENSES.models[model_id]
+    said = need in model.capabilities or (need == "tools" and model.tools)
+    return said or (None if model.backend == "openai" else False)
+
+
+def look(name: str, *needs: str, prefers: str = "") -> Choice:
+    facts = Facts(name, "chat", frozenset(needs), frozenset(prefers.split()))
+    return choose(facts, build(names.table(SENSES), SENSES, can))
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "models"),
+    [
+        ("standard", "", ["text", "eyes", "all"]),
+        ("standard", "vision", ["eyes", "all"]),
+        ("auto", "vision", ["eyes", "all"]),
+        ("standard", "vision audio", ["all"]),
+        ("standard", "tools", ["all"]),
+        ("open", "vision", ["far"]),
+        ("open", "tools", ["far"]),
+        ("far", "vision", ["far"]),
+        ("far", "video", ["far"]),
+        ("declared", "vision", ["far-eyes", "eyes"]),
+        ("declared", "audio", ["far", "far-eyes"]),
+        ("eyes", "vision", ["eyes"]),
+    ],
+)
+def test_only_models_that_can_do_it_are_chosen(name: str, needs: str, models: list[str]) -> None:
+    choice = look(name, *needs.split())
+    assert [choice.model, *choice.alternatives] == models
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "words"),
+    [
+        ("text", "vision", "'text' cannot take images, and this request holds some. Here eyes, all, far-eyes can."),
+        ("blind", "audio", "'blind' cannot take sound, and this request holds some. Here all can."),
+        ("eyes", "video", "'eyes' cannot take video, and this request holds some. No model here can."),
+        ("text", "tools", "'text' cannot be made to call a tool"),
+    ],
+)
+def test_what_is_lacking_is_named_and_who_can(name: str, needs: str, words: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        look(name, *needs.split())
+    error = caught.value
+    assert (error.status, error.code, error.param) == (400, "wrong_capability", "model")
+    assert error.message.startswith(words)
+
+
+def test_a_wish_puts_those_who_cannot_last() -> None:
+    choice = look("standard", prefers="tools")
+    assert (choice.model, choice.alternatives) == ("all", ("text", "eyes"))
+    choice = look("open", prefers="tools")
+    assert (choice.model, choice.alternatives) == ("far", ("text",))
+    assert look("text", prefers="tools").model == "text"
+
+
+# -- equals ------------------------------------------------------------------------------------------------------
+
+
+def test_equals_share_what_each_of_them_can_do() -> None:
+    assert look("equals").equals == (("text", "eyes", "all"),)
+    assert look("equals", "vision").equals == (("eyes", "all"),)
+    assert look("equals", "tools").equals == ()
+
+
+def test_each_of_the_equals_leads_once_and_the_others_back_it() -> None:
+    orders = [(c.model, *c.alternatives) for c in shares(look("equals"))]
+    assert orders == [
+        ("text", "eyes", "all", "far-eyes"),
+        ("eyes", "all", "text", "far-eyes"),
+        ("all", "text", "eyes", "far-eyes"),
+    ]
+    assert shares(look("standard")) == []
 
 
 def failure(name: str, kind: Kind = "chat", config: Config = CONFIG) -> RolecastError:

@@ -21,7 +21,9 @@ WIDTH, HEADS, LAYERS, HIDDEN = 64, 4, 2, 128
 MEAN_POOLING = 1
 
 
-def write(path: Path, *, context: int = 65536, seed: int = 7, pooled: bool = False) -> Path:
+def write(
+    path: Path, *, context: int = 65536, seed: int = 7, pooled: bool = False, template: str = CHAT_TEMPLATE
+) -> Path:
     """Writes the model to `path` and returns it; `pooled` marks it as a mean-pooled embedding model."""
     import gguf
 
@@ -50,7 +52,7 @@ def write(path: Path, *, context: int = 65536, seed: int = 7, pooled: bool = Fal
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(True)
     writer.add_add_space_prefix(False)  # a space in front of the answer would not fit a grammar
-    writer.add_chat_template(CHAT_TEMPLATE)
+    writer.add_chat_template(template)
     _add_weights(writer, len(tokens), silent=sum(kind != gguf.TokenType.NORMAL for kind in kinds), seed=seed)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from rolecast import __version__
 from rolecast.api.asgi import json_response
 from rolecast.config.current import Current
+from rolecast.config.names import members
 from rolecast.errors import BadRequest, ConfigError, ModelNotFound, UnsupportedMedia
 from rolecast.fleet import Fleet
 from rolecast.ledger import Ledger
@@ -68,7 +69,7 @@ class Admin:
             "rss_bytes": psutil.Process().memory_info().rss,
             **self._facts,
             "reload": self._reloader.last,
-            "roles": self._now.config.roles,
+            "roles": {role: members(models) for role, models in self._now.config.roles.items()},
             "models": [self._model(i) for i, m in self._now.config.models.items() if m.enabled],
         }
         return json_response(body)

@@ -4,7 +4,7 @@ Only fields that routing or safety need are typed; all others stay in the bytes 
 client wrote them. Numbers that have crashed engines elsewhere are range-checked before they go on.
 """
 
-import re
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar
@@ -15,12 +15,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolecast.api.asgi import json_response
+from rolecast.api.chat import (
+    Message,
+    Tool,
+    ToolChoice,
+    explain,
+    fault,
+    in_words,
+    is_malformed,
+    needs_of_messages,
+    needs_of_tools,
+)
 from rolecast.api.lane import Decode
 from rolecast.config.current import Current
-from rolecast.config.names import Name
+from rolecast.config.names import Name, members
 from rolecast.config.schema import Limits
 from rolecast.errors import BadRequest, Invalid, ModelNotFound
 from rolecast.plan import Request, read_fields
+from rolecast.routing.abilities import Abilities
 from rolecast.values import Kind
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -30,12 +42,6 @@ Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Text = Annotated[str, msgspec.Meta(max_length=512)]
 
 B = TypeVar("B", bound="_Body")
-
-_AT = re.compile(r" - at `\$\.?(.*)`$")
-
-
-class _Message(msgspec.Struct):
-    role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class _StreamOptions(msgspec.Struct):
@@ -66,7 +72,9 @@ class _Body(msgspec.Struct):
 
 
 class _Chat(_Body):
-    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)] | None = None
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1)] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | ToolChoice | None = None
 
 
 class _Completion(_Body):
@@ -90,7 +98,12 @@ def hot_paths(limits: Limits) -> dict[bytes, Decode]:
                 f"`messages` holds {len(fields.messages)} entries; {max_messages} are allowed.",
                 param="messages",
             )
-        return _request("chat", b"/chat/completions", fields, body)
+        request = _request("chat", b"/chat/completions", fields, body)
+        if needs := needs_of_messages(fields.messages):
+            request.needs = needs
+        if fields.tools is not None or fields.tool_choice is not None:
+            _take_tools(request, fields)
+        return request
 
     def completion(body: bytes) -> Request:
         fields, body = _read(body, _decode_completion)
@@ -124,11 +137,10 @@ def _read(body: bytes, decode: Callable[[bytes], B]) -> tuple[B, bytes]:
             fields = decode(body)
         return fields, body
     except msgspec.ValidationError as exc:
-        text = str(exc)
-        where = _AT.search(text)
-        if where is None or not where[1]:
+        where, text = explain(exc)
+        if not where:
             raise BadRequest(f"The body must be a JSON object: {text}.", code="bad_json") from None
-        raise Invalid(f"`{where[1]}`: {text[: where.start()]}.", param=where[1]) from None
+        raise fault(exc) if is_malformed(where) else Invalid(f"`{where}`: {text}.", param=where) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
     except RecursionError:
@@ -159,6 +171,14 @@ def _request(kind: Kind, path: bytes, fields: _Body, body: bytes) -> Request:
     return request
 
 
+def _take_tools(request: Request, fields: _Chat) -> None:
+    """What the tools of a chat mean for who may answer and for how it is asked."""
+    needs, request.prefers = needs_of_tools(fields.tools, fields.tool_choice)
+    request.needs |= needs
+    if words := in_words(request.body, fields.tools, fields.tool_choice):
+        request.choice_in_words, request.edit = words, True
+
+
 # -- the model list --------------------------------------------------------------------------------------
 
 
@@ -168,10 +188,12 @@ class Catalogue:
     def __init__(
         self,
         now: Current,
+        abilities: Abilities,
         state: Callable[[str], str],
         health: "Callable[[str], Any]",
     ) -> None:
         self._now = now
+        self._abilities = abilities
         self._state = state
         self._health = health
         self._created = int(time.time())
@@ -187,6 +209,7 @@ class Catalogue:
         target = name.models[0]
         config = self._now.config
         model = config.models[target]
+        answering = config.models[self._now.worker_of(target)]
         port = next((x.port for x in config.server.listeners if x.model == target), config.server.port)
         entry: dict[str, Any] = {
             "id": name.name,
@@ -198,10 +221,10 @@ class Catalogue:
             "backend": model.backend,
             "port": port,
             "model_type": "embeddings" if model.capabilities == ["embeddings"] else "lm",
-            "context_length": model.context,
+            "context_length": answering.context,
             "quantization": model.quantization or None,
-            "supports_function_calling": model.tools,
-            "capabilities": model.capabilities,
+            "supports_function_calling": self._abilities.can(target, "tools") is True,
+            "capabilities": self._abilities.words(target),
             "state": self._state(target),
         }
         if target in self._now.stand_ins:
@@ -209,6 +232,7 @@ class Catalogue:
         return entry
 
     async def models(self, request: HTTPRequest) -> Response:
+        await asyncio.to_thread(self._abilities.learn, self._now.config.models.values())
         forced = request.app.state.lane.forced
         return json_response({"object": "list", "data": list(self.entries(forced))})
 
@@ -222,7 +246,7 @@ class Catalogue:
         """One status per configured role, as SLM Server's clients read it."""
         out: dict[str, Any] = {}
         for role, models in self._now.config.roles.items():
-            first = models[0]
+            first = members(models)[0]
             entry = self.entry(self._now.names[first]) if first in self._now.names else {"port": None, "backend": None}
             status = await self._health(first)
             out[role] = {

@@ -62,7 +62,7 @@ class FrontDoor:
             "loaded_models": len(loaded),
             "total_memory_gb": round(sum(b for _, b in loaded) / 1e9, 3),
             "uptime_seconds": round(now - self._telemetry.started_at, 3),
-            "last_updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+            "last_updated": round(now, 3),
         }
         if broken:
             body["failing"] = broken

@@ -25,8 +25,18 @@ class Backend(Protocol):
     renames: Mapping[str, str]
     """Request fields this engine knows by another name."""
 
+    named_tools: bool
+    """Whether `tool_choice` may name a function; otherwise it is told in words. True when left out."""
+
     def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Launch | Endpoint:
         """How to start a worker that listens on `socket` (or elsewhere), or where a remote one is."""
+        ...
+
+    def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
+        """Whether the model can do this besides its kind: `vision`, `audio`, `video`, `files`, `tools`.
+
+        None when that is not known here: then the words of the configuration are believed. May be left out.
+        """
         ...
 
     def missing(self, model: Model) -> str | None:

@@ -30,6 +30,7 @@ class Options(msgspec.Struct, frozen=True):
 class Fake:
     """`backend: fake`."""
 
+    named_tools = True
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {}
 
@@ -42,6 +43,10 @@ class Fake:
             endpoint=Endpoint(uds=str(socket), idle_s=IDLE_S),
             own_watch=True,
         )
+
+    def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
+        """It calls tools when its script does; all else is as configured."""
+        return None if need == "tools" else need in model.capabilities
 
     def missing(self, model: Model) -> str | None:
         """Only a script that is named can be missing."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
+from rolecast import gguf_header
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
 from rolecast.values import Endpoint, Launch
@@ -48,6 +49,7 @@ class Options(msgspec.Struct, frozen=True):
 class LlamaCpp:
     """`backend: llamacpp`."""
 
+    named_tools = False
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {"repetition_penalty": "repeat_penalty"}
 
@@ -76,6 +78,16 @@ class LlamaCpp:
         # -P: a file named like one of our modules in the current folder must not be run instead.
         argv = (sys.executable, "-P", "-m", WORKER, msgspec.json.encode(options).decode())
         return Launch(argv=argv, endpoint=endpoint, own_watch=True)
+
+    def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
+        """What the header of the weights says: tools if its chat template writes them, images with a projector."""
+        header = gguf_header.known(weights) if weights else None
+        if need == "tools":
+            own_template = any(arg.startswith("--chat-template") for arg in model.args)
+            return None if header is None or own_template else header.template_tools
+        if model.binary or (header is None and need in model.capabilities):
+            return None
+        return False
 
     def missing(self, model: Model) -> str | None:
         """The engine that is not installed, or the binary that cannot be run."""

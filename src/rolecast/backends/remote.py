@@ -22,6 +22,7 @@ IDLE_S = 4.0
 class OpenAIRemote:
     """`backend: openai`."""
 
+    named_tools = True
     usage: Literal["inject"] = "inject"
     renames: Mapping[str, str] = {}
 
@@ -43,6 +44,10 @@ class OpenAIRemote:
             headers=_authorization(model_id, model.key),
             idle_s=IDLE_S,
         )
+
+    def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
+        """Nobody can tell from here."""
+        return None
 
     def missing(self, model: Model) -> str | None:
         """Nothing needs to be installed; only the variable of the key must exist."""

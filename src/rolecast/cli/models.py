@@ -57,12 +57,13 @@ def _states(key: str) -> dict[str, str]:
 
 def _describe(config: "Config", model_id: str, states: dict[str, str]) -> dict[str, Any]:
     from rolecast.cli import weights
+    from rolecast.config.names import members
 
     model = config.models[model_id]
     path = weights.find(config, model)
     return {
         "id": model_id,
-        "roles": [role for role, ids in config.roles.items() if model_id in ids],
+        "roles": [role for role, ids in config.roles.items() if model_id in members(ids)],
         "aliases": model.aliases,
         "backend": model.backend,
         "source": model.source or model.url,

@@ -221,6 +221,7 @@ def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, 
     """What runs where, a line to try it, and the dashboard."""
     from rolecast import __version__
     from rolecast.cli.serve import listeners_table
+    from rolecast.config.names import members
 
     config, front = chosen.config, listeners[0].url
     screen = output.console()
@@ -228,7 +229,7 @@ def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, 
     output.say(f"\n[bold green]●[/] [bold]Rolecast {__version__}[/] is up [dim]({name})[/]\n")
     rows = output.table("Model", "Roles", "State", "Source", wrap=("Roles", "Source"))
     for model_id, model in config.models.items():
-        roles = ", ".join(role for role, ids in config.roles.items() if model_id in ids)
+        roles = ", ".join(role for role, ids in config.roles.items() if model_id in members(ids))
         state = states.get(model_id, "" if model.enabled else "disabled")
         rows.add_row(
             output.plain(model_id),

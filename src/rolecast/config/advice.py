@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from rolecast.config import names
 from rolecast.config.check import KINDS, is_loopback
 from rolecast.config.schema import Config, Model
 from rolecast.config.shape import meant
@@ -36,6 +37,7 @@ def warnings(config: Config) -> list[str]:
     """One sentence per oddity, each starting with the setting it is about."""
     return [
         *_doors(config),
+        *_vectors(config),
         *(line for model_id, model in config.models.items() for line in _model(model_id, model)),
     ]
 
@@ -51,6 +53,19 @@ def _doors(config: Config) -> Iterator[str]:
     for setting in ("allowed_hosts", "allowed_origins"):
         if "*" in getattr(server, setting):
             yield f"server.{setting}: * lets any web page reach the models through the user's browser"
+
+
+def _vectors(config: Config) -> Iterator[str]:
+    """Vectors of different models cannot be compared, so one does not stand in for another."""
+    for role, entries in config.roles.items():
+        members = [m for m in names.members(entries) if "embeddings" in config.models[m].capabilities]
+        first = next(iter(members), "")
+        equals = next((e for e in entries if not isinstance(e, str) and first in e), [])
+        source = config.models[first].source if first else ""
+        others = [m for m in members[1:] if m not in equals and not (source and config.models[m].source == source)]
+        if others:
+            text = f"only {first} answers embeddings: vectors of {', '.join(others)} could not be compared with its own"
+            yield f"roles.{role}: {text}; ask for those by name, or list the same model as equals: [[{first}, ...]]"
 
 
 def _model(model_id: str, model: Model) -> Iterator[str]:

@@ -59,13 +59,17 @@ def _names(config: Config) -> Iterator[Problem]:
 
 def _roles(config: Config) -> Iterator[Problem]:
     for role, models in config.roles.items():
-        if not models:
+        if not names.members(models):
             yield ("roles", role), "the role lists no model; name at least one, or remove the role"
-        for i, model_id in enumerate(models):
+        elif [] in models:
+            yield ("roles", role, models.index([])), "the inner list is empty; name its models, or remove it"
+        seen: set[str] = set()
+        for place, model_id in names.places(models):
             if problem := _missing_model(config, model_id):
-                yield ("roles", role, i), problem
-            elif model_id in models[:i]:
-                yield ("roles", role, i), f"model '{model_id}' is already in this role; list it once"
+                yield ("roles", role, *place), problem
+            elif model_id in seen:
+                yield ("roles", role, *place), f"model '{model_id}' is already in this role; list it once"
+            seen.add(model_id)
     default, embeddings = config.routing.default, config.routing.embeddings
     if default not in config.roles:
         there = ", ".join(config.roles) or "none"

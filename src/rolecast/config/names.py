@@ -4,7 +4,7 @@ Knows what each name stands for. Does not judge clashes (`check` does) and choos
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -25,6 +25,8 @@ class Name(msgspec.Struct, frozen=True):
     name: str
     kind: Literal["model", "alias", "role"]
     models: tuple[str, ...]
+    equals: tuple[tuple[str, ...], ...] = ()
+    """Those of them that share the requests, group by group."""
 
 
 def table(config: Config) -> dict[str, Name]:
@@ -35,6 +37,20 @@ def table(config: Config) -> dict[str, Name]:
     for model_id in config.models:
         found.setdefault(model_id, Name(model_id, "model", (model_id,)))
     return found
+
+
+def members(role: Sequence[str | Sequence[str]]) -> tuple[str, ...]:
+    """The models of a role, best first, whether they are equals of others or not."""
+    return tuple(model for _, model in places(role))
+
+
+def places(role: Sequence[str | Sequence[str]]) -> Iterator[tuple[Trail, str]]:
+    """Each model of a role with its place in the list."""
+    for i, entry in enumerate(role):
+        if isinstance(entry, str):
+            yield (i,), entry
+        else:
+            yield from (((i, j), model) for j, model in enumerate(entry))
 
 
 def fault(name: str) -> str:
@@ -53,7 +69,9 @@ def claims(config: Config) -> Iterator[tuple[Trail, Name]]:
         if model_id in enabled:
             yield ("models", model_id), Name(model_id, "model", (model_id,))
     for role, models in config.roles.items():
-        yield ("roles", role), Name(role, "role", tuple(m for m in models if m in enabled))
+        able = tuple(m for m in members(models) if m in enabled)
+        groups = (tuple(m for m in entry if m in enabled) for entry in models if not isinstance(entry, str))
+        yield ("roles", role), Name(role, "role", able, tuple(group for group in groups if len(group) > 1))
     for model_id, model in config.models.items():
         for i, alias in enumerate(model.aliases if model.enabled else ()):
             yield ("models", model_id, "aliases", i), Name(alias, "alias", (model_id,))

@@ -86,7 +86,7 @@ class Listener(Section, frozen=True):
     model: str | None = None
     """Every request to this port goes to this model, whatever name it asks for."""
     surface: Literal["openai", "llama-server", "pas"] = "openai"
-    """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's."""
+    """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's, whose limits hold there too."""
 
     @property
     def label(self) -> str:
@@ -145,7 +145,8 @@ class Model(Section, frozen=True):
     aliases: list[str] = []
     """More names that requests may use."""
     capabilities: list[str] = msgspec.field(default_factory=lambda: ["chat", "completion"])
-    """What it is for: `chat`, `completion` (both unless given), `embeddings`; other words are only shown in lists."""
+    """What it is for: `chat`, `completion` (both unless given), `embeddings`; `vision`, `audio`,
+    `video`, `files` tell what a chat model takes besides text; other words are only shown in lists."""
     threads: int = 0
     """CPU threads; 0 = physical cores."""
     gpu_layers: int = -1
@@ -179,7 +180,7 @@ class Model(Section, frozen=True):
     license: str = ""
     """For people; not used."""
     tools: bool = False
-    """Advertised as able to call tools."""
+    """Able to call tools, as far as its weights do not tell otherwise; advertised by `/v1/models`."""
 
     def __post_init__(self) -> None:
         if self.parallel == 0:
@@ -233,8 +234,9 @@ class Config(Section, frozen=True):
     """Ports, keys and limits."""
     models: dict[str, Model] = {}
     """Models by id; ids may contain `/` and `:`."""
-    roles: dict[str, list[str]] = {}
-    """Models by role, best first: when one fails before it said anything, the next answers."""
+    roles: dict[str, list[str | list[str]]] = {}
+    """Models by role, best first: when one fails before it said anything, the next answers. Models in an inner list
+    are equals and share the requests: `[[a, b], c]`."""
     routing: Routing = Routing()
     """Who answers when a request names nobody."""
     memory: Memory = Memory()
@@ -244,4 +246,5 @@ class Config(Section, frozen=True):
     log: Log = Log()
     """What is logged."""
     stand_in: str = ""
-    """Model that answers for every configured model whose weights are absent, marked as such."""
+    """Model that answers for every configured model whose weights are absent, marked as such: one of these, or of the
+    preset `default`."""

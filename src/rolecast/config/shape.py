@@ -4,6 +4,7 @@ Knows msgspec and how to say a type in plain words. Knows no setting by name, no
 """
 
 from collections.abc import Iterable
+from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -74,6 +75,9 @@ def _value(kind: Any, value: Any, trail: Trail, problems: list[Problem]) -> Any:
         built = build(section, value, trail, problems)
         return msgspec.UNSET if built is None else built
     origin, args = get_origin(kind), get_args(kind)
+    if origin is UnionType and isinstance(value, list):  # so that a fault in it gets its own place
+        kind = next((arg for arg in args if get_origin(arg) is list), kind)
+        origin, args = get_origin(kind), get_args(kind)
     if origin in (dict, list) and value is None:
         return origin()
     if origin is dict and isinstance(value, dict):

@@ -185,6 +185,11 @@ class Fleet:
     def worker(self, model_id: str) -> Worker:
         return self.machine.workers[model_id]
 
+    def load_of(self, model_id: str) -> float:
+        """Requests per slot, running and waiting; infinite while it cannot be started or is gone."""
+        w = self.machine.workers.get(model_id)
+        return float("inf") if w is None or w.state is State.FAILED else (w.active + len(w.waiting)) / w.parallel
+
     def child(self, model_id: str) -> process.Child | None:
         return self._children.get(model_id)
 

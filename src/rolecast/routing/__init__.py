@@ -1,18 +1,24 @@
 """Which model answers: the Strategy protocol and `choose`, a pure function over values.
 
 Strategies are asked in the configured order; the first one that answers decides. This file holds the
-table of names; learned and LLM strategies are files of their own.
+table of names; learned and LLM strategies are files of their own. What a model can do is `abilities`',
+who of several equals answers now is `spread`'s.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from rolecast.config.names import Name
 from rolecast.config.schema import Config
 from rolecast.errors import BadRequest, ModelNotFound, WorkerDown
+from rolecast.routing.abilities import LACKING, Can, declared
 from rolecast.values import Choice, Facts
 
 AUTO = ("", "auto")
+MAX_NAMED = 8
+"""So many models are named in an error."""
 
 
 class Strategy(Protocol):
@@ -24,9 +30,14 @@ class Strategy(Protocol):
 class Named:
     """Obeys the name in the request: a model's id, an alias or a role."""
 
-    def __init__(self, names: Mapping[str, Name], config: Config) -> None:
+    def __init__(self, names: Mapping[str, Name], config: Config, can: Can) -> None:
         self._names = names
         self._config = config
+        self._can = can
+        self._role_of: dict[str, str] = {}
+        for name in names.values():
+            for model_id in name.models if name.kind == "role" else ():
+                self._role_of.setdefault(model_id, name.name)
 
     def decide(self, facts: Facts) -> Choice | None:
         if facts.name in AUTO:
@@ -43,26 +54,67 @@ class Named:
                 param="model",
                 code="model_disabled",
             )
-        able = self._able(name.models, facts.kind)
+        able = self._preferred(self._able(name, facts), facts)
+        if facts.kind == "embeddings":
+            able = tuple(m for m in able if self._alike(able[0], m, name))
+        role = name.name if name.kind == "role" else self._role_of.get(able[0], "")
+        return Choice(
+            able[0],
+            role=role,
+            source={"model": "explicit", "alias": "alias", "role": "role"}[name.kind],  # type: ignore[arg-type]
+            reason=f"asked for {name.kind} {name.name}{_with_needs(facts)}",
+            alternatives=able[1:],
+            equals=tuple(group for each in name.equals if len(group := tuple(m for m in each if m in able)) > 1),
+        )
+
+    def _able(self, name: Name, facts: Facts) -> tuple[str, ...]:
+        """The models behind a name that can do what the request cannot do without. Raises BadRequest without any."""
+        able = self._of_kind(name.models, facts)
         if not able:
+            words = ", ".join(sorted({c for m in name.models for c in self._config.models[m].capabilities})) or "none"
             raise BadRequest(
-                f"{facts.name!r} cannot do {facts.kind}: its capabilities are {self._capabilities(name.models)}.",
+                f"{facts.name!r} cannot do {facts.kind}: its capabilities are {words}.",
                 param="model",
                 code="wrong_capability",
             )
-        role = name.name if name.kind == "role" else self._role_of(able[0])
-        reason = f"asked for {name.kind} {name.name}"
-        source = {"model": "explicit", "alias": "alias", "role": "role"}[name.kind]
-        return Choice(able[0], role=role, source=source, reason=reason, alternatives=able[1:])  # type: ignore[arg-type]
+        for need in sorted(facts.needs):
+            able = self._with(able, need)
+            if not able:
+                raise self._lacks(facts, need)
+        return able
 
-    def _able(self, models: Sequence[str], kind: str) -> tuple[str, ...]:
-        return tuple(m for m in models if kind in self._config.models[m].capabilities)
+    def _of_kind(self, models: Sequence[str], facts: Facts) -> tuple[str, ...]:
+        return tuple(m for m in models if facts.kind in self._config.models[m].capabilities)
 
-    def _capabilities(self, models: Sequence[str]) -> str:
-        return ", ".join(sorted({c for m in models for c in self._config.models[m].capabilities})) or "none"
+    def _with(self, models: Sequence[str], need: str) -> tuple[str, ...]:
+        """Those that can; where nobody is known to, those of whom nothing is known."""
+        said = {m: self._can(m, need) for m in models}
+        return tuple(m for m in models if said[m]) or tuple(m for m in models if said[m] is None)
 
-    def _role_of(self, model: str) -> str:
-        return next((role for role, models in self._config.roles.items() if model in models), "")
+    def _preferred(self, models: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
+        """The same models; those that cannot do what the request would like to have come last."""
+        for need in sorted(facts.prefers):
+            models = tuple(sorted(models, key=lambda m: self._can(m, need) is False))
+        return models
+
+    def _alike(self, one: str, other: str, name: Name) -> bool:
+        """Whether their vectors can be compared: vectors of different models mean different things."""
+        if one == other or any(one in group and other in group for group in name.equals):
+            return True
+        a, b = self._config.models[one], self._config.models[other]
+        return a.source != "" and (a.source, a.sha256) == (b.source, b.sha256)
+
+    def _lacks(self, facts: Facts, need: str) -> BadRequest:
+        """No model behind that name can do it: says what is lacking and who here can."""
+        candidates = self._of_kind([i for i, m in self._config.models.items() if m.enabled], facts)
+        those = [m for m in candidates if all(self._can(m, n) for n in facts.needs)]
+        more = f" and {len(those) - MAX_NAMED} more" if len(those) > MAX_NAMED else ""
+        able = f"Here {', '.join(those[:MAX_NAMED])}{more} can" if those else "No model here can"
+        return BadRequest(
+            f"{facts.name or 'auto'!r} {LACKING[need]}. {able}.",
+            param="model",
+            code="wrong_capability",
+        )
 
 
 class Default:
@@ -84,15 +136,23 @@ class Default:
                 f"No model was named and no role {role!r} exists for {facts.kind}. Name a model, or add the role.",
                 param="model",
             )
-        choice = self._named.decide(Facts(role, facts.kind))
+        choice = self._named.decide(replace(facts, name=role))
         assert choice is not None
-        reason = f"no model asked, default role for {facts.kind}"
-        return Choice(choice.model, role=role, source="default", reason=reason, alternatives=choice.alternatives)
+        reason = f"no model asked, default role for {facts.kind}{_with_needs(facts)}"
+        return replace(choice, role=role, source="default", reason=reason)
 
 
-def build(names: Mapping[str, Name], config: Config) -> tuple[Strategy, ...]:
-    """The strategies of this configuration in order; the default role comes last."""
-    named = Named(names, config)
+def _with_needs(facts: Facts) -> str:
+    """What besides the name decided, for people."""
+    return f", needs {' and '.join(sorted(facts.needs))}" if facts.needs else ""
+
+
+def build(names: Mapping[str, Name], config: Config, can: Can | None = None) -> tuple[Strategy, ...]:
+    """The strategies of this configuration in order; the default role comes last.
+
+    `can` tells what a model can do; without it the configuration is believed.
+    """
+    named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None))
     return (named, Default(named, config))
 
 
@@ -102,3 +162,15 @@ def choose(facts: Facts, strategies: Sequence[Strategy]) -> Choice:
         if choice := strategy.decide(facts):
             return choice
     raise ModelNotFound("No strategy chose a model; name one.", param="model")
+
+
+def shares(choice: Choice) -> list[Choice]:
+    """The same choice with each of the first model's equals in front; empty when it has none."""
+    order = (choice.model, *choice.alternatives)
+    group = next((g for g in choice.equals if choice.model in g), ())
+    found = []
+    for i in range(len(group)):
+        turned = (*group[i:], *group[:i])
+        rest = (m for m in order if m not in group)
+        found.append(replace(choice, model=turned[0], alternatives=(*turned[1:], *rest)))
+    return found

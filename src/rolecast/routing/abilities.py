@@ -1,0 +1,68 @@
+"""What a model can do besides its kind: see, hear, call tools.
+
+Asks the model that answers (a stand-in, if there is one): first what its backend knows of the weights, then
+the words of the configuration. Reads no request and chooses nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rolecast import backends
+from rolecast.config.current import Current
+from rolecast.config.schema import Model
+from rolecast.errors import RolecastError
+
+Can = Callable[[str, str], bool | None]
+"""Whether the model of that id can do this; None when nobody knows, as of a remote."""
+
+LACKING = {
+    "vision": "cannot take images, and this request holds some",
+    "audio": "cannot take sound, and this request holds some",
+    "video": "cannot take video, and this request holds some",
+    "files": "cannot take files, and this request holds some",
+    "tools": "cannot be made to call a tool, as `tool_choice` asks: its chat template knows no tools",
+}
+"""The words for what a request may need, which are the words of `capabilities`, and what is said without."""
+
+
+def declared(model: Model, need: str) -> bool:
+    """Whether the configuration says that the model can do it."""
+    return need in model.capabilities or (need == "tools" and model.tools)
+
+
+class Abilities:
+    """What the models of the current configuration can do."""
+
+    def __init__(self, now: Current, find: Callable[[Model], Path | None]) -> None:
+        self._now = now
+        self._find = find
+
+    def can(self, model_id: str, need: str) -> bool | None:
+        """Whether the model that answers for this one can do it; None = not known."""
+        model = self._now.config.models[self._now.worker_of(model_id)]
+        said = self._said(model, need)
+        return (declared(model, need) or None) if said is None else said
+
+    def learn(self, models: Iterable[Model]) -> None:
+        """Read now, in a thread, what the weights of these models say, so that no request waits for the disk."""
+        for model in models:
+            if model.enabled:
+                self._said(model, "tools")
+
+    def words(self, model_id: str) -> list[str]:
+        """The capabilities of the model that answers for this one, as a list shows them."""
+        model = self._now.config.models[self._now.worker_of(model_id)]
+        said = {need: self.can(model_id, need) for need in LACKING if need != "tools"}
+        kept = [word for word in model.capabilities if said.get(word) is not False]
+        return [*kept, *(need for need, can in said.items() if can and need not in kept)]
+
+    def _said(self, model: Model, need: str) -> bool | None:
+        ask = getattr(backends.get(model.backend), "can", None)  # a plug-in may have been made before there was one
+        said: bool | None = ask(model, self._weights(model), need) if ask else None
+        return said
+
+    def _weights(self, model: Model) -> Path | None:
+        try:
+            return self._find(model) if model.source else None
+        except (RolecastError, OSError, RuntimeError):  # RuntimeError: ~ of a user who does not exist
+            return None
