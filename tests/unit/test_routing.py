@@ -159,7 +159,11 @@ def test_only_models_that_can_do_it_are_chosen(name: str, needs: str, models: li
     [
         ("text", "vision", "'text' cannot take images, and this request holds some. Here eyes, all, far-eyes can."),
         ("blind", "audio", "'blind' cannot take sound, and this request holds some. Here all can."),
-        ("eyes", "video", "'eyes' cannot take video, and this request holds some. No model here can."),
+        (
+            "eyes",
+            "video",
+            "'eyes' cannot take video, and this request holds some. No model here can: send it without, or add",
+        ),
         ("text", "tools", "'text' cannot be made to call a tool"),
     ],
 )

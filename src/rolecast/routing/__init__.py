@@ -109,7 +109,9 @@ class Named:
         candidates = self._of_kind([i for i, m in self._config.models.items() if m.enabled], facts)
         those = [m for m in candidates if all(self._can(m, n) for n in facts.needs)]
         more = f" and {len(those) - MAX_NAMED} more" if len(those) > MAX_NAMED else ""
-        able = f"Here {', '.join(those[:MAX_NAMED])}{more} can" if those else "No model here can"
+        able = f"Here {', '.join(those[:MAX_NAMED])}{more} can"
+        if not those:
+            able = "No model here can: send it without, or add a model that can"
         return BadRequest(
             f"{facts.name or 'auto'!r} {LACKING[need]}. {able}.",
             param="model",
