@@ -16,7 +16,7 @@ import msgspec
 import psutil
 import uvicorn
 
-from rolecast import logfile, memory, sources
+from rolecast import gguf_header, logfile, memory, sources, weights
 from rolecast.api import wire
 from rolecast.api.admin import Admin
 from rolecast.api.asgi import make_app
@@ -25,8 +25,8 @@ from rolecast.api.lane import Decode, Lane
 from rolecast.api.openai import Catalogue, hot_paths
 from rolecast.api.pas import strict
 from rolecast.api.ports import FrontDoor, SingleModel
+from rolecast.config import located, paths
 from rolecast.config import names as config_names
-from rolecast.config import paths
 from rolecast.config.current import Current
 from rolecast.config.schema import Config, Listener, Model
 from rolecast.db import Database
@@ -90,8 +90,10 @@ class Gateway:
             "listeners": [],
         }
         self.reloader = Reloader(config_path, self.now, self.prepare, self.configure)
-        self.admin = Admin(self.now, self.fleet, self.ledger, self.telemetry, self.reloader, self.facts)
-        self.catalogue = Catalogue(self.now, self.abilities, self.admin.state, self._health_of)
+        self.admin = Admin(
+            self.now, self.fleet, self.ledger, self.telemetry, self.reloader, self.facts, self.context_of
+        )
+        self.catalogue = Catalogue(self.now, self.abilities, self.admin.state, self._health_of, self.context_of)
         self.telemetry.gauges = self._gauges
         self.lanes: dict[str, Lane] = {}
         self.apps: dict[str, Any] = {}
@@ -197,6 +199,15 @@ class Gateway:
             routes = [*self.catalogue.routes(), *single.routes()]
         self.apps[name] = make_app(lane, routes, self)
 
+    def context_of(self, model_id: str) -> int | None:
+        """Tokens that a request to this model may really have, by the weights that answer; None = not known."""
+        model = self.now.config.models[self.now.worker_of(model_id)]
+        path = None
+        if model.source:
+            with contextlib.suppress(RolecastError, OSError):
+                path = self._find(model)
+        return weights.context(model, path) or None
+
     # -- views --------------------------------------------------------------------------------------------
 
     def _loaded(self) -> list[tuple[str, int]]:
@@ -240,17 +251,12 @@ def database_path(config: Config) -> Path:
         return paths.database()
     if not url.startswith("sqlite:///"):
         raise ConfigError([f"storage.url: {url!r} is not supported; use sqlite:///PATH"])
-    return Path(url.removeprefix("sqlite:///")).expanduser()
-
-
-def store_path(config: Config) -> Path:
-    """The folder of weights."""
-    return Path(config.storage.models).expanduser() if config.storage.models else paths.models()
+    return paths.expand(url.removeprefix("sqlite:///"), "storage.url")
 
 
 def weights_finder(config: Config) -> Weights:
     """Finds a model's weights on disk, remembering where they are as long as they stay there."""
-    store = store_path(config)
+    store = paths.models(config.storage.models)
     known: dict[tuple[str, str], Path] = {}
 
     def find(model: Model) -> Path | None:
@@ -260,6 +266,7 @@ def weights_finder(config: Config) -> Weights:
             path = sources.locate(sources.parse(*wanted), store)
             if path is not None:
                 known[wanted] = path
+                gguf_header.known(path)  # read now, so that nobody waits for it later
         return path
 
     return find
@@ -291,7 +298,10 @@ def run(config: Config, *, config_path: Path | None = None, on_ready: Callable[[
     """
     import uvloop
 
-    uvloop.run(_serve(config, config_path, on_ready))
+    try:
+        uvloop.run(_serve(config, config_path, on_ready))
+    except ConfigError as error:
+        raise ConfigError(located(error.problems, config_path), source=error.source) from error
     return 0
 
 

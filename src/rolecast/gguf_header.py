@@ -58,6 +58,10 @@ FILE_TYPES = {
 }  # fmt: skip
 
 
+_PROJECTORS = ("clip",)
+_SIDES = {"adapter": "an adapter (LoRA) for a model", "imatrix": "an importance matrix, used to quantize a model"}
+
+
 class Header(msgspec.Struct, frozen=True):
     """What a GGUF says of itself; 0 and '' = it does not say.
 
@@ -104,10 +108,29 @@ class Header(msgspec.Struct, frozen=True):
     """Those of them, in matrices, that llama.cpp copies into another order on a CPU; the embedding counts only
     when it is also the output."""
 
+    projects_to: int = 0
+    """Of a projector: the width (`embedding_length`) of the models it is made for."""
+
+    @property
+    def side(self) -> str:
+        """What it is when it is no model but goes with one, in plain words; '' for a model."""
+        if self.architecture in _PROJECTORS or self.kind == "mmproj":
+            return "a projector, which lets a model see or hear"
+        if self.kind in _SIDES:
+            return _SIDES[self.kind]
+        if not self.tensor_count and not self.split_count:
+            return "a vocabulary without weights"
+        return ""
+
+    @property
+    def projects(self) -> bool:
+        """Whether it is the projector of a model that sees or hears."""
+        return self.architecture in _PROJECTORS or self.kind == "mmproj"
+
     @property
     def generates(self) -> bool:
         """Whether it can write text, as far as its header tells: no encoder, projector, adapter or ranking head."""
-        return self.causal and not self.ranks and self.kind in ("", "model") and self.architecture != "clip"
+        return self.causal and not self.ranks and not self.side
 
     def kv_bytes_per_token(self, bits_k: float = 16, bits_v: float = 16) -> float:
         """Bytes of key/value cache for one token of one slot if every layer keeps it (llama.cpp's layout).
@@ -186,7 +209,7 @@ def _header(cursor: _Cursor, size: int) -> Header:
     found = _settings(cursor, pairs)
     split = _whole(found, "split.no"), _whole(found, "split.count")
     architecture = str(found.get("general.architecture", ""))
-    if not architecture and not split[0]:
+    if not architecture and not split[0] and found.get("general.type") not in _SIDES:
         raise ValueError("general.architecture is missing")
     layers = _whole(found, f"{architecture}.block_count", -1)
     if layers == 0 or layers > _MAX_LAYERS:
@@ -214,6 +237,7 @@ def _header(cursor: _Cursor, size: int) -> Header:
         template_tools=bool(found.get(_TOOLS)),
         tensor_bytes=tensors_found.bytes,
         repacked_bytes=tensors_found.repacked_bytes,
+        projects_to=_whole(found, "clip.vision.projection_dim") or _whole(found, "clip.audio.projection_dim"),
         **_attention(found, architecture, max(0, layers)),
     )
 

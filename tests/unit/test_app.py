@@ -38,9 +38,10 @@ def test_an_app_may_be_imported_without_an_engine() -> None:
 
 def test_storage_is_in_the_data_folder_unless_it_is_named(tmp_path: Path) -> None:
     assert app.database_path(Config()) == paths.database()
-    assert app.store_path(Config()) == paths.models()
     named = Config(storage=Storage(url=f"sqlite:///{tmp_path}/x.db", models=f"{tmp_path}/w"))
-    assert (app.database_path(named), app.store_path(named)) == (tmp_path / "x.db", tmp_path / "w")
+    assert app.database_path(named) == tmp_path / "x.db"
+    assert paths.models(named.storage.models) == tmp_path / "w"
+    assert paths.models() == paths.home() / "models"
     assert app.database_path(Config(storage=Storage(url="sqlite:///~/x.db"))) == Path("~/x.db").expanduser()
     with pytest.raises(ConfigError, match=r"storage\.url: 'postgresql://x' is not supported; use sqlite:///PATH"):
         app.database_path(Config(storage=Storage(url="postgresql://x")))

@@ -104,7 +104,7 @@ log: {level: loud}
         "rolecast.yaml:1: server.port: expected a whole number of at most 65535, got 99999",
         "rolecast.yaml:5: models.foo.timeout: expected a duration such as 30s, 10m or 2h, got 'soon'",
         "rolecast.yaml:6: models.foo.parallel: expected a whole number of at least 0, got -1",
-        "rolecast.yaml:7: models.foo.tools: expected true or false, got text",
+        "rolecast.yaml:7: models.foo.tools: expected true or false, got text: 'maybe'",
         "rolecast.yaml:9: roles.standard.1: there is no model 'bar'; models are: foo",
         (
             "rolecast.yaml:11: routing.strategies.1: expected one of explicit, rules, learned, llm, "
@@ -117,7 +117,8 @@ log: {level: loud}
 
 def test_a_wrong_setting_does_not_cause_a_second_complaint_about_the_same_model() -> None:
     text = "models:\n  foo: {source: 5}\nroles: {standard: [foo]}\n"
-    assert problems(text) == ["rolecast.yaml:2: models.foo.source: expected text, got a whole number; put it in quotes"]
+    found = problems(text)
+    assert found == ["rolecast.yaml:2: models.foo.source: expected text, got a whole number: 5; put it in quotes"]
 
 
 def test_words_that_old_yaml_reads_as_booleans_stay_names_of_roles() -> None:
@@ -276,7 +277,7 @@ def test_a_wrong_variable_is_named() -> None:
         "ROLECAST_SURVER__PORT": "1",
     }
     found = problems(MINIMAL, env)
-    assert "ROLECAST_SERVER__PORT: server.port: expected a whole number, got text" in found
+    assert "ROLECAST_SERVER__PORT: server.port: expected a whole number, got text: 'many'" in found
     assert "ROLECAST_SERVER__PROT: server.prot: unknown setting; did you mean 'port'?" in found
     assert "ROLECAST_SERVER__PORT__X: server.port: is a single setting; drop '__X'" in found
     assert "ROLECAST_MODELS__BAR__CONTEXT: models: no entry 'bar'; there are: foo" in found
@@ -291,8 +292,28 @@ def test_two_models_that_a_variable_cannot_tell_apart_are_named() -> None:
 
 
 def test_no_problem_repeats_a_secret() -> None:
-    text = MINIMAL + "server: {keys: hush-hush}\n"
-    assert not any("hush" in line for line in problems(text, {"ROLECAST_SERVER__ALLOWED_HOSTS": "hush"}))
+    secret = "repo\n    key: [hush]\n    args: --api-key hush\n"
+    text = MINIMAL.replace("repo\n", secret) + "server: {keys: hush-hush}\n"
+    found = problems(text, {"ROLECAST_SERVER__KEYS": "hush"}) + problems(text)
+    assert len(found) == 6
+    assert not any("hush" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("context: ten", "expected a whole number, got text: 'ten'"),
+        ("context: 1.5", "expected a whole number, got a number: 1.5"),
+        ("threads: true", "expected a whole number, got true or false: True"),
+        ("context: " + "9" * 300 + "x", "expected a whole number, got text: '" + "9" * 59 + "..."),
+        ("context: [1]", "expected a whole number, got a list such as [a, b]"),
+        ("timeout: " + "x" * 5000, "expected a duration such as 30s, 10m or 2h, got 'x"),
+    ],
+)
+def test_a_wrong_value_is_shown_unless_it_is_long(setting: str, words: str) -> None:
+    (found,) = problems("models:\n  foo: {source: 'hf:o/r', " + setting + "}\nroles: {standard: [foo]}\n")
+    assert words in found
+    assert len(found) < 300
 
 
 def test_the_error_names_the_file_and_lists_the_problems() -> None:

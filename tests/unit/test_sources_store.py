@@ -118,7 +118,7 @@ def test_only_regular_files_are_weights(tmp_path: Path) -> None:
     for path in ("/dev/random", str(tmp_path / "pipe.gguf"), str(tmp_path), str(tmp_path / "none.gguf")):
         source = sources.parse(f"file:{path}")
         assert sources.locate(source, tmp_path / "s") is None
-        with pytest.raises(SourceError, match="as a regular file"):
+        with pytest.raises(SourceError, match=r"not a regular file|no one clear model|no file"):
             sources.pull(source, tmp_path / "s", lambda _: None)
     folder = store.home(tmp_path / "s", Source("hf", "o/r"))
     folder.mkdir(parents=True)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ class Admin:
         telemetry: Telemetry,
         reloader: Reloader,
         facts: dict[str, Any],
+        context: Callable[[str], int | None],
     ) -> None:
         self._now = now
         self._fleet = fleet
         self._ledger = ledger
         self._telemetry = telemetry
         self._reloader = reloader
+        self._context = context
         self._facts = facts
         """Listeners, config path and ledger path: what only app.py knows."""
 
@@ -171,7 +173,7 @@ class Admin:
             "stand_in": self._now.stand_ins.get(model_id),
             "aliases": model.aliases,
             "capabilities": model.capabilities,
-            "context": model.context,
+            "context": self._context(model_id),
             "parallel": worker.parallel,
             "pinned": model.pinned,
             "idle_timeout_s": float(model.idle_timeout),

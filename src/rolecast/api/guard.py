@@ -7,13 +7,13 @@ keys. Does not cover: TLS, per-user rights, rates - those are a proxy's or a lat
 import hashlib
 import hmac
 import ipaddress
-import os
 import re
 import socket
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from rolecast.config import allowed
+from rolecast.config import allowed, secrets
+from rolecast.config.check import is_key
 from rolecast.config.schema import Server
 from rolecast.errors import BadRequest, ConfigError, Forbidden, RolecastError, Unauthorized
 
@@ -119,21 +119,13 @@ class Guard:
 
 def _digests(keys: Iterable[str]) -> Iterable[tuple[bytes, str]]:
     for number, key in enumerate(keys):
-        if key.startswith("env:"):
-            value = os.environ.get(key[4:], "")
-            if not value:
-                raise ConfigError(
-                    [f"server.keys[{number}]: the environment variable {key[4:]} is not set; set it or remove the key"]
-                )
-            digest = hashlib.sha256(value.encode()).digest()
-        elif key.startswith("sha256:"):
-            if not _SHA256.match(key):
-                raise ConfigError([f"server.keys[{number}]: sha256: needs 64 hex digits, as `sha256sum` prints them"])
+        place = f"server.keys.{number}"
+        if _SHA256.match(key):
             digest = bytes.fromhex(key[7:])
-        elif not key.strip():
-            raise ConfigError([f"server.keys[{number}]: the key is empty; write one, or remove the line"])
+        elif not is_key(key):
+            raise ConfigError([f"{place}: expected a key, env:NAME, or sha256: with 64 hexadecimal digits"])
         else:
-            digest = hashlib.sha256(key.encode()).digest()
+            digest = hashlib.sha256(secrets.read(key, place, sent=False).value.encode()).digest()
         yield digest, digest.hex()[:8]
 
 

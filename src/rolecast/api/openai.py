@@ -191,9 +191,11 @@ class Catalogue:
         abilities: Abilities,
         state: Callable[[str], str],
         health: "Callable[[str], Any]",
+        context: Callable[[str], int | None],
     ) -> None:
         self._now = now
         self._abilities = abilities
+        self._context = context
         self._state = state
         self._health = health
         self._created = int(time.time())
@@ -221,7 +223,7 @@ class Catalogue:
             "backend": model.backend,
             "port": port,
             "model_type": "embeddings" if model.capabilities == ["embeddings"] else "lm",
-            "context_length": answering.context,
+            "context_length": self._context(target),
             "quantization": model.quantization or None,
             "supports_function_calling": self._abilities.can(target, "tools") is True,
             "capabilities": self._abilities.words(target),

@@ -11,7 +11,9 @@ from typing import Literal
 
 import msgspec
 
+from rolecast.config import paths
 from rolecast.config.schema import Model
+from rolecast.errors import ConfigError
 from rolecast.values import Endpoint, Launch
 
 WORKER = "rolecast.backends.fake_worker"
@@ -50,10 +52,16 @@ class Fake:
 
     def missing(self, model: Model) -> str | None:
         """Only a script that is named can be missing."""
-        if model.script and not _script(model).is_file():
+        if not model.script:
+            return None
+        try:
+            there = _script(model).is_file()
+        except (ConfigError, OSError):
+            there = False
+        if not there:
             return f"the script {model.script} is not a file; create it or correct `script`"
         return None
 
 
 def _script(model: Model) -> Path:
-    return Path(model.script).expanduser()
+    return paths.expand(model.script, "script")

@@ -3,12 +3,12 @@
 Only turns a configured URL and key into an address. Sends nothing and checks nothing over the network.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
+from rolecast.config import secrets
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
 from rolecast.values import Endpoint
@@ -51,9 +51,11 @@ class OpenAIRemote:
 
     def missing(self, model: Model) -> str | None:
         """Nothing needs to be installed; only the variable of the key must exist."""
-        name = model.key.removeprefix("env:")
-        if name != model.key and not os.environ.get(name):
-            return f"the environment variable {name} is not set; run `export {name}=...` before the start"
+        try:
+            if model.key:
+                secrets.read(model.key, "key", sent=True)
+        except ConfigError as error:
+            return error.problems[0].removeprefix("key: ")
         return None
 
 
@@ -79,14 +81,7 @@ def _parse(model_id: str, text: str) -> SplitResult:
 
 
 def _authorization(model_id: str, key: str) -> bytes:
-    place = f"models.{model_id}.key"
     if not key:
         return b""
-    if key.startswith("env:"):
-        name = key.removeprefix("env:")
-        key = os.environ.get(name, "")
-        if not key:
-            raise ConfigError([f"{place}: the environment variable {name} is not set; export it first"])
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError([f"{place}: has a space, line break or non-ASCII character; check what was copied"])
-    return f"Authorization: Bearer {key}\r\n".encode()
+    secret = secrets.read(key, f"models.{model_id}.key", sent=True)
+    return f"Authorization: Bearer {secret.value}\r\n".encode()

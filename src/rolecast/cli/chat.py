@@ -162,7 +162,7 @@ class Chat:
     def _save(self, name: str) -> None:
         if not name:
             raise RolecastError("/save needs a file name, such as `/save talk.md`.")
-        path = Path(name).expanduser().resolve()
+        path = paths.expand(name).resolve()
         if path.exists() and path not in self._saved:
             raise RolecastError(f"{path} exists already; choose another name.")
         path.write_text(self._transcript(path.suffix == ".json"), encoding="utf-8")

@@ -23,8 +23,9 @@ def check(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a configuration: every problem with its file and line, then what is probably not meant."""
+    """Check a configuration: every problem with its file and line, then what is probably not meant or not there."""
     from rolecast import config as configuration
+    from rolecast import readiness
     from rolecast.cli import settings
     from rolecast.errors import ConfigError
 
@@ -38,14 +39,16 @@ def check(
             output.print_json({"ok": False, "file": error.source, "problems": error.problems, "warnings": []})
             raise typer.Exit(1) from error
         raise
-    warnings = configuration.warnings(chosen.config)
+    doubts = [*configuration.warnings(chosen.config), *readiness.warnings(chosen.config)]
+    warnings = configuration.located(doubts, chosen.path)
     if as_json:
         output.print_json({"ok": True, "file": chosen.name, "problems": [], "warnings": warnings})
         return
     for warning in warnings:
         output.warn(warning)
     counts = f"{len(chosen.config.models)} models, {len(chosen.config.roles)} roles"
-    output.say(f"[green]✓[/] {output.escape(chosen.name)} is valid: {counts}.")
+    doubtful = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    output.say(f"[green]✓[/] {output.escape(chosen.name)} is valid: {counts}{doubtful}.")
 
 
 def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:

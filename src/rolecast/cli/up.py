@@ -56,6 +56,7 @@ def up(
         _explain_running(state, chosen, host=host, port=port, stand_in=stand_in)
         return
     bring_weights(chosen.config, pull=not no_pull)
+    _warn(chosen)
     if detach:
         _detach(chosen, preset)
     else:
@@ -120,6 +121,15 @@ def bring_weights(config: "Config", *, pull: bool) -> None:
         f"The weights of {names} are not here, so requests for them fail. Bring them {bring}, or let a "
         f"small model answer for them: `rolecast up --stand-in {example}`."
     )
+
+
+def _warn(chosen: "Chosen") -> None:
+    """Say what will fail or be other than configured, but for absent weights, of which was spoken already."""
+    from rolecast import config as configuration
+    from rolecast import readiness
+
+    for line in configuration.located(readiness.warnings(chosen.config, absent=False), chosen.path):
+        output.warn(line)
 
 
 def _run(chosen: "Chosen") -> None:

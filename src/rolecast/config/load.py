@@ -4,11 +4,11 @@ Knows how a problem gets its file and line. Knows no rule of its own: `shape` an
 """
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rolecast.config import presets
+from rolecast.config import paths, presets
 from rolecast.config.check import check
 from rolecast.config.document import Document, Trail, parse, read_text
 from rolecast.config.environment import override
@@ -23,9 +23,9 @@ def find(env: Mapping[str, str] | None = None) -> Path | None:
     """The file that `load` would read: ROLECAST_CONFIG, ./rolecast.yaml, then the user's; None = embedded."""
     env = os.environ if env is None else env
     if named := env.get("ROLECAST_CONFIG"):
-        return Path(named).expanduser()
-    base = env.get("XDG_CONFIG_HOME") or "~/.config"
-    places = (Path(FILE), Path(base).expanduser() / "rolecast" / FILE)
+        return paths.expand(named, "ROLECAST_CONFIG")
+    own = paths.expanded(env.get("XDG_CONFIG_HOME") or "~/.config")
+    places = (Path(FILE), own / "rolecast" / FILE) if own else (Path(FILE),)
     return next((place for place in places if place.is_file()), None)
 
 
@@ -84,6 +84,31 @@ def _add_stand_in(value: Any) -> None:
         embedded = presets.model(wanted)
         if embedded is not None:
             value["models"] = {**models, wanted: embedded}
+
+
+def located(problems: Iterable[str], path: Path | None, env: Mapping[str, str] | None = None) -> list[str]:
+    """The same sentences with `FILE:LINE: `, or the variable, before those that begin with a setting of that file.
+
+    For what was only found when the configuration was used. `path` None = the embedded default.
+    """
+    env = os.environ if env is None else env
+    try:
+        name = str(path) if path else "default.yaml"
+        document = parse(read_text(path) if path else presets.text("default"), name=name)
+    except ConfigError:  # it has changed since
+        return list(problems)
+    origins, _ = override(document.value, env)
+    places = sorted({*document.lines, *origins} - {()}, key=len, reverse=True)
+    return [_found(name, document, origins, places, text) for text in problems]
+
+
+def _found(name: str, document: Document, origins: Mapping[Trail, str], places: list[Trail], text: str) -> str:
+    for trail in places:
+        setting = ".".join(map(str, trail))
+        if not text.startswith(setting) or text[len(setting) : len(setting) + 1] not in (":", "."):
+            continue
+        return f"{origins.get(trail) or f'{name}:{document.lines[trail]}'}: {text}"
+    return text
 
 
 _LAST = 1 << 30

@@ -3,18 +3,49 @@
 import os
 from pathlib import Path
 
+from rolecast.errors import ConfigError
+
+
+def expand(text: str, setting: str = "") -> Path:
+    """A path as somebody wrote it, with `~` and `~NAME` replaced by home folders.
+
+    Raises ConfigError, which begins with `setting`, when nobody knows that home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        place = f"{setting}: " if setting else ""
+        user = Path(text).parts[0][1:]
+        why = f"there is no user '{user}' on this machine" if user else "the home folder of this user is not known"
+        how = "write the whole path" if user else "write the whole path, or set HOME"
+        raise ConfigError([f"{place}{text!r}: {why}; {how}"]) from None
+
+
+def expanded(text: str) -> Path | None:
+    """The same for a place that is merely looked into: None when nobody knows the home folder."""
+    try:
+        return expand(text)
+    except ConfigError:
+        return None
+
 
 def home() -> Path:
-    """The data folder: ROLECAST_HOME, else XDG_DATA_HOME/rolecast, else ~/.local/share/rolecast."""
+    """The data folder: ROLECAST_HOME, else XDG_DATA_HOME/rolecast, else ~/.local/share/rolecast.
+
+    Raises ConfigError when there is no home folder and none of the variables is set.
+    """
     if set_home := os.environ.get("ROLECAST_HOME"):
-        return Path(set_home).expanduser()
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "rolecast"
+        return expand(set_home, "ROLECAST_HOME")
+    if base := os.environ.get("XDG_DATA_HOME"):
+        return expand(base, "XDG_DATA_HOME") / "rolecast"
+    if folder := expanded("~/.local/share"):
+        return folder / "rolecast"
+    raise ConfigError(["this user has no home folder to keep files in; set ROLECAST_HOME to a folder"])
 
 
-def models() -> Path:
-    """Default folder of downloaded weights."""
-    return home() / "models"
+def models(chosen: str = "") -> Path:
+    """The folder of downloaded weights: the one of `storage.models`, or the default."""
+    return expand(chosen, "storage.models") if chosen else home() / "models"
 
 
 def database() -> Path:

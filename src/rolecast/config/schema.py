@@ -126,8 +126,8 @@ class Model(Section, frozen=True):
     """What the weights must hash to: 64 hexadecimal digits. Needed for a plain URL."""
     backend: str = "llamacpp"
     """Who runs it: `llamacpp` (this machine), `openai` (any server with OpenAI's API), `fake` (a script, for tests)."""
-    context: Count = 4096
-    """Tokens per slot."""
+    context: Annotated[int, msgspec.Meta(ge=0)] = 4096
+    """Tokens per slot, at most what the weights were trained on; 0 = all that they were trained on."""
     parallel: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
     """Slots, which is also the concurrency limit; 0 = 1 for an engine of ours, 64 for a remote."""
     pinned: bool = False

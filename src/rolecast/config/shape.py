@@ -3,6 +3,7 @@
 Knows msgspec and how to say a type in plain words. Knows no setting by name, no file and no line.
 """
 
+import re
 from collections.abc import Iterable
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -32,7 +33,7 @@ def build(kind: type[S], value: Any, trail: Trail, problems: list[Problem]) -> S
     None when a required setting is missing.
     """
     if value is not None and not isinstance(value, dict):
-        problems.append((trail, f"expected {_WORDS['object']}, got {_words(value)}"))
+        problems.append((trail, f"expected {_WORDS['object']}, got {_shown(value, trail)}"))
         value = None
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     settings = {}
@@ -89,7 +90,7 @@ def _value(kind: Any, value: Any, trail: Trail, problems: list[Problem]) -> Any:
     try:
         return msgspec.convert(value, kind, dec_hook=_parse)
     except msgspec.ValidationError as e:
-        problems.append((trail, _explain(kind, value, str(e))))
+        problems.append((trail, _explain(kind, value, trail, str(e))))
         return msgspec.UNSET
 
 
@@ -97,25 +98,37 @@ def _parse(kind: Any, value: Any) -> Any:
     return kind.parse(value)
 
 
-def _explain(kind: Any, value: Any, message: str) -> str:
+def _explain(kind: Any, value: Any, trail: Trail, message: str) -> str:
     if get_origin(kind) is Literal:
         allowed = [str(option) for option in get_args(kind)]
         hint = meant(str(value), allowed)
         advice = f"; did you mean {hint}?" if hint else ""
-        return f"expected one of {', '.join(allowed)}, got {value!r}{advice}"
+        return f"expected one of {', '.join(allowed)}, got {_cut(repr(value))}{advice}"
     wanted, _, got = message.removeprefix("Expected ").partition(", got ")
     if not message.startswith("Expected `"):
-        return message[0].lower() + message[1:]
+        return _cut(message[0].lower() + message[1:], 200)
     kinds, _, bound = wanted.strip("`").partition("` ")
     words = " or ".join(_WORDS.get(part, part) for part in kinds.split(" | "))
     if bound:
         bound = bound.replace(">=", "of at least").replace("<=", "of at most")
-        return f"expected {words} {bound}, got {value!r}"
+        return f"expected {words} {bound}, got {_cut(repr(value))}"
     quotes = "; put it in quotes" if "str" in kinds and got in ("`int`", "`float`", "`bool`") else ""
-    return f"expected {words}, got {_words(value)}{quotes}"
+    return f"expected {words}, got {_shown(value, trail)}{quotes}"
 
 
-def _words(value: Any) -> str:
-    """The type of a value in plain words; never the value, which may be a secret."""
+_SECRETS = frozenset({"key", "keys"})
+_LIKE_A_SECRET = re.compile(r"(?i)key|token|secret|passw|bearer|sk-")
+
+
+def _shown(value: Any, trail: Trail) -> str:
+    """The type of a value in plain words, and the value itself unless it is long or may be a secret."""
     names = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str", list: "array"}
-    return _WORDS[names.get(type(value), "object")]
+    words = _WORDS[names.get(type(value), "object")]
+    hidden = not isinstance(value, str | int | float) or _SECRETS & {str(part) for part in trail}
+    if hidden or _LIKE_A_SECRET.search(str(value)):
+        return words
+    return f"{words}: {_cut(repr(value))}"
+
+
+def _cut(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[:most] + "..."

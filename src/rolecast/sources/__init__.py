@@ -7,12 +7,12 @@ never uses the network; only `pull` does. Knows which file serves which scheme, 
 from collections.abc import Callable
 from pathlib import Path
 
+from rolecast.config.source import Source, parse
 from rolecast.errors import SourceError
-from rolecast.sources import caches, hf, pypi, store, url
-from rolecast.sources.names import Source, parse
+from rolecast.sources import caches, hf, names, own, pypi, store, url
 from rolecast.sources.store import Progress, Report, Stored, remove, stored
 
-__all__ = ["Progress", "Source", "Stored", "locate", "parse", "pull", "remove", "stored"]
+__all__ = ["Progress", "Source", "Stored", "absence", "locate", "parse", "pull", "remove", "stored"]
 
 _PULL: dict[str, Callable[[Source, Path, Report], Path]] = {
     "pypi": pypi.pull,
@@ -29,12 +29,28 @@ def locate(source: Source, folder: Path) -> Path | None:
     files count. With `sha256`, a file whose hash was not recorded is read through.
     """
     if source.scheme == "file":
-        return _own_file(source)
+        return own.locate(source)
     if source.scheme == "ollama":
         return caches.ollama(source)
     if path := store.located(folder, source):
         return path
-    return (caches.huggingface(source) or caches.lm_studio(source)) if source.scheme == "hf" else None
+    return caches.downloaded(source) if source.scheme == "hf" else None
+
+
+def absence(source: Source, folder: Path) -> str:
+    """Why `locate` gives nothing, and what to do about it. Never uses the network."""
+    if source.scheme == "file":
+        return own.absence(source)
+    if source.scheme == "ollama":
+        return f"Ollama does not have {source.text[7:]} here; run `ollama pull {source.text[7:]}`"
+    places = [store.home(folder, source)]
+    places += [place for place, _ in caches.places(source)] if source.scheme == "hf" else []
+    for place in places:
+        if part := names.incomplete(store.gguf_below(place), source.file):
+            return f"{part} is missing in {place}; run `rolecast pull {source.text}`"
+    if any(store.unfinished(place, source.file) for place in places[:1]):
+        return f"the download is not complete; run `rolecast pull {source.text}`"
+    return f"the weights were not downloaded yet; run `rolecast pull {source.text}`"
 
 
 def pull(source: Source, folder: Path, progress: Report) -> Path:
@@ -46,8 +62,7 @@ def pull(source: Source, folder: Path, progress: Report) -> Path:
     if source.scheme in ("file", "ollama"):
         if path := locate(source, folder):
             return path
-        hint = "check the path" if source.scheme == "file" else f"run `ollama pull {source.text[7:]}`"
-        raise SourceError(f"{source.text} is not on this machine as a regular file; {hint}.")
+        raise SourceError(f"{source.text}: {absence(source, folder)}.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with store.lock(folder, source, progress):
@@ -57,12 +72,3 @@ def pull(source: Source, folder: Path, progress: Report) -> Path:
             f"{source.text} could not be stored in {folder}: {e.strerror or e}. Check that the folder can be "
             "written, or set storage.models to another."
         ) from e
-
-
-def _own_file(source: Source) -> Path | None:
-    path = Path(source.name).expanduser()
-    if not path.is_file():
-        return None
-    if source.sha256 and (have := store.known_sha256(path)) != source.sha256:
-        raise SourceError(f"{path} has sha256 {have}, expected {source.sha256}; correct sha256 or the file.")
-    return path

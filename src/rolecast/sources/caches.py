@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from rolecast.config import paths
 from rolecast.sources import hf, store
 from rolecast.sources.names import Source
 
@@ -28,34 +29,51 @@ class _Manifest(msgspec.Struct):
     layers: list[_Layer] = []
 
 
-def huggingface(source: Source) -> Path | None:
-    """The weights in the Hugging Face cache (HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE or HF_HOME/hub), or None."""
+def downloaded(source: Source) -> Path | None:
+    """The weights of a Hugging Face repository in its cache, else in LM Studio's folders, or None."""
+    for folder, root in places(source):
+        if path := _checked(store.find(folder, source.file, root), source):
+            return path
+    return None
+
+
+def places(source: Source) -> Iterator[tuple[Path, Path]]:
+    """Folders where the files of a Hugging Face repository may lie, each with the cache that it must not leave.
+
+    First the hub's cache (HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE or HF_HOME/hub), then LM Studio's folders, which
+    keep no revisions and so have only the main one.
+    """
+    if snapshot := _snapshot(source):
+        yield snapshot
+    for root in ("~/.cache/lm-studio/models", "~/.lmstudio/models") if source.version in ("", "main") else ():
+        if folder := paths.expanded(root):
+            yield folder / source.name, folder
+
+
+def _hub() -> Path | None:
+    home = hf.cache_home()
+    return home / "hub" if home else None
+
+
+def _snapshot(source: Source) -> tuple[Path, Path] | None:
     set_cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    root = Path(set_cache).expanduser() if set_cache else hf.cache_home() / "hub"
+    root = paths.expanded(set_cache) if set_cache else _hub()
+    if root is None:
+        return None
     repo = root / f"models--{source.name.replace('/', '--')}"
     revision = source.version or "main"
     reference = repo / "refs" / revision
     if store.is_file_inside(reference, root):
         revision = reference.read_text("utf-8", "replace")[:64].strip()
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", revision):
-        return None
-    return _checked(store.find(repo / "snapshots" / revision, source.file, root), source)
-
-
-def lm_studio(source: Source) -> Path | None:
-    """The weights in LM Studio's folders, which keep no revisions; None when a revision is asked for."""
-    if source.version not in ("", "main"):
-        return None
-    for root in (Path("~/.cache/lm-studio/models"), Path("~/.lmstudio/models")):
-        folder = root.expanduser()
-        if path := _checked(store.find(folder / source.name, source.file, folder), source):
-            return path
-    return None
+    safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", revision)
+    return (repo / "snapshots" / revision, root) if safe else None
 
 
 def ollama(source: Source) -> Path | None:
     """The weights of an Ollama model (OLLAMA_MODELS, else ~/.ollama/models), or None."""
-    root = Path(os.environ.get("OLLAMA_MODELS") or "~/.ollama/models").expanduser()
+    root = paths.expanded(os.environ.get("OLLAMA_MODELS") or "~/.ollama/models")
+    if root is None:
+        return None
     for layer in _ollama_layers(root, source):
         digest = re.fullmatch(r"sha256:([0-9a-f]{64})", layer.digest)
         if layer.mediaType != _WEIGHTS or not digest or source.sha256 not in ("", digest[1]):

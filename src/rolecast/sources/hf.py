@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from rolecast.config import paths
 from rolecast.errors import SourceError
 from rolecast.sources import fetch, names, store
 from rolecast.sources.names import Source
@@ -45,19 +46,20 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def cache_home() -> Path:
-    """The hub's folder here: HF_HOME, else huggingface in XDG_CACHE_HOME, else in ~/.cache."""
+def cache_home() -> Path | None:
+    """The hub's folder here: HF_HOME, else huggingface in XDG_CACHE_HOME, else in ~/.cache; None without a home."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("HF_HOME") or f"{base}/huggingface").expanduser()
+    return paths.expanded(os.environ.get("HF_HOME") or f"{base}/huggingface")
 
 
 def token() -> str:
     """The user's access token ('' = none): HF_TOKEN, else the file HF_TOKEN_PATH or token in the cache."""
     found = os.environ.get("HF_TOKEN", "").strip()
     if not found:
-        path = Path(os.environ.get("HF_TOKEN_PATH") or cache_home() / "token").expanduser()
+        named, home = os.environ.get("HF_TOKEN_PATH"), cache_home()
+        path = paths.expanded(named) if named else home and home / "token"
         try:
-            found = path.read_text("utf-8").strip() if path.is_file() else ""
+            found = path.read_text("utf-8").strip() if path and path.is_file() else ""
         except (OSError, UnicodeDecodeError):
             found = ""
     if not (found.isascii() and found.isprintable() and " " not in found):

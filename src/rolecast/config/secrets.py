@@ -1,0 +1,95 @@
+"""Keys and credentials as they stand in the configuration: plain, or the name of a variable that holds them.
+
+One reading for the keys of our clients and for those of remotes. No message shows a secret.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from rolecast.config.document import Trail
+from rolecast.config.schema import Config
+from rolecast.errors import ConfigError
+
+PREFIX = "env:"
+_QUOTES = ("'", '"')
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A secret that can be used. `note` says what was dropped from its variable; '' = nothing."""
+
+    value: str
+    note: str = ""
+
+
+def fault(text: str, *, sent: bool) -> str:
+    """What is wrong with a secret as it is written in the file, or ''. Asks no variable.
+
+    `sent` = we send it to somebody, so it must be one word of ASCII; a key of our clients may be any text.
+    """
+    name = text.removeprefix(PREFIX)
+    if name != text:
+        clear = re.fullmatch(r"[^\s=$'\"]+", name) is not None
+        return "" if clear else "env: needs the name of a variable alone, as in env:MY_KEY"
+    if re.match(r"(?i)env[:=]|\$\{?[A-Z_]|os\.environ/", text):
+        return "a key in a variable is written env:NAME"
+    return _unfit(text, sent=sent)
+
+
+def read(text: str, place: str, *, sent: bool, env: Mapping[str, str] | None = None) -> Secret:
+    """The secret that `text` is or names. White space and quotes around a variable's value are dropped.
+
+    Raises ConfigError, which begins with `place`, when there is none or it cannot be used.
+    """
+    if problem := fault(text, sent=sent):
+        raise ConfigError([f"{place}: {problem}"])
+    if not text.startswith(PREFIX):
+        return Secret(text)
+    name = text.removeprefix(PREFIX)
+    held = (os.environ if env is None else env).get(name)
+    if held is None:
+        raise ConfigError([f"{place}: the environment variable {name} is not set; run `export {name}=...` first"])
+    value = _bare(held)
+    if not value:
+        raise ConfigError([f"{place}: the environment variable {name} is empty; give it the key, or remove env:{name}"])
+    if problem := _unfit(value, sent=sent):
+        raise ConfigError([f"{place}: the environment variable {name} holds no usable key: {problem}"])
+    note = "" if value == held else f"the environment variable {name} has white space or quotes around its key; dropped"
+    return Secret(value, note)
+
+
+def notes(config: Config, env: Mapping[str, str] | None = None) -> list[tuple[Trail, str]]:
+    """What is odd or wrong about the variables that enabled models and the server name, by setting."""
+    found: list[tuple[Trail, str]] = []
+    keys: list[tuple[Trail, str]] = [(("server", "keys", i), key) for i, key in enumerate(config.server.keys)]
+    keys += [(("models", i, "key"), model.key) for i, model in config.models.items() if model.enabled and model.key]
+    for trail, text in keys:
+        if not text.startswith(PREFIX):
+            continue
+        try:
+            note = read(text, "", sent=trail[0] == "models", env=env).note
+        except ConfigError as error:
+            note = error.problems[0].removeprefix(": ")
+        if note:
+            found.append((trail, note))
+    return found
+
+
+def _bare(held: str) -> str:
+    value = held.strip()
+    if len(value) > 1 and value[0] in _QUOTES and value[0] == value[-1]:
+        value = value[1:-1].strip()
+    return value
+
+
+def _unfit(value: str, *, sent: bool) -> str:
+    """Why it cannot be used, or ''."""
+    if not value.strip():
+        return "the key is empty; write one, or remove the line"
+    if value != value.strip() or not value.isprintable():
+        return "it has a line break, a control character or white space around it; check what was copied"
+    if sent and (not value.isascii() or " " in value):
+        return "it has a space or non-ASCII character; check what was copied"
+    return ""

@@ -1,0 +1,139 @@
+"""What of a valid configuration cannot work on this machine as it is now: weights, engines, variables, folders, memory.
+
+Looks at the disk, the environment and the size of the memory; starts nothing and never uses the network.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from rolecast import backends, gguf_header, sources, weights
+from rolecast.config import paths, secrets
+from rolecast.config.schema import Config, Model
+from rolecast.errors import ConfigError, RolecastError, SourceError
+from rolecast.gguf_header import Header
+from rolecast.sources.store import human
+
+_BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q5_1": 6.0, "q5_0": 5.5, "q4_1": 5.0, "q4_0": 4.5}
+_GPUS = ("/dev/nvidia0", "/dev/kfd")
+_GPU_ROOM = 8
+"""A GPU has memory of its own, which nobody tells us: with one, only this many times the main memory is absurd."""
+_FULL_LAYERS = 1 / 6
+"""Share of layers that see the whole context in models with a sliding window: the fewest in use."""
+
+
+def warnings(config: Config, *, absent: bool = True) -> list[str]:
+    """One sentence for each thing that will fail or be other than configured, beginning with its setting.
+
+    `absent` = also name weights that are not here. Quick, but for files with `sha256`, which are read through once.
+    """
+    noted = secrets.notes(config)
+    found = [f"{'.'.join(map(str, trail))}: {text}" for trail, text in noted]
+    found += _folders(config)
+    keyless = {str(trail[1]) for trail, _ in noted if trail[0] == "models"}
+    for model_id, model in config.models.items():
+        if model.enabled:
+            found += [f"models.{model_id}.{line}" for line in _model(config, model, absent, model_id in keyless)]
+    return found
+
+
+def _folders(config: Config) -> Iterator[str]:
+    places = {"storage.models": (config.storage.models, False)}
+    places["storage.url"] = (config.storage.url.removeprefix("sqlite:///"), True)
+    for setting, (text, is_file) in places.items():
+        if not text:
+            continue
+        try:
+            path = paths.expand(text, setting)
+        except ConfigError as error:
+            yield error.problems[0]
+            continue
+        folder = path.parent if is_file else path
+        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        if not there.is_dir():
+            yield f"{setting}: {there} is not a folder; name another place"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            yield f"{setting}: {there} cannot be written by this user; change its rights, or name another place"
+
+
+def _model(config: Config, model: Model, absent: bool, keyless: bool) -> Iterator[str]:
+    """What stands in the way of one model, each line beginning with the name of its setting."""
+    setting = "binary" if model.binary else "script" if model.script else "backend"
+    try:
+        missing = backends.get(model.backend).missing(model)
+    except RolecastError as error:
+        missing = error.message
+    if missing and not keyless:
+        yield f"{setting}: {missing}"
+    if not model.source:
+        return
+    try:
+        source, store = sources.parse(model.source, model.sha256), paths.models(config.storage.models)
+        path = sources.locate(source, store)
+    except (RolecastError, OSError) as error:
+        yield f"source: {error.problems[0] if isinstance(error, ConfigError) else error}"
+        return
+    if path is None:
+        if absent:
+            yield f"source: {sources.absence(source, store)}"
+        return
+    yield from _weights(model, path)
+
+
+def _weights(model: Model, path: Path) -> Iterator[str]:
+    """What the headers of weights that are here say against the settings."""
+    headers = []
+    for part in weights.parts(path):
+        try:
+            headers.append(gguf_header.read(part))
+        except SourceError as error:
+            yield f"source: {error.message}"
+            return
+    first = headers[0]
+    if first.side:
+        yield f"source: {path.name} is {first.side}, and no model by itself; name the file of the model"
+        return
+    if first.split_count > len(headers):
+        pattern = f"NAME-00001-of-{first.split_count:05d}.gguf"
+        yield f"source: {path.name} is one of {first.split_count} parts; name them {pattern} and so on"
+    if not first.generates and {"chat", "completion"} & set(model.capabilities):
+        what = "ranks texts" if first.ranks else "makes embeddings"
+        yield f"capabilities: {path.name} {what} and cannot write text; set capabilities: [embeddings]"
+    if (tokens := weights.context(model, path)) < model.context:
+        trained = f"{model.context} is more than the {tokens} tokens that the weights were trained on"
+        yield f"context: {trained}, so {tokens} are used; write {tokens}, or 0 for all"
+    yield from _memory(model, tokens, headers)
+
+
+def _memory(model: Model, tokens: int, headers: list[Header]) -> Iterator[str]:
+    """Whether weights and context are far beyond the memory. An estimate from below: no false alarm."""
+    size, room = sum(header.tensor_bytes for header in headers), _room(model)
+    cache = _cache_bytes(model, tokens, headers[0])
+    if size > room:
+        yield f"source: the weights take {human(size)}, and this machine has {human(room)} of memory"
+    elif size + cache > room:
+        product = f"context times parallel is {tokens} x {model.parallel} tokens, which take about {human(cache)}"
+        yield f"context: {product} besides {human(size)} of weights, and this machine has {human(room)} of memory"
+
+
+def _cache_bytes(model: Model, tokens: int, header: Header) -> float:
+    bits = (_BITS.get(kind or "f16", 4.0) for kind in (model.cache_type_k, model.cache_type_v))
+    each = header.kv_bytes_per_token(*bits)
+    if not 0 < header.sliding_window < tokens:
+        return each * tokens * model.parallel
+    seen = _FULL_LAYERS * tokens + (1 - _FULL_LAYERS) * header.sliding_window
+    return each * seen * model.parallel
+
+
+def _room(model: Model) -> int:
+    """Bytes of memory that this machine, or the container we run in, has for a model."""
+    total = psutil.virtual_memory().total
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        limit = ""
+    total = min(total, int(limit)) if limit.isdecimal() else total
+    has_gpu = model.gpu_layers != 0 and any(Path(gpu).exists() for gpu in _GPUS)
+    return total * _GPU_ROOM if has_gpu else total

@@ -1,0 +1,93 @@
+"""Weights that the user put somewhere: `file:` of a file, of one part of a split model, or of a folder.
+
+Reads names and headers only, and never writes there.
+"""
+
+import stat
+from pathlib import Path
+
+from rolecast import gguf_header
+from rolecast.config import paths
+from rolecast.config.source import Source
+from rolecast.errors import ConfigError, SourceError
+from rolecast.sources import names, store
+from rolecast.weights import is_there, missing_part, parts
+
+
+def locate(source: Source) -> Path | None:
+    """The (first) file of the model that the path means, or None; `absence` tells why.
+
+    Raises SourceError when it has another hash than `sha256`.
+    """
+    path = paths.expanded(source.name)
+    kind = _kind(path) if path else 0
+    if path is None or not kind:
+        return None
+    if stat.S_ISDIR(kind):
+        path = _only(path)
+    if path is None or not stat.S_ISREG(_kind(path)) or missing_part(path):
+        return None
+    path = parts(path)[0]
+    if source.sha256 and (have := store.known_sha256(path)) != source.sha256:
+        raise SourceError(f"{path} has sha256 {have}, expected {source.sha256}; correct sha256 or the file.")
+    return path
+
+
+def absence(source: Source) -> str:
+    """Why there are no weights at that path, and what to do."""
+    try:
+        path = paths.expand(source.name)
+    except ConfigError as error:
+        return error.problems[0]
+    try:
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        lost = next((folder for folder in reversed(path.parents) if not folder.exists()), None)
+        what = f"there is no folder {lost}" if lost else f"there is no file {path}"
+        return f"{missing_part(path)} is missing; put it beside the others" if _has_other_part(path) else _mend(what)
+    except OSError as error:
+        return f"{path} cannot be read ({(error.strerror or str(error)).lower()}); correct the path or its rights"
+    if stat.S_ISDIR(kind):
+        return _absence_in_folder(path)
+    if not stat.S_ISREG(kind):
+        return f"{path} is not a regular file; name a GGUF file"
+    return f"{missing_part(path)} is missing; put it beside the others"
+
+
+def _mend(what: str) -> str:
+    return f"{what}; correct the path, or put the file there"
+
+
+def _has_other_part(path: Path) -> bool:
+    return any(is_there(part) for part in parts(path))
+
+
+def _absence_in_folder(folder: Path) -> str:
+    found = _files(folder)
+    if part := names.incomplete(found):
+        return f"{part} is missing in {folder}; put it beside the others"
+    models = [each[0] for each in names.candidates(found)]
+    if not models:
+        return f"the folder {folder} holds no GGUF file; name the file of the model"
+    return f"the folder {folder} holds no one clear model; name one of {', '.join(models[:10])}"
+
+
+def _only(folder: Path) -> Path | None:
+    found = _files(folder)
+    chosen = names.choose(found, "", lambda name: gguf_header.known(found[name]))
+    return found[chosen[0]] if chosen else None
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    try:
+        return {file.name: file for file in folder.iterdir() if file.suffix.lower() == ".gguf"}
+    except OSError:
+        return {}
+
+
+def _kind(path: Path) -> int:
+    """The mode of what is there; 0 when nothing is, or it may not be looked at."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0

@@ -1,0 +1,113 @@
+"""What the weights on this machine mean for a model: their parts, the projector beside them, the context they hold.
+
+Looks at names and headers only. Where weights come from and how they get here is `rolecast.sources`'.
+"""
+
+import re
+from pathlib import Path
+
+from rolecast import gguf_header
+from rolecast.config.schema import Model
+from rolecast.gguf_header import Header
+
+_SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.gguf)", re.IGNORECASE)
+_MOST_PARTS = 999
+_SIDE_NAME = re.compile(r"(?:^|[-._])(?:mmproj|imatrix)(?:[-._]|$)|^ggml-vocab-", re.IGNORECASE)
+_SCALES_ROPE = re.compile(r"--(?:rope-(?:scal|freq-)|yarn-)|\.context_length=")
+
+
+def splits(name: str) -> tuple[str, ...]:
+    """All parts of the split model that the file `name` belongs to, the first one first, or just `name`."""
+    found = _SPLIT.fullmatch(name)
+    if not found or not 1 <= int(found[3]) <= _MOST_PARTS:
+        return (name,)
+    return tuple(f"{found[1]}-{i:05d}-of-{found[3]}{found[4]}" for i in range(1, int(found[3]) + 1))
+
+
+def parts(path: Path) -> list[Path]:
+    """All files of the model that the file at `path` belongs to, whether they are there or not."""
+    return [path.with_name(name) for name in splits(path.name)]
+
+
+def missing_part(path: Path) -> str:
+    """Which file of a split model is not beside the others: `part 2 of 3 (NAME)`; '' when all are there."""
+    every = parts(path)
+    for number, part in enumerate(every, 1):
+        if not is_there(part):
+            return f"part {number} of {len(every)} ({part.name})"
+    return ""
+
+
+def is_there(path: Path) -> bool:
+    """Whether that is a regular file that may be looked at."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_side_file(name: str, header: Header | None) -> bool:
+    """Whether that GGUF is no model but goes with one. The name decides only when there is no header to ask."""
+    return bool(header.side if header else _SIDE_NAME.search(name.rpartition("/")[2]))
+
+
+def projector(path: Path) -> Path | None:
+    """The projector that lies beside these weights and belongs to them, or None. Reads each header once.
+
+    It must fit the width of the model. In a folder of several models its name must be like the model's, too.
+    Of several that fit the one with most words in common, then F16 before Q8_0; None when that leaves two.
+    """
+    model = gguf_header.known(path)
+    if model is None or model.side:
+        return None
+    beside = {other: gguf_header.known(other) for other in _gguf_files(path.parent)}
+    fitting = [
+        other
+        for other, header in beside.items()
+        if header is not None and header.projects and header.projects_to in (0, model.embedding_length)
+    ]
+    others = {_words(other.name) for other, header in beside.items() if header is not None and not header.side}
+    if len(others | {_words(path.name)}) > 1:
+        fitting = [other for other in fitting if _words(other.name) & _words(path.name)]
+    return _likest(fitting, path)
+
+
+def context(model: Model, path: Path | None) -> int:
+    """Tokens of one slot that the model really has; 0 = not known.
+
+    What its weights were trained on is the limit, unless arguments of the user's own stretch it. `context: 0`
+    is all that they were trained on.
+    """
+    header = gguf_header.known(path) if path is not None else None
+    trained = header.context_length if header is not None else 0
+    if not trained or (model.binary and any(_SCALES_ROPE.search(word) for word in model.args)):
+        return model.context
+    return min(model.context or trained, trained)
+
+
+def _gguf_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".gguf" and is_there(file))
+    except OSError:
+        return []
+
+
+def _likest(projectors: list[Path], path: Path) -> Path | None:
+    words = _words(path.name)
+
+    def fitness(other: Path) -> tuple[int, int]:
+        kinds = re.split(r"[-.]", other.name.lower())
+        return len(words & _words(other.name)), 2 * ("f16" in kinds) + ("q8_0" in kinds)
+
+    best = sorted(projectors, key=fitness, reverse=True)[:2]
+    if len(best) == 2 and fitness(best[0]) == fitness(best[1]):
+        return None
+    return next(iter(best), None)
+
+
+_NOT_NAMES = re.compile(r"b?f(?:16|32)|i?q\d.*|[kms]|xl|\d|mmproj|gguf|\d{5}|of", re.IGNORECASE)
+
+
+def _words(name: str) -> frozenset[str]:
+    """The words of a file name that say which model it is, without quantization and file type."""
+    return frozenset(w for w in re.split(r"[-._]", name.lower()) if w and not _NOT_NAMES.fullmatch(w))
