@@ -4,6 +4,7 @@ Looks at names and headers only. Where weights come from and how they get here i
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from rolecast import gguf_header
@@ -13,6 +14,7 @@ from rolecast.gguf_header import Header
 _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.gguf)", re.IGNORECASE)
 _MOST_PARTS = 999
 _SIDE_NAME = re.compile(r"(?:^|[-._])(?:mmproj|imatrix)(?:[-._]|$)|^ggml-vocab-", re.IGNORECASE)
+_PROJECTOR_NAME = re.compile(r"(?:^|[-._])mmproj(?:[-._]|$)", re.IGNORECASE)
 _SCALES_ROPE = re.compile(r"--(?:rope-(?:scal|freq-)|yarn-)|\.context_length=")
 
 
@@ -46,6 +48,11 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def is_projector_name(name: str) -> bool:
+    """Whether a file is called as projectors are: all that a list of names can tell."""
+    return name.lower().endswith(".gguf") and bool(_PROJECTOR_NAME.search(name.rpartition("/")[2]))
+
+
 def is_side_file(name: str, header: Header | None) -> bool:
     """Whether that GGUF is no model but goes with one. The name decides only when there is no header to ask."""
     return bool(header.side if header else _SIDE_NAME.search(name.rpartition("/")[2]))
@@ -69,7 +76,22 @@ def projector(path: Path) -> Path | None:
     others = {_words(other.name) for other, header in beside.items() if header is not None and not header.side}
     if len(others | {_words(path.name)}) > 1:
         fitting = [other for other in fitting if _words(other.name) & _words(path.name)]
-    return _likest(fitting, path)
+    chosen = likest([other.name for other in fitting], path.name)
+    return path.with_name(chosen) if chosen else None
+
+
+def likest(projectors: Iterable[str], model: str) -> str:
+    """The projector with most words of the model in its name, then F16 before Q8_0; '' when that leaves two."""
+    words = _words(model)
+
+    def fitness(name: str) -> tuple[int, int]:
+        kinds = re.split(r"[-.]", name.lower())
+        return len(words & _words(name)), 2 * ("f16" in kinds) + ("q8_0" in kinds)
+
+    best = sorted(projectors, key=fitness, reverse=True)[:2]
+    if len(best) == 2 and fitness(best[0]) == fitness(best[1]):
+        return ""
+    return next(iter(best), "")
 
 
 def context(model: Model, path: Path | None) -> int:
@@ -90,19 +112,6 @@ def _gguf_files(folder: Path) -> list[Path]:
         return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".gguf" and is_there(file))
     except OSError:
         return []
-
-
-def _likest(projectors: list[Path], path: Path) -> Path | None:
-    words = _words(path.name)
-
-    def fitness(other: Path) -> tuple[int, int]:
-        kinds = re.split(r"[-.]", other.name.lower())
-        return len(words & _words(other.name)), 2 * ("f16" in kinds) + ("q8_0" in kinds)
-
-    best = sorted(projectors, key=fitness, reverse=True)[:2]
-    if len(best) == 2 and fitness(best[0]) == fitness(best[1]):
-        return None
-    return next(iter(best), None)
 
 
 _NOT_NAMES = re.compile(r"b?f(?:16|32)|i?q\d.*|[kms]|xl|\d|mmproj|gguf|\d{5}|of", re.IGNORECASE)

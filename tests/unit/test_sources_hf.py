@@ -1,17 +1,19 @@
 """Pulling from a hub: choice, resume, hashes, redirects, tokens, faults; against a real local server."""
 
 import hashlib
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hf_server import Hub, weights
+from hf_server import Hub, gguf, text, weights
 
 from rolecast import sources
 from rolecast.errors import SourceError
 from rolecast.sources import fetch
 from rolecast.sources.store import Progress
+from rolecast.weights import projector
 
 Q4, Q8, BIG = "tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf", "big/tiny-F16.gguf"
 
@@ -74,6 +76,40 @@ def test_all_parts_of_a_split_model_are_fetched(hub: Hub, tmp_path: Path) -> Non
     (entry,) = sources.stored(tmp_path)
     assert (entry.path, entry.bytes) == (path, sum(map(len, parts.values())))
     assert sources.remove(tmp_path, sources.parse(entry.source)) > entry.bytes
+    assert left(tmp_path) == []
+
+
+def mmproj(fill: int = 1) -> bytes:
+    tensor = text("w") + struct.pack("<IQIQ", 1, 256, 0, 0)
+    clip = ("general.architecture", 8, text("clip"))
+    return gguf(clip, tensors=tensor, count=1, data=bytes([fill]) * 1024)
+
+
+def test_the_projector_of_a_repository_comes_with_the_model_and_goes_with_the_last(hub: Hub, tmp_path: Path) -> None:
+    hub.files |= {"mmproj-tiny-F16.gguf": mmproj(), "mmproj-tiny-F32.gguf": mmproj(2), "imatrix.gguf": b"x"}
+    sha = hashlib.sha256(hub.files[Q4]).hexdigest()
+    path = pull("hf:owner/tiny", tmp_path, sha)
+    beside = path.with_name("mmproj-tiny-F16.gguf")
+    assert left(tmp_path) == [beside.name, Q4, Q4 + ".source.json"]
+    assert projector(path) == beside
+    assert sources.locate(sources.parse("hf:owner/tiny", sha), tmp_path) == path
+    pull(f"hf:owner/tiny/{Q8}", tmp_path)
+    sources.remove(tmp_path, sources.parse(f"hf:owner/tiny/{Q4}"))
+    assert left(tmp_path) == [beside.name, Q8, Q8 + ".source.json"]
+    sources.remove(tmp_path, sources.parse(f"hf:owner/tiny/{Q8}"))
+    assert left(tmp_path) == []
+
+
+def test_a_projector_at_the_top_is_laid_beside_a_model_in_a_folder(hub: Hub, tmp_path: Path) -> None:
+    hub.files["mmproj-F16.gguf"] = mmproj()
+    path = pull(f"hf:owner/tiny/{BIG}", tmp_path)
+    assert projector(path) == path.with_name("mmproj-F16.gguf")
+
+
+def test_a_file_whose_name_hid_that_it_is_no_model_is_not_kept(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {"tiny-Q8_0.gguf": mmproj()}
+    with pytest.raises(SourceError, match=r"tiny-Q8_0\.gguf is a projector"):
+        pull("hf:owner/tiny", tmp_path)
     assert left(tmp_path) == []
 
 

@@ -14,6 +14,7 @@ from rolecast.errors import SourceError
 from rolecast.sources import fetch, names, store
 from rolecast.sources.names import Source
 from rolecast.sources.store import Progress, Report
+from rolecast.weights import is_projector_name, likest
 
 _PAGE_BYTES = 16 << 20
 _PAGES = 100
@@ -74,18 +75,36 @@ def pull(source: Source, folder: Path, report: Report) -> Path:
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE:
         raise SourceError(f"{source.text} is not on this machine and HF_HUB_OFFLINE is set; unset it to pull.")
-    files = _choose(source, _tree(source))
+    entries = _tree(source)
+    files = _choose(source, entries)
     home = store.home(folder, source)
-    targets = tuple(store.place(home, *file.path.split("/")) for file in files)
-    missing = [file.bytes - _have(target) for file, target in zip(files, targets, strict=True)]
+    wanted = {store.place(home, *file.path.split("/")): file for file in files}
+    first = next(iter(wanted))
+    if projector := _projector(files[0].path, entries):
+        # First, because a model that is complete is not pulled again.
+        wanted = {store.place(home, *first.relative_to(home).parent.parts, _base(projector.path)): projector, **wanted}
+    missing = [file.bytes - _have(target) for target, file in wanted.items()]
     store.require_space(home, sum(missing), source.text)
-    digests, done, total = [], 0, sum(file.bytes for file in files)
-    for file, target in zip(files, targets, strict=True):
-        digests.append(_fetch(source, file, target, _shifted(report, done, total)))
+    digests, done, total = {}, 0, sum(file.bytes for file in wanted.values())
+    for target, file in wanted.items():
+        digests[target] = _fetch(source, file, target, _shifted(report, done, total), side=file is projector)
         done += file.bytes
     exact = msgspec.structs.replace(source, file=files[0].path, version=source.version or "main")
-    store.record(targets[0], exact, digests[0], targets)
-    return targets[0]
+    store.record(first, exact, digests[first], tuple(wanted))
+    return first
+
+
+def _projector(model: str, entries: dict[str, _Entry]) -> _Entry | None:
+    """What lets the model see or hear, when the repository has it, in the model's folder or at the top."""
+    projectors = [n for n in entries if is_projector_name(n) and names.is_safe(n)]
+    for folder in dict.fromkeys((model.rpartition("/")[0], "")):
+        if found := likest([n for n in projectors if n.rpartition("/")[0] == folder], _base(model)):
+            return entries[found]
+    return None
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _tree(source: Source) -> dict[str, _Entry]:
@@ -137,9 +156,12 @@ def _why_none(source: Source, entries: dict[str, _Entry]) -> str:
     return f"{source.name} has no GGUF file; choose another repository."
 
 
-def _fetch(source: Source, file: _Entry, target: Path, report: Report) -> str:
-    """Bring one file to its place, unless a broken-off pull already did, and give its SHA-256."""
-    want = source.sha256 or file.sha256
+def _fetch(source: Source, file: _Entry, target: Path, report: Report, *, side: bool) -> str:
+    """Bring one file to its place, unless a broken-off pull already did, and give its SHA-256.
+
+    `side` = it only goes with the model, of which alone the source may state the hash.
+    """
+    want = file.sha256 if side else source.sha256 or file.sha256
     if target.is_file() and target.stat().st_size == file.bytes:
         digest = store.sha256_of(target, report)
         if digest == want or not want:
@@ -150,7 +172,7 @@ def _fetch(source: Source, file: _Entry, target: Path, report: Report) -> str:
         digest = fetch.download(fetch.Want(url, part, file.bytes, want, token()), report)
     except fetch.RefusedError as e:
         raise _explained(source, e) from e
-    store.settle(part, target)
+    store.settle(part, target, side=side)
     return digest
 
 

@@ -218,13 +218,16 @@ def workshop(store: Path, source: Source) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def settle(part: Path, target: Path) -> None:
+def settle(part: Path, target: Path, *, side: bool = False) -> None:
     """Move a complete, verified file to its place in one step, after checking that it is a model.
 
-    Raises SourceError, with the file deleted, when it is no usable GGUF, or one that only goes with a model.
+    Raises SourceError, with the file deleted, when it is no usable GGUF, or, unless `side` is what is wanted,
+    one that only goes with a model.
     """
     try:
-        require_model(part, target.name)
+        what = gguf_header.read(part).side
+        if what and not side:
+            raise SourceError(f"{target.name} is {what}, and no model by itself; name the file of the model.")
     except SourceError:
         part.unlink()
         raise
@@ -233,12 +236,6 @@ def settle(part: Path, target: Path) -> None:
         os.fsync(f.fileno())
     part.replace(target)
     _sync_folder(target.parent)
-
-
-def require_model(path: Path, name: str) -> None:
-    """Raises SourceError when the file, called `name`, is no usable GGUF or no model."""
-    if side := gguf_header.read(path).side:
-        raise SourceError(f"{name} is {side}, and no model by itself; name the file of the model.")
 
 
 def record(target: Path, source: Source, sha256: str, files: tuple[Path, ...] = ()) -> None:
@@ -274,8 +271,7 @@ def remove(store: Path, source: Source) -> int:
     with lock(store, source, None):
         folder = home(store, source)
         path = find(folder, source.file, store)
-        files = [path.with_name(n) for n in names.splits(path.name)] if path else []
-        files += [_record_path(path)] if path else []
+        files = _owned(path) if path else []
         files += unfinished(folder, source.file)
         if not files:
             raise SourceError(f"{source.text} is not in {store}, so nothing was removed. See `rolecast models`.")
@@ -284,6 +280,17 @@ def remove(store: Path, source: Source) -> int:
             file.unlink(missing_ok=True)
         _prune(store, {file.parent for file in files})
     return freed
+
+
+def _owned(path: Path) -> list[Path]:
+    """The files of the model whose first one is `path`, its record, and what was pulled for it alone."""
+    entry, shared = _read_record(path), set[Path]()
+    for side in path.parent.glob(f"*{_RECORD}"):
+        other = side.with_name(side.name.removesuffix(_RECORD))
+        if other != path and (theirs := _read_record(other)):
+            shared.update(_files(other, theirs))
+    own = {path.with_name(n) for n in names.splits(path.name)} | set(_files(path, entry) if entry else ())
+    return [*(own - shared), _record_path(path)]
 
 
 def unfinished(folder: Path, wanted: str) -> list[Path]:
