@@ -283,9 +283,16 @@ def stand_ins(config: Config, find: Weights | None = None) -> dict[str, str]:
         kinds = set(model.capabilities) & {"chat", "completion", "embeddings"}
         # Vectors of another model mean something else: nobody stands in for a model that embeds.
         capable = "embeddings" not in kinds and kinds <= set(config.models[helper].capabilities)
-        if model_id != helper and model.enabled and capable and model.source and find(model) is None:
+        if model_id != helper and model.enabled and capable and model.source and not _is_here(model, find):
             replaced[model_id] = helper
     return replaced
+
+
+def _is_here(model: Model, find: Weights) -> bool:
+    try:
+        return find(model) is not None
+    except (RolecastError, OSError):  # there is something, but not what the configuration means
+        return False
 
 
 # -- running in the foreground ---------------------------------------------------------------------------

@@ -235,7 +235,21 @@ def test_models_come_from_the_configuration_without_a_gateway(tmp_path: Path) ->
         100,
     )
     assert (gone["present"], gone["path"]) == (False, None)
+    assert (here["absence"], gone["absence"][:26]) == (None, "there is no folder /nowher")
     assert "absent" in invoke("models")[1]
+
+
+def test_models_with_weights_that_are_not_what_they_should_be_say_so(tmp_path: Path) -> None:
+    for name in ("w.gguf", "x-00001-of-00002.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF" + bytes(96))
+    (tmp_path / "rolecast.yaml").write_text(
+        f"models:\n  other: {{source: 'file:{tmp_path}/w.gguf', sha256: '{'0' * 64}'}}\n"
+        f"  half: {{source: 'file:{tmp_path}/x-00001-of-00002.gguf'}}\nroles: {{standard: [other, half]}}\n"
+    )
+    code, out, _ = invoke("models")
+    assert code == 0
+    assert "w.gguf has not the sha256 that is asked for" in out
+    assert "half is absent: part 2 of 2 (x-00002-of-00002.gguf) is missing" in out
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ def test_a_home_folder_of_nobody_is_one_sentence_wherever_it_is_written(monkeypa
 
 
 @pytest.mark.usefixtures("homeless")
-def test_without_any_home_folder_the_sentence_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_home_folder_the_sentence_names_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="set ROLECAST_HOME to a folder"):
         paths.home()
     with pytest.raises(ConfigError, match="home folder of this user is not known"):

@@ -1,4 +1,4 @@
-"""Keys of clients and credentials of remotes: one reading of plain ones and of variables, and no secret in a message."""
+"""Keys of clients and credentials of remotes: one reading of both kinds, and no secret in a message."""
 
 import pytest
 
@@ -22,7 +22,9 @@ def sent(key: str) -> bytes:
     return endpoint.headers
 
 
-@pytest.mark.parametrize("held", ["sk-abc\r", "sk-abc\n", "\t sk-abc \r\n", '"sk-abc"', "'sk-abc'\n", "\ufeffsk-abc"[1:]])
+@pytest.mark.parametrize(
+    "held", ["sk-abc\r", "sk-abc\n", "\t sk-abc \r\n", '"sk-abc"', "'sk-abc'\n", "\ufeffsk-abc"[1:]]
+)
 def test_what_an_editor_or_a_shell_leaves_around_a_key_is_dropped_and_said(
     held: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

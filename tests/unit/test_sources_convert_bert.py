@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from rolecast import gguf_header, sources
+from rolecast.config.source import Source
 from rolecast.errors import SourceError
-from rolecast.sources import convert_bert, wheel
+from rolecast.sources import convert_bert, pypi, wheel
+from rolecast.sources.store import Progress
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("gguf")
@@ -109,6 +111,22 @@ def test_damaged_or_foreign_input_is_refused(tmp_path: Path, spoil: Callable[[Pa
     spoil(tmp_path, tiny_bert(tmp_path))
     with pytest.raises(SourceError):
         convert_bert.convert(tmp_path, tmp_path / "out.gguf")
+
+
+def test_converting_tells_how_far_it_is(tmp_path: Path) -> None:
+    tiny_bert(tmp_path)
+    said: list[Progress] = []
+    pypi._run_converter(tmp_path, tmp_path / "out.gguf", Source("pypi", "tiny"), said.append)
+    done = [p.done for p in said]
+    assert {p.step for p in said} == {"converting"}
+    assert done == sorted(done)
+    assert done[-1] == said[-1].total > 0
+    assert len(set(done)) > 10
+
+
+def test_a_conversion_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"pypi:tiny could not be converted: config\.json cannot be read"):
+        pypi._run_converter(tmp_path, tmp_path / "out.gguf", Source("pypi", "tiny"), lambda _: None)
 
 
 def test_the_child_process_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:

@@ -36,8 +36,12 @@ def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> N
             output.plain(one["source"]),
         )
     output.console().print(rows)
-    if missing := [one["id"] for one in listed if one["present"] is False]:
-        output.say(f"\n[dim]Bring weights with[/] rolecast pull {output.escape(missing[0])}")
+    missing = {one["id"]: one["absence"] for one in listed if one["present"] is False}
+    for model_id, why in missing.items():
+        if "not downloaded yet" not in why:
+            output.say(f"[dim]{output.escape(model_id)} is absent:[/] {output.escape(why)}")
+    if plain := [model_id for model_id, why in missing.items() if "rolecast pull" in why]:
+        output.say(f"\n[dim]Bring weights with[/] rolecast pull {output.escape(plain[0])}")
 
 
 def _states(key: str) -> dict[str, str]:
@@ -68,6 +72,7 @@ def _describe(config: "Config", model_id: str, states: dict[str, str]) -> dict[s
         "backend": model.backend,
         "source": model.source or model.url,
         "present": path is not None if model.source else None,
+        "absence": weights.why_absent(config, model) if model.source and path is None else None,
         "path": str(path) if path else None,
         "bytes": weights.size_of(path) if path else None,
         "enabled": model.enabled,
@@ -83,7 +88,7 @@ def pull(
     every: Annotated[bool, typer.Option("--all", help="Everything that the configuration needs.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Download weights; a download that was cut short goes on where it stopped."""
+    """Download weights; one that was cut short goes on where it stopped, except from a package index."""
     from rolecast.cli import settings, weights
 
     chosen = settings.choose(config)

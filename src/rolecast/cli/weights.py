@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rolecast.cli import output
 from rolecast.config import paths
 from rolecast.config.schema import Config, Model
+from rolecast.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +27,26 @@ def store(config: Config) -> Path:
 
 
 def find(config: Config, model: Model) -> Path | None:
-    """The weights of a model when they are on this machine; always None for a model without a source."""
+    """The weights of a model when they are on this machine; always None for a model without a source.
+
+    Also None, as `why_absent` tells, when they are not those that `sha256` names.
+    """
     from rolecast.sources import locate, parse
 
-    return locate(parse(model.source, model.sha256), store(config)) if model.source else None
+    if not model.source:
+        return None
+    source = parse(model.source, model.sha256)
+    try:
+        return locate(source, store(config))
+    except SourceError:
+        return None
+
+
+def why_absent(config: Config, model: Model) -> str:
+    """Why the weights of a model are not here, and what to do."""
+    from rolecast.sources import absence, parse
+
+    return absence(parse(model.source, model.sha256), store(config))
 
 
 def absent(config: Config) -> dict[str, Model]:

@@ -370,7 +370,9 @@ class Fleet:
         """How this generation of the model is started, or where it is. Raises SourceError without its weights."""
         weights = self._weights(model) if model.source else None
         if model.source and weights is None:
-            bring = "`rolecast check` says why" if model.source.startswith("file:") else f"run `rolecast pull {model_id}`"
+            bring = (
+                "`rolecast check` says why" if model.source.startswith("file:") else f"run `rolecast pull {model_id}`"
+            )
             raise SourceError(f"the weights of {model_id} are not here; {bring}.")
         assert self._folder is not None
         return backend.plan(model_id, model, weights, process.socket_path(self._folder, model_id, generation))

@@ -1,11 +1,12 @@
 """Turns a sentence-transformers BERT (MiniLM and its kin) from safetensors into a GGUF for llama.cpp.
 
 Run as a child process (`python -m rolecast.sources.convert_bert FOLDER OUT.gguf`), because numpy and gguf
-must not be loaded into the gateway. Reads safetensors by hand, so no torch and no pickle. Knows one
+must not be loaded into the gateway. It prints how far it is, as bytes done and bytes in all, a line per tensor. Reads safetensors by hand, so no torch and no pickle. Knows one
 architecture, lower-casing WordPiece BERT; whatever differs is refused. The weights keep their licence.
 """
 
 import sys
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from rolecast.errors import SourceError
 if TYPE_CHECKING:
     import numpy as np
 
+Report = Callable[[int, int], None]
 _HEADER_BYTES = 16 << 20
 _ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 _WORD_START = "\u2581"
@@ -81,10 +83,11 @@ class _TokenizerFile(msgspec.Struct):
     model: _WordPiece
 
 
-def convert(folder: Path, out: Path) -> None:
+def convert(folder: Path, out: Path, report: Report = lambda done, total: None) -> None:
     """Write the model in `folder` to `out`: f16 matrices, f32 norms and biases, mean pooling, its vocabulary.
 
-    Raises SourceError when it is not such a model or its files are damaged.
+    `report` hears how many bytes of how many are converted. Raises SourceError when it is not such a model or
+    its files are damaged.
     """
     import gguf
 
@@ -104,7 +107,7 @@ def convert(folder: Path, out: Path) -> None:
     writer.add_causal_attention(False)
     writer.add_pooling_type(_pooling(folder))
     _add_vocabulary(writer, folder, config)
-    for name, array in _renamed(tensors, config).items():
+    for name, array in _renamed(tensors, config, report).items():
         writer.add_tensor(name, array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -151,7 +154,9 @@ def _array(name: str, tensor: _Tensor, body: "np.ndarray[Any, Any]") -> "np.ndar
     return piece.view("<f4" if tensor.dtype == "F32" else "<f2").reshape(tensor.shape)
 
 
-def _renamed(tensors: "dict[str, np.ndarray[Any, Any]]", config: _Config) -> "dict[str, np.ndarray[Any, Any]]":
+def _renamed(
+    tensors: "dict[str, np.ndarray[Any, Any]]", config: _Config, report: Report
+) -> "dict[str, np.ndarray[Any, Any]]":
     """The tensors under llama.cpp's names, in the types it expects. Each must be there, and no other."""
     import numpy as np
 
@@ -159,7 +164,9 @@ def _renamed(tensors: "dict[str, np.ndarray[Any, Any]]", config: _Config) -> "di
     for layer in range(config.num_hidden_layers):
         table |= {f"encoder.layer.{layer}.{old}": f"blk.{layer}.{new}" for old, new in _LAYER.items()}
     renamed = {}
+    done, total = 0, sum(array.nbytes for array in tensors.values())
     for full, array in tensors.items():
+        done += array.nbytes
         name = full.removeprefix("bert.")
         part, _, kind = name.rpartition(".")
         if name in _UNUSED:
@@ -169,6 +176,7 @@ def _renamed(tensors: "dict[str, np.ndarray[Any, Any]]", config: _Config) -> "di
         new = f"{table[part]}.{kind}"
         f32 = array.ndim == 1 or new in _ALWAYS_F32
         renamed[new] = array.astype(np.float32 if f32 else np.float16)
+        report(done, total)
     tables = set(list(_EMBEDDINGS.values())[:3])  # tables have no bias
     needed = {f"{n}.weight" for n in table.values()} | {f"{n}.bias" for n in table.values() if n not in tables}
     if renamed.keys() != needed:
@@ -239,10 +247,15 @@ def _read(path: Path, kind: type[Any]) -> Any:
         raise SourceError(f"{path.name} cannot be read ({e}); pull the model again.") from e
 
 
+def _tell(done: int, total: int) -> None:
+    sys.stdout.write(f"{done} {total}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Convert FOLDER to OUT; on failure one line on stderr and exit status 1."""
     try:
-        convert(Path(sys.argv[1]), Path(sys.argv[2]))
+        convert(Path(sys.argv[1]), Path(sys.argv[2]), _tell)
     except SourceError as e:
         sys.stderr.write(f"{e.message}\n")
         return 1

@@ -51,7 +51,9 @@ def absence(source: Source) -> str:
         return _absence_in_folder(path)
     if not stat.S_ISREG(kind):
         return f"{path} is not a regular file; name a GGUF file"
-    return f"{missing_part(path)} is missing; put it beside the others"
+    if part := missing_part(path):
+        return f"{part} is missing; put it beside the others"
+    return f"{path} has not the sha256 that is asked for; correct sha256 or the file"
 
 
 def _mend(what: str) -> str:

