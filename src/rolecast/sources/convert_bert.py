@@ -1,8 +1,9 @@
 """Turns a sentence-transformers BERT (MiniLM and its kin) from safetensors into a GGUF for llama.cpp.
 
 Run as a child process (`python -m rolecast.sources.convert_bert FOLDER OUT.gguf`), because numpy and gguf
-must not be loaded into the gateway. It prints how far it is, as bytes done and bytes in all, a line per tensor. Reads safetensors by hand, so no torch and no pickle. Knows one
-architecture, lower-casing WordPiece BERT; whatever differs is refused. The weights keep their licence.
+must not be loaded into the gateway. It prints how far it is, as bytes done and bytes in all, a line per tensor.
+Reads safetensors by hand, so no torch and no pickle. Knows one architecture, lower-casing WordPiece BERT;
+whatever differs is refused. The weights keep their licence.
 """
 
 import sys
