@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from rolecast import backends
-from rolecast.config import load, warnings
+from rolecast import backends, readiness
+from rolecast.config import load, located, warnings
 from rolecast.config.check import check
 from rolecast.config.current import Current
 from rolecast.config.difference import NONE, Difference, applicable, compare
@@ -43,6 +43,8 @@ class Report(msgspec.Struct, frozen=True):
     applied: list[str] = []
     waiting: list[str] = []
     problems: list[str] = []
+    warnings: list[str] = []
+    """What is probably not meant, or cannot work on this machine now."""
 
 
 class Reloader:
@@ -62,25 +64,25 @@ class Reloader:
             raise BadRequest("The gateway runs on its built-in configuration: there is no file to read again.")
         async with self._lock:
             try:
-                wanted, config, stand_ins = await asyncio.to_thread(self._read, self._path)
+                wanted, config, stand_ins, doubts = await asyncio.to_thread(self._read, self._path)
                 difference = compare(self._now.config, wanted)
                 self._apply(config, stand_ins)
             except ConfigError as error:
                 self.last = Report(time.time(), problems=list(error.problems))
                 log.warning("the edit was refused, the configuration before it still applies: %s", error.message)
                 raise
-            report = Report(time.time(), difference.applied, difference.waiting)
+            report = Report(time.time(), difference.applied, difference.waiting, warnings=doubts)
             if self.last is not None or difference != NONE:
                 self.last = report
-        self._tell(wanted, difference)
+        self._tell(doubts, difference)
         return report
 
-    def _tell(self, config: Config, difference: Difference) -> None:
+    def _tell(self, doubts: list[str], difference: Difference) -> None:
         if difference.applied:
             log.info("the edited configuration applies; changed: %s", ", ".join(difference.applied))
         if difference.waiting:
             log.warning("these settings take effect at the next start: %s", ", ".join(difference.waiting))
-        for line in warnings(config) if difference != NONE else ():
+        for line in doubts if difference != NONE else ():
             log.warning("%s", line)
 
     async def watch(self) -> None:
@@ -103,8 +105,11 @@ class Reloader:
             except Exception:
                 log.exception("the edited configuration could not be applied")
 
-    def _read(self, path: Path) -> tuple[Config, Config, Mapping[str, str]]:
-        """What the file says, what of it can apply without a restart, and the stand-ins. Raises ConfigError."""
+    def _read(self, path: Path) -> tuple[Config, Config, Mapping[str, str], list[str]]:
+        """What the file says, what of it can apply without a restart, the stand-ins, and doubts about it.
+
+        Raises ConfigError.
+        """
         try:
             wanted = _settled(path)
             config = applicable(self._now.config, wanted)
@@ -116,11 +121,12 @@ class Reloader:
             ]:
                 raise ConfigError(problems, source=str(path))
             stand_ins = self._prepare(config)
+            doubts = located([*warnings(wanted), *readiness.warnings(wanted)], path)
         except ConfigError:
             raise
         except (RolecastError, OSError, RuntimeError, ValueError) as error:
             raise ConfigError([f"{path}: {error}"], source=str(path)) from error
-        return wanted, config, stand_ins
+        return wanted, config, stand_ins, doubts
 
 
 def _settled(path: Path) -> Config:

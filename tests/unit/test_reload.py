@@ -500,6 +500,17 @@ async def test_the_page_that_reloads_says_what_became_of_it(tmp_path: Path) -> N
         assert (await gate.ask(request(path="/admin/reload", head="Content-Length: 0\r\n"))).status == 415
 
 
+@pytest.mark.anyio
+async def test_a_reload_warns_with_the_line_of_what_cannot_work_here(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (gate, write):
+        write("{m: {backend: fake}, n: {backend: fake, source: 'file:/none/x.gguf', url: 'http://h/v1'}}")
+        report = await gate.gateway.reloader.reload()
+        idle, _, absent = report.warnings
+        assert idle.startswith(f"{tmp_path}/rolecast.yaml:")
+        assert "models.n.url: does nothing" in idle
+        assert "models.n.source: there is no folder /none" in absent
+
+
 async def refused(gate: Gate) -> str:
     """What is said when the file as it is now cannot be applied."""
     with pytest.raises(ConfigError) as caught:

@@ -60,6 +60,8 @@ def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     if as_json:
         output.print_json(report)
         return
+    for line in report.warnings:
+        output.warn(line)
     output.say(f"Changed: {output.escape(', '.join(report.applied) or 'nothing')}.")
     show_waiting(report)
 

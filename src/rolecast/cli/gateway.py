@@ -86,6 +86,7 @@ class Reload(msgspec.Struct, frozen=True):
     applied: list[str] = []
     waiting: list[str] = []
     problems: list[str] = []
+    warnings: list[str] = []
 
 
 class Status(msgspec.Struct, frozen=True):
