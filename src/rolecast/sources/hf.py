@@ -144,6 +144,8 @@ def _choose(source: Source, entries: dict[str, _Entry]) -> tuple[_Entry, ...]:
 def _why_none(source: Source, entries: dict[str, _Entry]) -> str:
     models = [s[0] for s in names.candidates(entries)]
     shown = ", ".join(models[:20])
+    if part := names.incomplete(entries, source.file) if source.file or not models else "":
+        return f"{source.name} lacks {part}, so that model cannot run; choose another: {shown or 'it has no other'}."
     if source.file:
         return f"{source.name} has no complete file {source.file!r}; it has: {shown or 'no GGUF at all'}."
     if models:

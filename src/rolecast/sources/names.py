@@ -10,16 +10,17 @@ from rolecast.config.source import Source, is_safe, parse
 from rolecast.gguf_header import Header
 from rolecast.weights import is_side_file, splits
 
-__all__ = ["PREFERRED", "Ask", "Source", "candidates", "choose", "incomplete", "is_safe", "parse", "splits"]
+__all__ = ["PREFERRED", "Ask", "Files", "Source", "candidates", "choose", "incomplete", "is_safe", "parse", "splits"]
 
 PREFERRED = ("q4_k_m", "q8_0")
 """Quantizations taken when a repository offers several and the source names none: best value first."""
 Ask = Callable[[str], Header | None]
 """The header of the file of that name; None when there is none to be had, as in a list of names."""
 
-_DRAFT = re.compile(r"(?:^|[-._/])(?:drafts?|drafter|speculator|mtp|eagle\d*|dflash)(?:[-._/]|$)", re.IGNORECASE)
 Files = tuple[str, ...]
 """One model: its files in order."""
+
+_DRAFT = re.compile(r"(?:^|[-._/])(?:drafts?|drafter|speculator|mtp|eagle\d*|dflash)(?:[-._/]|$)", re.IGNORECASE)
 
 
 def _nothing(_: str) -> None:

