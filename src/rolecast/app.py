@@ -262,7 +262,7 @@ def weights_finder(config: Config) -> Weights:
     def find(model: Model) -> Path | None:
         wanted = (model.source, model.sha256)
         path = known.get(wanted)
-        if path is None or not path.exists():
+        if path is None or weights.missing_part(path):
             path = sources.locate(sources.parse(*wanted), store)
             if path is not None:
                 known[wanted] = path

@@ -36,7 +36,8 @@ def splits(name: str) -> tuple[str, ...]:
     found = _SPLIT.fullmatch(name)
     if not found or not 1 <= int(found[3]) <= _MOST_PARTS:
         return (name,)
-    return tuple(f"{found[1]}-{i:05d}-of-{found[3]}{found[4]}" for i in range(1, int(found[3]) + 1))
+    every = tuple(f"{found[1]}-{i:05d}-of-{found[3]}{found[4]}" for i in range(1, int(found[3]) + 1))
+    return every if name in every else (name,)
 
 
 def parts(path: Path) -> list[Path]:

@@ -110,9 +110,9 @@ def test_the_schema_explains_settings_and_allows_units() -> None:
     assert model["additionalProperties"] is False
     assert model["properties"]["context"] == {
         "type": "integer",
-        "minimum": 1,
+        "minimum": 0,
         "default": 4096,
-        "description": "Tokens per slot.",
+        "description": "Tokens per slot, at most what the weights were trained on; 0 = all that they were trained on.",
     }
     assert model["properties"]["timeout"]["type"] == ["number", "string"]
     listener = schema["properties"]["server"]["properties"]["listeners"]["items"]

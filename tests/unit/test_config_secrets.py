@@ -101,12 +101,14 @@ def test_a_key_that_can_never_match_is_refused_by_check(key: str) -> None:
     assert [trail for trail, _ in check(cast(keys=["good", key]))] == [("server", "keys", 1)]
 
 
-@pytest.mark.parametrize("key", ["plain", "env:MY_KEY", f"sha256:{DIGEST}", f"sha256:{DIGEST.lower()}", "staple é"])
+@pytest.mark.parametrize(
+    "key", ["plain", "env:MY_KEY", f"sha256:{DIGEST}", f"sha256:{DIGEST.lower()}", "staple é", "$ab"]
+)
 def test_a_key_that_can_match_is_accepted_by_check(key: str) -> None:
     assert check(cast(keys=[key])) == []
 
 
-@pytest.mark.parametrize("key", ["env:", "ENV:K", "${K}", "two words", "naïve", " k", "k\n"])
+@pytest.mark.parametrize("key", ["env:", "ENV:K", "${K}", "two words", "naïve", " k", "k\n", f"sha256:{DIGEST}"])
 def test_a_credential_that_cannot_be_sent_is_refused_by_check(key: str) -> None:
     assert [trail for trail, _ in check(cast(key=key))] == [("models", "m", "key")]
 

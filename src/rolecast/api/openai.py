@@ -211,7 +211,6 @@ class Catalogue:
         target = name.models[0]
         config = self._now.config
         model = config.models[target]
-        answering = config.models[self._now.worker_of(target)]
         port = next((x.port for x in config.server.listeners if x.model == target), config.server.port)
         entry: dict[str, Any] = {
             "id": name.name,

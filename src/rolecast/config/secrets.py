@@ -33,8 +33,10 @@ def fault(text: str, *, sent: bool) -> str:
     if name != text:
         clear = re.fullmatch(r"[^\s=$'\"]+", name) is not None
         return "" if clear else "env: needs the name of a variable alone, as in env:MY_KEY"
-    if re.match(r"(?i)env[:=]|\$\{?[A-Z_]|os\.environ/", text):
+    if re.match(r"(?i:env)[:=]|os\.environ/", text) or re.fullmatch(r"\$\{?[A-Z_][A-Z0-9_]*\}?", text):
         return "a key in a variable is written env:NAME"
+    if sent and re.fullmatch(r"sha256:[0-9a-fA-F]{64}", text):
+        return "a hash opens nothing elsewhere; write env:NAME"
     return _unfit(text, sent=sent)
 
 
