@@ -1,6 +1,8 @@
 """Keys of clients and credentials of remotes: one reading of both kinds, and no secret in a message."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rolecast.api.guard import Guard
 from rolecast.backends.remote import OpenAIRemote
@@ -117,3 +119,18 @@ def test_a_digest_opens_in_either_case() -> None:
     digest = "2BD806C97F0E00AF1A1FC3328FA763A9269723C8DB8FAC4F93AF71DB186D6E90"  # of "alice"
     for key in (digest, digest.lower()):
         assert Guard(Server(keys=[f"sha256:{key}"])).check_key(b"Bearer alice", None)
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.booleans())
+def test_whatever_a_variable_holds_it_is_usable_or_refused_and_never_shown(before: str, after: str, sent: bool) -> None:
+    held = f"{before}zq9xj7{after}"
+    try:
+        secret = secrets.read("env:K", "server.keys.0", sent=sent, env={"K": held})
+    except ConfigError as refused:
+        assert "zq9xj7" not in refused.message
+        return
+    assert secret.value in held
+    assert secret.value.isprintable()
+    assert secret.value == secret.value.strip()
+    assert "zq9xj7" not in secret.note
+    assert bool(secret.note) == (secret.value != held)
