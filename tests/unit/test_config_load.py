@@ -262,7 +262,7 @@ def test_equals_are_read_and_a_fault_in_them_has_its_line() -> None:
     text = "models:\n  a: {backend: fake}\n  b: {backend: fake}\nroles:\n  standard: [[a, b]]\n"
     assert config.read(text).roles == {"standard": [["a", "b"]]}
     (problem,) = problems(text.replace("[[a, b]]", "\n    - [a, 5]"))
-    assert problem == "rolecast.yaml:6: roles.standard.0.1: expected text, got a whole number; put it in quotes"
+    assert problem == "rolecast.yaml:6: roles.standard.0.1: expected text, got a whole number: 5; put it in quotes"
     (problem,) = problems(text.replace("[[a, b]]", "[[a, [b]]]"))
     assert problem.startswith("rolecast.yaml:5: roles.standard.0.1: expected text, got a list")
 
