@@ -18,6 +18,7 @@ import uvicorn
 
 from rolecast import gguf_header, logfile, memory, sources, weights
 from rolecast.api import wire
+from rolecast.api.activity import Activity
 from rolecast.api.admin import Admin
 from rolecast.api.asgi import make_app
 from rolecast.api.guard import Guard
@@ -92,6 +93,9 @@ class Gateway:
         self.reloader = Reloader(config_path, self.now, self.prepare, self.configure)
         self.admin = Admin(
             self.now, self.fleet, self.ledger, self.telemetry, self.reloader, self.facts, self.context_of
+        )
+        self._activity = Activity(
+            self.now, self.fleet, self.ledger, self.telemetry, self.dispatch, self._find, store_path(config)
         )
         self.catalogue = Catalogue(self.now, self.abilities, self.admin.state, self._health_of, self.context_of)
         self.telemetry.gauges = self._gauges
@@ -185,7 +189,7 @@ class Gateway:
 
     def _add_front_door(self) -> None:
         door = FrontDoor(self.telemetry, self._loaded, self._broken)
-        routes = [*self.catalogue.routes(), *self.admin.routes(), *door.routes()]
+        routes = [*self.catalogue.routes(), *self.admin.routes(), *self._activity.routes(), *door.routes()]
         self.apps["front door"] = make_app(self._lane("front door", ""), routes, self)
 
     def _add_listener(self, listener: Listener) -> None:
@@ -193,7 +197,7 @@ class Gateway:
         lane = self._lane(name, listener.model or "")
         if listener.model is None:
             door = FrontDoor(self.telemetry, self._loaded, self._broken)
-            routes = [*self.catalogue.routes(), *self.admin.routes(), *door.routes()]
+            routes = [*self.catalogue.routes(), *self.admin.routes(), *self._activity.routes(), *door.routes()]
         else:
             single = SingleModel(listener, self.now, self.telemetry, self.admin.state)
             routes = [*self.catalogue.routes(), *single.routes()]

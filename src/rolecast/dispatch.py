@@ -21,7 +21,7 @@ from rolecast.plan import Plan, Request, look
 from rolecast.routing import build, choose, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.spread import Spread
-from rolecast.telemetry import Telemetry
+from rolecast.telemetry import Place, Telemetry
 from rolecast.values import Choice, Facts, Usage
 
 log = logging.getLogger("rolecast.dispatch")
@@ -253,8 +253,9 @@ class Dispatch:
             self.fleet.release(exchange.lease)
         plan, request = exchange.plan, exchange.request
         if plan is None or request is None:
-            if exchange.status:
-                self._telemetry.refuse(exchange.status)
+            if error is not None and exchange.status:
+                method, path = exchange.sink.target
+                self.refused(error, Place(exchange.listener, method, path, request.asked if request else ""))
             return
         ended = clock()
         began = exchange.began
@@ -299,9 +300,9 @@ class Dispatch:
             )
         )
 
-    def refused(self, status: int) -> None:
-        """Count a request that never became an exchange."""
-        self._telemetry.refuse(status)
+    def refused(self, error: RolecastError, place: Place) -> None:
+        """Count and note a request that never reached a model."""
+        self._telemetry.refuse(error, place)
 
     # -- time and the end ---------------------------------------------------------------------------------
 

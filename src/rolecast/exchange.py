@@ -40,6 +40,10 @@ class Sink(Protocol):
 
     started: bool
 
+    @property
+    def target(self) -> tuple[str, str]:
+        """Method and path, without the query, of what was asked."""
+
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """A whole answer. `head` is raw header lines, each ending in CRLF, without framing."""
 

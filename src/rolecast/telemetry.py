@@ -14,6 +14,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
+
+from rolecast.errors import RolecastError
 from rolecast.values import Usage
 
 BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)
@@ -66,6 +69,64 @@ class ModelStats:
             first.total_ms += first_ms
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a request was refused. `path` has no query; `asked` is the name of a model, when it came so far."""
+
+    listener: str
+    method: str
+    path: str
+    asked: str = ""
+
+
+class Refusal(msgspec.Struct):
+    """A request that was answered before it reached a model, and how often in a row: no content, no key."""
+
+    status: int
+    code: str
+    listener: str
+    method: str
+    path: str
+    asked: str
+    first_at: float
+    at: float
+    count: int
+
+
+KEPT_REFUSALS = 200
+SHOWN_CHARS = 100
+
+
+class Refusals:
+    """The newest refusals. Equal ones are one entry, so that a client in a loop does not push out the rest."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, str, Place], Refusal] = {}
+
+    def add(self, error: RolecastError, place: Place) -> None:
+        """Note one; the oldest goes when there are more than `KEPT_REFUSALS`."""
+        code, now = error.code or "", time.time()
+        place = Place(place.listener, _shown(place.method), _shown(place.path), _shown(place.asked))
+        key = (error.status, code, place)
+        entry = self._kept.pop(key, None)
+        if entry is None:
+            where = (place.listener, place.method, place.path, place.asked)
+            entry = Refusal(error.status, code, *where, first_at=now, at=now, count=0)
+        entry.at = now
+        entry.count += 1
+        self._kept[key] = entry  # at the end: the newest
+        if len(self._kept) > KEPT_REFUSALS:
+            del self._kept[next(iter(self._kept))]
+
+    def newest(self, limit: int) -> list[Refusal]:
+        """The newest first."""
+        return list(self._kept.values())[::-1][:limit]
+
+
+def _shown(word: str) -> str:
+    """Printable and short, whatever a client sent."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in word[:SHOWN_CHARS])
+
+
 class Telemetry:
     """The gateway's counters, one `ModelStats` per configured model plus refusals."""
 
@@ -73,6 +134,7 @@ class Telemetry:
         self.models: dict[str, ModelStats] = {}
         self.add(models)
         self.refused: dict[int, int] = {}
+        self.refusals = Refusals()
         self.started_at = time.time()
         self.logs = LogRing()
         self.last_request: dict[str, float] = {}
@@ -89,9 +151,10 @@ class Telemetry:
         """Requests that reached a model since the start."""
         return sum(stats.requests for stats in self.models.values())
 
-    def refuse(self, status: int) -> None:
-        """Count a request that was answered before it reached a model."""
-        self.refused[status] = self.refused.get(status, 0) + 1
+    def refuse(self, error: RolecastError, place: Place) -> None:
+        """Count and note a request that was answered before it reached a model."""
+        self.refused[error.status] = self.refused.get(error.status, 0) + 1
+        self.refusals.add(error, place)
 
     def exposition(self) -> bytes:
         """The Prometheus text format."""

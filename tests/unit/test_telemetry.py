@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from rolecast.telemetry import BUCKETS_MS, LogRing, ModelStats, Telemetry, configure_logging
+from rolecast.errors import NotFound
+from rolecast.telemetry import BUCKETS_MS, LogRing, ModelStats, Place, Telemetry, configure_logging
 from rolecast.values import Usage
 
 
@@ -28,8 +29,8 @@ def test_what_models_did_is_exposed_by_model() -> None:
     telemetry.models["a"].count("ok", Usage(10, 3, 4), 12.0, 40.0)
     telemetry.models["a"].count("error", Usage(), 0.0, 3.0)
     telemetry.models['odd"name\\'].count("ok", Usage(1, 1), 1.0, 1.0)
-    telemetry.refuse(404)
-    telemetry.refuse(404)
+    for _ in range(2):
+        telemetry.refuse(NotFound("nothing"), Place("front door", "GET", "/nothing"))
     telemetry.gauges = lambda: [("active_requests", "a", 2.0), ("worker_up", "a", 1.0)]
     found = samples(telemetry)
     assert found["rolecast_requests_total", "a", "ok"] == found["rolecast_requests_total", "a", "error"] == 1

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +102,12 @@ class Admin:
             return self._own_log(lines, follow=request.query_params.get("follow") == "true")
         model_id = self._resolve(asked)
         child = self._fleet.child(model_id)
-        text = "".join(f"{line}\n" for line in child.tail(lines)) if child else ""
-        if not text:
-            text = _last_lines(self._fleet.log_path(model_id), lines)
-        if request.query_params.get("follow") != "true":
-            return Response(text, media_type="text/plain; charset=utf-8")
-        return StreamingResponse(self._follow(model_id, text), media_type="text/plain; charset=utf-8")
+        if child and request.query_params.get("follow") == "true":
+            text = (f"{line}\n" async for line in child.follow(lines))
+            return StreamingResponse(text, media_type="text/plain; charset=utf-8")
+        tail = "".join(f"{line}\n" for line in child.tail(lines)) if child else ""
+        tail = tail or _last_lines(self._fleet.log_path(model_id), lines)
+        return Response(tail, media_type="text/plain; charset=utf-8")
 
     def _own_log(self, lines: int, *, follow: bool) -> Response:
         ring = self._telemetry.logs
@@ -132,13 +132,6 @@ class Admin:
         worker_id = self._now.worker_of(model_id)
         state = str(self._fleet.worker(worker_id).state)
         return "absent" if state == "cold" and not self._fleet.present(worker_id) else state
-
-    async def _follow(self, model_id: str, text: str) -> AsyncIterator[str]:
-        yield text
-        stream = self._fleet.follow(model_id)
-        if stream is not None:
-            async for line in stream:
-                yield f"{line}\n"
 
     async def _asked(self, request: Request) -> str:
         _require_json(request)
@@ -213,4 +206,4 @@ def _last_lines(path: Path, count: int) -> str:
             text = f.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    return "".join(f"{line}\n" for line in text.splitlines()[-count:])
+    return "".join(f"{line}\n" for line in text.splitlines()[-count:]) if count else ""

@@ -23,6 +23,7 @@ from rolecast.api.guard import OPEN_PATHS
 from rolecast.api.lane import Decode, Lane
 from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError, TooLarge
 from rolecast.exchange import Exchange
+from rolecast.telemetry import Place
 
 log = logging.getLogger("rolecast.api")
 
@@ -33,7 +34,8 @@ QUEUE_HIGH = 16
 class AsgiSink:
     """Turns an exchange's answer into ASGI messages, in order, with back-pressure."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.target = ("POST", path)
         self.started = False
         self.exchange: Exchange | None = None
         self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
@@ -88,7 +90,7 @@ class HotPath:
         self._decode = decode
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sink = AsgiSink()
+        sink = AsgiSink(scope["path"])
         exchange = self._lane.open(dict(scope["headers"]), sink)
         sink.exchange = exchange
         body = await _read_body(receive, self._lane.limits.body)
@@ -163,7 +165,7 @@ class _Front:
             else:
                 await self._app(scope, receive, answer)
         except RolecastError as error:
-            self._lane.dispatch.refused(error.status)
+            _note(self._lane, error, scope)
             await error_response(error)(scope, receive, answer)
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
@@ -204,23 +206,30 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
 
 
-async def _on_error(_: HTTPRequest, exc: Exception) -> Response:
+def _note(lane: Lane, error: RolecastError, scope: Scope) -> None:
+    lane.dispatch.refused(error, Place(lane.name, scope["method"], scope["path"]))
+
+
+async def _on_error(request: HTTPRequest, exc: Exception) -> Response:
     assert isinstance(exc, RolecastError)
+    _note(request.app.state.lane, exc, request.scope)
     return error_response(exc)
 
 
 async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     path = request.scope["path"][:200]
+    error: RolecastError
     if exc.status_code == 404:
         twice = "; is /v1 in the base URL twice" if path.startswith("/v1/v1/") else ""
         hint = f"{twice}? " if twice else "; "
-        return error_response(
-            NotFound(f"There is nothing at {path}{hint}docs/reference/http-api.md lists what there is.")
-        )
-    if exc.status_code == 405:
-        return error_response(_not_allowed(request.method, path, (exc.headers or {}).get("Allow", "")))
-    return error_response(BadRequest(str(exc.detail), status=exc.status_code))
+        error = NotFound(f"There is nothing at {path}{hint}docs/reference/http-api.md lists what there is.")
+    elif exc.status_code == 405:
+        error = _not_allowed(request.method, path, (exc.headers or {}).get("Allow", ""))
+    else:
+        error = BadRequest(str(exc.detail), status=exc.status_code)
+    _note(request.app.state.lane, error, request.scope)
+    return error_response(error)
 
 
 def _not_allowed(method: str, path: str, allow: str) -> MethodNotAllowed:

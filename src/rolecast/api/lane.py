@@ -60,6 +60,11 @@ class Lane:
         for connection in self.connections:
             connection.memo = None
 
+    def path_of(self, decode: Decode) -> str:
+        """The path whose bodies are read by that; in its long form, as `/v1` may be left out."""
+        paths = [path for path, read in self.hot.items() if read is decode]
+        return max(paths, key=len, default=b"").decode("ascii")
+
     def judged(self, decode: Decode, exchange: Exchange) -> KnownHead:
         """What the head of this exchange led to. The configuration that judged it lives as long as this lane."""
         return KnownHead(decode, exchange.key, exchange.client_id, exchange.trace_lines, exchange.extra_head)

@@ -1,8 +1,10 @@
 """The front door's own pages and the ports that look like one model: health in each system's exact shape."""
 
+import functools
 import time
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 from starlette.requests import Request
@@ -45,6 +47,7 @@ class FrontDoor:
             Route("/health", self.health, methods=["GET"]),
             Route("/metrics", self.metrics, methods=["GET"]),
             Route("/ui", self.page, methods=["GET"]),
+            Route("/ui/", self.page, methods=["GET"]),
             Route("/ui/{name}", self.asset, methods=["GET"]),
         ]
 
@@ -75,11 +78,20 @@ class FrontDoor:
         return _file("index.html", "text/html")
 
     async def asset(self, request: Request) -> Response:
-        types = {"app.js": "text/javascript", "style.css": "text/css", "icon.svg": "image/svg+xml"}
         name = request.path_params["name"]
-        if name not in types:
+        if name not in _assets():
             raise NotFound(f"There is nothing at /ui/{name[:200]}; the status page is /ui.")
-        return _file(name, types[name])
+        return _file(name, _assets()[name])
+
+
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+@functools.cache
+def _assets() -> dict[str, str]:
+    """The files that the page loads, with their types: all of the folder `web` but the page itself."""
+    names = [PurePath(file.name) for file in files("rolecast").joinpath("web").iterdir()]
+    return {name.name: _TYPES[name.suffix] for name in names if name.suffix in _TYPES}
 
 
 def _file(name: str, media_type: str) -> Response:

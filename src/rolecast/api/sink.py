@@ -12,6 +12,7 @@ from rolecast.api.lane import Decode, Lane
 from rolecast.cork import Cork
 from rolecast.errors import BadRequest, Internal, RolecastError
 from rolecast.exchange import Exchange
+from rolecast.telemetry import Place
 
 log = logging.getLogger("rolecast.wire")
 
@@ -22,6 +23,10 @@ class Wire(Protocol):
     lane: Lane
     cork: Cork
     transport: Any
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """Method and path of the head that was read last."""
 
     def on_response_complete(self) -> None:
         """The answer is out; the connection lives on."""
@@ -53,6 +58,13 @@ class WireSink:
         self.protocol = protocol
         self.decode = decode
         self.keep_alive = keep_alive
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """Method and path. Of the path it knows itself: its connection may have read the next head meanwhile."""
+        if self.decode is not None:
+            return "POST", self.protocol.lane.path_of(self.decode)
+        return self.protocol.target
 
     def go(self) -> None:
         """The request is complete and it is its turn."""
@@ -129,7 +141,8 @@ class WireSink:
         if self.exchange is not None:
             self.exchange.fail(error)
             return
-        self.protocol.lane.dispatch.refused(error.status)
+        lane = self.protocol.lane
+        lane.dispatch.refused(error, Place(lane.name, *self.target))
         retry = b"retry-after: %d\r\n" % max(1, round(error.retry_after)) if error.retry_after else b""
         head = b"content-type: application/json\r\n%b%b" % (retry, self.refusal_head)
         self.respond(error.status, head, error.body())

@@ -324,6 +324,13 @@ class WireProtocol(HttpToolsProtocol):
 
     # -- refusing -----------------------------------------------------------------------------------------
 
+    @property
+    def target(self) -> tuple[str, str]:
+        """Method and path of the head that was read last, as far as there was one."""
+        url = getattr(self, "url", b"")
+        method = self.parser.get_method() if url and self.parser is not None else b""
+        return method.decode("latin-1"), url.partition(b"?")[0].decode("latin-1")
+
     def _check_framing(self, headers: dict[bytes, bytes]) -> None:
         """Refuse whatever two parsers could read in two ways."""
         version = self.parser.get_http_version()

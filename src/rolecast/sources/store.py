@@ -51,6 +51,13 @@ class Stored(msgspec.Struct, frozen=True):
     source: str
 
 
+class Arrival(msgspec.Struct, frozen=True):
+    """Files of a pull that is under way, or was broken off. `changed_at` is the newest of them, in epoch seconds."""
+
+    bytes: int
+    changed_at: float
+
+
 class _Record(msgspec.Struct):
     source: str
     sha256: str
@@ -208,14 +215,18 @@ def lock(store: Path, source: Source, report: Report | None) -> Iterator[None]:
 @contextlib.contextmanager
 def workshop(store: Path, source: Source) -> Iterator[Path]:
     """An empty folder on the same disk for the time of a pull; call it with the lock held."""
-    key = hashlib.sha256(f"{source.scheme}:{source.name}".encode()).hexdigest()[:16]
-    folder = place(store, ".work", key)
+    folder = _workshop(store, source)
     shutil.rmtree(folder, ignore_errors=True)  # what a killed pull left behind
     folder.mkdir(parents=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _workshop(store: Path, source: Source) -> Path:
+    key = hashlib.sha256(f"{source.scheme}:{source.name}".encode()).hexdigest()[:16]
+    return place(store, ".work", key)
 
 
 def settle(part: Path, target: Path, *, side: bool = False) -> None:
@@ -291,6 +302,17 @@ def _owned(path: Path) -> list[Path]:
             shared.update(_files(other, theirs))
     own = {path.with_name(n) for n in names.splits(path.name)} | set(_files(path, entry) if entry else ())
     return [*(own - shared), _record_path(path)]
+
+
+def arriving(source: Source, store: Path) -> Arrival | None:
+    """What is there of a source that is not complete; None for nothing."""
+    files = [*files_below(_workshop(store, source)), *unfinished(home(store, source), source.file)]
+    seen = []
+    for file in files:
+        with contextlib.suppress(OSError):  # it vanishes when the pull goes on to its next step
+            now = file.stat()
+            seen.append((now.st_size, now.st_mtime))
+    return Arrival(sum(size for size, _ in seen), max(time for _, time in seen)) if seen else None
 
 
 def unfinished(folder: Path, wanted: str) -> list[Path]:
