@@ -9,12 +9,14 @@ REAL_ENGINE = ("tests/contract/", "tests/process/test_real_engine.py")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With several test processes each file stays in one, and all that share the real engine in the same."""
+    """With several test processes each file stays in one, and all that share the real engine, or a browser, in the same."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
+            if path.startswith("tests/browser/"):
+                return "the browser"
             return "the real engine" if path.startswith(REAL_ENGINE) else path
 
     return ByFile(config, log)

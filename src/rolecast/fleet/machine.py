@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from rolecast.config.schema import Model
-from rolecast.errors import Busy, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
+from rolecast.errors import Busy, Conflict, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
 from rolecast.values import Endpoint
 
 BACKOFF_S = (0.0, 0.5, 2.0, 8.0, 30.0, 60.0)
@@ -132,6 +132,10 @@ class Worker:
         self.queue_limit = queue_limit
 
 
+def _called_off(model: str) -> Conflict:
+    return Conflict(f"{model} was unloaded while it loaded; load it again if that was not meant.", code="load_called_off")
+
+
 class Machine:
     """All workers and the rules by which they change."""
 
@@ -225,13 +229,18 @@ class Machine:
         return self._start(w, now)
 
     def unload(self, model: str, now: float) -> list[Effect]:
-        """Stop the worker; running requests are cut off by the caller's choice. Who waits gets a new worker."""
+        """Stop the worker; running requests are cut off by the caller's choice.
+
+        A plain load is called off; a request that waits gets a new worker.
+        """
         w = self.workers[model]
         w.wanted = False
+        effects: list[Effect] = [Refuse(x.ticket, _called_off(model)) for x in w.waiting if not x.holds]
+        w.waiting = deque(x for x in w.waiting if x.holds)
         if w.state is State.FAILED:
             w.state, w.failures = State.COLD, 0
-            return self._start(w, now) if w.waiting else []
-        return self._stop(w) if w.state in (State.READY, State.LOADING, State.DRAINING) else []
+            return effects + (self._start(w, now) if w.waiting else [])
+        return effects + (self._stop(w) if w.state in (State.READY, State.LOADING, State.DRAINING) else [])
 
     def configure(
         self,

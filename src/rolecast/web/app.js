@@ -1,203 +1,154 @@
-// The status page: polls /admin/status, loads and unloads models, talks to them. Text from the gateway is never HTML.
-const $ = (id) => document.getElementById(id);
-const KEY = "rolecast-key", POLL_MS = 2000, ROWS = 20;
-const TONES = { ready: "good", remote: "good", ok: "good", failed: "bad", error: "bad", loading: "busy", draining: "busy", stopping: "busy", absent: "busy" };
-const changing = new Set(); // models whose load or unload was asked here and is under way
-let talk = [], running = null, newest = 0;
+/** The status page: looks at the gateway every second while somebody looks at the page, and hands out what it sees. */
+import { Chat } from "./chat.js";
+import { showListeners } from "./connect.js";
+import { $, keep, h, setAttribute, setText } from "./dom.js";
+import { age, clock, size } from "./format.js";
+import { json, key } from "./gateway.js";
+import { Logs } from "./logs.js";
+import { showModels } from "./models.js";
+import { Requests } from "./requests.js";
 
-function api(path, options) {
-  const key = sessionStorage.getItem(KEY);
-  return fetch(path, { ...options, headers: { "content-type": "application/json", ...(key && { authorization: `Bearer ${key}` }) } });
-}
+const POLL_MS = 1000;
+const POLL_DOWN_MS = 4000;
+const ROWS = 100;
+const VIEWS = ["models", "chat", "requests", "logs", "connect"];
 
-async function json(path, options) {
-  const reply = await api(path, options);
-  const body = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw Object.assign(new Error(body.error?.message ?? `Status ${reply.status}.`), { status: reply.status });
-  return body;
-}
+const seen = { status: null, activity: null, rows: [], refusals: [] };
+let newest = 0;
+let timer = 0;
 
-const count = (n) => n.toLocaleString("en");
-const size = (bytes) => (!bytes ? "" : bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`);
-const millis = (ms) => (!ms ? "" : ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`);
-const age = (s) => (s < 60 ? `${Math.max(0, Math.round(s))} s` : s < 3600 ? `${Math.floor(s / 60)} min` : s < 86400 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} d`);
+const requests = new Requests();
+const logs = new Logs();
+const chat = new Chat(openRequest, () => refresh());
 
-function write(parent, tag, text, tone) {
-  const element = parent.appendChild(document.createElement(tag));
-  element.textContent = text;
-  element.className = tone;
-  return element;
-}
+// -- looking -----------------------------------------------------------------------------------------------------
 
-// Rows are kept by their first text and changed only where that differs, so that focus and selection stay.
-function fill(id, rows) {
-  const body = $(id), labels = [...body.parentElement.tHead.rows[0].cells].map((head) => head.textContent);
-  const old = new Map([...body.rows].map((row) => [row.dataset.key, row]));
-  rows.forEach((cells, at) => {
-    const key = [cells[0]].flat()[0], row = old.get(key) ?? document.createElement("tr");
-    old.delete(key);
-    row.dataset.key = key;
-    while (row.cells.length < labels.length) row.insertCell().dataset.label = labels[row.cells.length - 1];
-    if (body.rows[at] !== row) body.insertBefore(row, body.rows[at] ?? null);
-    cells.forEach((cell, i) => (typeof cell === "function" ? cell(row.cells[i]) : put(row.cells[i], ...[cell].flat())));
-  });
-  for (const row of old.values()) row.remove();
-}
-
-function put(cell, text, note = "", tone = "") {
-  const shown = JSON.stringify([text, note, tone]);
-  if (cell.dataset.shown === shown) return;
-  cell.dataset.shown = shown;
-  cell.replaceChildren();
-  const whole = write(cell, "div", "", "");
-  write(whole, "span", text, tone);
-  if (note) write(whole, "small", note, "");
-}
-
-function action(model) {
-  const loaded = ["ready", "loading"].includes(model.state);
-  return (cell) => {
-    const button = cell.querySelector("button") ?? write(cell, "button", "", "");
-    button.type = "button";
-    button.hidden = Boolean(model.stand_in) || ["remote", "absent"].includes(model.state);
-    const waits = changing.has(model.id) || ["draining", "stopping"].includes(model.state);
-    button.textContent = loaded ? "Unload" : "Load";
-    button.setAttribute("aria-label", `${button.textContent} ${model.id}`);
-    button.setAttribute("aria-disabled", waits); // a disabled button would lose the focus
-    const cuts = loaded && model.active > 0 && `${model.id} is answering now. Unload it and cut that off?`;
-    button.onclick = () => waits || (cuts && !confirm(cuts)) || change(model.id, loaded ? "unload" : "load");
-  };
-}
-
-async function change(model, verb) {
-  changing.add(model);
-  $("notice").textContent = "";
-  refresh();
-  await json(`/admin/${verb}`, { method: "POST", body: JSON.stringify({ model }) }).catch((error) => ($("notice").textContent = error.message));
-  changing.delete(model);
-  refresh();
-}
-
-function show(status, requests) {
-  const { models, roles } = status;
-  const workers = new Map(models.filter((m) => m.pid).map((m) => [m.pid, m.rss_bytes ?? 0])); // a stand-in is listed more than once
-  const memory = [...workers.values()].reduce((sum, bytes) => sum + bytes, status.rss_bytes);
-  const failed = models.filter((m) => m.state === "failed").map((m) => m.id);
-  health(failed.length ? `${failed.join(", ")} failed` : "running", failed.length ? "bad" : "good");
-  $("version").textContent = status.version;
-  $("facts").textContent = `Up for ${age(status.uptime_seconds)} · ${size(memory)} with workers · configuration: ${status.config ?? "built-in default"} · ledger: ${status.ledger}`;
-  $("edit").textContent = status.reload?.problems.length ? `The last edit of the configuration was refused: ${status.reload.problems.join("; ")}` : "";
-  const rolesOf = (id) => Object.keys(roles).filter((role) => roles[role].includes(id)).join(", ");
-  const why = (m) => m.error ?? (m.stand_in ? `${m.stand_in} stands in` : m.state === "absent" ? `bring it: rolecast pull ${m.id}` : "");
-  fill("models", models.map((m) => [
-    [m.id, m.aliases.join(", ")], rolesOf(m.id), [m.state, why(m), TONES[m.state]], m.stand_in ? "" : size(m.rss_bytes),
-    m.stand_in ? "" : [`${m.active} / ${m.parallel}`, m.waiting ? `${m.waiting} waiting` : ""],
-    count(m.requests), `${count(m.prompt_tokens)} / ${count(m.completion_tokens)}`, action(m),
-  ]));
-  fill("requests", requests.map((r) => [
-    [r.id, r.client_id], `${age(Date.now() / 1000 - r.at)} ago`, [r.model, r.worker === r.model ? "" : `${r.worker} stood in`],
-    [String(r.status), r.error, TONES[r.outcome]], `${r.counted ? "≈ " : ""}${count(r.prompt_tokens)} / ${count(r.completion_tokens)}`,
-    millis(r.first_ms), millis(r.total_ms),
-  ]));
-  fill("listeners", status.listeners.map((l) => [l.name, l.url, l.model ? `${l.model} (${l.surface})` : "every model"]));
-  const able = models.filter((m) => m.capabilities.includes("chat")).map((m) => m.id);
-  const names = ["auto", ...Object.keys(roles).filter((role) => roles[role].some((id) => able.includes(id))), ...able];
-  if ([...$("model").options].map((option) => option.value).join() !== names.join()) $("model").replaceChildren(...names.map((name) => new Option(name)));
-}
-
-function health(text, tone) {
-  if ($("health").textContent !== text) $("health").textContent = text;
-  $("health").className = tone;
+async function look() {
+  const [status, activity] = await Promise.all([json("/admin/status"), json("/admin/activity")]);
+  const before = seen.activity;
+  const another = before && status.started_at !== seen.status.started_at;
+  if (!before || another || before.ledger_rows !== activity.ledger_rows) seen.rows = (await json(`/admin/requests?limit=${ROWS}`)).requests;
+  if (!before || another || before.refused !== activity.refused) seen.refusals = (await json("/admin/refusals")).refusals;
+  Object.assign(seen, { status, activity });
 }
 
 async function refresh() {
   const turn = ++newest;
+  clearTimeout(timer);
+  let wait = POLL_MS;
   try {
-    const [status, ledger] = await Promise.all([json("/admin/status"), json(`/admin/requests?limit=${ROWS}`)]);
+    await look();
     if (turn !== newest) return; // a later look is under way
     $("login").hidden = true;
     $("state").hidden = false;
-    show(status, ledger.requests);
+    draw();
   } catch (error) {
     if (turn !== newest) return;
-    if (error.status !== 401) return health(error.status ? error.message : "The gateway does not answer.", "bad");
-    health(sessionStorage.getItem(KEY) ? error.message : "locked", "busy");
-    $("state").hidden = true;
-    if (!$("login").hidden) return;
-    $("login").hidden = false;
-    $("key").focus();
+    wait = POLL_DOWN_MS;
+    if (error.status === 401) return askForKey(error);
+    health(error.status ? error.message : "The gateway does not answer.", "bad");
+    setText($("down"), `${error.message}${seen.status ? " What is shown is how it was before." : ""}`);
   }
+  if (!document.hidden) timer = setTimeout(refresh, wait);
 }
 
-$("login").onsubmit = (event) => {
+function askForKey(error) {
+  health("locked", "busy");
+  setText($("key-error"), key.get() ? error.message : "");
+  setText($("down"), "");
+  $("state").hidden = true;
+  $("login").hidden = false;
+  $("key").focus();
+}
+
+$("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY, $("key").value.trim());
+  key.set($("key").value.trim());
   $("login").reset();
   refresh();
-};
+});
 
-async function* events(reply) {
-  const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let rest = "", part = await reader.read(); !part.done; part = await reader.read()) {
-    const lines = (rest + part.value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) if (line.startsWith("data: {")) yield JSON.parse(line.slice(6));
-  }
+document.addEventListener("visibilitychange", () => document.hidden || !$("login").hidden || refresh());
+
+// -- drawing -----------------------------------------------------------------------------------------------------
+
+function draw() {
+  const { status, activity, rows, refusals } = seen;
+  drawHead(status, activity);
+  showModels({ refresh, chat: (id) => go("chat", () => chat.choose(id)), log: (id) => go("logs", () => logs.watch(id)) }, seen);
+  requests.show({ running: activity.running, rows, refusals });
+  logs.offer(status.models);
+  chat.offer(names(status));
+  showListeners(status);
 }
 
-function say(text, tone) {
-  const line = write($("talk"), "p", text, tone);
-  line.scrollIntoView({ block: "nearest" });
-  return line;
+function drawHead(status, activity) {
+  setText($("down"), "");
+  const bad = problems(status);
+  health(bad.length ? "degraded" : "healthy", bad.length ? "bad" : "good");
+  keep($("problems"), bad, ([text]) => text, problem);
+  const workers = new Map(status.models.filter((m) => m.pid).map((m) => [m.pid, m.rss_bytes ?? 0])); // a stand-in is listed more than once
+  const memory = [...workers.values()].reduce((sum, bytes) => sum + bytes, status.rss_bytes);
+  const versions = Object.entries(activity.versions).map(([name, version]) => `${name} ${version}`);
+  setText($("version"), status.version);
+  setText($("facts"), [`up for ${age(status.uptime_seconds)}`, `${size(memory)} with workers`, `${activity.running.length} running`].join(" · "));
+  setText($("about"), [`Rolecast ${status.version}`, ...versions, `pid ${status.pid}`].join(" · "));
+  setText($("config-path"), status.config ?? "built-in default");
+  setText($("ledger-path"), status.ledger);
+  setText($("reload"), reloaded(status.reload));
 }
 
-async function ask(text) {
-  const turns = talk, stop = (running = new AbortController());
-  turns.push({ role: "user", content: text });
-  say(text, "mine");
-  const line = say("…", "");
-  $("send").textContent = "Stop";
-  let answer = "";
-  try {
-    const body = JSON.stringify({ model: $("model").value, stream: true, max_tokens: 1024, messages: turns });
-    const reply = await api("/v1/chat/completions", { method: "POST", body, signal: stop.signal });
-    if (!reply.ok) throw new Error((await reply.json()).error.message);
-    for await (const event of events(reply)) {
-      if (event.error) throw new Error(event.error.message);
-      answer += event.choices?.[0]?.delta?.content ?? "";
-      line.textContent = answer || "…";
-      $("talk").scrollTop = $("talk").scrollHeight;
-    }
-    say(`${reply.headers.get("x-rolecast-model")} · ${reply.headers.get("x-rolecast-route")}`, "soft");
-  } catch (error) {
-    if (!answer) line.remove();
-    say(stop.signal.aborted ? "Stopped." : error.message, stop.signal.aborted ? "soft" : "bad");
+/** Everything that should not be as it is, each with its reason. */
+function problems({ models, reload }) {
+  const failed = models.filter((m) => m.state === "failed").map((m) => [`${m.id} failed: ${m.error ?? "its log has the reason"}`, "of-model"]);
+  const refused = (reload?.problems ?? []).map((text) => [`The last edit of the configuration was refused: ${text}`, ""]);
+  return [...failed, ...refused];
+}
+
+const problem = ([text, kind]) => Object.assign(h("li", { class: kind }, text), { update() {} });
+
+function reloaded(report) {
+  if (!report) return "as it was at the start";
+  if (report.problems.length) return `an edit at ${clock(report.at)} was refused`;
+  const parts = [report.applied.length && `applied ${report.applied.join(", ")}`, report.waiting.length && `waits for a restart: ${report.waiting.join(", ")}`];
+  return `edited at ${clock(report.at)}: ${parts.filter(Boolean).join("; ") || "no change"}`;
+}
+
+function health(text, tone) {
+  setText($("health"), text);
+  setAttribute($("health"), "class", `badge ${tone}`);
+}
+
+/** What can be asked for, as groups of the choice. */
+function names({ models, roles }) {
+  const able = models.filter((m) => m.capabilities.includes("chat")).map((m) => m.id);
+  const playing = Object.keys(roles).filter((role) => roles[role].some((id) => able.includes(id)));
+  return [["The gateway decides", ["auto"]], ["Roles", playing], ["Models", able]].filter(([, found]) => found.length);
+}
+
+// -- views -------------------------------------------------------------------------------------------------------
+
+function showView() {
+  const wanted = location.hash.slice(1);
+  const view = VIEWS.includes(wanted) ? wanted : VIEWS[0];
+  for (const name of VIEWS) {
+    $(`view-${name}`).hidden = name !== view;
+    setAttribute($(`to-${name}`), "aria-current", name === view ? "page" : null);
   }
-  if (answer) turns.push({ role: "assistant", content: answer });
-  else turns.pop();
-  running = null;
-  $("send").textContent = "Send";
+  logs.setShown(view === "logs");
+}
+
+function go(view, then) {
+  location.hash = view;
+  showView();
+  then();
+}
+
+function openRequest(id) {
+  go("requests", () => requests.reveal(id));
   refresh();
 }
 
-$("chat").onsubmit = (event) => {
-  event.preventDefault();
-  const text = $("prompt").value.trim();
-  if (running) return running.abort();
-  if (text) ask(text);
-  $("prompt").value = "";
-};
-$("prompt").onkeydown = (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  if (!running) $("chat").requestSubmit();
-};
-$("clear").onclick = () => {
-  running?.abort();
-  talk = [];
-  $("talk").replaceChildren();
-};
-
+addEventListener("hashchange", showView);
+showView();
 refresh();
-setInterval(() => document.hidden || !$("login").hidden || refresh(), POLL_MS);
-document.onvisibilitychange = () => document.hidden || refresh();
