@@ -9,7 +9,7 @@ REAL_ENGINE = ("tests/contract/", "tests/process/test_real_engine.py")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With several test processes each file stays in one, and all that share the real engine, or a browser, in the same."""
+    """With several test processes each file stays in one, as do all that share the real engine or a browser."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):

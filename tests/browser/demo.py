@@ -72,15 +72,15 @@ def script() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, **env: str) -> Iterator[LiveGateway]:
+def gateway(folder: Path, config: str = CONFIG) -> Iterator[LiveGateway]:
     """The gateway, with its files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "script.yaml").write_text(json.dumps(script()))
     (folder / "broken.yaml").write_text("replies: [{match: '('}]")
     tiny_gguf.write(folder / "tiny.gguf")
-    config = CONFIG.replace("SCRIPT", str(folder / "script.yaml")).replace("BROKEN", str(folder / "broken.yaml"))
+    config = config.replace("SCRIPT", str(folder / "script.yaml")).replace("BROKEN", str(folder / "broken.yaml"))
     config = config.replace("ENGINE", str(Path(__file__).with_name("slow_engine.py"))).replace("FOLDER", str(folder))
-    with LiveGateway(folder, config, **env) as running:
+    with LiveGateway(folder, config) as running:
         yield running
 
 

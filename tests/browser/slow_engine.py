@@ -29,7 +29,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def address_string(self) -> str:
         return "gateway"
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *said: object) -> None:
         pass
 
 

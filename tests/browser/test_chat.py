@@ -26,7 +26,9 @@ def say(page: "Page", text: str) -> None:
 
 def answered(page: "Page") -> Locator:
     """The newest answer, once it is complete."""
-    expect(page.locator("#talk .theirs").last.get_by_role("button", name=re.compile("Regenerate|Try again"))).to_be_visible()
+    expect(
+        page.locator("#talk .theirs").last.get_by_role("button", name=re.compile("Regenerate|Try again"))
+    ).to_be_visible()
     return page.locator("#talk .theirs").last
 
 
@@ -88,7 +90,7 @@ def test_code_has_a_copy_button(page: "Page") -> None:
     code.get_by_role("button", name="Copy this code").click()
     expect(code.get_by_role("button")).to_have_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == 'def rows(path):\n    with open(path) as file:\n        yield from file'
+    assert copied == "def rows(path):\n    with open(path) as file:\n        yield from file"
 
 
 def test_settings_are_sent_and_kept(page: "Page") -> None:
@@ -101,7 +103,10 @@ def test_settings_are_sent_and_kept(page: "Page") -> None:
     with page.expect_request("**/v1/chat/completions") as asked:
         say(page, "one two three four")
     body = json.loads(asked.value.post_data or "")
-    assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "one two three four"}]
+    assert body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "one two three four"},
+    ]
     assert (body["model"], body["temperature"], body["max_tokens"], body["stream"]) == ("coding", 0.3, 2, True)
     expect(answered(page)).to_contain_text("Cut off at the limit of tokens")
     page.reload()
@@ -166,8 +171,44 @@ RENDER = """async ([text, steps]) => {
     for (const button of grown.querySelectorAll("button")) button.remove();
     return { text: whole.textContent, html: whole.innerHTML, same: grown.innerHTML === whole.innerHTML };
 }"""
-PIECES = ["a", "bc ", "**", "*", "_", "__", "~~", "`", "``", "```", "~~~", "\n", "\n\n", "    ", "> ", "- ", "* ", "1. "]
-PIECES += ["# ", "|", "|-|", "|---|---|", "---", "\\", "[", "](", ")", "<b>", "</b>", "<think>", "http", "://", "é", "\t"]
+PIECES = [
+    "a",
+    "bc ",
+    "**",
+    "*",
+    "_",
+    "__",
+    "~~",
+    "`",
+    "``",
+    "```",
+    "~~~",
+    "\n",
+    "\n\n",
+    "    ",
+    "> ",
+    "- ",
+    "* ",
+    "1. ",
+]
+PIECES += [
+    "# ",
+    "|",
+    "|-|",
+    "|---|---|",
+    "---",
+    "\\",
+    "[",
+    "](",
+    ")",
+    "<b>",
+    "</b>",
+    "<think>",
+    "http",
+    "://",
+    "é",
+    "\t",
+]
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +247,7 @@ def test_no_text_is_lost_however_it_is_marked_up_and_growing_ends_the_same(blank
         ("[a](javascript:alert(1)) ", "<p>[a](javascript:alert(1)) </p>"),
         ("![a](data:text/html,x)", "<p>![a](data:text/html,x)</p>"),
         ("3. a\n5. b", '<ol><li value="3">a</li><li value="5">b</li></ol>'),
-        ("- a\n  - b\n- c", '<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>'),
+        ("- a\n  - b\n- c", "<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>"),
         ("# A #tag", "<h3>A #tag</h3>"),
         ("<script>x</script>", "<p>&lt;script&gt;x&lt;/script&gt;</p>"),
     ],
@@ -238,6 +279,8 @@ def test_long_and_hostile_text_is_shown_whole(blank: "Page", piece: str) -> None
         ("", "", ""),
     ],
 )
-def test_thinking_is_told_apart_only_where_an_answer_begins(blank: "Page", text: str, thinking: str, content: str) -> None:
+def test_thinking_is_told_apart_only_where_an_answer_begins(
+    blank: "Page", text: str, thinking: str, content: str
+) -> None:
     found = blank.evaluate("async (text) => (await import('/ui/answer.js')).apart(text)", text)
     assert found == {"thinking": thinking, "content": content}

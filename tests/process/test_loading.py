@@ -102,8 +102,8 @@ def test_unload_while_it_loads_leaves_no_process(gateway: LiveGateway) -> None:
         loading = threads.submit(gateway.post, "/admin/load", {"model": "patient"})
         until(lambda: gateway.model("patient")["state"] == "loading")
         assert gateway.post("/admin/unload", {"model": "patient"}).status == 200
-        assert loading.result().json["state"] == "ready"  # who asked for it gets it, from a second process
-    assert gateway.post("/admin/unload", {"model": "patient"}).json["state"] == "cold"
+        assert (loading.result().status, loading.result().error["code"]) == (409, "load_called_off")
+    assert gateway.model("patient")["state"] == "cold"
     names = [" ".join(p.cmdline()) for p in gateway.processes()[1:]]
     assert not any('"id":"patient"' in name for name in names)
 

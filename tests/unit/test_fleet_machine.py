@@ -487,6 +487,18 @@ def test_unloading_ends_a_worker_and_serves_who_waits_from_a_new_one() -> None:
     assert m.loaded("m", 2, HERE, 3) == [Grant("m", "b")]
 
 
+def test_unloading_calls_off_a_plain_load_and_serves_the_requests_that_wait_with_it() -> None:
+    m = machine()
+    m.want("m", "load", 0, 99, holds=False)
+    m.want("m", "request", 0, 99)
+    refused, killed = m.unload("m", 1)
+    assert isinstance(refused, Refuse)
+    assert (refused.ticket, refused.error.code, refused.error.status) == ("load", "load_called_off", 409)
+    assert killed == Kill("m", 1)
+    assert m.ended("m", 1, "", 2) == [Spawn("m", 2)]
+    assert m.loaded("m", 2, HERE, 3) == [Grant("m", "request")]
+
+
 def test_unloading_a_failed_model_forgets_its_failures_but_not_who_waits() -> None:
     m = machine()
     m.want("m", "a", 0, 99)

@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 from importlib.resources import files
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -13,12 +14,16 @@ from rolecast.api.ports import FrontDoor
 from rolecast.errors import NotFound
 from rolecast.telemetry import Telemetry
 
+WEB = files("rolecast").joinpath("web")
+SCRIPTS = sorted(file.name for file in WEB.iterdir() if file.name.endswith(".js"))
 FILES = {
     "/ui": "text/html; charset=utf-8",
-    "/ui/app.js": "text/javascript; charset=utf-8",
     "/ui/style.css": "text/css; charset=utf-8",
     "/ui/icon.svg": "image/svg+xml",
-}
+} | {f"/ui/{name}": "text/javascript; charset=utf-8" for name in SCRIPTS}
+ERRORS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
+LARGEST_BYTES = 100_000
+"""All of the page, uncompressed."""
 
 
 class Elements(HTMLParser):
@@ -39,7 +44,11 @@ class Elements(HTMLParser):
 
 
 def text_of(name: str) -> str:
-    return files("rolecast").joinpath("web").joinpath(name).read_text(encoding="utf-8")
+    return WEB.joinpath(name).read_text(encoding="utf-8")
+
+
+def scripts() -> str:
+    return "\n".join(map(text_of, SCRIPTS))
 
 
 @pytest.fixture
@@ -75,14 +84,20 @@ async def test_a_browser_is_sent_from_the_root_to_the_page_and_a_program_is_not(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", ["index.html", "app.js.map", "..%2F..%2Ferrors.py"])
+@pytest.mark.parametrize("name", ["index.html", "app.js.map", "__init__.py", "..%2F..%2Ferrors.py"])
 async def test_no_other_file_is_served(name: str) -> None:
     assert (await get(f"/ui/{name}")).status_code == 404
 
 
 def test_the_page_loads_only_what_is_served(page: Elements) -> None:
-    loaded = {value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")}
-    assert loaded == set(FILES) - {"/ui"}
+    named = {value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")}
+    loaded = {value for value in named if value and not value.startswith("#")}
+    imported = {f"/ui/{name}" for name in re.findall(r'from "\./([\w.]+)";', scripts())}
+    assert loaded | imported == set(FILES) - {"/ui"}
+
+
+def test_the_page_is_small() -> None:
+    assert sum(len(file.read_bytes()) for file in WEB.iterdir() if file.is_file()) < LARGEST_BYTES
 
 
 def test_no_script_or_style_stands_in_the_page_itself(page: Elements) -> None:
@@ -90,18 +105,27 @@ def test_no_script_or_style_stands_in_the_page_itself(page: Elements) -> None:
     assert not [attrs for _, attrs in page.tags if "style" in attrs or any(name.startswith("on") for name in attrs)]
 
 
-@pytest.mark.parametrize("name", ["index.html", "app.js", "style.css", "icon.svg"])
+@pytest.mark.parametrize("name", ["index.html", "style.css", "icon.svg", *SCRIPTS])
 def test_no_file_names_an_address_elsewhere(name: str) -> None:
     addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", text_of(name)))
     assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of a format, never fetched
 
 
-def test_text_of_the_gateway_never_becomes_markup() -> None:
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", text_of("app.js"))
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_text_never_becomes_markup_or_code(name: str) -> None:
+    risky = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|srcdoc|\beval\b|new Function"
+    assert not re.search(risky, text_of(name))
 
 
 def test_every_field_has_a_label_and_every_element_that_the_script_looks_up_exists(page: Elements) -> None:
     ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     labelled = {attrs["for"] for tag, attrs in page.tags if tag == "label"}
     assert labelled == {attrs["id"] for tag, attrs in page.tags if tag in ("input", "select", "textarea")}
-    assert set(re.findall(r'(?:\$|fill)\("([\w-]+)"', text_of("app.js"))) <= ids
+    assert set(re.findall(r'\$\("([\w-]+)"', scripts())) <= ids
+
+
+def test_every_error_code_of_the_gateway_has_its_reason_on_the_page() -> None:
+    documented = re.findall(r"^\| \d{3} \| (.+?) \|", ERRORS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    codes = {code for cell in documented for code in re.findall(r"`(\w+)`", cell)}
+    explained = set(re.findall(r"^  (\w+): ", text_of("reasons.js"), flags=re.MULTILINE))
+    assert codes - explained == set()

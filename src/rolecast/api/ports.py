@@ -47,7 +47,6 @@ class FrontDoor:
             Route("/health", self.health, methods=["GET"]),
             Route("/metrics", self.metrics, methods=["GET"]),
             Route("/ui", self.page, methods=["GET"]),
-            Route("/ui/", self.page, methods=["GET"]),
             Route("/ui/{name}", self.asset, methods=["GET"]),
         ]
 

@@ -133,7 +133,9 @@ class Worker:
 
 
 def _called_off(model: str) -> Conflict:
-    return Conflict(f"{model} was unloaded while it loaded; load it again if that was not meant.", code="load_called_off")
+    return Conflict(
+        f"{model} was unloaded while it loaded; load it again if that was not meant.", code="load_called_off"
+    )
 
 
 class Machine:

@@ -10,7 +10,6 @@ from pathlib import Path
 from rolecast.config.source import Source, parse
 from rolecast.errors import SourceError
 from rolecast.sources import caches, hf, names, own, pypi, store, url
-from rolecast.sources.names import Source, parse
 from rolecast.sources.store import Arrival, Progress, Report, Stored, arriving, remove, stored
 
 __all__ = [

@@ -22,7 +22,8 @@ export class Logs {
     $("log-pause").addEventListener("click", () => {
       this.paused = !this.paused;
       setAttribute($("log-pause"), "aria-pressed", String(this.paused));
-      if (!this.paused) this.redraw();
+      if (this.paused) this.count();
+      else this.redraw();
     });
     $("log-copy").replaceWith(copyButton(() => this.matching().join("\n"), "Copy", "these lines"));
   }
@@ -120,6 +121,6 @@ export class Logs {
 
   count() {
     const held = this.paused ? Math.max(0, this.matching().length - $("log").childElementCount) : 0;
-    setText($("log-count"), this.paused ? `paused${held ? `, ${held} new lines` : ""}` : `${$("log").childElementCount} lines`);
+    setText($("log-count"), this.paused ? `paused${held ? `, ${held} new line${held > 1 ? "s" : ""}` : ""}` : `${$("log").childElementCount} lines`);
   }
 }
