@@ -53,7 +53,7 @@ async function refresh() {
 }
 
 function askForKey(error) {
-  health("locked", "busy");
+  health("locked", "off");
   setText($("key-error"), key.get() ? error.message : "");
   setText($("down"), "");
   $("state").hidden = true;
@@ -129,7 +129,7 @@ function names({ models, roles }) {
 // -- views -------------------------------------------------------------------------------------------------------
 
 function showView() {
-  const wanted = location.hash.slice(1);
+  const wanted = location.hash.slice(2); // #/chat: without the slash it would be the id of an element to scroll to
   const view = VIEWS.includes(wanted) ? wanted : VIEWS[0];
   for (const name of VIEWS) {
     $(`view-${name}`).hidden = name !== view;
@@ -139,7 +139,7 @@ function showView() {
 }
 
 function go(view, then) {
-  location.hash = view;
+  location.hash = `/${view}`;
   showView();
   then();
 }
@@ -149,6 +149,10 @@ function openRequest(id) {
   refresh();
 }
 
-addEventListener("hashchange", showView);
+addEventListener("hashchange", () => {
+  showView();
+  scrollTo(0, 0);
+});
 showView();
+health("looking…", "busy");
 refresh();
