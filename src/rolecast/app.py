@@ -94,9 +94,8 @@ class Gateway:
         self.admin = Admin(
             self.now, self.fleet, self.ledger, self.telemetry, self.reloader, self.facts, self.context_of
         )
-        self._activity = Activity(
-            self.now, self.fleet, self.ledger, self.telemetry, self.dispatch, self._find, store_path(config)
-        )
+        store = paths.models(config.storage.models)
+        self._activity = Activity(self.now, self.fleet, self.ledger, self.telemetry, self.dispatch, self._find, store)
         self.catalogue = Catalogue(self.now, self.abilities, self.admin.state, self._health_of, self.context_of)
         self.telemetry.gauges = self._gauges
         self.lanes: dict[str, Lane] = {}

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolecast import gguf_header, sources
+from rolecast import gguf_header, sources, weights
 from rolecast.api.asgi import json_response
 from rolecast.config.current import Current
 from rolecast.config.schema import Model
@@ -42,7 +42,7 @@ class Activity:
         ledger: Ledger,
         telemetry: Telemetry,
         dispatch: Dispatch,
-        weights: Weights,
+        find: Weights,
         store: Path,
     ) -> None:
         self._now = now
@@ -50,7 +50,7 @@ class Activity:
         self._ledger = ledger
         self._telemetry = telemetry
         self._dispatch = dispatch
-        self._weights = weights
+        self._find = find
         self._store = store
 
     def routes(self) -> list[Route]:
@@ -93,12 +93,12 @@ class Activity:
 
     def _weights_of(self, model: Model) -> Path | None:
         try:
-            return self._weights(model) if model.source else None
+            return self._find(model) if model.source else None
         except (RolecastError, OSError, RuntimeError):
             return None
 
-    async def _load(self, model_id: str, model: Model, weights: Path | None) -> dict[str, Any]:
-        expected = await asyncio.to_thread(expected_bytes, model, weights) if weights else None
+    async def _load(self, model_id: str, model: Model, path: Path | None) -> dict[str, Any]:
+        expected = await asyncio.to_thread(expected_bytes, model, path) if path else None
         child = self._fleet.child(model_id)
         began = self._fleet.wall_time(self._fleet.worker(model_id).started_at)
         return {
@@ -109,12 +109,12 @@ class Activity:
         }
 
 
-def expected_bytes(model: Model, weights: Path) -> int | None:
+def expected_bytes(model: Model, path: Path) -> int | None:
     """Resident memory of the worker once it has loaded, roughly; None when the file does not tell."""
-    header = gguf_header.known(weights)
+    header = gguf_header.known(path)
     if header is None:
         return None
-    size = sum(part.stat().st_size for part in sources.parts(weights))
+    size = sum(part.stat().st_size for part in weights.parts(path) if part.is_file())
     per_token = header.kv_bytes_per_token() if header.causal else 0
     return int(WORKER_BYTES + size + header.repacked_bytes + per_token * model.context * model.parallel)
 

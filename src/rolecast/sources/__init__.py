@@ -21,7 +21,6 @@ __all__ = [
     "arriving",
     "locate",
     "parse",
-    "parts",
     "pull",
     "remove",
     "stored",
@@ -85,9 +84,3 @@ def pull(source: Source, folder: Path, progress: Report) -> Path:
             f"{source.text} could not be stored in {folder}: {e.strerror or e}. Check that the folder can be "
             "written, or set storage.models to another."
         ) from e
-
-
-def parts(weights: Path) -> list[Path]:
-    """All files of the model whose first one that is; those that are there."""
-    files = [weights.with_name(name) for name in names.splits(weights.name)]
-    return [file for file in files if file.is_file()]
