@@ -110,7 +110,7 @@ const problem = ([text, kind]) => Object.assign(h("li", { class: kind }, text), 
 function reloaded(report) {
   if (!report) return "as it was at the start";
   if (report.problems.length) return `an edit at ${clock(report.at)} was refused`;
-  const parts = [report.applied.length && `applied ${report.applied.join(", ")}`, report.waiting.length && `waits for a restart: ${report.waiting.join(", ")}`];
+  const parts = [report.applied.length && `applied ${report.applied.join(", ")}`, report.waiting.length && `waits for a restart: ${report.waiting.join(", ")}`, report.warnings?.length && `mind that ${report.warnings.join("; ")}`];
   return `edited at ${clock(report.at)}: ${parts.filter(Boolean).join("; ") || "no change"}`;
 }
 
