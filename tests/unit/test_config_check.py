@@ -252,3 +252,26 @@ def test_settings_without_effect_are_pointed_out() -> None:
         "models.far.capabilities",
     ]
     assert not any("sk-1" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://h:1/v1/v1", "ends in /v1/v1; write the version once"),
+        ("http://h:1/api/v1/v1/", "ends in /v1/v1"),
+        ("http://h:1/v1/chat/completions", "ends in /chat/completions, which is added to it"),
+        ("http://h:1/v1/models", "ends in /models"),
+        ("http://h:1/v1", ""),
+        ("https://h/compatible-mode/v1", ""),
+        ("https://h/v1/v2x", ""),
+        ("https://h", ""),
+    ],
+)
+def test_a_remote_address_with_a_path_too_many_is_pointed_out(url: str, said: str) -> None:
+    warnings = "\n".join(config.warnings(with_model(backend="openai", url=url)))
+    assert (said in warnings) if said else warnings == ""
+
+
+def test_a_disabled_model_may_be_for_something_that_no_request_reaches() -> None:
+    assert found(with_model(source="hf:o/r", enabled=False, capabilities=["rerank"])).keys() <= {"roles.standard.0"}
+    assert "models.foo.capabilities" in found(with_model(source="hf:o/r", capabilities=["rerank"]))

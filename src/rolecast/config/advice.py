@@ -3,6 +3,7 @@
 Pure: a configuration in, sentences out.
 """
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -80,8 +81,18 @@ def _model(model_id: str, model: Model) -> Iterator[str]:
         yield f"{place}.args: does nothing without binary: the built-in engine takes no arguments"
     if model.pinned and model.idle_timeout != defaults["idle_timeout"].default:
         yield f"{place}.idle_timeout: does nothing for a pinned model"
+    yield from _address(place, model)
     if model.key and not model.key.startswith("env:"):
         yield f"{place}.key: stands in the file as plain text; prefer env:NAME"
     for capability in model.capabilities:
         if capability not in KINDS and (hint := meant(capability, KINDS, 0.85)):
             yield f"{place}.capabilities: '{capability}' is a free word; did you mean '{hint}'?"
+
+
+def _address(place: str, model: Model) -> Iterator[str]:
+    """Slips in the base URL of a remote: the gateway itself adds the path of an endpoint to it."""
+    path = model.url.rstrip("/")
+    if re.search(r"/v\d+/v\d+$", path):
+        yield f"{place}.url: ends in {path[path.rindex('/', 0, path.rindex('/')) :]}; write the version once"
+    elif endpoint := re.search(r"/(chat/completions|completions|embeddings|models)$", path):
+        yield f"{place}.url: ends in {endpoint[0]}, which is added to it; give the part before"

@@ -172,7 +172,7 @@ def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Ite
         if getattr(model, name) <= 0:
             yield (*trail, name), "must be more than zero; say for example 60s"
     yield from (((*trail, *place), text) for place, text in _size(model))
-    if not set(KINDS) & set(model.capabilities):
+    if model.enabled and not set(KINDS) & set(model.capabilities):
         there = ", ".join(KINDS)
         yield (*trail, "capabilities"), f"no request can reach this model; add at least one of {there}"
     if "" in model.capabilities:
