@@ -210,6 +210,8 @@ def test_import_writes_what_check_accepts_and_names_what_was_left_out(tmp_path: 
     again = rolecast("import", "litellm.yaml", "--out", "rolecast.yaml")
     assert (again.returncode, "--force" in again.stderr) == (1, True)
     assert rolecast("import", "litellm.yaml").stdout == (tmp_path / "rolecast.yaml").read_text()
+    assert rolecast("import", "litellm.yaml", "--out", "-").stdout == (tmp_path / "rolecast.yaml").read_text()
+    assert not (tmp_path / "-").exists()
 
 
 def test_import_of_an_unknown_format_is_a_sentence(tmp_path: Path) -> None:

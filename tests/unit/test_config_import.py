@@ -1,10 +1,13 @@
-"""Importing foreign configurations: what comes along, what is noted, and that the result always loads."""
+"""Importing foreign configurations: what comes along, that all else is noted, and that the result always loads."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from foreign_files import FILES, bring_file, bring_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,14 +24,7 @@ Bring = Callable[[str, str], tuple[Config, str]]
 @pytest.fixture
 def bring(tmp_path: Path) -> Bring:
     """Import a text under a file name: our configuration and all notes as one text."""
-
-    def run(name: str, text: str) -> tuple[Config, str]:
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        made = import_file(path)
-        return config.read(made.config_yaml, backends=backend_names()), "\n".join(made.notes)
-
-    return run
+    return lambda name, text: bring_in(tmp_path, name, text)
 
 
 MODELS_YAML = """\
@@ -112,7 +108,7 @@ def test_a_models_yaml_keeps_ids_roles_ports_and_limits(bring: Bring) -> None:
         "host 0.0.0.0 left out",
         "tool_call_parser left out",
         "temp left out",
-        "'qwen3:4b' is already there",
+        "models.fast: 'qwen3:4b' is already there; the role shares it",
         "timeout left out: expected a duration",
         "port 8000: left out: already in use",
         "model_type image-generation has no counterpart",
@@ -166,6 +162,7 @@ def test_a_settings_md_becomes_models_and_categories(bring: Bring) -> None:
     assert list(loaded.roles) == [
         "general_reasoning",
         "code_generation",
+        "translation",
         "summarization",
         "scientific_research",
         "legal_document_analysis",
@@ -174,10 +171,12 @@ def test_a_settings_md_becomes_models_and_categories(bring: Bring) -> None:
         "code_review",
     ]
     assert loaded.routing.default == "general_reasoning"
+    assert loaded.roles["translation"] == ["mistralai/Mistral-7B-Instruct-v0.1"]
+    assert llama.description == "Llama 3.1 8B, ~8GB"
     for lost in (
         "row 'Image Generation': left out",
         "cannot run encoder-decoder models",
-        "roles.translation: left out: no model of it can run",
+        "roles.translation: no model of its own can run here; mistralai/Mistral-7B-Instruct-v0.1 answers meanwhile",
         "has 2 precisions; 4-bit is kept",
         "hf:someone/own-model may hold no GGUF file",
         "FP16 becomes 4-bit",
@@ -254,22 +253,21 @@ def test_llama_swap_commands_are_read_into_settings(bring: Bring) -> None:
         {"enable_thinking": False},
     )
     assert (heavy.idle_timeout, heavy.load_timeout, heavy.description) == (0.0, 500.0, "Heavy")
-    assert (heavy.aliases, heavy.binary, heavy.args) == (["gpt-4o", "gpt-4"], "", [])
+    assert (heavy.aliases, heavy.binary) == (["gpt-4o", "gpt-4"], "/opt/llama/llama-server")
+    assert heavy.args == ["--jinja"]
     embed, tuned, far = loaded.models["embed"], loaded.models["tuned"], loaded.models["far"]
-    assert (embed.capabilities, embed.pinned, embed.idle_timeout) == (["embeddings"], True, 60.0)
+    assert (embed.capabilities, embed.pinned, embed.idle_timeout) == (["embeddings"], True, 600.0)
     assert (tuned.source, tuned.binary, tuned.args) == ("hf:owner/repo", "llama-server", ["--temp", "0.6"])
     assert (far.backend, far.url, far.remote_model) == ("openai", "http://127.0.0.1:9999/v1", "org/x")
     assert not loaded.models["docker"].enabled
     assert not loaded.models["odd"].enabled
     assert loaded.server.keys == ["env:API_KEY_1"]
     for lost in (
-        "env left out",
+        "env (CUDA_VISIBLE_DEVICES) left out",
         "'gpt-4o' left out: the name is taken",
         "name the Q4_K_M file of owner/repo",
-        "has no --ctx-size",
         "start the server yourself and enable the model",
         "cmd cannot be read",
-        "groups left out",
         "roles.standard: added",
     ):
         assert lost in notes
@@ -329,14 +327,14 @@ def test_litellm_public_names_survive_as_models_and_roles(bring: Bring) -> None:
     assert not loaded.models["cloud"].enabled
     assert loaded.roles == {
         "gpt-4o": ["openai/gpt-4o", "team/local:7b"],
-        "pool": ["hosted_vllm/org/m", "hosted_vllm/org/m-1"],
+        "pool": [["hosted_vllm/org/m", "hosted_vllm/org/m-1"]],
         "gpt-4": ["openai/gpt-4o", "team/local:7b"],
         "embeddings": ["vectors"],
     }
     assert loaded.server.keys == ["env:MASTER"]
     for lost in (
         "provider bedrock does not speak the OpenAI dialect",
-        "model_list.6: left out",
+        "model_list.6 (openai/*): left out",
         "rpm left out",
         "routing_strategy left out",
         "drop_params left out",
@@ -374,8 +372,95 @@ def test_broken_json_and_broken_yaml_say_so(tmp_path: Path) -> None:
 
 def test_keys_that_are_none_are_left_out_and_named(bring: Bring) -> None:
     loaded, notes = bring("s.yaml", LLAMA_SWAP.replace('["${env.API_KEY_1}"]', '["", sk-1, "sha256:12"]'))
-    assert loaded.server.keys == ["sk-1"]
+    assert loaded.server.keys == ["env:ROLECAST_API_KEY"]
     assert "server.keys: a key left out" in notes
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_files_as_people_write_them_become_a_file_that_loads_without_their_secrets(path: Path) -> None:
+    made = import_file(path)
+    loaded = config.read(made.config_yaml, backends=backend_names())
+    assert loaded.models
+    assert loaded.roles
+    secrets = re.findall(r"\b(?:sk|pw|tok|hf_)[-a-z_]*\d{4}\b", path.read_text("utf-8"))
+    assert [secret for secret in secrets if secret in made.config_yaml + "\n".join(made.notes)] == []
+
+
+def _mappings(value: Any, trail: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+    """Every mapping of a file with its place."""
+    if isinstance(value, dict):
+        yield trail, value
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _mappings(item, (*trail, key))
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.suffix != ".md"], ids=lambda path: path.name)
+def test_a_setting_that_no_importer_knows_is_named_wherever_it_stands(path: Path, tmp_path: Path) -> None:
+    value = parse(path.read_text("utf-8"), name=path.name).value
+    places = {f"zz-{i}": trail for i, (trail, _) in enumerate(_mappings(value)) if "macros" not in trail}
+    for unknown, trail in places.items():
+        dict(_mappings(value))[trail][unknown] = {"deeper": "text"}
+    (tmp_path / "changed.json").write_bytes(msgspec.json.encode(value))
+    made = import_file(tmp_path / "changed.json")
+    told = "\n".join([*made.notes, made.config_yaml])
+    left_out = [re.sub(r" \([^)]*\)", "", note) for note in made.notes if ": left out" in note or ": disabled" in note]
+    whole = {place for note in left_out for place in note.partition(": ")[0].split(", ")}
+    silent = [trail for unknown, trail in places.items() if not re.search(rf"{unknown}\b", told)]
+    assert [trail for trail in silent if whole.isdisjoint(_places(trail))] == []
+
+
+def _places(trail: tuple[str | int, ...]) -> set[str]:
+    """A place in a file and all that it stands in, as notes write them."""
+    return {".".join(map(str, trail[:n])) for n in range(1, len(trail) + 1)}
+
+
+def test_names_from_a_file_cannot_draw_on_the_terminal(bring: Bring) -> None:
+    _, notes = bring("c.json", msgspec.json.encode({"models": {"a\x1b[2J": {"cmd": "x"}}, "b\x1b]0;": 1}).decode())
+    assert "\x1b" not in notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 5000 + "]" * 5000, '{"models":' * 40 + "1" + "}" * 40],
+    ids=["lists", "mappings"],
+)
+def test_json_that_is_nested_without_end_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"c\.json: (nested deeper than 32 levels|not JSON)"):
+        import_file(tmp_path / "c.json")
+
+
+def test_a_file_whose_aliases_grow_without_end_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    lines = ["model_list: []", "a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="larger than 100000 values"):
+        import_file(tmp_path / "c.yaml")
+
+
+def test_a_table_without_a_model_for_its_only_category_still_answers_it(tmp_path: Path) -> None:
+    path = next(path for path in FILES if path.name == "settings-translator.md")
+    loaded, notes = bring_file(path)
+    assert loaded.roles["translation"] == ["smollm2-135m"]
+    assert not loaded.models["Helsinki-NLP/opus-mt-en-de"].enabled
+    assert "roles.translation: no model of its own can run here; smollm2-135m answers meanwhile" in notes
+
+
+def test_columns_and_sections_that_have_no_counterpart_are_named() -> None:
+    _, notes = bring_file(next(path for path in FILES if path.name == "settings-default.md"))
+    assert "column 'Licence', House Rules: left out: no counterpart" in notes
+    assert "row 'Question Answering': Stay Loaded is 'sometimes'; taken for false" in notes
+
+
+def test_settings_of_a_second_entry_for_one_model_are_named() -> None:
+    _, notes = bring_file(next(path for path in FILES if path.name == "slm-roles.yaml"))
+    assert "'qwen3-4b' is already there; the role shares it, and its own default_timeout, top_p left out" in notes
+
+
+def test_a_server_that_somebody_else_starts_stays_where_it_is() -> None:
+    loaded, _ = bring_file(next(path for path in FILES if path.name == "slm-lmstudio.yaml"))
+    studio = loaded.models["studio"]
+    assert (studio.backend, studio.url, loaded.server.listeners) == ("openai", "http://10.0.0.9:1234/v1", [])
 
 
 def _leaves(value: object, trail: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

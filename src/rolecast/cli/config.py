@@ -110,7 +110,8 @@ def import_(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write; without it stdout.", show_default=False)
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; without it, or with -, stdout.", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
@@ -120,7 +121,7 @@ def import_(
     imported = import_file(file)
     for note in imported.notes:
         output.say(f"[yellow]note:[/] {output.escape(note)}", stderr=True)
-    if out is None:
+    if out is None or str(out) == "-":
         output.raw(imported.config_yaml)
         return
     _write(out, imported.config_yaml, force=force)

@@ -1,7 +1,7 @@
 """Turns the configuration of five other systems into a `rolecast.yaml`.
 
-Knows which format a file is in. One file per format; adding one = a module with TITLE, `fits` and `fill`,
-and a row in FORMATS. Nothing of an imported file is ever executed.
+Knows which format a file is in. One file per format; adding one = a module with TITLE, REASONS, `fits` and `fill`,
+and a row in FORMATS. Nothing of an imported file is ever executed, and what a format does not read is named here.
 """
 
 from pathlib import Path
@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rolecast.config.document import parse, read_text
+from rolecast.config.document import MAX_DEPTH, parse, read_text
 from rolecast.config.importers import avatar, conductor_settings, litellm, llama_swap, slm_models
 from rolecast.config.importers.draft import Draft, Found, Imported
+from rolecast.config.importers.section import Section
 from rolecast.config.load import read
 from rolecast.errors import ConfigError
 
@@ -22,13 +23,15 @@ class Format(Protocol):
     """One foreign format."""
 
     TITLE: str
+    REASONS: dict[str, str]
+    """Why a key that `fill` does not read has no counterpart, where more can be said than that."""
 
     def fits(self, found: Found) -> bool:
         """Whether the file is in this format."""
         ...
 
     def fill(self, found: Found, draft: Draft) -> None:
-        """Put what exists on our side into the draft, and note what does not."""
+        """Put what exists on our side into the draft; keys of `found.top` that it does not read are named."""
         ...
 
 
@@ -42,10 +45,12 @@ def import_file(path: Path) -> Imported:
     """
     text = read_text(path)
     draft = Draft()
-    found = Found(path.name, text, _value(path, text, draft))
+    value = _value(path, text, draft)
+    found = Found(path.name, text, value, Section(value, "", draft.note))
     for form in FORMATS:
         if form.fits(found):
             form.fill(found, draft)
+            found.top.name_unread(form.REASONS)
             made = draft.finish(f"{form.TITLE} {path.name}")
             read(made.config_yaml, name=f"import of {path.name}")
             return made
@@ -59,11 +64,32 @@ def _value(path: Path, text: str, draft: Draft) -> Any:
     if path.suffix.lower() in (".md", ".markdown"):
         return None
     if path.suffix.lower() == ".json":
-        try:
-            return msgspec.json.decode(text)
-        except msgspec.DecodeError as e:
-            raise ConfigError([f"{path}: not JSON: {e}"], source=str(path)) from None
+        return _json(path, text)
     document = parse(text, name=str(path))
     for line, trail, fault in document.faults:
         draft.note(f"{path.name}:{line}", f"{'.'.join(map(str, trail))}: {fault}")
     return document.value
+
+
+def _json(path: Path, text: str) -> Any:
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError as e:
+        raise ConfigError([f"{path}: not JSON: {e}"], source=str(path)) from None
+    except RecursionError:
+        value = None
+        depth = MAX_DEPTH + 1
+    else:
+        depth = _depth(value)
+    if depth > MAX_DEPTH:
+        raise ConfigError([f"{path}: nested deeper than {MAX_DEPTH} levels; write it flatter"], source=str(path))
+    return value
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and mappings are nested, counted level by level."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        level = [x for v in level for x in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ())]
+    return depth

@@ -5,14 +5,17 @@ import re
 from rolecast.config import presets
 from rolecast.config.document import parse
 from rolecast.config.importers.draft import Draft, Found
+from rolecast.config.importers.section import shown
 
 TITLE = "Conductor SETTINGS.md"
+REASONS: dict[str, str] = {}
 _COLUMNS = {
     "category": "category",
     "technical": "id",
     "stay": "stay",
     "precision": "precision",
     "best": "title",
+    "vram": "memory",
 }
 _SPELLINGS = {
     "code_review_debugging": "code_review",
@@ -20,6 +23,12 @@ _SPELLINGS = {
     "long_context_tasks": "long_context",
 }
 """The table's category keys and the engines' keys for the same category."""
+_SECTIONS = {
+    "conversational persona": "left out; send it as the system message",
+    "diffusiond": "left out; images are made by an external server",
+}
+_YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "n/a", "-", "")
+_ENCODER_DECODER = re.compile(r"nllb|m2m[-_]?100|opus-mt|mbart|(?<![a-z])(bart|pegasus|marian|seamless|madlad|flan-t5)")
 _GGUF = {
     "meta-llama/Llama-3.1-8B-Instruct": (
         "hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF/Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf"
@@ -43,47 +52,63 @@ def fits(found: Found) -> bool:
 
 def fill(found: Found, draft: Draft) -> None:
     """Technical names become models, categories roles (in both spellings), Stay Loaded becomes pinned."""
-    rows = _rows(found.text)
+    rows = _rows(found.text, draft)
     for row in rows:
         category, model_id = row.get("category", ""), row.get("id", "")
-        key = re.sub(r"[ /]", "_", category.lower())
-        if not category or "/" not in model_id:
+        if not category or not re.fullmatch(r"[^/\s]+/[^/\s]+", model_id):
             reason = "an external server keeps its own address" if model_id else "no technical model name"
-            draft.note(f"row '{category}'", f"left out: {reason}")
+            draft.note(f"row '{shown(category)}'", f"left out: {reason}")
             continue
         if model_id not in draft.models:
             _add_model(model_id, rows, draft)
+        key = re.sub(r"[ /]", "_", category.lower())
         for spelling in (key, _SPELLINGS.get(key), *(t for t, e in _SPELLINGS.items() if e == key)):
             if spelling:
                 draft.roles.setdefault(spelling, []).append(model_id)
+                draft.kept_roles.add(spelling)
     draft.default = "general_reasoning"
-    if re.search(r"^#+\s*Conversational Persona", found.text, re.MULTILINE | re.IGNORECASE):
-        draft.note("Conversational Persona", "left out; send it as the system message")
-    if re.search(r"^#+\s*Diffusiond", found.text, re.MULTILINE | re.IGNORECASE):
-        draft.note("Diffusiond Settings", "left out; images are made by an external server")
+    _name_sections(found.text, draft)
+
+
+def _name_sections(text: str, draft: Draft) -> None:
+    """Every section of second level and below except those of the table."""
+    for title, body in re.findall(r"^#{2,6} +(.+?)[ #]*$\n?((?:(?!#{1,6} ).*\n?)*)", text, re.MULTILINE):
+        known = next((why for start, why in _SECTIONS.items() if title.lower().startswith(start)), "")
+        if known or (body.strip() and "technical model name" not in body.lower()):
+            draft.note(shown(title), known or "left out: no counterpart")
 
 
 def _add_model(model_id: str, rows: list[dict[str, str]], draft: Draft) -> None:
+    place = f"models.{shown(model_id)}"
     mine = [row for row in rows if row.get("id") == model_id]
     precisions = list(dict.fromkeys(row.get("precision", "") for row in mine))
     if len(precisions) > 1:
-        draft.note(f"models.{model_id}", f"has {len(precisions)} precisions; {precisions[0]} is kept")
+        draft.note(place, f"has {len(precisions)} precisions; {precisions[0]} is kept")
     known = {**_GGUF, **_preset_sources()}.get(model_id)
-    translator = "nllb" in model_id.lower()
-    if translator:
-        draft.note(f"models.{model_id}", "disabled: the engine cannot run encoder-decoder models")
-    elif known is None:
-        draft.note(f"models.{model_id}", f"hf:{model_id} may hold no GGUF file; point source at one that does")
-    elif precisions[0] not in ("4-bit", ""):
-        draft.note(f"models.{model_id}", f"{precisions[0]} becomes 4-bit, the size of the known GGUF file")
+    translator = _ENCODER_DECODER.search(model_id.lower()) is not None
+    if known is None and not translator:
+        draft.note(place, f"hf:{model_id} may hold no GGUF file; point source at one that does")
+    elif known and precisions[0] not in ("4-bit", ""):
+        draft.note(place, f"{precisions[0]} becomes 4-bit, the size of the known GGUF file")
     draft.add_model(
         model_id,
+        disabled="the engine cannot run encoder-decoder models" if translator else "",
         source=known or f"hf:{model_id}",
-        pinned=any(row.get("stay", "").lower() == "true" for row in mine) or None,
-        enabled=False if translator else None,
+        pinned=any(_stays(row, draft) for row in mine) or None,
         quantization="4-bit" if known else precisions[0],
-        description=mine[0].get("title"),
+        description="; ".join(dict.fromkeys(_title(row) for row in mine)),
     )
+
+
+def _title(row: dict[str, str]) -> str:
+    return ", ".join(x for x in (row.get("title"), row.get("memory")) if x)
+
+
+def _stays(row: dict[str, str], draft: Draft) -> bool:
+    said = row.get("stay", "").lower()
+    if said not in (*_YES, *_NO):
+        draft.note(f"row '{shown(row.get('category'))}'", f"Stay Loaded is '{shown(said)}'; taken for false")
+    return said in _YES
 
 
 def _preset_sources() -> dict[str, str]:
@@ -91,8 +116,8 @@ def _preset_sources() -> dict[str, str]:
     return {model_id: model["source"] for model_id, model in models.items() if model.get("enabled", True)}
 
 
-def _rows(text: str) -> list[dict[str, str]]:
-    """The model table, a dict per row, by what its header calls the columns."""
+def _rows(text: str, draft: Draft) -> list[dict[str, str]]:
+    """The model table, a dict per row, by what its header calls the columns; other columns are named."""
     header: list[str] = []
     rows = []
     for line in text.splitlines():
@@ -101,6 +126,8 @@ def _rows(text: str) -> list[dict[str, str]]:
             header = []
         elif "technical model name" in line.lower():
             header = [next((v for k, v in _COLUMNS.items() if cell.lower().startswith(k)), "") for cell in cells]
+            for cell in (cell for cell, ours in zip(cells, header, strict=True) if cell and not ours):
+                draft.note(f"column '{shown(cell)}'", "left out: no counterpart")
         elif header and not set(line) <= set("|-: \t"):
             rows.append(dict(zip(header, cells, strict=False)))
     return rows

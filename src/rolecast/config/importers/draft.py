@@ -4,23 +4,38 @@ Knows the rules of ours: what does not fit is left out or disabled, with a note 
 """
 
 import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
 from rolecast.config import names, presets
 from rolecast.config.check import check, is_key
 from rolecast.config.document import parse
+from rolecast.config.importers.section import EMPTY, Section, shown
 from rolecast.config.schema import Config, Model
 from rolecast.config.shape import build
 
+Members = list[str | list[str]]
+"""The models of a role, best first; those of an inner list are equals."""
+_PLACEHOLDERS = frozenset(
+    {"anything", "dummy", "empty", "fake", "fake-key", "key", "lm-studio", "n/a", "no-key", "no-key-required", "none"}
+    | {"not-needed", "not-used", "null", "ollama", "placeholder", "sk-fake", "sk-no-key-required", "sk-none"}
+    | {"sk-not-needed", "sk-xxx", "test", "unused", "x", "xxx"}
+)
+"""What people write where a server wants no key, but a client does."""
+
 
 class Found(msgspec.Struct, frozen=True):
-    """A file to import: its text, and its plain values when it is YAML or JSON."""
+    """A file to import: its text, its plain values when it is YAML or JSON, and the same as a section."""
 
     name: str
     text: str
     value: Any
+    top: Section
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -35,46 +50,104 @@ class Draft:
 
     def __init__(self) -> None:
         self.models: dict[str, dict[str, Any]] = {}
-        self.roles: dict[str, list[str]] = {}
+        self.roles: dict[str, Members] = {}
+        self.kept_roles: set[str] = set()
+        """Roles that somebody answers even when none of their own models can run."""
         self.listeners: list[dict[str, Any]] = []
         self.keys: list[str] = []
+        self.log_level = ""
         self.default = "standard"
-        self.notes: list[str] = []
+        self._notes: dict[str, dict[str, None]] = {}
+        self._secrets: dict[str, str] = {}
+        self._reserved: set[str] = set()
+        self._named: Counter[str] = Counter()
 
     def note(self, place: str, text: str) -> None:
-        """Say what did not come along, once."""
-        line = f"{place}: {text}"
-        if line not in self.notes:
-            self.notes.append(line)
+        """Say what did not come along; the same of several places is said once, naming all of them."""
+        self._notes.setdefault(text, {})[place] = None
 
-    def left_out(self, place: str, settings: dict[str, Any], names: tuple[str, ...], why: str) -> None:
-        """Note those of `names` that are set."""
-        present = [name for name in names if settings.get(name) not in (None, False, "", [], {})]
-        if present:
-            self.note(place, f"{', '.join(present)} left out; {why}")
+    def notes(self) -> list[str]:
+        """The sentences so far, each on one line."""
+        lines = (f"{', '.join(places)}: {text}" for text, places in self._notes.items())
+        return ["".join(c if c.isprintable() else " " for c in line) for line in lines]
 
-    def add_model(self, model_id: str, **settings: Any) -> None:
+    def secret(self, value: str, variable: str, place: str) -> str:
+        """The `env:` form of a credential that stands in the file as text; the text is not repeated anywhere.
+
+        `variable` is how it is called, unless that name means another one; the same text is the same variable.
+        A known placeholder is no credential.
+        """
+        if value.strip().lower() in _PLACEHOLDERS:
+            self.note(place, "the key left out; it is a placeholder for servers that want none")
+            return ""
+        wanted = re.sub(r"\W+", "_", variable, flags=re.ASCII).strip("_").upper()[:60] or "API_KEY"
+        wanted = wanted if re.match("[A-Z_]", wanted) else f"KEY_{wanted}"
+        name = self._secrets.get(value, "")
+        while not name or (name in self._reserved and value not in self._secrets):
+            self._named[wanted] += 1
+            name = wanted if self._named[wanted] == 1 else f"{wanted}_{self._named[wanted]}"
+        self._secrets[value] = name
+        self.note(place, f"the key stands in the file as text and is not repeated; set {name} to it before the start")
+        return f"env:{name}"
+
+    def address(self, url: str, place: str) -> str:
+        """A URL without what may be a secret in it: a user with a password, or a query."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
+        host = parts.netloc.rpartition("@")[2]
+        if host != parts.netloc or parts.query or parts.fragment:
+            self.note(place, "user, password and query of the address left out; a credential belongs into key")
+        if not host and "@" in url:
+            self.note(place, "the address left out; it is none, and may hold a password")
+            return ""
+        return urlunsplit((parts.scheme, host, parts.path, "", "")) if host else url
+
+    def reserve(self, variables: Iterable[str]) -> None:
+        """Keep variables that already mean something from being given to another credential."""
+        self._reserved.update(variables)
+
+    def add_model(self, model_id: str, *, disabled: str = "", **settings: Any) -> None:
         """Take a model with our settings (None = unset); without wrong ones; disabled if it cannot run."""
-        place = f"models.{model_id}"
+        place = f"models.{shown(model_id)}"
         if fault := names.fault(model_id):
             self.note(place, f"left out: {fault}")
             return
-        kept = {name: value for name, value in settings.items() if value not in (None, "", [], {})}
+        kept = {name: value for name, value in settings.items() if value not in EMPTY}
         problems: list[tuple[tuple[str | int, ...], str]] = []
-        model = build(Model, kept, ("models", model_id), problems) or Model()
+        build(Model, kept, ("models", model_id), problems)
         for trail, text in problems:
             kept.pop(str(trail[2]), None)
             self.note(place, f"{trail[2]} left out: {text}")
-        faults = check(Config(models={model_id: model}))
-        for trail, text in faults:
-            if trail[:2] == ("models", model_id) and trail[2:3] != ("aliases",):
-                kept["enabled"] = False
-                self.note(place, f"disabled: {text}")
+        if disabled:
+            kept["enabled"] = False
+            self.note(place, f"disabled: {disabled}")
+        self._settle_model(model_id, place, kept)
         self.models[model_id] = kept
 
-    def add_listener(self, port: Any, name: str, model_id: str) -> None:
+    def _settle_model(self, model_id: str, place: str, kept: dict[str, Any]) -> None:
+        """Take out settings that break a rule; a model that does not work without them is disabled."""
+        for _ in range(len(kept) + 1):
+            model = build(Model, kept, ("models", model_id), []) or Model()
+            faults = [(t, text) for t, text in check(Config(models={model_id: model})) if t[:2] == ("models", model_id)]
+            faults = [(t, text) for t, text in faults if t[2:3] != ("aliases",)]
+            if not faults:
+                return
+            for trail, text in faults:
+                setting = str(trail[2]) if len(trail) > 2 else ""
+                if setting in kept and setting not in ("source", "url"):
+                    del kept[setting]
+                    self.note(place, f"{setting} left out: {text}")
+                else:
+                    kept["enabled"] = False
+                    self.note(place, f"disabled: {text}")
+
+    def add_listener(self, port: int | None, name: str, model_id: str) -> None:
         """One more port that looks like this model, unless it is taken."""
-        if type(port) is not int or not 0 < port < 65536:
+        if port is None:
+            return
+        if not 0 < port < 65536:
             self.note(f"port {port}", f"left out: not a port number (model '{model_id}')")
         elif port == Config().server.port or any(x["port"] == port for x in self.listeners):
             self.note(f"port {port}", f"left out: already in use (model '{model_id}')")
@@ -90,23 +163,40 @@ class Draft:
         if not self.enabled():
             self._add_embedded()
         self._settle_roles()
+        self._settle_embeddings()
         self._settle_aliases()
-        default = self.default if self.default in self.roles else next(iter(self.roles))
+        value = {
+            "server": self._server(),
+            "models": self.models,
+            "roles": self.roles,
+            "routing": {"default": self._default()},
+        }
+        value |= {"log": {"level": self.log_level}} if self.log_level else {}
+        return Imported(f"# Made from {shown(origin)} by `rolecast import`.\n{_yaml(value)}", self.notes())
+
+    def embeds(self, model_id: str) -> bool:
+        """Whether the model only makes vectors."""
+        return self.models.get(model_id, {}).get("capabilities") == ["embeddings"]
+
+    def _server(self) -> dict[str, Any]:
         server: dict[str, Any] = {"host": "127.0.0.1", "port": Config().server.port}
         enabled = self.enabled()
         listeners = [x for x in self.listeners if x["model"] in enabled]
         server |= {"listeners": listeners} if listeners else {}
-        keys = [key for key in self.keys if is_key(key)]
-        if len(keys) < len(self.keys):
+        keys = [key for key in dict.fromkeys(self.keys) if is_key(key)]
+        if len(keys) < len(set(self.keys)):
             self.note("server.keys", "a key left out; it is empty, or no sha256: with 64 hexadecimal digits")
-        server |= {"keys": keys} if keys else {}
-        value = {
-            "server": server,
-            "models": self.models,
-            "roles": self.roles,
-            "routing": {"default": default},
-        }
-        return Imported(f"# Made from {origin} by `rolecast import`.\n{_yaml(value)}", self.notes)
+        return server | ({"keys": keys} if keys else {})
+
+    def _default(self) -> str:
+        """The role for requests that name nobody: one that can chat, if there is one."""
+        talking = [role for role, members in self.roles.items() if not self.embeds(next(flat(members)))]
+        for role in (self.default, "standard"):
+            if role in self.roles:
+                return role
+        chosen = (talking or list(self.roles))[0]
+        self.note("routing.default", f"'{chosen}' answers requests without a model")
+        return chosen
 
     def _add_embedded(self) -> None:
         embedded = parse(presets.text("default"), name="default.yaml").value
@@ -121,44 +211,97 @@ class Draft:
         taken = {*self.models, *self.roles}
         for model_id, model in self.models.items():
             aliases = []
-            for alias in model.get("aliases", []):
+            for alias in dict.fromkeys(model.pop("aliases", [])):
+                if alias == model_id:
+                    continue
                 if fault := names.fault(alias) or ("the name is taken" if alias in taken else ""):
-                    self.note(f"models.{model_id}.aliases", f"'{alias}' left out: {fault}")
+                    self.note(f"models.{model_id}.aliases", f"'{shown(alias)}' left out: {fault}")
                 else:
                     aliases.append(alias)
                     taken.add(alias)
-            model.pop("aliases", None)
             if aliases:
                 model["aliases"] = aliases
 
     def _settle_roles(self) -> None:
-        enabled = self.enabled()
-        for role, models in list(self.roles.items()):
-            usable = [m for m in dict.fromkeys(models) if m in enabled]
-            fault = names.fault(role) or ("the name is taken" if role in self.models else "")
-            if not usable:
+        settled: dict[str, Members] = {}
+        enabled = set(self.enabled())
+        for role, wanted in self.roles.items():
+            fault = names.fault(role) or ("the name is taken" if role in enabled else "")
+            members = self._alike(role, self._usable(wanted))
+            if not members and role not in self.kept_roles:
                 fault = fault or "no model of it can run"
             if fault:
-                self.note(f"roles.{role}", f"left out: {fault}")
-            self.roles[role] = [] if fault else usable
-        self.roles = {role: models for role, models in self.roles.items() if models}
-        vectors = [m for m in enabled if self.models[m].get("capabilities") == ["embeddings"]]
+                self.note(f"roles.{shown(role)}", f"left out: {fault}")
+            else:
+                settled[role] = members
+        self.roles = self._filled(settled)
         if not self.roles:
-            first = next((m for m in enabled if m not in vectors), enabled[0])
-            self.roles["standard"] = [first]
-            self.note("roles.standard", f"added for requests without a model: {first}")
-        if vectors and "embeddings" not in self.models:
-            self.roles.setdefault("embeddings", vectors)
+            options = ("standard", "default", *(f"role-{n}" for n in range(len(enabled) + 1)))
+            self.default = next(name for name in options if name not in enabled)
+            first = self._first()
+            self.roles[self.default] = [first]
+            self.note(f"roles.{self.default}", f"added for requests without a model: {first}")
+
+    def _usable(self, members: Members) -> Members:
+        """Without models that are not there, cannot answer, or were named before."""
+        open_ids = set(self.enabled())
+        found: Members = []
+        for member in members:
+            ids = [m for m in dict.fromkeys(flat([member])) if m in open_ids]
+            open_ids -= set(ids)
+            if ids:
+                found.append(ids if len(ids) > 1 else ids[0])
+        return found
+
+    def _alike(self, role: str, members: Members) -> Members:
+        """Only models that can stand in for the first: vectors of another model mean something else."""
+        if not members or not any(self.embeds(m) for m in flat(members)):
+            return members
+        first = next(flat(members))
+        kept = members[:1] if self.embeds(first) else [m for m in members if not any(map(self.embeds, flat([m])))]
+        stay = set(flat(kept))
+        gone = [m for m in flat(members) if m not in stay]
+        if gone:
+            reason = "an embedding model stands in for no other, and nothing else for it"
+            self.note(f"roles.{shown(role)}", f"{', '.join(gone)} left out; {reason}")
+        return kept
+
+    def _filled(self, roles: dict[str, Members]) -> dict[str, Members]:
+        """Roles that are kept without a model of their own get that of the default role."""
+        stand_in = roles.get(self.default) or [self._first()]
+        for role in [role for role, members in roles.items() if not members]:
+            roles[role] = list(stand_in)
+            names_ = ", ".join(flat(stand_in))
+            self.note(f"roles.{role}", f"no model of its own can run here; {names_} answers meanwhile")
+        return roles
+
+    def _first(self) -> str:
+        """The model for requests that name none: one called like the default role, else the first that can chat."""
+        enabled = self.enabled()
+        talking = [model_id for model_id in enabled if not self.embeds(model_id)] or enabled
+        return "standard" if "standard" in talking else talking[0]
+
+    def _settle_embeddings(self) -> None:
+        """The role for embeddings without a model: one model or equals, never several kinds of vectors."""
+        roles = [members for members in self.roles.values() if self.embeds(next(flat(members)))]
+        in_roles = {m for members in roles for m in flat(members)}
+        alone = [m for m in self.enabled() if self.embeds(m) and m not in in_roles]
+        choices: list[Members] = [*roles]
+        choices += [[m] for m in alone]
+        if not choices or "embeddings" in self.enabled() or "embeddings" in self.roles:
+            return
+        self.roles["embeddings"] = list(choices[0])
+        first = list(flat(choices[0]))
+        others = dict.fromkeys(m for members in choices for m in flat(members) if m not in first)
+        if others:
+            told = f"requests without a model go to {', '.join(first)}; name {', '.join(others)} to use another"
+            self.note("roles.embeddings", told)
 
 
-def items(value: Any) -> list[Any]:
-    """A foreign value as a list; [] when it is none."""
-    return value if isinstance(value, list) else []
-
-
-def entries(value: Any) -> dict[str, Any]:
-    """A foreign value as a mapping; {} when it is none."""
-    return value if isinstance(value, dict) else {}
+def flat(members: Members) -> Iterator[str]:
+    """The ids of a role's models, equals one after the other."""
+    for member in members:
+        yield from [member] if isinstance(member, str) else member
 
 
 def _yaml(value: Any) -> str:
@@ -167,6 +310,7 @@ def _yaml(value: Any) -> str:
     yaml = YAML()
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.ignore_aliases = lambda _: True  # a list that two places share is written twice
     out = io.StringIO()
     yaml.dump(value, out)
     return out.getvalue()

@@ -1,196 +1,176 @@
-"""llama-swap's `config.yaml`: a command per model. Commands are read, never run."""
+"""llama-swap's `config.yaml`: a command per model. Commands are read, never run.
 
-import json
+Knows the file as a whole: macros, ports, groups, peers and selectors. A model is read by `llama_swap_entry`, and
+becomes one by `llama_swap_engine` or `llama_swap_remote`.
+"""
+
 import re
-import shlex
-from pathlib import PurePath
 from typing import Any
 
-from rolecast.config.importers.draft import Draft, Found, entries, items
+from rolecast.config.importers import kinds, llama_swap_engine, llama_swap_entry, llama_swap_remote
+from rolecast.config.importers.draft import Draft, Found
+from rolecast.config.importers.macros import Expander
+from rolecast.config.importers.section import Section, shown
 
 TITLE = "llama-swap config.yaml"
-_MAX_COMMAND = 64 * 1024
-_FLAGS = {
-    "-m": "model",
-    "--model": "model",
-    "-hf": "repo",
-    "-hfr": "repo",
-    "--hf-repo": "repo",
-    "-hff": "file",
-    "--hf-file": "file",
-    "-c": "context",
-    "--ctx-size": "context",
-    "-np": "parallel",
-    "--parallel": "parallel",
-    "-ngl": "gpu_layers",
-    "--gpu-layers": "gpu_layers",
-    "--n-gpu-layers": "gpu_layers",
-    "-t": "threads",
-    "--threads": "threads",
-    "-ctk": "cache_type_k",
-    "--cache-type-k": "cache_type_k",
-    "-ctv": "cache_type_v",
-    "--cache-type-v": "cache_type_v",
-    "-a": "alias",
-    "--alias": "alias",
-    "--chat-template-kwargs": "chat_template_kwargs",
-    "--port": "",
-    "--host": "",
-    "--api-key": "",
+_TOGETHER = "models load on demand and leave when idle; what is loaded together is not planned"
+_BODY = "requests pass as they are; send these settings with the request"
+_LISTS = "lists show what a model is by its settings"
+_OWN = "Rolecast keeps its own records"
+REASONS = {
+    **dict.fromkeys(("groups", "matrix", "swap", "exclusive", "members"), _TOGETHER),
+    **dict.fromkeys(("filters", "setParams", "setParamsByID", "stripParams"), _BODY),
+    **dict.fromkeys(("metadata", "unlisted", "includeAliasesInList"), _LISTS),
+    **dict.fromkeys(("store", "metricsMaxInMemory", "captureBuffer", "performance", "ui", "logToStdout"), _OWN),
+    "cmdStop": "workers are stopped by signals",
+    "checkEndpoint": "the health of a worker is asked at its own address",
+    "sendLoadingState": "a request waits while its model loads",
+    "startPort": "workers listen on sockets of their own, not on ports",
+    "timeouts": "see timeout and load_timeout",
+    "profiles": "roles take their place; an edit of the file applies at once",
 }
-"""Options of llama-server that are settings of ours; '' = Rolecast's own business."""
-_BARE = {"--embedding": "embeddings", "--embeddings": "embeddings", "--jinja": ""}
-_FLASH = {"on": True, "1": True, "true": True, "off": False, "0": False, "false": False, "auto": None}
-_MODEL_LEFT = ("env", "checkEndpoint", "filters", "metadata", "unlisted", "cmdStop", "timeouts")
-_TOP_LEFT = ("groups", "matrix", "hooks", "peers", "profiles", "routing")
+_START_PORT = 5800
+_LEVELS = {"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}
 
 
 def fits(found: Found) -> bool:
-    """Models that carry a command."""
-    models = entries(entries(found.value).get("models")).values()
-    return any("cmd" in entry or "proxy" in entry for entry in map(entries, models))
+    """Models that carry a command, or peers that have some."""
+    value = found.value if isinstance(found.value, dict) else {}
+    models, peers = value.get("models"), value.get("peers")
+    listed = list(models.values()) if isinstance(models, dict) else []
+    listed += list(peers.values()) if isinstance(peers, dict) else []
+    return any(isinstance(entry, dict) and ("cmd" in entry or "proxy" in entry) for entry in listed)
 
 
 def fill(found: Found, draft: Draft) -> None:
-    """Each model by its id; `ttl` becomes idle_timeout, persistent groups become pinned."""
-    top = found.value
-    for model_id, entry in top["models"].items():
-        if isinstance(entry, dict):
-            _add_model(model_id, entry, top, draft)
-        else:
-            draft.note(f"models.{model_id}", "left out: an entry needs a cmd")
-    for group in entries(top.get("groups")).values():
-        if isinstance(group, dict) and group.get("persistent") is True:
-            for member in items(group.get("members")):
-                if draft.models.get(str(member), {}).get("enabled", True) and str(member) in draft.models:
-                    draft.models[str(member)]["pinned"] = True
-    draft.left_out("file", top, _TOP_LEFT, "what is loaded together follows from memory.budget and pinned")
-    keys = [str(key) for key in items(top.get("apiKeys"))]
-    draft.keys = [re.sub(r"^\$\{env\.(\w+)\}$", r"env:\1", key) for key in keys]
+    """Each model by its id; `ttl` becomes idle_timeout, persistent groups and preloads become pinned."""
+    top = found.top
+    draft.reserve(re.findall(r"\$\{env\.(\w+)\}", found.text))
+    _write_out(top, draft)
+    load_timeout = top.number("healthCheckTimeout") or None
+    idle = top.number("globalTTL") or 0
+    if idle < 0:
+        draft.note("globalTTL", f"{idle} left out; models without a ttl of their own stay loaded")
+    ports = _Ports(top)
+    for model_id, section in top.entries("models").items():
+        entry = llama_swap_entry.read(model_id, section, ports.of(model_id), idle, load_timeout, draft)
+        runner = llama_swap_engine if entry.command.is_llama_server else llama_swap_remote
+        runner.add(entry, draft)
+    _add_peers(top, draft)
+    _add_selectors(top, draft)
+    _pin(top, draft)
+    level = top.text("logLevel")
+    draft.log_level = _LEVELS.get(level.lower(), "")
+    if level and not draft.log_level:
+        draft.note("logLevel", f"'{shown(level)}' left out: expected one of debug, info, warn, error")
+    draft.keys = [_key(key, "ROLECAST_API_KEY", "apiKeys", draft) for key in top.texts("apiKeys")]
 
 
-def _add_model(model_id: str, entry: dict[str, Any], top: dict[str, Any], draft: Draft) -> None:
-    place = f"models.{model_id}"
-    macros = {**entries(top.get("macros")), **entries(entry.get("macros")), "MODEL_ID": model_id}
+def _write_out(top: Section, draft: Draft) -> None:
+    """Macros in place of their names, everywhere; a model in which they do not end is left out."""
+    expander, general = Expander(), _mapping(top.take("macros"))
+    for key in list(top.names()):
+        value = top.peek(key)
+        if key == "models" and isinstance(value, dict):
+            top.put(key, {name: _model(name, entry, general, expander, draft) for name, entry in value.items()})
+        elif key != "macros":
+            try:
+                top.put(key, expander.value(value, general))
+            except ValueError as e:
+                draft.note(shown(key), f"left out: {e}")
+                top.put(key, None)
+
+
+def _model(name: str, entry: Any, general: dict[str, Any], expander: Expander, draft: Draft) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    macros = {**general, **_mapping(entry.get("macros")), "MODEL_ID": name}
     try:
-        argv = _argv(_expand(str(entry.get("cmd") or ""), macros))
+        return expander.value({key: value for key, value in entry.items() if key != "macros"}, macros)
     except ValueError as e:
-        draft.note(place, f"cmd cannot be read: {e}")
-        argv = []
-    ttl = entry.get("ttl", -1)
-    idle = ttl if isinstance(ttl, int) and ttl >= 0 else top.get("globalTTL") or 0
-    common: dict[str, Any] = {
-        "idle_timeout": idle,
-        "load_timeout": top.get("healthCheckTimeout") or None,
-        "description": entry.get("description") or entry.get("name"),
-    }
-    aliases = [str(a.get("id") if isinstance(a, dict) else a) for a in items(entry.get("aliases"))]
-    if argv and PurePath(argv[0]).name.lower().startswith("llama-server"):
-        settings = _settings(argv, place, draft)
-        aliases += [a for a in settings.pop("aliases", []) if a not in aliases and a != model_id]
-        draft.add_model(model_id, **settings, **common, aliases=aliases)
-    else:
-        settings = _remote(entry, macros, place, draft)
-        draft.add_model(model_id, **settings, **common, aliases=aliases)
-    draft.left_out(place, entry, _MODEL_LEFT, "no counterpart")
+        draft.note(f"models.{shown(name)}", f"cmd cannot be read: {e}")
+        return {"cmd": ""}
 
 
-def _remote(entry: dict[str, Any], macros: dict[str, Any], place: str, draft: Draft) -> dict[str, Any]:
-    """A command that is not llama-server: its server is used where it listens, once somebody started it."""
-    url = _expand(str(entry.get("proxy") or ""), macros).rstrip("/")
-    usable = bool(url) and "${" not in url
-    start = "start the server yourself and enable the model" if not usable else "start the server yourself"
-    draft.note(place, f"cmd left out: only llama-server commands become models; {start}")
-    return {
-        "backend": "openai",
-        "url": f"{url}/v1" if usable else "",
-        "remote_model": entry.get("useModelName"),
-        "parallel": entry.get("concurrencyLimit") or 10,
-    }
+class _Ports:
+    """The port that llama-swap gives a model whose command has `${PORT}`: counted up in the order of the ids."""
+
+    def __init__(self, top: Section) -> None:
+        models, first = _mapping(top.peek("models")), top.peek("startPort")
+        wanting = sorted(name for name, entry in models.items() if "${PORT}" in str(_mapping(entry).get("cmd")))
+        start = first if isinstance(first, int) and 0 < first < 65536 else _START_PORT
+        self._ports = {name: start + i for i, name in enumerate(wanting)}
+
+    def of(self, name: str) -> int | None:
+        """That port, or None when the command names its own."""
+        return self._ports.get(name)
 
 
-def _settings(argv: list[str], place: str, draft: Draft) -> dict[str, Any]:
-    """Our settings for a llama-server command; options we have no word for stay arguments of that binary."""
-    given, rest = _options(argv[1:])
-    parallel = max(1, _whole(given.get("parallel")) or 1)
-    total = _whole(given.get("context")) or 0
-    if total <= 0:
-        draft.note(place, "has no --ctx-size; the default context is used")
-    settings: dict[str, Any] = {
-        "source": _source(given, place, draft),
-        "context": max(1, total // parallel) if total > 0 else None,
-        "parallel": parallel,
-        "gpu_layers": _whole(given.get("gpu_layers")),
-        "threads": _whole(given.get("threads")),
-        "cache_type_k": given.get("cache_type_k"),
-        "cache_type_v": given.get("cache_type_v"),
-        "flash_attn": given.get("flash_attn"),
-        "capabilities": ["embeddings"] if "embeddings" in given else None,
-        "chat_template_kwargs": _object(given.get("chat_template_kwargs")),
-        "aliases": str(given.get("alias") or "").split(",") if given.get("alias") else [],
-    }
-    if rest:
-        draft.note(place, f"runs {argv[0]} because of {' '.join(rest)}; without both, the built-in engine runs")
-        settings |= {"binary": argv[0], "args": rest}
-    return settings
+def _add_peers(top: Section, draft: Draft) -> None:
+    """Each model of a peer is a remote, by its name and by `PEER/NAME`."""
+    for peer, entry in top.entries("peers").items():
+        url = llama_swap_remote.base(entry.text("proxy"), entry.place, draft)
+        key = _key(entry.text("apiKey"), f"{peer}_API_KEY", entry.place, draft) if "apiKey" in entry else ""
+        for name in entry.texts("models"):
+            kind = kinds.guess(name)
+            if kind != kinds.CHAT:
+                draft.note(f"{entry.place}.models.{shown(name)}", f"taken for a model for {kind}, by its name")
+            model_id = f"{peer}/{name}" if name in draft.models else name
+            draft.add_model(
+                model_id,
+                disabled=kinds.unreachable(kind),
+                backend="openai",
+                url=url,
+                key=key,
+                remote_model=name if model_id != name else "",
+                capabilities=kinds.capabilities(kind),
+                aliases=[f"{peer}/{name}"],
+            )
 
 
-def _options(tokens: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Known options by our name, and the tokens that are left."""
-    given: dict[str, Any] = {}
-    rest: list[str] = []
-    i = 0
-    while i < len(tokens):
-        token, value = tokens[i], tokens[i + 1] if i + 1 < len(tokens) else ""
-        if token in ("-fa", "--flash-attn"):
-            given["flash_attn"] = _FLASH.get(value.lower(), True)
-            i += value.lower() in _FLASH
-        elif token in _BARE:
-            given[_BARE[token]] = True
-        elif token in _FLAGS:
-            given[_FLAGS[token]] = value
-            i += 1
+def _add_selectors(top: Section, draft: Draft) -> None:
+    """A virtual model that chooses among others is a role; how it chooses is ours."""
+    owners = {alias: name for name, model in draft.models.items() for alias in model.get("aliases", [])}
+    for name, entry in top.entries("selectors").items():
+        targets = entry.texts("targets")
+        strategy = entry.text("strategy")
+        if strategy == "pin":
+            targets = targets[:1]
+        elif strategy:
+            draft.note(entry.place, f"strategy {shown(strategy)} left out; the first target that can answers")
+        ids = [t if t in draft.models else owners.get(t, "") for t in targets]
+        if missing := [shown(t) for t, i in zip(targets, ids, strict=True) if not i]:
+            draft.note(entry.place, f"{', '.join(missing)} left out; there is no such model")
+        draft.roles[name] = [i for i in ids if i]
+
+
+def _pin(top: Section, draft: Draft) -> None:
+    """Members of persistent groups, and models that are loaded at start and never left, stay in memory."""
+    pinned = []
+    for group in top.entries("groups").values():
+        if group.flag("persistent"):
+            pinned += group.texts("members")
+    preload = top.section("hooks").section("on_startup")
+    for name in preload.texts("preload"):
+        if draft.models.get(name, {}).get("idle_timeout"):
+            draft.note("hooks.on_startup.preload", f"{shown(name)} left out; pinned: true loads at start and stays")
         else:
-            rest.append(token)
-        i += 1
-    return given, rest
+            pinned.append(name)
+    for name in pinned:
+        model = draft.models.get(name)
+        if model is None:
+            draft.note(f"models.{shown(name)}", "is to stay loaded, but there is no such model")
+        elif model.get("enabled", True) and model.get("backend") != "openai":
+            model["pinned"] = True
+            model.pop("idle_timeout", None)
 
 
-def _source(given: dict[str, Any], place: str, draft: Draft) -> str:
-    if path := given.get("model"):
-        if "${" in path:
-            draft.note(place, f"write out the variable in source: {path}")
-        return f"file:{path}"
-    repo, _, quantization = str(given.get("repo") or "").partition(":")
-    if quantization and not given.get("file"):
-        draft.note(place, f"name the {quantization} file of {repo} in source")
-    return f"hf:{repo}" + (f"/{given['file']}" if given.get("file") else "") if repo else ""
+def _key(text: str, variable: str, place: str, draft: Draft) -> str:
+    """A credential in our notation."""
+    if named := re.fullmatch(r"\$\{env\.(\w+)\}", text):
+        return f"env:{named[1]}"
+    return text if not text or text.startswith("sha256:") else draft.secret(text, variable, place)
 
 
-def _argv(command: str) -> list[str]:
-    lines = [line for line in command.splitlines() if not line.lstrip().startswith("#")]
-    return shlex.split("\n".join(lines).replace("\\\n", " "))
-
-
-def _expand(text: str, macros: dict[str, Any]) -> str:
-    """Put macros in, also macros of macros; the home folder is `~`, other variables stay as they are."""
-    for _ in range(8):
-        expanded = re.sub(r"\$\{([\w-]+)\}", lambda m: str(macros.get(m[1], m[0])), text)
-        if expanded == text:
-            break
-        if len(expanded) > _MAX_COMMAND:
-            raise ValueError("its macros expand without end")
-        text = expanded
-    return text.replace("${env.HOME}", "~")
-
-
-def _whole(value: Any) -> int | None:
-    return int(value) if re.fullmatch(r"-?\d{1,9}", str(value)) else None
-
-
-def _object(text: Any) -> Any:
-    try:
-        value = json.loads(text) if text else None
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

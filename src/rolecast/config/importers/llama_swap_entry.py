@@ -1,0 +1,77 @@
+"""One model of a llama-swap file: what its entry says besides the command.
+
+Knows names, times and what a model is said to do. Knows nothing of the server that runs it.
+"""
+
+import msgspec
+
+from rolecast.config.importers import llama_command
+from rolecast.config.importers.draft import Draft
+from rolecast.config.importers.llama_command import Command
+from rolecast.config.importers.section import Section, shown
+
+_NO_ENV = "a model has no environment of its own; set it for the gateway, or name a script that sets it as binary"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A model as the file has it; `section` holds what is left to be read. Times are in seconds."""
+
+    model_id: str
+    section: Section
+    command: Command
+    port: int | None
+    """What `${PORT}` is in its command; None when the command names a port of its own."""
+    idle_timeout: float
+    load_timeout: float | None
+    description: str
+    aliases: list[str]
+    tools: bool
+    extra: list[str]
+    """What it takes besides text."""
+    kind: str
+    """What it is for; '' = the file does not say."""
+    context: int | None
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the file."""
+        return self.section.place
+
+
+def read(
+    model_id: str, section: Section, port: int | None, idle: float, load_timeout: float | None, draft: Draft
+) -> Entry:
+    """The entry of that id; `idle` is for one without a `ttl` of its own."""
+    ttl = section.number("ttl")
+    title, about = section.text("name"), section.text("description")
+    told = section.section("capabilities")
+    takes, gives = told.texts("in"), told.texts("out")
+    made = "image" if "image" in gives else "speech" if "audio" in gives else ""
+    if variables := [shown(text.partition("=")[0]) for text in section.texts("env")]:
+        draft.note(section.place, f"env ({', '.join(variables)}) left out; {_NO_ENV}")
+    if section.peek("unlisted") is False:
+        section.take("unlisted")
+    return Entry(
+        model_id=model_id,
+        section=section,
+        command=llama_command.read(section.text("cmd")),
+        port=port,
+        idle_timeout=max(0, idle) if ttl is None or ttl < 0 else ttl,
+        load_timeout=load_timeout,
+        description=": ".join(x for x in (title, about) if x),
+        aliases=_aliases(section),
+        tools=told.flag("tools") or False,
+        extra=[word for word, kind in (("vision", "image"), ("audio", "audio")) if kind in takes],
+        kind="rerank" if told.flag("reranker") else made,
+        context=told.whole("context"),
+    )
+
+
+def _aliases(section: Section) -> list[str]:
+    """Plain names, or mappings with an id; what else such a mapping says is only for lists."""
+    value = section.peek("aliases")
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        plain = [str(item) for item in value if isinstance(item, str)]
+        section.put("aliases", [item for item in value if not isinstance(item, str)])
+        return [*plain, *(name for item in section.sections("aliases", "id") if (name := item.text("id")))]
+    return section.texts("aliases")

@@ -1,0 +1,252 @@
+"""What becomes of llama-swap's commands, macros, groups and peers, and what is said of the rest."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign_files import bring_file, bring_in, foreign
+
+from rolecast import config
+from rolecast.config.importers import llama_command
+from rolecast.config.schema import Model
+
+
+def command(tmp_path: Path, cmd: str, **entry: Any) -> tuple[Model, str]:
+    """The model that one command becomes, and the notes."""
+    import msgspec
+
+    text = msgspec.json.encode({"models": {"it": {"cmd": cmd, **entry}}}).decode()
+    loaded, notes = bring_in(tmp_path, "c.yaml", text)
+    return loaded.models["it"], notes
+
+
+def test_the_users_own_engine_is_kept_and_named() -> None:
+    loaded, notes = bring_file(foreign("swap-one-gpu.yaml"))
+    model = loaded.models["qwen3-8b"]
+    assert (model.binary, model.args) == ("/usr/bin/llama-server", ["--jinja"])
+    assert (model.source, model.context, model.parallel, model.flash_attn) == ("file:/m.gguf", 4096, 2, True)
+    assert (model.idle_timeout, model.load_timeout, loaded.log.level) == (300.0, 180.0, "warning")
+    assert "models.qwen3-8b: /usr/bin/llama-server runs it" in notes
+    assert "/usr/bin/llama-server is not an executable file on this machine" in notes
+
+
+def test_an_engine_that_is_here_is_not_missed(tmp_path: Path) -> None:
+    engine = tmp_path / "llama-server"
+    engine.write_text("#!/bin/sh\n")
+    engine.chmod(0o755)
+    model, notes = command(tmp_path, f"{engine} -m x.gguf -c 1")
+    assert model.binary == str(engine)
+    assert "not an executable" not in notes
+
+
+@pytest.mark.parametrize(
+    ("flags", "context", "parallel"),
+    [
+        ("-c 8192 -np 2", 4096, 2),
+        ("--ctx-size 8192", 8192, 1),
+        ("--ctx-size 0", 0, 1),
+        ("-c 0 -np 4", 0, 4),
+        ("", 0, 1),
+        ("-c 4096 -np auto", 4096, 1),
+        ("-c 3 -np 4", 1, 4),
+    ],
+)
+def test_context_is_what_one_slot_has_and_zero_the_models_own(
+    tmp_path: Path, flags: str, context: int, parallel: int
+) -> None:
+    model, notes = command(tmp_path, f"llama-server -m x.gguf {flags}")
+    assert (model.context, model.parallel) == (context, parallel)
+    assert ("has no --ctx-size" in notes) == ("-c" not in flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings", "args"),
+    [
+        ("-fa on", {"flash_attn": True}, []),
+        ("--flash-attn off", {"flash_attn": False}, []),
+        ("-fa auto", {"flash_attn": None}, []),
+        ("-fa --mlock", {"flash_attn": None}, ["-fa", "--mlock"]),
+        ("-ngl 33 -t 6", {"gpu_layers": 33, "threads": 6}, []),
+        ("-ngl all -t -1", {"gpu_layers": 999, "threads": 0}, []),
+        ("-ngl most", {"gpu_layers": -1}, ["-ngl", "most"]),
+        ("-ctk q8_0 --cache-type-v q4_0", {"cache_type_k": "q8_0", "cache_type_v": "q4_0"}, []),
+        ("--chat-template-kwargs '{\"a\": false}'", {"chat_template_kwargs": {"a": False}}, []),
+        ("--chat-template-kwargs nonsense", {}, ["--chat-template-kwargs", "nonsense"]),
+        ("--embedding --pooling last", {"capabilities": ["embeddings"]}, ["--pooling", "last"]),
+        ("--mmproj p.gguf", {"capabilities": ["chat", "completion", "vision"]}, ["--mmproj", "p.gguf"]),
+        ("--alias one,two -a three", {"aliases": ["three"]}, []),
+        ("-md draft.gguf --draft-max 16", {}, ["-md", "draft.gguf", "--draft-max", "16"]),
+    ],
+)
+def test_flags_become_settings_or_stay_arguments(
+    tmp_path: Path, flags: str, settings: dict[str, Any], args: list[str]
+) -> None:
+    model, _ = command(tmp_path, f"llama-server -m x.gguf -c 1 {flags}")
+    assert {name: getattr(model, name) for name in settings} == settings
+    assert model.args == args
+
+
+@pytest.mark.parametrize(
+    ("model", "binary", "left_out"),
+    [
+        ("forked", "/opt/ik/ik-llama-server", "taken for a llama-server"),
+        ("pinned-cores", "llama-server", "'numactl --cpunodebind 0 -m 0' left out"),
+        ("one-card", "llama-server", "'env -u FOO CUDA_VISIBLE_DEVICES=...' left out"),
+        ("assigned", "llama-server", "'GGML_CUDA_P2P=... nice -n 5' left out"),
+        ("shell", "llama-server", "'bash -c exec taskset -c 0-7' left out"),
+        ("windows", r"C:\llama\llama-server.exe", "is not an executable file on this machine"),
+        ("dated", "/opt/llama-server-b6123/llama-server-vulkan", "taken for a llama-server"),
+    ],
+)
+def test_a_llama_server_is_known_behind_wrappers_and_by_other_names(model: str, binary: str, left_out: str) -> None:
+    loaded, notes = bring_file(foreign("swap-wrapped.yaml"))
+    assert (loaded.models[model].binary, loaded.models[model].enabled) == (binary, True)
+    assert loaded.models[model].source.startswith("file:")
+    assert any(f"models.{model}" in line and left_out in line for line in notes.splitlines())
+
+
+def test_a_windows_path_keeps_its_backslashes() -> None:
+    loaded, _ = bring_file(foreign("swap-wrapped.yaml"))
+    assert loaded.models["windows"].source == r"file:D:\my models\g.gguf"
+
+
+@pytest.mark.parametrize(
+    ("text", "program", "wrapper"),
+    [
+        ("sudo -u me nice llama-server", "llama-server", ("sudo", "-u", "me", "nice")),
+        ("timeout 60 llama-server", "llama-server", ("timeout", "60")),
+        ("sh -ec 'llama-server -m x'", "llama-server", ("sh", "-ec")),
+        ("sh -c 'a | llama-server'", "sh", ()),
+        ("env A=1 B=2", "", ("env", "A=1", "B=2")),
+        ("# only\n  # comments", "", ()),
+        ("", "", ()),
+    ],
+)
+def test_the_program_of_a_command_is_found(text: str, program: str, wrapper: tuple[str, ...]) -> None:
+    read = llama_command.read(text)
+    assert (read.program, read.wrapper) == (program, wrapper)
+
+
+@pytest.mark.parametrize("model", ["awq", "boxed", "mlx"])
+def test_another_server_is_disabled_and_the_note_says_where_to_start_it(model: str) -> None:
+    loaded, notes = bring_file(foreign("swap-others.yaml"))
+    port = {"awq": 9100, "boxed": 9101, "mlx": 9103}[model]
+    assert not loaded.models[model].enabled
+    assert loaded.models[model].url == f"http://127.0.0.1:{port}/v1"
+    assert any(
+        f"models.{model}: disabled" in line and f"expects it on port {port}" in line for line in notes.splitlines()
+    )
+
+
+@pytest.mark.parametrize(("model", "kind"), [("ears", "transcription"), ("voice", "speech"), ("painter", "image")])
+def test_a_server_for_something_else_is_no_chat_model(model: str, kind: str) -> None:
+    loaded, notes = bring_file(foreign("swap-others.yaml"))
+    assert (loaded.models[model].enabled, loaded.models[model].capabilities) == (False, [kind])
+    assert f"models.{model}: disabled: there is no endpoint for {kind} yet" in notes
+
+
+def test_a_server_with_an_address_of_its_own_is_a_remote() -> None:
+    loaded, notes = bring_file(foreign("swap-others.yaml"))
+    fixed, vectors = loaded.models["fixed"], loaded.models["vectors"]
+    assert (fixed.enabled, fixed.url, fixed.parallel) == (True, "http://127.0.0.1:30000/v1", 20)
+    assert (vectors.capabilities, vectors.url) == (["embeddings"], "http://localhost:8101/v1")
+    assert "models.fixed: proxy already ends in /v1" in notes
+    assert config.warnings(loaded) == []
+
+
+def test_reranking_is_told_and_embeddings_are_not_mixed() -> None:
+    loaded, notes = bring_file(foreign("swap-kinds.yaml"))
+    assert (loaded.models["order"].enabled, loaded.models["order"].capabilities) == (False, ["rerank"])
+    assert loaded.roles["embeddings"] == ["embed-a"]
+    assert "requests without a model go to embed-a; name embed-b to use another" in notes
+
+
+def test_what_would_lock_the_gateway_out_or_is_secret_goes_with_a_note() -> None:
+    loaded, notes = bring_file(foreign("swap-kinds.yaml"))
+    assert loaded.models["talk"].args == []
+    for left_out in (
+        "--api-key, --hf-token left out",
+        "useModelName gemma left out",
+        "concurrencyLimit 8 left out",
+        "env (CUDA_VISIBLE_DEVICES, HF_TOKEN) left out",
+        "filters (stripParams, setParams.top_k) left out",
+        "name the Q8_0 file of ggml-org/gemma-3-4b-it-GGUF",
+    ):
+        assert f"models.talk: {left_out}" in notes
+
+
+def test_a_link_to_a_hub_is_its_repository() -> None:
+    loaded, _ = bring_file(foreign("swap-kinds.yaml"))
+    assert loaded.models["by-link"].source == "hf:o/r/q4/x.gguf"
+    assert not loaded.models["by-url"].enabled
+
+
+def test_macros_are_written_out_everywhere_and_keep_their_types() -> None:
+    loaded, notes = bring_file(foreign("swap-macros.yaml"))
+    model = loaded.models["a/b:7b"]
+    assert (model.context, model.parallel, model.idle_timeout) == (4096, 4, 120.0)
+    assert model.args == ["--slot-save-path", f"{Path.home()}/slots"]
+    assert loaded.models["keep"].idle_timeout == 600.0
+    assert "models.a/b:7b: write out ${env.MODELS} in source" in notes
+    assert "models.plain: write out ${nobody} in args" in notes
+
+
+def test_the_macro_for_the_id_is_written_out_in_aliases() -> None:
+    loaded, _ = bring_file(foreign("swap-one-gpu.yaml"))
+    assert loaded.models["tiny"].aliases == ["tiny:coding", "gpt-4o-mini"]
+
+
+def test_what_stays_loaded_is_pinned_and_virtual_models_are_roles() -> None:
+    loaded, notes = bring_file(foreign("swap-together.yaml"))
+    assert [name for name, model in loaded.models.items() if model.pinned] == ["small", "helper"]
+    assert (loaded.roles["coder"], loaded.roles["planner"]) == (["small", "big"], ["big"])
+    assert config.warnings(loaded) == []
+    for left_out in (
+        "selectors.coder: strategy warm left out",
+        "selectors.coder: ghost left out",
+        "hooks.on_startup.preload: big left out",
+        "models.nobody: is to stay loaded, but there is no such model",
+        "groups.swapping: swap, exclusive, members left out",
+        "matrix (vars.b",
+        "store (path)",
+        "profiles (coding.pins.llm)",
+    ):
+        assert left_out in notes
+
+
+def test_models_of_peers_are_remotes_by_both_names() -> None:
+    loaded, _ = bring_file(foreign("swap-peers.yaml"))
+    far, near = loaded.models["far"], loaded.models["attic/near"]
+    assert (far.url, far.aliases) == ("http://192.168.1.23:8080/v1", ["attic/far"])
+    assert (near.remote_model, loaded.models["near"].backend) == ("near", "llamacpp")
+    assert loaded.models["qwen/qwen3-235b-a22b"].key == "env:OPENROUTER_API_KEY"
+    assert loaded.models["qwen/qwen3-235b-a22b"].url == "https://openrouter.ai/api/v1"
+    assert loaded.models["x-large"].url == "https://api.example.org/v1"
+    assert loaded.models["nomic-embed-text"].capabilities == ["embeddings"]
+    assert not loaded.models["bge-reranker-v2-m3"].enabled
+    assert loaded.server.keys == ["env:ROLECAST_API_KEY", "env:FRONT"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "left_out"),
+    [
+        ({"proxy": "http://10.0.0.7:9/"}, "proxy http://10.0.0.7:9/ left out"),
+        ({"capabilities": {"context": 4096, "disableAuto": True}}, "capabilities.context 4096 left out"),
+        ({"capabilities": {"disableAuto": True}}, "models.it.capabilities: disableAuto left out"),
+        ({"checkEndpoint": "/ready"}, "checkEndpoint left out"),
+        ({"unlisted": True}, "unlisted left out"),
+        ({"timeouts": {"connect": 3}}, "timeouts (connect) left out"),
+        ({"never-heard-of": {"a": {"b": 1}}}, "never-heard-of (a.b) left out"),
+        ({"aliases": [{"id": "other", "unlisted": True}]}, "models.it.aliases.0 (other): unlisted left out"),
+    ],
+)
+def test_whatever_else_an_entry_says_is_named(tmp_path: Path, entry: dict[str, Any], left_out: str) -> None:
+    _, notes = command(tmp_path, "llama-server -m x.gguf -c 1 --port 9", **entry)
+    assert left_out in notes
+
+
+def test_a_password_in_an_address_does_not_come_along(tmp_path: Path) -> None:
+    model, notes = command(tmp_path, "vllm serve x --port 1", proxy="http://me:hush@10.0.0.1:9/?code=hush")
+    assert model.url == "http://10.0.0.1:9/v1"
+    assert "user, password and query of the address left out" in notes
+    assert "hush" not in notes
