@@ -41,6 +41,7 @@ from rolecast.ledger import Ledger
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.telemetry import Telemetry, configure_logging
+from rolecast.values import authority
 
 log = logging.getLogger("rolecast")
 
@@ -411,6 +412,7 @@ def bind(config: Config, stack: contextlib.ExitStack) -> Iterator[Door]:
 
 
 def _open(name: str, host: str, port: int, model: str, surface: str, stack: contextlib.ExitStack) -> Door:
+    host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -420,13 +422,13 @@ def _open(name: str, host: str, port: int, model: str, surface: str, stack: cont
     except OSError as exc:
         raise ConfigError([_port_problem(name, host, port, exc)]) from None
     sock.setblocking(False)
-    shown = "127.0.0.1" if host in ("0.0.0.0", "") else f"[{host}]" if family == socket.AF_INET6 else host
-    return Address(name, f"http://{shown}:{sock.getsockname()[1]}", model, surface), sock
+    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return Address(name, f"http://{authority(shown, sock.getsockname()[1])}", model, surface), sock
 
 
 def _port_problem(name: str, host: str, port: int, exc: OSError) -> str:
     if exc.errno != errno.EADDRINUSE:
-        return f"{name}: cannot listen on {host}:{port}: {exc.strerror}"
+        return f"{name}: cannot listen on {authority(host, port)}: {exc.strerror}"
     holder = ""
     with contextlib.suppress(psutil.Error, OSError):
         pids = [

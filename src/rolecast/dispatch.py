@@ -7,15 +7,16 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 
 import asyncio
 import logging
-import re
 import time
 
 import msgspec
 
+from rolecast import complaint, verdict
+from rolecast.complaint import Complaint
 from rolecast.config.current import Current
-from rolecast.errors import Busy, Internal, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
+from rolecast.errors import Busy, Internal, RolecastError, UpstreamTimeout, WorkerDown
 from rolecast.exchange import Exchange, clock
-from rolecast.fleet import Fleet, Lease
+from rolecast.fleet import Fleet, Lease, State
 from rolecast.ledger import OUTCOMES, Ledger
 from rolecast.plan import Plan, Request, look
 from rolecast.routing import build, choose, shares
@@ -27,6 +28,8 @@ from rolecast.values import Choice, Facts, Usage
 log = logging.getLogger("rolecast.dispatch")
 
 MAX_ATTEMPTS = 3
+MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
+"""Statuses with which a server may refuse a field that it does not know."""
 MAX_LOSSES = 2
 """A request under which two workers of a model died gets no third: it may be the cause."""
 SWEEP_S = 0.5
@@ -53,6 +56,8 @@ class Dispatch:
         self._telemetry = telemetry
         self._plans: dict[tuple[str, str, str, frozenset[str], frozenset[str]], Plan] = {}
         self._spread = Spread(lambda model_id: fleet.load_of(now.worker_of(model_id)), clock)
+        self._silent: set[str] = set()
+        """Workers that refused to be asked for usage."""
         self._closing = False
         self.active: set[Exchange] = set()
         self.cork = fleet.cork
@@ -83,6 +88,7 @@ class Dispatch:
         """Choose by the configuration that applies now; what runs keeps the choice that was made for it."""
         self._strategies = build(self._now.names, self._now.config, self._can)
         self._plans.clear()
+        self._silent.clear()
 
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
@@ -107,7 +113,7 @@ class Dispatch:
 
     def _concrete(self, asked: str, choice: Choice, model_id: str, worker_id: str = "") -> Plan:
         worker_id = worker_id or self._now.worker_of(model_id)
-        return Plan(
+        plan = Plan(
             asked,
             choice,
             model_id,
@@ -116,6 +122,8 @@ class Dispatch:
             self.fleet.backends[worker_id],
             self._telemetry.models[model_id],
         )
+        plan.injects = plan.injects and worker_id not in self._silent
+        return plan
 
     def _call(self, exchange: Exchange, lease: Lease) -> None:
         plan, request = exchange.plan, exchange.request
@@ -127,8 +135,9 @@ class Dispatch:
         if lease.queue_us or lease.load_us:
             exchange.queue_us += lease.queue_us
             exchange.load_us += lease.load_us
-        if plan.injects and request.stream:
-            request.edit_usage = not request.wants_usage
+        if plan.counts and request.stream:
+            exchange.counts = True
+            request.edit_usage = plan.injects and not request.wants_usage
         body = plan.body(request) if plan.edits or request.edit or request.edit_usage else request.body
         lease.pool.send(lease.pool.post(request.path, body, exchange.trace_lines), exchange)
 
@@ -142,7 +151,8 @@ class Dispatch:
             lease = await self.fleet.lease(plan.worker_id)
         except RolecastError as error:
             self._spread.failed(plan.model_id)
-            following = self._alternative(exchange) if isinstance(error, Busy | WorkerDown) else None
+            elsewhere = isinstance(error, Busy | WorkerDown | UpstreamTimeout)
+            following = self._alternative(exchange) if elsewhere else None
             if following is None:
                 exchange.task = None
                 exchange.fail(error)
@@ -176,16 +186,57 @@ class Dispatch:
         self._retry(exchange, error)
 
     def answered_error(self, exchange: Exchange, body: bytes) -> None:
-        """The worker answered with an error status: try elsewhere if that can help, else pass it on."""
-        error = _worker_error(exchange.status, body)
-        if (
-            exchange.status in (429, 502, 503)
-            and exchange.attempts < MAX_ATTEMPTS
-            and self._alternative(exchange, peek=True)
-        ):
+        """The worker answered with an error: ask without our own wish, or elsewhere if that helps; else pass it on."""
+        try:
+            self._judge(exchange, body)
+        except Exception:  # called by a transport, as `_retry` is
+            log.exception("request %s failed", exchange.id)
+            exchange.fail(Internal())
+
+    def _judge(self, exchange: Exchange, body: bytes) -> None:
+        if exchange.request is not None and exchange.request.edit_usage and exchange.status in MAY_MEAN_OUR_WISH:
+            self._ask_without_usage(exchange)
+            return
+        error = self._explained(exchange, complaint.read(body))
+        if error.retryable and exchange.attempts < MAX_ATTEMPTS and self._alternative(exchange, peek=True):
             self._retry(exchange, error)
         else:
             exchange.fail(error)
+
+    def _explained(self, exchange: Exchange, said: Complaint) -> RolecastError:
+        """What the worker's error means for the client: its own mistake, or somebody else's failure."""
+        plan, lease = exchange.plan, exchange.lease
+        assert plan is not None
+        assert lease is not None
+        error = plan.backend.explain(exchange.status, said)
+        if error is None:
+            endpoint = lease.pool.endpoint
+            where = f"{plan.worker_id} at {endpoint.address}" if _is_remote(lease) else plan.worker_id
+            error = verdict.on(exchange.status, said, where, exchange.location, endpoint.headers)
+        return error
+
+    def _ask_without_usage(self, exchange: Exchange) -> None:
+        """Send the request as the client wrote it, in case that it was our wish for usage that the worker refused."""
+        plan, request, lease = exchange.plan, exchange.request, exchange.lease
+        assert plan is not None
+        assert request is not None
+        assert lease is not None
+        exchange.unasked = exchange.status != 500  # that may be any failure, and is not remembered
+        exchange.forget_head()
+        request.edit_usage = False
+        lease.pool.send(lease.pool.post(request.path, plan.body(request), exchange.trace_lines), exchange)
+
+    def accepted(self, exchange: Exchange) -> None:
+        """It was our wish that the worker refused: its streams are not asked for usage any more."""
+        plan = exchange.plan
+        assert plan is not None
+        exchange.unasked = False
+        if plan.model.stream_usage == "auto" and plan.worker_id not in self._silent:
+            log.info("%s refuses stream_options, so its tokens are counted here", plan.worker_id)
+            self._silent.add(plan.worker_id)
+            for kept in self._plans.values():
+                for known in (kept, *kept.shares):
+                    known.injects = known.injects and known.worker_id != plan.worker_id
 
     def _retry(self, exchange: Exchange, error: RolecastError) -> None:
         try:
@@ -205,9 +256,12 @@ class Dispatch:
         )
         lost = exchange.lease
         self.fleet.release(lost)
-        remote = exchange.plan.model.backend not in ("llamacpp", "fake")
+        remote = _is_remote(lost)
         exchange.lease = None
         exchange.forget_head()
+        exchange.counts = exchange.unasked = False
+        if exchange.request is not None:
+            exchange.request.edit_usage = False
         exchange.losses += 1
         self._spread.failed(exchange.plan.model_id)
         following = self._alternative(exchange)
@@ -318,7 +372,17 @@ class Dispatch:
                 if exchange.connection.paused:  # the client is slow, not the worker
                     exchange.last_activity = now
                 elif now - exchange.last_activity > plan.model.timeout:
-                    exchange.fail(UpstreamTimeout(f"{plan.worker_id} sent nothing for {plan.model.timeout:g} s."))
+                    self._timed_out(exchange, plan)
+
+    def _timed_out(self, exchange: Exchange, plan: Plan) -> None:
+        error = UpstreamTimeout(f"{plan.worker_id} sent nothing for {plan.model.timeout:g} s.")
+        again = not exchange.sink.started and exchange.attempts < MAX_ATTEMPTS
+        if again and self._alternative(exchange, peek=True):
+            assert exchange.connection is not None
+            exchange.connection.abort()  # which is how an engine stops
+            self._retry(exchange, error)
+        else:
+            exchange.fail(error)
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
         """Take no new request and wait for running ones; what is left after `timeout_s` or at `hurry` gets an error."""
@@ -344,44 +408,9 @@ class Dispatch:
         task.add_done_callback(ended)
 
 
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-"""What a worker's error code may look like: it goes into the books, where no text of a prompt may come."""
-
-
 def _shutting_down() -> WorkerDown:
     return WorkerDown("The gateway is shutting down.", code="shutting_down", retry_after=1.0)
 
 
-class _ErrorBody(msgspec.Struct):
-    error: msgspec.Raw = msgspec.Raw()
-    detail: msgspec.Raw = msgspec.Raw()
-
-
-class _ErrorFields(msgspec.Struct):
-    message: str = ""
-    type: str | None = None
-    param: str | None = None
-    code: str | int | None = None
-
-
-def _worker_error(status: int, body: bytes) -> RolecastError:
-    """The worker's own error in our shape: its status, message, type and code are kept."""
-    fields = _ErrorFields()
-    try:
-        parsed = msgspec.json.decode(body, type=_ErrorBody)
-        if parsed.error:
-            try:
-                fields = msgspec.json.decode(parsed.error, type=_ErrorFields)
-            except msgspec.ValidationError:
-                fields = _ErrorFields(message=msgspec.json.decode(parsed.error, type=str))
-        elif parsed.detail:
-            fields = _ErrorFields(message=msgspec.json.decode(parsed.detail, type=str))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
-    message = fields.message or f"The model's worker answered with status {status}."
-    kind = LoadFailed if status == 503 else RolecastError
-    code = fields.code if isinstance(fields.code, str) and _CODE.match(fields.code) else ""
-    code = code or ("upstream_error" if status >= 500 else "worker_refused")
-    error = kind(message, param=fields.param, code=code, status=status if 400 <= status <= 599 else 502)
-    error.type = fields.type or ("invalid_request_error" if status < 500 else "server_error")
-    return error
+def _is_remote(lease: Lease) -> bool:
+    return lease.worker.state is State.REMOTE

@@ -17,7 +17,9 @@ RolecastError                 500
 ├── Busy                      429  queue full; carries retry_after
 ├── WorkerDown                503  retryable
 │   └── LoadFailed            503  the model could not be started
+├── UpstreamError             502  a worker or remote failed; not the client's doing
 ├── UpstreamTimeout           504
+├── LoopDetected              508  the request came from this gateway
 ├── Cancelled                 499  the client went away (ledger only, never sent)
 ├── ConfigError               -    a list of problems, each with path and line
 └── SourceError               -    weights could not be found or fetched
@@ -133,6 +135,14 @@ class WorkerDown(RolecastError):
 
 class LoadFailed(WorkerDown):
     code = "load_failed"
+
+
+class UpstreamError(RolecastError):
+    status, type, code, retryable = 502, "server_error", "upstream_error", True
+
+
+class LoopDetected(RolecastError):
+    status, type, code, retryable = 508, "server_error", "loop_detected", True
 
 
 class UpstreamTimeout(RolecastError):

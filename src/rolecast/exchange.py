@@ -14,7 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from rolecast.errors import Cancelled, RolecastError, WorkerDown
+from rolecast import complaint
+from rolecast.errors import Cancelled, RolecastError, UpstreamError, WorkerDown
 from rolecast.fleet import Lease
 from rolecast.plan import Plan, Request
 from rolecast.upstream import Connection, Headers, KnownHead
@@ -30,6 +31,9 @@ _TIMINGS = re.compile(rb'"timings":\{[^{}]*?"cache_n":(\d+),"prompt_n":(\d+)[^{}
 _PROMPT = re.compile(rb'"prompt_tokens":\s*(\d+)')
 _COMPLETION = re.compile(rb'"completion_tokens":\s*(\d+)')
 _CACHED = re.compile(rb'"cached_tokens":\s*(\d+)')
+_PIECE = re.compile(rb'"(?:content|reasoning_content|text|arguments)":\s?"[^"]')
+"""A piece of an answer in an event; inside of a text the quotes would be escaped."""
+_BROKEN = re.compile(rb'(?:^|\n)(?:data|error): ?\{\s*"(?:error"|type": ?"error")')
 _FORWARDED = (b"content-encoding", b"retry-after", b"openai-processing-ms", b"openai-version")
 
 clock = time.perf_counter
@@ -68,7 +72,10 @@ class Owner(Protocol):
         """No (more) answer comes from the worker."""
 
     def answered_error(self, exchange: "Exchange", body: bytes) -> None:
-        """The worker answered with an error status."""
+        """The worker answered with an error: a status, or one in place of an answer."""
+
+    def accepted(self, exchange: "Exchange") -> None:
+        """The worker takes the request without the wish for usage that it had refused."""
 
     def settle(self, exchange: "Exchange", outcome: str, usage: Usage, error: RolecastError | None) -> None:
         """The exchange is over: free its slot and write the books."""
@@ -88,12 +95,27 @@ class _Answer(msgspec.Struct):
     usage: _Usage | None = None
 
 
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    text: str | None = None
+
+
+class _Texts(msgspec.Struct):
+    choices: list[_Choice] = []
+    data: list[msgspec.Raw] = []
+
+
 class _Event(msgspec.Struct):
     choices: list[msgspec.Raw] = []
     usage: _Usage | None = None
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_texts = msgspec.json.Decoder(_Texts).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
@@ -112,10 +134,19 @@ class Exchange:
     task: asyncio.Task[None] | None = None
     closed = False
     streaming = False
+    counts = False
+    """Pieces of a stream are counted, because the worker may not report usage. Set by dispatch."""
+    broken = False
+    """The worker ended its stream with an error event."""
+    unasked = False
+    """The request is sent again without our wish for usage. Set by dispatch."""
+    location = ""
+    """Where a worker that redirects points to."""
     attempts = 0
     losses = 0
     status = 0
     chunks = 0
+    pieces = 0
     queue_us = 0
     load_us = 0
     routed = 0.0
@@ -147,6 +178,10 @@ class Exchange:
     # -- upstream.Receiver --------------------------------------------------------------------------------
 
     def on_head(self, status: int, headers: Headers) -> None:
+        if status != 200:
+            status = self._unusual(status, headers)
+        elif self.unasked:
+            self.dispatch.accepted(self)
         self.status = status
         self.last_activity = clock()
         lines, self.streaming, length = _answer_lines(headers)
@@ -161,7 +196,8 @@ class Exchange:
         """The answer that began is void: another attempt follows."""
         if self._own_head is not None:
             self.extra_head, self._own_head = self._own_head, None
-        self.first, self.chunks, self.streaming = 0.0, 0, False
+        self.first, self.chunks, self.pieces, self.streaming = 0.0, 0, 0, False
+        self.location, self._last, self.broken = "", b"", False
         self._recent = []
         self._carry = b""
 
@@ -174,6 +210,8 @@ class Exchange:
         if self.status != 200 or not self.streaming:
             self._gather(data)
             return
+        if self.counts:
+            self._count(data)
         if self.request.edit_usage:  # type: ignore[union-attr]
             data = self._hide_usage(data)
         else:
@@ -184,6 +222,9 @@ class Exchange:
             self._last = data
         elif data:
             if not self.sink.started:
+                if complaint.is_error(data):
+                    self._failed(data)
+                    return
                 self.sink.start(200, self.head(), None)
             self.sink.write(data)
 
@@ -195,12 +236,19 @@ class Exchange:
         elif self.streaming or self.sink.started:
             if self._carry and not self._note_usage(self._carry):  # the last event has no blank line behind it
                 self._last += self._carry
-            self._end(self._tail_usage())
+            usage = self._tail_usage()
+            if usage.counted and not self.sink.started and complaint.is_error(self._last):
+                self._failed(self._last)
+                return
+            self._end(usage)
         else:
             body = b"".join(self._parts)
-            usage = _read_usage(body)
+            reported = _read_usage(body)
+            if reported is None and complaint.is_error(body):
+                self._failed(body)
+                return
             head = self.head()
-            self.account("ok", usage)
+            self.account("ok", reported or self._estimated(body))
             self.sink.respond(200, head, body)
 
     def on_whole(self, head: KnownHead, body: bytes) -> None:
@@ -215,12 +263,18 @@ class Exchange:
                 self.on_end()
                 return
             head.lines = lines
+        usage = _read_usage(body)
+        if usage is None or self.unasked:
+            self.on_head(head.status, head.headers)
+            self.on_body([body], True)
+            self.on_end()
+            return
         self.status = head.status
         self.first = clock()
         self.extra_head += lines
         answer_head = self.head()
         self.closed = True
-        self.dispatch.settle(self, "ok", _read_usage(body), None)
+        self.dispatch.settle(self, "ok", usage, None)
         self.sink.respond(head.status, answer_head, body)
 
     def on_lost(self, error: Exception) -> None:
@@ -294,7 +348,7 @@ class Exchange:
         extra = b"".join(
             line + b"\r\n"
             for line in self.extra_head.split(b"\r\n")
-            if line and not line.startswith((b"content-type", b"cache-"))
+            if line and not line.startswith((b"content-", b"cache-"))  # they describe the worker's body
         )
         return b"content-type: application/json\r\nx-request-id: %b\r\n%b%b%b" % (
             self.id.encode(),
@@ -315,7 +369,10 @@ class Exchange:
     def _end(self, usage: Usage) -> None:
         if not self.sink.started:
             self.sink.start(200, self.head(), self._length)
-        self.account("ok", usage)
+        if self.broken or (usage.counted and _BROKEN.search(self._tail())):
+            self.account("error", usage, UpstreamError("The worker ended its stream with an error."))
+        else:
+            self.account("ok", usage)
         self.sink.finish(self._last)
 
     def _gather(self, data: bytes) -> None:
@@ -334,6 +391,13 @@ class Exchange:
             self._recent = [whole[:TAIL_BYTES], whole[-TAIL_BYTES:]]
             self.sink.start(200, self.head(), self._length)
             self.sink.write(whole)
+
+    def _count(self, data: bytes) -> None:
+        """Count the pieces of the answer, and see an error that ends it."""
+        found = len(_PIECE.findall(data))
+        self.pieces += found
+        if not found and _BROKEN.search(data):
+            self.broken = True
 
     def _hide_usage(self, data: bytes) -> bytes:
         """Drop the usage event that we asked for and the client did not; hold back an unfinished event."""
@@ -383,8 +447,38 @@ class Exchange:
         token of the request body."""
         if not self.chunks or self.request is None:
             return Usage(counted=True)
-        events = max(0, self.chunks - 1) if self.streaming else 0
+        events = self.pieces if self.counts else max(0, self.chunks - 1) if self.streaming else 0
         return Usage(len(self.request.body) // 4, events, 0, counted=True)
+
+    def _estimated(self, body: bytes) -> Usage:
+        """Our own count for a whole answer without a report: four characters per token."""
+        try:
+            answer = _decode_texts(body)
+        except (msgspec.MsgspecError, RecursionError):
+            return Usage(counted=True)
+        if self.request is None or not (answer.choices or answer.data):
+            return Usage(counted=True)
+        texts = (choice.text or (choice.message and choice.message.content) or "" for choice in answer.choices)
+        return Usage(len(self.request.body) // 4, sum(-(-len(text) // 4) for text in texts), 0, counted=True)
+
+    def _unusual(self, status: int, headers: Headers) -> int:
+        """What a status other than 200 is to be taken for; where a redirect points to is kept."""
+        if 300 <= status < 400:
+            location = next((value for name, value in headers if name == b"location"), b"")
+            self.location = complaint.place(location.decode("latin-1"))
+        elif status in (201, 202, 203):  # said by servers that mean 200
+            if self.unasked:
+                self.dispatch.accepted(self)
+            return 200
+        return status
+
+    def _failed(self, body: bytes) -> None:
+        """The answer came with status 200 and is an error."""
+        if self.connection is not None:
+            self.connection.abort()
+        said = complaint.read(body)
+        self.status = said.status or (400 if said.type.startswith("invalid_request") else 502)
+        self.dispatch.answered_error(self, body)
 
 
 def _answer_lines(headers: Headers) -> tuple[bytes, bool, int | None]:
@@ -397,19 +491,20 @@ def _answer_lines(headers: Headers) -> tuple[bytes, bool, int | None]:
             length = int(value)
         elif name in _FORWARDED or name.startswith(b"x-ratelimit-"):
             extra += b"%b: %b\r\n" % (name, value)
-    streaming = content_type.startswith(b"text/event-stream")
+    streaming = content_type.partition(b";")[0].strip().lower() == b"text/event-stream"
     if streaming:
         extra += b"cache-control: no-cache\r\n"
     return b"content-type: %b\r\n%b" % (content_type, extra), streaming, length
 
 
-def _read_usage(body: bytes) -> Usage:
+def _read_usage(body: bytes) -> Usage | None:
+    """The usage that a whole answer reports; None when it reports none."""
     try:
         usage = _decode_answer(body).usage
     except (msgspec.MsgspecError, RecursionError):
-        return Usage(counted=True)
+        return None
     if usage is None:
-        return Usage(counted=True)
+        return None
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
     return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0)
 

@@ -14,7 +14,7 @@ from rolecast.errors import BadRequest
 from rolecast.telemetry import ModelStats
 from rolecast.values import Choice, Facts, Kind
 
-_USAGE_WISH = b',"stream_options":{"include_usage":true}}'
+_WISH = b'{"include_usage":true}'
 
 
 NOTHING: frozenset[str] = frozenset()
@@ -56,6 +56,7 @@ class Plan:
         "asked",
         "backend",
         "choice",
+        "counts",
         "edits",
         "head",
         "injects",
@@ -88,7 +89,10 @@ class Plan:
         self.worker_id = worker_id
         self.model = model
         self.backend = backend
-        self.injects = backend.usage == "inject"
+        self.counts = backend.usage == "inject"
+        """Tokens of a stream are counted here, in case that the worker does not report them."""
+        self.injects = self.counts and model.stream_usage != "never"
+        """Streams are asked for usage. Dispatch takes that back when the worker refuses it."""
         self.edits = bool(model.chat_template_kwargs or model.remote_model)
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
@@ -98,10 +102,11 @@ class Plan:
 
     def body(self, request: Request) -> bytes:
         """The request's bytes as this worker must get them."""
-        body = self._edit(request) if request.edit or self.edits else request.body
+        if request.edit or self.edits:
+            return self._edit(request)
         if request.edit_usage:
-            body = body.rstrip()[:-1] + _USAGE_WISH
-        return body
+            return request.body.rstrip()[:-1] + b',"stream_options":' + _WISH + b"}"
+        return request.body
 
     def _edit(self, request: Request) -> bytes:
         fields: dict[str, Any] = read_fields(request.body)
@@ -113,10 +118,17 @@ class Plan:
         if self.model.remote_model:
             fields["model"] = self.model.remote_model
         if request.edit_usage:
-            fields.pop("stream_options", None)
+            fields["stream_options"] = _with_usage(fields.get("stream_options"))
         if request.choice_in_words and not getattr(self.backend, "named_tools", True):
             fields.update(request.choice_in_words)
         return msgspec.json.encode(fields)
+
+
+def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+    """The client's own options of a stream, and usage besides."""
+    if options is None or not bytes(options).startswith(b"{"):
+        return msgspec.Raw(_WISH)
+    return msgspec.Raw(msgspec.json.encode({**read_fields(bytes(options)), "include_usage": True}))
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

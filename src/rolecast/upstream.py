@@ -311,18 +311,16 @@ class Pool:
         self.cork = cork or Cork(self._loop)
         self._tls = ssl.create_default_context() if endpoint.tls else None
         self._tasks: set[asyncio.Task[None]] = set()
-        host = "localhost" if endpoint.uds else endpoint.host
-        default_port = 443 if endpoint.tls else 80
-        port = "" if endpoint.uds or endpoint.port == default_port else f":{endpoint.port}"
-        self._host = f"{host}{port}".encode()
+        self._host = endpoint.authority.encode()
         self._prefixes: dict[bytes, bytes] = {}
+        self._form = b"%b%b" + endpoint.via.replace(b"%", b"%%") + b"content-length: %d\r\n\r\n%b"
 
     def post(self, path: bytes, body: bytes, extra: bytes = b"") -> bytes:
         """A whole POST below the endpoint's base, with raw `extra` header lines and a JSON body."""
         prefix = self._prefixes.get(path)
         if prefix is None:
             prefix = self._prefixes[path] = self._head(b"POST", self.endpoint.base.encode() + path)
-        return b"%b%bcontent-length: %d\r\n\r\n%b" % (prefix, extra, len(body), body)
+        return self._form % (prefix, extra, len(body), body)
 
     def request(self, method: bytes, path: bytes, body: bytes) -> bytes:
         """A whole request to any path."""
@@ -400,7 +398,7 @@ class Pool:
                 why = str(exc) or type(exc).__name__
                 receiver.on_lost(
                     WorkerDown(
-                        f"Cannot reach the model's worker at {self.endpoint.address}: {why}.",
+                        f"The model's worker at {self.endpoint.address} is unreachable: {why}.",
                         code="unreachable",
                     )
                 )

@@ -46,11 +46,19 @@ class Facts(msgspec.Struct, frozen=True):
     prefers: frozenset[str] = frozenset()
 
 
+def authority(host: str, port: int | None = None) -> str:
+    """`host:port` as URLs and the Host header have it: an IPv6 address stands in brackets, its zone left out."""
+    if ":" in host:
+        host = f"[{host.strip('[]').partition('%')[0]}]"
+    return host if port is None else f"{host}:{port}"
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """Where a worker listens and how to talk to it.
 
     `uds` wins over host and port. `base` is the path in front of `/chat/completions` (usually `/v1`).
     `headers` are raw lines, each ending in CRLF, added to each request (credentials of a remote).
+    `via` is the raw line that names us to a remote, so that it or another gateway can tell a loop.
     `max_requests` and `idle_s` retire a pooled connection before the worker would close it itself.
     """
 
@@ -61,6 +69,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     base: str = "/v1"
     health_path: str = "/health"
     headers: bytes = b""
+    via: bytes = b""
     max_requests: int = 1_000_000_000
     idle_s: float = 30.0
 
@@ -69,7 +78,15 @@ class Endpoint(msgspec.Struct, frozen=True):
         """For people and logs: `unix:/path` or `http://host:port`."""
         if self.uds:
             return f"unix:{self.uds}"
-        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{authority(self.host, self.port)}"
+
+    @property
+    def authority(self) -> str:
+        """For a Host header: without the port that its scheme implies."""
+        if self.uds:
+            return "localhost"
+        implied = 443 if self.tls else 80
+        return authority(self.host, None if self.port == implied else self.port)
 
 
 class Launch(msgspec.Struct, frozen=True):

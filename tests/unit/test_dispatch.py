@@ -32,7 +32,7 @@ from gateway import (
 )
 
 from rolecast.config.schema import Listener, Model
-from rolecast.dispatch import MAX_ATTEMPTS, _worker_error
+from rolecast.dispatch import MAX_ATTEMPTS
 
 pytestmark = pytest.mark.anyio
 
@@ -135,28 +135,71 @@ async def test_a_stream_with_windows_line_ends_is_not_held_back_and_its_usage_is
 # -- the next model ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [429, 502, 503])
-async def test_the_next_model_is_asked_when_one_is_busy_or_down(status: int) -> None:
+@pytest.mark.parametrize(
+    "status", [301, 401, 402, 403, 404, 405, 408, 409, 424, 429, 451, 500, 501, 502, 503, 504, 529]
+)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_the_next_model_is_asked_when_one_is_busy_or_fails(status: int, streamed: bool) -> None:
     async with cast(3) as (gate, (a, b, c)):
         a.usual = b.usual = reply(b'{"error":{"message":"not now"}}', status, head=b"Retry-After: 7\r\n")
-        answer = await gate.ask(asked())
+        c.usual = stream(delta("hi"), DONE) if streamed else reply()
+        answer = await gate.ask(asked(stream=streamed))
         assert answer.status == 200
+        assert answer.body == (delta("hi") + DONE if streamed else ANSWER)
         assert answer.header("x-rolecast-model") == "c"
         assert answer.header("x-rolecast-route") == "fallback; b failed"
         assert answer.header("retry-after") is None
-        assert [len(w.requests) for w in (a, b, c)] == [1, 1, 1]
         (row,) = await gate.rows()
         assert (row.model, row.role, row.attempts) == ("c", "standard", 3)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 422, 500])
-async def test_an_answer_that_another_model_would_not_change_is_passed_on(status: int) -> None:
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_mistake_in_the_request_is_passed_on_as_the_worker_tells_it(status: int) -> None:
     async with cast() as (gate, (a, b)):
         a.usual = reply(b'{"error":{"message":"no","type":"odd","param":"x","code":"why"}}', status)
         answer = await gate.ask(asked())
         assert (answer.status, answer.header("x-rolecast-model")) == (status, "a")
         assert answer.error == {"message": "no", "type": "odd", "param": "x", "code": "why"}
         assert not b.requests
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 500, 502, 529])
+async def test_with_no_model_left_the_client_learns_who_failed_and_what_it_said(status: int) -> None:
+    async with cast() as (gate, (a, b)):
+        a.usual = b.usual = reply(b'{"error":{"message":"bad key","code":"invalid_api_key"}}', status)
+        for model in ("standard", "b"):
+            answer = await gate.ask(asked(model=model))
+            assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+            assert answer.error["message"] == f"b at unix:{b.url[5:]} answered with status {status}: bad key"
+        assert [r.error for r in await gate.rows()] == ["upstream_error"] * 2
+
+
+async def test_a_worker_that_is_silent_before_its_first_byte_is_left_for_the_next() -> None:
+    async with cast() as (gate, (a, _)):
+        a.script.append(_never)
+        asking = asyncio.create_task(gate.ask(asked()))
+        await until(lambda: a.requests)
+        (exchange,) = gate.gateway.dispatch.active
+        exchange.last_activity -= 10_000
+        answer = await asking
+        assert (answer.status, answer.header("x-rolecast-model")) == (200, "b")
+        await a.requests[0].peer.gone.wait()  # and is told that nobody waits any more
+
+
+async def test_a_model_asked_by_name_that_is_silent_is_a_timeout() -> None:
+    async with cast() as (gate, (a, b)):
+        a.script.append(_never)
+        asking = asyncio.create_task(gate.ask(asked(model="a")))
+        await until(lambda: a.requests)
+        (exchange,) = gate.gateway.dispatch.active
+        exchange.last_activity -= 10_000
+        answer = await asking
+        assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
+        assert not b.requests
+
+
+async def _never(peer: Any, _: Any) -> None:
+    await peer.gone.wait()
 
 
 async def test_the_last_model_has_the_last_word() -> None:
@@ -301,32 +344,6 @@ async def test_a_mistake_of_ours_is_an_answer_too(caplog: pytest.LogCaptureFixtu
 
 
 # -- what workers say ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "message", "code"),
-    [
-        (400, b'{"error":{"message":"too long","code":400,"type":"exceed"}}', "too long", "worker_refused"),
-        (404, b'{"error":"no such model"}', "no such model", "worker_refused"),
-        (422, b'{"detail":"wrong"}', "wrong", "worker_refused"),
-        (
-            500,
-            b'{"error":{"message":"","code":null}}',
-            "The model's worker answered with status 500.",
-            "upstream_error",
-        ),
-        (500, b"<html>oops</html>", "The model's worker answered with status 500.", "upstream_error"),
-        (502, b"", "The model's worker answered with status 502.", "upstream_error"),
-        (503, b'{"error":{"message":"Loading model","code":"loading"}}', "Loading model", "loading"),
-        (429, b'{"error":{"message":"slow down","code":"' + b"x" * 99 + b'"}}', "slow down", "worker_refused"),
-        (400, b'{"error":[1]}', "The model's worker answered with status 400.", "worker_refused"),
-        (400, b"\xff\xfe", "The model's worker answered with status 400.", "worker_refused"),
-    ],
-)
-async def test_a_workers_error_keeps_its_words(status: int, body: bytes, message: str, code: str) -> None:
-    error = _worker_error(status, body)
-    assert (error.status, error.message, error.code) == (status, message, code)
-    assert json.loads(error.body())["detail"] == message
 
 
 async def test_a_redirect_of_a_worker_is_a_bad_gateway() -> None:

@@ -36,6 +36,7 @@ from rolecast.backends.fake import Fake
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config.schema import Limits, Model
+from rolecast.dispatch import MAY_MEAN_OUR_WISH
 from rolecast.plan import Plan, Request
 from rolecast.telemetry import ModelStats
 from rolecast.values import Choice
@@ -507,8 +508,8 @@ async def test_a_stream_that_ends_early_or_fails_is_counted_by_us(front: Gate, w
     outcome, prompt, completion, _, counted = await last(front)
     assert (outcome, counted) == ("error", True)
     assert prompt > 100
-    assert completion == 3
-    worker.script.append(reply(b'{"error":{"message":"bad","type":"t","code":"c"}}', 400))
+    assert completion == 4
+    worker.script += [reply(b'{"error":{"message":"bad","type":"t","code":"c"}}', 400)] * 2
     await ask(front, stream=True)
     assert await last(front) == ("error", 0, 0, 0, False)
     slow = Held(delta("a"), delta("b"))
@@ -542,41 +543,63 @@ async def test_a_stream_that_ends_early_or_fails_is_counted_by_us(front: Gate, w
             "no",
             "t",
         ),
-        (401, b'{"error":"bad key"}', "worker_refused", "bad key", "invalid_request_error"),
-        (404, b'{"detail":"not here"}', "worker_refused", "not here", "invalid_request_error"),
+        (413, b'{"message":"too large"}', "worker_refused", "too large", "invalid_request_error"),
         (422, b'{"detail":[{"loc":["x"]}]}', "worker_refused", None, "invalid_request_error"),
         (429, b'{"error":{"message":"slow down","type":"rate","code":null}}', "worker_refused", "slow down", "rate"),
-        (500, b"<html>", "upstream_error", None, "server_error"),
-        (500, b'{"error":{"message":"\xff"}}', "upstream_error", None, "server_error"),
-        (500, b'{"error":' + b"[" * 100_000, "upstream_error", None, "server_error"),
-        (500, b'{"error":{"message":"x","code":"a b\\r\\nc"}}', "upstream_error", "x", "server_error"),
-        (500, b'{"error":{"message":"x","code":"' + b"c" * 65 + b'"}}', "upstream_error", "x", "server_error"),
-        (501, b"", "upstream_error", None, "server_error"),
         (
             503,
             b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}',
             "upstream_error",
-            "Loading model",
-            "unavailable_error",
+            "{where}: Loading model",
+            "server_error",
         ),
-        (599, b"null", "upstream_error", None, "server_error"),
     ],
-    ids=range(14),
+    ids=range(6),
 )
-async def test_an_error_of_the_worker_keeps_its_status_and_words_in_the_one_shape(
+async def test_an_error_about_the_request_keeps_its_status_and_words_in_the_one_shape(
     front: Gate, worker: ScriptedWorker, status: int, body: bytes, code: str, text: str | None, kind: str
 ) -> None:
     for streamed in (False, True):
-        worker.script.append(reply(body, status, head=b"Retry-After: 7\r\nX-RateLimit-Limit: 3\r\n"))
+        head = b"Retry-After: 7\r\nX-RateLimit-Limit: 3\r\nContent-Encoding: gzip\r\n"
+        worker.script += [reply(body, status, head=head)] * (2 if streamed and status in MAY_MEAN_OUR_WISH else 1)
         answer = await ask(front, stream=streamed)
         error = answer.error
         assert (answer.status, error["code"], error["type"]) == (status, code, kind)
-        assert error["message"] == (text or f"The model's worker answered with status {status}.")
+        where = f"m at {worker.url} answered with status {status}"
+        silent = f"m at {worker.url} refuses this request with status {status} and does not say why."
+        assert error["message"] == (text or silent).replace("{where}", where)
+        assert answer.header("content-encoding") is None  # that was about the worker's body
         assert (answer.header("retry-after"), answer.header("x-ratelimit-limit")) == ("7", "3")
         assert answer.header("content-type") == "application/json"
         assert answer.header("x-rolecast-model") == "m"
         row = (await front.rows())[-1]
         assert (row.status, row.error, row.outcome) == (status, code, "error")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "text"),
+    [
+        (401, b'{"error":"bad key"}', ": bad key"),
+        (404, b'{"detail":"not here"}', ": not here"),
+        (500, b"<html>", "."),
+        (500, b'{"error":{"message":"\xff"}}', ": \xff"),
+        (500, b'{"error":' + b"[" * 100_000, "."),
+        (500, b'{"error":{"message":"x","code":"a b\\r\\nc"}}', ": x"),
+        (500, b'{"error":{"message":"x","code":"' + b"c" * 65 + b'"}}', ": x"),
+        (501, b"", "."),
+        (599, b"null", "."),
+    ],
+    ids=range(9),
+)
+async def test_a_failure_of_the_worker_is_told_as_its_own_in_the_one_shape(
+    front: Gate, worker: ScriptedWorker, status: int, body: bytes, text: str
+) -> None:
+    worker.script.append(reply(body, status))
+    answer = await ask(front)
+    assert (answer.status, answer.error["code"], answer.error["type"]) == (502, "upstream_error", "server_error")
+    assert answer.error["message"] == f"m at {worker.url} answered with status {status}{text}"
+    row = (await front.rows())[-1]
+    assert (row.status, row.error, row.outcome) == (502, "upstream_error", "error")
 
 
 async def test_every_error_of_the_front_has_the_one_shape(front: Gate) -> None:

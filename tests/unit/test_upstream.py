@@ -174,7 +174,7 @@ async def test_an_answer_without_content_is_an_error_of_the_worker(
     end = b"Content-Length: 0\r\n\r\n" if status not in (204, 304) else b"\r\n"
     worker.script.append(raw(b"HTTP/1.1 %d X\r\n%b" % (status, end)))
     answer = await ask(front)
-    assert (answer.status, answer.error["code"]) == (502, "worker_refused")
+    assert (answer.status, answer.error["code"]) == (502, "upstream_error")
     assert str(status) in answer.error["message"]
     assert (await ask(front)).status == 200
 
@@ -497,7 +497,7 @@ async def test_an_error_of_many_megabytes_does_not_fill_the_memory(front: Gate, 
 
     worker.script.append(long)
     answer = await ask(front)
-    assert (answer.status, answer.error["code"]) == (500, "upstream_error")
+    assert (answer.status, answer.error["code"]) == (502, "upstream_error")
     assert grown - before < 40 * 2**20
 
 

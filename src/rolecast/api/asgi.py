@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rolecast.api import pathname, preflight
 from rolecast.api.guard import OPEN_PATHS
-from rolecast.api.lane import Decode, Lane
+from rolecast.api.lane import Decode, Lane, by_name
 from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError, TooLarge
 from rolecast.exchange import Exchange
 from rolecast.telemetry import Place
@@ -91,7 +91,7 @@ class HotPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sink = AsgiSink(scope["path"])
-        exchange = self._lane.open(dict(scope["headers"]), sink)
+        exchange = self._lane.open(by_name(scope["headers"]), sink)
         sink.exchange = exchange
         body = await _read_body(receive, self._lane.limits.body)
         if body is None:

@@ -1,21 +1,27 @@
 """What both lanes need to take a request in: the hot paths, the guard, the limits, and which port this is."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from rolecast.api.guard import Guard
+from rolecast.backends.remote import NAME
 from rolecast.config.schema import Limits
 from rolecast.dispatch import Dispatch
+from rolecast.errors import LoopDetected
 from rolecast.exchange import Exchange, ExchangeIds, Sink
 from rolecast.plan import Request
 
 Decode = Callable[[bytes], Request]
 """A dialect's reading of a body. Raises BadRequest or Invalid."""
 
+OWN_NAME = NAME.encode()
 _TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
+_VIA = re.compile(rb"[\x20-\x7e\t]{1,1000}\Z")
+MAX_GATEWAYS = 8
+"""A request that so many gateways have passed on is refused: they may pass it on for ever."""
 _TRACES = (b"x-trace-id", b"x-span-id", b"x-session-id", b"traceparent")
 
 
@@ -27,6 +33,8 @@ class KnownHead(msgspec.Struct, frozen=True):
     client_id: str
     trace_lines: bytes
     extra_head: bytes
+    carries: bool
+    """Whether any of the three before is there."""
 
 
 class Lane:
@@ -67,14 +75,16 @@ class Lane:
 
     def judged(self, decode: Decode, exchange: Exchange) -> KnownHead:
         """What the head of this exchange led to. The configuration that judged it lives as long as this lane."""
-        return KnownHead(decode, exchange.key, exchange.client_id, exchange.trace_lines, exchange.extra_head)
+        client_id, trace_lines, extra_head = exchange.client_id, exchange.trace_lines, exchange.extra_head
+        carries = bool(client_id or trace_lines or extra_head)
+        return KnownHead(decode, exchange.key, client_id, trace_lines, extra_head, carries)
 
     def reopen(self, known: KnownHead, sink: Sink) -> Exchange:
         """A new exchange for a head that was let in before."""
         exchange = Exchange(self.dispatch, sink, self.new_id(), self.name, known.key)
         if self.forced:
             exchange.forced = self.forced
-        if known.extra_head or known.client_id:
+        if known.carries:
             exchange.extra_head = known.extra_head
             exchange.client_id = known.client_id
             exchange.trace_lines = known.trace_lines
@@ -86,10 +96,15 @@ class Lane:
         self.guard.check_host(host)
         cors = self.guard.check_origin(headers.get(b"origin"), host) if b"origin" in headers else b""
         key = self.guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        via = headers.get(b"via")
+        if via is not None:
+            _check_way(via)
         exchange = Exchange(self.dispatch, sink, self.new_id(), self.name, key)
         exchange.forced = self.forced
         if cors:
             exchange.extra_head = cors
+        if via is not None and _VIA.match(via):
+            exchange.trace_lines = b"via: %b\r\n" % via
         for name in _TRACES:
             value = headers.get(name)
             if value is not None and _TRACE.match(value):
@@ -102,3 +117,22 @@ class Lane:
         if client_id is not None and _TRACE.match(client_id):
             exchange.client_id = client_id.decode("ascii")
         return exchange
+
+
+def by_name(lines: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Header lines by (lower-case) name; of several the last, but the way that a request took is kept whole."""
+    headers = dict(lines)
+    if len(headers) != len(lines) and b"via" in headers:
+        headers[b"via"] = b", ".join(value for name, value in lines if name == b"via")
+    return headers
+
+
+def _check_way(via: bytes) -> None:
+    """Raises LoopDetected for a request that this gateway sent, or that too many of its kind have passed on."""
+    if OWN_NAME in via:
+        raise LoopDetected(
+            "This request was sent by this very gateway: a model with `backend: openai` has a `url` that leads back "
+            "here. Give that model the address of another server."
+        )
+    if via.count(b"rolecast-") >= MAX_GATEWAYS:
+        raise LoopDetected(f"This request has passed {MAX_GATEWAYS} gateways, which probably call each other.")

@@ -14,7 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rolecast.api import pathname
-from rolecast.api.lane import KnownHead, Lane
+from rolecast.api.lane import KnownHead, Lane, by_name
 from rolecast.api.sink import WireSink
 from rolecast.config.schema import Limits
 from rolecast.errors import (
@@ -193,7 +193,7 @@ class WireProtocol(HttpToolsProtocol):
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        headers = dict(self.headers)
+        headers = by_name(self.headers)
         self._check_framing(headers)
         self.body_bytes = self.head_bytes = 0
         length = headers.get(b"content-length")

@@ -11,8 +11,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal, Protocol
 
+from rolecast.complaint import Complaint
 from rolecast.config.schema import Model
-from rolecast.errors import ConfigError
+from rolecast.errors import ConfigError, RolecastError
 from rolecast.values import Endpoint, Launch
 
 
@@ -41,6 +42,10 @@ class Backend(Protocol):
 
     def missing(self, model: Model) -> str | None:
         """What this machine lacks to run it, with the command that mends it; None when nothing."""
+        ...
+
+    def explain(self, status: int, said: Complaint) -> RolecastError | None:
+        """What an error answer means, for engines whose words may quote the request; None = they may be passed on."""
         ...
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from rolecast.complaint import Complaint
 from rolecast.config import paths
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
@@ -61,6 +62,10 @@ class Fake:
         if not there:
             return f"the script {model.script} is not a file; create it or correct `script`"
         return None
+
+    def explain(self, status: int, said: Complaint) -> None:
+        """Its script decides what it says."""
+        return
 
 
 def _script(model: Model) -> Path:

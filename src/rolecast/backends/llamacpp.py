@@ -18,8 +18,10 @@ import msgspec
 import psutil
 
 from rolecast import gguf_header
+from rolecast.backends import llamacpp_errors
+from rolecast.complaint import Complaint
 from rolecast.config.schema import Model
-from rolecast.errors import ConfigError
+from rolecast.errors import ConfigError, RolecastError
 from rolecast.values import Endpoint, Launch
 
 WORKER = "rolecast.backends.llamacpp_worker"
@@ -100,6 +102,10 @@ class LlamaCpp:
         if _find(model.binary) is None:
             return f"{model.binary} is not an executable file; set `binary` to the path of a llama-server"
         return None
+
+    def explain(self, status: int, said: Complaint) -> RolecastError:
+        """The refusal in words that hold nothing of the request."""
+        return llamacpp_errors.explain(status, said)
 
 
 @functools.cache

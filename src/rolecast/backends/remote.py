@@ -5,9 +5,11 @@ Only turns a configured URL and key into an address. Sends nothing and checks no
 
 from collections.abc import Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
+from rolecast.complaint import Complaint
 from rolecast.config import secrets
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
@@ -19,6 +21,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 IDLE_S = 4.0
 
 
+NAME = f"rolecast-{token_hex(8)}"
+"""How this process names itself to remotes, in `Via`: a request that comes back with it goes in a circle."""
+
+
 class OpenAIRemote:
     """`backend: openai`."""
 
@@ -28,11 +34,10 @@ class OpenAIRemote:
 
     def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Endpoint:
         """Where the remote is. Raises ConfigError for a bad URL or a key that is not there."""
+        headers, via = _authorization(model_id, model.key), f"via: 1.1 {NAME}\r\n".encode()
         if model.url.startswith("unix:/"):
             path = model.url.removeprefix("unix:")
-            return Endpoint(
-                uds=path, health_path="/v1/models", headers=_authorization(model_id, model.key), idle_s=IDLE_S
-            )
+            return Endpoint(uds=path, health_path="/v1/models", headers=headers, via=via, idle_s=IDLE_S)
         url = _parse(model_id, model.url)
         base = url.path.rstrip("/")
         return Endpoint(
@@ -41,7 +46,8 @@ class OpenAIRemote:
             tls=url.scheme == "https",
             base=base,
             health_path=f"{base}/models",
-            headers=_authorization(model_id, model.key),
+            headers=headers,
+            via=via,
             idle_s=IDLE_S,
         )
 
@@ -57,6 +63,10 @@ class OpenAIRemote:
         except ConfigError as error:
             return error.problems[0].removeprefix("key: ")
         return None
+
+    def explain(self, status: int, said: Complaint) -> None:
+        """A remote belongs to whoever configured it, and says what it wants to."""
+        return
 
 
 def _parse(model_id: str, text: str) -> SplitResult:

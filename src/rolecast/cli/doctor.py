@@ -19,6 +19,7 @@ import typer
 from rolecast.cli import output
 from rolecast.cli.options import ConfigFile, Json
 from rolecast.config.schema import Config
+from rolecast.values import authority
 
 PACKAGES = (
     "httptools",
@@ -207,13 +208,14 @@ def check_ports(config: Config) -> Iterator[Finding]:
         who = f"{name} (pid {pid})" if pid else "a process of another user"
         front = port == server.port
         fix = "rolecast up --port 8010" if front else f"change port {port} under server.listeners"
-        yield Finding("ports", "fail", f"{host}:{port} is taken by {who}", f"stop it, or: {fix}")
+        yield Finding("ports", "fail", f"{authority(host, port)} is taken by {who}", f"stop it, or: {fix}")
     if free:
         yield Finding("ports", "ok", f"free: {', '.join(free)}")
 
 
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
+    host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

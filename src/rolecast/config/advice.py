@@ -3,13 +3,16 @@
 Pure: a configuration in, sentences out.
 """
 
+import contextlib
 import re
+import socket
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import msgspec
 
 from rolecast.config import names
-from rolecast.config.check import KINDS, is_loopback
+from rolecast.config.check import ANYWHERE, KINDS, is_loopback
 from rolecast.config.schema import Config, Model
 from rolecast.config.shape import meant
 
@@ -25,7 +28,7 @@ _LOCAL = (
     "cache_type_v",
     "flash_attn",
 )
-_REMOTE = ("url", "key", "remote_model")
+_REMOTE = ("url", "key", "remote_model", "stream_usage")
 _IDLE: dict[str, tuple[str, ...]] = {
     "llamacpp": (*_REMOTE, "script"),
     "openai": (*_LOCAL, "script"),
@@ -39,6 +42,7 @@ def warnings(config: Config) -> list[str]:
     return [
         *_doors(config),
         *_vectors(config),
+        *_circles(config),
         *(line for model_id, model in config.models.items() for line in _model(model_id, model)),
     ]
 
@@ -67,6 +71,26 @@ def _vectors(config: Config) -> Iterator[str]:
         if others:
             text = f"only {first} answers embeddings: vectors of {', '.join(others)} could not be compared with its own"
             yield f"roles.{role}: {text}; ask for those by name, or list the same model as equals: [[{first}, ...]]"
+
+
+def _circles(config: Config) -> Iterator[str]:
+    """Remotes that are this gateway itself."""
+    server = config.server
+    doors = {(server.host, server.port), *((x.host or server.host, x.port) for x in server.listeners)}
+    for model_id, model in config.models.items():
+        if model.backend != "openai" or not model.enabled:
+            continue
+        with contextlib.suppress(ValueError):
+            url = urlsplit(model.url)
+            port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+            if any(port == door and _is_reached(host, url.hostname or "") for host, door in doors):
+                yield f"models.{model_id}.url: {model.url} is a port of this gateway, so requests would go in a circle"
+
+
+def _is_reached(listens: str, name: str) -> bool:
+    """Whether who calls that name arrives at a server that listens there."""
+    own = is_loopback(name) or name.endswith(".localhost") or name.lower() == socket.gethostname().lower()
+    return listens.strip("[]") == name or (own and (is_loopback(listens) or listens in ANYWHERE))
 
 
 def _model(model_id: str, model: Model) -> Iterator[str]:

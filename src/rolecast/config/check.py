@@ -21,7 +21,8 @@ MAX_TOKENS = 2**31 - 1
 """Engines count the tokens of all slots together in a 32-bit integer."""
 MAX_SLOTS = 256
 """What the built-in engine was compiled for."""
-_WILDCARD = frozenset({"0.0.0.0", "::", ""})
+ANYWHERE = frozenset({"0.0.0.0", "::", ""})
+"""Hosts that mean every address of this machine."""
 
 
 def check(config: Config, backends: Collection[str] | None = None) -> list[Problem]:
@@ -118,7 +119,7 @@ def _host(config: Config, listener: Listener) -> str:
 
 def _overlap(a: str, b: str) -> bool:
     local = {"localhost": "127.0.0.1"}
-    return local.get(a, a) == local.get(b, b) or a in _WILDCARD or b in _WILDCARD
+    return local.get(a, a) == local.get(b, b) or a in ANYWHERE or b in ANYWHERE
 
 
 def _openness(config: Config) -> Iterator[Problem]:

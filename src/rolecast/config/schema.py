@@ -157,6 +157,9 @@ class Model(Section, frozen=True):
     """Credential for the remote: `env:NAME` or plain."""
     remote_model: str = ""
     """The name the remote knows the model by, when it differs from the id."""
+    stream_usage: Literal["auto", "ask", "never"] = "auto"
+    """Whether streams of a remote are asked for their token counts (`stream_options.include_usage`): `auto` = until it
+    refuses that, `ask` = each time anew, `never`. Without an answer Rolecast counts by itself."""
     binary: str = ""
     """Path of a `llama-server` to use instead of the built-in engine."""
     args: list[str] = []

@@ -1,0 +1,152 @@
+"""What a server says in an error answer, found in whatever shape it says it.
+
+Knows the shapes of the servers of this field and plain HTTP errors. Does not know what an error means for the
+request: that is decided by `dispatch`, and for our own engines by their backend.
+"""
+
+import contextlib
+import html
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+MAX_CHARS = 2000
+"""Longer explanations are cut."""
+_DEPTH = 6
+_ITEMS = 5
+"""So many entries of a list of errors are told."""
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+"""What a code may look like: it goes into the books, where no text of a prompt may come."""
+_MESSAGES = (
+    *("error", "message", "detail", "errors", "msg", "error_message", "errorMessage", "error_msg", "reason"),
+    *("description", "error_description", "details", "title", "fault", "Message", "Error", "data"),
+)
+"""Fields that hold the message or what it is in, most telling first."""
+_TITLE = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+
+
+class Complaint(msgspec.Struct, frozen=True):
+    """The parts of an error as its server named them; `message` is one printable line, '' when nothing was said."""
+
+    message: str = ""
+    code: str = ""
+    type: str = ""
+    param: str | None = None
+    status: int = 0
+    """A status that the body names, for errors that come under another one."""
+
+
+def read(body: bytes) -> Complaint:
+    """What the body of an error answer says. Takes any bytes and never fails."""
+    text = _text(body).strip()
+    if found := _EVENT.match(text):
+        text = found[1].strip()
+    try:
+        value = json.loads(text)  # takes what servers in Python write, such as NaN and half of a surrogate pair
+    except (ValueError, RecursionError):
+        cut = text.startswith(("{", "[", '"'))
+        return Complaint("" if cut else one_line(_page(text) if text.startswith("<") else text))
+    beside: dict[str, Any] = {}
+    message = one_line(_message(value, beside, 0))
+    code, status = beside.get("code", ""), beside.get("status", 0)
+    return Complaint(
+        message,
+        code if _CODE.match(code) else "",
+        one_line(beside.get("type", ""))[:64],
+        one_line(beside["param"])[:200] if "param" in beside else None,
+        status if 400 <= status <= 599 else 0,
+    )
+
+
+def one_line(text: str) -> str:
+    """The text on one line of at most MAX_CHARS, without control characters and the like."""
+    text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text[: 4 * MAX_CHARS])
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…"
+
+
+def place(location: str) -> str:
+    """An address as it may be shown: without credentials, query and whatever does not belong into one."""
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return ""
+    host = parts.netloc.rpartition("@")[2]
+    start = f"{parts.scheme}:" * bool(parts.scheme) + f"//{host}" * bool(host)
+    return one_line(start + parts.path)[:300]
+
+
+def is_error(body: bytes) -> bool:
+    """Whether an answer that came with status 200 is nothing but an error. For bodies that report no usage."""
+    if not (found := _ERROR.match(body)):
+        return False
+    value = body[found.start(2) :]
+    try:
+        fields = msgspec.json.decode(value.partition(b"\n")[0] if found[1] else value, type=_Answer)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    told = fields.error not in (None, "", False) or fields.object == "error" or fields.type == "error"
+    return told and not fields.choices and not fields.data
+
+
+_EVENT = re.compile(r"(?:event:[^\n]*\n)?(?:data|error):([^\n]*)")
+_ERROR = re.compile(rb'\s*(?:event: ?error\b[^\n]*\n)?((?:data|error): ?)?(\{\s*"(?:error|object|type|id)")')
+
+
+class _Answer(msgspec.Struct):
+    error: Any = None
+    object: Any = None
+    type: Any = None
+    choices: Any = None
+    data: Any = None
+
+
+def _text(body: bytes) -> str:
+    """The body as text; '' when it is none."""
+    with contextlib.suppress(UnicodeDecodeError):
+        return body.decode("utf-8-sig")
+    text = body[: 64 * MAX_CHARS].decode("latin-1")
+    odd = sum((not c.isprintable() and not c.isspace()) or c > "\x7f" for c in text)
+    return text if odd * 5 < len(text) else ""
+
+
+def _page(text: str) -> str:
+    """What an HTML or XML page says in short: its title or first heading; for a small one its text."""
+    if found := _TITLE.search(text):
+        return html.unescape(_TAG.sub(" ", found[2]))
+    return html.unescape(_TAG.sub(" ", text)) if len(text) <= MAX_CHARS else ""
+
+
+def _message(value: Any, beside: dict[str, Any], depth: int) -> str:
+    """The message inside `value`; what is said beside it goes into `beside`, the innermost first."""
+    if isinstance(value, str):
+        return value
+    if depth == _DEPTH or not isinstance(value, dict | list):
+        return ""
+    if isinstance(value, list):
+        return "; ".join(filter(None, (_message(v, beside, depth + 1) for v in value[:_ITEMS])))
+    message = next(filter(None, (_message(value[k], beside, depth + 1) for k in _MESSAGES if k in value)), "")
+    if isinstance(where := value.get("loc"), list | tuple) and message:
+        message = f"{'.'.join(str(step) for step in where[:10])}: {message}"
+    for name, found in _beside(value):
+        beside.setdefault(name, found)
+    return message
+
+
+def _beside(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What an error object says about itself, by our names for it."""
+    for field in ("code", "status", "error_code"):
+        found = value.get(field)
+        if isinstance(found, int) or (isinstance(found, str) and found.isdecimal() and len(found) < 9):
+            yield "status", int(found)
+        elif isinstance(found, str) and found:
+            yield "code", found
+    for field, name in (("type", "type"), ("error_type", "type"), ("param", "param")):
+        if isinstance(found := value.get(field), str) and found not in ("", "error"):
+            yield name, found

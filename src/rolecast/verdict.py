@@ -1,0 +1,51 @@
+"""Whose fault an error answer of a remote is, and how the client learns of it.
+
+A mistake in the request comes through as the remote tells it. All else, such as our key or address being refused
+there, is no error of the client: it becomes one of the gateway that names the remote.
+"""
+
+from rolecast.complaint import Complaint
+from rolecast.errors import BadRequest, Busy, LoadFailed, LoopDetected, RolecastError, TooLarge, UpstreamError
+
+CLIENTS = {400: BadRequest, 413: TooLarge, 422: BadRequest}
+"""Statuses that are about the request itself."""
+_OURS = (
+    *("invalid_api_key", "api_key_invalid", "authentication_error", "permission_error", "permission_denied"),
+    *("model_not_found", "insufficient_quota", "billing_not_active", "account_deactivated"),
+)
+"""Codes and types that blame us, whatever the status."""
+
+
+def on(status: int, said: Complaint, where: str, location: str = "", credentials: bytes = b"") -> RolecastError:
+    """The error for the client. `where` names the remote; what is in `credentials` is struck out of its words."""
+    message = _without(credentials, said.message)
+    ours = {said.code.lower(), said.type.lower()} & set(_OURS)
+    if status in CLIENTS and not ours:
+        kind = CLIENTS[status]
+        error: RolecastError = kind(
+            message or f"{where} refuses this request with status {status} and does not say why.",
+            param=said.param,
+            code=said.code or "worker_refused",
+            status=status,
+        )
+        error.type = said.type or "invalid_request_error"
+        return error
+    if status == 429 and not ours:
+        error = Busy(
+            message or f"{where} takes no more requests now.", param=said.param, code=said.code or "worker_refused"
+        )
+        error.type = said.type or "rate_limit_error"
+        return error
+    if status == 508:
+        return LoopDetected(f"{where} leads back to this gateway; correct its `url`.")
+    if 300 <= status < 400:
+        to = f" to {location}" if location else ""
+        return UpstreamError(f"{where} redirects{to} (status {status}), which is not followed; correct its `url`.")
+    text = f"{where} answered with status {status}"
+    text = f"{text}: {message}" if message else f"{text}."
+    return LoadFailed(text, code=said.code or "upstream_error") if status == 503 else UpstreamError(text)
+
+
+def _without(credentials: bytes, message: str) -> str:
+    secret = credentials.decode("latin-1").strip().rpartition(" ")[2]
+    return message.replace(secret, "***") if len(secret) > 3 else message
