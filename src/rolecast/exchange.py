@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
-from rolecast import complaint
+from rolecast import complaint, usage
 from rolecast.errors import Cancelled, RolecastError, UpstreamError, WorkerDown
 from rolecast.fleet import Lease
 from rolecast.plan import Plan, Request
@@ -27,12 +25,6 @@ KEPT_READS = 8
 COLLECT_BYTES = 1024 * 1024
 """Answers up to this size that are not streams are held until complete, so that a failure can be retried."""
 
-_TIMINGS = re.compile(rb'"timings":\{[^{}]*?"cache_n":(\d+),"prompt_n":(\d+)[^{}]*?"predicted_n":(\d+)')
-_PROMPT = re.compile(rb'"prompt_tokens":\s*(\d+)')
-_COMPLETION = re.compile(rb'"completion_tokens":\s*(\d+)')
-_CACHED = re.compile(rb'"cached_tokens":\s*(\d+)')
-_PIECE = re.compile(rb'"(?:content|reasoning_content|text|arguments)":\s?"[^"]')
-"""A piece of an answer in an event; inside of a text the quotes would be escaped."""
 _BROKEN = re.compile(rb'(?:^|\n)(?:data|error): ?\{\s*"(?:error"|type": ?"error")')
 _FORWARDED = (b"content-encoding", b"retry-after", b"openai-processing-ms", b"openai-version")
 
@@ -79,44 +71,6 @@ class Owner(Protocol):
 
     def settle(self, exchange: "Exchange", outcome: str, usage: Usage, error: RolecastError | None) -> None:
         """The exchange is over: free its slot and write the books."""
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-
-
-class _Answer(msgspec.Struct):
-    usage: _Usage | None = None
-
-
-class _Message(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message | None = None
-    text: str | None = None
-
-
-class _Texts(msgspec.Struct):
-    choices: list[_Choice] = []
-    data: list[msgspec.Raw] = []
-
-
-class _Event(msgspec.Struct):
-    choices: list[msgspec.Raw] = []
-    usage: _Usage | None = None
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
-_decode_texts = msgspec.json.Decoder(_Texts).decode
-_decode_event = msgspec.json.Decoder(_Event).decode
 
 
 class Exchange:
@@ -236,19 +190,19 @@ class Exchange:
         elif self.streaming or self.sink.started:
             if self._carry and not self._note_usage(self._carry):  # the last event has no blank line behind it
                 self._last += self._carry
-            usage = self._tail_usage()
-            if usage.counted and not self.sink.started and complaint.is_error(self._last):
+            found = self._tail_usage()
+            if found.counted and not self.sink.started and complaint.is_error(self._last):
                 self._failed(self._last)
                 return
-            self._end(usage)
+            self._end(found)
         else:
             body = b"".join(self._parts)
-            reported = _read_usage(body)
+            reported = usage.of_answer(body)
             if reported is None and complaint.is_error(body):
                 self._failed(body)
                 return
             head = self.head()
-            self.account("ok", reported or self._estimated(body))
+            self.account("ok", reported or usage.estimated(len(self.request.body), body))  # type: ignore[union-attr]
             self.sink.respond(200, head, body)
 
     def on_whole(self, head: KnownHead, body: bytes) -> None:
@@ -263,8 +217,8 @@ class Exchange:
                 self.on_end()
                 return
             head.lines = lines
-        usage = _read_usage(body)
-        if usage is None or self.unasked:
+        reported = usage.of_answer(body)
+        if reported is None or self.unasked:
             self.on_head(head.status, head.headers)
             self.on_body([body], True)
             self.on_end()
@@ -274,7 +228,7 @@ class Exchange:
         self.extra_head += lines
         answer_head = self.head()
         self.closed = True
-        self.dispatch.settle(self, "ok", usage, None)
+        self.dispatch.settle(self, "ok", reported, None)
         self.sink.respond(head.status, answer_head, body)
 
     def on_lost(self, error: Exception) -> None:
@@ -366,13 +320,13 @@ class Exchange:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _end(self, usage: Usage) -> None:
+    def _end(self, found: Usage) -> None:
         if not self.sink.started:
             self.sink.start(200, self.head(), self._length)
-        if self.broken or (usage.counted and _BROKEN.search(self._tail())):
-            self.account("error", usage, UpstreamError("The worker ended its stream with an error."))
+        if self.broken or (found.counted and _BROKEN.search(self._tail())):
+            self.account("error", found, UpstreamError("The worker ended its stream with an error."))
         else:
-            self.account("ok", usage)
+            self.account("ok", found)
         self.sink.finish(self._last)
 
     def _gather(self, data: bytes) -> None:
@@ -394,7 +348,7 @@ class Exchange:
 
     def _count(self, data: bytes) -> None:
         """Count the pieces of the answer, and see an error that ends it."""
-        found = len(_PIECE.findall(data))
+        found = usage.pieces(data)
         self.pieces += found
         if not found and _BROKEN.search(data):
             self.broken = True
@@ -418,29 +372,17 @@ class Exchange:
 
     def _note_usage(self, event: bytes) -> bool:
         """Keep an event that reports usage for the books; whether it does nothing else."""
-        if b'"usage"' not in event:
-            return False
-        try:
-            parsed = _decode_event(event.rpartition(b"data:")[2])
-        except (msgspec.MsgspecError, RecursionError):
-            return False
-        if parsed.usage is None:
-            return False
-        self._recent = [event]
-        return not parsed.choices
+        reports, nothing_else = usage.reported_by(event)
+        if reports:
+            self._recent = [event]
+        return nothing_else
 
     def _tail(self) -> bytes:
         """The last bytes that came."""
         return b"".join(self._recent)[-2 * TAIL_BYTES :]
 
     def _tail_usage(self) -> Usage:
-        tail = self._tail()
-        if prompt := _PROMPT.findall(tail):
-            completion, cached = _COMPLETION.findall(tail), _CACHED.findall(tail)
-            return Usage(int(prompt[-1]), int(completion[-1]) if completion else 0, int(cached[-1]) if cached else 0)
-        if m := _TIMINGS.search(tail):
-            return Usage(int(m[1]) + int(m[2]), int(m[3]), int(m[1]))
-        return self._counted()
+        return usage.of_tail(self._tail()) or self._counted()
 
     def _counted(self) -> Usage:
         """Our own count for an answer that ended without a report: one token per event, four bytes per
@@ -448,18 +390,7 @@ class Exchange:
         if not self.chunks or self.request is None:
             return Usage(counted=True)
         events = self.pieces if self.counts else max(0, self.chunks - 1) if self.streaming else 0
-        return Usage(len(self.request.body) // 4, events, 0, counted=True)
-
-    def _estimated(self, body: bytes) -> Usage:
-        """Our own count for a whole answer without a report: four characters per token."""
-        try:
-            answer = _decode_texts(body)
-        except (msgspec.MsgspecError, RecursionError):
-            return Usage(counted=True)
-        if self.request is None or not (answer.choices or answer.data):
-            return Usage(counted=True)
-        texts = (choice.text or (choice.message and choice.message.content) or "" for choice in answer.choices)
-        return Usage(len(self.request.body) // 4, sum(-(-len(text) // 4) for text in texts), 0, counted=True)
+        return Usage(len(self.request.body) // usage.BYTES_PER_TOKEN, events, 0, counted=True)
 
     def _unusual(self, status: int, headers: Headers) -> int:
         """What a status other than 200 is to be taken for; where a redirect points to is kept."""
@@ -495,18 +426,6 @@ def _answer_lines(headers: Headers) -> tuple[bytes, bool, int | None]:
     if streaming:
         extra += b"cache-control: no-cache\r\n"
     return b"content-type: %b\r\n%b" % (content_type, extra), streaming, length
-
-
-def _read_usage(body: bytes) -> Usage | None:
-    """The usage that a whole answer reports; None when it reports none."""
-    try:
-        usage = _decode_answer(body).usage
-    except (msgspec.MsgspecError, RecursionError):
-        return None
-    if usage is None:
-        return None
-    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
-    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0)
 
 
 ExchangeIds = Callable[[], int]

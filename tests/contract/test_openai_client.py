@@ -255,10 +255,30 @@ def test_a_model_that_cannot_do_it_is_a_bad_request(client: openai.OpenAI) -> No
         client.embeddings.create(model="default", input="x")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"tools": [{"type": "web_search", "q": "SECRET"}]},
+        {"tools": [{"name": "SECRET"}]},
+        {"messages": [*COLOUR, {"role": "assistant", "tool_calls": [{"function": {"name": "SECRET"}}]}, *COLOUR]},
+        {"grammar": 'root ::= "SECRET'},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "SECRET"}}}},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x;SECRET"}}]}]},
+        {"reasoning_format": "SECRET"},
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_mistake_is_the_clients_and_is_not_quoted(client: openai.OpenAI, body: Any, streamed: bool) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat(client, stream=streamed, extra_body=body)
+    assert "SECRET" not in str(caught.value)
+
+
 def test_what_the_engine_refuses_comes_back_in_its_own_words(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="exceeds the available context size") as caught:
         chat(client, messages=[{"role": "user", "content": "a b c " * 2000}])
-    assert caught.value.type == "exceed_context_size_error"
+    assert (caught.value.type, caught.value.code) == ("exceed_context_size_error", "context_length_exceeded")
     with pytest.raises(openai.BadRequestError, match="top_logprobs requires logprobs"):
         client.chat.completions.create(model="auto", messages=COLOUR, stream=True, top_logprobs=3)
 
