@@ -65,6 +65,25 @@ RULES = (
     ),
     Rule(r"Field 'lora'", "`lora`: expected a list of objects with `id` and `scale`.", "lora"),
     Rule(r"Field '([A-Za-z_]+)'", r"`\1`: the engine does not understand this value.", r"\1"),
+    Rule(
+        r"\[json\.exception\.type_error\.302\] type must be ([a-z]+), but is ([a-z]+)$",
+        r"A field must be of the type \1 and is \2.",
+    ),
+    # -- texts
+    Rule(
+        r'"prompt" elements must be',
+        "`prompt`, or `input` of embeddings: expected a text, a list of texts, or a list of token numbers.",
+        "prompt",
+    ),
+    Rule(
+        r"Prompt contains invalid tokens",
+        "`prompt`, or `input` of embeddings: the model has no token of that number.",
+        "prompt",
+    ),
+    Rule(r'"(prompt|input)" must not be empty', r"`\1` must not be empty.", r"\1"),
+    Rule(
+        r"The format to return the embeddings in", "`encoding_format`: expected `float` or `base64`.", "encoding_format"
+    ),
     # -- history
     Rule(
         r"Failed to parse messages: Missing tool call type",
@@ -185,17 +204,12 @@ CONSTANT = {
     'invalid type for "enable_thinking" (expected boolean, got string)': "chat_template_kwargs",
     "logprobs is not supported with tools + stream": "logprobs",
     "top_logprobs requires logprobs to be set to true": "top_logprobs",
-    '"prompt" elements must be a string, a list of tokens, a JSON object containing a prompt string, '
-    "or a list of mixed strings & tokens.": "prompt",
-    '"prompt" must not be empty': "prompt",
     '"prompt" is required': "prompt",
-    "Prompt contains invalid tokens": "prompt",
     "Failed to tokenize prompt": "prompt",
     "Only no echo is supported": "echo",
     "Input content cannot be empty": "input",
     '"input" or "content" must be provided': "input",
     "'input' is required": "input",
-    "The format to return the embeddings in. Can be either float or base64": "encoding_format",
     "Pooling type 'none' is not OAI compatible. Please use a different pooling type": "",
 }
 """Messages without anything of the request in them, and the field each is about."""
@@ -205,6 +219,7 @@ _FAULT = re.compile(
     r"|context shift|std::|vector|map::|bad_alloc|no slot|unable to (?!generate)|not implemented|invalid diff"
     r"|ggml|llama_"
 )
+_UNFIT = frozenset({401, 403, 404, 405, 501})
 _MISFORMED = re.compile(r"The model produced output that does not match|Failed to parse input at")
 
 
@@ -218,14 +233,18 @@ def explain(status: int, said: Complaint) -> RolecastError:
             "The model's answer does not have the form that its chat template prescribes; asking again often helps."
         )
     if message in CONSTANT:
-        sentence = message.rstrip(".!").removeprefix("The format to return the embeddings in. ")
-        return BadRequest(f"{sentence}.", param=CONSTANT[message] or None, code="worker_refused")
+        return BadRequest(f"{message.rstrip('.!')}.", param=CONSTANT[message] or None, code="worker_refused")
     for pattern, rule in _RULES:
         if found := pattern.match(message):
             error = BadRequest(found.expand(rule.text), param=found.expand(rule.param) or None, code=rule.code)
             if rule.code == _TOO_LONG:
                 error.type = OVERFLOW
             return error
+    if status in _UNFIT:
+        return UpstreamError(
+            f"The model's engine answered with status {status}: a `binary` may be too old for this kind of request, or "
+            "started with `args` that keep the gateway out."
+        )
     if status >= 500 and (not message or _FAULT.match(message)):
         return UpstreamError("The model's engine failed under this request.")
     return BadRequest(
