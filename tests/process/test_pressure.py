@@ -124,7 +124,7 @@ def test_the_next_model_of_a_role_answers_when_the_first_is_unwell(gateway: Live
     answer = gateway.chat("healing", "hello")
     assert (answer.status, answer.headers["x-rolecast-route"]) == (200, "fallback; sick failed")
     alone = gateway.chat("sick", "hello")
-    assert (alone.status, alone.error["message"]) == (503, "unwell")
+    assert (alone.status, alone.error["message"]) == (503, "sick answered with status 503: unwell")
 
 
 def test_a_fallback_keeps_what_the_client_sent_and_is_owed(gateway: LiveGateway) -> None:
