@@ -1,28 +1,62 @@
-"""The four presets on their documented ports, asked with the documented curl lines; a small model stands in."""
+"""The four presets, asked with the documented curl lines; a small model stands in.
+
+Each listener has a port that is free here. Which ones the presets open is read from them, not from this machine.
+"""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from live_gateway import Answer, LiveGateway
 
+from rolecast.config import presets
+
 pytestmark = pytest.mark.real
 
-Start = Callable[[str], Any]
+PORT = re.compile(r"\bport: (\d+)")
+
+
+class Preset(LiveGateway):
+    """A preset on free ports; `port` finds the one in place of a documented one."""
+
+    def open(self, documented: list[int]) -> None:
+        opened = [urlsplit(listener["url"]).port for listener in self.state["listeners"]]
+        self._ports = dict(zip(documented, opened, strict=True))
+
+    def at(self, url: str) -> str:
+        """A documented URL as it is here."""
+        return re.sub(r"(?<=localhost:)\d+", lambda found: str(self._ports[int(found[0])]), url)
+
+    def curl(self, *arguments: str) -> Answer:
+        """A documented command."""
+        return curl(*map(self.at, arguments))
+
+    def post(self, url: str, **body: Any) -> Answer:
+        content = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 2, **body}
+        return self.curl("-X", "POST", url, "-H", "Content-Type: application/json", "-d", json.dumps(content))
+
+
+Start = Callable[[str], AbstractContextManager[Preset]]
 
 
 @pytest.fixture
 def start(tmp_path: Path, store: Path) -> Start:
-    """Starts a preset with a stand-in, on the ports that people know."""
+    """Starts a preset with a stand-in."""
 
     @contextmanager
-    def run(preset: str) -> Iterator[LiveGateway]:
-        arguments = ("--preset", preset, "--stand-in", "smollm2-135m")
-        with LiveGateway(tmp_path, "", *arguments, ROLECAST_STORAGE__MODELS=str(store)) as gateway:
+    def run(preset: str) -> Iterator[Preset]:
+        text = presets.text(preset)
+        documented = [int(port) for port in PORT.findall(text)]
+        arguments = ("--config", str(tmp_path / "rolecast.yaml"), "--stand-in", "smollm2-135m")
+        free = PORT.sub("port: 0", text)
+        with Preset(tmp_path, free, *arguments, ROLECAST_STORAGE__MODELS=str(store)) as gateway:
+            gateway.open(documented)
             yield gateway
 
     return run
@@ -34,11 +68,6 @@ def curl(*arguments: str) -> Answer:
     head, _, body = printed.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     return Answer(int(status.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body)
-
-
-def post(url: str, **body: Any) -> Answer:
-    content = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 2, **body}
-    return curl("-X", "POST", url, "-H", "Content-Type: application/json", "-d", json.dumps(content))
 
 
 def stands_in(answer: Answer, for_model: str) -> bool:
@@ -61,9 +90,9 @@ def test_slm_server(start: Start) -> None:
         8502: ("reasoning", "qwen/qwen3-8b"),
         8503: ("coding", "mistralai/devstral-small-2-2512"),
     }
-    with start("slm-server"):
-        assert b'"status":"healthy"' in curl("http://localhost:8000/health").body
-        models = curl("http://localhost:8000/v1/models")
+    with start("slm-server") as gateway:
+        assert b'"status":"healthy"' in gateway.curl("http://localhost:8000/health").body
+        models = gateway.curl("http://localhost:8000/v1/models")
         listed = {m["id"]: m for m in models.json["data"]}
         for port, (role, model) in roles.items():
             assert (listed[model]["port"], listed[model]["stand_in"]) == (port, "smollm2-135m")
@@ -71,7 +100,7 @@ def test_slm_server(start: Start) -> None:
             assert listed[model]["quantization"] == "8bit"
             assert {"backend", "model_type", "context_length", "supports_function_calling"} <= set(listed[model])
         assert stands_in(
-            curl(
+            gateway.curl(
                 *("-X", "POST", "http://localhost:8000/v1/chat/completions"),
                 *("-H", "Content-Type: application/json"),
                 "-d",
@@ -83,16 +112,16 @@ def test_slm_server(start: Start) -> None:
             "qwen/qwen3-4b-2507",
         )
         for port, (role, model) in roles.items():
-            assert stands_in(post(f"http://localhost:{port}/v1/chat/completions", model=model), model)
-            assert stands_in(post(f"http://localhost:{port}/v1/chat/completions", model="anything"), model)
-            assert stands_in(post("http://localhost:8000/v1/chat/completions", model=role), model)
-            health = curl(f"http://localhost:{port}/health").json
+            assert stands_in(gateway.post(f"http://localhost:{port}/v1/chat/completions", model=model), model)
+            assert stands_in(gateway.post(f"http://localhost:{port}/v1/chat/completions", model="anything"), model)
+            assert stands_in(gateway.post("http://localhost:8000/v1/chat/completions", model=role), model)
+            health = gateway.curl(f"http://localhost:{port}/health").json
             assert (health["status"], health["stand_in"]) == ("healthy", "smollm2-135m")
-        backends = curl("http://localhost:8000/v1/backends/health").json
+        backends = gateway.curl("http://localhost:8000/v1/backends/health").json
         for port, (role, model) in roles.items():
             assert (backends[role]["status"], backends[role]["port"]) == ("healthy", port)
             assert (backends[role]["model_id"], backends[role]["stand_in"]) == (model, "smollm2-135m")
-        assert curl("http://localhost:8000/v1/nothing").json["detail"]
+        assert gateway.curl("http://localhost:8000/v1/nothing").json["detail"]
 
 
 def test_pas(start: Start) -> None:
@@ -101,47 +130,47 @@ def test_pas(start: Start) -> None:
         8051: ("tinyllama:1.1b", "tinyllama_wrapper"),
         8052: ("tinyllama:1.1b", "tlc_domain_classifier"),
     }
-    with start("pas"):
+    with start("pas") as gateway:
         for port, (model, service) in services.items():
-            health = curl(f"http://localhost:{port}/health")
+            health = gateway.curl(f"http://localhost:{port}/health")
             assert b'"status":"healthy"' in health.body
             assert (health.json["service"], health.json["port"], health.json["model"]) == (service, port, model)
             assert health.json["last_request_ms"] is None
             assert health.json["stand_in"] == "smollm2-135m"
-            assert stands_in(post(f"http://localhost:{port}/chat/completions", model="ignored"), model)
-            assert stands_in(post(f"http://localhost:{port}/v1/chat/completions", model=model), model)
-            health = curl(f"http://localhost:{port}/health")
+            assert stands_in(gateway.post(f"http://localhost:{port}/chat/completions", model="ignored"), model)
+            assert stands_in(gateway.post(f"http://localhost:{port}/v1/chat/completions", model=model), model)
+            health = gateway.curl(f"http://localhost:{port}/health")
             assert health.json["model_loaded"] is True
             assert health.json["last_request_ms"] >= 0
-        assert marked(curl("http://localhost:8000/v1/models"))["llm_tinyllama_1b"] == "smollm2-135m"
+        assert marked(gateway.curl("http://localhost:8000/v1/models"))["llm_tinyllama_1b"] == "smollm2-135m"
 
 
 def test_bestbox(start: Start) -> None:
     models = {8080: "qwen2.5-14b-instruct", 8081: "qwen2.5-7b-instruct"}
-    with start("bestbox"):
+    with start("bestbox") as gateway:
         for port, model in models.items():
-            assert curl(f"http://localhost:{port}/health").body == b'{"status":"ok"}'
+            assert gateway.curl(f"http://localhost:{port}/health").body == b'{"status":"ok"}'
             for name in ("qwen2.5", model, "gpt-4"):
-                assert stands_in(post(f"http://localhost:{port}/v1/chat/completions", model=name), model)
-            listed = curl(f"http://localhost:{port}/v1/models")
+                assert stands_in(gateway.post(f"http://localhost:{port}/v1/chat/completions", model=name), model)
+            listed = gateway.curl(f"http://localhost:{port}/v1/models")
             assert marked(listed) == {model: "smollm2-135m"} == {m["id"]: "smollm2-135m" for m in listed.json["data"]}
-        assert stands_in(post("http://localhost:8000/v1/chat/completions", model="light"), models[8081])
-        assert stands_in(post("http://localhost:8000/v1/chat/completions"), models[8080])
+        assert stands_in(gateway.post("http://localhost:8000/v1/chat/completions", model="light"), models[8081])
+        assert stands_in(gateway.post("http://localhost:8000/v1/chat/completions"), models[8080])
 
 
 def test_conductor(start: Start) -> None:
     with start("conductor") as gateway:
-        health = curl("http://localhost:8000/health").json
+        health = gateway.curl("http://localhost:8000/health").json
         assert health["status"] == "healthy"
         assert {"loaded_models", "total_memory_gb", "uptime_seconds", "last_updated"} <= set(health)
         roles = gateway.get("/admin/status").json["roles"]
         categories = [role for role in roles if role != "embeddings"]
         assert len(categories) >= 15
         for category in categories:
-            answer = post("http://localhost:8000/v1/chat/completions", model=category, max_tokens=1)
+            answer = gateway.post("http://localhost:8000/v1/chat/completions", model=category, max_tokens=1)
             assert stands_in(answer, roles[category][0])
             assert answer.headers["x-rolecast-role"] == category
-        listed = {m["id"]: m for m in curl("http://localhost:8000/v1/models").json["data"]}
+        listed = {m["id"]: m for m in gateway.curl("http://localhost:8000/v1/models").json["data"]}
         assert listed["mistralai/Mistral-7B-Instruct-v0.1"]["stand_in"] == "smollm2-135m"
         assert "stand_in" not in listed["smollm2-135m"]
         assert "facebook/nllb-200-distilled-1.3B" not in listed

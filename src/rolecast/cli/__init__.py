@@ -68,4 +68,5 @@ for _panel, _rows in COMMANDS.items():
 
 def main() -> None:
     """Entry point of the `rolecast` command."""
+    output.prepare()
     app(prog_name="rolecast")

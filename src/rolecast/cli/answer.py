@@ -42,11 +42,12 @@ class Stats(msgspec.Struct):
 
 
 class Answer:
-    """Iterate once over the pieces; `text` and `stats` hold what has arrived so far."""
+    """Iterate once over the pieces; `text`, `thought` and `stats` hold what has arrived so far."""
 
     def __init__(self, stream: "ChatStream") -> None:
         self._stream = stream
         self.text = ""
+        self.thought = False
         self.stats = Stats()
 
     def __iter__(self) -> Iterator[Piece]:
@@ -59,6 +60,7 @@ class Answer:
                 pieces += 1
                 self.text += delta.content
                 if delta.reasoning:
+                    self.thought = True
                     yield Piece(delta.reasoning, reasoning=True)
                 if delta.content:
                     yield Piece(delta.content)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from rolecast.cli import output
+from rolecast.cli import complete, output
 from rolecast.cli.options import Json, Key, Url
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def bench(
     seconds: Annotated[
         float, typer.Option("--duration", "-d", min=0.1, max=MAX_SECONDS, help="How long, in seconds.")
     ] = 10,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model, role or alias.")] = "auto",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Model, role or alias.", autocompletion=complete.names)
+    ] = "auto",
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 32,
     stream: Annotated[bool, typer.Option("--stream", help="Stream the answers and measure the first token.")] = False,
     as_json: Json = False,
@@ -160,15 +162,22 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 def _print(report: Report) -> None:
-    rows = output.table(" ", "", "p50", "p95", "p99", "max", right=("", "p50", "p95", "p99", "max"))
-    rows.add_row("requests", f"{report.requests - report.failed:,}")
-    if report.failed:
-        rows.add_row("[red]failed[/]", f"{report.failed:,}")
-    rows.add_row("requests/s", f"{report.requests_per_second:,.1f}")
-    rows.add_row("tokens/s", f"{report.tokens_per_second:,.1f}")
-    for name, figures in (("latency", report.latency_ms), ("first token", report.first_token_ms)):
-        if figures:
-            rows.add_row(name, "", *(f"{figures[p]:,.0f} ms" for p in ("p50", "p95", "p99", "max")))
-    output.console().print(rows)
+    counts = [("requests", f"{report.requests - report.failed:,}")]
+    counts += [("[red]failed[/]", f"{report.failed:,}")] if report.failed else []
+    counts += [("requests/s", f"{report.requests_per_second:,.1f}"), ("tokens/s", f"{report.tokens_per_second:,.1f}")]
+    totals = output.table(" ", "", right=("",))
+    totals.show_header = False
+    for name, figure in counts:
+        totals.add_row(name, figure)
+    output.show(totals)
+    timed = (("latency", report.latency_ms), ("first token", report.first_token_ms))
+    if any(figures for _, figures in timed):
+        ranks = ("p50", "p95", "p99", "max")
+        times = output.table("ms", *ranks, right=ranks)
+        for name, figures in timed:
+            if figures:
+                times.add_row(name, *(f"{figures[rank]:,.0f}" for rank in ranks))
+        output.say()
+        output.show(times)
     for error in report.errors[:ERRORS_SHOWN]:
         output.warn(error)

@@ -1,8 +1,9 @@
 """The conversation of `rolecast chat`: what was said, the slash commands, one answer after the other.
 
-Knows the keyboard, the history and the screen. The wire is `gateway`'s, drawing is `markdown`'s.
+The wire is `gateway`'s, drawing is `markdown`'s, and the keyboard `keyboard`'s.
 """
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,19 @@ import msgspec
 from rolecast.cli import markdown, output
 from rolecast.cli.answer import Answer, Stats
 from rolecast.cli.gateway import Gateway
+from rolecast.cli.keyboard import Piped, Typed
 from rolecast.client import LLMClient, LLMClientError
-from rolecast.config import paths
 from rolecast.errors import RolecastError
 
 if TYPE_CHECKING:
     from rolecast.client.calls import ChatOptions
 
-HISTORY_LINES = 1000
+KEYS = {
+    "Enter": "sends; a paste of several lines is one message",
+    "Alt+Enter": "begins a new line, as does Enter after a backslash",
+    "Up, Tab": "earlier messages; completes commands and names",
+    "Ctrl-C": "stops an answer",
+}
 
 
 class Chat:
@@ -48,27 +54,24 @@ class Chat:
 
     def run(self) -> None:
         """Read and answer until /exit or the end of the input."""
-        interactive = sys.stdin.isatty()
-        if interactive:
-            _open_history(self._completions())
-            output.say(f"Talking to [bold]{output.escape(self._model)}[/]. /help shows the commands.\n")
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            source: Typed | Piped = Typed(list(self._commands), self._completions())
+            output.say(f"Talking to [bold]{output.escape(self._model)}[/]. /help shows commands and keys.\n")
+        else:
+            source = Piped()
         while True:
             try:
-                line = read_line(interactive)
+                self._take(source.read())
             except EOFError:
                 break
             except KeyboardInterrupt:
-                output.say("\n[dim]Ctrl-D or /exit leaves.[/]")
-                continue
-            try:
-                if line.startswith("/"):
-                    self._obey(line)
-                elif line.strip():
-                    self._answer(line)
-            except EOFError:
-                break
-        if interactive:
-            _save_history()
+                output.say("[dim]Ctrl-D or /exit leaves.[/]")
+
+    def _take(self, message: str) -> None:
+        if re.match(r"/[a-z?]*(?:\s|$)", message):
+            self._obey(message)
+        elif message.strip():
+            self._answer(message)
 
     def _obey(self, line: str) -> None:
         word, _, argument = line.strip().partition(" ")
@@ -116,9 +119,9 @@ class Chat:
 
     def _completions(self) -> list[str]:
         try:
-            return [*self._commands, *self._names()]
+            return list(self._names())
         except RolecastError:
-            return list(self._commands)
+            return []
 
     def _switch(self, name: str) -> None:
         if not name:
@@ -134,7 +137,7 @@ class Chat:
         rows = output.table("Name", "What it is")
         for name, what in self._names().items():
             rows.add_row(output.plain(name), output.plain(what))
-        output.console().print(rows)
+        output.show(rows)
 
     def _instruct(self, text: str) -> None:
         self._system = text
@@ -155,7 +158,7 @@ class Chat:
             speed = f"{one.tokens_per_second:.1f}" if one.tokens_per_second else ""
             cells = (number, one.model, one.prompt_tokens, one.completion_tokens, speed)
             rows.add_row(*map(output.plain, cells), f"{one.first_s * 1000:.0f} ms")
-        output.console().print(rows)
+        output.show(rows)
         tokens = sum(one.completion_tokens for one in self._answers)
         output.say(f"[dim]{tokens} tokens in all.[/]")
 
@@ -179,60 +182,9 @@ class Chat:
 
     def _help(self, _: str) -> None:
         for name, (_action, text) in self._commands.items():
-            output.say(f"  [bold]{name:<9}[/]{output.escape(text)}")
-        output.say("  A line that ends in \\ goes on in the next one. Ctrl-C stops an answer.")
+            output.say(f"  [bold]{name:<11}[/]{output.escape(text)}")
+        for key, text in KEYS.items():
+            output.say(f"  [bold]{key:<11}[/]{output.escape(text)}")
 
     def _exit(self, _: str) -> None:
         raise EOFError
-
-
-def read_line(interactive: bool) -> str:
-    r"""One message; a line that ends in a backslash goes on in the next one. Raises EOFError at the end."""
-    lines = [input(_prompt("you> ") if interactive else "")]
-    while lines[-1].endswith("\\"):
-        lines[-1] = lines[-1][:-1]
-        try:
-            lines.append(input(_prompt("...> ") if interactive else ""))
-        except EOFError:
-            break
-    return "\n".join(lines)
-
-
-def _prompt(text: str) -> str:
-    """The prompt in colour; \\001 and \\002 tell readline which characters take no room."""
-    return text if output.console().no_color else f"\001\033[1;36m\002{text}\001\033[0m\002"
-
-
-def _history_file() -> Path:
-    return paths.home() / "chat_history"
-
-
-def _open_history(words: list[str]) -> None:
-    """Arrow keys, a history over sessions and Tab for commands and model names."""
-    import readline
-
-    def complete(start: str, index: int) -> str | None:
-        found = [word for word in words if word.startswith(start)]
-        return found[index] if index < len(found) else None
-
-    readline.set_completer(complete)
-    readline.set_completer_delims(" ")
-    libedit = "libedit" in (readline.__doc__ or "")
-    readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
-    readline.set_history_length(HISTORY_LINES)
-    try:
-        readline.read_history_file(_history_file())
-    except OSError:
-        pass  # the first conversation has none
-
-
-def _save_history() -> None:
-    import readline
-
-    path = _history_file()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        readline.write_history_file(path)
-    except OSError as error:
-        output.warn(f"The history could not be kept: {output.explain_os_error(error)}")

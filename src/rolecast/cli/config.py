@@ -1,15 +1,19 @@
 """The commands about the configuration file: `check`, `init`, `reload`, `import`."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rolecast.cli import output
+from rolecast.cli import complete, output
 from rolecast.cli.options import Json, Key, Url
 
 if TYPE_CHECKING:
     from rolecast.cli.gateway import Reload
+
+
+STDOUT = Path("-")
 
 
 def check(
@@ -56,13 +60,20 @@ def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway:
+        before = gateway.status().reload
         report = gateway.reload()
     if as_json:
         output.print_json(report)
         return
     for line in report.warnings:
         output.warn(line)
-    output.say(f"Changed: {output.escape(', '.join(report.applied) or 'nothing')}.")
+    if report.applied:
+        output.say(f"Changed: {output.escape(', '.join(report.applied))}.")
+    elif before and before.applied:
+        ago = output.duration(time.time() - before.at)
+        output.say(f"Nothing is new: {output.escape(', '.join(before.applied))} changed by itself {ago} ago.")
+    else:
+        output.say("Nothing is new: what the file says already applies.")
     show_waiting(report)
 
 
@@ -79,8 +90,10 @@ def show_waiting(report: "Reload") -> None:
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("rolecast.yaml"),
-    preset: Annotated[str, typer.Option("--preset", "-p", help="Which ready configuration.")] = "default",
+    path: Annotated[Path, typer.Argument(help="File to write; `-` is stdout.")] = Path("rolecast.yaml"),
+    preset: Annotated[
+        str, typer.Option("--preset", "-p", help="Which ready configuration.", autocompletion=complete.presets)
+    ] = "default",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     list_presets: Annotated[bool, typer.Option("--list", help="Show the presets and write nothing.")] = False,
 ) -> None:
@@ -93,6 +106,9 @@ def init(
             output.say(f"[bold]{name:<12}[/] {output.escape(first)}")
         return
     text = presets.text(preset)
+    if path == STDOUT:
+        output.raw(text)
+        return
     if path.is_dir():
         path /= "rolecast.yaml"
     _write(path, text, force=force)
@@ -121,7 +137,7 @@ def import_(
     imported = import_file(file)
     for note in imported.notes:
         output.say(f"[yellow]note:[/] {output.escape(note)}", stderr=True)
-    if out is None or str(out) == "-":
+    if out is None or out == STDOUT:
         output.raw(imported.config_yaml)
         return
     _write(out, imported.config_yaml, force=force)

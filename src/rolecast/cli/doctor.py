@@ -3,6 +3,7 @@
 Each check is one function that yields findings and changes nothing on the machine.
 """
 
+import errno
 import os
 import shutil
 import socket
@@ -18,8 +19,8 @@ import typer
 
 from rolecast.cli import output
 from rolecast.cli.options import ConfigFile, Json
-from rolecast.config.schema import Config
-from rolecast.values import authority
+from rolecast.config.schema import Config, Model
+from rolecast.values import Endpoint, authority
 
 PACKAGES = (
     "httptools",
@@ -34,6 +35,7 @@ PACKAGES = (
 LITTLE_DISK = 2_000_000_000
 NO_DISK = 200_000_000
 GPU_TIMEOUT_S = 10
+REMOTE_TIMEOUT_S = 3
 MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
 
 
@@ -80,6 +82,7 @@ def examine(file: Path | None) -> Iterator[Finding]:
     yield from check_advice(chosen.config, chosen.name)
     checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
         check_engines,
+        check_remotes,
         check_weights,
         check_disk,
         check_memory,
@@ -131,6 +134,47 @@ def check_engines(config: Config) -> Iterator[Finding]:
             yield Finding("engine", "fail", f"{backend} ({', '.join(ids)}): {missing}")
         else:
             yield Finding("engine", "ok", f"{backend} can run {', '.join(ids)}")
+
+
+def check_remotes(config: Config) -> Iterator[Finding]:
+    """Whether the servers that run elsewhere answer now; one that does not is no reason not to start."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    remotes = {model_id: model for model_id, model in config.models.items() if model.enabled and model.url}
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        yield from pool.map(lambda one: ask_remote(*one), remotes.items())
+
+
+def ask_remote(model_id: str, model: Model) -> Finding:
+    """What one remote says when it is asked for its models."""
+    import httpx2
+
+    from rolecast import backends
+    from rolecast.errors import ConfigError
+
+    def said(level: Literal["ok", "warn"], text: str, fix: str = "") -> Finding:
+        return Finding("remote", level, f"{model_id}: {model.url} {text}", fix)
+
+    try:
+        at = backends.get(model.backend).plan(model_id, model, None, Path())
+    except ConfigError as error:
+        return said("warn", f"cannot be used: {error.problems[0]}")
+    assert isinstance(at, Endpoint)
+    host = f"[{at.host}]" if ":" in at.host else at.host or "localhost"
+    name, _, value = at.headers.decode().strip().partition(": ")
+    transport = httpx2.HTTPTransport(uds=at.uds) if at.uds else None
+    try:
+        with httpx2.Client(transport=transport, timeout=REMOTE_TIMEOUT_S, trust_env=False) as client:
+            url = f"{'https' if at.tls else 'http'}://{host}:{at.port or 80}{at.health_path}"
+            status = client.get(url, headers={name: value} if name else {}).status_code
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        why = str(error) or type(error).__name__
+        return said("warn", f"does not answer ({why})", f"start that server, or correct models.{model_id}.url")
+    if status in (401, 403):
+        return said("warn", f"refuses the key ({status})", f"correct models.{model_id}.key")
+    if status >= 500:
+        return said("warn", f"answers {status}", "look at that server's log")
+    return said("ok", "answers")
 
 
 def check_weights(config: Config) -> Iterator[Finding]:
@@ -188,42 +232,65 @@ def check_memory(config: Config) -> Iterator[Finding]:
 
 def check_ports(config: Config) -> Iterator[Finding]:
     """Whether every listener can be opened, and who holds the port when not."""
-    from rolecast.cli.gateway import running
+    from rolecast.cli.gateway import ports, running
 
     ours = running()
-    server = config.server
-    addresses = [
-        (server.host, server.port),
-        *((one.host or server.host, one.port) for one in server.listeners),
-    ]
+    if ours:
+        held = ", ".join(map(str, sorted(ports(ours))))
+        yield Finding("ports", "ok", f"the running gateway holds {held}")
     free = []
-    for host, port in addresses:
-        if port == 0 or is_free(host, port):
-            free.append(str(port))
+    for one in listening(config):
+        if ours and one.port in ports(ours):
             continue
-        pid, name = holder_of(port)
-        if ours and pid == ours.pid:
-            yield Finding("ports", "ok", f"{port} is held by the running gateway")
-            continue
-        who = f"{name} (pid {pid})" if pid else "a process of another user"
-        front = port == server.port
-        fix = "rolecast up --port 8010" if front else f"change port {port} under server.listeners"
-        yield Finding("ports", "fail", f"{authority(host, port)} is taken by {who}", f"stop it, or: {fix}")
+        if obstacle := one.obstacle():
+            # A gateway that runs is no start that could fail: it was given other ports.
+            level: Literal["warn", "fail"] = "warn" if ours else "fail"
+            yield Finding("ports", level, f"{authority(one.host, one.port)} {obstacle}", one.fix)
+        else:
+            free.append(str(one.port))
     if free:
         yield Finding("ports", "ok", f"free: {', '.join(free)}")
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+class Wanted(msgspec.Struct, frozen=True):
+    """An address that the configuration opens, which setting says so, and how to choose another port for it."""
+
+    setting: str
+    host: str
+    port: int
+    fix: str
+
+    def obstacle(self) -> str:
+        """Why a server could not listen there now, in words that follow the address; '' when it could."""
+        host = self.host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, self.port))
+                probe.listen(1)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return f"is taken by {holder(self.port)}"
+                return f"cannot be opened ({error.strerror or error})"
+        return ""
+
+
+def listening(config: Config) -> Iterator[Wanted]:
+    """Every address that a start opens."""
+    server = config.server
+    other = server.port + 10 if 0 < server.port < 65000 else 8010
+    yield Wanted("server.port", server.host, server.port, f"stop it, or: rolecast up --port {other}")
+    for index, one in enumerate(server.listeners):
+        host = server.host if one.host is None else one.host
+        setting = f"server.listeners.{index}.port"
+        yield Wanted(setting, host, one.port, f"stop it, or change {setting} in the configuration")
+
+
+def holder(port: int) -> str:
+    """Who listens on a port, in words."""
+    pid, name = holder_of(port)
+    return f"{name} (pid {pid})" if pid else "a process of another user"
 
 
 def holder_of(port: int) -> tuple[int | None, str]:

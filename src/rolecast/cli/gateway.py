@@ -176,13 +176,13 @@ def describe_absence() -> str:
 class Gateway:
     """A connection to one gateway. Raises RolecastError with a sentence for everything that can fail."""
 
-    def __init__(self, url: str, key: str = "") -> None:
+    def __init__(self, url: str, key: str = "", timeout_s: float = REPLY_TIMEOUT_S) -> None:
         import httpx2
 
         self.url = url.rstrip("/").removesuffix("/v1")
         self.key = key
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        timeout = httpx2.Timeout(REPLY_TIMEOUT_S, connect=5)
+        timeout = httpx2.Timeout(timeout_s, connect=min(5, timeout_s))
         self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -285,14 +285,14 @@ def _message(body: Any) -> str:
     return str(error or "")
 
 
-def connect(url: str = "", key: str = "") -> Gateway:
+def connect(url: str = "", key: str = "", timeout_s: float = REPLY_TIMEOUT_S) -> Gateway:
     """The gateway at `url`, else the one that runs on this machine. Raises WorkerDown with the next step."""
     if url:
-        return Gateway(url if "://" in url else f"http://{url}", key)
+        return Gateway(url if "://" in url else f"http://{url}", key, timeout_s)
     state = running()
     if state is None:
         raise WorkerDown(describe_absence())
-    return Gateway(state.url, key)
+    return Gateway(state.url, key, timeout_s)
 
 
 def answers(url: str) -> bool:

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rolecast.cli import output
+from rolecast.cli import complete, output
 from rolecast.cli.options import ConfigFile, Json, Key, Url
 
 if TYPE_CHECKING:
     from rolecast.config.schema import Config
     from rolecast.sources import Source
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="Model id or alias.")]
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="Model id or alias.", autocompletion=complete.models)]
 
 
 def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> None:
@@ -35,7 +35,7 @@ def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> N
             output.state(one["state"]),
             output.plain(one["source"]),
         )
-    output.console().print(rows)
+    output.show(rows)
     missing = {one["id"]: one["absence"] for one in listed if one["present"] is False}
     for model_id, why in missing.items():
         if "not downloaded yet" not in why:
@@ -83,7 +83,11 @@ def _describe(config: "Config", model_id: str, states: dict[str, str]) -> dict[s
 def pull(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL|SOURCE...", help="Configured models, or sources such as hf:OWNER/REPO."),
+        typer.Argument(
+            metavar="MODEL|SOURCE...",
+            help="Configured models, or sources such as hf:OWNER/REPO.",
+            autocompletion=complete.models,
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Everything that the configuration needs.")] = False,
     config: ConfigFile = None,
@@ -126,8 +130,9 @@ def load(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> Non
     """Load a model into memory now, and wait until it is ready."""
     from rolecast.cli.gateway import connect
 
-    with connect(url, key) as gateway:
-        _report(name, gateway.load(name), as_json=as_json)
+    with connect(url, key) as gateway, output.waiting(f"Loading {name}"):
+        state = gateway.load(name)
+    _report(name, state, as_json=as_json)
 
 
 def unload(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:

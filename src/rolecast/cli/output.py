@@ -1,11 +1,16 @@
 """What the commands print: tables for people, JSON for programs, one sentence for a failure.
 
-Knows colours, widths and units. Knows nothing of gateways, models or configurations.
+Knows colours, widths, units, and how text that is not ours is kept from steering a terminal. Knows nothing of
+gateways, models or configurations.
 """
 
+import codecs
+import json
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -34,6 +39,37 @@ STATE_STYLES = {
 }
 
 
+STEERING = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+"""What moves a cursor, sets a title, turns text around, or cannot be written at all."""
+
+PLAINER = str.maketrans({"●": "*", "•": "*", "✓": "+", "✗": "x", "→": "->", "│": "|", "▌": "|", "·": "-", "─": "-"})
+"""Our own marks where the terminal's character set lacks them."""
+
+
+def visible(text: str) -> str:
+    r"""Text that is not ours, with every character that could steer a terminal spelled out: `\x1b`, `\u202e`."""
+    return STEERING.sub(lambda found: _spelled(found[0]), text.replace("\r\n", "\n"))
+
+
+def _spelled(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}"
+
+
+def prepare() -> None:
+    """Make stdout and stderr take every character, also where the locale is not UTF-8."""
+    codecs.register_error("rolecast.plainer", _plainer)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="rolecast.plainer")
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(PLAINER)
+    return "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in text), error.end
+
+
 def console(*, stderr: bool = False) -> "Console":
     """A console on the present stdout or stderr; a pipe gets whole lines, never a cut table."""
     from rich.console import Console
@@ -43,22 +79,52 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(file=stream, width=10_000 if wide else None, highlight=False, emoji=False)
 
 
-def say(text: str = "", *, stderr: bool = False) -> None:
-    """Print one line; `[bold]`-style marks are honoured, so escape text that is not ours."""
-    console(stderr=stderr).print(text, soft_wrap=True)
+def say(text: str = "", *, stderr: bool = False, whole: bool = False) -> None:
+    """Print one line; `[bold]`-style marks are honoured, so escape text that is not ours.
+
+    A terminal gets it broken between words, or `whole`, which is for what will be copied. A pipe gets it whole.
+    """
+    screen = console(stderr=stderr)
+    screen.print(text, soft_wrap=whole or not screen.is_terminal)
 
 
 def escape(text: object) -> str:
-    """Text that is not ours, made safe for `say`."""
+    """Text that is not ours, made safe for `say`: neither our marks nor the terminal's are read from it."""
     from rich.markup import escape as rich_escape
 
-    return rich_escape(str(text))
+    return rich_escape(visible(str(text)))
 
 
 def raw(text: str) -> None:
-    """Write bytes for a program: no markup, no wrapping, one newline at the end."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    """Write text as it is: no markup, no wrapping, one newline at the end; on a terminal it steers nothing."""
+    write(text if text.endswith("\n") else text + "\n")
+
+
+def write(text: str) -> None:
+    """Write a piece of text that is not ours: as it is into a pipe, made visible on a terminal."""
+    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say on stderr what is waited for: a spinner with the seconds on a terminal, one line anywhere else."""
+    if not sys.stderr.isatty():
+        say(f"{escape(what)} ...", stderr=True)
+        yield
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    screen = console(stderr=True)
+    columns = (SpinnerColumn("dots" if is_utf8(sys.stderr) else "line"), TextColumn("{task.description}"))
+    with Progress(*columns, TimeElapsedColumn(), console=screen, transient=True) as bars:
+        bars.add_task(escape(what), total=None)
+        yield
+
+
+def is_utf8(stream: Any) -> bool:
+    """Whether that stream takes every character."""
+    return str(getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def print_json(value: Any) -> None:
@@ -66,7 +132,10 @@ def print_json(value: Any) -> None:
     import msgspec
 
     encoded = value if isinstance(value, bytes) else msgspec.json.encode(value)
-    raw(msgspec.json.format(encoded, indent=2).decode())
+    text = msgspec.json.format(encoded, indent=2).decode()
+    if not is_utf8(sys.stdout):
+        text = json.dumps(json.loads(text), indent=2)  # the same value in ASCII
+    raw(text)
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
@@ -82,7 +151,7 @@ def warn(message: str) -> None:
 
 def warn_line(label: str, style: str, message: str) -> None:
     """`Label: message` on stderr, the label in colour."""
-    console(stderr=True).print(f"[bold {style}]{label}:[/] {escape(message)}", soft_wrap=True)
+    say(f"[bold {style}]{label}:[/] {escape(message)}", stderr=True)
 
 
 def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> "Table":
@@ -101,21 +170,54 @@ def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) ->
     return result
 
 
-def state(name: str, note: str = "") -> "Text":
-    """A state in its colour, with an optional dim note behind it."""
+def show(rows: "Table") -> None:
+    """Print a table; where the screen is too narrow for it, its rows one below the other, so that nothing is cut."""
+    screen = console()
+    if _needed(rows) <= screen.width:
+        screen.print(rows)
+    else:
+        _stack(rows, screen)
+
+
+def _needed(rows: "Table") -> int:
+    """Columns below which a cell would be cut; those that may wrap need only a few."""
+    needed = 0
+    for column in rows.columns:
+        longest = max(len(_as_text(cell)) for cell in (column.header, *column.cells))
+        needed += 2 + (longest if column.no_wrap else min(longest, WRAP_WIDTH))
+    return needed - 2
+
+
+def _stack(rows: "Table", screen: "Console") -> None:
     from rich.text import Text
 
-    text = Text(name or "-", STATE_STYLES.get(name, "" if name else "dim"))
-    if note:
-        text.append(f" {note}", "dim")
-    return text
+    names = [_as_text(column.header).plain for column in rows.columns]
+    room = max(map(len, names)) + 2
+    for cells in zip(*(column.cells for column in rows.columns), strict=True):
+        for name, cell in zip(names, map(_as_text, cells), strict=True):
+            if cell.plain not in ("-", ""):
+                screen.print(Text.assemble((f"{name:<{room}}", "bold dim"), cell, overflow="fold"))
+        screen.print()
+
+
+def _as_text(cell: object) -> "Text":
+    from rich.text import Text
+
+    return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+
+
+def state(name: str) -> "Text":
+    """A state in its colour."""
+    from rich.text import Text
+
+    return Text(visible(name) or "-", STATE_STYLES.get(name, "" if name else "dim"))
 
 
 def plain(value: object) -> "Text":
     """A cell whose text is not ours: no markup is read from it; empty shows as a dash."""
     from rich.text import Text
 
-    text = "" if value is None else str(value)
+    text = "" if value is None else visible(str(value))
     return Text(text) if text else Text("-", "dim")
 
 
@@ -147,6 +249,8 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 UNNAMED = "configuration"
 """What ConfigError calls a configuration whose problem is not in a file: a port, a folder."""
 
@@ -170,20 +274,29 @@ class Commands(TyperGroup):
             # The reader (`| head`) has gone: point stdout at nothing so that the exit flush is silent.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            say(stderr=True)
+            raise typer.Exit(INTERRUPTED) from None
         except OSError as error:
             fail(explain_os_error(error))
 
 
+OUTSIDE = ("--", "ROLECAST_")
+"""How a problem begins that is in an option or a variable, so that no file needs to be corrected."""
+
+
 def print_problems(source: str, problems: Sequence[str]) -> None:
-    """Everything that is wrong with one file, each problem on its line of stderr."""
-    if source == UNNAMED and len(problems) == 1:
-        warn_line("Error", "red", problems[0])
+    """Everything that is wrong with a configuration, each problem on its line of stderr."""
+    if all(problem.startswith(OUTSIDE) for problem in problems) or (source == UNNAMED and len(problems) == 1):
+        for problem in problems:
+            warn_line("Error", "red", problem)
         return
     count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
     warn_line("Error", "red", f"{source} has {count}:")
     for problem in problems:
-        console(stderr=True).print(f"  {escape(problem)}", soft_wrap=True)
-    say("[dim]Correct the file, then run `rolecast check` on it.[/]", stderr=True)
+        say(f"  {escape(problem)}", stderr=True)
+    if source != UNNAMED:
+        say("[dim]Correct the file, then run `rolecast check` on it.[/]", stderr=True)
 
 
 def explain_os_error(error: OSError) -> str:

@@ -1,19 +1,19 @@
 """The commands about a gateway that already runs: `down`, `status`, `ps`, `logs`."""
 
-import sys
 import time
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rolecast.cli import output
+from rolecast.cli import complete, output
 from rolecast.cli.config import show_waiting
 from rolecast.cli.options import Json, Key, Url
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text
 
     from rolecast.cli.gateway import Address, ModelStatus, Status
 
@@ -65,8 +65,6 @@ def status(as_json: Json = False, url: Url = "", key: Key = "") -> None:
             return
         now = gateway.status()
     output.say(f"[bold green]●[/] [bold]Rolecast {now.version}[/] is running on {gateway.url}")
-    facts = output.table("", "")
-    facts.show_header = False
     # A model that answers for others is listed with each of them, but it is one process.
     workers = {m.pid: m.rss_bytes or 0 for m in now.models if m.pid}
     memory = sum(workers.values()) + (now.rss_bytes or 0)
@@ -77,15 +75,22 @@ def status(as_json: Json = False, url: Url = "", key: Key = "") -> None:
         ("config", now.config or "built-in default"),
         ("ledger", now.ledger),
     ):
-        facts.add_row(f"  [dim]{name}[/]", output.plain(value))
-    screen = output.console()
-    screen.print(facts)
+        if value:
+            output.say(f"  [dim]{name:<8}[/]{output.escape(value)}")
     if now.reload is not None:
         show_waiting(now.reload)
-    screen.print()
-    screen.print(models_table(now))
-    screen.print()
-    screen.print(listeners_table(now.listeners))
+    output.say()
+    output.show(models_table(now))
+    show_errors(now.models)
+    output.say()
+    output.show(listeners_table(now.listeners))
+
+
+def show_errors(models: "Iterable[ModelStatus]") -> None:
+    """Why models do not run, below their table: these sentences are long."""
+    for model in models:
+        if model.error and not model.stand_in:
+            output.say(f"[red]{output.escape(model.id)}:[/] {output.escape(model.error)}")
 
 
 def models_table(now: "Status") -> "Table":
@@ -105,7 +110,7 @@ def models_table(now: "Status") -> "Table":
         rows.add_row(
             output.plain(model.id),
             output.plain(roles),
-            state_cell(model),
+            output.state(model.state),
             output.plain(where(model)),
             f"{model.requests:,}",
             f"{model.completion_tokens:,}",
@@ -122,11 +127,6 @@ def where(model: "ModelStatus") -> str:
     if model.pid:
         return f"{model.backend}, pid {model.pid}"
     return "weights absent" if not model.present else model.backend
-
-
-def state_cell(model: "ModelStatus") -> "Text":
-    """The state with what makes it special: an error, or that another model answers."""
-    return output.state(model.state, f"({model.error})" if model.error else "")
 
 
 def listeners_table(listeners: "list[Address]") -> "Table":
@@ -156,7 +156,7 @@ def ps(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     for model in workers:
         rows.add_row(
             output.plain(model.id),
-            state_cell(model),
+            output.state(model.state),
             output.plain(model.pid),
             output.plain(output.size(model.rss_bytes)),
             f"{model.active}/{model.parallel}",
@@ -164,12 +164,16 @@ def ps(as_json: Json = False, url: Url = "", key: Key = "") -> None:
             output.plain(output.duration(time.time() - model.loaded_at if model.loaded_at else None)),
             str(model.restarts),
         )
-    output.console().print(rows)
+    output.show(rows)
+    show_errors(workers)
 
 
 def logs(
     model: Annotated[
-        str | None, typer.Argument(help="Model whose worker's log to show; without it the gateway's own.")
+        str | None,
+        typer.Argument(
+            help="Model whose worker's log to show; without it the gateway's own.", autocompletion=complete.models
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new lines come.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 200,
@@ -185,8 +189,7 @@ def logs(
     try:
         with connect(url, key) as gateway:
             for text in gateway.logs(model, lines, follow=follow):
-                sys.stdout.write(text)
-                sys.stdout.flush()
+                output.write(text)
     except KeyboardInterrupt:
         output.raw("")
 
@@ -197,20 +200,31 @@ def _show_log_file(model: str | None, lines: int, *, follow: bool) -> None:
     from rolecast.config import paths
 
     path = _worker_log(model) if model else paths.log_file()
-    if follow or path is None or not path.is_file():
+    if model and not path.is_file() and not follow:
+        output.fail(f"There is no log of {model!r} in {path.parent}. {describe_absence()}")
+    if follow or not path.is_file():
         output.fail(describe_absence())
-    output.warn(f"No gateway is running; this is the end of {path}.")
+    written = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+    output.warn(f"No gateway is running; this is the end of {path}, last written on {written:%Y-%m-%d at %H:%M}.")
     output.raw(tail(path, lines))
 
 
-def _worker_log(model: str) -> Path | None:
-    """The log of that model, looked up in the folder, so that no name leads out of it."""
-    from rolecast.config import paths
+def _worker_log(model: str) -> Path:
+    """The log of a model that is called by its id or, as far as the last gateway's configuration tells, an alias."""
+    from rolecast.cli import gateway, settings
+    from rolecast.config import names, paths
+    from rolecast.errors import ConfigError
+    from rolecast.fleet.process import file_name
 
-    folder = paths.worker_logs()
-    wanted = model.replace("/", "_").replace(":", "_")
-    files = folder.glob("*.log") if folder.is_dir() else ()
-    return next((file for file in files if file.stem in (model, wanted)), None)
+    state = gateway.read_state()
+    found = None
+    try:
+        chosen = settings.choose(Path(state.config) if state and state.config else None)
+        found = names.table(chosen.config).get(model)
+    except (ConfigError, OSError):
+        pass  # the id still does
+    model_id = found.models[0] if found else model
+    return paths.worker_logs() / f"{file_name(model_id)}.log"
 
 
 def tail(path: Path, lines: int) -> str:

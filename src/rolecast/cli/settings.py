@@ -20,14 +20,54 @@ class Chosen(msgspec.Struct, frozen=True):
     name: str
 
 
+OPTIONS = {
+    "ROLECAST_SERVER__HOST": ("--host", "server.host"),
+    "ROLECAST_SERVER__PORT": ("--port", "server.port"),
+    "ROLECAST_STAND_IN": ("--stand-in", "stand_in"),
+}
+"""The option that stands for a variable, and the setting of both."""
+
+_given: set[str] = set()
+"""The variables that hold an option of this command."""
+
+
 def set_options(*, host: str | None, port: int | None, stand_in: str | None) -> None:
     """Put the options of the command line over whatever configuration is loaded next."""
     options = {"ROLECAST_SERVER__HOST": host, "ROLECAST_SERVER__PORT": port, "ROLECAST_STAND_IN": stand_in}
-    os.environ.update({name: str(value) for name, value in options.items() if value is not None})
+    set_now = {name: str(value) for name, value in options.items() if value is not None}
+    os.environ.update(set_now)
+    _given.clear()
+    _given.update(set_now)
+
+
+def origin(setting: str) -> str:
+    """What a person would change to change that setting: the option or variable that was used, else the setting."""
+    for variable, (option, its) in OPTIONS.items():
+        if its == setting and os.environ.get(variable):
+            return option if variable in _given else variable
+    return setting
 
 
 def choose(file: Path | None = None, preset: str | None = None) -> Chosen:
-    """Load what was asked for. Raises ConfigError with every problem."""
+    """Load what was asked for. Raises ConfigError with every problem, named as it was given."""
+    from rolecast.errors import ConfigError
+
+    try:
+        return _choose(file, preset)
+    except ConfigError as error:
+        raise ConfigError([_as_given(problem) for problem in error.problems], source=error.source) from None
+
+
+def _as_given(problem: str) -> str:
+    """The option in place of the variable that it became."""
+    variable, _, text = problem.partition(": ")
+    if variable not in _given:
+        return problem
+    option, setting = OPTIONS[variable]
+    return f"{option}: {text.removeprefix(f'{setting}: ')}"
+
+
+def _choose(file: Path | None, preset: str | None) -> Chosen:
     from rolecast import backends
     from rolecast.config import find, load, presets, read
 

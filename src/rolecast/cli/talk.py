@@ -5,13 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rolecast.cli import output
+from rolecast.cli import complete, output
 from rolecast.cli.options import Json, Key, Url
 
 if TYPE_CHECKING:
     from rolecast.client.calls import ChatOptions
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Model, role or alias; `auto` lets the gateway choose.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model, role or alias; `auto` lets the gateway choose.",
+        autocompletion=complete.names,
+    ),
+]
 System = Annotated[str, typer.Option("--system", "-s", help="System prompt.", show_default=False)]
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.", show_default=False)
@@ -38,6 +46,7 @@ def ask(
     key: Key = "",
 ) -> None:
     """Ask one question; the answer streams to stdout as plain text."""
+    from rolecast.cli import markdown
     from rolecast.cli.answer import Answer
     from rolecast.cli.gateway import connect
 
@@ -50,11 +59,9 @@ def ask(
             output.print_json(client.chat_completion(messages, model, **options).raw)
             return
         answer = Answer(client.stream_chat(messages, model, **options))
-        for piece in answer:
-            if not piece.reasoning and not no_stream:
-                sys.stdout.write(piece.text)
-                sys.stdout.flush()
-    output.raw(answer.text if no_stream else "\n")
+        markdown.write(list(answer) if no_stream else answer)
+    if answer.thought and not answer.text.strip():
+        output.warn("The model only thought, and gave no answer; allow a longer one with --max-tokens.")
     if stats:
         output.say(f"[dim]{output.escape(answer.stats.line())}[/]", stderr=True)
 

@@ -1,6 +1,6 @@
 """The command `up`: from a configuration to a running gateway, in this terminal or detached from it.
 
-Knows the order: settings, weights, start, wait. What a gateway does once it runs is `rolecast.app`'s.
+Knows the order: settings, ports, weights, start, wait. What a gateway does once it runs is `rolecast.app`'s.
 """
 
 import os
@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from rolecast.cli import output
+from rolecast.cli import complete, output
 from rolecast.cli.options import ConfigFile
 
 if TYPE_CHECKING:
@@ -24,16 +24,30 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 180
 POLL_S = 0.05
 LOG_LINES = 25
+PINNED_FAILED = 3
+"""Exit code of a detached start: the gateway is up, but not all that was to be loaded with it."""
 
 
 def up(
     config: ConfigFile = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", "-p", help="Start a ready configuration.", show_default=False)
+        str | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            help="Start a ready configuration.",
+            show_default=False,
+            autocompletion=complete.presets,
+        ),
     ] = None,
     stand_in: Annotated[
         str | None,
-        typer.Option("--stand-in", help="Model that answers for those without weights.", show_default=False),
+        typer.Option(
+            "--stand-in",
+            help="Model that answers for those without weights.",
+            show_default=False,
+            autocompletion=complete.models,
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
     host: Annotated[
@@ -45,7 +59,10 @@ def up(
     ] = None,
     no_pull: Annotated[bool, typer.Option("--no-pull", help="Download nothing.")] = False,
 ) -> None:
-    """Start the gateway; what it needs to answer is downloaded first."""
+    """Start the gateway; what it needs to answer is downloaded first.
+
+    With --detach the exit code is 3 when the gateway is up and a pinned model could not be loaded.
+    """
     from rolecast.cli import gateway, settings
 
     if config and preset:
@@ -55,6 +72,7 @@ def up(
     if state := gateway.running():
         _explain_running(state, chosen, host=host, port=port, stand_in=stand_in)
         return
+    require_ports(chosen.config)
     bring_weights(chosen.config, pull=not no_pull)
     _warn(chosen)
     if detach:
@@ -86,11 +104,20 @@ def _explain_running(
     output.say(f"The gateway already runs on [bold]{state.url}[/] (pid {state.pid}); `rolecast status` shows it.")
 
 
+def require_ports(config: "Config") -> None:
+    """Say now, not after a download, that an address cannot be opened, and what asked for it."""
+    from rolecast.cli import doctor, settings
+
+    for one in doctor.listening(config):
+        if obstacle := one.obstacle():
+            output.fail(f"{settings.origin(one.setting)}: port {one.port} {obstacle}; {one.fix}.")
+
+
 def _stands_in(state: "State", config: "Config") -> bool:
     """Whether the running gateway has the stand-ins that this configuration leads to, as far as it tells us."""
     from rolecast.app import stand_ins
 
-    now = {model.id: model.stand_in for model in _models(state)}
+    now = {model.id: model.stand_in for model in _models(state, own_key(config))}
     return all(now.get(model_id, helper) == helper for model_id, helper in stand_ins(config).items())
 
 
@@ -167,31 +194,50 @@ def _detach(chosen: "Chosen", preset: str | None) -> None:
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, env=os.environ
         )
-    state = _wait_until_healthy(child, log, began)
-    states = _states_once_loaded(state)
-    print_ready(chosen, state.listeners, states)
-    for model_id in (name for name, now in states.items() if now == "failed"):
-        output.warn(f"{model_id} could not be loaded; `rolecast logs {model_id}` shows why.")
+    state = _started(child)
+    if state is None:
+        _explain_failed_start(child, log, began)
+    models = _once_loaded(state, own_key(chosen.config))
+    print_ready(chosen, state.listeners, {model.id: model.state for model in models})
     output.say(f"[dim]It runs in the background (pid {state.pid}, log {log}). `rolecast down` stops it.[/]")
+    if failed := [model for model in models if model.pinned and model.state == "failed"]:
+        for model in failed:
+            output.warn(f"{model.id} could not be loaded: {model.error or f'see `rolecast logs {model.id}`'}")
+        raise typer.Exit(PINNED_FAILED)
 
 
-def _wait_until_healthy(child: "subprocess.Popen[bytes]", log: Path, began: int) -> "State":
+def _started(child: "subprocess.Popen[bytes]") -> "State | None":
+    """The state of the gateway once it answers; None when it has ended or takes too long. Ctrl-C ends it."""
+    try:
+        with output.waiting("Starting the gateway"):
+            return _wait_until_healthy(child)
+    except KeyboardInterrupt:
+        child.terminate()
+        child.wait()
+        output.say("The start was stopped; nothing runs.", stderr=True)
+        raise typer.Exit(output.INTERRUPTED) from None
+
+
+def _wait_until_healthy(child: "subprocess.Popen[bytes]") -> "State | None":
     from rolecast.cli.gateway import answers, read_state
 
     end = time.monotonic() + START_TIMEOUT_S
-    while True:
-        if child.poll() is not None:
-            _show_end_of_log(log, began)
-            output.fail(f"The gateway ended while starting, with code {child.returncode}; its log is {log}.")
+    while child.poll() is None and time.monotonic() < end:
         state = read_state()
         if state and state.pid == child.pid and answers(state.url):
             return state
-        if time.monotonic() > end:
-            output.fail(
-                f"The gateway (pid {child.pid}) is not ready after {START_TIMEOUT_S} s, but still tries. "
-                "Watch it with `rolecast logs -f`, or stop it with `rolecast down`."
-            )
         time.sleep(POLL_S)
+    return None
+
+
+def _explain_failed_start(child: "subprocess.Popen[bytes]", log: Path, began: int) -> NoReturn:
+    if child.poll() is None:
+        output.fail(
+            f"The gateway (pid {child.pid}) is not ready after {START_TIMEOUT_S} s, but still tries. "
+            "Watch it with `rolecast logs -f`, or stop it with `rolecast down`."
+        )
+    _show_end_of_log(log, began)
+    output.fail(f"The gateway ended while starting, with code {child.returncode}; its log is {log}.")
 
 
 def _show_end_of_log(log: Path, began: int) -> None:
@@ -199,29 +245,46 @@ def _show_end_of_log(log: Path, began: int) -> None:
         file.seek(began)
         lines = file.read().decode("utf-8", "replace").splitlines()[-LOG_LINES:]
     for line in lines:
-        output.say(f"[dim]│[/] {output.escape(line)}", stderr=True)
+        output.say(f"[dim]│[/] {output.escape(line)}", stderr=True, whole=True)
 
 
-def _states_once_loaded(state: "State") -> dict[str, str]:
-    """State by model when nothing is loading any more: pinned models load with the start."""
+def _once_loaded(state: "State", key: str) -> "list[ModelStatus]":
+    """The models when none is loading any more: pinned ones load with the start. Ctrl-C only ends the waiting."""
+    models = _models(state, key)
+    loading = ", ".join(model.id for model in models if model.state == "loading")
+    if not loading:
+        return models
     end = time.monotonic() + START_TIMEOUT_S
-    while True:
-        states = _model_states(state)
-        if "loading" not in states.values() or time.monotonic() > end:
-            return states
-        time.sleep(POLL_S)
+    try:
+        with output.waiting(f"Loading {loading}"):
+            while any(model.state == "loading" for model in models) and time.monotonic() < end:
+                time.sleep(POLL_S)
+                models = _models(state, key)
+    except KeyboardInterrupt:
+        output.say(
+            f"The gateway keeps running (pid {state.pid}) and goes on loading. `rolecast status` shows it, "
+            "`rolecast down` stops it.",
+            stderr=True,
+        )
+        raise typer.Exit(output.INTERRUPTED) from None
+    return models
 
 
-def _model_states(state: "State") -> dict[str, str]:
-    return {model.id: model.state for model in _models(state)}
+def own_key(config: "Config") -> str:
+    """A key that opens this gateway, as far as one is known here: of a `sha256:` entry only the client knows it."""
+    for key in (os.environ.get("ROLECAST_API_KEY", ""), *config.server.keys):
+        known = os.environ.get(key[4:], "") if key.startswith("env:") else key
+        if known and not known.startswith("sha256:"):
+            return known
+    return ""
 
 
-def _models(state: "State") -> "list[ModelStatus]":
+def _models(state: "State", key: str = "") -> "list[ModelStatus]":
     from rolecast.cli.gateway import Gateway
     from rolecast.errors import RolecastError
 
     try:
-        with Gateway(state.url, os.environ.get("ROLECAST_API_KEY", "")) as gateway:
+        with Gateway(state.url, key) as gateway:
             return gateway.status().models
     except RolecastError:  # keys are on and we have none: then we do without what it could tell
         return []
@@ -234,24 +297,25 @@ def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, 
     from rolecast.config.names import members
 
     config, front = chosen.config, listeners[0].url
-    screen = output.console()
     name = output.escape(chosen.name)
     output.say(f"\n[bold green]●[/] [bold]Rolecast {__version__}[/] is up [dim]({name})[/]\n")
-    rows = output.table("Model", "Roles", "State", "Source", wrap=("Roles", "Source"))
+    told = ("State",) if states else ()  # with keys that we do not know, it does not tell
+    rows = output.table("Model", "Roles", *told, "Source", wrap=("Roles", "Source"))
     for model_id, model in config.models.items():
         roles = ", ".join(role for role, ids in config.roles.items() if model_id in members(ids))
         state = states.get(model_id, "" if model.enabled else "disabled")
         rows.add_row(
             output.plain(model_id),
             output.plain(roles),
-            output.state(state),
+            *([output.state(state)] if told else []),
             output.plain(model.source or model.url),
         )
-    screen.print(rows)
-    screen.print()
-    screen.print(listeners_table(listeners))
-    output.say(f"\n[dim]Try it[/]\n  {output.escape(curl_line(front, with_key=bool(config.server.keys)))}")
-    output.say(f"[dim]Dashboard[/]\n  {front}/ui\n")
+    output.show(rows)
+    output.say()
+    output.show(listeners_table(listeners))
+    output.say("\n[dim]Try it[/]")
+    output.say(output.escape(curl_line(front, with_key=bool(config.server.keys))), whole=True)
+    output.say(f"[dim]Dashboard[/]\n{front}/ui\n", whole=True)
 
 
 def curl_line(url: str, *, with_key: bool) -> str:
