@@ -34,8 +34,13 @@ CLI_HEAD = """# Command line
 <!-- Written by docs/generate.py from the commands; edit the commands instead. -->
 
 `rolecast --help` lists the commands and `rolecast COMMAND --help` explains one. A failure is one sentence
-on stderr with the next step, and exit code 1; a wrong option is exit code 2. With `--json` stdout holds
-JSON alone.
+on stderr with the next step, and exit code 1; a wrong option is exit code 2, Ctrl-C 130. `up --detach` ends with 3
+when the gateway is up and a pinned model could not be loaded. With `--json` stdout holds JSON alone.
+
+`rolecast --install-completion` lets Tab complete commands, options, and the names of models, roles and presets.
+
+What a model or another server says is shown on a terminal with its control characters spelled out (`\\x1b`), so that
+no answer moves the cursor or sets a title. In a pipe it is as it came.
 """
 CONFIGURATION_HEAD = """# Configuration
 
@@ -44,8 +49,8 @@ CONFIGURATION_HEAD = """# Configuration
 One YAML file, `rolecast.yaml`. It is looked for in this order: `--config FILE`, the variable `ROLECAST_CONFIG`,
 `./rolecast.yaml`, `~/.config/rolecast/rolecast.yaml` (or the same under `XDG_CONFIG_HOME`). Without any file the
 preset `default` runs. `rolecast init` writes a commented file to start from and `rolecast check` names every
-problem with its file and line; an unknown key is an error. The file is read at the start: restart the gateway
-after an edit.
+problem with its file and line; an unknown key is an error. A running gateway takes an edit over by itself, or refuses
+it as a whole; what needs a restart is in [running](../guides/running.md#editing-the-configuration).
 
 - **Durations** are seconds, or text such as `500ms`, `90s`, `10m`, `2h`, `1d`.
 - **Sizes** are bytes, or text such as `64KiB`, `32MiB`, `4GB`.

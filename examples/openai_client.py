@@ -1,8 +1,17 @@
-"""The official OpenAI client against Rolecast. Needs `pip install openai` and a running gateway (`make up`)."""
+"""The official OpenAI client against Rolecast. Needs `pip install openai` and a running gateway (`make up`).
+
+The gateway is looked for where Rolecast's own client looks: LLM_BASE_URL, else ROLECAST_URL, else port 8000.
+"""
+
+import os
 
 from openai import OpenAI
 
-client = OpenAI(base_url="http://localhost:8000/v1", api_key="none-needed-on-loopback")
+address = os.environ.get("LLM_BASE_URL") or os.environ.get("ROLECAST_URL") or "http://localhost:8000"
+client = OpenAI(
+    base_url=address.rstrip("/").removesuffix("/v1") + "/v1",
+    api_key=os.environ.get("ROLECAST_API_KEY") or "none-needed-on-loopback",
+)
 
 reply = client.chat.completions.with_raw_response.create(
     model="coding",  # a role; `auto`, an alias or a model's id do as well

@@ -1,4 +1,7 @@
-"""Rolecast's own client: ask without naming a model, stream, embed. Needs a running gateway (`make up`)."""
+"""Rolecast's own client: ask without naming a model, stream, embed. Needs a running gateway (`make up`).
+
+Another address than port 8000 of this machine: `LLM_BASE_URL` or `ROLECAST_URL`.
+"""
 
 from rolecast import LLMClient
 

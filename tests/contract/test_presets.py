@@ -5,12 +5,12 @@ Each listener has a port that is free here. Which ones the presets open is read 
 
 import json
 import re
+import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from live_gateway import Answer, LiveGateway
@@ -23,15 +23,13 @@ PORT = re.compile(r"\bport: (\d+)")
 
 
 class Preset(LiveGateway):
-    """A preset on free ports; `port` finds the one in place of a documented one."""
+    """A preset in which every documented port is another one; `at` finds it."""
 
-    def open(self, documented: list[int]) -> None:
-        opened = [urlsplit(listener["url"]).port for listener in self.state["listeners"]]
-        self._ports = dict(zip(documented, opened, strict=True))
+    ports: dict[int, int]
 
     def at(self, url: str) -> str:
         """A documented URL as it is here."""
-        return re.sub(r"(?<=localhost:)\d+", lambda found: str(self._ports[int(found[0])]), url)
+        return re.sub(r"(?<=localhost:)\d+", lambda found: str(self.ports[int(found[0])]), url)
 
     def curl(self, *arguments: str) -> Answer:
         """A documented command."""
@@ -51,15 +49,21 @@ def start(tmp_path: Path, store: Path) -> Start:
 
     @contextmanager
     def run(preset: str) -> Iterator[Preset]:
-        text = presets.text(preset)
-        documented = [int(port) for port in PORT.findall(text)]
+        ports = free_instead_of(map(int, PORT.findall(presets.text(preset))))
+        text = PORT.sub(lambda found: f"port: {ports[int(found[1])]}", presets.text(preset))
         arguments = ("--config", str(tmp_path / "rolecast.yaml"), "--stand-in", "smollm2-135m")
-        free = PORT.sub("port: 0", text)
-        with Preset(tmp_path, free, *arguments, ROLECAST_STORAGE__MODELS=str(store)) as gateway:
-            gateway.open(documented)
+        with Preset(tmp_path, text, *arguments, ROLECAST_STORAGE__MODELS=str(store)) as gateway:
+            gateway.ports = ports
             yield gateway
 
     return run
+
+
+def free_instead_of(documented: Iterable[int]) -> dict[int, int]:
+    """A port that is free here for each."""
+    with ExitStack() as open_together:  # so that they differ
+        found = {port: open_together.enter_context(socket.create_server(("127.0.0.1", 0))) for port in documented}
+        return {port: sock.getsockname()[1] for port, sock in found.items()}
 
 
 def curl(*arguments: str) -> Answer:
@@ -95,7 +99,7 @@ def test_slm_server(start: Start) -> None:
         models = gateway.curl("http://localhost:8000/v1/models")
         listed = {m["id"]: m for m in models.json["data"]}
         for port, (role, model) in roles.items():
-            assert (listed[model]["port"], listed[model]["stand_in"]) == (port, "smollm2-135m")
+            assert (listed[model]["port"], listed[model]["stand_in"]) == (gateway.ports[port], "smollm2-135m")
             assert listed[role]["root"] == model
             assert listed[model]["quantization"] == "8bit"
             assert {"backend", "model_type", "context_length", "supports_function_calling"} <= set(listed[model])
@@ -119,7 +123,7 @@ def test_slm_server(start: Start) -> None:
             assert (health["status"], health["stand_in"]) == ("healthy", "smollm2-135m")
         backends = gateway.curl("http://localhost:8000/v1/backends/health").json
         for port, (role, model) in roles.items():
-            assert (backends[role]["status"], backends[role]["port"]) == ("healthy", port)
+            assert (backends[role]["status"], backends[role]["port"]) == ("healthy", gateway.ports[port])
             assert (backends[role]["model_id"], backends[role]["stand_in"]) == (model, "smollm2-135m")
         assert gateway.curl("http://localhost:8000/v1/nothing").json["detail"]
 
@@ -134,7 +138,11 @@ def test_pas(start: Start) -> None:
         for port, (model, service) in services.items():
             health = gateway.curl(f"http://localhost:{port}/health")
             assert b'"status":"healthy"' in health.body
-            assert (health.json["service"], health.json["port"], health.json["model"]) == (service, port, model)
+            assert (health.json["service"], health.json["port"], health.json["model"]) == (
+                service,
+                gateway.ports[port],
+                model,
+            )
             assert health.json["last_request_ms"] is None
             assert health.json["stand_in"] == "smollm2-135m"
             assert stands_in(gateway.post(f"http://localhost:{port}/chat/completions", model="ignored"), model)

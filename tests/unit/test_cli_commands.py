@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from rolecast import __version__
 from rolecast.cli import COMMANDS, app
 from rolecast.config import paths, presets
+from rolecast.fleet.process import file_name
 
 ROOT = Path(__file__).parents[2]
 GOOD = "models:\n  tiny: {backend: fake}\nroles: {standard: [tiny]}\n"
@@ -58,7 +60,7 @@ def test_every_command_explains_itself(name: str) -> None:
 def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys, rolecast.cli\n"
-        "heavy = {'httpx2', 'rich', 'uvicorn', 'starlette', 'ruamel', 'numpy', 'xllamacpp', 'psutil'}\n"
+        "heavy = {'httpx2', 'rich', 'uvicorn', 'starlette', 'ruamel', 'numpy', 'xllamacpp', 'psutil', 'prompt_toolkit', 'markdown_it'}\n"
         "sys.exit(' '.join(heavy & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -133,6 +135,31 @@ def test_logs_of_a_gateway_that_has_ended_are_read_from_its_file() -> None:
     assert str(paths.log_file()) in err
 
 
+def test_logs_of_a_gateway_that_has_ended_say_from_which_day_they_are() -> None:
+    paths.log_file().parent.mkdir(parents=True)
+    paths.log_file().write_text("12:00:00 INFO rolecast: stopping\n")
+    os.utime(paths.log_file(), (1_700_000_000, 1_700_000_000))
+    assert "last written on 2023-11-1" in invoke("logs")[2]
+
+
+@pytest.mark.parametrize("asked", ["vendor/odd:name", "plain", ".hidden", "an-alias"])
+def test_logs_of_each_model_are_found_without_a_gateway(tmp_path: Path, asked: str) -> None:
+    (tmp_path / "rolecast.yaml").write_text(
+        "models:\n  vendor/odd:name: {backend: fake, aliases: [an-alias]}\n  plain: {backend: fake}\n"
+        "roles: {standard: [plain]}\n"
+    )
+    paths.worker_logs().mkdir(parents=True)
+    model_id = "vendor/odd:name" if asked == "an-alias" else asked
+    (paths.worker_logs() / f"{file_name(model_id)}.log").write_text("its last words\n")
+    assert invoke("logs", asked)[:2] == (0, "its last words\n")
+
+
+def test_logs_of_an_unknown_model_say_where_was_looked() -> None:
+    code, _, err = invoke("logs", "nope")
+    assert code == 1
+    assert f"no log of 'nope' in {paths.worker_logs()}" in err
+
+
 def test_logs_of_a_model_stay_inside_the_log_folder(tmp_path: Path) -> None:
     paths.worker_logs().mkdir(parents=True)
     (paths.worker_logs().parent / "secret.log").write_text("secret")
@@ -194,6 +221,25 @@ def test_init_of_an_unknown_preset_names_the_known_ones() -> None:
     code, _, err = invoke("init", "--preset", "nope")
     assert code == 1
     assert "bestbox" in err
+
+
+def test_init_and_import_write_to_stdout_on_demand(tmp_path: Path) -> None:
+    assert invoke("init", "-", "--preset", "pas") == (0, presets.text("pas"), "")
+    (tmp_path / "models.yaml").write_text("model_list:\n  - {model_name: a, litellm_params: {model: openai/a}}\n")
+    done = rolecast("import", "models.yaml", "--out", "-")
+    assert done.stdout.startswith(("#", "server", "models"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models.yaml"]
+
+
+def test_the_file_that_init_writes_shows_how_a_model_is_added(tmp_path: Path) -> None:
+    lines = presets.text("default").splitlines()
+    begin = next(at for at, line in enumerate(lines) if "Add a model like this" in line) + 1
+    end = next(at for at, line in enumerate(lines) if at > begin and not line)
+    lines[begin:end] = [line.replace("# ", "", 1) for line in lines[begin:end]]
+    (tmp_path / "rolecast.yaml").write_text("\n".join(lines))
+    done = rolecast("check", "--json")
+    assert (done.returncode, json.loads(done.stdout)["problems"]) == (0, [])
+    assert "qwen3-4b" in invoke("models")[1]
 
 
 def test_import_writes_what_check_accepts_and_names_what_was_left_out(tmp_path: Path) -> None:
@@ -293,6 +339,116 @@ def test_up_with_a_bad_option_names_the_option(monkeypatch: pytest.MonkeyPatch) 
     assert code == 1
     assert err.startswith("Error: --stand-in: there is no model 'nope'")
     assert "Correct the file" not in err
+
+
+ABSENT = "models: {big: {source: 'pypi:no-such-package-anywhere/x.gguf'}}\nroles: {standard: [big]}\n"
+
+
+@pytest.mark.parametrize("how", ["--port", "ROLECAST_SERVER__PORT", "server.port", "server.listeners.0.port"])
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_taken_port_is_said_before_any_download_with_what_asked_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, detached: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = {"server.port": f"port: {port}", "server.listeners.0.port": f"port: 0, listeners: [{{port: {port}}}]"}
+        (tmp_path / "rolecast.yaml").write_text(f"server: {{{server.get(how, 'port: 0')}}}\n{ABSENT}")
+        if how.startswith("ROLECAST"):
+            monkeypatch.setenv(how, str(port))
+        options = ["--port", str(port)] if how == "--port" else []
+        done = rolecast("up", *(["-d"] if detached else []), *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: {how}: port {port} is taken by ")
+    assert f"(pid {os.getpid()})" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("how", ["--host", "ROLECAST_SERVER__HOST", "rolecast.yaml"])
+def test_an_open_address_without_keys_is_refused_by_the_name_of_what_asked_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "rolecast.yaml":
+        (tmp_path / "rolecast.yaml").write_text(f"server: {{host: 0.0.0.0}}\n{ABSENT}")
+    if how.startswith("ROLECAST"):
+        monkeypatch.setenv(how, "0.0.0.0")
+    done = rolecast("up", *(["--host", "0.0.0.0"] if how == "--host" else []))
+    assert done.returncode == 1
+    assert f"{how}:" in done.stderr
+    assert ("Correct the file" in done.stderr) == (how == "rolecast.yaml")
+
+
+def test_an_address_of_another_machine_is_told_from_a_taken_port(tmp_path: Path) -> None:
+    (tmp_path / "rolecast.yaml").write_text(f"server: {{port: 0, keys: [k]}}\n{ABSENT}")
+    done = rolecast("up", "--host", "203.0.113.7")
+    assert done.returncode == 1
+    assert "cannot be opened" in done.stderr
+    assert "download" not in done.stderr
+
+
+def complete(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What bash is offered at the end of a line."""
+    words = line.split(" ")
+    monkeypatch.setenv("_ROLECAST_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    done = rolecast()
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("rolecast pull ", ["tiny", "t1", "vendor/odd"]),
+        ("rolecast load v", ["vendor/odd"]),
+        ("rolecast up --stand-in t", ["tiny", "t1"]),
+        ("rolecast ask -m ", ["auto", "standard", "tiny", "t1", "vendor/odd"]),
+        ("rolecast up --preset p", ["pas"]),
+        ("rolecast init --preset b", ["bestbox"]),
+    ],
+)
+def test_tab_offers_names_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, offered: list[str]
+) -> None:
+    (tmp_path / "rolecast.yaml").write_text(
+        "models: {tiny: {backend: fake, aliases: [t1]}, vendor/odd: {backend: fake}}\nroles: {standard: [tiny]}\n"
+    )
+    assert complete(line, monkeypatch) == offered
+
+
+def test_tab_after_a_mistake_in_the_configuration_offers_nothing_and_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rolecast.yaml").write_text("nope: 1\n")
+    assert complete("rolecast load ", monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "level", "words"),
+    [(None, "warn", "does not answer"), (200, "ok", "answers"), (401, "warn", "key"), (503, "warn", "503")],
+)
+def test_doctor_asks_each_remote(tmp_path: Path, reply: int | None, level: str, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (tmp_path / "rolecast.yaml").write_text(
+            f"server: {{port: 0}}\nmodels: {{far: {{backend: openai, url: 'http://127.0.0.1:{server.getsockname()[1]}/v1'}}}}\n"
+            "roles: {standard: [far]}\n"
+        )
+        if reply is None:
+            server.close()
+        answering = threading.Thread(target=answer_once, args=(server, reply))
+        answering.start()
+        done = rolecast("doctor", "--json")
+        answering.join()
+    found = next(finding for finding in json.loads(done.stdout) if finding["check"] == "remote")
+    assert (done.returncode, found["level"]) == (0, level)
+    assert words in found["message"]
+
+
+def answer_once(server: socket.socket, status: int | None) -> None:
+    if status is not None:
+        with server.accept()[0] as client:
+            client.recv(65536)
+            client.sendall(f"HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\n{{}}".encode())
 
 
 def test_doctor_finds_who_holds_a_port(tmp_path: Path) -> None:

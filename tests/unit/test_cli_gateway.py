@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_gateway import until
 from typer.testing import CliRunner
 
 from rolecast.cli import app
@@ -131,6 +134,87 @@ def test_a_gateway_that_listens_everywhere_is_told_from_one_on_loopback() -> Non
         assert not listens_at(state, "127.0.0.1")
         process.communicate("\n")
     assert listens_at(state, "127.0.0.1")  # nothing left to ask, so its URL decides
+
+
+BROKEN = """
+server: {port: 0, keys: [KEYS]}
+models:
+  good: {backend: fake, pinned: true}
+  broken: {backend: fake, pinned: true, script: BAD}
+roles: {standard: [good]}
+"""
+
+
+@pytest.mark.parametrize("keys", ["", "sk-plain", "env:ITS_KEY"])
+def test_a_detached_start_whose_pinned_model_fails_says_which_and_why(tmp_path: Path, keys: str) -> None:
+    running = Running(tmp_path)
+    running.env["ITS_KEY"] = "sk-from-env"
+    (tmp_path / "bad.yaml").write_text("replies: 7\n")
+    running.config.write_text(BROKEN.replace("KEYS", keys).replace("BAD", str(tmp_path / "bad.yaml")))
+    done = running.process("up", "-d", "--config", str(running.config))
+    try:
+        assert done.returncode == 3, done.stderr
+        assert "is up" in done.stdout
+        assert re.search(r"^good +- +ready|^good +standard +ready", done.stdout, re.MULTILINE)
+        assert "broken could not be loaded: " in done.stderr
+        assert "cannot load the script" in done.stderr
+    finally:
+        running.process("down")
+
+
+def test_with_keys_that_only_clients_know_no_states_are_invented(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    text = f"server: {{port: 0, keys: ['sha256:{'a' * 64}']}}\nmodels: {{good: {{backend: fake}}}}\n"
+    running.config.write_text(text + "roles: {standard: [good]}\n")
+    done = running.process("up", "-d", "--config", str(running.config))
+    try:
+        assert done.returncode == 0
+        assert "State" not in done.stdout
+    finally:
+        running.process("down")
+
+
+def test_doctor_is_content_with_a_gateway_that_was_given_another_port(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = (
+            f"server: {{port: {taken.getsockname()[1]}}}\nmodels: {{a: {{backend: fake}}}}\nroles: {{standard: [a]}}\n"
+        )
+        running.config.write_text(config)
+        assert running.process("up", "-d", "--config", str(running.config), "--port", "0").returncode == 0
+        try:
+            done = running.process("doctor", "--config", str(running.config), "--json")
+        finally:
+            running.process("down")
+    levels = [finding["level"] for finding in json.loads(done.stdout) if finding["check"] == "ports"]
+    assert (done.returncode, levels) == (0, ["ok", "warn"])
+
+
+def test_reload_after_the_automatic_one_says_what_that_one_changed(gateway: Running) -> None:
+    before = gateway.config.read_text()
+    try:
+        gateway.config.write_text(before.replace("aliases: [t]", "aliases: [t, other-name]"))
+        until(lambda: "other-name" in gateway.invoke("status", "--json")[1], "the edit applied by itself")
+        code, out, _ = gateway.invoke("reload")
+        assert code == 0
+        assert re.search(r"Nothing is new: models\.tiny\S* changed by itself .* ago\.", out), out
+    finally:
+        gateway.config.write_text(before)
+        until(lambda: "other-name" not in gateway.invoke("status", "--json")[1], "the edit was taken back")
+
+
+def test_why_a_model_failed_stands_below_the_table_that_it_would_stretch(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    (tmp_path / "bad.yaml").write_text("replies: 7\n")
+    running.config.write_text(BROKEN.replace("KEYS", "").replace("BAD", str(tmp_path / "bad.yaml")))
+    running.process("up", "-d", "--config", str(running.config))
+    try:
+        for command in ("status", "ps"):
+            out = running.invoke(command)[1]
+            assert max(len(line) for line in out.splitlines() if line.startswith(("good", "Model"))) < 80
+            assert re.search(r"^broken: .*cannot load the script", out, re.MULTILINE)
+    finally:
+        running.process("down")
 
 
 def test_a_log_that_is_full_is_put_aside_before_the_start(gateway: Running) -> None:

@@ -48,6 +48,40 @@ def test_text_from_elsewhere_is_not_read_as_markup(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "Warning: [bold]models[0][/] is odd :smile:\n"
 
 
+def test_no_message_table_or_state_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = "m\x1b[2J\u202e"
+    output.warn(odd)
+    output.say(output.escape(odd), stderr=True)
+    rows = output.table("Model", "State")
+    rows.add_row(output.plain(odd), output.state(odd))
+    output.show(rows)
+    printed = "".join(capsys.readouterr())
+    assert printed.count(r"m\x1b[2J\u202e") == 4
+    assert not set("\x1b\u202e") & set(printed)
+
+
+@pytest.mark.parametrize("columns", ["30", "300"])
+def test_a_table_keeps_every_cell_on_every_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    rows = output.table("Model", "State", "Where", "Requests", right=("Requests",))
+    rows.add_row(output.plain("a-model-with-a-long-name"), output.state("ready"), output.plain("pid 123"), "1,000")
+    output.show(rows)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= int(columns)
+    for words in ("a-model-with-a-long-name", "ready", "pid 123", "1,000"):
+        assert words in printed.replace("\n", "")
+
+
+def test_counts_of_a_bench_stand_under_no_percentile(capsys: pytest.CaptureFixture[str]) -> None:
+    bench._print(bench.summarise([bench.Sample(0.5, 0.1, 10)] * 1234, "auto", 2, 2.0))
+    lines = capsys.readouterr().out.splitlines()
+    head = next(at for at, line in enumerate(lines) if "p50" in line)
+    assert any("1,234" in line for line in lines[:head])
+    assert [line.split()[0] for line in lines[head + 1 :]] == ["latency", "first"]
+
+
 @given(st.text(alphabet="ab`~ \n", max_size=60))
 def test_a_growing_answer_is_cut_without_losing_a_character(text: str) -> None:
     done, rest = split_finished(text)

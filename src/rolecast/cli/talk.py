@@ -1,6 +1,8 @@
 """The commands that talk to a model: `ask` and `chat`."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +11,7 @@ from rolecast.cli import complete, output
 from rolecast.cli.options import Json, Key, Url
 
 if TYPE_CHECKING:
+    from rolecast.cli.answer import Answer, Piece
     from rolecast.client.calls import ChatOptions
 
 Model = Annotated[
@@ -59,11 +62,22 @@ def ask(
             output.print_json(client.chat_completion(messages, model, **options).raw)
             return
         answer = Answer(client.stream_chat(messages, model, **options))
-        markdown.write(list(answer) if no_stream else answer)
+        markdown.write(list(answer) if no_stream else _begun(answer))
     if answer.thought and not answer.text.strip():
         output.warn("The model only thought, and gave no answer; allow a longer one with --max-tokens.")
     if stats:
         output.say(f"[dim]{output.escape(answer.stats.line())}[/]", stderr=True)
+
+
+def _begun(answer: "Answer") -> "Iterator[Piece]":
+    """The answer once it has begun; a person sees meanwhile that something is waited for."""
+    pieces = iter(answer)
+    person = sys.stdout.isatty() and sys.stderr.isatty()
+    with output.waiting("Waiting for the model") if person else nullcontext():
+        first = next(pieces, None)
+    if first is not None:
+        yield first
+        yield from pieces
 
 
 def chat(
