@@ -31,7 +31,7 @@ class Terminal:
         self._status: int | None = None
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
-            given = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+            given = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
             argv = [sys.executable, "-m", "rolecast", *args]
             try:
                 fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
