@@ -23,14 +23,19 @@ def start_and_fail(gateway: LiveGateway, *extra: str) -> "subprocess.CompletedPr
 def test_a_taken_port_is_one_sentence_that_names_who_holds_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        for number, (settings, who) in enumerate(
-            [(config(port), "front door"), (config(0, f"{{port: {port}, name: extra, model: tiny}}"), "extra")]
+        listener = config(0, f"{{port: {port}, name: extra, model: tiny}}")
+        for number, (settings, asked, mend) in enumerate(
+            [
+                (config(port), "server.port", "rolecast up --port "),
+                (listener, "server.listeners.0.port", "change server.listeners.0.port in the configuration"),
+            ]
         ):
             ended = start_and_fail(LiveGateway(tmp_path / str(number), settings))
             assert ended.returncode == 1
             said = " ".join(ended.stderr.split())
-            assert f"{who}: port {port} is taken by python" in said
-            assert f"(pid {os.getpid()}); stop it, or choose another port in the configuration" in said
+            assert f"{asked}: port {port} is taken by python" in said
+            assert f"(pid {os.getpid()}); stop it, or" in said
+            assert mend in said
             assert "Traceback" not in ended.stderr
             assert not (tmp_path / str(number) / "data" / "run" / "gateway.json").exists()
 
