@@ -16,6 +16,7 @@ from rolecast.cli.answer import Answer, Stats
 from rolecast.cli.gateway import Gateway
 from rolecast.cli.keyboard import Piped, Typed
 from rolecast.client import LLMClient, LLMClientError
+from rolecast.config import paths
 from rolecast.errors import RolecastError
 
 if TYPE_CHECKING:

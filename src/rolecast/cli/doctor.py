@@ -160,13 +160,14 @@ def ask_remote(model_id: str, model: Model) -> Finding:
     except ConfigError as error:
         return said("warn", f"cannot be used: {error.problems[0]}")
     assert isinstance(at, Endpoint)
-    host = f"[{at.host}]" if ":" in at.host else at.host or "localhost"
-    name, _, value = at.headers.decode().strip().partition(": ")
+    headers = dict(line.split(": ", 1) for line in at.headers.decode("latin-1").splitlines() if line)
     transport = httpx2.HTTPTransport(uds=at.uds) if at.uds else None
     try:
         with httpx2.Client(transport=transport, timeout=REMOTE_TIMEOUT_S, trust_env=False) as client:
-            url = f"{'https' if at.tls else 'http'}://{host}:{at.port or 80}{at.health_path}"
-            status = client.get(url, headers={name: value} if name else {}).status_code
+            url = (
+                f"{'https' if at.tls else 'http'}://{authority(at.host or 'localhost', at.port or 80)}{at.health_path}"
+            )
+            status = client.get(url, headers=headers).status_code
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         why = str(error) or type(error).__name__
         return said("warn", f"does not answer ({why})", f"start that server, or correct models.{model_id}.url")
