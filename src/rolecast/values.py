@@ -97,6 +97,9 @@ class Launch(msgspec.Struct, frozen=True):
     env: tuple[tuple[str, str], ...] = ()
     own_watch: bool = False
     """True when the child itself ends with its parent; otherwise it runs under the watchdog."""
+    kept_output: str = ""
+    """A regular expression: once the worker takes requests, only what matches at the start of a line of its output
+    is kept, since engines quote requests. Empty = all is kept."""
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -9,9 +9,7 @@ import signal
 import stat
 import struct
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import httpx2
 import openai
 import pytest
 import tiny_gguf
+from live_worker import DEADLINE_S, MODEL_ID, running, until_idle
 
 from rolecast import backends
 from rolecast.backends import fake_answer
@@ -26,38 +25,12 @@ from rolecast.backends.fake import Fake
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config.schema import Model
-from rolecast.errors import ConfigError
+from rolecast.errors import ConfigError, SourceError
 from rolecast.fleet import process
 from rolecast.values import Endpoint, Launch
 
-MODEL_ID = "org/tiny:1"
 SOCKET = Path("/run/x/w.sock")
-DEADLINE_S = 20
 HELLO = [{"role": "user", "content": "hello there"}]
-
-
-@dataclass
-class Running:
-    """A worker that answers, a raw client and the official one."""
-
-    child: process.Child
-    http: httpx2.AsyncClient
-    openai: openai.AsyncOpenAI
-    socket: Path
-
-    async def chat(self, text: str = "hello there", **fields: Any) -> Any:
-        messages = [{"role": "user", "content": text}]
-        return await self.openai.chat.completions.create(model="any", messages=messages, **fields)
-
-    async def post(self, path: str, **fields: Any) -> httpx2.Response:
-        return await self.http.post(path, json=fields)
-
-    async def lines(self, path: str, **fields: Any) -> list[Any]:
-        """The events of a stream, decoded; the last must be [DONE] and is left out."""
-        answer = await self.post(path, stream=True, **fields)
-        events = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
-        assert events.pop() == "[DONE]"
-        return [json.loads(event) for event in events]
 
 
 @pytest.fixture
@@ -65,43 +38,6 @@ def folder() -> Iterator[Path]:
     made = process.runtime_dir()
     yield made
     process.remove_runtime_dir(made)
-
-
-@asynccontextmanager
-async def running(
-    backend: backends.Backend, model: Model, folder: Path, weights: Path | None = None
-) -> AsyncIterator[Running]:
-    socket = process.socket_path(folder, MODEL_ID, 1)
-    plan = backend.plan(MODEL_ID, model, weights, socket)
-    assert isinstance(plan, Launch)
-    child = await process.spawn(plan, name=MODEL_ID, log=folder / "w.log")
-    # llama.cpp announces keep-alive and yet closes after each streamed answer: no connection is used twice.
-    transport = httpx2.AsyncHTTPTransport(uds=str(socket), limits=httpx2.Limits(max_keepalive_connections=0))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://worker", timeout=DEADLINE_S) as http:
-        try:
-            await until_healthy(child, http)
-            client = openai.AsyncOpenAI(api_key="none", base_url="http://worker/v1", http_client=http, max_retries=0)
-            yield Running(child, http, client, socket)
-        finally:
-            await child.stop(5)
-
-
-async def until_healthy(child: process.Child, http: httpx2.AsyncClient) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while child.returncode is None:
-            try:
-                if (await http.get("/health")).status_code == 200:
-                    return
-            except httpx2.TransportError:
-                pass
-            await asyncio.sleep(0.01)
-    raise AssertionError("\n".join(child.tail(20)))
-
-
-async def until_idle(worker: Running) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while any(slot["is_processing"] for slot in (await worker.http.get("/slots")).json()):
-            await asyncio.sleep(0.01)
 
 
 # The table
@@ -231,7 +167,7 @@ def test_a_binary_gets_the_documented_flags_and_then_the_users_own(tmp_path):
     assert " ".join(launch.argv) == (
         f"{binary} --model /w.gguf --alias {MODEL_ID} --host {SOCKET} --ctx-size 8192 --parallel 2 --threads"
         ' 3 --n-gpu-layers 20 --chat-template-kwargs {"enable_thinking":false} --cache-type-k q8_0 '
-        "--cache-type-v f16 --flash-attn on --kv-unified"
+        "--cache-type-v f16 --flash-attn on --slot-prompt-similarity 0.5 --kv-unified"
     )
 
 
@@ -362,23 +298,42 @@ async def load_failure(folder: Path, weights: Path, **fields: Any) -> str:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (None, "No such file"),
-        (b"", "failed to read magic"),
-        (b"<!doctype html>", "invalid magic"),
-        (0.5, "corrupted or incomplete"),
-    ],
+    ("architecture", "reason"), [(None, "No such file"), ("zzzzz", "unknown model architecture: 'zzzzz'")]
 )
-async def test_weights_that_cannot_be_loaded_end_in_one_plain_line(folder, tmp_path, weights, content, reason):
+async def test_weights_that_the_engine_cannot_load_end_in_one_plain_line(
+    folder, tmp_path, weights, architecture, reason
+):
     path = tmp_path / "bad.gguf"
-    if isinstance(content, float):
-        content = weights.read_bytes()[: int(weights.stat().st_size * content)]
-    if content is not None:
-        path.write_bytes(content)
+    if architecture:
+        path.write_bytes(weights.read_bytes().replace(b"llama", architecture.encode()))
     last = await load_failure(folder, path)
     assert last.startswith(f"cannot load {path}: ")
     assert reason in last
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "too short"),
+        (b"<!doctype html><title>404</title>", "does not start with GGUF"),
+        (0.5, "ends at byte"),
+        ("llama.block_count", "its block_count is 4294967295"),
+        ("general.alignment", "alignment"),
+    ],
+)
+def test_weights_that_cannot_be_a_model_are_refused_before_an_engine_is_started(tmp_path, weights, content, reason):
+    path = tmp_path / "bad.gguf"
+    whole = weights.read_bytes()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, float):
+        path.write_bytes(whole[: int(len(whole) * content)])
+    else:
+        path.write_bytes(tiny_gguf.with_number(whole, content, 0xFFFF_FFFF))
+    for model in (Model(), Model(binary="llama-server")):
+        with pytest.raises(SourceError, match=r"bad\.gguf is not a usable GGUF") as caught:
+            LlamaCpp().plan("m", model, path, SOCKET)
+        assert reason in caught.value.message
 
 
 @pytest.mark.anyio

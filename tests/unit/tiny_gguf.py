@@ -4,6 +4,7 @@ It knows a vocabulary of common words, printable ASCII and all bytes, and a Chat
 has no meaning; that it says it through the real engine is the point.
 """
 
+import struct
 from pathlib import Path
 
 CHAT_TEMPLATE = (
@@ -19,6 +20,7 @@ WORDS = """
 """
 WIDTH, HEADS, LAYERS, HIDDEN = 64, 4, 2, 128
 MEAN_POOLING = 1
+UINT32 = 4
 
 
 def write(
@@ -59,6 +61,17 @@ def write(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def with_number(content: bytes, key: str, number: int) -> bytes:
+    """The same file with another 32-bit number in its header; one that lacks the key is given it."""
+    name = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", UINT32)
+    at = content.find(name)
+    if at >= 0:
+        at += len(name)
+        return content[:at] + struct.pack("<I", number) + content[at + 4 :]
+    pairs = struct.unpack_from("<Q", content, 16)[0]
+    return content[:16] + struct.pack("<Q", pairs + 1) + name + struct.pack("<I", number) + content[24:]
 
 
 def _vocabulary() -> tuple[list[str], list[int]]:

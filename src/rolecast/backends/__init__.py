@@ -7,14 +7,18 @@ Adding one = one file here plus a row in `BUILT_IN`, or an entry point in the gr
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from rolecast.complaint import Complaint
-from rolecast.config.schema import Model
-from rolecast.errors import ConfigError, RolecastError
-from rolecast.values import Endpoint, Launch
+from rolecast.errors import ConfigError
+
+if TYPE_CHECKING:  # each start of a worker imports this package
+    from importlib.metadata import EntryPoints
+
+    from rolecast.complaint import Complaint
+    from rolecast.config.schema import Model
+    from rolecast.errors import RolecastError
+    from rolecast.values import Endpoint, Launch
 
 
 class Backend(Protocol):
@@ -29,22 +33,22 @@ class Backend(Protocol):
     named_tools: bool
     """Whether `tool_choice` may name a function; otherwise it is told in words. True when left out."""
 
-    def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Launch | Endpoint:
+    def plan(self, model_id: str, model: "Model", weights: Path | None, socket: Path) -> "Launch | Endpoint":
         """How to start a worker that listens on `socket` (or elsewhere), or where a remote one is."""
         ...
 
-    def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
+    def can(self, model: "Model", weights: Path | None, need: str) -> bool | None:
         """Whether the model can do this besides its kind: `vision`, `audio`, `video`, `files`, `tools`.
 
         None when that is not known here: then the words of the configuration are believed. May be left out.
         """
         ...
 
-    def missing(self, model: Model) -> str | None:
+    def missing(self, model: "Model") -> str | None:
         """What this machine lacks to run it, with the command that mends it; None when nothing."""
         ...
 
-    def explain(self, status: int, said: Complaint) -> RolecastError | None:
+    def explain(self, status: int, said: "Complaint") -> "RolecastError | None":
         """What an error answer means, for engines whose words may quote the request; None = they may be passed on."""
         ...
 
@@ -58,7 +62,7 @@ BUILT_IN = {
 
 def names() -> list[str]:
     """All backends that can be named in a configuration, sorted."""
-    return sorted({*BUILT_IN, *(e.name for e in entry_points(group="rolecast.backends"))})
+    return sorted({*BUILT_IN, *(e.name for e in _plugins())})
 
 
 def get(name: str) -> Backend:
@@ -67,8 +71,14 @@ def get(name: str) -> Backend:
         module, _, attribute = BUILT_IN[name].partition(":")
         backend: Backend = getattr(import_module(module), attribute)()
         return backend
-    for entry in entry_points(group="rolecast.backends"):
+    for entry in _plugins():
         if entry.name == name:
             plugin: Backend = entry.load()()
             return plugin
     raise ConfigError([f"backend: {name!r} is unknown; use one of {', '.join(names())}"])
+
+
+def _plugins() -> "EntryPoints":
+    from importlib.metadata import entry_points
+
+    return entry_points(group="rolecast.backends")

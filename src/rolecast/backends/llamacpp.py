@@ -10,15 +10,16 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-import psutil
 
 from rolecast import gguf_header
-from rolecast.backends import llamacpp_errors
+from rolecast.backends import llamacpp_defaults, llamacpp_errors, llamacpp_log
+from rolecast.backends.hardware import hardware
+from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
 from rolecast.complaint import Complaint
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, RolecastError
@@ -30,24 +31,6 @@ MAX_REQUESTS = 99
 IDLE_S = 4.0
 
 
-class Options(msgspec.Struct, frozen=True):
-    """What the worker is told, as JSON in its argument. `context` is tokens of one slot."""
-
-    id: str
-    weights: str
-    socket: str
-    context: int
-    parallel: int
-    threads: int
-    gpu_layers: int
-    embeddings: bool
-    chat: bool
-    cache_type_k: str
-    cache_type_v: str
-    flash_attn: bool | None
-    chat_template_kwargs: dict[str, Any]
-
-
 class LlamaCpp:
     """`backend: llamacpp`."""
 
@@ -56,30 +39,24 @@ class LlamaCpp:
     renames: Mapping[str, str] = {"repetition_penalty": "repeat_penalty"}
 
     def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Launch:
-        """The command of a worker on `socket`. Raises ConfigError when the model has no weights."""
+        """The command of a worker on `socket`.
+
+        Raises ConfigError when the model has no weights, SourceError when they cannot be a model.
+        """
         if weights is None:
             raise ConfigError([f"models.{model_id}.source: llamacpp needs weights; name a GGUF file"])
+        options = _options(model_id, model, weights, socket)
         endpoint = Endpoint(uds=str(socket), max_requests=MAX_REQUESTS, idle_s=IDLE_S)
-        if model.binary:
-            return Launch(argv=_server_command(model_id, model, weights, socket), endpoint=endpoint)
-        options = Options(
-            id=model_id,
-            weights=str(weights),
-            socket=str(socket),
-            context=model.context,
-            parallel=model.parallel,
-            threads=_threads(model),
-            gpu_layers=model.gpu_layers,
-            embeddings="embeddings" in model.capabilities,
-            chat=_generates(model),
-            cache_type_k=model.cache_type_k,
-            cache_type_v=model.cache_type_v,
-            flash_attn=model.flash_attn,
-            chat_template_kwargs=model.chat_template_kwargs,
+        return Launch(
+            # -P: a file named like one of our modules in the current folder must not be run instead.
+            argv=_server_command(model, options)
+            if model.binary
+            else (sys.executable, "-P", "-m", WORKER, msgspec.json.encode(options).decode()),
+            endpoint=endpoint,
+            env=llamacpp_defaults.environment(model, os.environ),
+            own_watch=not model.binary,
+            kept_output=llamacpp_log.kept(model_id),
         )
-        # -P: a file named like one of our modules in the current folder must not be run instead.
-        argv = (sys.executable, "-P", "-m", WORKER, msgspec.json.encode(options).decode())
-        return Launch(argv=argv, endpoint=endpoint, own_watch=True)
 
     def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
         """What the header of the weights says: tools if its chat template writes them, images with a projector."""
@@ -124,29 +101,66 @@ def _find(binary: str) -> str | None:
     return shutil.which(os.path.expanduser(binary))  # noqa: PTH111 - a Path would drop a leading ./
 
 
-def _generates(model: Model) -> bool:
-    return "chat" in model.capabilities or "completion" in model.capabilities
+def _options(model_id: str, model: Model, weights: Path, socket: Path) -> Options:
+    header = gguf_header.known(weights)
+    if header is None and weights.is_file():
+        gguf_header.read(weights)  # says why; an engine may spend minutes and gigabytes before it does
+    trained = header.context_length if header is not None else 0
+    return llamacpp_defaults.options(
+        model_id,
+        model,
+        weights,
+        socket,
+        header=header,
+        hardware=hardware(),
+        context=min(model.context, trained) if trained else model.context,
+    )
 
 
-def _threads(model: Model) -> int:
-    """Physical cores unless set: llama.cpp gets slower, not faster, on hyper-threads."""
-    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else sys.maxsize
-    return model.threads or min(psutil.cpu_count(logical=False) or 1, allowed)
-
-
-def _server_command(model_id: str, model: Model, weights: Path, socket: Path) -> tuple[str, ...]:
-    command = [_find(model.binary) or model.binary, "--model", str(weights), "--alias", model_id]
-    command += ["--host", str(socket)]  # a host that ends in .sock is a unix socket
-    command += ["--ctx-size", str(model.context * model.parallel), "--parallel", str(model.parallel)]
-    command += ["--threads", str(_threads(model))]
-    if model.gpu_layers >= 0:  # by itself it offloads what fits
-        command += ["--n-gpu-layers", str(model.gpu_layers)]
-    if "embeddings" in model.capabilities:
-        command += ["--embedding", *(["--pooling", "mean"] if _generates(model) else [])]
-    if model.chat_template_kwargs:
-        command += ["--chat-template-kwargs", json.dumps(model.chat_template_kwargs, separators=(",", ":"))]
-    for flag, value in (("--cache-type-k", model.cache_type_k), ("--cache-type-v", model.cache_type_v)):
+def _server_command(model: Model, options: Options) -> tuple[str, ...]:
+    """The user's own llama-server, with flags that versions of the last years know: it ends at any other."""
+    command = [_find(model.binary) or model.binary, "--model", options.weights, "--alias", options.id]
+    command += ["--host", options.socket]  # a host that ends in .sock is a unix socket
+    command += ["--ctx-size", str(options.context * options.parallel), "--parallel", str(options.parallel)]
+    command += ["--threads", str(options.threads)]
+    if options.gpu_layers >= 0:  # by itself it offloads what fits
+        command += ["--n-gpu-layers", str(options.gpu_layers)]
+    command += _embedding_flags(options)
+    if options.projector:
+        command += ["--mmproj", options.projector]
+    if options.chat_template_kwargs:
+        command += ["--chat-template-kwargs", json.dumps(options.chat_template_kwargs, separators=(",", ":"))]
+    for flag, value in (("--cache-type-k", options.cache_type_k), ("--cache-type-v", options.cache_type_v)):
         command += [flag, value] if value else []
-    if model.flash_attn is not None:
-        command += ["--flash-attn", "on" if model.flash_attn else "off"]
-    return (*command, *model.args)
+    if options.flash_attn is not None:
+        command += ["--flash-attn", "on" if options.flash_attn else "off"]
+    command += ["--slot-prompt-similarity", f"{options.slot_similarity:g}"]
+    return (*command, *_asked_flags(model, options), *model.args)
+
+
+def _embedding_flags(options: Options) -> list[str]:
+    if not options.embeddings:
+        return []
+    flags = ["--embedding", *(["--pooling", options.pooling] if options.pooling else [])]
+    if options.whole_inputs and options.context:
+        size = str(max(options.context, options.ubatch or CPU_UBATCH))
+        flags += ["--batch-size", str(max(2048, int(size))), "--ubatch-size", size]
+    return flags
+
+
+def _asked_flags(model: Model, options: Options) -> Iterator[str]:
+    """Newer flags: only for settings that the user made, who knows what the binary can."""
+    if model.ubatch and not options.whole_inputs:
+        yield from ("--ubatch-size", str(model.ubatch))
+    if model.mmap is False:
+        yield "--no-mmap"
+    if model.fit is not None:
+        yield from ("--fit", "on" if model.fit else "off")
+    if model.prompt_cache != "auto":
+        yield from ("--cache-ram", str(options.prompt_cache_mib))
+    if model.checkpoints is not None:
+        yield from ("--ctx-checkpoints", str(model.checkpoints))
+    if model.cache_reuse:
+        yield from ("--cache-reuse", str(model.cache_reuse))
+    if model.speculative == "ngram":
+        yield from ("--spec-type", "ngram-map-k")

@@ -1,8 +1,8 @@
 """The process that runs one GGUF model: llama.cpp's own HTTP server on a unix socket, driven from Python.
 
 Takes its `Options` as a JSON argument. Knows the engine's parameters and how it fails; what it answers, and
-every HTTP path, is llama.cpp's. Holds one model for its whole life: the engine may hang when one server is
-made while another is taken down.
+every HTTP path, is llama.cpp's. Imports next to nothing of ours, because each start pays for it. Holds one model
+for its whole life: the engine may hang when one server is made while another is taken down.
 """
 
 import json
@@ -17,12 +17,10 @@ from typing import Any
 import msgspec
 
 from rolecast.backends.lifeline import end_with_gateway
-from rolecast.backends.llamacpp import Options
+from rolecast.backends.llamacpp_options import Options, settle
 
-IDLE_CACHE_MIB = 256
-"""Memory for prompts of idle slots; the engine's own 8 GiB would not fit next to other models."""
 NICENESS = 5
-"""The gateway has to get a processor for each token while the engine keeps all of them spinning."""
+"""The gateway has to get a processor for each token while the engine keeps all of them busy."""
 SPARE_CONNECTIONS = 8
 """The engine has one thread per connection; these are for health, metrics and connections that end."""
 LOG_WARNINGS = 2
@@ -40,6 +38,7 @@ def parameters(options: Options) -> Any:
 
     p = engine.CommonParams()
     p.model.path = options.weights
+    p.mmproj.path = options.projector
     p.model_alias = {options.id}
     p.hostnames = [options.socket]
     p.n_ctx = options.context * options.parallel
@@ -48,18 +47,44 @@ def parameters(options: Options) -> Any:
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = options.threads
     p.n_gpu_layers = options.gpu_layers
     p.embedding = options.embeddings
-    if options.embeddings and options.chat:  # a chat model's file names no pooling
-        p.pooling_type = engine.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    if options.pooling:
+        p.pooling_type = engine.llama_pooling_type[f"LLAMA_POOLING_TYPE_{options.pooling.upper()}"]
+    p.default_template_kwargs = {k: json.dumps(v) for k, v in options.chat_template_kwargs.items()}
+    p.endpoint_metrics = p.endpoint_slots = True
+    p.ui = False
+    p.verbosity = LOG_WARNINGS
+    _set_memory(p, options, engine)
+    _set_reuse(p, options, engine)
+    return p
+
+
+def _set_memory(p: Any, options: Options, engine: Any) -> None:
+    settled = settle(options, gpu=_has_gpu(engine))
+    p.fit_params = settled.fit
+    mode = "MMAP" if settled.mmap else "NONE"
+    p.load_mode = engine.llama_load_mode[f"LLAMA_LOAD_MODE_{mode}"]
+    p.n_batch, p.n_ubatch = settled.batch, settled.ubatch
     for field in ("cache_type_k", "cache_type_v"):
         if name := getattr(options, field):
             setattr(p, field, _cache_type(engine.ggml_type, name))
     p.flash_attn_type = engine.llama_flash_attn_type[f"LLAMA_FLASH_ATTN_TYPE_{FLASH[options.flash_attn]}"]
-    p.default_template_kwargs = {k: json.dumps(v) for k, v in options.chat_template_kwargs.items()}
-    p.endpoint_metrics = p.endpoint_slots = True
-    p.ui = False
-    p.cache_ram_mib = IDLE_CACHE_MIB
-    p.verbosity = LOG_WARNINGS
-    return p
+
+
+def _set_reuse(p: Any, options: Options, engine: Any) -> None:
+    """What is kept of earlier prompts, and what is guessed of coming words."""
+    p.cache_ram_mib = options.prompt_cache_mib
+    p.cache_idle_slots = options.prompt_cache_mib > 0
+    p.n_ctx_checkpoints = options.checkpoints
+    p.n_cache_reuse = options.cache_reuse
+    p.slot_prompt_similarity = options.slot_similarity
+    if options.speculative == "ngram":
+        p.speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
+
+
+def _has_gpu(engine: Any) -> bool:
+    kinds = engine.ggml_backend_dev_type
+    gpus = (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
+    return any(device["type"] in gpus for device in engine.get_device_info())
 
 
 def _cache_type(types: Any, name: str) -> Any:

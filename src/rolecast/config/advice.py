@@ -27,6 +27,16 @@ _LOCAL = (
     "cache_type_k",
     "cache_type_v",
     "flash_attn",
+    "pooling",
+    "ubatch",
+    "mmap",
+    "fit",
+    "spin_count",
+    "prompt_cache",
+    "checkpoints",
+    "cache_reuse",
+    "slot_similarity",
+    "speculative",
 )
 _REMOTE = ("url", "key", "remote_model", "stream_usage")
 _IDLE: dict[str, tuple[str, ...]] = {
@@ -103,6 +113,8 @@ def _model(model_id: str, model: Model) -> Iterator[str]:
             yield f"{place}.{name}: does nothing with backend {model.backend}"
     if model.args and not model.binary and model.backend == "llamacpp":
         yield f"{place}.args: does nothing without binary: the built-in engine takes no arguments"
+    if model.pooling and "embeddings" not in model.capabilities and model.backend == "llamacpp":
+        yield f"{place}.pooling: does nothing without the capability embeddings"
     if model.pinned and model.idle_timeout != defaults["idle_timeout"].default:
         yield f"{place}.idle_timeout: does nothing for a pinned model"
     yield from _address(place, model)

@@ -17,6 +17,8 @@ from rolecast.errors import SourceError
 
 KINDS = ("chat", "completion", "embeddings")
 """Capabilities that an endpoint asks for; any other word is free text for discovery."""
+POOLINGS = ("mean", "cls", "last", "rank")
+"""How an engine can make one vector of a text."""
 MAX_TOKENS = 2**31 - 1
 """Engines count the tokens of all slots together in a 32-bit integer."""
 MAX_SLOTS = 256
@@ -176,6 +178,7 @@ def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Ite
     if model.enabled and not set(KINDS) & set(model.capabilities):
         there = ", ".join(KINDS)
         yield (*trail, "capabilities"), f"no request can reach this model; add at least one of {there}"
+    yield from (((*trail, name), text) for name, text in _engine(model))
     if "" in model.capabilities:
         yield (*trail, "capabilities"), "a capability is a word; remove the empty one"
     if model.enabled:
@@ -189,6 +192,25 @@ def _size(model: Model) -> Iterator[Problem]:
     if model.backend == "llamacpp" and not model.binary and model.parallel > MAX_SLOTS:
         text = f"the built-in engine has at most {MAX_SLOTS} slots; lower it, and let requests wait in line"
         yield ("parallel",), text
+
+
+def _engine(model: Model) -> Iterator[tuple[str, str]]:
+    """Settings of the engine whose values depend on words or on each other."""
+    if model.pooling == "none":
+        yield "pooling", "none gives one vector per token, which the API cannot carry; use mean, cls or last"
+    elif model.pooling not in ("", *POOLINGS):
+        hint = meant(model.pooling, POOLINGS)
+        there = f"did you mean '{hint}'?" if hint else f"use one of {', '.join(POOLINGS)}"
+        yield "pooling", f"there is no pooling '{model.pooling}'; {there}"
+    if not _is_size(model.prompt_cache):
+        yield "prompt_cache", "expected auto, a size such as 512MiB, or 0 for none"
+
+
+def _is_size(size: str | int) -> bool:
+    try:
+        return size == "auto" or Bytes.parse(size) >= 0
+    except ValueError:
+        return False
 
 
 def _origin(model: Model) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 REMOTE_PARALLEL = 64
 Strategy = Literal["explicit", "rules", "learned", "llm"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Seconds(float):
@@ -148,9 +149,34 @@ class Model(Section, frozen=True):
     """What it is for: `chat`, `completion` (both unless given), `embeddings`; `vision`, `audio`,
     `video`, `files` tell what a chat model takes besides text; other words are only shown in lists."""
     threads: int = 0
-    """CPU threads; 0 = physical cores."""
+    """CPU threads; 0 = the physical cores that this process may use."""
     gpu_layers: int = -1
     """Layers on the GPU; -1 = as many as fit."""
+    pooling: str = ""
+    """How an embedding is made of its tokens: `mean`, `cls`, `last` or `rank`; empty = as the weights say, else the
+    last token of a decoder that only embeds, and the mean of any other model."""
+    ubatch: NotNegative = 0
+    """Tokens that are computed at once; 0 = 128 on a processor, 512 on a GPU. Embeddings take at least `context`."""
+    mmap: bool | None = None
+    """Whether the file of the weights is mapped, so that models share its pages, or read into memory; empty = mapped,
+    unless the processor would keep a second copy beside it (Q4_0, Q4_K, IQ4_NL, MXFP4)."""
+    fit: bool | None = None
+    """Whether the engine tries out what fits before it loads; empty = only where it chooses the layers of a GPU."""
+    spin_count: NotNegative | None = 300
+    """How often a thread of the engine looks for work before it sleeps (GOMP_SPINCOUNT); `null` = OpenMP's own, which
+    is quick on an idle machine and very slow beside any other load."""
+    prompt_cache: str | int = "auto"
+    """Memory for conversations that are not in a slot at the moment: `auto` (eight of full length, at most a sixteenth
+    of the memory), a size such as `512MiB`, or 0 for none."""
+    checkpoints: NotNegative | None = None
+    """Snapshots per slot for models with a sliding window or a recurrent state; empty = 4, 0 = read all again."""
+    cache_reuse: NotNegative = 0
+    """Least number of tokens that are reused after a gap, when the middle of a prompt was cut out; 0 = never, because
+    such an answer may still depend on what was cut."""
+    slot_similarity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    """Part of a prompt that a slot must already hold to be given the request."""
+    speculative: Literal["off", "ngram"] = "off"
+    """`ngram` guesses words that stand in the prompt already, which speeds up copying, such as editing code."""
     url: str = ""
     """Base URL of a remote (`backend: openai`), with its /v1."""
     key: str = ""

@@ -6,6 +6,7 @@ Disk writes happen in a thread, so a slow disk slows the worker's output, never 
 
 import asyncio
 import os
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +16,10 @@ LINE_BYTES = 4096
 FILE_BYTES = 5_000_000
 BACKLOG_BYTES = 1_000_000
 """Output waiting for the disk above which the reader of the pipe must pause."""
+
+
+LEFT_OUT = b" [...]"
+"""In place of the rest of a line that may quote a request."""
 
 
 class LogFile:
@@ -56,25 +61,29 @@ class Output:
         self._flushing: asyncio.Task[None] | None = None
         self._followers: list[tuple[deque[str], asyncio.Event]] = []
         self._ended = False
+        self._kept: re.Pattern[bytes] | None = None
         self.on_flushed: Callable[[], None] = lambda: None
         """Called when the backlog is on disk, so that a paused reader can go on."""
 
     def feed(self, data: bytes) -> bool:
         """Takes a chunk as it came from the pipe; True asks the reader to pause until `on_flushed`."""
-        self._backlog += data
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+        if self._kept is None:
+            self._store(data)
         *whole, rest = data.split(b"\n")
         for piece in whole:
             self._add_partial(piece)
-            self._emit()
+            self._end_line()
         self._add_partial(rest)
         return len(self._backlog) > BACKLOG_BYTES
+
+    def keep_only(self, pattern: str) -> None:
+        """From now on only what matches at the start of a line is kept, in memory and in the file."""
+        self._kept = re.compile(pattern.encode())
 
     def end(self) -> None:
         """No more output comes: the last, unfinished line counts as a line and followers end."""
         if self._partial:
-            self._emit()
+            self._end_line()
         self._ended = True
         for _, news in self._followers:
             news.set()
@@ -108,6 +117,22 @@ class Output:
 
     def _add_partial(self, piece: bytes) -> None:
         self._partial += piece[: LINE_BYTES - len(self._partial)]
+
+    def _end_line(self) -> None:
+        if self._kept is not None:
+            found = self._kept.match(self._partial)
+            if found is None:
+                self._partial.clear()
+                return
+            if found.end() < len(self._partial.rstrip()):
+                self._partial[:] = found[0].rstrip() + LEFT_OUT
+            self._store(self._partial + b"\n")
+        self._emit()
+
+    def _store(self, data: bytes | bytearray) -> None:
+        self._backlog += data
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     def _emit(self) -> None:
         line = self._partial.decode(errors="replace").rstrip("\r")

@@ -34,7 +34,7 @@ CLOCK_SLACK_S = 5.0
 _PASSED = re.compile(
     r"(PATH|HOME|USER|LOGNAME|SHELL|TZ|TMPDIR|LANG|LANGUAGE|LC_\w+|LD_LIBRARY_PATH|DYLD_\w+|VIRTUAL_ENV"
     r"|PYTHON(PATH|HOME|UTF8|WARNINGS|DONTWRITEBYTECODE|PYCACHEPREFIX)"
-    r"|(CUDA|NVIDIA|HIP|HSA|ROCR|ROCM|GGML|OMP|KMP|MKL|OPENBLAS)_\w+)"
+    r"|(CUDA|NVIDIA|HIP|HSA|ROCR|ROCM|GGML|OMP|GOMP|KMP|MKL|OPENBLAS)_\w+)"
 )
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 _OFFLINE = {
@@ -54,10 +54,13 @@ def environment(ours: Mapping[str, str], extra: Iterable[tuple[str, str]]) -> di
 class Child:
     """A running worker process with everything it started. Made by `spawn`."""
 
-    def __init__(self, name: str, transport: asyncio.SubprocessTransport, pipes: "_Pipes") -> None:
+    def __init__(
+        self, name: str, transport: asyncio.SubprocessTransport, pipes: "_Pipes", kept_output: str = ""
+    ) -> None:
         self.name = name
         self.pid: int = transport.get_pid()
         self._pipes = pipes
+        self._kept_output = kept_output
 
     @property
     def returncode(self) -> int | None:
@@ -102,6 +105,11 @@ class Child:
     def follow(self, last: int = 0) -> AsyncIterator[str]:
         """The last `last` lines, then each new one until it ends; a slow reader loses the oldest."""
         return self._pipes.output.follow(last)
+
+    def takes_requests(self) -> None:
+        """From now on its output may quote them: only what `Launch.kept_output` allows is kept."""
+        if self._kept_output:
+            self._pipes.output.keep_only(self._kept_output)
 
     def rss_bytes(self) -> int:
         """Resident memory of the tree in bytes; 0 when it has ended."""
@@ -198,7 +206,7 @@ async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
     except (OSError, ValueError) as e:
         await output.written()
         raise LoadFailed(f"cannot start {name!r}: {argv[0]} does not run: {e}") from e
-    return Child(name, transport, pipes)
+    return Child(name, transport, pipes, launch.kept_output)
 
 
 def runtime_dir() -> Path:

@@ -1,0 +1,121 @@
+"""How llama.cpp runs best by default: every setting of a worker, from the model, its weights and the machine.
+
+Pure: values in, `Options` out. What only the engine can see, its devices, is settled by the worker
+(`llamacpp_options.settle`). The reasons are measured; `rolecast bench --engine` measures them again.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rolecast.backends.hardware import Hardware
+from rolecast.backends.llamacpp_options import Options
+from rolecast.config.schema import Bytes, Model
+from rolecast.gguf_header import Header
+
+CONVERSATIONS = 8
+"""Conversations whose prompts are kept, at least: those that take turns on one machine."""
+CACHE_SHARE = 16
+"""The prompt cache may grow to one part in so many of the memory. An engine drops the oldest when it is full."""
+SMALLEST_CACHE_MIB = 256
+CHECKPOINTS = 4
+"""Snapshots of a sliding window or a recurrent state per slot. Two to four reuse as much as the engine's 32, each
+of which may take many MiB; with none such a model reads its whole prompt again on every turn."""
+REPACKED_SHARE = 0.25
+"""Part of the weights from which on a second copy of them costs more than sharing the mapped file saves."""
+BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q5_1": 6.0, "q5_0": 5.5, "q4_1": 5.0, "q4_0": 4.5}
+MEAN, CLS, LAST, RANK = 1, 2, 3, 4
+POOLINGS = {"mean": MEAN, "cls": CLS, "last": LAST, "rank": RANK}
+
+
+def options(
+    model_id: str,
+    model: Model,
+    weights: Path,
+    socket: Path,
+    *,
+    header: Header | None,
+    hardware: Hardware,
+    context: int,
+    projector: Path | None = None,
+) -> Options:
+    """All that a worker is told. `context` is tokens of one slot; without a header the model's settings decide."""
+    chosen = pooling(model, header)
+    return Options(
+        id=model_id,
+        weights=str(weights),
+        socket=str(socket),
+        context=context,
+        parallel=model.parallel,
+        threads=model.threads or hardware.cores,
+        gpu_layers=model.gpu_layers,
+        embeddings=embeds(model),
+        pooling=chosen,
+        whole_inputs=embeds(model) and not _splits(chosen, header),
+        chat_template_kwargs=model.chat_template_kwargs,
+        cache_type_k=model.cache_type_k,
+        cache_type_v=model.cache_type_v,
+        flash_attn=model.flash_attn,
+        projector=str(projector or ""),
+        ubatch=model.ubatch,
+        mmap=model.mmap,
+        repacked=header is not None and header.repacked_bytes > REPACKED_SHARE * header.tensor_bytes,
+        fit=model.fit,
+        prompt_cache_mib=prompt_cache_mib(model, header, hardware, context),
+        checkpoints=CHECKPOINTS if model.checkpoints is None else model.checkpoints,
+        cache_reuse=model.cache_reuse,
+        slot_similarity=model.slot_similarity,
+        speculative=model.speculative,
+    )
+
+
+def embeds(model: Model) -> bool:
+    return "embeddings" in model.capabilities
+
+
+def generates(model: Model) -> bool:
+    return "chat" in model.capabilities or "completion" in model.capabilities
+
+
+def pooling(model: Model, header: Header | None) -> str:
+    """How an embedding is made of its tokens; '' = as the weights say, or no embeddings at all.
+
+    Decoders that were trained to embed put it into the last token, though their files do not always say so; of a
+    model that also chats the mean of all tokens says more. Encoders whose file is silent were trained on the mean.
+    """
+    if not embeds(model) or model.pooling:
+        return model.pooling if embeds(model) else ""
+    if header is not None and header.pooling:
+        return ""
+    if header is None:
+        return "mean" if generates(model) else ""
+    return "last" if header.causal and not generates(model) else "mean"
+
+
+def _splits(chosen: str, header: Header | None) -> bool:
+    """Whether the engine may read an input of an embedding piece by piece: where only the last token counts."""
+    kind = POOLINGS.get(chosen) or (header.pooling if header is not None else None)
+    return kind == LAST and header is not None and header.causal
+
+
+def prompt_cache_mib(model: Model, header: Header | None, hardware: Hardware, context: int) -> int:
+    """What the cache for prompts of idle slots may grow to: it is worth nothing when all prompts do not fit."""
+    if model.prompt_cache != "auto":
+        return Bytes.parse(model.prompt_cache) >> 20
+    if not generates(model):
+        return 0
+    share = hardware.memory_bytes // CACHE_SHARE >> 20
+    bits = [BITS.get(name or "f16", 16.0) for name in (model.cache_type_k, model.cache_type_v)]
+    conversations = max(CONVERSATIONS, 2 * model.parallel)
+    needed = int(header.kv_bytes_per_token(*bits) * context * conversations) >> 20 if header is not None else 0
+    return min(max(needed, SMALLEST_CACHE_MIB), share)
+
+
+def environment(model: Model, ours: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Variables of the engine's process. Those of the user win: who sets one knows OpenMP.
+
+    The engine's threads wait for each other by spinning. Without a limit one busy neighbour on the same cores
+    makes each token ten times slower; with it a quiet machine loses nothing.
+    """
+    if model.spin_count is None or ours.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+        return ()
+    return (("GOMP_SPINCOUNT", str(model.spin_count)),)
