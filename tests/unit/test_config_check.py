@@ -275,3 +275,36 @@ def test_a_remote_address_with_a_path_too_many_is_pointed_out(url: str, said: st
 def test_a_disabled_model_may_be_for_something_that_no_request_reaches() -> None:
     assert found(with_model(source="hf:o/r", enabled=False, capabilities=["rerank"])).keys() <= {"roles.standard.0"}
     assert "models.foo.capabilities" in found(with_model(source="hf:o/r", capabilities=["rerank"]))
+
+
+    ("settings", "place", "says"),
+    [
+        ({"pooling": "none"}, "pooling", "mean, cls, last"),
+        ({"pooling": "rank"}, "pooling", "no endpoint"),
+        ({"pooling": "meen"}, "pooling", "did you mean 'mean'?"),
+        ({"pooling": "x"}, "pooling", "mean, cls, last"),
+        ({"prompt_cache": "much"}, "prompt_cache", "512MiB"),
+        ({"prompt_cache": -1}, "prompt_cache", "0 for none"),
+        ({"prompt_cache": ""}, "prompt_cache", "auto"),
+    ],
+)
+def test_settings_of_the_engine_that_cannot_be_are_refused_with_what_can(
+    settings: dict[str, object], place: str, says: str
+) -> None:
+    problems = found(with_model(source="hf:o/r", capabilities=["embeddings"], **settings))
+    assert set(problems) == {f"models.foo.{place}"}
+    assert says in problems[f"models.foo.{place}"]
+
+
+@pytest.mark.parametrize("size", ["auto", 0, "0", "512MiB", 1 << 30])
+def test_sizes_of_the_prompt_cache_that_make_sense_are_accepted(size: str | int) -> None:
+    assert found(with_model(source="hf:o/r", prompt_cache=size)) == {}
+
+
+def test_settings_of_the_engine_are_pointed_out_where_it_does_not_run() -> None:
+    engine = {"pooling": "last", "ubatch": 64, "mmap": False, "fit": True, "spin_count": 0, "prompt_cache": 0}
+    engine |= {"checkpoints": 2, "cache_reuse": 32, "slot_similarity": 0.1, "speculative": "off"}
+    remote = with_model(backend="openai", url="http://h/v1", capabilities=["embeddings"], **engine)
+    told = [line for line in config.warnings(remote) if "does nothing" in line]
+    assert {line.split(":")[0].rpartition(".")[2] for line in told} == set(engine)
+    assert any("without the capability" in line for line in config.warnings(with_model(source="hf:o/r", pooling="cls")))

@@ -68,11 +68,12 @@ def test_threads_wait_without_burning_the_processor_and_the_users_variables_win(
 
 
 @pytest.mark.parametrize("binary", ["", "llama-server"])
-def test_both_kinds_of_engine_get_that_variable(binary, monkeypatch):
+def test_both_kinds_of_engine_get_that_variable_and_keep_requests_out_of_their_logs(binary, monkeypatch):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     launch = LlamaCpp().plan("m", Model(binary=binary), Path("/w.gguf"), Path("/s"))
     assert ("GOMP_SPINCOUNT", "300") in launch.env
+    assert launch.kept_output
 
 
 # Loading
@@ -197,6 +198,23 @@ def test_a_slot_is_kept_for_its_conversation_and_snapshots_are_few():
     assert (chosen.slot_similarity, chosen.checkpoints, chosen.cache_reuse) == (0.5, 4, 0)
     asked = options(header(), slot_similarity=0.1, checkpoints=0, cache_reuse=32)
     assert (asked.slot_similarity, asked.checkpoints, asked.cache_reuse) == (0.1, 0, 32)
+
+
+@pytest.mark.parametrize(
+    ("facts", "settings", "guessed"),
+    [
+        ({}, {}, True),
+        ({}, {"speculative": "off"}, False),
+        ({"sliding_window": 512}, {}, False),
+        ({"sliding_window": 512}, {"speculative": "ngram"}, True),
+        ({"kv_heads": (0, 3, 0, 3)}, {}, False),
+        ({}, {"capabilities": BOTH}, False),
+        ({"causal": False}, {"capabilities": EMBEDS}, False),
+        (None, {}, False),
+    ],
+)
+def test_words_are_guessed_where_a_wrong_guess_is_cheap(facts, settings, guessed):
+    assert options(None if facts is None else header(**facts), **settings).guess is guessed
 
 
 def test_a_binary_is_given_newer_flags_only_where_they_were_asked_for():

@@ -23,8 +23,8 @@ of which may take many MiB; with none such a model reads its whole prompt again 
 REPACKED_SHARE = 0.25
 """Part of the weights from which on a second copy of them costs more than sharing the mapped file saves."""
 BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q5_1": 6.0, "q5_0": 5.5, "q4_1": 5.0, "q4_0": 4.5}
-MEAN, CLS, LAST, RANK = 1, 2, 3, 4
-POOLINGS = {"mean": MEAN, "cls": CLS, "last": LAST, "rank": RANK}
+LAST = 3
+"""llama.cpp's number of the pooling that takes the last token."""
 
 
 def options(
@@ -64,7 +64,7 @@ def options(
         checkpoints=CHECKPOINTS if model.checkpoints is None else model.checkpoints,
         cache_reuse=model.cache_reuse,
         slot_similarity=model.slot_similarity,
-        speculative=model.speculative,
+        guess=guesses(model, header) and projector is None,
     )
 
 
@@ -93,8 +93,9 @@ def pooling(model: Model, header: Header | None) -> str:
 
 def _splits(chosen: str, header: Header | None) -> bool:
     """Whether the engine may read an input of an embedding piece by piece: where only the last token counts."""
-    kind = POOLINGS.get(chosen) or (header.pooling if header is not None else None)
-    return kind == LAST and header is not None and header.causal
+    if header is None or not header.causal:
+        return False
+    return chosen == "last" or (not chosen and header.pooling == LAST)
 
 
 def prompt_cache_mib(model: Model, header: Header | None, hardware: Hardware, context: int) -> int:
@@ -108,6 +109,14 @@ def prompt_cache_mib(model: Model, header: Header | None, hardware: Hardware, co
     conversations = max(CONVERSATIONS, 2 * model.parallel)
     needed = int(header.kv_bytes_per_token(*bits) * context * conversations) >> 20 if header is not None else 0
     return min(max(needed, SMALLEST_CACHE_MIB), share)
+
+
+def guesses(model: Model, header: Header | None) -> bool:
+    """Whether words are guessed from the prompt: by default where a wrong guess costs next to nothing to take back."""
+    if model.speculative != "auto":
+        return model.speculative == "ngram"
+    plain = header is not None and not header.sliding_window and all(header.kv_heads) and header.causal
+    return plain and generates(model) and not embeds(model)
 
 
 def environment(model: Model, ours: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -28,7 +28,7 @@ class Options(msgspec.Struct, frozen=True):
     """-1 = as many as fit."""
     embeddings: bool
     pooling: str
-    """How an embedding is made of its tokens: mean, cls, last, rank; '' = as the weights say."""
+    """How an embedding is made of its tokens: mean, cls, last; '' = as the weights say."""
     whole_inputs: bool
     """Whether an input must be computed in one batch, as nearly all embeddings must."""
     chat_template_kwargs: dict[str, Any]
@@ -49,7 +49,8 @@ class Options(msgspec.Struct, frozen=True):
     checkpoints: int
     cache_reuse: int
     slot_similarity: float
-    speculative: str
+    guess: bool
+    """Whether words that stand in the prompt are guessed."""
 
 
 class Settled(msgspec.Struct, frozen=True):

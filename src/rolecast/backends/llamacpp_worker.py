@@ -77,7 +77,7 @@ def _set_reuse(p: Any, options: Options, engine: Any) -> None:
     p.n_ctx_checkpoints = options.checkpoints
     p.n_cache_reuse = options.cache_reuse
     p.slot_prompt_similarity = options.slot_similarity
-    if options.speculative == "ngram":
+    if options.guess:
         p.speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
 
 

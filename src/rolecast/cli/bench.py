@@ -1,11 +1,13 @@
 """The command `bench`: a small, bounded load against the running gateway, and what it measured.
 
-Knows how to keep N requests in flight for S seconds. It is a quick look, not a comparison of servers.
+Knows how to keep N requests in flight for S seconds. It is a quick look, not a comparison of servers. With
+`--engine` it hands over to `bench_engine`.
 """
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
@@ -14,6 +16,7 @@ from rolecast.cli import complete, output
 from rolecast.cli.options import Json, Key, Url
 
 if TYPE_CHECKING:
+    from rolecast.cli.engine_probe import Way
     from rolecast.client import AsyncLLMClient
     from rolecast.client.calls import ChatOptions
 
@@ -47,6 +50,9 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def bench(
+    name: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="Model, role or alias, as with --model.", show_default=False)
+    ] = "",
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-c", min=1, max=MAX_CONCURRENCY, help="Requests in flight.")
     ] = 4,
@@ -58,11 +64,27 @@ def bench(
     ] = "auto",
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 32,
     stream: Annotated[bool, typer.Option("--stream", help="Stream the answers and measure the first token.")] = False,
+    engine: Annotated[
+        bool,
+        typer.Option(
+            "--engine", help="Instead compare the engine as Rolecast sets it with llama.cpp as it comes; no gateway."
+        ),
+    ] = False,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=20, help="With --engine: the best of so many.")] = 3,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="With --engine: the configuration file that has the model.", show_default=False),
+    ] = None,
+    against: Annotated[Literal["engine", "previous"], typer.Option("--against", hidden=True)] = "engine",
     as_json: Json = False,
     url: Url = "",
     key: Key = "",
 ) -> None:
     """Put a small load on the running gateway: requests/s, latency, first token, tokens/s."""
+    model = name or model
+    if engine:
+        _compare_engines(config, model, against, rounds, as_json=as_json)
+        return
     from rolecast import AsyncLLMClient
     from rolecast.cli.gateway import connect
 
@@ -87,6 +109,20 @@ def bench(
         _print(report)
     if report.failed == report.requests:
         output.fail(f"No request succeeded: {report.errors[0] if report.errors else 'no time to finish one'}.")
+
+
+def _compare_engines(config: Path | None, model: str, against: "Way", rounds: int, *, as_json: bool) -> None:
+    from rolecast.cli import bench_engine, settings
+
+    def step(text: str) -> None:
+        if not as_json:
+            output.say(f"[dim]{output.escape(text)}[/]", stderr=True)
+
+    report = bench_engine.measure(settings.choose(config).config, model, against, rounds, step)
+    if as_json:
+        output.print_json(report)
+    else:
+        bench_engine.show(report)
 
 
 class Load:

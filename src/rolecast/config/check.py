@@ -17,8 +17,12 @@ from rolecast.errors import SourceError
 
 KINDS = ("chat", "completion", "embeddings")
 """Capabilities that an endpoint asks for; any other word is free text for discovery."""
-POOLINGS = ("mean", "cls", "last", "rank")
-"""How an engine can make one vector of a text."""
+POOLINGS = ("mean", "cls", "last")
+"""How an engine makes one vector of a text."""
+_NO_VECTOR = {
+    "none": "gives one vector per token, which the API cannot carry",
+    "rank": "scores pairs of texts and gives no vectors, and there is no endpoint for that yet",
+}
 MAX_TOKENS = 2**31 - 1
 """Engines count the tokens of all slots together in a 32-bit integer."""
 MAX_SLOTS = 256
@@ -196,9 +200,10 @@ def _size(model: Model) -> Iterator[Problem]:
 
 def _engine(model: Model) -> Iterator[tuple[str, str]]:
     """Settings of the engine whose values depend on words or on each other."""
-    if model.pooling == "none":
-        yield "pooling", "none gives one vector per token, which the API cannot carry; use mean, cls or last"
-    elif model.pooling not in ("", *POOLINGS):
+    if model.pooling in _NO_VECTOR:
+        if model.enabled:
+            yield "pooling", f"{model.pooling} {_NO_VECTOR[model.pooling]}; use {', '.join(POOLINGS)}"
+    elif model.pooling and model.pooling not in POOLINGS:
         hint = meant(model.pooling, POOLINGS)
         there = f"did you mean '{hint}'?" if hint else f"use one of {', '.join(POOLINGS)}"
         yield "pooling", f"there is no pooling '{model.pooling}'; {there}"

@@ -153,8 +153,8 @@ class Model(Section, frozen=True):
     gpu_layers: int = -1
     """Layers on the GPU; -1 = as many as fit."""
     pooling: str = ""
-    """How an embedding is made of its tokens: `mean`, `cls`, `last` or `rank`; empty = as the weights say, else the
-    last token of a decoder that only embeds, and the mean of any other model."""
+    """How an embedding is made of its tokens: `mean`, `cls` or `last`; empty = as the weights say, else the last
+    token of a decoder that only embeds, and the mean of any other model."""
     ubatch: NotNegative = 0
     """Tokens that are computed at once; 0 = 128 on a processor, 512 on a GPU. Embeddings take at least `context`."""
     mmap: bool | None = None
@@ -175,8 +175,9 @@ class Model(Section, frozen=True):
     such an answer may still depend on what was cut."""
     slot_similarity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     """Part of a prompt that a slot must already hold to be given the request."""
-    speculative: Literal["off", "ngram"] = "off"
-    """`ngram` guesses words that stand in the prompt already, which speeds up copying, such as editing code."""
+    speculative: Literal["auto", "ngram", "off"] = "auto"
+    """`ngram` guesses words that stand in the prompt already, which speeds up copying, such as editing code, and
+    changes no answer; `auto` = for text models without a sliding window or a recurrent state."""
     url: str = ""
     """Base URL of a remote (`backend: openai`), with its /v1."""
     key: str = ""
