@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import tiny_gguf
 from live_gateway import LiveGateway, ask, until, words
 
 pytestmark = pytest.mark.real
@@ -22,7 +23,8 @@ models:
     context: 512
     parallel: 4
     pinned: true
-  broken: {source: "file:BROKEN"}
+  broken: {source: "file:FOLDER/broken.gguf"}
+  strange: {source: "file:FOLDER/strange.gguf"}
   scripted: {backend: fake}
 roles: {standard: [smollm2-135m]}
 """
@@ -32,7 +34,9 @@ roles: {standard: [smollm2-135m]}
 def gateway(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[LiveGateway]:
     folder = tmp_path_factory.mktemp("engine")
     (folder / "broken.gguf").write_bytes(b"GGUF\x03\x00\x00\x00" + b"\x07" * 400)
-    config = CONFIG.replace("BROKEN", str(folder / "broken.gguf"))
+    strange = tiny_gguf.write(folder / "strange.gguf")
+    strange.write_bytes(strange.read_bytes().replace(b"llama", b"zzzzz"))
+    config = CONFIG.replace("FOLDER", str(folder))
     with LiveGateway(folder, config, ROLECAST_STORAGE__MODELS=str(store)) as running:
         until(lambda: running.model("smollm2-135m")["state"] == "ready", "the engine loaded")
         yield running
@@ -73,11 +77,19 @@ def test_leaving_a_stream_stops_the_engine(gateway: LiveGateway) -> None:
     assert row[2] == 1
 
 
-def test_weights_that_are_broken_are_named_with_the_engines_reason(gateway: LiveGateway) -> None:
+def test_weights_that_are_broken_are_named_before_an_engine_is_started(gateway: LiveGateway) -> None:
     answer = gateway.chat("broken", "hello")
+    assert answer.status == 503
+    assert "broken.gguf is not a usable GGUF" in answer.error["message"]
+    assert gateway.model("broken")["restarts"] == 0
+    assert gateway.chat("auto", "Say hi.", max_tokens=1).status == 200
+
+
+def test_weights_that_the_engine_refuses_are_named_with_its_reason(gateway: LiveGateway) -> None:
+    answer = gateway.chat("strange", "hello")
     assert (answer.status, answer.error["code"]) == (503, "load_failed")
-    assert "broken could not be started: its worker ended with code 1" in answer.error["message"]
-    assert "broken.gguf" in answer.error["message"]
+    assert "strange could not be started: its worker ended with code 1" in answer.error["message"]
+    assert "strange.gguf: error loading model: unknown model architecture: 'zzzzz'" in answer.error["message"]
     assert gateway.chat("auto", "Say hi.", max_tokens=1).status == 200
 
 
