@@ -185,6 +185,7 @@ def test_a_binary_gets_pooling_and_batch_too():
         ({}, 4096, 2, 128),
         ({"prompt_cache": 0}, 4096, 16, 0),
         ({"prompt_cache": "64MiB"}, 4096, 1, 64),
+        ({"prompt_cache": "1kB"}, 4096, 1, 1),
         ({"capabilities": EMBEDS}, 4096, 16, 0),
     ],
 )
@@ -208,6 +209,7 @@ def test_a_slot_is_kept_for_its_conversation_and_snapshots_are_few():
         ({"sliding_window": 512}, {}, False),
         ({"sliding_window": 512}, {"speculative": "ngram"}, True),
         ({"kv_heads": (0, 3, 0, 3)}, {}, False),
+        ({"kv_heads": ()}, {}, False),
         ({}, {"capabilities": BOTH}, False),
         ({"causal": False}, {"capabilities": EMBEDS}, False),
         (None, {}, False),

@@ -12,6 +12,7 @@ from rolecast.backends.llamacpp_options import Options
 from rolecast.config.schema import Bytes, Model
 from rolecast.gguf_header import Header
 
+MIB = 1 << 20
 CONVERSATIONS = 8
 """Conversations whose prompts are kept, at least: those that take turns on one machine."""
 CACHE_SHARE = 16
@@ -101,13 +102,13 @@ def _splits(chosen: str, header: Header | None) -> bool:
 def prompt_cache_mib(model: Model, header: Header | None, hardware: Hardware, context: int) -> int:
     """What the cache for prompts of idle slots may grow to: it is worth nothing when all prompts do not fit."""
     if model.prompt_cache != "auto":
-        return Bytes.parse(model.prompt_cache) >> 20
+        return -(-Bytes.parse(model.prompt_cache) // MIB)
     if not generates(model):
         return 0
-    share = hardware.memory_bytes // CACHE_SHARE >> 20
+    share = hardware.memory_bytes // CACHE_SHARE // MIB
     bits = [BITS.get(name or "f16", 16.0) for name in (model.cache_type_k, model.cache_type_v)]
     conversations = max(CONVERSATIONS, 2 * model.parallel)
-    needed = int(header.kv_bytes_per_token(*bits) * context * conversations) >> 20 if header is not None else 0
+    needed = int(header.kv_bytes_per_token(*bits) * context * conversations) // MIB if header is not None else 0
     return min(max(needed, SMALLEST_CACHE_MIB), share)
 
 
@@ -115,8 +116,9 @@ def guesses(model: Model, header: Header | None) -> bool:
     """Whether words are guessed from the prompt: by default where a wrong guess costs next to nothing to take back."""
     if model.speculative != "auto":
         return model.speculative == "ngram"
-    plain = header is not None and not header.sliding_window and all(header.kv_heads) and header.causal
-    return plain and generates(model) and not embeds(model)
+    if header is None or header.sliding_window or not header.kv_heads or not all(header.kv_heads):
+        return False
+    return header.causal and generates(model) and not embeds(model)
 
 
 def environment(model: Model, ours: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
