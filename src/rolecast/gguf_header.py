@@ -110,6 +110,9 @@ class Header(msgspec.Struct, frozen=True):
 
     projects_to: int = 0
     """Of a projector: the width (`embedding_length`) of the models it is made for."""
+    sees: bool = False
+    """Of a projector: whether it is for pictures; `hears` likewise for sound."""
+    hears: bool = False
 
     @property
     def side(self) -> str:
@@ -237,6 +240,8 @@ def _header(cursor: _Cursor, size: int) -> Header:
         template_tools=bool(found.get(_TOOLS)),
         tensor_bytes=tensors_found.bytes,
         repacked_bytes=tensors_found.repacked_bytes,
+        sees=bool(found.get("clip.has_vision_encoder")),
+        hears=bool(found.get("clip.has_audio_encoder")),
         projects_to=_whole(found, "clip.vision.projection_dim") or _whole(found, "clip.audio.projection_dim"),
         **_attention(found, architecture, max(0, layers)),
     )

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
+import tiny_gguf
 
 from rolecast.backends import llamacpp_defaults
 from rolecast.backends.hardware import Hardware
@@ -169,6 +172,52 @@ def test_a_binary_gets_pooling_and_batch_too():
     model = Model(binary="llama-server", capabilities=BOTH, context=3000)
     argv = " ".join(LlamaCpp().plan("m", model, Path("/w.gguf"), Path("/s")).argv)
     assert "--embedding --pooling mean --batch-size 3000 --ubatch-size 3000" in argv
+
+
+# Projectors
+
+
+@pytest.fixture
+def seeing(tmp_path: Path) -> Path:
+    """Weights with a projector for pictures beside them."""
+    import gguf
+
+    writer = gguf.GGUFWriter(str(tmp_path / "mmproj-tiny-f16.gguf"), "clip")
+    writer.add_type("mmproj")
+    writer.add_bool("clip.has_vision_encoder", True)
+    writer.add_uint32("clip.vision.projection_dim", tiny_gguf.WIDTH)
+    writer.add_tensor("v.patch_embd.weight", np.zeros((4, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tiny_gguf.write(tmp_path / "tiny.gguf")
+
+
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [
+        ({}, "mmproj-tiny-f16.gguf"),
+        ({"projector": "none"}, ""),
+        ({"projector": "/other.gguf"}, "other.gguf"),
+        ({"capabilities": EMBEDS}, ""),
+    ],
+)
+def test_a_projector_beside_the_weights_is_given_to_the_engine(seeing, settings, given):
+    argv = LlamaCpp().plan("m", Model(**settings), seeing, Path("/s")).argv
+    told = msgspec.json.decode(argv[-1], type=Options)
+    assert Path(told.projector).name == given
+    assert not (told.guess and told.projector)
+    flags = LlamaCpp().plan("m", Model(binary="llama-server", **settings), seeing, Path("/s")).argv
+    assert ("--mmproj" in flags) is bool(given)
+
+
+def test_what_a_projector_is_for_tells_what_the_model_can(seeing):
+    backend = LlamaCpp()
+    assert backend.can(Model(), seeing, "vision") is True
+    assert backend.can(Model(), seeing, "audio") is False
+    assert backend.can(Model(projector="none"), seeing, "vision") is False
+    assert backend.can(Model(projector="/none.gguf"), seeing, "vision") is None
 
 
 # Reuse of prompts

@@ -16,11 +16,12 @@ from typing import Literal
 
 import msgspec
 
-from rolecast import gguf_header
+from rolecast import gguf_header, weights
 from rolecast.backends import llamacpp_defaults, llamacpp_errors, llamacpp_log
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
 from rolecast.complaint import Complaint
+from rolecast.config import paths
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.values import Endpoint, Launch
@@ -64,7 +65,11 @@ class LlamaCpp:
         if need == "tools":
             own_template = any(arg.startswith("--chat-template") for arg in model.args)
             return None if header is None or own_template else header.template_tools
-        if model.binary or (header is None and need in model.capabilities):
+        projector = _projector(model, weights) if weights else None
+        parts = gguf_header.known(projector) if projector else None
+        if parts is not None and need in ("vision", "audio"):
+            return parts.sees if need == "vision" else parts.hears
+        if projector or model.binary or (header is None and need in model.capabilities):
             return None
         return False
 
@@ -101,20 +106,29 @@ def _find(binary: str) -> str | None:
     return shutil.which(os.path.expanduser(binary))  # noqa: PTH111 - a Path would drop a leading ./
 
 
-def _options(model_id: str, model: Model, weights: Path, socket: Path) -> Options:
-    header = gguf_header.known(weights)
-    if header is None and weights.is_file():
-        gguf_header.read(weights)  # says why; an engine may spend minutes and gigabytes before it does
-    trained = header.context_length if header is not None else 0
+def _options(model_id: str, model: Model, path: Path, socket: Path) -> Options:
+    header = gguf_header.known(path)
+    if header is None and path.is_file():
+        gguf_header.read(path)  # says why; an engine may spend minutes and gigabytes before it does
     return llamacpp_defaults.options(
         model_id,
         model,
-        weights,
+        path,
         socket,
         header=header,
         hardware=hardware(),
-        context=min(model.context, trained) if trained else model.context,
+        context=weights.context(model, path),
+        projector=_projector(model, path),
     )
+
+
+def _projector(model: Model, path: Path) -> Path | None:
+    """What lets the model see or hear; None for one that writes no text or has nothing of the kind."""
+    if model.projector == "none" or not llamacpp_defaults.generates(model):
+        return None
+    if model.projector == "auto":
+        return weights.projector(path)
+    return paths.expanded(model.projector) or Path(model.projector)
 
 
 def _server_command(model: Model, options: Options) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ _LOCAL = (
     "cache_type_v",
     "flash_attn",
     "pooling",
+    "projector",
     "ubatch",
     "mmap",
     "fit",

@@ -155,6 +155,8 @@ class Model(Section, frozen=True):
     pooling: str = ""
     """How an embedding is made of its tokens: `mean`, `cls` or `last`; empty = as the weights say, else the last
     token of a decoder that only embeds, and the mean of any other model."""
+    projector: str = "auto"
+    """What lets the model see or hear, a GGUF called mmproj: `auto` = the one beside the weights, `none`, or a path."""
     ubatch: NotNegative = 0
     """Tokens that are computed at once; 0 = 128 on a processor, 512 on a GPU. Embeddings take at least `context`."""
     mmap: bool | None = None
