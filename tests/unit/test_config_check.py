@@ -277,6 +277,7 @@ def test_a_disabled_model_may_be_for_something_that_no_request_reaches() -> None
     assert "models.foo.capabilities" in found(with_model(source="hf:o/r", capabilities=["rerank"]))
 
 
+@pytest.mark.parametrize(
     ("settings", "place", "says"),
     [
         ({"pooling": "none"}, "pooling", "mean, cls, last"),
