@@ -39,6 +39,7 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveGat
 server: {{port: 0}}
 models:
   tiny: {{source: "file:{weights}", context: 512, threads: 1, pinned: true}}
+  both: {{source: "file:{weights}", context: 512, threads: 1, capabilities: [chat, embeddings]}}
 roles: {{standard: [tiny]}}
 """
     with LiveGateway(tmp_path / "gateway", config) as running:
@@ -61,3 +62,12 @@ def test_no_line_of_a_worker_holds_content_of_a_request(gateway: LiveGateway) ->
     assert SECRET not in gateway.get("/admin/logs?model=tiny").body.decode()
     assert SECRET not in gateway.log()
     assert "killed by signal 6" in gateway.log()
+
+
+def test_an_input_beyond_the_context_is_the_clients_mistake_with_both_numbers(gateway: LiveGateway) -> None:
+    fits = gateway.post("/v1/embeddings", {"model": "both", "input": "word " * 100})
+    assert (fits.status, fits.json["usage"]["prompt_tokens"]) == (200, 501)
+    answer = gateway.post("/v1/embeddings", {"model": "both", "input": "word " * 120})
+    assert answer.status == 400
+    assert "601 tokens" in answer.error["message"]
+    assert "512" in answer.error["message"]

@@ -67,7 +67,7 @@ class LlamaCpp:
             return None if header is None or own_template else header.template_tools
         projector = _projector(model, weights) if weights else None
         parts = gguf_header.known(projector) if projector else None
-        if parts is not None and need in ("vision", "audio"):
+        if parts is not None and (parts.sees or parts.hears) and need in ("vision", "audio"):
             return parts.sees if need == "vision" else parts.hears
         if projector or model.binary or (header is None and need in model.capabilities):
             return None
