@@ -1,4 +1,4 @@
-"""Draws docs/pictures/terminal.svg: real commands against a real gateway, as a terminal shows them.
+"""Draws docs/images/terminal.svg: real commands against a real gateway, as a terminal shows them.
 
 python docs/picture.py      starts a gateway with the embedded models in a folder of its own, on a free port
 """
