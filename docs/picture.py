@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-PICTURE = Path(__file__).parent / "pictures" / "terminal.svg"
+PICTURE = Path(__file__).parent / "images" / "terminal.svg"
 COLUMNS = 84
 COMMANDS = (
     ("ask", "--max-tokens", "24", "--temperature", "0", "Who wrote Hamlet?"),
