@@ -31,9 +31,13 @@ MAX_ATTEMPTS = 3
 MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
 """Statuses with which a server may refuse a field that it does not know."""
 MAX_LOSSES = 2
-"""A request under which two workers of a model died gets no third: it may be the cause."""
+"""A request that was alone on two workers that died before they answered anybody gets no third: it is the cause."""
+SHARED_LOSSES = 2
+"""After so many deaths under a request it runs alone, so that the next one shows whether it is the cause."""
+GONE = ("worker_lost", "unreachable")
+"""Codes of a worker that went away, as one that died does."""
 SWEEP_S = 0.5
-SETTLE_S = 0.5
+SETTLE_S = 2.0
 """After a lost connection the fleet has this long to learn whether the worker died."""
 
 
@@ -141,14 +145,15 @@ class Dispatch:
         body = plan.body(request) if plan.edits or request.edit or request.edit_usage else request.body
         lease.pool.send(lease.pool.post(request.path, body, exchange.trace_lines), exchange)
 
-    async def _wait_and_call(self, exchange: Exchange, lost: Lease | None) -> None:
-        """Wait for a lease, then call; with `lost`, this is another attempt after that lease's worker went away."""
+    async def _wait_and_call(self, exchange: Exchange, lost: tuple[Lease, bool] | None) -> None:
+        """Wait for a lease, then call.
+
+        With `lost`, this is another attempt after that lease's worker went away, perhaps because of the request.
+        """
         plan = exchange.plan
         assert plan is not None
         try:
-            if lost is not None:
-                await self.fleet.settle(plan.worker_id, lost.generation, SETTLE_S)
-            lease = await self.fleet.lease(plan.worker_id)
+            lease = await (self.fleet.lease(plan.worker_id) if lost is None else self._lease_again(exchange, *lost))
         except RolecastError as error:
             self._spread.failed(plan.model_id)
             elsewhere = isinstance(error, Busy | WorkerDown | UpstreamTimeout)
@@ -167,6 +172,30 @@ class Dispatch:
             exchange.plan = self._refreshed(plan)
             self._call(exchange, lease)
 
+    async def _lease_again(self, exchange: Exchange, lost: Lease, suspect: bool) -> Lease:
+        """A lease after that one's worker went away, within the deadline of the first wait. Raises what ends it."""
+        if await self.fleet.settle(lost, SETTLE_S):
+            exchange.forgiven += 1
+            exchange.losses += 1
+            exchange.suspicions += suspect
+        model_id = lost.worker.model_id
+        if exchange.suspicions >= MAX_LOSSES:
+            text = f"The worker of {model_id} ended {exchange.losses} times under this request, which may be the cause."
+            raise WorkerDown(f"{text} See `rolecast logs {model_id}`.", code="worker_lost")
+        exchange.patience = exchange.patience or self.fleet.deadline()
+        alone = exchange.losses >= SHARED_LOSSES
+        return await self.fleet.lease(model_id, deadline=exchange.patience, again=max(1, exchange.losses), alone=alone)
+
+    def _is_suspect(self, exchange: Exchange, lost: Lease) -> bool:
+        """Whether nothing but this request was on that worker, which had answered nobody since its start."""
+        worker, generation = lost.worker, lost.generation
+        return worker.answered != generation and not any(
+            lease is not None and lease.worker is worker and lease.generation == generation
+            for other in self.active
+            if other is not exchange
+            for lease in (other.lease, other.lost)
+        )
+
     def _refreshed(self, plan: Plan) -> Plan:
         """The same choice by the settings that apply now: they may have changed while the request waited."""
         model = self._now.config.models.get(plan.worker_id)
@@ -180,7 +209,8 @@ class Dispatch:
         """The worker went away. Before the first byte another attempt is made; after it the stream says so."""
         if exchange.closed:
             return
-        if exchange.sink.started or exchange.attempts >= MAX_ATTEMPTS or not error.retryable:
+        tries = exchange.attempts - exchange.forgiven
+        if exchange.sink.started or tries >= MAX_ATTEMPTS or not error.retryable:
             exchange.fail(error)
             return
         self._retry(exchange, error)
@@ -254,28 +284,24 @@ class Dispatch:
             exchange.attempts,
             error.code,
         )
-        lost = exchange.lease
+        lost = exchange.lost = exchange.lease
         self.fleet.release(lost)
-        remote = _is_remote(lost)
+        spawned = exchange.plan.backend.spawns
         exchange.lease = None
         exchange.forget_head()
         exchange.counts = exchange.unasked = False
         if exchange.request is not None:
             exchange.request.edit_usage = False
-        exchange.losses += 1
         self._spread.failed(exchange.plan.model_id)
         following = self._alternative(exchange)
         if following is not None:
-            exchange.plan, exchange.losses = following, 0
+            exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0
+            exchange.forgiven += spawned and error.code in GONE
             self._spawn(exchange, self._wait_and_call(exchange, None))
-        elif remote and error.code == "unreachable":
+        elif not spawned and error.code == "unreachable":
             exchange.fail(error)
-        elif not remote and exchange.losses >= MAX_LOSSES:
-            model_id = exchange.plan.worker_id
-            text = f"The worker of {model_id} ended {MAX_LOSSES} times under this request, which may be the cause."
-            exchange.fail(WorkerDown(f"{text} See `rolecast logs {model_id}`.", code="worker_lost"))
         else:
-            self._spawn(exchange, self._wait_and_call(exchange, lost))
+            self._spawn(exchange, self._wait_and_call(exchange, (lost, self._is_suspect(exchange, lost))))
 
     def _alternative(self, exchange: Exchange, *, peek: bool = False) -> Plan | None:
         """The next model of the choice that was not tried yet."""

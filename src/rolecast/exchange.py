@@ -97,7 +97,16 @@ class Exchange:
     location = ""
     """Where a worker that redirects points to."""
     attempts = 0
+    forgiven = 0
+    """Attempts that ended with their worker: they do not count against the request."""
     losses = 0
+    """Workers of the present model that ended under it before the first byte."""
+    suspicions = 0
+    """Those of them that nothing but this request can have ended."""
+    lost: Lease | None = None
+    """The lease that was lost last."""
+    patience = 0.0
+    """Until when it may wait for another worker, in the loop's time; 0 as long as it lost none."""
     status = 0
     chunks = 0
     pieces = 0
@@ -132,6 +141,8 @@ class Exchange:
     # -- upstream.Receiver --------------------------------------------------------------------------------
 
     def on_head(self, status: int, headers: Headers) -> None:
+        lease = self.lease
+        lease.worker.answered = lease.generation  # type: ignore[union-attr]
         if status != 200:
             status = self._unusual(status, headers)
         elif self.unasked:
@@ -223,6 +234,8 @@ class Exchange:
             self.on_body([body], True)
             self.on_end()
             return
+        lease = self.lease
+        lease.worker.answered = lease.generation  # type: ignore[union-attr]
         self.status = head.status
         self.first = clock()
         self.extra_head += lines

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from kill_storm import KillStorm
 from live_gateway import LiveGateway, Stream, until, words
 
 SCRIPT = """
 replies:
   - {match: "^long", reply: "%s", token_delay: 0.02}
+  - {match: "^brief", reply: "one two three four", token_delay: 0.02}
   - {match: "^poison", die_after: 0}
   - {match: "^cut", reply: "one two three four", die_after: 2}
 """
@@ -22,6 +24,7 @@ CONFIG = """
 server: {port: 0}
 models:
   tiny: {backend: fake, parallel: 4, pinned: true, script: SCRIPT}
+  single: {backend: fake, script: SCRIPT}
   steady: {backend: fake}
 roles: {standard: [tiny]}
 """
@@ -89,6 +92,29 @@ def test_a_request_that_kills_every_worker_is_given_up_and_the_model_comes_back(
     assert answer.status == 503
     assert answer.error["code"] in ("worker_lost", "worker_down")
     assert until(lambda: (ok := gateway.chat("tiny", "hello")).status == 200 and ok).json["model"] == "tiny"
+
+
+@pytest.mark.parametrize("model", ["tiny", "single"])
+def test_a_worker_that_is_killed_again_and_again_under_six_clients_costs_only_streams_that_had_begun(
+    gateway: LiveGateway, model: str
+) -> None:
+    with KillStorm(gateway, model, "brief") as storm:
+        for _ in range(6):
+            enough = storm.counts()["answered"] + 2
+            until(lambda: storm.counts()["answered"] >= enough or storm.wrong(), "it serves again")  # noqa: B023
+            storm.kill()
+    assert storm.wrong() == []
+    assert gateway.chat(model, "hello").status == 200
+    assert gateway.model(model)["state"] == "ready"
+
+
+def test_a_request_that_kills_every_worker_is_found_among_others_and_they_are_answered(gateway: LiveGateway) -> None:
+    with KillStorm(gateway, "tiny", "brief") as storm:
+        until(lambda: storm.counts()["answered"] >= 6)
+        answer = gateway.chat("tiny", "poison")
+    assert storm.wrong() == []
+    assert (answer.status, answer.error["code"]) == (503, "worker_lost")
+    assert "which may be the cause" in answer.error["message"]
 
 
 def test_other_models_do_not_notice_a_dead_worker(gateway: LiveGateway, tmp_path: Path) -> None:

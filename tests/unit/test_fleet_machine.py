@@ -49,9 +49,12 @@ SOMETIMES = st.sampled_from([False] * 5 + [True])
 class Ticket:
     """What a client waits for; remembers what became of it."""
 
-    def __init__(self, model: str, holds: bool, deadline: float) -> None:
+    def __init__(self, model: str, holds: bool, deadline: float, *, again: int = 0, alone: bool = False) -> None:
         self.model = model
         self.holds = holds
+        self.again = again
+        self.alone = alone
+        self.slots = 0
         self.deadline = deadline
         self.fate = ""
 
@@ -77,6 +80,10 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         self.held: dict[str, int] = dict.fromkeys(MODELS, 0)
         self.used: dict[str, float] = dict.fromkeys(MODELS, 0.0)
         self.failures: dict[str, int] = dict.fromkeys(MODELS, 0)
+        self.faults: dict[str, int] = dict.fromkeys(MODELS, 0)
+        self.answered: dict[str, int] = dict.fromkeys(MODELS, -1)
+        """The generation that gave an answer last."""
+        self.tried_alone: dict[str, int] = dict.fromkeys(MODELS, -1)
         self.failed_at: dict[str, float] = {}
         self.ready_at: dict[str, float] = {}
         self.newest: dict[str, int] = dict.fromkeys(MODELS, 0)
@@ -90,8 +97,8 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
     def perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Grant(model=model, ticket=ticket, holds=holds):
-                    self.granted(model, ticket, holds)
+                case Grant(model=model, ticket=ticket, slots=slots):
+                    self.granted(model, ticket, slots)
                 case Refuse(ticket=ticket):
                     assert not ticket.fate, f"{ticket} is answered twice"
                     ticket.fate = "refused"
@@ -108,22 +115,28 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
                     assert not self.held[model]
                     assert not self.line[model]
 
-    def granted(self, model: str, ticket: Ticket, holds: bool) -> None:
+    def granted(self, model: str, ticket: Ticket, slots: int) -> None:
         assert not ticket.fate, f"{ticket} is answered twice"
-        assert (ticket.model, ticket.holds) == (model, holds)
+        assert (ticket.model, ticket.holds) == (model, slots > 0)
         assert model == "far" or (model in self.ready_at and model not in self.killed | self.renewed)
         if ticket in self.line[model]:
             assert self.line[model].popleft() is ticket, "not in the order they came"
-        elif holds:
+        elif slots:
             assert not self.line[model], "somebody passed the line"
-        ticket.fate = "granted"
-        self.held[model] += holds
+        ticket.fate, ticket.slots = "granted", slots
+        if ticket.alone and model != "far" and self.answered[model] != self.generation(model):
+            assert not self.held[model], "it does not run alone"
+            assert slots == MODELS[model].parallel, "others may come beside it"
+            self.tried_alone[model] = self.generation(model)
+        else:
+            assert slots == ticket.holds
+        self.held[model] += slots
 
     def spawned(self, model: str, generation: int) -> None:
         assert model not in self.alive, "two processes of one model"
         assert generation > self.newest[model]
         if model in self.failed_at:
-            wait = BACKOFF_S[min(self.failures[model] - 1, len(BACKOFF_S) - 1)]
+            wait = BACKOFF_S[min(max(self.failures[model] - 1, 0), len(BACKOFF_S) - 1)]
             assert self.now >= self.failed_at.pop(model) + wait, "restarted too soon"
         assert model not in self.dropped or self.line[model], "started for nobody"
         self.alive[model] = self.newest[model] = generation
@@ -137,23 +150,30 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         far=SOMETIMES,
         holds=st.sampled_from([True, True, True, False]),
         patience=st.sampled_from([0.5, 3.0, 100.0]),
+        again=st.sampled_from([0, 0, 0, 0, 1, 2]),
+        alone=SOMETIMES,
     )
-    def want(self, far: bool, holds: bool, patience: float) -> Ticket:
+    def want(self, far: bool, holds: bool, patience: float, again: int, alone: bool) -> Ticket:
         model = "far" if far else self.local
         if model in self.dropped:  # dispatch does not know it any more
             model = next(iter({self.local, "far"} - self.dropped), "")
-        ticket = Ticket(model, holds, self.now + patience)
+        again = again if holds else 0
+        alone = again > 1 and alone
+        ticket = Ticket(model, holds, self.now + patience, again=again, alone=alone)
         if not model:
             ticket.fate = "refused"
             return ticket
-        full = len(self.line[model]) == QUEUE
-        if not holds:
-            self.failed_at.pop(model, None)  # somebody asks for the model itself: no pause is due
-        effects = self.machine.want(model, ticket, self.now, ticket.deadline, holds=holds)
+        full = len(self.line[model]) >= QUEUE
+        if not holds or not self.faults[model]:
+            self.failed_at.pop(model, None)  # somebody asks for the model itself, or it was only killed: no pause
+        effects = self.machine.want(model, ticket, self.now, ticket.deadline, holds=holds, again=again, alone=alone)
         self.used[model] = self.now
         if not any(isinstance(e, Grant | Refuse) and e.ticket is ticket for e in effects):
-            assert not full
-            self.line[model].append(ticket)
+            assert again or not full
+            before = sum(t.again >= again for t in self.line[model]) if again else len(self.line[model])
+            self.line[model].insert(before, ticket)
+        elif again:
+            assert not any(isinstance(e, Refuse) and isinstance(e.error, Busy) for e in effects)
         self.perform(effects)
         return ticket
 
@@ -183,10 +203,10 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
     def release(self, ticket: Ticket, generation: int) -> None:
         model = ticket.model
         if generation == self.generation(model) and self.held[model]:
-            self.held[model] -= 1
+            self.held[model] -= ticket.slots
             self.used[model] = self.now
         ticket.fate = "released"
-        self.perform(self.machine.released(model, generation, self.now))
+        self.perform(self.machine.released(model, generation, self.now, ticket.slots))
 
     @precondition(lambda self: not any(self.held.values()))
     @rule()
@@ -199,7 +219,8 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         if model in self.dropped:
             return
         self.failed_at.pop(model, None)
-        self.failures[model] = 0 if self.machine.workers[model].state is State.FAILED else self.failures[model]
+        if self.machine.workers[model].state is State.FAILED:
+            self.failures[model] = self.faults[model] = 0
         self.perform(self.machine.unload(model, self.now))
 
     # -- what the person who edits the configuration does ---------------------------------------------------------
@@ -214,12 +235,12 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
             if model in self.alive:
                 self.renewed.add(model)
             if self.machine.workers[model].state is State.FAILED:
-                self.failures[model] = 0
+                self.failures[model] = self.faults[model] = 0
                 self.failed_at.pop(model, None)
             if model == "far":
                 self.held[model] = 0
         for model in returned - set(self.machine.workers):
-            self.failures[model] = 0
+            self.failures[model] = self.faults[model] = 0
             self.failed_at.pop(model, None)
         self.dropped = dropped
         before = self.generation("far")
@@ -238,8 +259,14 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
             self.ready_at[model] = self.used[model] = self.now
             self.perform(self.machine.loaded(model, self.alive[model], HERE, self.now))
 
+    @precondition(lambda self: self.held[self.local] and self.local in self.alive)
     @rule()
-    def dies(self) -> None:
+    def answers(self) -> None:
+        """Somebody gets the first byte."""
+        self.answered[self.local] = self.machine.workers[self.local].answered = self.alive[self.local]
+
+    @rule(killed=st.booleans())
+    def dies(self, killed: bool = False) -> None:
         model = self.local
         if model not in self.alive:
             return
@@ -248,13 +275,22 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         asked = model in self.killed or model in self.renewed
         self.killed.discard(model)
         self.renewed.discard(model)
+        waiting = list(self.line[model])
         if not asked and model not in self.dropped:
-            if was_ready is not None and self.now - was_ready >= STABLE_S:
-                self.failures[model] = 0
-            self.failures[model] += 1
-            self.failed_at[model] = self.now
+            self.judge(model, generation, was_ready)
         self.held[model] = 0
-        self.perform(self.machine.ended(model, generation, "it broke.", self.now))
+        self.perform(self.machine.ended(model, generation, "it broke.", self.now, killed=killed))
+        if not asked and model not in self.dropped:
+            lasting = self.faults[model] < BREAKER and (was_ready is not None or killed)
+            assert all(t.fate == "" if lasting else t.fate == "refused" for t in waiting)
+
+    def judge(self, model: str, generation: int, was_ready: float | None) -> None:
+        self.failed_at[model] = self.now
+        if self.answered[model] == generation or (was_ready is not None and self.now - was_ready >= STABLE_S):
+            self.failures[model], self.faults[model] = 1, 0
+        elif self.tried_alone[model] != generation:
+            self.failures[model] += 1
+            self.faults[model] += was_ready is None or bool(self.held[model]) or self.used[model] > was_ready
 
     @rule(age=st.integers(1, 3))
     def an_old_process_is_heard_of(self, age: int) -> None:
@@ -296,7 +332,7 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         for model, w in self.machine.workers.items():
             assert 0 <= w.active == self.held[model] <= w.parallel
             assert [x.ticket for x in w.waiting] == list(self.line[model])
-            assert len(w.waiting) <= QUEUE
+            assert sum(not x.again for x in w.waiting) <= QUEUE
             assert (w.endpoint is not None) == (
                 model == "far" or (model in self.ready_at and model not in self.renewed | self.killed)
             )
@@ -311,7 +347,8 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
             elif w.state is State.DRAINING:
                 assert w.active, "nothing runs on it and it is not stopped"
             elif w.state in (State.READY, State.REMOTE):
-                assert w.active == w.parallel, "a slot is free and somebody waits"
+                alone = w.active and w.waiting[0].alone and w.answered != w.generation
+                assert w.active == w.parallel or alone, "a slot is free and somebody waits"
             else:
                 assert w.state is State.FAILED
                 assert self.machine.next_deadline() <= max(w.retry_at, self.now)
@@ -463,6 +500,108 @@ def test_a_worker_that_ran_long_enough_is_forgiven() -> None:
         m.ended("m", m.workers["m"].generation, "killed.", now)
         ready(m, now)
     assert m.workers["m"].failures == 1
+
+
+def start_and_serve(m: Machine, now: float, *, answers: bool) -> None:
+    """Whoever waits gets a slot of the next worker, and perhaps a byte of an answer."""
+    m.tick(now)
+    ready(m, now)
+    if answers:
+        m.workers["m"].answered = m.workers["m"].generation
+
+
+def test_a_worker_that_answered_is_no_crash_loop_however_often_it_is_killed() -> None:
+    m = machine()
+    m.want("m", 0, 0, 999)
+    for now in range(1, 20):
+        start_and_serve(m, now, answers=True)
+        assert m.want("m", now, now, 999) == []  # the slot is taken
+        assert m.ended("m", now, "killed.", now, killed=True) == [Spawn("m", now + 1)]
+    assert m.workers["m"].failures == 1
+
+
+def test_a_worker_that_dies_under_requests_before_any_answer_is_given_up_after_three() -> None:
+    m = machine()
+    m.want("m", "a", 0, 999)
+    for now in (1, 2, 3):
+        start_and_serve(m, now, answers=False)
+        m.want("m", now, now, 999, again=1)
+        refused = refusals(m.ended("m", now, "it broke.", now))
+    (error,) = refused
+    assert str(error).startswith("m ends before it answers: it broke.")
+    assert "Failed 3 times in a row; next try in 2 s." in str(error)
+    assert refusals(m.want("m", "x", 3.1, 999))
+
+
+def test_a_worker_that_is_killed_while_it_loads_is_tried_again_but_not_for_ever() -> None:
+    m = machine()
+    m.want("m", "a", 0, 999)
+    assert m.ended("m", 1, "killed.", 1, killed=True) == [Spawn("m", 2)]
+    assert m.ended("m", 2, "killed.", 2, killed=True) == []
+    assert m.next_deadline() == 2 + BACKOFF_S[1]
+    assert m.tick(2.5) == [Spawn("m", 3)]
+    (error,) = refusals(m.ended("m", 3, "killed.", 3, killed=True))
+    assert str(error).startswith("m could not be started: killed.")
+
+
+def test_who_asks_for_a_worker_that_was_killed_while_nobody_asked_never_pays_for_it() -> None:
+    m = machine(pinned=True)
+    m.want("m", "load", 0, 999, holds=False)
+    for generation in range(1, 8):
+        now = generation * 10.0
+        m.tick(now)
+        if m.workers["m"].state is State.FAILED:  # a pause is due, for this might be a loop of its own making
+            assert m.want("m", generation, now, now + 9) == [Spawn("m", generation)]
+            m.drop("m", generation)
+        ready(m, now)
+        assert refusals(m.ended("m", generation, "killed.", now + 1, killed=True)) == []
+    assert m.workers["m"].failures == 7
+
+
+def test_a_request_that_runs_alone_has_every_slot_and_those_behind_it_wait() -> None:
+    m = machine(parallel=3)
+    m.want("m", "new", 0, 99)
+    m.want("m", "suspect", 0, 99, again=1, alone=True)
+    assert m.loaded("m", 1, HERE, 1) == [Grant("m", "suspect", 3)]
+    assert m.want("m", "newer", 2, 99) == []
+    assert m.released("m", 1, 3, 3) == [Grant("m", "new"), Grant("m", "newer")]
+
+
+def test_the_death_of_a_worker_under_one_that_runs_alone_speaks_against_that_request_and_not_the_model() -> None:
+    m = machine(parallel=3)
+    m.want("m", "suspect", 0, 99, again=1, alone=True)
+    for generation in range(1, 6):
+        start_and_serve(m, generation, answers=False)
+        m.want("m", "suspect", generation, 99, again=1, alone=True)
+        assert m.ended("m", generation, "it broke.", generation) == [Spawn("m", generation + 1)]
+    assert m.workers["m"].faults == 0
+
+
+def test_nobody_runs_alone_on_a_worker_that_has_answered_because_that_would_tell_nothing() -> None:
+    m = machine(parallel=3)
+    m.want("m", "a", 0, 99)
+    start_and_serve(m, 1, answers=True)
+    assert m.want("m", "suspect", 2, 99, again=1, alone=True) == [Grant("m", "suspect", 1)]
+
+
+@pytest.mark.parametrize("end", ["gives up", "waits too long"])
+def test_when_one_that_waits_to_run_alone_leaves_the_line_moves(end: str) -> None:
+    m = machine(parallel=2)
+    m.want("m", "a", 0, 99)
+    ready(m)
+    m.want("m", "suspect", 1, 5, again=1, alone=True)
+    m.want("m", "b", 1, 99)
+    effects = m.drop("m", "suspect") if end == "gives up" else m.tick(5)
+    assert effects[-1] == Grant("m", "b")
+
+
+def test_who_lost_most_workers_goes_first_and_is_not_refused_by_a_full_line() -> None:
+    m = machine()
+    for ticket in "abc":
+        m.want("m", ticket, 0, 99)
+    for ticket, losses in (("x", 1), ("y", 1), ("z", 2)):
+        assert m.want("m", ticket, 0, 99, again=losses) == []
+    assert [w.ticket for w in m.workers["m"].waiting] == ["z", "x", "y", "a", "b", "c"]
 
 
 def test_a_worker_that_was_at_work_once_is_down_rather_than_unloadable() -> None:

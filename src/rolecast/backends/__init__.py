@@ -29,6 +29,8 @@ class Backend(Protocol):
     `stream_options.include_usage` and hiding the answer, or because they always come."""
     renames: Mapping[str, str]
     """Request fields this engine knows by another name."""
+    spawns: bool
+    """Whether its models run in workers that we start (`plan` gives a Launch), or elsewhere (an Endpoint)."""
 
     named_tools: bool
     """Whether `tool_choice` may name a function; otherwise it is told in words. True when left out."""
@@ -53,6 +55,8 @@ class Backend(Protocol):
         ...
 
 
+PARTS = ("usage", "renames", "spawns", "plan", "missing")
+"""What every backend has; one from elsewhere is checked."""
 BUILT_IN = {
     "llamacpp": "rolecast.backends.llamacpp:LlamaCpp",
     "openai": "rolecast.backends.remote:OpenAIRemote",
@@ -74,6 +78,8 @@ def get(name: str) -> Backend:
     for entry in _plugins():
         if entry.name == name:
             plugin: Backend = entry.load()()
+            if lacking := [part for part in PARTS if not hasattr(plugin, part)]:
+                raise ConfigError([f"backend: {name!r} ({entry.value}) is no backend: it lacks {', '.join(lacking)}"])
             return plugin
     raise ConfigError([f"backend: {name!r} is unknown; use one of {', '.join(names())}"])
 

@@ -36,6 +36,7 @@ class Fake:
     named_tools = True
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {}
+    spawns = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Launch:
         """The command of a worker on `socket`; weights are not looked at."""

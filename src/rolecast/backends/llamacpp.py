@@ -38,6 +38,7 @@ class LlamaCpp:
     named_tools = False
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {"repetition_penalty": "repeat_penalty"}
+    spawns = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Launch:
         """The command of a worker on `socket`.

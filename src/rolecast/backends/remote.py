@@ -31,6 +31,7 @@ class OpenAIRemote:
     named_tools = True
     usage: Literal["inject"] = "inject"
     renames: Mapping[str, str] = {}
+    spawns = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Endpoint:
         """Where the remote is. Raises ConfigError for a bad URL or a key that is not there."""

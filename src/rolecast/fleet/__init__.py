@@ -7,6 +7,7 @@ A loaded model is leased without an await (`try_lease`); everything else waits i
 
 import asyncio
 import logging
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from rolecast.values import Endpoint, Launch
 log = logging.getLogger("rolecast.fleet")
 
 SERVING = (State.READY, State.REMOTE, State.DRAINING)
+FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals by which somebody else ends a worker: a person, the system short of memory, a service manager."""
 
 Weights = Callable[[Model], Path | None]
 """Finds a model's weights on disk; None when they are absent. Passed in by app.py."""
@@ -34,6 +37,8 @@ class Lease:
 
     queue_us = 0
     load_us = 0
+    slots = 1
+    """All of the worker's for a request that runs alone."""
 
     def __init__(self, worker: Worker, pool: Pool) -> None:
         self.worker = worker
@@ -104,7 +109,10 @@ class Fleet:
             self._timer.cancel()
         for pool in self._pools.values():
             pool.close()
-        await asyncio.gather(*(child.stop(grace_s) for child in list(self._children.values())))
+        children = list(self._children.items())
+        await asyncio.gather(*(child.stop(grace_s) for _, child in children))
+        for model_id, child in children:
+            log.info("unloaded %s (pid %d): the gateway stops", model_id, child.pid)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -121,16 +129,25 @@ class Fleet:
         w.active += 1
         return Lease(w, self._pools[model_id])
 
-    async def lease(self, model_id: str) -> Lease:
-        """Wait for a slot, loading the model if needed. Raises Busy, LoadFailed, WorkerDown or a timeout."""
+    async def lease(self, model_id: str, *, deadline: float = 0.0, again: int = 0, alone: bool = False) -> Lease:
+        """Wait for a slot, loading the model if needed. Raises Busy, LoadFailed, WorkerDown or a timeout.
+
+        One that lost `again` workers asks with the deadline it had, and may be made to run `alone`.
+        """
         began = self._loop.time()
+        deadline = deadline or self.deadline()
         if model_id not in self.machine.workers:
             raise WorkerDown(f"{model_id} is no longer in the configuration.", code="model_removed")
         w = self.machine.workers[model_id]
         cold = w.endpoint is None
-        while await self._wait(model_id, holds=True) != w.generation or w.state not in SERVING:
-            pass  # the worker died between the grant and now, and the slot with it
+        while True:
+            generation, slots = await self._wait(model_id, deadline, again=again, alone=alone)
+            if generation == w.generation and w.state in SERVING:
+                break
+            again = max(1, again)  # the worker died between the grant and now, and the slot with it
         lease = Lease(w, self._pools[model_id])
+        if slots != 1:
+            lease.slots = slots
         waited_us = int((self._loop.time() - began) * 1e6)
         if cold:
             lease.load_us = waited_us
@@ -138,13 +155,17 @@ class Fleet:
             lease.queue_us = waited_us
         return lease
 
+    def deadline(self) -> float:
+        """Until when a request that comes now may wait, in the loop's time."""
+        return self._loop.time() + float(self._limits.queue_timeout)
+
     def release(self, lease: Lease) -> None:
         """Give the slot back."""
         w = lease.worker
         if w.waiting or self.closing or w.endpoint is None:
-            self._apply(self.machine.released(w.model_id, lease.generation, self._loop.time()))
+            self._apply(self.machine.released(w.model_id, lease.generation, self._loop.time(), lease.slots))
         elif w.generation == lease.generation and w.active:
-            w.active -= 1
+            w.active -= lease.slots
             now = w.last_used = self._loop.time()
             if w.idles and not w.active and now + w.idle_timeout_s < self._timer_at:
                 self._schedule()  # the idle clock runs; a timer that fires sooner looks again then
@@ -153,7 +174,7 @@ class Fleet:
 
     async def load(self, model_id: str) -> None:
         """Load and wait until it is ready."""
-        await self._wait(model_id, holds=False)
+        await self._wait(model_id, self.deadline(), holds=False)
 
     def preload(self, model_id: str) -> None:
         """Begin to load without waiting; a failure shows in the model's state and log."""
@@ -166,11 +187,16 @@ class Fleet:
         if run is not None:
             await asyncio.wait({run})
 
-    async def settle(self, model_id: str, generation: int, timeout_s: float) -> None:
-        """After a lost connection: wait until the end of that worker is known, or `timeout_s` for one that lives."""
-        run, worker = self._runs.get(model_id), self.machine.workers.get(model_id)
-        if run is not None and worker is not None and worker.generation == generation:
+    async def settle(self, lost: Lease, timeout_s: float) -> bool:
+        """After a lost connection: wait until the end of that worker is known, or `timeout_s` for one that lives.
+
+        Tells whether a worker of ours ended.
+        """
+        worker = lost.worker
+        run = self._runs.get(worker.model_id)
+        if run is not None and worker.generation == lost.generation:
             await asyncio.wait({run}, timeout=timeout_s)
+        return worker.generation != lost.generation or worker.state not in SERVING
 
     def present(self, model_id: str) -> bool:
         """Whether the model could be started: its weights are here, or it needs none."""
@@ -208,7 +234,7 @@ class Fleet:
 
     def _address(self, model_id: str, model: Model, backend: backends.Backend) -> Endpoint | None:
         """Where the model runs when that is not our doing. Raises ConfigError."""
-        if model.backend in ("llamacpp", "fake"):
+        if backend.spawns:
             return None
         assert self._folder is not None
         planned = backend.plan(model_id, model, None, self._folder / "none")
@@ -243,17 +269,19 @@ class Fleet:
         except RolecastError:  # its weights are gone, perhaps, but it has them loaded
             return model != self._models[model_id]
 
-    async def _wait(self, model_id: str, *, holds: bool) -> int:
-        """Wait for a grant; returns the generation of the worker that gave it."""
-        ticket: asyncio.Future[int] = self._loop.create_future()
+    async def _wait(
+        self, model_id: str, deadline: float, *, holds: bool = True, again: int = 0, alone: bool = False
+    ) -> tuple[int, int]:
+        """Wait for a grant; returns the generation of the worker that gave it, and how many slots."""
+        ticket: asyncio.Future[tuple[int, int]] = self._loop.create_future()
         now = self._loop.time()
-        deadline = now + float(self._limits.queue_timeout)
-        self._apply(self.machine.want(model_id, ticket, now, deadline, holds=holds))
+        self._apply(self.machine.want(model_id, ticket, now, deadline, holds=holds, again=again, alone=alone))
         try:
             return await ticket
         except asyncio.CancelledError:
             if ticket.done() and not ticket.cancelled() and ticket.exception() is None and holds:
-                self._apply(self.machine.released(model_id, ticket.result(), self._loop.time()))
+                generation, slots = ticket.result()
+                self._apply(self.machine.released(model_id, generation, self._loop.time(), slots))
             else:
                 self._apply(self.machine.drop(model_id, ticket))
             raise
@@ -289,10 +317,10 @@ class Fleet:
 
     def _grant(self, grant: Grant) -> None:
         generation = self.machine.workers[grant.model].generation
-        if grant.ticket.done() and grant.holds:  # given up in the same instant
-            self._events.append(self.machine.released(grant.model, generation, self._loop.time()))
+        if grant.ticket.done() and grant.slots:  # given up in the same instant
+            self._events.append(self.machine.released(grant.model, generation, self._loop.time(), grant.slots))
         elif not grant.ticket.done():
-            grant.ticket.set_result(generation)
+            grant.ticket.set_result((generation, grant.slots))
 
     def _forget(self, model_id: str) -> None:
         if model_id in self._pools:
@@ -346,21 +374,27 @@ class Fleet:
         except LoadFailed as late:
             error = late.message
         code = await child.wait()
+        exit_text = _describe_exit(code, child.tail(20))
         pool.close()
         self._children.pop(model_id, None)
-        if worker.state is not State.STOPPING and not self.closing:
-            error = error or _describe_exit(code, child.tail(20))
-            log.warning("worker of %s ended: %s", model_id, error)
-        self._ended(model_id, generation, error)
+        if worker.state is State.STOPPING:
+            log.info("unloaded %s (pid %d): %s", model_id, child.pid, worker.why)
+        elif not self.closing:
+            log.warning("worker of %s ended: %s", model_id, error or exit_text)
+        # By somebody from outside; a fault of its own has another signal, and what we end has an error by now.
+        self._ended(model_id, generation, error or exit_text, killed=not error and -code in FROM_OUTSIDE)
 
     def _patience(self, worker: Worker) -> float:
         """How long this worker may be silent, in seconds; 0 = for ever, as when it is being stopped."""
         serves = worker.state in (State.READY, State.DRAINING)
         return float(self._models[worker.model_id].health_timeout) if serves else 0.0
 
-    def _ended(self, model_id: str, generation: int, error: str, *, may_start: bool = True) -> None:
+    def _ended(
+        self, model_id: str, generation: int, error: str, *, may_start: bool = True, killed: bool = False
+    ) -> None:
         if not self.closing:
-            self._apply(self.machine.ended(model_id, generation, error, self._loop.time(), may_start=may_start))
+            now = self._loop.time()
+            self._apply(self.machine.ended(model_id, generation, error, now, may_start=may_start, killed=killed))
 
     def _plan(self, model_id: str, model: Model, backend: backends.Backend, generation: int) -> Launch | Endpoint:
         """How this generation of the model is started, or where it is. Raises SourceError without its weights."""

@@ -19,7 +19,8 @@ from rolecast.values import Endpoint
 BACKOFF_S = (0.0, 0.5, 2.0, 8.0, 30.0, 60.0)
 """Wait before the n-th restart in a row; the first one is immediate."""
 BREAKER = 3
-"""After so many failures in a row, waiting requests are refused until the next try."""
+"""After so many faults in a row, waiting requests are refused until the next try."""
+EDITED = "its settings changed"
 STABLE_S = 60.0
 """A worker that ran this long is healthy: its failures are forgotten."""
 
@@ -51,8 +52,8 @@ class Kill(msgspec.Struct, frozen=True):
 class Grant(msgspec.Struct, frozen=True):
     model: str
     ticket: Any
-    holds: bool = True
-    """Whether a slot was given with it."""
+    slots: int = 1
+    """How many were given with it: none for a plain load, all of them for a request that runs alone."""
 
 
 class Refuse(msgspec.Struct, frozen=True):
@@ -70,22 +71,31 @@ Effect = Spawn | Kill | Grant | Refuse | Forget
 
 
 class Waiter(msgspec.Struct):
-    """A request in line. `holds` is False for a plain load, which takes no slot."""
+    """A request in line. `holds` is False for a plain load, which takes no slot.
+
+    `again` counts the workers that went away under it: who lost more of them waits in front of who lost fewer.
+    `alone` marks one that nothing may run beside, so that it shows who ends the workers.
+    """
 
     ticket: Any
     deadline: float
     holds: bool = True
+    again: int = 0
+    alone: bool = False
 
 
 class Worker:
     """State of one model's worker. Written only by the machine, except `active` and `last_used`,
-    which the fleet's synchronous lease path also counts."""
+    which the fleet's synchronous lease path also counts, and `answered`, which an exchange sets."""
 
     __slots__ = (
         "active",
+        "alone",
+        "answered",
         "endpoint",
         "error",
         "failures",
+        "faults",
         "generation",
         "idle_timeout_s",
         "idles",
@@ -102,6 +112,7 @@ class Worker:
         "state",
         "waiting",
         "wanted",
+        "why",
     )
 
     def __init__(self, model_id: str, model: Model, queue_limit: int) -> None:
@@ -116,10 +127,19 @@ class Worker:
         self.started_at = 0.0
         self.loaded_at = 0.0
         self.retry_at = 0.0
+        self.answered = -1
+        """The newest generation that gave a byte of an answer to anybody."""
+        self.alone = -1
+        """The newest generation that ran a request alone."""
         self.failures = 0
+        """Ends in a row of which nothing had come. They lengthen the pause before the next start."""
+        self.faults = 0
+        """Those of them that speak against the model: it did not load, or ended under requests without an answer."""
         self.restarts = 0
         self.wanted = model.pinned
         self.error = ""
+        self.why = ""
+        """Why it is being stopped."""
         self.leaving = False
         """No longer configured: it ends with the requests it has."""
 
@@ -148,41 +168,54 @@ class Machine:
 
     # -- requests -----------------------------------------------------------------------------------------
 
-    def want(self, model: str, ticket: Any, now: float, deadline: float, *, holds: bool = True) -> list[Effect]:
-        """A request wants a slot (or, with holds=False, only that the model is loaded)."""
+    def want(
+        self,
+        model: str,
+        ticket: Any,
+        now: float,
+        deadline: float,
+        *,
+        holds: bool = True,
+        again: int = 0,
+        alone: bool = False,
+    ) -> list[Effect]:
+        """A request wants a slot (or, with holds=False, only that the model is loaded); for the rest see `Waiter`."""
         w = self.workers[model]
         w.last_used = now
-        if w.state is State.FAILED and not holds:
-            w.retry_at = now  # somebody wants the model itself, perhaps because it was mended
+        if w.state is State.FAILED and (not holds or not w.faults):
+            w.retry_at = now  # somebody wants the model itself, perhaps because it was mended; or it was only killed
         serving = w.state in (State.READY, State.REMOTE)
         if serving and not holds:
-            return [Grant(model, ticket, holds)]
-        if serving and w.active < w.parallel and not w.waiting:
+            return [Grant(model, ticket, 0)]
+        if serving and w.active < w.parallel and not w.waiting and not alone:
             w.active += 1
             return [Grant(model, ticket)]
-        if w.state is State.FAILED and w.failures >= BREAKER and now < w.retry_at:
+        if w.state is State.FAILED and w.faults >= BREAKER and now < w.retry_at:
             return [Refuse(ticket, self._broken(w, now))]
-        if len(w.waiting) >= w.queue_limit:
+        if len(w.waiting) >= w.queue_limit and not again:  # who had a slot already keeps its place
             busy = f"{model} is busy: {w.active} running and {len(w.waiting)} waiting. Try again shortly."
             return [Refuse(ticket, Busy(busy, retry_after=1.0, code="queue_full"))]
-        w.waiting.append(Waiter(ticket, deadline, holds))
-        return self._start(w, now)
+        waiter = Waiter(ticket, deadline, holds, again, alone)
+        w.waiting.insert(sum(x.again >= again for x in w.waiting) if again else len(w.waiting), waiter)
+        return self._serve(w) if serving else self._start(w, now)
 
     def drop(self, model: str, ticket: Any) -> list[Effect]:
         """A waiting request was given up by its client."""
-        if w := self.workers.get(model):
-            w.waiting = deque(x for x in w.waiting if x.ticket is not ticket)
-        return []
+        w = self.workers.get(model)
+        if w is None:
+            return []
+        w.waiting = deque(x for x in w.waiting if x.ticket is not ticket)
+        return self._serve(w) if w.state in (State.READY, State.REMOTE) else []
 
-    def released(self, model: str, generation: int, now: float) -> list[Effect]:
-        """A lease ended. A lease of an earlier generation died with its worker."""
+    def released(self, model: str, generation: int, now: float, slots: int = 1) -> list[Effect]:
+        """A lease of so many slots ended. A lease of an earlier generation died with its worker."""
         w = self.workers.get(model)
         if w is None or generation != w.generation or w.active == 0:
             return []
-        w.active -= 1
+        w.active = max(0, w.active - slots)
         w.last_used = now
         if w.state is State.DRAINING:
-            return self._stop(w) if not w.active else []
+            return self._stop(w, w.why) if not w.active else []
         return self._serve(w) if w.state is not State.STOPPING else []
 
     # -- workers ------------------------------------------------------------------------------------------
@@ -201,16 +234,19 @@ class Machine:
         w.state, w.endpoint, w.idles, w.error = State.REMOTE, endpoint, w.leaving, ""
         return self._serve(w)
 
-    def ended(self, model: str, generation: int, error: str, now: float, *, may_start: bool = True) -> list[Effect]:
+    def ended(
+        self, model: str, generation: int, error: str, now: float, *, may_start: bool = True, killed: bool = False
+    ) -> list[Effect]:
         """A worker is gone: it failed to load, died, or was stopped as asked.
 
         With `may_start` false nothing was tried, because something is missing that only a person can bring: the
-        next request looks again at once.
+        next request looks again at once. `killed` says that somebody else ended it, which says nothing of the model.
         """
         w = self.workers[model]
         if generation != w.generation:
             return []
         asked, was_ready = w.state in (State.STOPPING, State.DRAINING), w.state is State.READY
+        used = was_ready and (w.active > 0 or w.last_used > w.loaded_at)
         w.active, w.endpoint = 0, None
         if asked:
             w.state = State.COLD
@@ -218,19 +254,15 @@ class Machine:
         if w.leaving or not may_start:
             w.error, w.state, w.retry_at, w.wanted = error, State.COLD, now, False
             return self._refuse_all(w, now)
-        if was_ready and now - w.loaded_at >= STABLE_S:
-            w.failures = 0
-        w.failures += 1
+        self._judge(w, now, was_ready=was_ready, used=used)
         w.error, w.state = error, State.FAILED
-        w.retry_at = now + BACKOFF_S[min(w.failures - 1, len(BACKOFF_S) - 1)]
-        if w.failures >= BREAKER or not was_ready:
-            refused = self._refuse_all(w, now)
-            w.wanted = w.wanted or was_ready
-            return [*refused, *self._start(w, now)] if w.wanted else refused
-        w.wanted = True  # it was serving: bring it back without being asked
-        return self._start(w, now)
+        w.retry_at = now + BACKOFF_S[min(max(w.failures - 1, 0), len(BACKOFF_S) - 1)]
+        hopeless = w.faults >= BREAKER or not (was_ready or killed)
+        refused = self._refuse_all(w, now) if hopeless else []
+        w.wanted = w.wanted or was_ready  # it was serving: bring it back without being asked
+        return [*refused, *(self._start(w, now) if w.wanted or w.waiting else [])]
 
-    def unload(self, model: str, now: float) -> list[Effect]:
+    def unload(self, model: str, now: float, why: str = "asked to") -> list[Effect]:
         """Stop the worker; running requests are cut off by the caller's choice.
 
         A plain load is called off; a request that waits gets a new worker.
@@ -240,9 +272,9 @@ class Machine:
         effects: list[Effect] = [Refuse(x.ticket, _called_off(model)) for x in w.waiting if not x.holds]
         w.waiting = deque(x for x in w.waiting if x.holds)
         if w.state is State.FAILED:
-            w.state, w.failures = State.COLD, 0
+            w.state, w.failures, w.faults = State.COLD, 0, 0
             return effects + (self._start(w, now) if w.waiting else [])
-        return effects + (self._stop(w) if w.state in (State.READY, State.LOADING, State.DRAINING) else [])
+        return effects + (self._stop(w, why) if w.state in (State.READY, State.LOADING, State.DRAINING) else [])
 
     def configure(
         self,
@@ -293,7 +325,8 @@ class Machine:
                 effects += self._start(w, now)
             idle = w.idles and w.state is State.READY and not w.active and not w.waiting
             if idle and now >= w.last_used + w.idle_timeout_s:
-                effects += self.unload(w.model_id, now)
+                why = "no longer in the configuration" if w.leaving else f"idle for {w.idle_timeout_s:g} s"
+                effects += self.unload(w.model_id, now, why)
         for w in [w for w in self.workers.values() if self._has_left(w)]:
             del self.workers[w.model_id]
             self._forgotten[w.model_id] = w.generation
@@ -325,9 +358,18 @@ class Machine:
             return [Spawn(w.model_id, w.generation)]
         return []
 
-    def _stop(self, w: Worker) -> list[Effect]:
-        w.state, w.endpoint = State.STOPPING, None
+    def _stop(self, w: Worker, why: str) -> list[Effect]:
+        w.state, w.endpoint, w.why = State.STOPPING, None, why
         return [Kill(w.model_id, w.generation)]
+
+    @staticmethod
+    def _judge(w: Worker, now: float, *, was_ready: bool, used: bool) -> None:
+        """Count the end of a worker against its model, or not: one that gave an answer is no crash loop."""
+        if w.answered == w.generation or (was_ready and now - w.loaded_at >= STABLE_S):
+            w.failures, w.faults = 1, 0
+        elif w.alone != w.generation:  # else it speaks against the request that ran alone
+            w.failures += 1
+            w.faults += used or not was_ready
 
     def _replace(self, w: Worker, now: float) -> list[Effect]:
         if w.state is State.REMOTE:  # no process to wait for; what runs there ends where it is
@@ -335,14 +377,14 @@ class Machine:
             w.active, w.endpoint, w.state = 0, None, State.COLD
             return []  # to be attached again, or woken when it is ours to start now
         if w.state is State.FAILED:  # perhaps this edit mends it
-            w.state, w.failures, w.error = State.COLD, 0, ""
+            w.state, w.failures, w.faults, w.error = State.COLD, 0, 0, ""
             return self._start(w, now) if w.waiting or w.wanted else []
         if w.state is State.READY:
-            w.wanted, w.endpoint, w.state = True, None, State.DRAINING
-            return self._stop(w) if not w.active else []
+            w.wanted, w.endpoint, w.state, w.why = True, None, State.DRAINING, EDITED
+            return self._stop(w, EDITED) if not w.active else []
         if w.state is State.LOADING:
             w.wanted = True
-            return self._stop(w)
+            return self._stop(w, EDITED)
         return []
 
     @staticmethod
@@ -351,24 +393,43 @@ class Machine:
 
     def _serve(self, w: Worker) -> list[Effect]:
         effects: list[Effect] = []
-        while w.waiting and (not w.waiting[0].holds or w.active < w.parallel):
-            waiter = w.waiting.popleft()
-            w.active += waiter.holds
-            effects.append(Grant(w.model_id, waiter.ticket, waiter.holds))
+        while w.waiting:
+            slots = self._slots(w, w.waiting[0])
+            if slots is None:
+                break
+            w.active += slots
+            effects.append(Grant(w.model_id, w.waiting.popleft().ticket, slots))
         return effects
+
+    @staticmethod
+    def _slots(w: Worker, first: Waiter) -> int | None:
+        """How many slots the first in line gets now; None when it has to wait.
+
+        To run alone tells something only on a worker that has answered nobody yet; later it is one of many.
+        """
+        if not first.holds:
+            return 0
+        if not first.alone or w.answered == w.generation or w.state is State.REMOTE:
+            return 1 if w.active < w.parallel else None
+        if w.active:
+            return None
+        w.alone = w.generation
+        return w.parallel
 
     def _expire(self, w: Worker, now: float) -> list[Effect]:
         late = [x for x in w.waiting if x.deadline <= now]
         if not late:
             return []
         w.waiting = deque(x for x in w.waiting if x.deadline > now)
-        loading = w.state not in (State.READY, State.REMOTE, State.DRAINING)
+        serving = w.state in (State.READY, State.REMOTE)
         error: RolecastError
-        if loading:
-            error = UpstreamTimeout(f"{w.model_id} did not finish loading in time; see `rolecast logs {w.model_id}`.")
-        else:
+        if serving or w.state is State.DRAINING:
             error = Busy(f"No slot of {w.model_id} became free in time.", retry_after=5.0, code="queue_timeout")
-        return [Refuse(x.ticket, error) for x in late]
+        else:
+            last = f" The last try: {w.error}" if w.error else ""
+            text = f"{w.model_id} did not finish loading in time; see `rolecast logs {w.model_id}`.{last}"
+            error = UpstreamTimeout(text)
+        return [*(Refuse(x.ticket, error) for x in late), *(self._serve(w) if serving else [])]
 
     def _refuse_all(self, w: Worker, now: float) -> list[Effect]:
         refused: list[Effect] = [Refuse(x.ticket, self._broken(w, now)) for x in w.waiting]
@@ -377,7 +438,8 @@ class Machine:
 
     def _broken(self, w: Worker, now: float) -> RolecastError:
         wait = max(0.0, w.retry_at - now)
-        text = f"{w.model_id} could not be started: {w.error} See `rolecast logs {w.model_id}`."
+        what = "could not be started" if w.loaded_at < w.started_at or not w.loaded_at else "ends before it answers"
+        text = f"{w.model_id} {what}: {w.error} See `rolecast logs {w.model_id}`."
         if w.failures > 1:
             text += f" Failed {w.failures} times in a row; next try in {wait:.0f} s."
         kind = LoadFailed if not w.loaded_at else WorkerDown
