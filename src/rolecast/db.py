@@ -1,18 +1,24 @@
-"""SQLite: tables, migrations and one writer thread. Knows SQL; knows nothing of requests.
+"""SQLite: tables, migrations, one writer thread and one for reads. Knows SQL; knows nothing of requests.
 
 The standard library's driver, not an ORM: ledger rows arrive by the ten thousand per second, and one
 multi-row INSERT releases the interpreter for the whole batch where `executemany` would fight for it row by
 row (docs/design.md has the figures). A server database by URL would be a second file with these methods.
 """
 
+import asyncio
+import errno
+import os
 import queue
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rolecast.config import paths
 from rolecast.errors import ConfigError
 
 Row = tuple[Any, ...]
@@ -52,25 +58,60 @@ MIGRATIONS = (
 """One script per schema version; `PRAGMA user_version` counts how many ran. Never edit one that shipped."""
 
 ROWS_PER_STATEMENT = 50
+FULL = "the disk is full"
+FULL_BYTES = 64 * 1024
+"""With less than this SQLite cannot add a page to its files, though it may say something else than `full`."""
+_MEANINGS = {
+    sqlite3.SQLITE_FULL: FULL,
+    sqlite3.SQLITE_BUSY: "another program keeps it locked",
+    sqlite3.SQLITE_LOCKED: "another program keeps it locked",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_NOTADB: "it is no SQLite database",
+}
+_NEXT = {
+    FULL: "free some space there, or name a file on another disk",
+    "it is read-only": "name a file that this user can write",
+    "another program keeps it locked": "end that program, or name another file",
+}
+
+
+def meaning(error: Exception, path: Path) -> str:
+    """What an error of SQLite or the system says about the file, in plain words."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(error, OSError):
+        return FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(path.parent):
+        return FULL
+    return _MEANINGS.get(code, str(error))
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < FULL_BYTES
+    except OSError:
+        return False
 
 
 class Database:
-    """One SQLite file in WAL mode. Writes go through one thread in the order given; reads run beside it."""
+    """One SQLite file in WAL mode, for its owner alone. Writes go through one thread in the order given; reads run
+    beside it, in another."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            paths.make_private(path.parent)
+            _make_private_file(path)
             self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
             self._migrate()
-            path.chmod(0o600)
         except (OSError, sqlite3.Error) as exc:
-            raise ConfigError(
-                [f"storage.url: cannot use {path} as a database ({exc}); name another file or move this one away"]
-            ) from exc
+            why = meaning(exc, path)
+            then = _NEXT.get(why, "name another file or move this one away")
+            raise ConfigError([f"storage.url: cannot use {path} as a database: {why}; {then}"]) from exc
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="rolecast-db", daemon=True)
         self._thread.start()
+        self._readers = ThreadPoolExecutor(1, "rolecast-db-read")
 
     def insert(self, batch: Batch, done: Callable[[Exception | None], None]) -> None:
         """Queue rows (all columns, in table order) per table as one transaction; `done` is called from the
@@ -86,8 +127,12 @@ class Database:
 
         self._jobs.put(job)
 
+    async def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Run one read beside the event loop, after those that were asked for before it."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.query, sql, parameters)
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Run one read on a connection of its own."""
+        """Run one read here and now, on a connection of its own. Blocks; see `read`."""
         connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)
         try:
             return connection.execute(sql, parameters).fetchall()
@@ -99,6 +144,7 @@ class Database:
         self._jobs.put(None)
         self._thread.join(timeout=30)
         self._writer.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -111,7 +157,8 @@ class Database:
                 self._insert_rows(table, rows)
             self._writer.execute("COMMIT")
         except sqlite3.Error:
-            self._writer.execute("ROLLBACK")
+            if self._writer.in_transaction:  # a full disk has rolled it back already
+                self._writer.execute("ROLLBACK")
             raise
 
     def _insert_rows(self, table: str, rows: Sequence[Row]) -> None:
@@ -139,3 +186,11 @@ class Database:
             )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _make_private_file(path: Path) -> None:
+    """The file, readable by its owner alone before anything is in it; SQLite gives those beside it the same mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for each in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if each.exists():
+            each.chmod(0o600)

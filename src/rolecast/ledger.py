@@ -7,7 +7,7 @@ import logging
 
 import msgspec
 
-from rolecast.db import Batch, Database, Row
+from rolecast.db import Batch, Database, Row, meaning
 from rolecast.values import Receipt
 
 log = logging.getLogger("rolecast.ledger")
@@ -17,6 +17,8 @@ FLUSH_ROWS = 5000
 """A batch is written after 50 ms, or sooner when it has grown this long. Few large batches, because each one
 makes the writer's thread and the event loop contend for the interpreter."""
 RETRY_S = 1.0
+RETRY_ROWS = 5000
+"""After a failure so many rows are tried: all that wait would be too much work to do in vain again and again."""
 OUTCOMES = {"ok": 0, "error": 1, "cancelled": 2}
 MAX_PENDING = 200_000
 """When the disk cannot keep up or fails, so many rows wait in memory; beyond that the oldest are dropped."""
@@ -34,6 +36,8 @@ class Ledger:
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
         self._loop = asyncio.get_running_loop()
+        self._trouble = ""
+        """Why the last batch could not be written."""
         self.written = 0
         self.lost = 0
 
@@ -56,17 +60,25 @@ class Ledger:
         self._rows.append(row)
         if self._timer is None and not self._writing:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
-        elif len(self._rows) >= FLUSH_ROWS and not self._writing:
-            self._flush()
+        elif len(self._rows) >= FLUSH_ROWS:
+            self._crowd()
 
     def note(self, row: Row) -> None:
         """Queue what is rare about the request appended next: a row of `notes`."""
         self._notes.append(row)
 
-    def tail(self, limit: int = 50) -> list[Receipt]:
+    @property
+    def trouble(self) -> str:
+        """Why requests are not being recorded just now; empty when they are."""
+        if not self._trouble:
+            return ""
+        lost = f" and {self.lost} are lost" if self.lost else ""
+        return f"the ledger cannot be written: {self._trouble}; {len(self._rows)} rows wait in memory{lost}"
+
+    async def tail(self, limit: int = 50) -> list[Receipt]:
         """The newest requests on disk, newest first."""
         columns = ", ".join(Receipt.__struct_fields__)
-        rows = self._db.query(f"SELECT {columns} FROM ledger ORDER BY number DESC LIMIT ?", (limit,))  # noqa: S608
+        rows = await self._db.read(f"SELECT {columns} FROM ledger ORDER BY number DESC LIMIT ?", (limit,))  # noqa: S608
         return [
             msgspec.convert(dict(zip(Receipt.__struct_fields__, r, strict=True)), Receipt, strict=False) for r in rows
         ]
@@ -85,8 +97,9 @@ class Ledger:
             self._timer = None
         if self._writing or not self._rows:
             return
-        batch = (("routes", self._new_routes), ("requests", self._rows), ("notes", self._notes))
-        self._new_routes, self._rows, self._notes = [], [], []
+        most = RETRY_ROWS if self._trouble else len(self._rows) + len(self._notes)
+        batch = (("routes", self._new_routes), ("requests", self._rows[:most]), ("notes", self._notes[:most]))
+        self._new_routes, self._rows, self._notes = [], self._rows[most:], self._notes[most:]
         self._writing = True
 
         def done(error: Exception | None) -> None:
@@ -98,16 +111,38 @@ class Ledger:
         self._writing = False
         (_, routes), (_, rows), (_, notes) = batch
         if error is not None:
-            log.error("the ledger could not be written: %s; %d rows are kept in memory", error, len(rows))
             self._new_routes[:0], self._rows[:0], self._notes[:0] = routes, rows, notes
-            if (excess := len(self._rows) - MAX_PENDING) > 0:
-                self.lost += excess
-                del self._rows[:excess]
-                del self._notes[: max(0, len(self._notes) - MAX_PENDING)]
+            self._drop_oldest()
+            self._note_trouble(meaning(error, self._db.path))
             self._timer = self._loop.call_later(RETRY_S, self._flush)
             return
         self.written += len(rows)
         if len(self._rows) >= FLUSH_ROWS:
             self._flush()
-        elif self._rows:
+            return
+        if len(self._rows) < RETRY_ROWS:
+            self._note_trouble("")
+        if self._rows:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
+
+    def _crowd(self) -> None:
+        """Many rows wait: write them, unless that was tried just now or is under way; then there is an end to it."""
+        if not self._writing and not self._trouble:
+            self._flush()
+        elif len(self._rows) > MAX_PENDING + FLUSH_ROWS:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        if (excess := len(self._rows) - MAX_PENDING) > 0:
+            self.lost += excess
+            del self._rows[:excess]
+            del self._notes[: max(0, len(self._notes) - MAX_PENDING)]
+
+    def _note_trouble(self, why: str) -> None:
+        """Say once what is wrong, and once that it is well again."""
+        before, self._trouble = self._trouble, why
+        if why and why != before:
+            log.error("%s, and are written when that is over", self.trouble)
+        elif before and not why:
+            lost = f"; {self.lost} rows were lost, because more than {MAX_PENDING} waited" if self.lost else ""
+            log.warning("the ledger is written again, with the rows that had waited%s", lost)

@@ -438,7 +438,7 @@ class Gate:
     async def rows(self) -> list[Receipt]:
         """The ledger, oldest first."""
         await self.gateway.ledger.close()
-        return self.gateway.ledger.tail(1000)[::-1]
+        return (await self.gateway.ledger.tail(1000))[::-1]
 
 
 def config(

@@ -31,7 +31,6 @@ def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_backend_under_a_second_name_does_what_it_does_under_the_first(tmp_path: Path) -> None:
     with short_folder() as folder:
         async with ScriptedWorker().listening(f"{folder}/w.sock") as worker:
-            far = remote(worker.url)
             models = {
                 "absent": Model(backend="engine", source=f"file:{tmp_path}/absent.gguf"),
                 "unnamed": Model(backend="engine"),

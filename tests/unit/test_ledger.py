@@ -1,6 +1,7 @@
 """The books on a real SQLite file: batches, failures of the disk, reopening."""
 
 import asyncio
+import errno
 import logging
 import sqlite3
 import stat
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from rolecast import ledger as ledger_module
-from rolecast.db import MIGRATIONS, ROWS_PER_STATEMENT, Database
+from rolecast.db import MIGRATIONS, ROWS_PER_STATEMENT, Database, meaning
 from rolecast.errors import ConfigError
 from rolecast.ledger import Ledger, Row
 
@@ -90,7 +91,7 @@ async def test_a_row_is_read_back_as_it_was_meant(tmp_path: Path) -> None:
         ledger.append(row(7, there, status=503, outcome=1, stream=True))
         ledger.append(row(8, there))
         await written(ledger, 2)
-        plain, noted = ledger.tail()
+        plain, noted = await ledger.tail()
         assert (noted.id, plain.id) == ("req_0000000000000007", "req_0000000000000008")
         assert (noted.model, noted.role, noted.key) == ("vendor/m:1", "standard", "ab12cd34")
         assert (noted.status, noted.outcome, noted.error, noted.stream) == (503, "error", "worker_lost", True)
@@ -103,7 +104,7 @@ async def test_rows_come_newest_first_and_as_many_as_asked(tmp_path: Path) -> No
     async with books(tmp_path / "l.db") as ledger:
         append(ledger, range(1, 11))
         await written(ledger, 10)
-        assert [int(r.id[4:], 16) for r in ledger.tail(3)] == [10, 9, 8]
+        assert [int(r.id[4:], 16) for r in (await ledger.tail(3))] == [10, 9, 8]
 
 
 async def test_rows_are_written_in_batches_of_their_own_accord(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ async def test_rows_that_come_while_the_disk_is_slow_are_written_after_it(tmp_pa
             append(ledger, range(4, 9))
             assert ledger.written == 0
         await written(ledger, 8)
-        assert len(ledger.tail()) == 8
+        assert len(await ledger.tail()) == 8
 
 
 async def test_a_disk_that_fails_costs_no_row_and_blocks_nobody(
@@ -151,15 +152,67 @@ async def test_a_disk_that_fails_costs_no_row_and_blocks_nobody(
             append(ledger, range(1, 4))
             ledger.note((1, "worker_lost", None, 0, 1, 0, 0))
             async with asyncio.timeout(20):
-                while "3 rows are kept in memory" not in caplog.text:
+                while "3 rows wait in memory" not in caplog.text:
                     await asyncio.sleep(0.002)
             append(ledger, range(4, 6), model="new")
             assert on_disk(tmp_path / "l.db") == 0
         await written(ledger, 5)
-        assert [int(r.id[4:], 16) for r in ledger.tail()] == [5, 4, 3, 2, 1]
-        assert ledger.tail()[-1].error == "worker_lost"
+        assert [int(r.id[4:], 16) for r in (await ledger.tail())] == [5, 4, 3, 2, 1]
+        assert (await ledger.tail())[-1].error == "worker_lost"
         assert ledger.lost == 0
-    assert all(r.levelno == logging.ERROR for r in caplog.records if r.name == "rolecast.ledger")
+
+
+@contextmanager
+def full_disk(ledger: Ledger) -> Iterator[None]:
+    """SQLite finds no room for another page, and rolls back by itself."""
+    connection = ledger._db._writer
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count={pages}")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA max_page_count=1000000")
+
+
+async def test_a_full_disk_is_named_once_and_its_end_once_and_the_rows_come_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ledger_module, "RETRY_S", 0.001)
+    monkeypatch.setattr(ledger_module, "RETRY_ROWS", 100)
+    count = 3000  # more than fits into the pages that are there
+    async with books(tmp_path / "l.db") as ledger:
+        assert ledger.trouble == ""
+        with full_disk(ledger):
+            append(ledger, range(1, count + 1))
+            async with asyncio.timeout(20):
+                while not ledger.trouble:
+                    await asyncio.sleep(0.002)
+            assert ledger.trouble.startswith("the ledger cannot be written: the disk is full; ")
+            tries: list[int] = []
+            insert = ledger._db.insert
+            ledger._db.insert = lambda batch, done: (tries.append(len(batch[1][1])), insert(batch, done))  # type: ignore[assignment,method-assign]
+            async with asyncio.timeout(20):
+                while len(tries) < 5:
+                    await asyncio.sleep(0.002)
+            assert max(tries) <= 100
+        await written(ledger, count)
+        assert on_disk(tmp_path / "l.db") == count
+        assert ledger.trouble == ""
+    (bad, good) = [r for r in caplog.records if r.name == "rolecast.ledger"]
+    assert bad.levelno == logging.ERROR
+    assert "the disk is full" in bad.getMessage()
+    assert "the ledger is written again" in good.getMessage()
+
+
+async def test_reading_the_books_does_not_hold_up_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        go, query = threading.Event(), ledger._db.query
+        monkeypatch.setattr(ledger._db, "query", lambda *asked: go.wait(20) and query(*asked))
+        reading = asyncio.ensure_future(ledger.tail())
+        await asyncio.sleep(0)  # the loop goes on while somebody reads a slow disk
+        assert not reading.done()
+        go.set()
+        assert await reading == []
 
 
 async def test_memory_is_bounded_while_the_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +226,7 @@ async def test_memory_is_bounded_while_the_disk_fails(tmp_path: Path, monkeypatc
                     await asyncio.sleep(0.002)
         await written(ledger, 10)
         assert ledger.lost == 15
-        assert [int(r.id[4:], 16) for r in ledger.tail()] == list(range(25, 15, -1))  # the oldest went
+        assert [int(r.id[4:], 16) for r in (await ledger.tail())] == list(range(25, 15, -1))  # the oldest went
 
 
 async def test_the_end_waits_for_what_is_pending_but_not_for_a_dead_disk(
@@ -211,7 +264,7 @@ async def test_routes_keep_their_numbers_over_a_restart(tmp_path: Path) -> None:
         append(ledger, [2], model="later")
         assert route(ledger, "later") != first
     async with books(tmp_path / "l.db") as ledger:
-        assert [r.model for r in ledger.tail()] == ["later", "m"]
+        assert [r.model for r in (await ledger.tail())] == ["later", "m"]
 
 
 async def test_a_reader_never_waits_for_the_writer(tmp_path: Path) -> None:
@@ -223,16 +276,65 @@ async def test_a_reader_never_waits_for_the_writer(tmp_path: Path) -> None:
             other.execute("BEGIN IMMEDIATE")  # somebody else writes
             append(ledger, [2])
             ledger._flush()
-            assert len(ledger.tail()) == 1
+            assert len(await ledger.tail()) == 1
             other.execute("COMMIT")
         finally:
             other.close()
         await written(ledger, 2)
 
 
-async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    async with books(tmp_path / "new" / "l.db"):
-        assert stat.S_IMODE((tmp_path / "new" / "l.db").stat().st_mode) == 0o600
+def modes(folder: Path) -> dict[str, int]:
+    return {each.name: stat.S_IMODE(each.stat().st_mode) for each in [folder, *folder.iterdir()]}
+
+
+async def test_the_file_and_those_beside_it_and_new_folders_are_for_their_owner_alone(tmp_path: Path) -> None:
+    async with books(tmp_path / "new" / "er" / "l.db") as ledger:
+        append(ledger, [1])
+        await written(ledger, 1)
+        assert modes(tmp_path / "new" / "er") == {"er": 0o700, "l.db": 0o600, "l.db-wal": 0o600, "l.db-shm": 0o600}
+        assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+async def test_files_of_an_earlier_version_are_closed_to_others(tmp_path: Path) -> None:
+    async with books(tmp_path / "l.db") as ledger:
+        append(ledger, [1])
+        await written(ledger, 1)
+        for each in tmp_path.iterdir():
+            each.chmod(0o644)
+        async with books(tmp_path / "l.db"):
+            assert set(modes(tmp_path).values()) == {0o700, 0o600}
+
+
+def failure(code: int) -> sqlite3.Error:
+    error = sqlite3.OperationalError("what SQLite says")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (failure(sqlite3.SQLITE_FULL), "the disk is full"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (failure(sqlite3.SQLITE_IOERR_WRITE), "what SQLite says"),
+        (failure(sqlite3.SQLITE_BUSY_SNAPSHOT), "another program keeps it locked"),
+        (failure(sqlite3.SQLITE_READONLY_DIRECTORY), "it is read-only"),
+        (failure(sqlite3.SQLITE_NOTADB), "it is no SQLite database"),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_words(tmp_path: Path, error: Exception, words: str) -> None:
+    assert meaning(error, tmp_path / "l.db") == words
+
+
+def test_a_full_disk_at_the_start_is_not_blamed_on_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(self: Database) -> None:
+        raise failure(sqlite3.SQLITE_FULL)
+
+    monkeypatch.setattr(Database, "_migrate", no_room)
+    with pytest.raises(ConfigError, match="the disk is full; free some space there, or name a file on another disk"):
+        Database(tmp_path / "l.db")
 
 
 @pytest.mark.parametrize("content", [b"SQLite format 3\0" + b"x" * 4096, b"hello\n" * 300])
@@ -264,4 +366,4 @@ async def test_two_gateways_on_one_file_lose_nothing(tmp_path: Path, monkeypatch
         await written(one, 1)
         append(two, [2], model="b")
         await written(two, 1)
-        assert [r.model for r in one.tail()] == ["b", "a"]
+        assert [r.model for r in (await one.tail())] == ["b", "a"]

@@ -119,7 +119,7 @@ class Admin:
     async def requests(self, request: Request) -> Response:
         """The newest ledger rows, newest first."""
         limit = min(int(_digits(request.query_params.get("limit", "50"))), 1000)
-        return json_response({"requests": [msgspec.structs.asdict(r) for r in self._ledger.tail(limit)]})
+        return json_response({"requests": [msgspec.structs.asdict(r) for r in await self._ledger.tail(limit)]})
 
     def state(self, model_id: str) -> str:
         """The worker's state, `absent` when its weights are not here; a stand-in's for what it stands in for.

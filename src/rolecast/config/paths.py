@@ -66,3 +66,11 @@ def log_file() -> Path:
 def worker_logs() -> Path:
     """Folder of the workers' logs, one file per model."""
     return home() / "logs" / "workers"
+
+
+def make_private(folder: Path) -> Path:
+    """Make that folder with all that is missing above it, each for its owner alone; one that is there stays as it is."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+    return folder
