@@ -93,7 +93,14 @@ class Gateway:
         }
         self.reloader = Reloader(config_path, self.now, self.prepare, self.configure)
         self.admin = Admin(
-            self.now, self.fleet, self.ledger, self.telemetry, self.reloader, self.facts, self.context_of
+            self.now,
+            self.fleet,
+            self.ledger,
+            self.telemetry,
+            self.reloader,
+            self.facts,
+            self.context_of,
+            self.problems,
         )
         store = paths.models(config.storage.models)
         self._activity = Activity(self.now, self.fleet, self.ledger, self.telemetry, self.dispatch, self._find, store)
@@ -188,7 +195,7 @@ class Gateway:
         return strict(hot, model.context if model else 0) if listener else hot
 
     def _add_front_door(self) -> None:
-        door = FrontDoor(self.telemetry, self._loaded, self._broken)
+        door = FrontDoor(self.telemetry, self._loaded, self._unwell)
         routes = [*self.catalogue.routes(), *self.admin.routes(), *self._activity.routes(), *door.routes()]
         self.apps["front door"] = make_app(self._lane("front door", ""), routes, self)
 
@@ -196,7 +203,7 @@ class Gateway:
         name = listener.label
         lane = self._lane(name, listener.model or "")
         if listener.model is None:
-            door = FrontDoor(self.telemetry, self._loaded, self._broken)
+            door = FrontDoor(self.telemetry, self._loaded, self._unwell)
             routes = [*self.catalogue.routes(), *self.admin.routes(), *self._activity.routes(), *door.routes()]
         else:
             single = SingleModel(listener, self.now, self.telemetry, self.admin.state)
@@ -214,12 +221,34 @@ class Gateway:
 
     # -- views --------------------------------------------------------------------------------------------
 
-    def _loaded(self) -> list[tuple[str, int]]:
+    async def _loaded(self) -> list[tuple[str, int]]:
+        resident = await self.fleet.resident()
         ready = [w.model_id for w in self.fleet.machine.workers.values() if w.state is State.READY]
-        return [(m, child.rss_bytes() if (child := self.fleet.child(m)) else 0) for m in ready]
+        return [(m, resident.get(m, 0)) for m in ready]
 
-    def _broken(self) -> list[str]:
-        return [w.model_id for w in self.fleet.machine.workers.values() if w.state is State.FAILED]
+    def _unwell(self) -> tuple[list[str], list[str]]:
+        """What /health says: who asks for it need not have a key, so with keys the reasons stay inside."""
+        failing, reasons = list(self._failing()), self.problems()
+        if self.now.config.server.keys and reasons:
+            names = f" ({', '.join(failing)})" if failing else ""
+            reasons = [f"something is wrong{names}; `rolecast status` or /admin/status says what"]
+        return failing, reasons
+
+    def problems(self) -> list[str]:
+        """All that is wrong now, each in a sentence."""
+        lines = [f"{model_id} does not run: {why}" for model_id, why in self._failing().items()]
+        return [*lines, *filter(None, [self.ledger.trouble])]
+
+    def _failing(self) -> dict[str, str]:
+        """Models that should run and do not, with why."""
+        failing = {}
+        for w in self.fleet.machine.workers.values():
+            lacks = w.pinned and w.state is State.COLD and w.model_id not in self.now.stand_ins
+            if w.state is State.FAILED or (w.state is State.LOADING and w.faults):
+                failing[w.model_id] = w.error
+            elif lacks and not self.fleet.present(w.model_id):  # else somebody has unloaded it
+                failing[w.model_id] = f"its weights are not here; run `rolecast pull {w.model_id}`."
+        return failing
 
     def _gauges(self) -> Iterator[tuple[str, str, float]]:
         for w in self.fleet.machine.workers.values():
@@ -441,7 +470,6 @@ def _port_problem(name: str, host: str, port: int, exc: OSError) -> str:
 
 def _write_state(listeners: list[Address], config_path: Path | None, started_at: float) -> None:
     path = paths.state_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "pid": os.getpid(),
         "create_time": psutil.Process().create_time(),
@@ -452,8 +480,15 @@ def _write_state(listeners: list[Address], config_path: Path | None, started_at:
         "log": str(paths.log_file()),
     }
     part = path.with_suffix(f".{os.getpid()}")
-    part.write_bytes(msgspec.json.encode(state))
-    part.replace(path)
+    try:
+        paths.make_private(path.parent)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(state))
+        part.replace(path)
+    except OSError as exc:
+        part.unlink(missing_ok=True)
+        place = f"{path}: cannot be written ({exc.strerror})"
+        raise ConfigError([f"{place}; free some space or set ROLECAST_HOME to another folder"]) from exc
 
 
 def _remove_state() -> None:

@@ -57,9 +57,21 @@ class Reloader:
         self._prepare = prepare
         self._lock = asyncio.Lock()
         self.last: Report | None = None
+        self._untold = False
+        """Whether `last` is of a reload that nobody asked for, and nobody has been told of it since."""
 
     async def reload(self) -> Report:
-        """Apply the file as it is now. Raises ConfigError, with nothing changed, when that is not possible."""
+        """Apply the file as it is now. Raises ConfigError, with nothing changed, when that is not possible.
+
+        When the watch was faster, the report is of what that applied.
+        """
+        report = await self._reload()
+        if self._untold and self.last is not None and not (report.applied or report.problems):
+            report = self.last = msgspec.structs.replace(self.last, waiting=report.waiting)
+        self._untold = False
+        return report
+
+    async def _reload(self) -> Report:
         if self._path is None:
             raise BadRequest("The gateway runs on its built-in configuration: there is no file to read again.")
         async with self._lock:
@@ -69,10 +81,11 @@ class Reloader:
                 self._apply(config, stand_ins)
             except ConfigError as error:
                 self.last = Report(time.time(), problems=list(error.problems))
+                self._untold = False
                 log.warning("the edit was refused, the configuration before it still applies: %s", error.message)
                 raise
             report = Report(time.time(), difference.applied, difference.waiting, warnings=doubts)
-            if self.last is not None or difference != NONE:
+            if (not self._untold and (self.last is not None or difference != NONE)) or difference.applied:
                 self.last = report
         self._tell(doubts, difference)
         return report
@@ -99,7 +112,7 @@ class Reloader:
                 continue
             applied = seen
             try:
-                await self.reload()
+                self._untold = bool((await self._reload()).applied) or self._untold
             except ConfigError:
                 pass  # told by `reload`
             except Exception:

@@ -1,5 +1,6 @@
 """Models come when they are asked for, leave when nobody asks, and a broken one harms only itself."""
 
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,15 @@ def test_an_idle_model_leaves_and_comes_back_and_a_pinned_one_stays(gateway: Liv
     assert gateway.chat("brief", "hello").status == 200
     assert {k: gateway.model("pinned")[k] for k in ("pid", "state")} == {"pid": pinned["pid"], "state": "ready"}
     assert gateway.model("patient")["state"] == "ready"
+
+
+def test_the_log_says_why_a_model_was_unloaded(gateway: LiveGateway) -> None:
+    for model in ("patient", "brief"):
+        assert gateway.chat(model, "hello").status == 200
+    pid = gateway.model("patient")["pid"]
+    gateway.post("/admin/unload", {"model": "patient"})
+    until(lambda: f"unloaded patient (pid {pid}): asked to" in gateway.log())
+    until(lambda: re.search(r"unloaded brief \(pid \d+\): idle for 0\.3 s", gateway.log()))
 
 
 def test_a_model_at_work_is_not_idle(gateway: LiveGateway) -> None:

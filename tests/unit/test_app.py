@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import msgspec
 import psutil
 import pytest
 import tiny_gguf
-from gateway import config, pair, request, running_gateway
+from gateway import config, pair, request, running_gateway, until
 
 from rolecast import app
 from rolecast.config import check, paths
 from rolecast.config.schema import Config, Listener, Model, Server, Storage
 from rolecast.errors import ConfigError
+from rolecast.fleet import resident
+from rolecast.fleet.machine import State
 
 FAKE = Model(backend="fake")
 
@@ -207,11 +210,73 @@ async def test_a_model_that_failed_shows_in_every_health(tmp_path: Path) -> None
         assert "absent.yaml is not a file" in refused.error["message"]
         door = (await gate.ask(health(), method="GET")).json
         assert (door["status"], door["failing"]) == ("degraded", ["broken"])
+        (problem,) = door["problems"]
+        assert problem.startswith("broken does not run: ")
+        assert "absent.yaml is not a file" in problem
+        status = (await gate.ask(health("/admin/status"), method="GET")).json
+        assert status["problems"] == [problem]
         assert (await gate.ask(health(), "plain", "GET")).status == 503
         assert (await gate.ask(health(), "llama", "GET")).status == 503
         assert (await gate.ask(health(), "pas", "GET")).json["status"] == "unhealthy"
         backends = (await gate.ask(health("/v1/backends/health"), method="GET")).json
         assert backends["standard"]["status"] == "error"
+
+
+@pytest.mark.anyio
+async def test_a_pinned_model_that_cannot_load_is_named_with_why_before_anybody_asks(tmp_path: Path) -> None:
+    models = {
+        "fine": Model(backend="fake", pinned=True),
+        "lost": Model(backend="fake", pinned=True, source=f"file:{tmp_path}/lost.gguf"),
+        "broken": Model(backend="fake", pinned=True, script=str(tmp_path / "absent.yaml")),
+        "unasked": Model(backend="fake", source=f"file:{tmp_path}/lost.gguf"),
+    }
+    async with running_gateway(config(models), tmp_path) as gate:
+        await until(lambda: gate.gateway.fleet.worker("fine").state is State.READY)
+        await until(lambda: gate.gateway.fleet.worker("broken").error)
+        door = await gate.ask(health(), method="GET")
+        assert (door.status, door.json["status"], door.json["failing"]) == (200, "degraded", ["lost", "broken"])
+        lost, broken = door.json["problems"]
+        assert lost == "lost does not run: its weights are not here; run `rolecast pull lost`."
+        assert "absent.yaml is not a file" in broken
+
+
+@pytest.mark.anyio
+async def test_a_ledger_that_cannot_be_written_shows_and_strangers_learn_no_details(tmp_path: Path) -> None:
+    for keys in ([], ["sk-x"]):
+        async with running_gateway(config({"tiny": FAKE}, keys=keys), tmp_path) as gate:
+            writer = gate.gateway.database._writer
+            writer.execute("PRAGMA query_only=ON")
+            body: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+            key = "Authorization: Bearer sk-x\r\n"
+            assert (await gate.ask(request(body, head=key))).status == 200
+            await until(lambda: gate.gateway.ledger.trouble)
+            door = (await gate.ask(health(), method="GET")).json
+            assert (door["status"], "failing" in door) == ("degraded", False)
+            said = "something is wrong" if keys else "the ledger cannot be written: it is read-only; 1 rows wait"
+            assert door["problems"][0].startswith(said)
+            writer.execute("PRAGMA query_only=OFF")
+            await until(lambda: not gate.gateway.ledger.trouble)
+            assert (await gate.ask(health(), method="GET")).json["status"] == "healthy"
+
+
+@pytest.mark.anyio
+async def test_the_memory_of_workers_is_measured_beside_the_loop_and_once_for_all_who_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+    whole = resident.tree_bytes
+    monkeypatch.setattr(
+        resident, "tree_bytes", lambda pid: measured.append(threading.current_thread().name) or whole(pid)
+    )
+    async with running_gateway(config({"tiny": FAKE}), tmp_path) as gate:
+        body: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+        assert (await gate.ask(request(body))).status == 200
+        for _ in range(3):
+            assert (await gate.ask(health(), method="GET")).json["total_memory_gb"] > 0
+        status = (await gate.ask(health("/admin/status"), method="GET")).json
+        assert status["models"][0]["rss_bytes"] > 1e6
+    assert len(measured) < 4
+    assert threading.main_thread().name not in measured
 
 
 @pytest.mark.anyio

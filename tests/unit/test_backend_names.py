@@ -57,5 +57,5 @@ async def worker_is_gone(folder: str) -> None:
 
 
 def test_what_is_no_backend_is_refused_with_what_it_lacks() -> None:
-    with pytest.raises(ConfigError, match="'half' .*is no backend: it lacks usage, renames, spawns, plan, missing"):
+    with pytest.raises(ConfigError, match=r"'half' .*is no backend: it lacks usage, renames, spawns, plan, missing"):
         backends.get("half")

@@ -1,6 +1,7 @@
 """Worker processes: what they see, what is kept of their output, and that none outlives its gateway."""
 
 import asyncio
+import errno
 import os
 import signal
 import stat
@@ -164,18 +165,42 @@ def test_a_log_that_is_a_link_is_not_written_through(tmp_path):
 
 
 @pytest.mark.anyio
-async def test_a_full_disk_ends_the_file_and_not_the_worker(log):
+async def test_a_full_disk_costs_lines_of_the_file_and_not_the_worker(log):
     class Full(output.LogFile):
-        def write(self, data: bytes) -> None:
-            raise OSError(28, "No space left on device")
+        full = True
 
-    kept = output.Output(Full(log))
+        def write(self, data: bytes) -> None:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().write(data)
+
+    kept = output.Output(file := Full(log))
     kept.feed(b"one\n")
     await kept.written()
     kept.feed(b"two\n")
+    await kept.written()
+    file.full = False
+    kept.feed(b"three\n")
     kept.end()
     await kept.written()
-    assert kept.tail(5) == ["one", "log file given up: No space left on device", "two"]
+    assert kept.tail(5) == [
+        "one",
+        "the log file cannot be written: No space left on device; lines are kept in memory only",
+        "two",
+        "three",
+    ]
+    assert log.read_text() == "[lines are missing here: No space left on device]\nthree\n"
+
+
+@pytest.mark.anyio
+async def test_a_worker_starts_without_a_log_file_when_the_disk_has_no_room_for_one(log, monkeypatch):
+    def no_room(path: Path) -> output.LogFile:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(process, "LogFile", no_room)
+    child = await process.spawn(launch("echo", "hello"), name="m", log=log)
+    assert await child.wait() == 0
+    assert child.tail(1) == ["hello"]
 
 
 @pytest.mark.anyio

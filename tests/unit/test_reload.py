@@ -468,6 +468,22 @@ async def test_an_edited_file_applies_by_itself_and_a_bad_one_is_refused(tmp_pat
 
 
 @pytest.mark.anyio
+async def test_who_asks_after_the_automatic_reload_is_told_what_that_applied_once(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (gate, write):
+        reloader = gate.gateway.reloader
+        write("{m: {backend: fake}, n: {backend: fake}}")
+        await until(lambda: reloader.last)
+        assert (await reloader.reload()).applied == ["models.n (added)"]
+        assert (await reloader.reload()).applied == []
+        write("{m: {backend: fake, contxt: 3}}")
+        await until(lambda: reloader.last.problems)  # type: ignore[union-attr]
+        write("{m: {backend: fake}, n: {backend: fake}}")  # as it applies already
+        assert (await reloader.reload()) == reloader.last
+        assert reloader.last is not None
+        assert (reloader.last.applied, reloader.last.problems) == ([], [])
+
+
+@pytest.mark.anyio
 async def test_a_file_is_not_read_while_it_is_being_written(tmp_path: Path) -> None:
     async with watched(tmp_path) as (gate, write):
         for count in range(12):  # valid at each moment, and never still

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Admin:
         reloader: Reloader,
         facts: dict[str, Any],
         context: Callable[[str], int | None],
+        problems: Callable[[], Sequence[str]],
     ) -> None:
         self._now = now
         self._fleet = fleet
@@ -48,6 +49,7 @@ class Admin:
         self._telemetry = telemetry
         self._reloader = reloader
         self._context = context
+        self._problems = problems
         self._facts = facts
         """Listeners, config path and ledger path: what only app.py knows."""
 
@@ -63,6 +65,7 @@ class Admin:
 
     async def status(self, request: Request) -> Response:
         started = self._telemetry.started_at
+        resident = await self._fleet.resident()
         body = {
             "version": __version__,
             "pid": os.getpid(),
@@ -72,7 +75,8 @@ class Admin:
             **self._facts,
             "reload": self._reloader.last,
             "roles": {role: members(models) for role, models in self._now.config.roles.items()},
-            "models": [self._model(i) for i, m in self._now.config.models.items() if m.enabled],
+            "problems": self._problems(),
+            "models": [self._model(i, resident) for i, m in self._now.config.models.items() if m.enabled],
         }
         return json_response(body)
 
@@ -148,7 +152,7 @@ class Admin:
             )
         return self._now.worker_of(found.models[0])
 
-    def _model(self, model_id: str) -> dict[str, Any]:
+    def _model(self, model_id: str, resident: Mapping[str, int]) -> dict[str, Any]:
         model = self._now.config.models[model_id]
         worker_id = self._now.worker_of(model_id)
         worker, child, stats = (
@@ -174,7 +178,7 @@ class Admin:
             "waiting": len(worker.waiting),
             "pid": child.pid if child else None,
             "endpoint": worker.endpoint.address if worker.endpoint else None,
-            "rss_bytes": child.rss_bytes() if child else None,
+            "rss_bytes": resident.get(worker_id, 0) if child else None,
             "restarts": worker.restarts,
             "loaded_at": self._fleet.wall_time(worker.loaded_at) if ready else None,
             "last_used_at": self._fleet.wall_time(worker.last_used),

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
@@ -18,8 +18,10 @@ from rolecast.config.schema import Listener
 from rolecast.errors import NotFound
 from rolecast.telemetry import Telemetry
 
-Loaded = Callable[[], list[tuple[str, int]]]
+Loaded = Callable[[], Awaitable[list[tuple[str, int]]]]
 """(model, resident bytes) of each worker that is loaded."""
+Unwell = Callable[[], tuple[Sequence[str], Sequence[str]]]
+"""The models that should run and do not, and all that is wrong, in sentences."""
 
 SECURITY = {
     "content-security-policy": (
@@ -36,10 +38,10 @@ SECURITY = {
 class FrontDoor:
     """Root page, health and metrics of the main port."""
 
-    def __init__(self, telemetry: Telemetry, loaded: Loaded, broken: Callable[[], list[str]]) -> None:
+    def __init__(self, telemetry: Telemetry, loaded: Loaded, unwell: Unwell) -> None:
         self._telemetry = telemetry
         self._loaded = loaded
-        self._broken = broken
+        self._unwell = unwell
 
     def routes(self) -> list[Route]:
         return [
@@ -56,18 +58,24 @@ class FrontDoor:
         return json_response({"service": "rolecast", "version": __version__, "status": "running", "docs": "/ui"})
 
     async def health(self, request: Request) -> Response:
-        """`healthy` while every model that should run does; `degraded` names those that do not."""
-        loaded, broken = self._loaded(), self._broken()
+        """`healthy` while every model that should run does and all is recorded; `degraded` says what does not and why.
+
+        The status is 200 either way: requests are answered, and a supervisor must not restart what serves.
+        """
+        loaded = await self._loaded()
+        failing, problems = self._unwell()
         now = time.time()
         body: dict[str, Any] = {
-            "status": "degraded" if broken else "healthy",
+            "status": "degraded" if problems else "healthy",
             "loaded_models": len(loaded),
             "total_memory_gb": round(sum(b for _, b in loaded) / 1e9, 3),
             "uptime_seconds": round(now - self._telemetry.started_at, 3),
             "last_updated": round(now, 3),
         }
-        if broken:
-            body["failing"] = broken
+        if failing:
+            body["failing"] = failing
+        if problems:
+            body["problems"] = problems
         return json_response(body)
 
     async def metrics(self, request: Request) -> Response:

@@ -69,7 +69,7 @@ def worker_logs() -> Path:
 
 
 def make_private(folder: Path) -> Path:
-    """Make that folder with all that is missing above it, each for its owner alone; one that is there stays as it is."""
+    """Make that folder and what is missing above it, for their owner alone; one that is there stays as it is."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(mode=0o700, exist_ok=True)

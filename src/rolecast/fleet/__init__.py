@@ -24,6 +24,7 @@ from rolecast.values import Endpoint, Launch
 
 log = logging.getLogger("rolecast.fleet")
 
+RESIDENT_S = 1.0
 SERVING = (State.READY, State.REMOTE, State.DRAINING)
 FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals by which somebody else ends a worker: a person, the system short of memory, a service manager."""
@@ -71,6 +72,8 @@ class Fleet:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._folder: Path | None = None
+        self._measured_at = float("-inf")
+        self._measuring: asyncio.Future[dict[str, int]] | None = None
         self.closing = False
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -218,6 +221,13 @@ class Fleet:
 
     def child(self, model_id: str) -> process.Child | None:
         return self._children.get(model_id)
+
+    async def resident(self) -> Mapping[str, int]:
+        """Resident bytes of each worker of ours with all it started, at most `RESIDENT_S` old."""
+        if self._loop.time() >= self._measured_at + RESIDENT_S:
+            self._measured_at = self._loop.time()
+            self._measuring = self._loop.run_in_executor(None, _measure, list(self._children.items()))
+        return await asyncio.shield(self._measuring) if self._measuring is not None else {}
 
     def pool(self, model_id: str) -> Pool | None:
         return self._pools.get(model_id)
@@ -438,6 +448,10 @@ class Fleet:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _measure(children: list[tuple[str, process.Child]]) -> dict[str, int]:
+    return {model_id: child.rss_bytes() for model_id, child in children}
 
 
 def _describe_exit(code: int, tail: list[str]) -> str:

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from rolecast.config import paths
+
 KEPT_LINES = 1000
 LINE_BYTES = 4096
 FILE_BYTES = 5_000_000
@@ -26,7 +28,7 @@ class LogFile:
     """An append-only file of at most `FILE_BYTES`, private to its owner; one older is kept as `NAME.1`."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.make_private(path.parent)
         self._path = path
         self._open()
 
@@ -53,8 +55,9 @@ class LogFile:
 class Output:
     """The merged output of one worker."""
 
-    def __init__(self, file: LogFile) -> None:
-        self._file: LogFile | None = file
+    def __init__(self, file: LogFile | None, trouble: str = "") -> None:
+        self._file = file
+        self._trouble = ""
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._partial = bytearray()
         self._backlog = bytearray()
@@ -64,6 +67,8 @@ class Output:
         self._kept: re.Pattern[bytes] | None = None
         self.on_flushed: Callable[[], None] = lambda: None
         """Called when the backlog is on disk, so that a paused reader can go on."""
+        if trouble:
+            self._note_trouble(trouble)
 
     def feed(self, data: bytes) -> bool:
         """Takes a chunk as it came from the pipe; True asks the reader to pause until `on_flushed`."""
@@ -148,17 +153,28 @@ class Output:
                 chunk = bytes(self._backlog)
                 self._backlog.clear()
                 if self._file is not None:
-                    await asyncio.to_thread(self._file.write, chunk)
-        except OSError as e:
-            # A full disk must not end the model: the lines in memory stay, the file stops here.
-            self._lines.append(f"log file given up: {e.strerror}")
-            self._close_file()
-            self._backlog.clear()
+                    await self._write(self._file, chunk)
         finally:
             self._flushing = None
             if self._ended:
                 self._close_file()
             self.on_flushed()
+
+    async def _write(self, file: LogFile, chunk: bytes) -> None:
+        """A full disk must not end the model: lines stay in memory, and the file goes on when there is room again."""
+        if self._trouble:
+            chunk = f"[lines are missing here: {self._trouble}]\n".encode() + chunk
+        try:
+            await asyncio.to_thread(file.write, chunk)
+        except OSError as e:
+            self._note_trouble(e.strerror or str(e))
+        else:
+            self._trouble = ""
+
+    def _note_trouble(self, why: str) -> None:
+        if why != self._trouble:
+            self._trouble = why
+            self._lines.append(f"the log file cannot be written: {why}; lines are kept in memory only")
 
     def _close_file(self) -> None:
         if self._file is not None:

@@ -5,6 +5,7 @@ A child ends when the gateway ends, even by SIGKILL: see `Launch.own_watch` and 
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
@@ -20,6 +21,7 @@ from typing import cast
 import psutil
 
 from rolecast.errors import ConfigError, LoadFailed
+from rolecast.fleet import resident
 from rolecast.fleet.output import LogFile, Output
 from rolecast.values import Launch
 
@@ -30,6 +32,8 @@ SOCKET_PATH_BYTES = 100
 """Longest path of a unix socket that every system takes (macOS: 104 with the final zero)."""
 SOCKET_NAME_BYTES = 26
 CLOCK_SLACK_S = 5.0
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""A model can do without its log file when the disk takes none."""
 
 _PASSED = re.compile(
     r"(PATH|HOME|USER|LOGNAME|SHELL|TZ|TMPDIR|LANG|LANGUAGE|LC_\w+|LD_LIBRARY_PATH|DYLD_\w+|VIRTUAL_ENV"
@@ -112,14 +116,8 @@ class Child:
             self._pipes.output.keep_only(self._kept_output)
 
     def rss_bytes(self) -> int:
-        """Resident memory of the tree in bytes; 0 when it has ended."""
-        total = 0
-        for process in self._tree():
-            try:
-                total += process.memory_info().rss
-            except psutil.Error:
-                pass
-        return total
+        """Resident memory of the tree in bytes; 0 when it has ended. Blocks for a moment."""
+        return 0 if self.returncode is not None else resident.tree_bytes(self.pid)
 
     def _tree(self) -> list[psutil.Process]:
         if self.returncode is not None:
@@ -192,7 +190,9 @@ async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
     try:
         output = Output(await asyncio.to_thread(LogFile, log))
     except OSError as e:
-        raise LoadFailed(f"cannot start {name!r}: its log {log} cannot be written: {e.strerror}") from e
+        if e.errno not in NO_ROOM:
+            raise LoadFailed(f"cannot start {name!r}: its log {log} cannot be written: {e.strerror}") from e
+        output = Output(None, e.strerror or str(e))
     try:
         transport, pipes = await asyncio.get_running_loop().subprocess_exec(
             lambda: _Pipes(output, launch.endpoint.uds),
