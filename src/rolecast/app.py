@@ -16,7 +16,7 @@ import msgspec
 import psutil
 import uvicorn
 
-from rolecast import gguf_header, logfile, memory, sources, weights
+from rolecast import gguf_header, logfile, memory, readiness, sources, weights
 from rolecast.api import wire
 from rolecast.api.activity import Activity
 from rolecast.api.admin import Admin
@@ -35,7 +35,7 @@ from rolecast.dispatch import Dispatch
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.exchange import make_ids
 from rolecast.fetch import fetch
-from rolecast.fleet import Fleet, Weights
+from rolecast.fleet import Fleet, Weights, absence
 from rolecast.fleet.machine import State
 from rolecast.ledger import Ledger
 from rolecast.reload import Reloader
@@ -140,7 +140,7 @@ class Gateway:
     def prepare(self, config: Config) -> Mapping[str, str]:
         """What can be slow about another configuration, for a thread: finding weights. Gives its stand-ins.
 
-        Raises ConfigError for sources that are none.
+        Raises ConfigError for sources that are none, and for what would break a model that works.
         """
         problems = []
         for model_id, model in config.models.items():
@@ -154,8 +154,20 @@ class Gateway:
                     self._find(model)  # which remembers what it had to compute
         if problems:
             raise ConfigError(problems)
+        helpers = stand_ins(config, self._find)
+        if problems := self._breaks(config, helpers):
+            raise ConfigError(problems)
         self.abilities.learn(config.models.values())
-        return stand_ins(config, self._find)
+        return helpers
+
+    def _breaks(self, config: Config, helpers: Mapping[str, str]) -> list[str]:
+        """What would end a model that works now for one that cannot run on this machine as it is."""
+        return [
+            f"models.{model_id}.{line} ({model_id} works now, and would not with this edit)"
+            for model_id, model in config.models.items()
+            if model.enabled and model_id not in helpers and self.fleet.would_replace(model_id, model)
+            for line in readiness.hindrances(config, model)
+        ]
 
     def configure(self, config: Config, stand_ins: Mapping[str, str]) -> None:
         """Another configuration applies from now on; requests that run are finished as they began.
@@ -247,7 +259,7 @@ class Gateway:
             if w.state is State.FAILED or (w.state is State.LOADING and w.faults):
                 failing[w.model_id] = w.error
             elif lacks and not self.fleet.present(w.model_id):  # else somebody has unloaded it
-                failing[w.model_id] = f"its weights are not here; run `rolecast pull {w.model_id}`."
+                failing[w.model_id] = absence(w.model_id, self.now.config.models[w.model_id])
         return failing
 
     def _gauges(self) -> Iterator[tuple[str, str, float]]:

@@ -39,6 +39,11 @@ def warnings(config: Config, *, absent: bool = True) -> list[str]:
     return found
 
 
+def hindrances(config: Config, model: Model) -> list[str]:
+    """Only what would keep this model from running, each line beginning with the name of its setting."""
+    return list(_model(config, model, absent=True, keyless=False, remarks=False))
+
+
 def _folders(config: Config) -> Iterator[str]:
     places = {"storage.models": (config.storage.models, False)}
     places["storage.url"] = (config.storage.url.removeprefix("sqlite:///"), True)
@@ -58,8 +63,11 @@ def _folders(config: Config) -> Iterator[str]:
             yield f"{setting}: {there} cannot be written by this user; change its rights, or name another place"
 
 
-def _model(config: Config, model: Model, absent: bool, keyless: bool) -> Iterator[str]:
-    """What stands in the way of one model, each line beginning with the name of its setting."""
+def _model(config: Config, model: Model, absent: bool, keyless: bool, *, remarks: bool = True) -> Iterator[str]:
+    """What stands in the way of one model, each line beginning with the name of its setting.
+
+    With `remarks` also what will be other than configured and does not stand in the way.
+    """
     setting = "binary" if model.binary else "script" if model.script else "backend"
     try:
         missing = backends.get(model.backend).missing(model)
@@ -79,10 +87,10 @@ def _model(config: Config, model: Model, absent: bool, keyless: bool) -> Iterato
         if absent:
             yield f"source: {sources.absence(source, store)}"
         return
-    yield from _weights(model, path)
+    yield from _weights(model, path, remarks)
 
 
-def _weights(model: Model, path: Path) -> Iterator[str]:
+def _weights(model: Model, path: Path, remarks: bool) -> Iterator[str]:
     """What the headers of weights that are here say against the settings."""
     headers = []
     for part in weights.parts(path):
@@ -98,13 +106,19 @@ def _weights(model: Model, path: Path) -> Iterator[str]:
     if first.split_count > len(headers):
         pattern = f"NAME-00001-of-{first.split_count:05d}.gguf"
         yield f"source: {path.name} is one of {first.split_count} parts; name them {pattern} and so on"
+    tokens = weights.context(model, path)
+    if remarks:
+        yield from _remarks(model, path, first, tokens)
+    yield from _memory(model, tokens, headers)
+
+
+def _remarks(model: Model, path: Path, first: Header, tokens: int) -> Iterator[str]:
     if not first.generates and {"chat", "completion"} & set(model.capabilities):
         what = "ranks texts" if first.ranks else "makes embeddings"
         yield f"capabilities: {path.name} {what} and cannot write text; set capabilities: [embeddings]"
-    if (tokens := weights.context(model, path)) < model.context:
+    if tokens < model.context:
         trained = f"{model.context} is more than the {tokens} tokens that the weights were trained on"
         yield f"context: {trained}, so {tokens} are used; write {tokens}, or 0 for all"
-    yield from _memory(model, tokens, headers)
 
 
 def _memory(model: Model, tokens: int, headers: list[Header]) -> Iterator[str]:

@@ -559,6 +559,78 @@ async def test_a_source_that_is_none_is_refused_before_anything_changes(tmp_path
         assert (await gate.ask(request(chat()))).status == 200
 
 
+def broken_edits(folder: Path) -> dict[str, str]:
+    """Settings of a model that cannot run here, by what is wrong with them."""
+    (folder / "page.gguf").write_text("<html>not here any more</html>")
+    (folder / "empty.gguf").write_bytes(b"")
+    tiny_gguf.write(folder / "cut.gguf")
+    (folder / "cut.gguf").write_bytes((folder / "cut.gguf").read_bytes()[:100])
+    return {
+        "absent": f"source: 'file:{folder}/absent.gguf'",
+        "folder": f"source: 'file:{folder}'",
+        # The rest only an engine minds.
+        "page": f"source: 'file:{folder}/page.gguf'",
+        "empty": f"source: 'file:{folder}/empty.gguf'",
+        "cut": f"source: 'file:{folder}/cut.gguf'",
+        "hash": f"source: 'file:{folder}/m.gguf', sha256: '{'0' * 64}'",
+        "script": f"script: {folder}/absent.yaml",
+    }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", ["absent", "folder", "hash", "script"])
+async def test_an_edit_that_would_break_a_model_that_works_is_refused_and_it_works_on(
+    tmp_path: Path, fault: str
+) -> None:
+    tiny_gguf.write(tmp_path / "m.gguf")
+    edit = broken_edits(tmp_path)[fault]
+    async with watched(tmp_path) as (gate, write):
+        assert (await gate.ask(request(chat()))).status == 200
+        child = gate.gateway.fleet.child("m")
+        write(f"{{m: {{backend: fake, {edit}}}, n: {{backend: fake}}}}")
+        said = await refused(gate)
+        assert "models.m." in said
+        assert "m works now, and would not with this edit" in said
+        assert (await gate.ask(request(chat()))).status == 200
+        assert gate.gateway.fleet.child("m") is child
+        assert await models_of(gate) == ["m"]  # refused as a whole
+        await gate.gateway.fleet.unload("m")
+        write(f"{{m: {{backend: fake, {edit}}}, n: {{backend: fake}}}}", "log: {level: debug}")
+        await until(lambda: gate.gateway.now.config.log.level == "debug")  # nothing works that it could break
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", ["page", "empty", "cut"])
+async def test_an_edit_to_weights_that_no_engine_can_load_is_refused(tmp_path: Path, fault: str) -> None:
+    tiny_gguf.write(tmp_path / "m.gguf")
+    edit = broken_edits(tmp_path)[fault]
+    async with watched(tmp_path) as (gate, write):
+        write(f"{{m: {{backend: llamacpp, context: 64, source: 'file:{tmp_path}/m.gguf'}}}}")
+        await until(lambda: gate.gateway.now.config.models["m"].source)
+        await gate.gateway.fleet.load("m")
+        child = gate.gateway.fleet.child("m")
+        write(f"{{m: {{backend: llamacpp, context: 64, {edit}}}}}")
+        assert "m works now, and would not with this edit" in await refused(gate)
+        assert gate.gateway.fleet.child("m") is child
+        assert gate.gateway.fleet.worker("m").state is State.READY
+
+
+@pytest.mark.anyio
+async def test_an_edit_that_leaves_the_worker_alone_is_not_judged_by_what_its_next_start_would_meet(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "script.yaml"
+    script.write_text("replies: []")
+    async with watched(tmp_path) as (gate, write):
+        write(f"{{m: {{backend: fake, script: {script}}}}}")
+        await until(lambda: gate.gateway.now.config.models["m"].script)
+        assert (await gate.ask(request(chat()))).status == 200
+        script.unlink()
+        write(f"{{m: {{backend: fake, script: {script}, aliases: [nick]}}}}")
+        await until(lambda: gate.gateway.now.config.models["m"].aliases)
+        assert (await gate.ask(request(chat(model="nick")))).status == 200
+
+
 @pytest.mark.anyio
 async def test_weights_of_another_hash_make_a_model_absent_and_disturb_no_other(tmp_path: Path) -> None:
     tiny_gguf.write(tmp_path / "n.gguf")

@@ -99,12 +99,11 @@ class Activity:
 
     async def _load(self, model_id: str, model: Model, path: Path | None) -> dict[str, Any]:
         expected = await asyncio.to_thread(expected_bytes, model, path) if path else None
-        child = self._fleet.child(model_id)
         began = self._fleet.wall_time(self._fleet.worker(model_id).started_at)
         return {
             "model": model_id,
             "seconds": round(time.time() - began, 3) if began else 0.0,
-            "rss_bytes": child.rss_bytes() if child else 0,
+            "rss_bytes": (await self._fleet.resident()).get(model_id, 0),
             "expected_bytes": expected,
         }
 

@@ -201,6 +201,13 @@ class Fleet:
             await asyncio.wait({run}, timeout=timeout_s)
         return worker.generation != lost.generation or worker.state not in SERVING
 
+    def would_replace(self, model_id: str, model: Model) -> bool:
+        """Whether these settings would end a worker of ours that works now, to start another."""
+        worker = self.machine.workers.get(model_id)
+        if worker is None or worker.state is not State.READY:
+            return False
+        return self._is_stale(model_id, model, backends.get(model.backend))
+
     def present(self, model_id: str) -> bool:
         """Whether the model could be started: its weights are here, or it needs none."""
         model = self._models[model_id]
@@ -410,10 +417,7 @@ class Fleet:
         """How this generation of the model is started, or where it is. Raises SourceError without its weights."""
         weights = self._weights(model) if model.source else None
         if model.source and weights is None:
-            bring = (
-                "`rolecast check` says why" if model.source.startswith("file:") else f"run `rolecast pull {model_id}`"
-            )
-            raise SourceError(f"the weights of {model_id} are not here; {bring}.")
+            raise SourceError(absence(model_id, model))
         assert self._folder is not None
         return backend.plan(model_id, model, weights, process.socket_path(self._folder, model_id, generation))
 
@@ -450,6 +454,12 @@ class Fleet:
         return task
 
 
+def absence(model_id: str, model: Model) -> str:
+    """That a model's weights are not here, and what to do about it."""
+    bring = "`rolecast check` says why" if model.source.startswith("file:") else f"run `rolecast pull {model_id}`"
+    return f"the weights of {model_id} are not here; {bring}."
+
+
 def _measure(children: list[tuple[str, process.Child]]) -> dict[str, int]:
     return {model_id: child.rss_bytes() for model_id, child in children}
 
@@ -460,4 +470,4 @@ def _describe_exit(code: int, tail: list[str]) -> str:
     return f"its worker {how}" + (f"; its last words: {last[:300]}." if last and code > 0 else ".")
 
 
-__all__ = ["Fleet", "Lease", "State", "Weights"]
+__all__ = ["Fleet", "Lease", "State", "Weights", "absence"]
