@@ -32,6 +32,8 @@ MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
 """Statuses with which a server may refuse a field that it does not know."""
 MAX_LOSSES = 2
 """A request that was alone on two workers that died before they answered anybody gets no third: it is the cause."""
+AT_ONCE_S = 1.0
+"""A worker that is killed so soon after a request came is hardly killed by somebody else."""
 SHARED_LOSSES = 2
 """After so many deaths under a request it runs alone, so that the next one shows whether it is the cause."""
 GONE = ("worker_lost", "unreachable")
@@ -177,7 +179,9 @@ class Dispatch:
         if await self.fleet.settle(lost, SETTLE_S):
             exchange.forgiven += 1
             exchange.losses += 1
-            exchange.suspicions += suspect
+            if suspect:
+                by_others = lost.worker.killed and exchange.lost_after_s > AT_ONCE_S
+                exchange.suspicions += 0.5 if by_others else 1.0
         model_id = lost.worker.model_id
         if exchange.suspicions >= MAX_LOSSES:
             text = f"The worker of {model_id} ended {exchange.losses} times under this request, which may be the cause."
@@ -285,6 +289,7 @@ class Dispatch:
             error.code,
         )
         lost = exchange.lost = exchange.lease
+        exchange.lost_after_s = clock() - exchange.last_activity
         self.fleet.release(lost)
         spawned = exchange.plan.backend.spawns
         exchange.lease = None
@@ -295,7 +300,7 @@ class Dispatch:
         self._spread.failed(exchange.plan.model_id)
         following = self._alternative(exchange)
         if following is not None:
-            exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0
+            exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0.0
             exchange.forgiven += spawned and error.code in GONE
             self._spawn(exchange, self._wait_and_call(exchange, None))
         elif not spawned and error.code == "unreachable":

@@ -101,10 +101,12 @@ class Exchange:
     """Attempts that ended with their worker: they do not count against the request."""
     losses = 0
     """Workers of the present model that ended under it before the first byte."""
-    suspicions = 0
-    """Those of them that nothing but this request can have ended."""
+    suspicions = 0.0
+    """Those of them that nothing else ran on; one that was killed from outside, as it seems, counts half."""
     lost: Lease | None = None
     """The lease that was lost last."""
+    lost_after_s = 0.0
+    """How long it had run there."""
     patience = 0.0
     """Until when it may wait for another worker, in the loop's time; 0 as long as it lost none."""
     status = 0

@@ -99,6 +99,7 @@ class Worker:
         "generation",
         "idle_timeout_s",
         "idles",
+        "killed",
         "last_used",
         "leaving",
         "loaded_at",
@@ -135,6 +136,8 @@ class Worker:
         """Ends in a row of which nothing had come. They lengthen the pause before the next start."""
         self.faults = 0
         """Those of them that speak against the model: it did not load, or ended under requests without an answer."""
+        self.killed = False
+        """Whether somebody else ended it when it ended last."""
         self.restarts = 0
         self.wanted = model.pinned
         self.error = ""
@@ -247,7 +250,7 @@ class Machine:
             return []
         asked, was_ready = w.state in (State.STOPPING, State.DRAINING), w.state is State.READY
         used = was_ready and (w.active > 0 or w.last_used > w.loaded_at)
-        w.active, w.endpoint = 0, None
+        w.active, w.endpoint, w.killed = 0, None, killed
         if asked:
             w.state = State.COLD
             return self._start(w, now) if w.waiting or w.wanted else []

@@ -99,10 +99,12 @@ function drawHead(status, activity) {
 }
 
 /** Everything that should not be as it is, each with its reason. */
-function problems({ models, reload }) {
-  const failed = models.filter((m) => m.state === "failed").map((m) => [`${m.id} failed: ${m.error ?? "its log has the reason"}`, "of-model"]);
+function problems({ models, reload, problems: all = [] }) {
+  const broken = models.filter((m) => m.state === "failed");
+  const failed = broken.map((m) => [`${m.id} failed: ${m.error ?? "its log has the reason"}`, "of-model"]);
+  const others = all.filter((text) => !broken.some((m) => text.startsWith(`${m.id} does not run`))).map((text) => [text, ""]);
   const refused = (reload?.problems ?? []).map((text) => [`The last edit of the configuration was refused: ${text}`, ""]);
-  return [...failed, ...refused];
+  return [...failed, ...others, ...refused];
 }
 
 const problem = ([text, kind]) => Object.assign(h("li", { class: kind }, text), { update() {} });
