@@ -119,7 +119,7 @@ class Plan:
             fields["model"] = self.model.remote_model
         if request.edit_usage:
             fields["stream_options"] = _with_usage(fields.get("stream_options"))
-        if request.choice_in_words and not getattr(self.backend, "named_tools", True):
+        if request.choice_in_words and not self.backend.named_tools:
             fields.update(request.choice_in_words)
         return msgspec.json.encode(fields)
 

@@ -7,16 +7,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from rolecast import backends, gguf_header, sources, weights
+from rolecast.backends.hardware import hardware
+from rolecast.backends.llamacpp_defaults import BITS
 from rolecast.config import paths, secrets
 from rolecast.config.schema import Config, Model
 from rolecast.errors import ConfigError, RolecastError, SourceError
 from rolecast.gguf_header import Header
 from rolecast.sources.store import human
 
-_BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q5_1": 6.0, "q5_0": 5.5, "q4_1": 5.0, "q4_0": 4.5}
 _GPUS = ("/dev/nvidia0", "/dev/kfd")
 _GPU_ROOM = 8
 """A GPU has memory of its own, which nobody tells us: with one, only this many times the main memory is absurd."""
@@ -133,7 +132,7 @@ def _memory(model: Model, tokens: int, headers: list[Header]) -> Iterator[str]:
 
 
 def _cache_bytes(model: Model, tokens: int, header: Header) -> float:
-    bits = (_BITS.get(kind or "f16", 4.0) for kind in (model.cache_type_k, model.cache_type_v))
+    bits = (BITS.get(kind or "f16", 4.0) for kind in (model.cache_type_k, model.cache_type_v))
     each = header.kv_bytes_per_token(*bits)
     if not 0 < header.sliding_window < tokens:
         return each * tokens * model.parallel
@@ -143,11 +142,6 @@ def _cache_bytes(model: Model, tokens: int, header: Header) -> float:
 
 def _room(model: Model) -> int:
     """Bytes of memory that this machine, or the container we run in, has for a model."""
-    total = psutil.virtual_memory().total
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        limit = ""
-    total = min(total, int(limit)) if limit.isdecimal() else total
+    total = hardware().memory_bytes
     has_gpu = model.gpu_layers != 0 and any(Path(gpu).exists() for gpu in _GPUS)
     return total * _GPU_ROOM if has_gpu else total

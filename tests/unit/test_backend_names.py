@@ -6,6 +6,8 @@ import pytest
 from gateway import ScriptedWorker, chat, config, request, running_gateway, short_folder
 
 from rolecast import backends
+from rolecast.backends.fake import Fake
+from rolecast.complaint import Complaint
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
 
@@ -54,6 +56,16 @@ async def worker_is_gone(folder: str) -> None:
     async with running_gateway(config({"far": absent}), Path(folder)) as gate:
         refused = await gate.ask(request(chat(model="far")))
         assert refused.error["code"] == "unreachable"
+
+
+def test_a_backend_made_for_an_earlier_version_gets_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("named_tools", "can", "explain"):
+        if hasattr(Fake, part):
+            monkeypatch.delattr(Fake, part)
+    echo = backends.get("echo")
+    assert echo.named_tools is True
+    assert echo.can(Model(backend="echo"), None, "vision") is None
+    assert echo.explain(500, Complaint("what")) is None
 
 
 def test_what_is_no_backend_is_refused_with_what_it_lacks() -> None:

@@ -1,6 +1,6 @@
 """The messages and tools of a chat request: whether they are well-formed, and what they need of a model.
 
-A plain text is not looked into; only a content in parts is decoded. Knows no other field of a request, and what
+A plain text is not looked into, only a content in parts. Knows no other field of a request, and what
 no engine trips over is left to the engine.
 """
 
@@ -37,7 +37,6 @@ SHAPES = {
     ".content": 'A part is {"type":"text","text":"..."} or {"type":"image_url","image_url":{"url":"..."}}',
 }
 """How it is written right, by where the mistake is."""
-_QUOTE, _BRACKET, _NULL = b'"[n'
 
 
 class Called(msgspec.Struct, gc=False):
@@ -52,9 +51,14 @@ class Call(msgspec.Struct):
     function: Called | msgspec.UnsetType = msgspec.UNSET
 
 
+class Part(msgspec.Struct):
+    type: Filled
+    text: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class Message(msgspec.Struct):
     role: Label
-    content: msgspec.Raw = msgspec.Raw()
+    content: str | list[Part] | None = None
     tool_calls: list[Call] | None = None
     tool_call_id: str | None = None
 
@@ -90,38 +94,22 @@ class ToolChoice(msgspec.Struct):
     allowed_tools: Allowed | msgspec.UnsetType = msgspec.UNSET
 
 
-class Part(msgspec.Struct):
-    type: Filled
-    text: str | msgspec.UnsetType | None = msgspec.UNSET
-
-
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_parts = msgspec.json.Decoder(list[Part]).decode
 
 
 def needs_of_messages(messages: Sequence[Message]) -> frozenset[str]:
     """What the contents cannot do without. Raises BadRequest with the place of what is malformed."""
     found = NOTHING
     for i, message in enumerate(messages):
-        content = message.content
-        if not content or memoryview(content)[0] != _QUOTE:
-            found |= _look_into(content, f"messages[{i}].content")
+        if message.content.__class__ is list:
+            found |= _look_into(message.content, f"messages[{i}].content")
         if message.tool_calls is not None or message.role == "tool":
             _check_calls(message, f"messages[{i}]")
     return found
 
 
-def _look_into(content: msgspec.Raw, place: str) -> frozenset[str]:
-    """What a content needs that is no plain text."""
-    first = memoryview(content)[0] if content else _NULL
-    if first == _NULL:
-        return NOTHING
-    if first != _BRACKET:
-        raise malformed(place, "must be a text or a list of parts")
-    try:
-        parts = _decode_parts(content)
-    except msgspec.ValidationError as exc:
-        raise fault(exc, place) from None
+def _look_into(parts: Sequence[Part], place: str) -> frozenset[str]:
+    """What a content in parts needs."""
     for i, part in enumerate(parts):
         if part.type == "text" and not isinstance(part.text, str):
             raise malformed(f"{place}[{i}].text", "must be a text")
@@ -206,12 +194,11 @@ def malformed(place: str, what: str) -> BadRequest:
     return BadRequest(f"`{place}` {what}{shape}.", param=place, code="invalid_value")
 
 
-def fault(exc: msgspec.ValidationError, place: str = "") -> BadRequest:
-    """The mistake that msgspec found below `place`, with its own place."""
+def fault(exc: msgspec.ValidationError) -> BadRequest:
+    """The mistake that msgspec found, with its place."""
     where, text = explain(exc)
     field, missing = missing_field(text)
-    whole = f"{place}{where}" if where.startswith("[") or not (place and where) else f"{place}.{where}"
-    return malformed(f"{whole}.{field}" if missing else whole, "is missing" if missing else f"is wrong: {text}")
+    return malformed(f"{where}.{field}" if missing else where, "is missing" if missing else f"is wrong: {text}")
 
 
 def explain(exc: msgspec.ValidationError) -> tuple[str, str]:

@@ -8,7 +8,7 @@ Adding one = one file here plus a row in `BUILT_IN`, or an entry point in the gr
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rolecast.errors import ConfigError
 
@@ -33,7 +33,7 @@ class Backend(Protocol):
     """Whether its models run in workers that we start (`plan` gives a Launch), or elsewhere (an Endpoint)."""
 
     named_tools: bool
-    """Whether `tool_choice` may name a function; otherwise it is told in words. True when left out."""
+    """Whether `tool_choice` may name a function; otherwise it is told in words."""
 
     def plan(self, model_id: str, model: "Model", weights: Path | None, socket: Path) -> "Launch | Endpoint":
         """How to start a worker that listens on `socket` (or elsewhere), or where a remote one is."""
@@ -42,7 +42,7 @@ class Backend(Protocol):
     def can(self, model: "Model", weights: Path | None, need: str) -> bool | None:
         """Whether the model can do this besides its kind: `vision`, `audio`, `video`, `files`, `tools`.
 
-        None when that is not known here: then the words of the configuration are believed. May be left out.
+        None when that is not known here: then the words of the configuration are believed.
         """
         ...
 
@@ -57,6 +57,12 @@ class Backend(Protocol):
 
 PARTS = ("usage", "renames", "spawns", "plan", "missing")
 """What every backend has; one from elsewhere is checked."""
+LEFT_OUT: Mapping[str, Any] = {
+    "named_tools": True,
+    "can": lambda model, weights, need: None,
+    "explain": lambda status, said: None,
+}
+"""What one from elsewhere may leave out, because it was made before there was such a thing: it gets this."""
 BUILT_IN = {
     "llamacpp": "rolecast.backends.llamacpp:LlamaCpp",
     "openai": "rolecast.backends.remote:OpenAIRemote",
@@ -80,6 +86,9 @@ def get(name: str) -> Backend:
             plugin: Backend = entry.load()()
             if lacking := [part for part in PARTS if not hasattr(plugin, part)]:
                 raise ConfigError([f"backend: {name!r} ({entry.value}) is no backend: it lacks {', '.join(lacking)}"])
+            for part, value in LEFT_OUT.items():
+                if not hasattr(plugin, part):
+                    setattr(plugin, part, value)
             return plugin
     raise ConfigError([f"backend: {name!r} is unknown; use one of {', '.join(names())}"])
 

@@ -1,6 +1,5 @@
 """The commands about the configuration file: `check`, `init`, `reload`, `import`."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +59,6 @@ def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway:
-        before = gateway.status().reload
         report = gateway.reload()
     if as_json:
         output.print_json(report)
@@ -69,9 +67,6 @@ def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
         output.warn(line)
     if report.applied:
         output.say(f"Changed: {output.escape(', '.join(report.applied))}.")
-    elif before and before.applied:
-        ago = output.duration(time.time() - before.at)
-        output.say(f"Nothing is new: {output.escape(', '.join(before.applied))} changed by itself {ago} ago.")
     else:
         output.say("Nothing is new: what the file says already applies.")
     show_waiting(report)

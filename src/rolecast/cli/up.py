@@ -187,7 +187,7 @@ def _detach(chosen: "Chosen", preset: str | None) -> None:
     elif chosen.path:
         argv += ["--config", str(chosen.path)]
     log = paths.log_file()
-    log.parent.mkdir(parents=True, exist_ok=True)
+    paths.make_private(log.parent)
     logfile.trim(log)
     with log.open("ab") as sink:
         began = sink.tell()

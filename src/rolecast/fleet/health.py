@@ -14,6 +14,9 @@ log = logging.getLogger("rolecast.fleet")
 PULSE_S = 10.0
 """A loaded worker is asked this often, or four times in its limit."""
 LEAST_S = 0.1
+FIRST_S, SLOW_S, BRIEF_S = 0.01, 0.1, 2.0
+"""A loading worker is asked this often, for so long closely: a small model is there in half a second, and somebody
+waits for it."""
 MISSES = 2
 """So many checks in a row must fail: the gateway itself may have been suspended during one."""
 STOP_S = 2.0
@@ -24,7 +27,7 @@ async def is_ready(child: Child, pool: Pool, limit_s: float) -> bool:
     loop = asyncio.get_running_loop()
     ended = loop.create_task(child.wait())
     deadline = loop.time() + limit_s
-    pause = 0.01
+    began = loop.time()
     try:
         while not ended.done():
             if loop.time() > deadline:
@@ -35,8 +38,7 @@ async def is_ready(child: Child, pool: Pool, limit_s: float) -> bool:
                     return True
             except RolecastError:
                 pass
-            await asyncio.wait([ended], timeout=pause)
-            pause = min(pause * 1.5, 0.1)
+            await asyncio.wait([ended], timeout=FIRST_S if loop.time() - began < BRIEF_S else SLOW_S)
         return False
     finally:
         ended.cancel()

@@ -57,9 +57,7 @@ class Abilities:
         return [*kept, *(need for need, can in said.items() if can and need not in kept)]
 
     def _said(self, model: Model, need: str) -> bool | None:
-        ask = getattr(backends.get(model.backend), "can", None)  # a plug-in may have been made before there was one
-        said: bool | None = ask(model, self._weights(model), need) if ask else None
-        return said
+        return backends.get(model.backend).can(model, self._weights(model), need)
 
     def _weights(self, model: Model) -> Path | None:
         try:

@@ -7,6 +7,7 @@ never uses the network; only `pull` does. Knows which file serves which scheme, 
 from collections.abc import Callable
 from pathlib import Path
 
+from rolecast.config import paths
 from rolecast.config.source import Source, parse
 from rolecast.errors import SourceError
 from rolecast.sources import caches, hf, names, own, pypi, store, url
@@ -76,7 +77,7 @@ def pull(source: Source, folder: Path, progress: Report) -> Path:
             return path
         raise SourceError(f"{source.text}: {absence(source, folder)}.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        paths.make_private(folder)
         with store.lock(folder, source, progress):
             return store.located(folder, source) or _PULL[source.scheme](source, folder, progress)
     except OSError as e:
