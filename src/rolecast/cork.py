@@ -33,6 +33,13 @@ class Cork:
         else:
             transport.write(data)
 
+    def write_first(self, transport: asyncio.WriteTransport, data: bytes) -> None:
+        """Send what somebody waits for, the start of a stream: there is one for hundreds of other writes."""
+        if any(held is transport for held, _ in self._held):
+            self._held.append((transport, data))
+        else:
+            transport.write(data)
+
     def release(self) -> None:
         """Send everything held back. Call it before a transport is closed."""
         held, self._held = self._held, []

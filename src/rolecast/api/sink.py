@@ -114,9 +114,13 @@ class WireSink:
             data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data)
         elif self._head:
             data = self._head + data
-        self._head = b""
-        self.started = True
-        self.protocol.cork.write(self.protocol.transport, data)
+        protocol = self.protocol
+        if self._head:
+            self._head = b""
+            self.started = True
+            protocol.cork.write_first(protocol.transport, data)
+        else:
+            protocol.cork.write(protocol.transport, data)
 
     def finish(self, data: bytes = b"") -> None:
         if not self.disconnected:
