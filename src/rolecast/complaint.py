@@ -27,8 +27,10 @@ _MESSAGES = (
     *("description", "error_description", "details", "title", "fault", "Message", "Error", "data"),
 )
 """Fields that hold the message or what it is in, most telling first."""
-_TITLE = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<[^>]*>")
+_TITLE = re.compile(r"<(title|h1)\b[^<>]*>", re.IGNORECASE)
+_TITLE_ENDS = re.compile(r"</(?:title|h1)\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+"""These look at each character once, whatever a page holds: the loop waits for them."""
 
 
 class Complaint(msgspec.Struct, frozen=True):
@@ -118,8 +120,10 @@ def _text(body: bytes) -> str:
 
 def _page(text: str) -> str:
     """What an HTML or XML page says in short: its title or first heading; for a small one its text."""
-    if found := _TITLE.search(text):
-        return html.unescape(_TAG.sub(" ", found[2]))
+    begin = _TITLE.search(text)
+    end = _TITLE_ENDS.search(text, begin.end()) if begin else None
+    if begin and end:
+        text = text[begin.end() : min(end.start(), begin.end() + MAX_CHARS)]
     return html.unescape(_TAG.sub(" ", text)) if len(text) <= MAX_CHARS else ""
 
 

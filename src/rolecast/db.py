@@ -6,6 +6,7 @@ row (docs/design.md has the figures). A server database by URL would be a second
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import queue
@@ -115,12 +116,13 @@ class Database:
 
     def insert(self, batch: Batch, done: Callable[[Exception | None], None]) -> None:
         """Queue rows (all columns, in table order) per table as one transaction; `done` is called from the
-        writer thread. A row whose id is there already is left out: it must not stop the others for ever."""
+        writer thread. A row whose id is there already, or that holds what SQLite cannot, is left out: it must not
+        stop the others for ever."""
 
         def job() -> None:
             try:
-                self._insert(batch)
-            except sqlite3.Error as exc:
+                self._write(batch)
+            except Exception as exc:  # whatever it is, the next batch needs this thread
                 done(exc)
             else:
                 done(None)
@@ -150,13 +152,19 @@ class Database:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _insert(self, batch: Batch) -> None:
+    def _write(self, batch: Batch) -> None:
+        try:
+            self._insert(batch, self._insert_rows)
+        except (OverflowError, ValueError):  # a number beyond 64 bits, or a text that is none
+            self._insert(batch, self._insert_storable)
+
+    def _insert(self, batch: Batch, insert: Callable[[str, Sequence[Row]], None]) -> None:
         self._writer.execute("BEGIN")
         try:
             for table, rows in batch:
-                self._insert_rows(table, rows)
+                insert(table, rows)
             self._writer.execute("COMMIT")
-        except sqlite3.Error:
+        except Exception:
             if self._writer.in_transaction:  # a full disk has rolled it back already
                 self._writer.execute("ROLLBACK")
             raise
@@ -172,6 +180,11 @@ class Database:
             part = rows[start : start + ROWS_PER_STATEMENT]
             self._writer.execute(many, list(chain.from_iterable(part)))
         self._writer.executemany(f"INSERT OR IGNORE INTO {table} VALUES {one}", rows[whole:])  # noqa: S608
+
+    def _insert_storable(self, table: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            with contextlib.suppress(OverflowError, ValueError):
+                self._insert_rows(table, [row])
 
     def _migrate(self) -> None:
         db = self._writer

@@ -4,6 +4,7 @@ Reads bytes of OpenAI's wire and of llama.cpp's `timings`. Keeps nothing and boo
 """
 
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -12,21 +13,29 @@ from rolecast.values import Usage
 BYTES_PER_TOKEN = 4
 """For our own count of a text."""
 
-_TIMINGS = re.compile(rb'"timings":\{[^{}]*?"cache_n":(\d+),"prompt_n":(\d+)[^{}]*?"predicted_n":(\d+)')
-_PROMPT = re.compile(rb'"prompt_tokens":\s*(\d+)')
-_COMPLETION = re.compile(rb'"completion_tokens":\s*(\d+)')
-_CACHED = re.compile(rb'"cached_tokens":\s*(\d+)')
+MOST_TOKENS = 10**12 - 1
+"""A report of more is no count of tokens: the books and the sums made of them hold whole numbers of 64 bits."""
+_NUMBER = rb"(\d{1,12})(?!\d)"
+_TIMINGS = re.compile(
+    rb'"timings":\{[^{}]*?"cache_n":%b,"prompt_n":%b[^{}]*?"predicted_n":%b' % (_NUMBER, _NUMBER, _NUMBER)
+)
+_PROMPT = re.compile(rb'"prompt_tokens":\s*' + _NUMBER)
+_COMPLETION = re.compile(rb'"completion_tokens":\s*' + _NUMBER)
+_CACHED = re.compile(rb'"cached_tokens":\s*' + _NUMBER)
 _PIECE = re.compile(rb'"(?:content|reasoning_content|text|arguments)":\s?"[^"]')
 """A piece of an answer in an event; inside of a text the quotes would be escaped."""
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+
+
 class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: _Count | None = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
     prompt_tokens_details: _Details | None = None
 
 
@@ -53,6 +62,8 @@ class _Texts(msgspec.Struct):
     data: list[msgspec.Raw] = []
 
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What decoding the bytes of a stranger may raise: text that is no UTF-8 has an error of its own."""
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_texts = msgspec.json.Decoder(_Texts).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -62,7 +73,7 @@ def of_answer(body: bytes) -> Usage | None:
     """What a whole answer reports; None when it reports nothing."""
     try:
         usage = _decode_answer(body).usage
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None
     if usage is None:
         return None
@@ -86,7 +97,7 @@ def reported_by(event: bytes) -> tuple[bool, bool]:
         return False, False
     try:
         parsed = _decode_event(event.rpartition(b"data:")[2])
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return False, False
     return parsed.usage is not None, parsed.usage is not None and not parsed.choices
 
@@ -100,7 +111,7 @@ def estimated(asked_bytes: int, body: bytes) -> Usage:
     """Our own count for a whole answer without a report to a request of so many bytes."""
     try:
         answer = _decode_texts(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return Usage(counted=True)
     if not (answer.choices or answer.data):
         return Usage(counted=True)

@@ -101,6 +101,16 @@ def test_where_nothing_is_said_nothing_is_made_up(body: bytes) -> None:
     assert read(body).message == ""
 
 
+@pytest.mark.parametrize("piece", [b"<title>", b"<title", b"<h1>x", b"<", b"</title"])
+def test_a_page_made_to_be_read_slowly_is_read_at_once(piece: bytes) -> None:
+    for body in (piece * 150_000, b"<title>" + piece * 150_000 + b"</title>"):
+        assert len(read(body).message) <= MAX_CHARS
+
+
+def test_a_number_too_long_in_a_page_is_read_without_a_failure() -> None:
+    assert read(b"<title>" + b"&#%b;" % (b"9" * 5000) + b"</title>").message
+
+
 def test_a_long_message_is_cut() -> None:
     for body in (b"x" * 10**6, b'{"error":"' + b"x" * 10**5 + b'"}', b"\xc3\xa9" * 10**6):
         message = read(body).message

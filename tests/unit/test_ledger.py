@@ -174,6 +174,20 @@ def full_disk(ledger: Ledger) -> Iterator[None]:
         connection.execute("PRAGMA max_page_count=1000000")
 
 
+@pytest.mark.parametrize("field", [10**20, -(10**20), "half \ud83d of a pair"])
+async def test_a_row_that_sqlite_cannot_hold_costs_no_other_row(tmp_path: Path, field: object) -> None:
+    async with books(tmp_path / "ledger.db") as ledger:
+        there = route(ledger)
+        ledger.append(row(1, there))
+        ledger.append((*row(2, there)[:4], field, *row(2, there)[5:]))
+        append(ledger, range(3, 3 + 2 * ROWS_PER_STATEMENT))
+        await written(ledger, 2 + 2 * ROWS_PER_STATEMENT)
+        append(ledger, [500])
+        await written(ledger, 3 + 2 * ROWS_PER_STATEMENT)
+        assert ledger.trouble == ""
+    assert on_disk(tmp_path / "ledger.db") == 2 + 2 * ROWS_PER_STATEMENT
+
+
 async def test_a_full_disk_is_named_once_and_its_end_once_and_the_rows_come_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

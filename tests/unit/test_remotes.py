@@ -193,6 +193,32 @@ async def test_a_plain_answer_without_usage_is_counted_by_its_length() -> None:
             assert row.prompt_tokens > 100
 
 
+@pytest.mark.parametrize(
+    "reported", [b'{"prompt_tokens":%b}' % (b"9" * 40), b'{"prompt_tokens":-7,"completion_tokens":1}']
+)
+async def test_a_report_that_cannot_be_true_is_none(reported: bytes) -> None:
+    body = b'{"choices":[{"index":0,"message":{"content":"twelve chars"}}],"usage":' + reported + b"}"
+    last = b'data: {"choices":[],"usage":' + reported + b"}\n\n"
+    async with pair() as (gate, worker):
+        worker.script.append(reply(body))
+        assert (await gate.ask(asked())).body == body
+        worker.script.append(stream(delta("one"), last, DONE))
+        await gate.ask(asked(stream=True))
+        worker.script.append(stream(delta("one"), last, DONE))
+        await gate.ask(asked(stream=True, stream_options={"include_usage": True}))
+        rows = await gate.rows()
+        assert [(r.completion_tokens, r.counted) for r in rows] == [(3, True), (1, True), (1, True)]
+
+
+async def test_an_answer_in_another_encoding_is_passed_on_and_ends() -> None:
+    body = b'{"choices":[{"index":0,"message":{"content":"caf\xe9"}}]}'
+    async with pair() as (gate, worker):
+        worker.usual = reply(body)
+        for _ in range(2):
+            assert (await gate.ask(asked())).body == body
+        assert [r.outcome for r in await gate.rows()] == ["ok", "ok"]
+
+
 # -- what their errors become ------------------------------------------------------------------------------------
 
 
