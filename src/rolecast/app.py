@@ -32,7 +32,7 @@ from rolecast.config.current import Current
 from rolecast.config.schema import Config, Listener, Model
 from rolecast.db import Database
 from rolecast.dispatch import Dispatch
-from rolecast.errors import ConfigError, RolecastError
+from rolecast.errors import UNREADABLE, ConfigError, RolecastError
 from rolecast.exchange import make_ids
 from rolecast.fetch import fetch
 from rolecast.fleet import Fleet, Weights, absence
@@ -505,6 +505,6 @@ def _write_state(listeners: list[Address], config_path: Path | None, started_at:
 
 def _remove_state() -> None:
     path = paths.state_file()
-    with contextlib.suppress(OSError, msgspec.MsgspecError):
+    with contextlib.suppress(OSError, *UNREADABLE):
         if msgspec.json.decode(path.read_bytes()).get("pid") == os.getpid():
             path.unlink()

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from rolecast.errors import UNREADABLE
+
 MAX_CHARS = 2000
 """Longer explanations are cut."""
 _DEPTH = 6
@@ -91,7 +93,7 @@ def is_error(body: bytes) -> bool:
     value = body[found.start(2) :]
     try:
         fields = msgspec.json.decode(value.partition(b"\n")[0] if found[1] else value, type=_Answer)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except UNREADABLE:
         return False
     told = fields.error not in (None, "", False) or fields.object == "error" or fields.type == "error"
     return told and not fields.choices and not fields.data

@@ -29,6 +29,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What msgspec raises for bytes of a stranger that are not the JSON they should be: text that is no UTF-8, and
+nesting without end, have errors of their own."""
+
 
 class RolecastError(Exception):
     """A failure with an HTTP face: message says what was asked, what is allowed and what to do next."""

@@ -10,7 +10,7 @@ import msgspec
 
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
-from rolecast.errors import BadRequest
+from rolecast.errors import UNREADABLE, BadRequest
 from rolecast.telemetry import ModelStats
 from rolecast.values import Choice, Facts, Kind
 
@@ -138,7 +138,7 @@ def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
     """The fields of a JSON object, each in the bytes it was written in. Raises BadRequest."""
     try:
         return _decode_fields(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise BadRequest(f"The body is not a valid JSON object: {exc}.", code="bad_json") from None
 
 

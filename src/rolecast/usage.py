@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from rolecast.errors import UNREADABLE
 from rolecast.values import Usage
 
 BYTES_PER_TOKEN = 4
@@ -62,8 +63,6 @@ class _Texts(msgspec.Struct):
     data: list[msgspec.Raw] = []
 
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
-"""What decoding the bytes of a stranger may raise: text that is no UTF-8 has an error of its own."""
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_texts = msgspec.json.Decoder(_Texts).decode
 _decode_event = msgspec.json.Decoder(_Event).decode

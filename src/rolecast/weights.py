@@ -11,6 +11,7 @@ import msgspec
 
 from rolecast import gguf_header
 from rolecast.config.schema import Model
+from rolecast.errors import UNREADABLE
 from rolecast.gguf_header import Header
 
 OLLAMA_PROJECTOR = "application/vnd.ollama.image.projector"
@@ -102,7 +103,7 @@ def _listed_projector(path: Path) -> Path | None:
     for manifest in sorted(manifests):
         try:
             layers = msgspec.json.decode(manifest.read_bytes(), type=_Manifest).layers
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             continue
         blobs = {layer.digest.replace(":", "-"): layer.mediaType for layer in layers}
         listed = [name for name, kind in blobs.items() if kind == OLLAMA_PROJECTOR and _BLOB.fullmatch(name)]

@@ -396,6 +396,13 @@ async def test_ten_thousand_heads_and_paths_leave_no_trace(front: Gate, worker: 
 # -- requests that name places -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("body", [b'{"model":"\xff"}', b"[" * 100_000, b'{"x":' * 100_000, b'{"model":"\\ud800"}', b""])
+@pytest.mark.parametrize("path", ["/admin/load", "/admin/unload", "/v1/chat/completions", "/v1/embeddings"])
+async def test_a_body_that_cannot_be_decoded_is_the_clients_mistake(front: Gate, path: str, body: bytes) -> None:
+    answer = await front.ask(request(body, path=path))
+    assert (answer.status, answer.error["code"]) == (400, "bad_json")
+
+
 async def test_an_address_in_a_request_is_never_called(front: Gate, worker: ScriptedWorker) -> None:
     async with ScriptedWorker().listening() as other:
         fields = {"api_base": other.url, "base_url": other.url, "url": other.url, "backend": "fake"}

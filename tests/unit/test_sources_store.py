@@ -10,12 +10,14 @@ import threading
 from pathlib import Path
 
 import pytest
+import tiny_gguf
 from hf_server import weights
 
 from rolecast import sources
 from rolecast.errors import SourceError
-from rolecast.sources import store
+from rolecast.sources import fetch, store
 from rolecast.sources.names import Source
+from rolecast.weights import projector
 
 BODY = weights(1)
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -178,6 +180,33 @@ def test_the_list_skips_damaged_records_and_names_outside_the_folder(tmp_path: P
     put(tmp_path / "hf/o/r/main/z.gguf.source.json", json.dumps(evil).encode())
     assert sources.stored(tmp_path) == [sources.Stored("x.gguf", target, len(BODY), "hf:o/r@main/x.gguf")]
     assert sources.stored(tmp_path / "none") == []
+
+
+DAMAGED = [
+    b"{broken",
+    b'{"layers":[{"digest":"\xff\xfe","mediaType":""}],"source":"\xff"}',
+    b"[" * 100_000,
+    b'{"x":' * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_file_of_another_program_that_is_damaged_finds_nothing_and_stops_nothing(tmp_path: Path, text: bytes) -> None:
+    blob = ollama(tmp_path, "registry.ollama.ai/library/m/latest", f"sha256:{DIGEST}")
+    put(tmp_path / ".ollama/models/manifests/registry.ollama.ai/library/m/latest", text)
+    assert sources.locate(sources.parse("ollama:m"), tmp_path / "s") is None
+    tiny_gguf.write(blob)
+    assert projector(blob) is None
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_record_or_mark_is_as_none(tmp_path: Path, text: bytes) -> None:
+    target = put(tmp_path / "hf/o/r/main/x.gguf")
+    put(tmp_path / "hf/o/r/main/x.gguf.source.json", text)
+    assert sources.stored(tmp_path) == []
+    want = fetch.Want(url="http://localhost/x", part=target)
+    put(fetch._mark_path(target), text)
+    assert fetch._resumable(want) == (0, "")
 
 
 def test_importing_the_sources_loads_nothing_heavy() -> None:

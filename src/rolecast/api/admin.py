@@ -16,7 +16,7 @@ from rolecast import __version__
 from rolecast.api.asgi import json_response
 from rolecast.config.current import Current
 from rolecast.config.names import members
-from rolecast.errors import BadRequest, ConfigError, ModelNotFound, UnsupportedMedia
+from rolecast.errors import UNREADABLE, BadRequest, ConfigError, ModelNotFound, UnsupportedMedia
 from rolecast.fleet import Fleet
 from rolecast.ledger import Ledger
 from rolecast.reload import Reloader
@@ -141,7 +141,7 @@ class Admin:
         _require_json(request)
         try:
             return self._resolve(msgspec.json.decode(await request.body(), type=_Named).model)
-        except msgspec.MsgspecError as exc:
+        except UNREADABLE as exc:
             raise BadRequest(f'The body must be JSON such as {{"model":"NAME"}}: {exc}.', code="bad_json") from None
 
     def _resolve(self, name: str) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from rolecast.config import paths
-from rolecast.errors import RolecastError, Unauthorized, UpstreamTimeout, WorkerDown
+from rolecast.errors import UNREADABLE, RolecastError, Unauthorized, UpstreamTimeout, WorkerDown
 
 if TYPE_CHECKING:
     import httpx2
@@ -109,7 +109,7 @@ def read_state() -> State | None:
     """What the last gateway of this data folder wrote; None when nothing readable is there."""
     try:
         return msgspec.json.decode(paths.state_file().read_bytes(), type=State)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
 
 
@@ -271,7 +271,7 @@ def explain(response: "httpx2.Response", url: str) -> RolecastError:
         )
     try:
         message = _message(msgspec.json.decode(response.content))
-    except msgspec.DecodeError:
+    except UNREADABLE:
         message = ""
     if not message:
         message = f"{url} answered {response.status_code} and does not look like a Rolecast gateway."

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from rolecast.config import paths
+from rolecast.errors import UNREADABLE
 from rolecast.sources import hf, store
 from rolecast.sources.names import Source
 
@@ -95,7 +96,7 @@ def _ollama_layers(root: Path, source: Source) -> Iterator[_Layer]:
         return
     try:
         yield from msgspec.json.decode(manifest.read_bytes(), type=_Manifest).layers
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rolecast.errors import SourceError
+from rolecast.errors import UNREADABLE, SourceError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +130,7 @@ def read_safetensors(path: Path) -> "dict[str, np.ndarray[Any, Any]]":
     try:
         raw = msgspec.json.decode(data[8 : 8 + length].tobytes(), type=dict[str, msgspec.Raw])
         header = {k: msgspec.json.decode(v, type=_Tensor) for k, v in raw.items() if k != "__metadata__"}
-    except msgspec.DecodeError as e:
+    except UNREADABLE as e:
         raise SourceError(f"{path.name} has a damaged header; pull the model again.") from e
     body = data[8 + length :]
     return {name: _array(name, tensor, body) for name, tensor in header.items()}
@@ -244,7 +244,7 @@ def _pooling(folder: Path) -> Any:
 def _read(path: Path, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as e:
+    except (OSError, *UNREADABLE) as e:
         raise SourceError(f"{path.name} cannot be read ({e}); pull the model again.") from e
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rolecast.errors import SourceError
+from rolecast.errors import UNREADABLE, SourceError
 from rolecast.sources import store as folder
 from rolecast.sources.store import Progress, Report
 
@@ -164,7 +164,7 @@ def _resumable(want: Want) -> tuple[int, str]:
     try:
         mark = msgspec.json.decode(_mark_path(want.part).read_bytes(), type=_Mark)
         size = want.part.stat().st_size
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return 0, ""
     strong = mark.etag if mark.etag.startswith('"') else ""
     # Without a strong ETag only the final hash can tell whether the pieces belong together.

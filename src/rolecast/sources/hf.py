@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from rolecast.config import paths
-from rolecast.errors import SourceError
+from rolecast.errors import UNREADABLE, SourceError
 from rolecast.sources import fetch, names, store
 from rolecast.sources.names import Source
 from rolecast.sources.store import Progress, Report
@@ -118,7 +118,7 @@ def _tree(source: Source) -> dict[str, _Entry]:
             found |= {e.path: e for e in msgspec.json.decode(body, type=list[_Entry]) if e.type == "file"}
         except fetch.RefusedError as e:
             raise _explained(source, e) from e
-        except msgspec.DecodeError as e:
+        except UNREADABLE as e:
             raise SourceError(f"{endpoint()} sent no file list for {source.name}; check HF_ENDPOINT.") from e
         if not page:
             return found

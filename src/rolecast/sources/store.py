@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from rolecast import gguf_header
-from rolecast.errors import SourceError
+from rolecast.errors import UNREADABLE, SourceError
 from rolecast.sources import names
 from rolecast.sources.names import Source
 
@@ -341,7 +341,7 @@ def _record_path(path: Path) -> Path:
 def _read_record(path: Path) -> _Record | None:
     try:
         return msgspec.json.decode(_record_path(path).read_bytes(), type=_Record)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
 
 
