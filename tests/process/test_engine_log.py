@@ -14,6 +14,19 @@ SECRET = "swordfish"
 ASKED = [{"role": "user", "content": SECRET}]
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "pattern": f"{SECRET}("}}}
 CALL = {"id": "1", "function": {"name": SECRET, "arguments": "{}"}}
+LOOKS_LIKE_THE_ENGINE = "\n".join(
+    [
+        f"/home/me/{SECRET}/main.cpp:42: error: expected ;",
+        f"serving tiny at unix:///{SECRET}.sock",
+        f"terminate called after throwing an instance of '{SECRET}'",
+        f"malloc {SECRET}: invalid",
+        f"ggml_{SECRET}: out of memory",
+        f"slot {SECRET}: id  0 | task 1 | processing task",
+        f"{SECRET}: failed to decode",
+        f"0.12.345.678 E {SECRET}: out of memory",
+    ]
+)
+"""Lines of a request that the engine quotes each on a line of its own."""
 QUOTED: list[tuple[str, dict[str, Any]]] = [
     ("chat/completions", {"messages": [*ASKED, {"role": "assistant", "tool_calls": [CALL]}]}),
     ("chat/completions", {"messages": ASKED, "tools": [{"type": "web_search", "q": SECRET}]}),
@@ -24,6 +37,8 @@ QUOTED: list[tuple[str, dict[str, Any]]] = [
     ("chat/completions", {"messages": ASKED, "samplers": [SECRET], "max_tokens": 2}),
     ("chat/completions", {"messages": [{"role": "user", "content": f"{SECRET} " * 400}]}),
     ("chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": f"no {SECRET}"}]}]}),
+    ("chat/completions", {"messages": [{"role": "user", "content": f"no \n{LOOKS_LIKE_THE_ENGINE}"}]}),
+    ("chat/completions", {"messages": ASKED, "grammar": LOOKS_LIKE_THE_ENGINE}),
     ("completions", {"prompt": f"{SECRET}\n{SECRET}", "max_tokens": 2, "stop": [SECRET]}),
 ]
 TEMPLATE = (

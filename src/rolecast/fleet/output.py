@@ -82,7 +82,10 @@ class Output:
         return len(self._backlog) > BACKLOG_BYTES
 
     def keep_only(self, pattern: str) -> None:
-        """From now on only what matches at the start of a line is kept, in memory and in the file."""
+        """From now on only what matches at the start of a line is kept, in memory and in the file.
+
+        Of a match with a named group only that group is.
+        """
         self._kept = re.compile(pattern.encode())
 
     def end(self) -> None:
@@ -129,8 +132,9 @@ class Output:
             if found is None:
                 self._partial.clear()
                 return
-            if found.end() < len(self._partial.rstrip()):
-                self._partial[:] = found[0].rstrip() + LEFT_OUT
+            part = found[found.lastgroup or 0].rstrip()
+            if len(part) < len(self._partial.rstrip()):
+                self._partial[:] = part + LEFT_OUT
             self._store(self._partial + b"\n")
         self._emit()
 
