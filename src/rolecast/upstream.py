@@ -396,9 +396,10 @@ class Pool:
         except (OSError, TimeoutError, ValueError) as exc:  # ValueError: a host name that cannot be encoded
             if not receiver.closed:
                 why = str(exc) or type(exc).__name__
+                who = "server" if self.endpoint.via else "model's worker"
                 receiver.on_lost(
                     WorkerDown(
-                        f"The model's worker at {self.endpoint.address} is unreachable: {why}.",
+                        f"The {who} at {self.endpoint.address} is unreachable: {why}.",
                         code="unreachable",
                     )
                 )

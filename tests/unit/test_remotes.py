@@ -30,6 +30,7 @@ from gateway import (
     running_gateway,
     short_folder,
     stream,
+    until,
 )
 
 from rolecast.api.lane import MAX_GATEWAYS, by_name
@@ -37,6 +38,7 @@ from rolecast.backends.remote import NAME, OpenAIRemote
 from rolecast.config.advice import warnings
 from rolecast.config.check import check
 from rolecast.config.schema import Config, Listener, Model, Server
+from rolecast.errors import ConfigError
 from rolecast.values import Endpoint, authority
 
 pytestmark = pytest.mark.anyio
@@ -580,3 +582,52 @@ def test_an_own_port_as_a_remote_is_warned_of(url: str, circle: bool) -> None:
 def test_a_setting_for_remotes_alone_is_said_to_do_nothing_elsewhere() -> None:
     conf = Config(models={"m": Model(source="file:x", stream_usage="never")})
     assert "models.m.stream_usage: does nothing with backend llamacpp" in warnings(conf)
+
+
+# -- a key that is not there ------------------------------------------------------------------------------------
+
+
+async def test_a_remote_without_its_key_fails_alone_and_says_which_variable_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("FAR_KEY", raising=False)
+    with short_folder() as folder:
+        async with ScriptedWorker().listening(f"{folder}/w") as worker:
+            models = {"far": remote(worker.url, key="env:FAR_KEY"), "near": remote(worker.url)}
+            conf = msgspec.structs.replace(config(models), roles={"both": ["far", "near"]})
+            async with running_gateway(conf, Path(folder)) as gate:
+                await until(lambda: gate.gateway.fleet.worker("far").error)
+                answer = await gate.ask(asked(model="both"))
+                assert (answer.status, answer.header("x-rolecast-model")) == (200, "near")
+                alone = await gate.ask(asked(model="far"))
+                assert (alone.status, alone.error["code"]) == (503, "load_failed")
+                assert (
+                    "the environment variable FAR_KEY is not set; run `export FAR_KEY=...` first, then start"
+                    in alone.error["message"]
+                )
+                assert "far does not run: the environment variable FAR_KEY" in gate.gateway.problems()[0]
+                mended = {**models, "far": remote(worker.url, key="sk-1")}
+                gate.gateway.configure(msgspec.structs.replace(conf, models=mended), {})
+                assert (await gate.ask(asked(model="far"))).status == 200
+                assert worker.requests[-1].header("authorization") == ["Bearer sk-1"]
+    assert "far could not be started: the environment variable FAR_KEY is not set" in caplog.text
+
+
+async def test_an_edit_that_takes_the_key_of_a_remote_that_works_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("FAR_KEY", raising=False)
+    async with pair() as (gate, worker):
+        edit = msgspec.structs.replace(
+            gate.gateway.now.config, models={"m": remote(worker.url, key="env:FAR_KEY"), "n": Model(backend="fake")}
+        )
+        with pytest.raises(ConfigError, match=r"models\.m\.key: the environment variable FAR_KEY is not set.*m works"):
+            gate.gateway.prepare(edit)
+        assert (await gate.ask(asked())).status == 200
+
+
+async def test_a_remote_that_cannot_be_reached_is_called_a_server_and_no_worker() -> None:
+    with short_folder() as folder:
+        async with running_gateway(config({"m": remote(f"unix:{folder}/nobody")}), Path(folder)) as gate:
+            said = (await gate.ask(asked())).error["message"]
+    assert said.startswith(f"The server at unix:{folder}/nobody is unreachable: ")

@@ -202,9 +202,9 @@ class Fleet:
         return worker.generation != lost.generation or worker.state not in SERVING
 
     def would_replace(self, model_id: str, model: Model) -> bool:
-        """Whether these settings would end a worker of ours that works now, to start another."""
+        """Whether these settings would end a worker or an address that works now, for another one."""
         worker = self.machine.workers.get(model_id)
-        if worker is None or worker.state is not State.READY:
+        if worker is None or worker.state not in (State.READY, State.REMOTE):
             return False
         return self._is_stale(model_id, model, backends.get(model.backend))
 
@@ -250,8 +250,8 @@ class Fleet:
     # -- effects ------------------------------------------------------------------------------------------
 
     def _address(self, model_id: str, model: Model, backend: backends.Backend) -> Endpoint | None:
-        """Where the model runs when that is not our doing. Raises ConfigError."""
-        if backend.spawns:
+        """Where the model runs when that is not our doing, and nothing is missing. Raises ConfigError."""
+        if backend.spawns or backend.missing(model):
             return None
         assert self._folder is not None
         planned = backend.plan(model_id, model, None, self._folder / "none")
@@ -265,8 +265,8 @@ class Fleet:
                 continue
             if endpoint is not None:
                 effects += self._attach(model_id, endpoint)
-            elif self._models[model_id].pinned and self.present(model_id):
-                self.preload(model_id)
+            elif not self.backends[model_id].spawns or (self._models[model_id].pinned and self.present(model_id)):
+                self.preload(model_id)  # a remote that lacks something fails at once, and says what
             else:
                 effects += self.machine.wake(model_id, self._loop.time())
         self._apply(effects)
@@ -426,7 +426,7 @@ class Fleet:
             await asyncio.to_thread(self._weights, self._models[model_id])
         model, backend = self._models[model_id], self.backends[model_id]
         if missing := backend.missing(model):
-            raise LoadFailed(missing)
+            raise LoadFailed(f"{missing}." if backend.spawns else f"{missing}, then start the gateway again.")
         planned = self._planned[model_id] = self._plan(model_id, model, backend, generation)
         if isinstance(planned, Endpoint):
             return None, planned
