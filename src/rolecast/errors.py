@@ -34,6 +34,11 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 nesting without end, have errors of their own."""
 
 
+def counted(number: int, what: str) -> str:
+    """`1 problem`, `2 problems`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 class RolecastError(Exception):
     """A failure with an HTTP face: message says what was asked, what is allowed and what to do next."""
 
@@ -166,7 +171,7 @@ class ConfigError(RolecastError):
         self.problems = tuple(problems)
         self.source = source
         lines = "\n".join(f"  {p}" for p in self.problems)
-        super().__init__(f"{source} has {len(self.problems)} problem(s):\n{lines}")
+        super().__init__(f"{source} has {counted(len(self.problems), 'problem')}:\n{lines}")
 
 
 class SourceError(RolecastError):

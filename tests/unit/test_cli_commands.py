@@ -171,7 +171,7 @@ def test_check_accepts_a_good_file(tmp_path: Path) -> None:
     (tmp_path / "rolecast.yaml").write_text(GOOD)
     done = rolecast("check")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "rolecast.yaml is valid: 1 models, 1 roles." in done.stdout
+    assert "rolecast.yaml is valid: 1 model, 1 role." in done.stdout
 
 
 def test_check_names_each_problem_with_file_and_line(tmp_path: Path) -> None:
@@ -445,6 +445,16 @@ def test_doctor_asks_each_remote(tmp_path: Path, reply: int | None, level: str, 
     assert words in found["message"]
 
 
+def test_doctor_does_not_call_the_missing_key_of_one_remote_a_hindrance(tmp_path: Path) -> None:
+    (tmp_path / "rolecast.yaml").write_text(
+        "server: {port: 0}\nmodels: {far: {backend: openai, url: 'http://127.0.0.1:9/v1', key: 'env:NOT_SET_HERE'}}\n"
+        "roles: {standard: [far]}\n"
+    )
+    done = rolecast("doctor", "--json")
+    found = [finding for finding in json.loads(done.stdout) if "NOT_SET_HERE" in finding["message"]]
+    assert (done.returncode, [(each["check"], each["level"]) for each in found]) == (0, [("remote", "warn")])
+
+
 def answer_once(server: socket.socket, status: int | None) -> None:
     if status is not None:
         with server.accept()[0] as client:
@@ -484,3 +494,44 @@ def test_doctor_warns_of_absent_weights_with_the_command_that_brings_them(tmp_pa
         "server: {port: 0}\nmodels: {big: {source: 'hf:owner/repo/big.gguf'}}\nroles: {standard: [big]}\n"
     )
     assert "rolecast pull big" in invoke("doctor")[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("serve", "`rolecast up`"),
+        ("run", "`rolecast chat"),
+        ("list", "`rolecast models`"),
+        ("stop", "`rolecast unload"),
+    ],
+)
+def test_a_command_of_another_program_is_answered_with_ours(command: str, words: str) -> None:
+    code, _, err = invoke(command, "llama3.2")
+    assert code == 2
+    assert f"There is no command '{command}' here: " in err
+    assert words in err
+
+
+def test_a_command_that_is_in_no_program_still_gets_the_nearest_one() -> None:
+    code, _, err = invoke("statu")
+    assert (code, "Did you mean 'status'?" in err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["m", "n", "standard"])
+def test_rm_by_any_name_of_a_model_does_not_call_it_another_one(tmp_path: Path, name: str) -> None:
+    weights = tmp_path / "data" / "models" / "hf" / "o" / "r" / "main" / "x.gguf"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"GGUF" + bytes(96))
+    (tmp_path / "rolecast.yaml").write_text(
+        f"storage: {{models: '{tmp_path}/data/models'}}\n"
+        "models: {m: {source: 'hf:o/r/x.gguf', aliases: [n]}}\nroles: {standard: [m]}\n"
+    )
+    code, out, err = invoke("rm", name)
+    assert (code, err, weights.exists()) == (0, "", False)
+    assert f"Removed the weights of {name}" in out
+
+
+def test_a_repository_without_its_scheme_is_answered_with_the_source_that_is_meant(tmp_path: Path) -> None:
+    code, _, err = invoke("pull", "Qwen/Qwen3-4B-GGUF")
+    assert code == 1
+    assert "a source such as hf:Qwen/Qwen3-4B-GGUF;" in err

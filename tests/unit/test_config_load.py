@@ -319,4 +319,4 @@ def test_a_wrong_value_is_shown_unless_it_is_long(setting: str, words: str) -> N
 def test_the_error_names_the_file_and_lists_the_problems() -> None:
     with pytest.raises(ConfigError) as caught:
         config.read("nope: 1\n" + MINIMAL, name="my.yaml")
-    assert str(caught.value).startswith("my.yaml has 1 problem(s):\n  my.yaml:1: nope: unknown setting")
+    assert str(caught.value).startswith("my.yaml has 1 problem:\n  my.yaml:1: nope: unknown setting")

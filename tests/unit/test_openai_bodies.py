@@ -641,3 +641,22 @@ async def test_a_failure_of_ours_says_where_to_look_and_no_more(
         assert (answer.status, answer.error["code"], answer.error["type"]) == (500, "internal", "server_error")
         assert "planted" not in answer.error["message"]
     assert caplog.text.count("ZeroDivisionError: planted") == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/v1/v1/models", "/v1 is in the base URL twice"),
+        ("/api/chat", "the APIs of Ollama and LM Studio are not spoken here, OpenAI's is"),
+        ("/api/v0/models", "the APIs of Ollama and LM Studio are not spoken here, OpenAI's is"),
+        ("/v1/messages", "OpenAI's /v1/chat/completions is"),
+        ("/v1/responses", "its /v1/chat/completions are"),
+    ],
+)
+async def test_a_client_of_another_kind_of_server_is_told_what_is_spoken_here(
+    front: Gate, path: str, hint: str
+) -> None:
+    answer = await front.ask(request({}, path=path))
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+    assert answer.error["message"].startswith(f"There is nothing at {path}: ")
+    assert hint in answer.error["message"]

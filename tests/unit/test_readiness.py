@@ -194,7 +194,7 @@ def test_check_says_all_of_it_with_file_and_line_and_still_calls_the_file_valid(
     assert result.exit_code == 0
     assert f"{file}:3: models.m.source: there is no folder /none" in result.output
     assert f"{file}:7: models.r.key: the environment variable NOT_SET_ANYWHERE is not set" in result.output
-    assert "is valid: 2 models, 1 roles, 2 warnings" in result.output
+    assert "is valid: 2 models, 1 role, 2 warnings" in result.output
     found = json.loads(CliRunner().invoke(cli, ["check", "--json", str(file)]).stdout)
     assert found["ok"] is True
     assert len(found["warnings"]) == 2

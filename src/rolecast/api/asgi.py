@@ -216,14 +216,22 @@ async def _on_error(request: HTTPRequest, exc: Exception) -> Response:
     return error_response(exc)
 
 
+HINTS = {
+    "/v1/v1/": ": /v1 is in the base URL twice",
+    "/v1/responses": ": OpenAI's Responses are not spoken here, its /v1/chat/completions are",
+    "/v1/messages": ": Anthropic's API is not spoken here, OpenAI's /v1/chat/completions is",
+    "/api/": ": the APIs of Ollama and LM Studio are not spoken here, OpenAI's is, with a base URL that ends in /v1",
+}
+"""What to say of paths that clients ask which expect another server, by how they begin."""
+
+
 async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     path = request.scope["path"][:200]
     error: RolecastError
     if exc.status_code == 404:
-        twice = "; is /v1 in the base URL twice" if path.startswith("/v1/v1/") else ""
-        hint = f"{twice}? " if twice else "; "
-        error = NotFound(f"There is nothing at {path}{hint}docs/reference/http-api.md lists what there is.")
+        hint = next((said for start, said in HINTS.items() if path.startswith(start)), "")
+        error = NotFound(f"There is nothing at {path}{hint}; docs/reference/http-api.md lists what there is.")
     elif exc.status_code == 405:
         error = _not_allowed(request.method, path, (exc.headers or {}).get("Allow", ""))
     else:

@@ -30,7 +30,7 @@ def check(
     from rolecast import config as configuration
     from rolecast import readiness
     from rolecast.cli import settings
-    from rolecast.errors import ConfigError
+    from rolecast.errors import ConfigError, counted
 
     if schema:
         output.print_json(configuration.json_schema())
@@ -49,8 +49,8 @@ def check(
         return
     for warning in warnings:
         output.warn(warning)
-    counts = f"{len(chosen.config.models)} models, {len(chosen.config.roles)} roles"
-    doubtful = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    counts = f"{counted(len(chosen.config.models), 'model')}, {counted(len(chosen.config.roles), 'role')}"
+    doubtful = f", {counted(len(warnings), 'warning')}" if warnings else ""
     output.say(f"[green]✓[/] {output.escape(chosen.name)} is valid: {counts}{doubtful}.")
 
 

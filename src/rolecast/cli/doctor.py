@@ -69,7 +69,7 @@ def _print(finding: Finding) -> None:
 def examine(file: Path | None) -> Iterator[Finding]:
     """All findings in the order a start would meet them."""
     from rolecast.cli import settings
-    from rolecast.errors import ConfigError
+    from rolecast.errors import ConfigError, counted
 
     yield from check_python()
     yield from check_packages()
@@ -77,7 +77,7 @@ def examine(file: Path | None) -> Iterator[Finding]:
         chosen = settings.choose(file)
     except ConfigError as error:
         fix = f"rolecast check {file or error.source}"
-        yield Finding("configuration", "fail", f"{len(error.problems)} problem(s): {error.problems[0]}", fix)
+        yield Finding("configuration", "fail", f"{counted(len(error.problems), 'problem')}: {error.problems[0]}", fix)
         return
     yield from check_advice(chosen.config, chosen.name)
     checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
@@ -127,13 +127,16 @@ def check_engines(config: Config) -> Iterator[Finding]:
     complaints: dict[tuple[str, str], list[str]] = {}
     for model_id, model in config.models.items():
         if model.enabled:
-            missing = backends.get(model.backend).missing(model) or ""
+            backend = backends.get(model.backend)
+            missing = backend.missing(model) or ""
+            if missing and not backend.spawns:
+                continue  # the gateway starts without that remote, of which `check_remotes` says the same
             complaints.setdefault((model.backend, missing), []).append(model_id)
-    for (backend, missing), ids in complaints.items():
+    for (name, missing), ids in complaints.items():
         if missing:
-            yield Finding("engine", "fail", f"{backend} ({', '.join(ids)}): {missing}")
+            yield Finding("engine", "fail", f"{name} ({', '.join(ids)}): {missing}")
         else:
-            yield Finding("engine", "ok", f"{backend} can run {', '.join(ids)}")
+            yield Finding("engine", "ok", f"{name} can run {', '.join(ids)}")
 
 
 def check_remotes(config: Config) -> Iterator[Finding]:

@@ -122,7 +122,7 @@ def rm(name: Name, config: ConfigFile = None, key: Key = "") -> None:
         output.fail(f"{busy} is loaded from these weights; run `rolecast unload {busy}` first.")
     freed = remove(weights.store(chosen.config), source)
     output.say(f"Removed the weights of [bold]{output.escape(name)}[/]: {output.size(freed)} are free again.")
-    if others := [model for model in shared if model != name]:
+    if others := [model for model in shared if model not in _ids(chosen.config, name)]:
         output.warn(f"{', '.join(others)} used the same weights.")
 
 
@@ -151,6 +151,14 @@ def _report(name: str, state: str, *, as_json: bool) -> None:
         output.say(f"[bold]{output.escape(name)}[/] is {output.escape(word)}.")
 
 
+def _ids(config: "Config", name: str) -> tuple[str, ...]:
+    """The models that an id, an alias or a role stands for."""
+    from rolecast.config import names
+
+    known = names.table(config).get(name)
+    return known.models if known else ()
+
+
 def _source(config: "Config", name: str) -> "Source":
     """The source that a model id, an alias or the text of a source stands for."""
     from rolecast.config import names
@@ -164,9 +172,10 @@ def _source(config: "Config", name: str) -> "Source":
             raise NotFound(f"{name} is served by {model.url or 'its backend'}, so it has no weights here.")
         return parse(model.source, model.sha256)
     if known is None and ":" not in name:
+        meant = f"hf:{name}" if "/" in name else "hf:OWNER/REPO"
         raise NotFound(
             f"{name!r} is neither a configured model ({', '.join(config.models)}) nor a source such as "
-            "hf:OWNER/REPO or pypi:PACKAGE."
+            f"{meant}; a model is added under `models:` in rolecast.yaml."
         )
     if known:
         raise NotFound(f"{name} is a role of several models ({', '.join(known.models)}); name one of them.")

@@ -255,8 +255,28 @@ UNNAMED = "configuration"
 """What ConfigError calls a configuration whose problem is not in a file: a port, a folder."""
 
 
+ELSEWHERE = {
+    "serve": "`rolecast up` starts the gateway",
+    "start": "`rolecast up` starts the gateway, and `rolecast load MODEL` a model",
+    "run": "`rolecast up` starts the gateway, and `rolecast chat --model MODEL` talks to a model",
+    "list": "`rolecast models` lists models",
+    "ls": "`rolecast models` lists models",
+    "show": "`rolecast models` lists models, and `rolecast status` what they do",
+    "stop": "`rolecast down` ends the gateway, and `rolecast unload MODEL` a model",
+    "restart": "`rolecast down`, then `rolecast up`; an edited configuration needs only `rolecast reload`",
+    "version": "`rolecast --version` shows it",
+}
+"""Commands of other programs of this kind, with what does it here."""
+
+
 class Commands(TyperGroup):
     """The command group that turns every expected failure into one sentence and exit code 1."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; one that is called otherwise here is told by its name."""
+        if args and args[0] in ELSEWHERE and self.get_command(ctx, args[0]) is None:
+            fail(f"There is no command {args[0]!r} here: {ELSEWHERE[args[0]]}.", code=2)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an unexpected exception still shows its traceback, it is a bug."""
@@ -287,12 +307,13 @@ OUTSIDE = ("--", "ROLECAST_")
 
 def print_problems(source: str, problems: Sequence[str]) -> None:
     """Everything that is wrong with a configuration, each problem on its line of stderr."""
+    from rolecast.errors import counted
+
     if all(problem.startswith(OUTSIDE) for problem in problems) or (source == UNNAMED and len(problems) == 1):
         for problem in problems:
             warn_line("Error", "red", problem)
         return
-    count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
-    warn_line("Error", "red", f"{source} has {count}:")
+    warn_line("Error", "red", f"{source} has {counted(len(problems), 'problem')}:")
     for problem in problems:
         say(f"  {escape(problem)}", stderr=True)
     if source != UNNAMED:
