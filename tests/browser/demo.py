@@ -45,6 +45,8 @@ models:
   slow: {source: "file:FOLDER/tiny.gguf", binary: "ENGINE", context: 4096, parallel: 2}
   broken: {backend: fake, script: BROKEN}
   absent: {source: "hf:example/absent/absent-Q4_K_M.gguf"}
+  misplaced: {source: "file:/nowhere/x.gguf"}
+  theirs: {source: "ollama:llama3.2"}
 roles:
   standard: [smollm2]
   coding: [qwen-coder, smollm2]

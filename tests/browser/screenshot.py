@@ -20,7 +20,7 @@ NAMES = {
     "slow": "phi-4-mini",
     "absent": "qwen3-8b",
 }
-CONFIG = "\n".join(line for line in demo.CONFIG.splitlines() if "broken" not in line)
+CONFIG = "\n".join(line for line in demo.CONFIG.splitlines() if not re.search("broken|misplaced|theirs", line))
 
 
 def main() -> None:

@@ -85,12 +85,20 @@ def test_a_load_that_fails_says_why(page: "Page", gateway: LiveGateway) -> None:
 def test_absent_weights_come_with_the_command_and_with_what_has_arrived(page: "Page", gateway: LiveGateway) -> None:
     shown = card(page, "absent")
     expect(shown).to_contain_text("rolecast pull absent")
+    gateway.chat("absent", "hello")  # after which its worker has an error, too
+    expect(shown.locator("p.bad")).to_have_text("")
     part = gateway.home / "models" / "hf" / "example" / "absent" / "main" / "absent-Q4_K_M.gguf.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 3_000_000)
     expect(shown).to_contain_text("3 MB have arrived, a pull is under way")
     part.unlink()
     expect(shown).not_to_contain_text("arrived")
+
+
+def test_weights_that_no_pull_of_ours_brings_come_with_what_does(page: "Page") -> None:
+    expect(card(page, "theirs").locator("code")).to_have_text("ollama pull llama3.2")
+    expect(card(page, "misplaced")).to_contain_text("not where they should be: /nowhere/x.gguf")
+    expect(card(page, "misplaced").locator(".command")).to_be_hidden()
 
 
 def test_a_running_request_is_shown_with_its_speed_and_then_with_its_details(
@@ -140,6 +148,7 @@ def test_refused_requests_are_shown_with_the_reason(page: "Page", gateway: LiveG
     line(page, "nobody").click()
     expect(page.locator("tr.details")).to_contain_text("No model, role or alias has that name.")
     expect(line(page, "GET /v2/nothing")).to_contain_text("404")
+    assert line(page, "GET /v2/nothing").locator("td:visible").count() == 6  # the row is as wide as the others
     expect(line(page, "host_not_allowed")).to_contain_text("403")
     expect(line(page, "invalid_value")).to_contain_text("POST /v1/chat/completions")
     assert "secret" not in page.locator("#requests").inner_text()

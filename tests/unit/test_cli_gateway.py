@@ -162,6 +162,23 @@ def test_a_detached_start_whose_pinned_model_fails_says_which_and_why(tmp_path: 
         running.process("down")
 
 
+def test_a_detached_start_without_the_weights_of_a_pinned_model_is_no_success(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    running.config.write_text(
+        "server: {port: 0}\nmodels:\n  near: {backend: fake}\n  theirs: {source: 'ollama:none', pinned: true}\n"
+        "  far: {source: 'file:/nowhere/x.gguf'}\nroles: {standard: [near]}\n"
+    )
+    done = running.process("up", "-d", "--config", str(running.config))
+    try:
+        assert done.returncode == 3, done.stderr
+        assert "Bring them with `ollama pull none`" in done.stderr
+        assert "theirs could not be loaded: its weights are not here." in done.stderr
+        asked = running.process("ask", "--model", "theirs", "hello")
+        assert "not here; run `ollama pull none`." in asked.stderr
+    finally:
+        running.process("down")
+
+
 def test_with_keys_that_only_clients_know_no_states_are_invented(tmp_path: Path) -> None:
     running = Running(tmp_path)
     text = f"server: {{port: 0, keys: ['sha256:{'a' * 64}']}}\nmodels: {{good: {{backend: fake}}}}\n"

@@ -193,6 +193,7 @@ def test_a_lost_file_folder_or_right_is_told_apart(tmp_path: Path) -> None:
 )
 def test_absent_weights_come_with_the_command_that_brings_them(tmp_path: Path, text: str, words: str) -> None:
     assert words in sources.absence(sources.parse(text), tmp_path)
+    assert sources.command(sources.parse(text), text) in words
 
 
 def test_a_projector_that_ollama_lists_is_no_model(tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ def check_weights(config: Config) -> Iterator[Finding]:
     """Which weights are on this machine."""
     from rolecast.cli import weights
     from rolecast.errors import RolecastError
+    from rolecast.sources import command, parse
 
     try:
         absent = weights.absent(config)
@@ -195,8 +196,8 @@ def check_weights(config: Config) -> Iterator[Finding]:
     if present := [model_id for model_id in wanted if model_id not in absent]:
         yield Finding("weights", "ok", f"present: {', '.join(present)}")
     for model_id, model in absent.items():
-        on_disk = model.source.startswith("file:")
-        fix = f"put the file there, or correct models.{model_id}.source" if on_disk else f"rolecast pull {model_id}"
+        by_hand = f"put the file there, or correct models.{model_id}.source"
+        fix = command(parse(model.source), model_id) or by_hand
         yield Finding("weights", "warn", f"{model_id} is absent ({model.source})", fix)
 
 

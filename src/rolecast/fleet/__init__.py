@@ -456,7 +456,9 @@ class Fleet:
 
 def absence(model_id: str, model: Model) -> str:
     """That a model's weights are not here, and what to do about it."""
-    bring = "`rolecast check` says why" if model.source.startswith("file:") else f"run `rolecast pull {model_id}`"
+    scheme, _, name = model.source.partition(":")
+    ways = {"file": "`rolecast check` says why", "ollama": f"run `ollama pull {name}`"}
+    bring = ways.get(scheme, f"run `rolecast pull {model_id}`")
     return f"the weights of {model_id} are not here; {bring}."
 
 

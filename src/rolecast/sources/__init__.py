@@ -50,12 +50,19 @@ def locate(source: Source, folder: Path) -> Path | None:
     return caches.downloaded(source) if source.scheme == "hf" else None
 
 
+def command(source: Source, name: str) -> str:
+    """What to type to get the weights of the model of that name; '' = they have to be put in their place."""
+    if source.scheme == "ollama":
+        return f"ollama pull {source.text[7:]}"
+    return "" if source.scheme == "file" else f"rolecast pull {name}"
+
+
 def absence(source: Source, folder: Path) -> str:
     """Why `locate` gives nothing, and what to do about it. Never uses the network."""
     if source.scheme == "file":
         return own.absence(source)
     if source.scheme == "ollama":
-        return f"Ollama does not have {source.text[7:]} here; run `ollama pull {source.text[7:]}`"
+        return f"Ollama does not have {source.text[7:]} here; run `{command(source, '')}`"
     places = [store.home(folder, source)]
     places += [place for place, _ in caches.places(source)] if source.scheme == "hf" else []
     for place in places:

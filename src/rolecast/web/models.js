@@ -39,7 +39,14 @@ function recentSpeed(rows) {
 /** Tokens per second of all that is being written now. */
 const speedNow = (running) => running.reduce((sum, each) => sum + (each.writing_ms > 200 ? (each.tokens / each.writing_ms) * 1000 : 0), 0);
 
+/** What to type to get the weights; "" where they have to be put in their place. */
+function bringing({ id, source }) {
+  if (source.startsWith("ollama:")) return `ollama pull ${source.slice(7)}`;
+  return source.startsWith("file:") ? "" : `rolecast pull ${id}`;
+}
+
 function card(id, actions) {
+  const pull = h("code");
   const part = {
     state: h("span", { class: "badge" }),
     names: h("p", { class: "soft" }),
@@ -47,7 +54,7 @@ function card(id, actions) {
     bar: h("progress", { max: "100" }),
     step: h("p", { class: "soft" }),
     facts: h("dl", { class: "facts" }),
-    pull: h("p", { class: "command" }, h("code", {}, `rolecast pull ${id}`), copyButton(() => `rolecast pull ${id}`, "Copy", "the command")),
+    pull: h("p", { class: "command" }, pull, copyButton(() => pull.textContent, "Copy", "the command")),
     change: h("button", { type: "button" }),
     chat: h("button", { type: "button", class: "quiet", "aria-label": `Chat with ${id}`, onclick: () => actions.chat(id) }, "Chat"),
     log: h("button", { type: "button", class: "quiet", "aria-label": `Log of ${id}`, onclick: () => actions.log(id) }, "Log"),
@@ -68,9 +75,10 @@ function card(id, actions) {
     setText(part.state, WORDS[model.state] ?? model.state);
     setAttribute(part.state, "class", `badge ${TONES[model.state] ?? "busy"}`);
     setText(part.names, [model.roles.length && `plays ${model.roles.join(", ")}`, model.aliases.length && `also ${model.aliases.join(", ")}`].filter(Boolean).join(" · "));
-    setText(part.error, model.error ?? "");
+    setText(part.error, model.state === "absent" ? "" : (model.error ?? "")); // of absent weights `showProgress` speaks
     showProgress(part, progress, model);
-    part.pull.hidden = model.state !== "absent" && !model.stand_in;
+    setText(pull, bringing(model));
+    part.pull.hidden = !pull.textContent || (model.state !== "absent" && !model.stand_in);
     keep(part.facts, facts(model), ([name]) => name, fact);
     offerChange(part.change, model, actions);
     part.chat.hidden = !model.capabilities.includes("chat") || model.state === "absent";
@@ -79,7 +87,8 @@ function card(id, actions) {
   return element;
 }
 
-function showProgress(part, box, { id, load, download, stand_in: standIn, state }) {
+function showProgress(part, box, model) {
+  const { id, load, download, stand_in: standIn, state } = model;
   const said = [];
   let percent = null;
   if (load && !standIn) {
@@ -92,7 +101,7 @@ function showProgress(part, box, { id, load, download, stand_in: standIn, state 
   } else if (standIn) {
     said.push(`${standIn} stands in until its weights are here`);
   } else if (state === "absent") {
-    said.push("Its weights are not on this machine. This brings them:");
+    said.push(bringing(model) ? "Its weights are not on this machine. This brings them:" : `Its weights are not where they should be: ${model.source.slice(5)}`);
   }
   part.bar.hidden = !load || Boolean(standIn);
   setAttribute(part.bar, "value", percent);

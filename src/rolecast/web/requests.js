@@ -94,7 +94,8 @@ export class Requests {
       setText(code, kind === "refused" ? row.code + (row.count > 1 ? `, ${count(row.count)} times` : "") : (row.error ?? ""));
       setText(tokens, kind === "refused" ? "" : kind === "running" ? (row.tokens ? `– / ${count(row.tokens)}` : "") : `${row.counted ? "≈ " : ""}${count(row.prompt_tokens)} / ${count(row.completion_tokens)}`);
       setText(perSecond, kind === "running" ? runningRate(row) : kind === "refused" ? "" : rate(speed(row)));
-      time.hidden = kind === "refused";
+      bar.hidden = kind === "refused";
+      setAttribute(time, "class", kind === "refused" ? "none" : null);
       setText(total, kind === "refused" ? "" : millis(row.total_ms));
       drawPhases(bar, kind === "refused" || kind === "running" ? [] : phases(row));
     };
