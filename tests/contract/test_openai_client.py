@@ -73,7 +73,12 @@ def test_a_stream_brings_the_same_words_as_the_whole_answer(client: openai.OpenA
 
 def test_a_stream_tells_its_usage_when_asked(client: openai.OpenAI) -> None:
     *chunks, last = client.chat.completions.create(
-        model="auto", messages=COLOUR, max_tokens=5, stream=True, stream_options={"include_usage": True}
+        model="auto",
+        messages=COLOUR,
+        max_tokens=5,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"ignore_eos": True},
     )
     assert last.choices == []
     assert last.usage is not None

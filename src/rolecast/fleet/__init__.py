@@ -385,6 +385,7 @@ class Fleet:
         try:
             if await health.is_ready(child, pool, float(self._models[model_id].load_timeout)):
                 child.takes_requests()
+                self._measured_at = float("-inf")  # what was measured before tells nothing of this one
                 log.info("loaded %s in %.2f s (pid %d)", model_id, self._loop.time() - worker.started_at, child.pid)
                 self._apply(self.machine.loaded(model_id, generation, endpoint, self._loop.time()))
                 error = await health.watch(child, pool, lambda: self._patience(worker))
