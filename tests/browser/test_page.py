@@ -50,6 +50,7 @@ def test_every_view_fits_a_phone_and_can_be_reached_by_keyboard(page: "Page", ga
 def test_models_are_loaded_and_unloaded_and_tell_what_they_did(page: "Page", gateway: LiveGateway) -> None:
     shown = card(page, "qwen-coder")
     gateway.post("/admin/unload", {"model": "qwen-coder"})
+    expect(shown.locator(".badge")).to_have_text("not loaded")  # while it stops the button does nothing
     shown.get_by_role("button", name="Load qwen-coder").click()
     expect(shown.locator(".badge")).to_have_text("ready")
     gateway.chat("coding", "hello")
