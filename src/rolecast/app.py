@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import psutil
 import uvicorn
+from starlette.routing import Route
 
 from rolecast import gguf_header, logfile, memory, readiness, sources, weights
 from rolecast.api import wire
@@ -150,8 +151,7 @@ class Gateway:
                 problems.append(f"models.{model_id}.source: {error.message}")
                 continue
             if source is not None and model.enabled:
-                with contextlib.suppress(RolecastError, OSError, RuntimeError):
-                    self._find(model)  # which remembers what it had to compute
+                weights.found(self._find, model)  # which remembers what it had to compute
         if problems:
             raise ConfigError(problems)
         helpers = stand_ins(config, self._find)
@@ -207,29 +207,27 @@ class Gateway:
         return strict(hot, model.context if model else 0) if listener else hot
 
     def _add_front_door(self) -> None:
-        door = FrontDoor(self.telemetry, self._loaded, self._unwell)
-        routes = [*self.catalogue.routes(), *self.admin.routes(), *self._activity.routes(), *door.routes()]
-        self.apps["front door"] = make_app(self._lane("front door", ""), routes, self)
+        self.apps["front door"] = make_app(self._lane("front door", ""), self._all_routes(), self)
 
     def _add_listener(self, listener: Listener) -> None:
         name = listener.label
         lane = self._lane(name, listener.model or "")
         if listener.model is None:
-            door = FrontDoor(self.telemetry, self._loaded, self._unwell)
-            routes = [*self.catalogue.routes(), *self.admin.routes(), *self._activity.routes(), *door.routes()]
+            routes = self._all_routes()
         else:
             single = SingleModel(listener, self.now, self.telemetry, self.admin.state)
             routes = [*self.catalogue.routes(), *single.routes()]
         self.apps[name] = make_app(lane, routes, self)
 
+    def _all_routes(self) -> list[Route]:
+        """What every port has that is not the port of one model."""
+        door = FrontDoor(self.telemetry, self._loaded, self._unwell)
+        return [*self.catalogue.routes(), *self.admin.routes(), *self._activity.routes(), *door.routes()]
+
     def context_of(self, model_id: str) -> int | None:
         """Tokens that a request to this model may really have, by the weights that answer; None = not known."""
         model = self.now.config.models[self.now.worker_of(model_id)]
-        path = None
-        if model.source:
-            with contextlib.suppress(RolecastError, OSError):
-                path = self._find(model)
-        return weights.context(model, path) or None
+        return weights.context(model, weights.found(self._find, model)) or None
 
     # -- views --------------------------------------------------------------------------------------------
 
@@ -328,16 +326,9 @@ def stand_ins(config: Config, find: Weights | None = None) -> dict[str, str]:
         kinds = set(model.capabilities) & {"chat", "completion", "embeddings"}
         # Vectors of another model mean something else: nobody stands in for a model that embeds.
         capable = "embeddings" not in kinds and kinds <= set(config.models[helper].capabilities)
-        if model_id != helper and model.enabled and capable and model.source and not _is_here(model, find):
+        if model_id != helper and model.enabled and capable and model.source and weights.found(find, model) is None:
             replaced[model_id] = helper
     return replaced
-
-
-def _is_here(model: Model, find: Weights) -> bool:
-    try:
-        return find(model) is not None
-    except (RolecastError, OSError):  # there is something, but not what the configuration means
-        return False
 
 
 # -- running in the foreground ---------------------------------------------------------------------------

@@ -4,14 +4,14 @@ Looks at names and headers only. Where weights come from and how they get here i
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
 from rolecast import gguf_header
 from rolecast.config.schema import Model
-from rolecast.errors import UNREADABLE
+from rolecast.errors import UNREADABLE, RolecastError
 from rolecast.gguf_header import Header
 
 OLLAMA_PROJECTOR = "application/vnd.ollama.image.projector"
@@ -30,6 +30,14 @@ class _Layer(msgspec.Struct):
 
 class _Manifest(msgspec.Struct):
     layers: list[_Layer] = []
+
+
+def found(find: Callable[[Model], Path | None], model: Model) -> Path | None:
+    """The weights of a model by `find`; None when it needs none, and when they are absent or not what it means."""
+    try:
+        return find(model) if model.source else None
+    except (RolecastError, OSError, RuntimeError):  # RuntimeError: ~ of a user who does not exist
+        return None
 
 
 def splits(name: str) -> tuple[str, ...]:

@@ -88,14 +88,8 @@ class Activity:
         found = []
         for model_id, model in self._now.config.models.items():
             if model.enabled and self._fleet.worker(model_id).state is State.LOADING:
-                found.append((model_id, model, self._weights_of(model)))
+                found.append((model_id, model, weights.found(self._find, model)))
         return found
-
-    def _weights_of(self, model: Model) -> Path | None:
-        try:
-            return self._find(model) if model.source else None
-        except (RolecastError, OSError, RuntimeError):
-            return None
 
     async def _load(self, model_id: str, model: Model, path: Path | None) -> dict[str, Any]:
         expected = await asyncio.to_thread(expected_bytes, model, path) if path else None

@@ -6,7 +6,6 @@ keys. Does not cover: TLS, per-user rights, rates - those are a proxy's or a lat
 
 import hashlib
 import hmac
-import ipaddress
 import re
 import socket
 from collections.abc import Iterable, Mapping
@@ -49,7 +48,8 @@ class Guard:
         if host and not _HOST.match(host):
             raise BadRequest("The Host header is malformed.", code="bad_host")
         name = _host_name(host.decode("ascii"))
-        if not (name in self._own or name.endswith(".localhost") or name in self._hosts or _is_address(name)):
+        # A literal address cannot be rebound: only names can.
+        if not (name in self._own or name.endswith(".localhost") or name in self._hosts or allowed.is_address(name)):
             raise Forbidden(
                 "The Host header names a host that this gateway does not answer for. "
                 "Use localhost or the address, or add the name to server.allowed_hosts.",
@@ -134,12 +134,3 @@ def _host_name(host: str) -> str:
     if name.startswith("["):
         return name[1:].partition("]")[0]
     return name.partition(":")[0]
-
-
-def _is_address(name: str) -> bool:
-    # A literal address cannot be rebound: only names can.
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

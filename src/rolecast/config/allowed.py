@@ -68,7 +68,7 @@ def host(entry: str) -> Pattern:
     name = entry.strip().lower()
     if "://" in name or "/" in name:
         raise ValueError(_instead("expected a host name, not a URL", urlsplit(f"//{name.split('://')[-1]}").hostname))
-    if _is_address(name.strip("[]")):
+    if is_address(name.strip("[]")):
         return Pattern(name.strip("[]"))
     name, port, number = name.partition(":")
     if port:
@@ -101,7 +101,7 @@ def origin(entry: str) -> Pattern:
     tail = f":{port}" if port and port != _DEFAULT_PORTS[scheme] else ""
     if name == "*":
         raise ValueError(f"{scheme}://* is every page there is; write * for that, or name the pages")
-    if name.startswith("[") and _is_address(name.strip("[]")):
+    if name.startswith("[") and is_address(name.strip("[]")):
         return Pattern(f"{scheme}://{name}{tail}")
     return _named(f"{scheme}://", name, tail)
 
@@ -157,7 +157,8 @@ def _ascii(name: str) -> str:
         return ""
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether that is a literal address, without brackets."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rolecast import backends
+from rolecast import backends, weights
 from rolecast.config.schema import Config, Model
 from rolecast.cork import Cork
 from rolecast.errors import LoadFailed, RolecastError, SourceError, WorkerDown
@@ -211,10 +211,7 @@ class Fleet:
     def present(self, model_id: str) -> bool:
         """Whether the model could be started: its weights are here, or it needs none."""
         model = self._models[model_id]
-        try:
-            return not model.source or self._weights(model) is not None
-        except (RolecastError, OSError, RuntimeError):  # RuntimeError: ~ of a user who does not exist
-            return False
+        return not model.source or weights.found(self._weights, model) is not None
 
     # -- views --------------------------------------------------------------------------------------------
 

@@ -7,10 +7,9 @@ the words of the configuration. Reads no request and chooses nothing.
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from rolecast import backends
+from rolecast import backends, weights
 from rolecast.config.current import Current
 from rolecast.config.schema import Model
-from rolecast.errors import RolecastError
 
 Can = Callable[[str, str], bool | None]
 """Whether the model of that id can do this; None when nobody knows, as of a remote."""
@@ -57,10 +56,4 @@ class Abilities:
         return [*kept, *(need for need, can in said.items() if can and need not in kept)]
 
     def _said(self, model: Model, need: str) -> bool | None:
-        return backends.get(model.backend).can(model, self._weights(model), need)
-
-    def _weights(self, model: Model) -> Path | None:
-        try:
-            return self._find(model) if model.source else None
-        except (RolecastError, OSError, RuntimeError):  # RuntimeError: ~ of a user who does not exist
-            return None
+        return backends.get(model.backend).can(model, weights.found(self._find, model), need)
