@@ -204,6 +204,13 @@ def test_what_a_load_needs_is_told_from_all_files_and_the_context(tmp_path: Path
     assert wide - both == 2 * 1024 * 2 * 64 * 2 * 2  # layers, width, key and value, two bytes each
 
 
+@pytest.mark.parametrize("context", [0, 10**6])
+def test_what_a_load_needs_is_told_for_the_context_that_the_weights_have(tmp_path: Path, context: int) -> None:
+    weights = tiny_gguf.write(tmp_path / "tiny.gguf", context=2048)
+    trained = expected_bytes(Model(source="file:x", context=2048), weights)
+    assert expected_bytes(Model(source="file:x", context=context), weights) == trained
+
+
 def test_nothing_is_guessed_for_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"<html>")
     assert expected_bytes(Model(source="file:x"), tmp_path / "x.gguf") is None

@@ -109,7 +109,7 @@ def expected_bytes(model: Model, path: Path) -> int | None:
         return None
     size = sum(part.stat().st_size for part in weights.parts(path) if part.is_file())
     per_token = header.kv_bytes_per_token() if header.causal else 0
-    return int(WORKER_BYTES + size + header.repacked_bytes + per_token * model.context * model.parallel)
+    return int(WORKER_BYTES + size + header.repacked_bytes + per_token * weights.context(model, path) * model.parallel)
 
 
 def _number(exchange: Exchange) -> int:
