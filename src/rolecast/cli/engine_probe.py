@@ -116,7 +116,7 @@ class Engine:
 
     def _await_ready(self) -> None:
         while time.perf_counter() < self.began + LOAD_S and self._child.poll() is None:
-            if self._listens() and self._http.get("/health").status_code == 200:
+            if self._listens() and self._is_healthy():
                 return
             time.sleep(POLL_S)
         lines = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
@@ -125,6 +125,14 @@ class Engine:
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as trial:
             return trial.connect_ex(self._start.endpoint.uds) == 0
+
+    def _is_healthy(self) -> bool:
+        import httpx2
+
+        try:
+            return self._http.get("/health").status_code == 200
+        except httpx2.TransportError:  # it ended between the two: why is in its log
+            return False
 
     def first_token_s(self) -> float:
         """Seconds from the start of the process to the first token of its first answer."""
