@@ -29,6 +29,7 @@ Way = Literal["rolecast", "engine", "previous"]
 """How a worker is started: with Rolecast's defaults, the engine's own, or those of Rolecast 0.1.0."""
 LOAD_S = 300.0
 ANSWER_S = 120.0
+HEALTH_S = 5.0
 POLL_S = 0.01  # often enough to see a difference, too seldom to make one
 CHAT = "/v1/chat/completions"
 SYSTEM = "You are a careful assistant of a small library. You answer in one short sentence and never guess. " * 3
@@ -116,23 +117,21 @@ class Engine:
 
     def _await_ready(self) -> None:
         while time.perf_counter() < self.began + LOAD_S and self._child.poll() is None:
-            if self._listens() and self._is_healthy():
+            if self._is_healthy():
                 return
             time.sleep(POLL_S)
         lines = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
         raise LoadFailed(f"the engine did not start: {lines[-1]}.")
 
-    def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as trial:
-            return trial.connect_ex(self._start.endpoint.uds) == 0
-
     def _is_healthy(self) -> bool:
-        import httpx2
-
-        try:
-            return self._http.get("/health").status_code == 200
-        except httpx2.TransportError:  # it ended between the two: why is in its log
-            return False
+        with socket.socket(socket.AF_UNIX) as trial:
+            trial.settimeout(HEALTH_S)
+            try:
+                trial.connect(self._start.endpoint.uds)
+                trial.sendall(b"GET /health HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n")
+                return trial.recv(64).startswith(b"HTTP/1.1 200 ")
+            except OSError:  # it does not listen yet, or has ended meanwhile: why is in its log
+                return False
 
     def first_token_s(self) -> float:
         """Seconds from the start of the process to the first token of its first answer."""
