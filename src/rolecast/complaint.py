@@ -50,7 +50,7 @@ def read(body: bytes) -> Complaint:
     """What the body of an error answer says. Takes any bytes and never fails."""
     text = _text(body).strip()
     if found := _EVENT.match(text):
-        text = found[1].strip()
+        text = found["data"].strip()
     try:
         value = json.loads(text)  # takes what servers in Python write, such as NaN and half of a surrogate pair
     except (ValueError, RecursionError):
@@ -86,28 +86,53 @@ def place(location: str) -> str:
     return one_line(start + parts.path)[:300]
 
 
+def is_answer(body: bytes) -> bool:
+    """Whether a body that came with status 200 may be an answer: no error, no page of another server, not nothing.
+
+    An object that nobody here understands is left to the client.
+    """
+    text = body.strip(b"\xef\xbb\xbf \t\r\n")
+    if text == b"{}" or not text.startswith(b"{"):
+        return False
+    try:
+        fields = msgspec.json.decode(text, type=_Answer)
+    except UNREADABLE:
+        return True
+    if fields.choices or fields.data:
+        return True
+    return fields.choices is msgspec.UNSET and not read(body).message
+
+
+def is_prelude(events: bytes) -> bool:
+    """Whether what came of a stream says nothing yet: servers send comments so that nobody thinks them dead."""
+    return _NO_DATA.fullmatch(events) is not None
+
+
 def is_error(body: bytes) -> bool:
-    """Whether an answer that came with status 200 is nothing but an error. For bodies that report no usage."""
+    """Whether what came of a stream with status 200 begins with an error. For streams that report no usage."""
     if not (found := _ERROR.match(body)):
         return False
-    value = body[found.start(2) :]
+    value = body[found.start("value") :]
     try:
-        fields = msgspec.json.decode(value.partition(b"\n")[0] if found[1] else value, type=_Answer)
+        fields = msgspec.json.decode(value.partition(b"\n")[0] if found["data"] else value, type=_Answer)
     except UNREADABLE:
         return False
     told = fields.error not in (None, "", False) or fields.object == "error" or fields.type == "error"
     return told and not fields.choices and not fields.data
 
 
-_EVENT = re.compile(r"(?:event:[^\n]*\n)?(?:data|error):([^\n]*)")
-_ERROR = re.compile(rb'\s*(?:event: ?error\b[^\n]*\n)?((?:data|error): ?)?(\{\s*"(?:error|object|type|id)")')
+_BEFORE = r"(?:(?::|event:|id:|retry:)[^\n]*\n\s*)*"
+"""Comments and fields of an event that may stand before its data."""
+_EVENT = re.compile(_BEFORE + r"(?:data|error):(?P<data>[^\n]*)")
+_ERROR = re.compile(rb'\s*%b(?P<data>(?:data|error): ?)?(?P<value>\{\s*"(?:error|object|type|id)")' % _BEFORE.encode())
+_NO_DATA = re.compile(rb"\s*%b" % _BEFORE.encode())
 
 
 class _Answer(msgspec.Struct):
     error: Any = None
     object: Any = None
     type: Any = None
-    choices: Any = None
+    choices: Any = msgspec.UNSET
     data: Any = None
 
 
@@ -132,7 +157,7 @@ def _page(text: str) -> str:
 def _message(value: Any, beside: dict[str, Any], depth: int) -> str:
     """The message inside `value`; what is said beside it goes into `beside`, the innermost first."""
     if isinstance(value, str):
-        return value
+        return _unpacked(value, beside, depth)
     if depth == _DEPTH or not isinstance(value, dict | list):
         return ""
     if isinstance(value, list):
@@ -140,9 +165,19 @@ def _message(value: Any, beside: dict[str, Any], depth: int) -> str:
     message = next(filter(None, (_message(value[k], beside, depth + 1) for k in _MESSAGES if k in value)), "")
     if isinstance(where := value.get("loc"), list | tuple) and message:
         message = f"{'.'.join(str(step) for step in where[:10])}: {message}"
+    if isinstance(about := value.get("metadata"), dict) and (told := _message(about.get("raw"), beside, depth + 1)):
+        message = f"{message}: {told}" if message else told  # what the server behind this one said
     for name, found in _beside(value):
         beside.setdefault(name, found)
     return message
+
+
+def _unpacked(text: str, beside: dict[str, Any], depth: int) -> str:
+    """The message in a text: gateways pass on what the next server said, with all its braces."""
+    if depth < _DEPTH and text.lstrip().startswith(("{", "[")):
+        with contextlib.suppress(ValueError, RecursionError):
+            return _message(json.loads(text), beside, depth + 1) or text
+    return text
 
 
 def _beside(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:

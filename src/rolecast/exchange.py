@@ -25,6 +25,9 @@ KEPT_READS = 8
 COLLECT_BYTES = 1024 * 1024
 """Answers up to this size that are not streams are held until complete, so that a failure can be retried."""
 
+COMMENTS_S = 10.0
+"""So long comments at the start of a stream are held, so that an error behind them can still be one."""
+
 _BROKEN = re.compile(rb'(?:^|\n)(?:data|error): ?\{\s*"(?:error"|type": ?"error")')
 _FORWARDED = (b"content-encoding", b"retry-after", b"openai-processing-ms", b"openai-version")
 
@@ -122,6 +125,8 @@ class Exchange:
     _held = 0
     """Bytes in `_parts`."""
     _carry = b""
+    _lead = b""
+    """Comments that came before the first event."""
     _last = b""
     _own_head: bytes | None = None
     """`extra_head` as it was before the worker's lines joined it."""
@@ -166,7 +171,7 @@ class Exchange:
         self.first, self.chunks, self.pieces, self.streaming = 0.0, 0, 0, False
         self.location, self._last, self.broken = "", b"", False
         self._recent = []
-        self._carry = b""
+        self._carry = self._lead = b""
 
     def on_body(self, parts: list[bytes], last: bool) -> None:
         now = self.last_activity = clock()
@@ -186,14 +191,12 @@ class Exchange:
             if len(self._recent) > KEPT_READS:
                 self._recent = [self._tail()]
         if last:
-            self._last = data
+            self._last = self._lead + data
         elif data:
-            if not self.sink.started:
-                if complaint.is_error(data):
-                    self._failed(data)
-                    return
-                self.sink.start(200, self.head(), None)
-            self.sink.write(data)
+            if self.sink.started:
+                self.sink.write(data)
+            else:
+                self._begin(self._lead + data, now)
 
     def on_end(self) -> None:
         if not self.first:
@@ -204,14 +207,16 @@ class Exchange:
             if self._carry and not self._note_usage(self._carry):  # the last event has no blank line behind it
                 self._last += self._carry
             found = self._tail_usage()
-            if found.counted and not self.sink.started and complaint.is_error(self._last):
-                self._failed(self._last)
-                return
+            if found.counted and not self.sink.started and not self._is_packed():
+                silent = complaint.is_prelude(self._last)
+                if silent or complaint.is_error(self._last):
+                    self._failed(b"" if silent else self._last)
+                    return
             self._end(found)
         else:
             body = b"".join(self._parts)
             reported = usage.of_answer(body)
-            if reported is None and complaint.is_error(body):
+            if self._is_doubtful(reported) and not self._is_packed() and not complaint.is_answer(body):
                 self._failed(body)
                 return
             head = self.head()
@@ -231,7 +236,7 @@ class Exchange:
                 return
             head.lines = lines
         reported = usage.of_answer(body)
-        if reported is None or self.unasked:
+        if reported is None or self.unasked or self._is_doubtful(reported):
             self.on_head(head.status, head.headers)
             self.on_body([body], True)
             self.on_end()
@@ -344,6 +349,17 @@ class Exchange:
             self.account("ok", found)
         self.sink.finish(self._last)
 
+    def _begin(self, data: bytes, now: float) -> None:
+        """Start a stream with what came first of it, unless that is an error, or says nothing yet."""
+        if complaint.is_error(data):
+            self._failed(data)
+        elif complaint.is_prelude(data) and now - self.routed < COMMENTS_S:
+            self._lead = data
+        else:
+            self._lead = b""
+            self.sink.start(200, self.head(), None)
+            self.sink.write(data)
+
     def _gather(self, data: bytes) -> None:
         """Hold a plain answer until it is complete; pass on what grows too large to hold."""
         if self.sink.started:
@@ -418,12 +434,21 @@ class Exchange:
             return 200
         return status
 
+    def _is_doubtful(self, reported: Usage | None) -> bool:
+        """Whether a plain answer may be none: some servers put a usage of nothing beside an error."""
+        if reported is None:
+            return True
+        return not reported.completion_tokens and self.request.kind != "embeddings"  # type: ignore[union-attr]
+
+    def _is_packed(self) -> bool:
+        return b"content-encoding: " in self.extra_head
+
     def _failed(self, body: bytes) -> None:
-        """The answer came with status 200 and is an error."""
+        """The answer came with status 200 and is an error, or nothing that answers."""
         if self.connection is not None:
             self.connection.abort()
         said = complaint.read(body)
-        self.status = said.status or (400 if said.type.startswith("invalid_request") else 502)
+        self.status = said.status or (400 if said.type.startswith("invalid_request") else 200)
         self.dispatch.answered_error(self, body)
 
 

@@ -4,6 +4,8 @@ A mistake in the request comes through as the remote tells it. All else, such as
 there, is no error of the client: it becomes one of the gateway that names the remote.
 """
 
+import re
+
 from rolecast.complaint import Complaint
 from rolecast.errors import BadRequest, Busy, LoadFailed, LoopDetected, RolecastError, TooLarge, UpstreamError
 
@@ -14,21 +16,31 @@ _OURS = (
     *("model_not_found", "insufficient_quota", "billing_not_active", "account_deactivated"),
 )
 """Codes and types that blame us, whatever the status."""
+TOO_LONG = "context_length_exceeded"
+"""The code that clients know for a request beyond the context; agents shorten their history when they see it."""
+_TOO_LONG = re.compile(
+    r"(?i)context.{0,24}\b(?:length|size|window|limit|overflow).*"
+    r"|(?:input|prompt) is too (?:long|large)|maximum (?:prompt|model|input) length|too many tokens"
+    r"|token count.{0,40}exceeds|`inputs` (?:tokens|must have less)|reduce the length of the (?:messages|prompt|input)"
+)
+_EXCESS = re.compile(r"(?i)exceed|maximum|longer|larger|greater|too |only|overflow|reduce|<=|less than|limit")
 
 
 def on(status: int, said: Complaint, where: str, location: str = "", credentials: bytes = b"") -> RolecastError:
     """The error for the client. `where` names the remote; what is in `credentials` is struck out of its words."""
     message = _without(credentials, said.message)
     ours = {said.code.lower(), said.type.lower()} & set(_OURS)
-    if status in CLIENTS and not ours:
-        kind = CLIENTS[status]
+    too_long = _is_too_long(said)
+    if (status in CLIENTS or (status == 500 and too_long)) and not ours:
+        kind = CLIENTS.get(status, BadRequest)
         error: RolecastError = kind(
             message or f"{where} refuses this request with status {status} and does not say why.",
             param=said.param,
-            code=said.code or "worker_refused",
-            status=status,
+            code=TOO_LONG if too_long else said.code or "worker_refused",
+            status=status if status in CLIENTS else None,
         )
-        error.type = said.type or "invalid_request_error"
+        error.type = said.type if said.type and status in CLIENTS else "invalid_request_error"
+        error.retryable = status not in CLIENTS  # a server that calls it its own failure may be left for the next
         return error
     if status == 429 and not ours:
         error = Busy(
@@ -42,8 +54,17 @@ def on(status: int, said: Complaint, where: str, location: str = "", credentials
         to = f" to {location}" if location else ""
         return UpstreamError(f"{where} redirects{to} (status {status}), which is not followed; correct its `url`.")
     text = f"{where} answered with status {status}"
+    if status == 200:
+        text += " but gave no answer" if message else " but gave no answer; check its `url`"
     text = f"{text}: {message}" if message else f"{text}."
     return LoadFailed(text, code=said.code or "upstream_error") if status == 503 else UpstreamError(text)
+
+
+def _is_too_long(said: Complaint) -> bool:
+    """Whether the request is longer than the model's context, in the words of the servers of this field."""
+    if said.code == TOO_LONG or said.type == "exceed_context_size_error":
+        return True
+    return _TOO_LONG.search(said.message) is not None and _EXCESS.search(said.message) is not None
 
 
 def _without(credentials: bytes, message: str) -> str:

@@ -37,6 +37,9 @@ M = "maximum context length is 8192 tokens"
         "\ufeff" + '{"error":"%s"}',
         'data: {"error":{"message":"%s"}}\n\ndata: [DONE]\n\n',
         'error: {"message":"%s","code":400}\n\n',
+        ': PROCESSING\n\nid: 1\nevent: error\r\ndata: {"error":{"message":"%s"}}\r\n\r\n',
+        '{"error":{"message":"{\\"error\\":{\\"message\\":\\"%s\\"}}","code":400}}',
+        '{"error":{"metadata":{"raw":{"error":"%s"},"provider_name":"x"}}}',
         "<html><head><title>%s</title></head><body>long</body></html>",
         "<!DOCTYPE html><body><H1 class=x>%s</H1><pre>trace</pre>",
         "<Error><Message>%s</Message></Error>",
@@ -55,6 +58,19 @@ def test_the_message_is_found_in_every_shape(body: str) -> None:
         ),
         ('{"detail":[{"msg":"a","loc":["x"]},{"msg":"b"}]}', "x: a; b"),
         ('{"errors":["one","two"]}', "one; two"),
+        (
+            (
+                '{"error":{"message":"Provider returned error",'
+                '"metadata":{"raw":"{\\"error\\":{\\"message\\":\\"busy\\"}}"}}}'
+            ),
+            "Provider returned error: busy",
+        ),
+        (
+            '{"error":{"message":"Provider returned error","metadata":{"raw":"too busy"}}}',
+            "Provider returned error: too busy",
+        ),
+        ('{"error":{"message":"{not json}"}}', "{not json}"),
+        ('{"error":{"message":"{\\"a\\":1}"}}', '{"a":1}'),
         ('{"error":{"message":"a\\u0000b\\u001b[31mc\\r\\nd\\u2028e\\u202ef"}}', "a b [31mc d e f"),
         ("two\nlines\tand\x07 a bell", "two lines and a bell"),
         ('{"error":{"message":"half \\ud83d of a pair"}}', "half of a pair"),

@@ -201,6 +201,18 @@ def test_every_way_to_write_fallbacks_is_read(
     assert reached == roles
 
 
+def test_a_model_for_chat_stands_in_for_none_that_no_endpoint_asks(tmp_path: Path) -> None:
+    entries = [
+        {"model_name": "a", "litellm_params": {"model": "openai/a"}},
+        {"model_name": "ears", "litellm_params": {"model": "whisper-1"}},
+        {"model_name": "draw", "litellm_params": {"model": "openai/x"}, "model_info": {"mode": "image_generation"}},
+    ]
+    settings = {"default_fallbacks": ["a"], "fallbacks": [{"draw": ["a"]}]}
+    loaded, notes = deployed(tmp_path, *entries, litellm_settings=settings)
+    assert not {"ears", "draw"} & loaded.roles.keys()
+    assert "roles.ears, roles.draw: left out: no model of it can run" in notes
+
+
 def test_embedding_models_never_stand_in_for_each_other_or_for_chat() -> None:
     loaded, notes = bring_file(foreign("lite-kinds.yaml"))
     same = ["hosted_vllm/BAAI/bge-m3", "hosted_vllm/BAAI/bge-m3-1"]

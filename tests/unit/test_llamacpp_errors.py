@@ -124,7 +124,7 @@ def calling(call: Any) -> dict[str, Any]:
         (chat(tools=[TOOL], grammar='root ::= "a"'), "grammar", "tools"),
         (chat(grammar=f'root ::= "{S}'), "grammar", "GBNF"),
         (chat(grammar=f'{S} ::= "{S}"'), "grammar", "`root`"),
-        (chat(grammar=f"root ::= {S}"), "grammar", "GBNF"),
+        (chat(grammar=f"root ::= {S}"), "grammar", "or of a tool: write its `pattern`"),
         (chat(json_schema={"type": S}), None, "`type` that does not exist"),
         (chat(json_schema={"$ref": f"#/$defs/{S}"}), None, "`$ref`"),
         (chat(json_schema={"type": "object"}, grammar='root ::= "a"'), "grammar", "json_schema"),

@@ -33,6 +33,7 @@ from gateway import (
     until,
 )
 
+from rolecast import exchange
 from rolecast.api.lane import MAX_GATEWAYS, by_name
 from rolecast.backends.remote import NAME, OpenAIRemote
 from rolecast.config.advice import warnings
@@ -326,6 +327,12 @@ async def test_a_busy_remote_stays_busy_with_its_time() -> None:
         (b'data: {"error":{"message":"overloaded"}}\n\ndata: [DONE]\n\n', b"text/event-stream"),
         (b'event: error\ndata: {"type":"error","error":{"message":"overloaded"}}\n\n', b"text/event-stream"),
         (b'{"error":{"message":"overloaded"}}', b"text/event-stream"),
+        (b': PROCESSING\n\ndata: {"error":{"message":"overloaded"}}\n\n', b"text/event-stream"),
+        (b'retry: 1000\n\nid: 1\r\ndata: {"error":{"message":"overloaded"}}\r\n\r\n', b"text/event-stream"),
+        (b'{"error":"overloaded","usage":{"prompt_tokens":0,"completion_tokens":0}}', b"application/json"),
+        (b"<html><head><title>overloaded</title></head><body>Sorry</body></html>", b"text/html"),
+        (b"overloaded", b"text/plain"),
+        (b'{"status":"down","message":"overloaded"}', b"application/json"),
     ],
 )
 async def test_an_error_in_place_of_an_answer_is_an_error(body: bytes, kind: bytes) -> None:
@@ -343,6 +350,111 @@ async def test_an_error_in_place_of_an_answer_is_an_error(body: bytes, kind: byt
             assert (answer.status, answer.error["code"]) == (502, "upstream_error")
             assert answer.error["message"].endswith(": overloaded")
         assert [r.outcome for r in await gate.rows()] == ["ok", "error"] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", b"application/json"),
+        (b"null", b"application/json"),
+        (b"{}", b"application/json"),
+        (b'{"data":[],"choices":[],"usage":null}', b"application/json"),
+        (b"[" * 100_000, b"application/json"),
+        (b'{"choices":null,"usage":{"prompt_tokens":0,"completion_tokens":0}}', b"application/json"),
+        (b'{"choices":[]}', b"application/json"),
+        (b"<html><body></body></html>", b"text/html"),
+        (b"", b"text/event-stream"),
+        (b": nothing\n\n", b"text/event-stream"),
+    ],
+)
+async def test_nothing_in_place_of_an_answer_is_a_failure(body: bytes, kind: bytes) -> None:
+    streamed = kind == b"text/event-stream"
+    async with three() as (gate, (a, b, _)):
+        b.usual = stream(delta("one"), delta("two"), DONE) if streamed else reply()
+        for _ in range(2):
+            a.usual = reply(body, kind=kind)
+            answer = await gate.ask(asked(model="all", stream=streamed))
+            assert (answer.status, answer.body) == (200, TWO if streamed else ANSWER)
+            answer = await gate.ask(asked(model="a", stream=streamed))
+            assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+            assert answer.error["message"].endswith("answered with status 200 but gave no answer; check its `url`.")
+
+
+async def test_an_answer_without_a_token_and_one_that_is_packed_are_answers() -> None:
+    empty = b'{"choices":[{"index":0,"message":{"content":""}}],"usage":{"prompt_tokens":3,"completion_tokens":0}}'
+    async with pair() as (gate, worker):
+        for body, head in (
+            (empty, b""),
+            (b'{"number":0}', b""),
+            (gzip.compress(ANSWER), b"Content-Encoding: gzip\r\n"),
+        ):
+            worker.script.append(reply(body, head=head))
+            assert (await gate.ask(asked())).body == body
+        packed = gzip.compress(delta("one") + DONE)
+        worker.script.append(reply(packed, head=b"Content-Encoding: gzip\r\n", kind=b"text/event-stream"))
+        assert (await gate.ask(asked())).body == packed
+
+
+async def test_comments_before_the_first_event_are_held_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    comment, failed = b": PROCESSING\n\n", b'data: {"error":{"message":"overloaded"}}\n\n'
+    async with three() as (gate, (a, b, _)):
+        b.usual = stream(delta("one"), delta("two"), DONE)
+        a.script.extend([stream(comment, comment, failed, DONE), stream(comment, delta("a"), comment, DONE)])
+        assert (await gate.ask(asked(model="all", stream=True))).body == TWO
+        kept = comment + delta("a") + comment + DONE
+        assert (await gate.ask(asked(model="all", stream=True))).body == kept
+        monkeypatch.setattr(exchange, "COMMENTS_S", 0.0)
+        a.script.append(stream(comment, failed, DONE))
+        assert (await gate.ask(asked(model="all", stream=True))).body == comment + failed + DONE
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens. Please reduce it.",
+        "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+        "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+        "the input length exceeds the context length",
+        "Trying to keep the first 5000 tokens when context the overflows.",
+        "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "input length and `max_tokens` exceed context limit: 1 + 2 > 2",
+        "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
+        "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+        "Please reduce the length of the messages or completion.",
+        "Input is too long for requested model.",
+        "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+    ],
+)
+async def test_a_request_that_is_too_long_for_a_remote_has_the_code_that_agents_know(words: str) -> None:
+    body = json.dumps({"object": "error", "message": words, "type": "BadRequestError", "code": 400}).encode()
+    failed = json.dumps({"error": {"message": words, "type": "api_error"}}).encode()
+    async with three() as (gate, (a, _, _)):
+        for usual, status in ((reply(body, 400), 400), (reply(body, 422), 422), (reply(body), 400)):
+            a.usual = usual
+            answer = await gate.ask(asked(model="all"))
+            assert (answer.status, answer.error["code"]) == (status, "context_length_exceeded")
+            assert answer.error["message"] == words
+        a.usual = reply(failed, 500)
+        answer = await gate.ask(asked(model="a"))
+        assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+        assert answer.error["type"] == "invalid_request_error"
+        assert (await gate.ask(asked(model="all"))).header("x-rolecast-model") == "b"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "context is not a known field",
+        "max_tokens is too large: this model supports at most 8",
+        "context: must be a map",
+    ],
+)
+async def test_another_mistake_is_not_taken_for_too_long_a_request(words: str) -> None:
+    async with pair() as (gate, worker):
+        worker.script.append(reply(json.dumps({"error": {"message": words}}).encode(), 400))
+        assert (await gate.ask(asked())).error["code"] == "worker_refused"
 
 
 async def test_an_error_in_place_of_an_answer_may_name_its_status() -> None:

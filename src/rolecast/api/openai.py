@@ -69,6 +69,10 @@ class _Body(msgspec.Struct):
     n_discard: Small | None = None
     n_probs: Small | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
+    # Of another type these are ignored by engines without a word, and the answer is not what was asked for.
+    stop: str | list[str] | None = None
+    response_format: dict[str, msgspec.Raw] | None = None
+    logit_bias: dict[str, msgspec.Raw] | list[msgspec.Raw] | None = None
 
 
 class _Chat(_Body):
@@ -83,6 +87,7 @@ class _Completion(_Body):
 
 class _Embeddings(_Body):
     input: msgspec.Raw = msgspec.Raw()
+    dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 def hot_paths(limits: Limits) -> dict[bytes, Decode]:

@@ -144,7 +144,8 @@ RULES = (
     Rule(rf"{_PARSER}(?:JSON schema|[Ff]ailed to .*schema)", f"{_SCHEMA}. {_WHERE}"),
     Rule(
         r"Failed to initialize samplers: failed to parse grammar",
-        "`grammar`: it is not valid GBNF, or has no rule named `root`.",
+        "`grammar`: it is not valid GBNF, or has no rule named `root`. If you sent none, it was made of a JSON "
+        "schema in `response_format` or of a tool: write its `pattern` in a simpler way, or leave it out.",
         "grammar",
     ),
     Rule(r"Failed to initialize samplers", "A sampling option has a value that the engine cannot use."),
@@ -245,7 +246,7 @@ def explain(status: int, said: Complaint) -> RolecastError:
             f"The model's engine answered with status {status}: a `binary` may be too old for this kind of request, or "
             "started with `args` that keep the gateway out."
         )
-    if status >= 500 and (not message or _FAULT.match(message)):
+    if (status >= 500 or status == 200) and (not message or _FAULT.match(message)):
         return UpstreamError("The model's engine failed under this request.")
     return BadRequest(
         "The model's engine refuses this request. Its reason may quote the request and is not shown; "

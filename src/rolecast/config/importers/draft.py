@@ -15,6 +15,7 @@ import msgspec
 from rolecast.config import names, presets
 from rolecast.config.check import check, is_key
 from rolecast.config.document import parse
+from rolecast.config.importers import kinds
 from rolecast.config.importers.section import EMPTY, Section, shown
 from rolecast.config.schema import Config, Model
 from rolecast.config.shape import build
@@ -177,6 +178,11 @@ class Draft:
     def embeds(self, model_id: str) -> bool:
         """Whether the model only makes vectors."""
         return self.models.get(model_id, {}).get("capabilities") == ["embeddings"]
+
+    def is_asked(self, model_id: str) -> bool:
+        """Whether there is an endpoint for what the model does."""
+        given = self.models.get(model_id, {}).get("capabilities") or [kinds.CHAT]
+        return any(not kinds.unreachable(kind) for kind in given)
 
     def _server(self) -> dict[str, Any]:
         server: dict[str, Any] = {"host": "127.0.0.1", "port": Config().server.port}

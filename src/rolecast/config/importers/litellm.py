@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from rolecast.config.importers import kinds, litellm_providers
-from rolecast.config.importers.draft import Draft, Found, Members
+from rolecast.config.importers.draft import Draft, Found, Members, flat
 from rolecast.config.importers.litellm_fallbacks import Fallbacks
 from rolecast.config.importers.section import Section, shown
 
@@ -114,7 +114,9 @@ class _Importer:
             members[name] = self._equals(name, found)
         for name, own in members.items():
             if own != [name]:
-                self._draft.roles[name] = own + [m for other in fallbacks.behind(name) for m in members[other]]
+                # A model for chat is no way out for sound or pictures.
+                behind = fallbacks.behind(name) if any(map(self._draft.is_asked, flat(own))) else []
+                self._draft.roles[name] = own + [m for other in behind for m in members[other]]
         self._settle_aliases(members)
 
     def _equals(self, name: str, found: list[Deployment]) -> Members:
