@@ -17,31 +17,35 @@ import psutil
 import uvicorn
 from starlette.routing import Route
 
-from rolecast import gguf_header, logfile, memory, readiness, sources, weights
-from rolecast.api import wire
-from rolecast.api.activity import Activity
-from rolecast.api.admin import Admin
-from rolecast.api.asgi import make_app
-from rolecast.api.guard import Guard
-from rolecast.api.lane import Decode, Lane
-from rolecast.api.openai import Catalogue, hot_paths
-from rolecast.api.pas import strict
-from rolecast.api.ports import FrontDoor, SingleModel
+from rolecast import readiness, sources, weights
+from rolecast.books.ledger import Ledger
+from rolecast.books.sqlite import Database
 from rolecast.config import located, paths
-from rolecast.config import names as config_names
 from rolecast.config.current import Current
-from rolecast.config.schema import Config, Listener, Model
-from rolecast.db import Database
-from rolecast.dispatch import Dispatch
+from rolecast.config.schema import Config, Listener
+from rolecast.dialects.openai import hot_paths
+from rolecast.dialects.pas import strict
+from rolecast.dialects.request import Decode
 from rolecast.errors import UNREADABLE, ConfigError, RolecastError
-from rolecast.exchange import make_ids
-from rolecast.fetch import fetch
-from rolecast.fleet import Fleet, Weights, absence
+from rolecast.fleet import Fleet, absence
 from rolecast.fleet.machine import State
-from rolecast.ledger import Ledger
+from rolecast.net.probe import fetch
+from rolecast.pages.activity import Activity
+from rolecast.pages.admin import Admin
+from rolecast.pages.catalogue import Catalogue
+from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
-from rolecast.telemetry import Telemetry, configure_logging
+from rolecast.server import wire
+from rolecast.server.asgi import make_app
+from rolecast.server.guard import Guard
+from rolecast.server.lane import Lane
+from rolecast.sources.here import stand_ins, weights_finder
+from rolecast.telemetry import heap, logfile
+from rolecast.telemetry.logs import configure_logging
+from rolecast.telemetry.metrics import Telemetry
+from rolecast.turn.dispatch import Dispatch
+from rolecast.turn.exchange import make_ids
 from rolecast.values import authority
 
 log = logging.getLogger("rolecast")
@@ -78,34 +82,36 @@ class Gateway:
 
     def __init__(self, config: Config, config_path: Path | None = None) -> None:
         self._find = weights_finder(config)
-        self.now = Current(config, stand_ins(config, self._find))
+        self.current = Current(config, stand_ins(config, self._find))
         self.telemetry = Telemetry(i for i, m in config.models.items() if m.enabled)
         self.fleet = Fleet(config, self._find, paths.worker_logs())
         self.database = Database(database_path(config))
         self.ledger = Ledger(self.database)
-        self.abilities = Abilities(self.now, self._find)
-        self.dispatch = Dispatch(self.now, self.fleet, self.ledger, self.telemetry, self.abilities.can)
+        self.abilities = Abilities(self.current, self._find)
+        self.dispatch = Dispatch(self.current, self.fleet, self.ledger, self.telemetry, self.abilities.can)
         self._guard = Guard(config.server)
         self._new_id = make_ids()
-        self.facts: dict[str, Any] = {
+        self.about: dict[str, Any] = {
             "config": str(config_path) if config_path else None,
             "ledger": str(self.database.path),
             "listeners": [],
         }
-        self.reloader = Reloader(config_path, self.now, self.prepare, self.configure)
+        self.reloader = Reloader(config_path, self.current, self.prepare, self.configure)
         self.admin = Admin(
-            self.now,
+            self.current,
             self.fleet,
             self.ledger,
             self.telemetry,
             self.reloader,
-            self.facts,
+            self.about,
             self.context_of,
             self.problems,
         )
         store = paths.models(config.storage.models)
-        self._activity = Activity(self.now, self.fleet, self.ledger, self.telemetry, self.dispatch, self._find, store)
-        self.catalogue = Catalogue(self.now, self.abilities, self.admin.state, self._health_of, self.context_of)
+        self._activity = Activity(
+            self.current, self.fleet, self.ledger, self.telemetry, self.dispatch, self._find, store
+        )
+        self.catalogue = Catalogue(self.current, self.abilities, self.admin.state, self._health_of, self.context_of)
         self.telemetry.gauges = self._gauges
         self.lanes: dict[str, Lane] = {}
         self.apps: dict[str, Any] = {}
@@ -120,9 +126,9 @@ class Gateway:
         await self.fleet.start()
         lasting = (
             self.dispatch.watch(),
-            asyncio.to_thread(self.abilities.learn, self.now.config.models.values()),
+            asyncio.to_thread(self.abilities.learn, self.current.config.models.values()),
             logfile.keep_bounded(paths.log_file()),
-            memory.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
+            heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
         )
         self._background += [asyncio.create_task(each) for each in lasting]
         self._reloading = asyncio.create_task(self.reloader.watch())
@@ -131,7 +137,7 @@ class Gateway:
         """Let running requests end, at `hurry` with an error; stop the workers, write the ledger."""
         if self._reloading is not None:
             self._reloading.cancel()
-        await self.dispatch.drain(float(self.now.config.server.drain_timeout), hurry or asyncio.Event())
+        await self.dispatch.drain(float(self.current.config.server.drain_timeout), hurry or asyncio.Event())
         for task in self._background:
             task.cancel()
         await self.fleet.close()
@@ -174,11 +180,11 @@ class Gateway:
 
         Raises ConfigError, with nothing changed. Ports, the ledger's file and the like stay as they are.
         """
-        guard, before = Guard(config.server), self.now.config
+        guard, before = Guard(config.server), self.current.config
         hot = {name: self._hot_of(name, config) for name in self.lanes}
         self.telemetry.add(i for i, m in config.models.items() if m.enabled)
         self.fleet.configure(config)
-        self.now.replace(config, stand_ins)
+        self.current.replace(config, stand_ins)
         self.dispatch.renew()
         if config.log != before.log:
             configure_logging(config.log.level, config.log.format, self.telemetry.logs)
@@ -187,13 +193,13 @@ class Gateway:
 
     # -- parts --------------------------------------------------------------------------------------------
 
-    def _lane(self, name: str, forced: str) -> Lane:
+    def _lane(self, name: str, port_model: str) -> Lane:
         lane = self.lanes[name] = Lane(
             name=name,
-            forced=forced,
-            hot=self._hot_of(name, self.now.config),
+            port_model=port_model,
+            hot=self._hot_of(name, self.current.config),
             guard=self._guard,
-            limits=self.now.config.server.limits,
+            limits=self.current.config.server.limits,
             dispatch=self.dispatch,
             new_id=self._new_id,
         )
@@ -215,7 +221,7 @@ class Gateway:
         if listener.model is None:
             routes = self._all_routes()
         else:
-            single = SingleModel(listener, self.now, self.telemetry, self.admin.state)
+            single = SingleModel(listener, self.current, self.telemetry, self.admin.state)
             routes = [*self.catalogue.routes(), *single.routes()]
         self.apps[name] = make_app(lane, routes, self)
 
@@ -226,7 +232,7 @@ class Gateway:
 
     def context_of(self, model_id: str) -> int | None:
         """Tokens that a request to this model may really have, by the weights that answer; None = not known."""
-        model = self.now.config.models[self.now.worker_of(model_id)]
+        model = self.current.config.models[self.current.answerer_of(model_id)]
         return weights.context(model, weights.found(self._find, model)) or None
 
     # -- views --------------------------------------------------------------------------------------------
@@ -239,7 +245,7 @@ class Gateway:
     def _unwell(self) -> tuple[list[str], list[str]]:
         """What /health says: who asks for it need not have a key, so with keys the reasons stay inside."""
         failing, reasons = list(self._failing()), self.problems()
-        if self.now.config.server.keys and reasons:
+        if self.current.config.server.keys and reasons:
             names = f" ({', '.join(failing)})" if failing else ""
             reasons = [f"something is wrong{names}; `rolecast status` or /admin/status says what"]
         return failing, reasons
@@ -253,11 +259,11 @@ class Gateway:
         """Models that should run and do not, with why."""
         failing = {}
         for w in self.fleet.machine.workers.values():
-            lacks = w.pinned and w.state is State.COLD and w.model_id not in self.now.stand_ins
+            lacks = w.pinned and w.state is State.COLD and w.model_id not in self.current.stand_ins
             if w.state is State.FAILED or (w.state is State.LOADING and w.faults):
                 failing[w.model_id] = w.error
             elif lacks and not self.fleet.present(w.model_id):  # else somebody has unloaded it
-                failing[w.model_id] = absence(w.model_id, self.now.config.models[w.model_id])
+                failing[w.model_id] = absence(w.model_id, self.current.config.models[w.model_id])
         return failing
 
     def _gauges(self) -> Iterator[tuple[str, str, float]]:
@@ -274,12 +280,12 @@ class Gateway:
         """
         if self.admin.state(model_id) == "disabled":
             return "disabled"
-        worker_id = self.now.worker_of(model_id)
-        worker, pool = self.fleet.worker(worker_id), self.fleet.pool(worker_id)
+        answerer_id = self.current.answerer_of(model_id)
+        worker, pool = self.fleet.worker(answerer_id), self.fleet.pool(answerer_id)
         if worker.endpoint is None or pool is None:
             if worker.state is State.FAILED:
                 return "error"
-            return "healthy" if self.fleet.present(worker_id) else "unreachable"
+            return "healthy" if self.fleet.present(answerer_id) else "unreachable"
         try:
             status = (await fetch(pool, "GET", worker.endpoint.health_path, timeout_s=5.0)).status
         except RolecastError as exc:
@@ -295,40 +301,6 @@ def database_path(config: Config) -> Path:
     if not url.startswith("sqlite:///"):
         raise ConfigError([f"storage.url: {url!r} is not supported; use sqlite:///PATH"])
     return paths.expand(url.removeprefix("sqlite:///"), "storage.url")
-
-
-def weights_finder(config: Config) -> Weights:
-    """Finds a model's weights on disk, remembering where they are as long as they stay there."""
-    store = paths.models(config.storage.models)
-    known: dict[tuple[str, str], Path] = {}
-
-    def find(model: Model) -> Path | None:
-        wanted = (model.source, model.sha256)
-        path = known.get(wanted)
-        if path is None or weights.missing_part(path):
-            path = sources.locate(sources.parse(*wanted), store)
-            if path is not None:
-                known[wanted] = path
-                gguf_header.known(path)  # read now, so that nobody waits for it later
-        return path
-
-    return find
-
-
-def stand_ins(config: Config, find: Weights | None = None) -> dict[str, str]:
-    """Which configured models are answered by a stand-in: those whose weights are absent."""
-    if not config.stand_in:
-        return {}
-    find = find or weights_finder(config)
-    helper = config_names.table(config)[config.stand_in].models[0]
-    replaced = {}
-    for model_id, model in config.models.items():
-        kinds = set(model.capabilities) & {"chat", "completion", "embeddings"}
-        # Vectors of another model mean something else: nobody stands in for a model that embeds.
-        capable = "embeddings" not in kinds and kinds <= set(config.models[helper].capabilities)
-        if model_id != helper and model.enabled and capable and model.source and weights.found(find, model) is None:
-            replaced[model_id] = helper
-    return replaced
 
 
 # -- running in the foreground ---------------------------------------------------------------------------
@@ -365,7 +337,7 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
         configure_logging(config.log.level, config.log.format, gateway.telemetry.logs)
         async with serving(gateway, doors, hurry):
             _write_state(addresses, config_path, gateway.telemetry.started_at)
-            memory.settle()
+            heap.settle()
             if on_ready is not None:
                 on_ready(Running(addresses, [(i, gateway.admin.state(i)) for i in gateway.telemetry.models]))
             await stop.wait()
@@ -383,7 +355,7 @@ async def serving(
     """
     hurry = hurry or asyncio.Event()
     servers = [_server(gateway, address, sock) for address, sock in doors]
-    gateway.facts["listeners"] = [msgspec.structs.asdict(address) for address, _ in doors]
+    gateway.about["listeners"] = [msgspec.structs.asdict(address) for address, _ in doors]
     await gateway.start()
     connections: dict[str, set[Any]] = {
         address.name: server.server_state.connections for (address, _), server in zip(doors, servers, strict=True)
@@ -425,10 +397,10 @@ def _server(gateway: Gateway, address: Address, sock: socket.socket) -> _Server:
         ws="none",
         lifespan="off",
         log_config=None,
-        access_log=gateway.now.config.log.access,
+        access_log=gateway.current.config.log.access,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=int(gateway.now.config.server.drain_timeout) + 5,
+        timeout_graceful_shutdown=int(gateway.current.config.server.drain_timeout) + 5,
         backlog=2048,
     )
     config.load()

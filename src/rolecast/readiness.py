@@ -7,14 +7,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rolecast import backends, gguf_header, sources, weights
+from rolecast import backends, sources, weights
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_defaults import BITS
 from rolecast.config import paths, secrets
 from rolecast.config.schema import Config, Model
 from rolecast.errors import ConfigError, RolecastError, SourceError
-from rolecast.gguf_header import Header
 from rolecast.sources.store import human
+from rolecast.weights import gguf
+from rolecast.weights.gguf import Header
 
 _GPUS = ("/dev/nvidia0", "/dev/kfd")
 _GPU_ROOM = 8
@@ -94,7 +95,7 @@ def _weights(model: Model, path: Path, remarks: bool) -> Iterator[str]:
     headers = []
     for part in weights.parts(path):
         try:
-            headers.append(gguf_header.read(part))
+            headers.append(gguf.read(part))
         except SourceError as error:
             yield f"source: {error.message}"
             return

@@ -50,9 +50,9 @@ class Report(msgspec.Struct, frozen=True):
 class Reloader:
     """Reads the configuration again when its file changes or somebody asks."""
 
-    def __init__(self, path: Path | None, now: Current, prepare: Prepare, apply: Apply) -> None:
+    def __init__(self, path: Path | None, current: Current, prepare: Prepare, apply: Apply) -> None:
         self._path = path
-        self._now = now
+        self._current = current
         self._apply = apply
         self._prepare = prepare
         self._lock = asyncio.Lock()
@@ -77,7 +77,7 @@ class Reloader:
         async with self._lock:
             try:
                 wanted, config, stand_ins, doubts = await asyncio.to_thread(self._read, self._path)
-                difference = compare(self._now.config, wanted)
+                difference = compare(self._current.config, wanted)
                 self._apply(config, stand_ins)
             except ConfigError as error:
                 self.last = Report(time.time(), problems=list(error.problems))
@@ -125,7 +125,7 @@ class Reloader:
         """
         try:
             wanted = _settled(path)
-            config = applicable(self._now.config, wanted)
+            config = applicable(self._current.config, wanted)
             # What stays as it is until a restart must go with what changes: a port that is open to all needs keys.
             if problems := [
                 f"{'.'.join(map(str, trail))}: {text} (as long as what needs a restart stays as it is)"

@@ -38,8 +38,8 @@ from gateway import (
     until,
 )
 
-from rolecast.api.wire import WireProtocol
 from rolecast.config.schema import Bytes, Limits
+from rolecast.server.wire import WireProtocol
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600)]
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 
-def gguf(*settings: tuple[str, int, bytes], tensors: bytes = b"", count: int = 0, data: bytes = b"") -> bytes:
+def gguf_file(*settings: tuple[str, int, bytes], tensors: bytes = b"", count: int = 0, data: bytes = b"") -> bytes:
     """A GGUF file of the given settings (key, type, encoded value), after the ones every model needs."""
     every = (
         ("general.architecture", 8, text("llama")),
@@ -34,7 +34,7 @@ def weights(kilobytes: int, fill: int = 1) -> bytes:
     """A GGUF with one f32 tensor of that size."""
     elements = kilobytes * 256
     tensor = text("w") + struct.pack("<IQIQ", 1, elements, 0, 0)
-    return gguf(tensors=tensor, count=1, data=bytes([fill]) * (elements * 4))
+    return gguf_file(tensors=tensor, count=1, data=bytes([fill]) * (elements * 4))
 
 
 class Hub:

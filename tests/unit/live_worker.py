@@ -13,7 +13,7 @@ import openai
 
 from rolecast import backends
 from rolecast.config.schema import Model
-from rolecast.fleet import process
+from rolecast.processes import process
 from rolecast.values import Launch
 
 MODEL_ID = "org/tiny:1"

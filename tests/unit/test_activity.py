@@ -11,11 +11,11 @@ from gateway import CHAT, DONE, Gate, ScriptedWorker, config, delta, on_uvloop, 
 from gateway import SSE_HEAD as STREAM
 
 from rolecast import sources
-from rolecast.api.activity import WORKER_BYTES, expected_bytes
 from rolecast.config.schema import Limits, Listener, Model
 from rolecast.errors import NotFound
+from rolecast.pages.activity import WORKER_BYTES, expected_bytes
 from rolecast.sources import store
-from rolecast.telemetry import KEPT_REFUSALS, SHOWN_CHARS, Place, Refusals
+from rolecast.telemetry.metrics import KEPT_REFUSALS, SHOWN_CHARS, Place, Refusals
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop

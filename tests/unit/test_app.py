@@ -20,8 +20,9 @@ from rolecast import app
 from rolecast.config import check, paths
 from rolecast.config.schema import Config, Listener, Model, Server, Storage
 from rolecast.errors import ConfigError
-from rolecast.fleet import resident
 from rolecast.fleet.machine import State
+from rolecast.processes import resident
+from rolecast.sources import here
 
 FAKE = Model(backend="fake")
 
@@ -52,7 +53,7 @@ def test_storage_is_in_the_data_folder_unless_it_is_named(tmp_path: Path) -> Non
 
 def test_weights_are_found_when_they_come_and_missed_when_they_go(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
-    find = app.weights_finder(Config())
+    find = here.weights_finder(Config())
     model = Model(source=f"file:{path}")
     assert find(model) is None
     tiny_gguf.write(path)
@@ -76,8 +77,8 @@ def test_a_stand_in_answers_for_absent_weights_that_it_can_replace(tmp_path: Pat
         },
         stand_in="helper",
     )
-    assert app.stand_ins(cast) == {"absent": "helper", "talker": "helper"}
-    assert app.stand_ins(msgspec.structs.replace(cast, stand_in="")) == {}
+    assert here.stand_ins(cast) == {"absent": "helper", "talker": "helper"}
+    assert here.stand_ins(msgspec.structs.replace(cast, stand_in="")) == {}
 
 
 @pytest.mark.anyio

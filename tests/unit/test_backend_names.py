@@ -7,8 +7,8 @@ from gateway import ScriptedWorker, chat, config, request, running_gateway, shor
 
 from rolecast import backends
 from rolecast.backends.fake import Fake
-from rolecast.complaint import Complaint
 from rolecast.config.schema import Model
+from rolecast.dialects.complaint import Complaint
 from rolecast.errors import ConfigError
 
 pytestmark = pytest.mark.anyio

@@ -26,7 +26,7 @@ from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, SourceError
-from rolecast.fleet import process
+from rolecast.processes import process
 from rolecast.values import Endpoint, Launch
 
 SOCKET = Path("/run/x/w.sock")

@@ -8,10 +8,10 @@ import pytest
 import tiny_gguf
 from typer.testing import CliRunner
 
-from rolecast import gguf_header
 from rolecast.cli import app, bench_engine, engine_probe, random_weights
 from rolecast.config.schema import Config, Model
 from rolecast.errors import LoadFailed, NotFound
+from rolecast.weights import gguf
 
 
 def invoke(*args: str) -> tuple[int, str, str]:
@@ -61,7 +61,7 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_random_model_is_one_that_the_engine_keeps_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random_weights, "LAYERS", 1)
-    header = gguf_header.read(random_weights.write(tmp_path / "random.gguf"))
+    header = gguf.read(random_weights.write(tmp_path / "random.gguf"))
     assert header.repacked_bytes > 0.9 * header.tensor_bytes
     assert abs(header.parameters - random_weights.parameters()) < 0.1 * header.parameters
 

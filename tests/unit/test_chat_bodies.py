@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from rolecast.api.openai import hot_paths
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config.schema import Limits, Model
+from rolecast.dialects.openai import hot_paths
+from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest
-from rolecast.plan import Plan, Request
-from rolecast.telemetry import ModelStats
+from rolecast.telemetry.metrics import ModelStats
+from rolecast.turn.plan import Plan
 from rolecast.values import Choice
 
 READ = hot_paths(Limits())[b"/v1/chat/completions"]

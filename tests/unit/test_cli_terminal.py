@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hf_server import gguf
+from hf_server import gguf_file
 from live_gateway import LiveGateway, plain_environment
 from terminal import ALT_ENTER, CTRL_C, PASTE, Terminal
 
@@ -202,7 +202,7 @@ def loading(tmp_path: Path) -> Path:
     engine = tmp_path / "llama-server"
     engine.write_text(SLOW_ENGINE)
     engine.chmod(0o755)
-    (tmp_path / "w.gguf").write_bytes(gguf())
+    (tmp_path / "w.gguf").write_bytes(gguf_file())
     (tmp_path / "rolecast.yaml").write_text(
         f"server: {{port: 0}}\nmodels: {{slow: {{source: 'file:{tmp_path}/w.gguf', binary: {engine}, pinned: true}}}}\n"
         "roles: {standard: [slow]}\n"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rolecast import complaint
-from rolecast.complaint import MAX_CHARS, Complaint, read
+from rolecast.dialects import complaint
+from rolecast.dialects.complaint import MAX_CHARS, Complaint, read
 
 M = "maximum context length is 8192 tokens"
 

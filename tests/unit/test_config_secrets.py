@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecast.api.guard import Guard
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config import secrets
 from rolecast.config.check import check
 from rolecast.config.schema import Config, Model, Server
 from rolecast.errors import ConfigError
+from rolecast.server.guard import Guard
 
 URL = "http://box/v1"
 

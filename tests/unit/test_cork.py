@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from gateway import turns
 
-from rolecast.cork import EAGER, Cork
+from rolecast.net.cork import EAGER, Cork
 
 pytestmark = pytest.mark.anyio
 

@@ -32,7 +32,7 @@ from gateway import (
 )
 
 from rolecast.config.schema import Listener, Model
-from rolecast.dispatch import MAX_ATTEMPTS
+from rolecast.turn.dispatch import MAX_ATTEMPTS
 
 pytestmark = pytest.mark.anyio
 

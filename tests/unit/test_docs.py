@@ -9,7 +9,7 @@ import pytest
 from rolecast import __version__, errors
 from rolecast.cli import COMMANDS
 from rolecast.config import presets
-from rolecast.telemetry import Telemetry
+from rolecast.telemetry.metrics import Telemetry
 from rolecast.values import Receipt
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def test_every_path_of_the_api_is_explained() -> None:
     page = text_of("docs/reference/http-api.md")
     routes = [
         route
-        for path in (SOURCE / "api").glob("*.py")
+        for path in (SOURCE / "pages").rglob("*.py")
         for route in re.findall(r'Route\(\s*"([^"{]+)', path.read_text("utf-8"))
     ]
     assert len(routes) > 8

@@ -6,12 +6,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hf_server import gguf, text
+from hf_server import gguf_file, text
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecast import gguf_header
 from rolecast.errors import SourceError
+from rolecast.weights import gguf
 
 HUGE = struct.pack("<Q", 1 << 63)
 
@@ -27,7 +27,7 @@ def tensor(elements: int, kind: int, offset: int) -> bytes:
 
 
 def test_a_header_tells_what_the_model_is(tmp_path: Path) -> None:
-    content = gguf(
+    content = gguf_file(
         ("general.name", 8, text("Tiny")),
         ("llama.context_length", 4, struct.pack("<I", 2048)),
         ("llama.embedding_length", 4, struct.pack("<I", 64)),
@@ -39,8 +39,8 @@ def test_a_header_tells_what_the_model_is(tmp_path: Path) -> None:
         count=1,
         data=bytes(36),
     )
-    header = gguf_header.read(write(tmp_path, content))
-    assert header == gguf_header.Header(
+    header = gguf.read(write(tmp_path, content))
+    assert header == gguf.Header(
         "llama",
         "Tiny",
         2048,
@@ -63,7 +63,7 @@ def number(key: str, value: int) -> tuple[str, int, bytes]:
 
 
 def test_a_header_tells_what_an_engine_will_need(tmp_path: Path) -> None:
-    content = gguf(
+    content = gguf_file(
         number("llama.embedding_length", 64),
         number("llama.attention.head_count", 4),
         ("llama.attention.head_count_kv", 9, struct.pack("<IQ2i", 5, 2, 1, 2)),
@@ -79,7 +79,7 @@ def test_a_header_tells_what_an_engine_will_need(tmp_path: Path) -> None:
         count=2,
         data=bytes(128),
     )
-    header = gguf_header.read(write(tmp_path, content))
+    header = gguf.read(write(tmp_path, content))
     assert (header.kv_heads, header.key_length, header.value_length) == ((1, 2), 32, 16)
     assert header.kv_bytes_per_token() == 3 * (32 + 16) * 2
     assert (header.sliding_window, header.pooling, header.template_tools, header.generates) == (512, 3, True, True)
@@ -89,8 +89,8 @@ def test_a_header_tells_what_an_engine_will_need(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "architecture"), [("mmproj", "clip"), ("imatrix", "llama"), ("adapter", "llama")])
 def test_what_is_no_model_generates_nothing(tmp_path: Path, kind: str, architecture: str) -> None:
-    content = gguf(("general.type", 8, text(kind)), ("general.architecture", 8, text(architecture)))
-    assert not gguf_header.read(write(tmp_path, content)).generates
+    content = gguf_file(("general.type", 8, text(kind)), ("general.architecture", 8, text(architecture)))
+    assert not gguf.read(write(tmp_path, content)).generates
 
 
 def pairs(count: int) -> bytes:
@@ -105,7 +105,7 @@ def pairs(count: int) -> bytes:
         b"<html>please log in to see this page</html>",
         b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
         b"GGUF" + struct.pack("<IQQ", 1, 0, 0),
-        gguf()[:60],
+        gguf_file()[:60],
         pairs(1 << 62),
         pairs(60_000),
         b"GGUF" + struct.pack("<IQQ", 3, 1 << 40, 0),
@@ -116,15 +116,15 @@ def pairs(count: int) -> bytes:
         pairs(1) + text("k") + struct.pack("<IIQ", 9, 4, 1 << 62),
         pairs(1) + text("k") + struct.pack("<IIQ", 9, 8, 1 << 62),
         pairs(1) + text("k") + struct.pack("<IIQ", 9, 9, 1),
-        gguf(("llama.block_count", 4, struct.pack("<I", 0))),
-        gguf(("llama.block_count", 4, struct.pack("<I", 0xFFFFFFFF))),
-        gguf(("general.alignment", 4, struct.pack("<I", 33))),
-        gguf(tensors=tensor(64, 0, 0), count=1, data=bytes(255)),
-        gguf(tensors=tensor(64, 0, 1 << 40), count=1, data=bytes(256)),
-        gguf(tensors=tensor(1 << 63, 0, 0), count=1, data=bytes(256)),
-        gguf(tensors=tensor(33, 2, 0), count=1, data=bytes(256)),
-        gguf(tensors=tensor(1, 0, 1), count=1, data=bytes(256)),
-        gguf(tensors=text("w") + struct.pack("<I", 5) + bytes(64), count=1),
+        gguf_file(("llama.block_count", 4, struct.pack("<I", 0))),
+        gguf_file(("llama.block_count", 4, struct.pack("<I", 0xFFFFFFFF))),
+        gguf_file(("general.alignment", 4, struct.pack("<I", 33))),
+        gguf_file(tensors=tensor(64, 0, 0), count=1, data=bytes(255)),
+        gguf_file(tensors=tensor(64, 0, 1 << 40), count=1, data=bytes(256)),
+        gguf_file(tensors=tensor(1 << 63, 0, 0), count=1, data=bytes(256)),
+        gguf_file(tensors=tensor(33, 2, 0), count=1, data=bytes(256)),
+        gguf_file(tensors=tensor(1, 0, 1), count=1, data=bytes(256)),
+        gguf_file(tensors=text("w") + struct.pack("<I", 5) + bytes(64), count=1),
     ],
 )
 def test_a_damaged_or_hostile_header_is_a_source_error_and_costs_no_memory(tmp_path: Path, content: bytes) -> None:
@@ -132,17 +132,17 @@ def test_a_damaged_or_hostile_header_is_a_source_error_and_costs_no_memory(tmp_p
     tracemalloc.start()
     try:
         with pytest.raises(SourceError, match="not a usable GGUF"):
-            gguf_header.read(path)
+            gguf.read(path)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
 
 
 def test_every_cut_of_a_good_file_is_refused(tmp_path: Path) -> None:
-    whole = gguf(tensors=tensor(8, 0, 0), count=1, data=bytes(32))
+    whole = gguf_file(tensors=tensor(8, 0, 0), count=1, data=bytes(32))
     for end in range(len(whole)):
         with pytest.raises(SourceError, match="not a usable GGUF"):
-            gguf_header.read(write(tmp_path, whole[:end]))
+            gguf.read(write(tmp_path, whole[:end]))
 
 
 @given(st.binary(max_size=200))
@@ -151,43 +151,43 @@ def test_any_bytes_after_the_magic_end_in_a_header_or_a_source_error(
 ) -> None:
     path = write(tmp_path_factory.getbasetemp(), b"GGUF\x03\0\0\0" + content)
     try:
-        gguf_header.read(path)
+        gguf.read(path)
     except SourceError:
         pass
 
 
 def test_the_limit_bounds_how_much_header_is_read(tmp_path: Path) -> None:
-    path = write(tmp_path, gguf(("x", 8, text("y" * 5000))))
-    assert gguf_header.read(path).architecture == "llama"
+    path = write(tmp_path, gguf_file(("x", 8, text("y" * 5000))))
+    assert gguf.read(path).architecture == "llama"
     with pytest.raises(SourceError, match="ends inside the header"):
-        gguf_header.read(path, limit=4096)
+        gguf.read(path, limit=4096)
 
 
 def test_a_later_part_of_a_split_model_needs_no_architecture(tmp_path: Path) -> None:
     part = pairs(2) + text("split.no") + struct.pack("<IH", 2, 1) + text("split.count") + struct.pack("<IH", 2, 3)
-    header = gguf_header.read(write(tmp_path, part))
+    header = gguf.read(write(tmp_path, part))
     assert (header.architecture, header.split_no, header.split_count) == ("", 1, 3)
 
 
 def test_a_pipe_is_refused_without_opening_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.gguf")
     with pytest.raises(SourceError, match="not a regular file"):
-        gguf_header.read(tmp_path / "p.gguf")
+        gguf.read(tmp_path / "p.gguf")
 
 
 def test_the_tables_of_types_agree_with_the_reference_package() -> None:
     reference = pytest.importorskip("gguf")
     sizes = {int(k): v for k, v in reference.GGML_QUANT_SIZES.items()}
-    assert {k: v for k, v in gguf_header.BLOCKS.items() if k in sizes} == sizes
+    assert {k: v for k, v in gguf.BLOCKS.items() if k in sizes} == sizes
     known = {int(t): t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in reference.LlamaFileType}
-    assert {k: v for k, v in known.items() if k != 1024} == gguf_header.FILE_TYPES
+    assert {k: v for k, v in known.items() if k != 1024} == gguf.FILE_TYPES
 
 
 def test_what_is_known_of_a_file_follows_the_file(tmp_path: Path) -> None:
-    path = write(tmp_path, gguf(("general.name", 8, text("first"))))
-    assert gguf_header.known(path) is gguf_header.known(path)
-    write(tmp_path, gguf(("general.name", 8, text("another"))))
-    assert (header := gguf_header.known(path))
+    path = write(tmp_path, gguf_file(("general.name", 8, text("first"))))
+    assert gguf.known(path) is gguf.known(path)
+    write(tmp_path, gguf_file(("general.name", 8, text("another"))))
+    assert (header := gguf.known(path))
     assert header.name == "another"
-    assert gguf_header.known(write(tmp_path, b"<html>")) is None
-    assert gguf_header.known(tmp_path / "absent.gguf") is None
+    assert gguf.known(write(tmp_path, b"<html>")) is None
+    assert gguf.known(tmp_path / "absent.gguf") is None

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from gateway import CHAT, Answer, Gate, ScriptedWorker, chat, clean, on_uvloop, pair, request
 
-from rolecast.api import guard
-from rolecast.api.guard import Guard
 from rolecast.config.schema import Server
 from rolecast.errors import BadRequest, ConfigError, Forbidden, Unauthorized
+from rolecast.server import guard
+from rolecast.server.guard import Guard
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from rolecast import ledger as ledger_module
-from rolecast.db import MIGRATIONS, ROWS_PER_STATEMENT, Database, meaning
+from rolecast.books import ledger as ledger_module
+from rolecast.books.ledger import Ledger, Row
+from rolecast.books.sqlite import MIGRATIONS, ROWS_PER_STATEMENT, Database, meaning
 from rolecast.errors import ConfigError
-from rolecast.ledger import Ledger, Row
 
 pytestmark = pytest.mark.anyio
 
@@ -212,7 +212,7 @@ async def test_a_full_disk_is_named_once_and_its_end_once_and_the_rows_come_afte
         await written(ledger, count)
         assert on_disk(tmp_path / "l.db") == count
         assert ledger.trouble == ""
-    (bad, good) = [r for r in caplog.records if r.name == "rolecast.ledger"]
+    (bad, good) = [r for r in caplog.records if r.name == "rolecast.books.ledger"]
     assert bad.levelno == logging.ERROR
     assert "the disk is full" in bad.getMessage()
     assert "the ledger is written again" in good.getMessage()

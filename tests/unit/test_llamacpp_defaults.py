@@ -13,7 +13,7 @@ from rolecast.backends.hardware import Hardware
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.llamacpp_options import Options, settle
 from rolecast.config.schema import Model
-from rolecast.gguf_header import Header
+from rolecast.weights.gguf import Header
 
 GIB = 1 << 30
 MACHINE = Hardware(cores=4, memory_bytes=16 * GIB)

@@ -12,7 +12,7 @@ from live_worker import running
 
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.config.schema import Model
-from rolecast.fleet import process
+from rolecast.processes import process
 
 WORD = "word "  # five tokens of the tiny model, and one for the start
 LONG = 601
@@ -88,9 +88,10 @@ def test_a_worker_imports_only_what_it_needs():
     modules = set(found.stdout.split())
     assert {m for m in modules if m.startswith("rolecast.")} == {
         "rolecast.backends",
-        "rolecast.backends.lifeline",
         "rolecast.backends.llamacpp_options",
         "rolecast.backends.llamacpp_worker",
         "rolecast.errors",
+        "rolecast.processes",
+        "rolecast.processes.lifeline",
     }
     assert not modules & {"importlib.metadata", "psutil", "ruamel.yaml", "asyncio"}

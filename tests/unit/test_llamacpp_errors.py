@@ -14,8 +14,8 @@ import tiny_gguf
 
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.llamacpp_errors import CONSTANT, RULES, explain
-from rolecast.complaint import Complaint, read
 from rolecast.config.schema import Model
+from rolecast.dialects.complaint import Complaint, read
 
 S = "SECRET"
 USER = {"role": "user", "content": "hello"}

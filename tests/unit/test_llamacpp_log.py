@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rolecast.backends import llamacpp_log
-from rolecast.fleet.output import LogFile, Output
+from rolecast.processes.output import LogFile, Output
 
 pytestmark = pytest.mark.anyio
 

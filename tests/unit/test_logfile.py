@@ -9,7 +9,7 @@ from typing import IO
 
 import pytest
 
-from rolecast.logfile import keep_bounded, trim
+from rolecast.telemetry.logfile import keep_bounded, trim
 
 WRITER = """
 import os, select, sys
@@ -23,7 +23,7 @@ print(number)
 GATEWAY = """
 import asyncio, os, sys
 from pathlib import Path
-from rolecast.logfile import keep_bounded
+from rolecast.telemetry.logfile import keep_bounded
 
 async def main(path):
     keeping = asyncio.create_task(keep_bounded(path, 0.001))
@@ -38,14 +38,14 @@ asyncio.run(main(Path(sys.argv[1])))
 IS_OURS = """
 import sys
 from pathlib import Path
-from rolecast.logfile import is_ours
+from rolecast.telemetry.logfile import is_ours
 
 print(is_ours(Path(sys.argv[1])))
 """
 NO_ROOM = """
 import resource, sys
 from pathlib import Path
-from rolecast.logfile import trim
+from rolecast.telemetry.logfile import trim
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 print(trim(Path(sys.argv[1]), 150_000))

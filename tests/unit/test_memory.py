@@ -9,9 +9,9 @@ import sys
 import pytest
 from gateway import Client, Held, ScriptedWorker, chat, delta, pair, reply, request, until
 
-from rolecast import memory
-from rolecast.api.wire import WireProtocol
-from rolecast.upstream import Connection
+from rolecast.net.connection import Connection
+from rolecast.server.wire import WireProtocol
+from rolecast.telemetry import heap
 
 pytestmark = pytest.mark.anyio
 
@@ -59,9 +59,9 @@ async def test_memory_is_given_back_once_after_each_load_and_never_during_one(mo
         trims.append(answered)
         return True
 
-    monkeypatch.setattr(memory, "QUIET_S", 0.001)
-    monkeypatch.setattr(memory, "_trim", trim)
-    giving = asyncio.create_task(memory.give_back(lambda: answered, lambda: running))
+    monkeypatch.setattr(heap, "QUIET_S", 0.001)
+    monkeypatch.setattr(heap, "_trim", trim)
+    giving = asyncio.create_task(heap.give_back(lambda: answered, lambda: running))
     try:
         await asyncio.sleep(0.02)
         assert trims == [], "nothing was asked for yet"
@@ -81,7 +81,7 @@ async def test_memory_is_given_back_once_after_each_load_and_never_during_one(mo
 def test_freed_memory_really_goes_back() -> None:
     code = """
 import ctypes, psutil
-from rolecast import memory
+from rolecast.telemetry import heap
 allocate = ctypes.CDLL(None).malloc; allocate.restype = ctypes.c_void_p
 free = ctypes.CDLL(None).free; free.argtypes = [ctypes.c_void_p]
 blocks = [allocate(50_000) for _ in range(1000)]
@@ -89,7 +89,7 @@ for block in blocks: ctypes.memset(block, 1, 50_000)
 keep = allocate(100)  # on top of them, so that the heap cannot simply shrink
 for block in blocks: free(block)
 before = psutil.Process().memory_info().rss
-assert memory._trim()
+assert heap._trim()
 print((before - psutil.Process().memory_info().rss) // 1_000_000)
 """
     if not hasattr(ctypes.CDLL(None), "malloc_trim"):

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from rolecast.errors import LoadFailed
-from rolecast.fleet import output, process
+from rolecast.processes import output, process
 from rolecast.values import Endpoint, Launch
 
 DEADLINE_S = 15
@@ -360,7 +360,7 @@ GATEWAY = """
 """
 OWN_WATCH_WORKER = """
     import os, threading
-    from rolecast.backends.lifeline import end_with_gateway
+    from rolecast.processes.lifeline import end_with_gateway
     end_with_gateway()
     print(os.getpid(), flush=True)
     threading.Event().wait()
@@ -410,7 +410,7 @@ def test_a_worker_whose_gateway_is_already_gone_ends_at_once():
 
 
 def test_a_worker_started_by_hand_needs_no_gateway():
-    code = "from rolecast.backends.lifeline import end_with_gateway; end_with_gateway(); print('runs')"
+    code = "from rolecast.processes.lifeline import end_with_gateway; end_with_gateway(); print('runs')"
     env = process.environment(os.environ, [])
     del env["ROLECAST_GATEWAY_PID"]
     done = subprocess.run(python(code), env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)

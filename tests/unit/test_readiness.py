@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_gguf
-from hf_server import gguf, text
+from hf_server import gguf_file, text
 from typer.testing import CliRunner
 
 from rolecast import config, readiness
@@ -36,7 +36,7 @@ def number(key: str, value: int) -> tuple[str, int, bytes]:
 
 def header(*settings: tuple[str, int, bytes]) -> bytes:
     tensor = text("w") + struct.pack("<IQIQ", 1, 256, 0, 0)
-    return gguf(*settings, tensors=tensor, count=1, data=bytes(1024))
+    return gguf_file(*settings, tensors=tensor, count=1, data=bytes(1024))
 
 
 def test_a_model_that_can_run_raises_no_doubt(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_model_that_can_run_raises_no_doubt(tmp_path: Path) -> None:
         (header()[:60], "ends inside the header"),
         (header(("general.type", 8, text("adapter"))), "is an adapter"),
         (header(("general.architecture", 8, text("clip"))), "is a projector"),
-        (gguf(), "a vocabulary without weights"),
+        (gguf_file(), "a vocabulary without weights"),
         (header(("split.count", 2, struct.pack("<H", 3))), "is one of 3 parts; name them NAME-00001-of-00003.gguf"),
     ],
 )

@@ -45,13 +45,13 @@ OTHER = ANSWER.replace(b'"hi"', b'"other"')
 
 def edited(gate: Gate, *, server: dict[str, Any] | None = None, **sections: Any) -> Config:
     """The configuration that applies, with other sections and other settings of the server."""
-    now = gate.gateway.now.config
+    now = gate.gateway.current.config
     return msgspec.structs.replace(now, server=msgspec.structs.replace(now.server, **(server or {})), **sections)
 
 
 def models(gate: Gate, **changed: Model | None) -> dict[str, Model]:
     """The models that are configured, with changes; None takes one out."""
-    together = {**gate.gateway.now.config.models, **changed}
+    together = {**gate.gateway.current.config.models, **changed}
     return {name: model for name, model in together.items() if model is not None}
 
 
@@ -206,13 +206,13 @@ async def test_keys_and_limits_hold_at_once_on_connections_that_are_open() -> No
 @pytest.mark.anyio
 async def test_a_configuration_that_cannot_be_run_changes_nothing() -> None:
     async with two_workers() as (gate, _, two):
-        before = gate.gateway.now.config
+        before = gate.gateway.current.config
         wrong = models(gate, m=remote(two.url), bad=remote("ftp://nowhere"))
         with pytest.raises(ConfigError, match=r"models\.bad\.url"):
             apply(gate, server={"keys": ["sk-new"]}, models=wrong)
         with pytest.raises(ConfigError, match="ROLECAST_TEST_UNSET"):
             apply(gate, server={"keys": ["env:ROLECAST_TEST_UNSET"]}, models=models(gate, m=remote(two.url)))
-        assert gate.gateway.now.config is before
+        assert gate.gateway.current.config is before
         assert says(await gate.ask(request(chat()))) == "hi"
 
 
@@ -554,7 +554,7 @@ async def test_a_source_that_is_none_is_refused_before_anything_changes(tmp_path
     async with watched(tmp_path) as (gate, write):
         write(f"{{n: {{source: '{source}', pinned: true}}, m: {{backend: fake, context: 77}}}}")
         assert "models.n.source" in await refused(gate)
-        assert gate.gateway.now.config.models["m"].context != 77
+        assert gate.gateway.current.config.models["m"].context != 77
         assert await models_of(gate) == ["m"]
         assert (await gate.ask(request(chat()))).status == 200
 
@@ -596,7 +596,7 @@ async def test_an_edit_that_would_break_a_model_that_works_is_refused_and_it_wor
         assert await models_of(gate) == ["m"]  # refused as a whole
         await gate.gateway.fleet.unload("m")
         write(f"{{m: {{backend: fake, {edit}}}, n: {{backend: fake}}}}", "log: {level: debug}")
-        await until(lambda: gate.gateway.now.config.log.level == "debug")  # nothing works that it could break
+        await until(lambda: gate.gateway.current.config.log.level == "debug")  # nothing works that it could break
 
 
 @pytest.mark.anyio
@@ -606,7 +606,7 @@ async def test_an_edit_to_weights_that_no_engine_can_load_is_refused(tmp_path: P
     edit = broken_edits(tmp_path)[fault]
     async with watched(tmp_path) as (gate, write):
         write(f"{{m: {{backend: llamacpp, context: 64, source: 'file:{tmp_path}/m.gguf'}}}}")
-        await until(lambda: gate.gateway.now.config.models["m"].source)
+        await until(lambda: gate.gateway.current.config.models["m"].source)
         await gate.gateway.fleet.load("m")
         child = gate.gateway.fleet.child("m")
         write(f"{{m: {{backend: llamacpp, context: 64, {edit}}}}}")
@@ -623,11 +623,11 @@ async def test_an_edit_that_leaves_the_worker_alone_is_not_judged_by_what_its_ne
     script.write_text("replies: []")
     async with watched(tmp_path) as (gate, write):
         write(f"{{m: {{backend: fake, script: {script}}}}}")
-        await until(lambda: gate.gateway.now.config.models["m"].script)
+        await until(lambda: gate.gateway.current.config.models["m"].script)
         assert (await gate.ask(request(chat()))).status == 200
         script.unlink()
         write(f"{{m: {{backend: fake, script: {script}, aliases: [nick]}}}}")
-        await until(lambda: gate.gateway.now.config.models["m"].aliases)
+        await until(lambda: gate.gateway.current.config.models["m"].aliases)
         assert (await gate.ask(request(chat(model="nick")))).status == 200
 
 

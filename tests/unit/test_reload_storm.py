@@ -107,7 +107,7 @@ async def test_edits_under_load_lose_nothing(tmp_path: Path, caplog: pytest.LogC
                 names = [f"client{n}" for n in range(CLIENTS)]
                 asking = asyncio.gather(*(ask_on(gate, name, rolls, seen) for name in names))
                 while not asking.done():
-                    wanted = any_config(gate.gateway.now.config, [one.url, two.url], rolls)
+                    wanted = any_config(gate.gateway.current.config, [one.url, two.url], rolls)
                     if not check(wanted):
                         gate.gateway.configure(wanted, {})
                     if rolls.random() < 0.1:

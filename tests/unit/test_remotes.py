@@ -33,13 +33,13 @@ from gateway import (
     until,
 )
 
-from rolecast import exchange
-from rolecast.api.lane import MAX_GATEWAYS, by_name
 from rolecast.backends.remote import NAME, OpenAIRemote
 from rolecast.config.advice import warnings
 from rolecast.config.check import check
 from rolecast.config.schema import Config, Listener, Model, Server
 from rolecast.errors import ConfigError
+from rolecast.server.lane import MAX_GATEWAYS, by_name
+from rolecast.turn import exchange
 from rolecast.values import Endpoint, authority
 
 pytestmark = pytest.mark.anyio
@@ -545,7 +545,7 @@ async def test_a_remote_and_a_listener_at_an_ipv6_address() -> None:
             worker.usual = reply()
             assert (await gate.ask(asked())).status == 200
             assert worker.requests[0].header("host") == [f"[::1]:{port}"]
-            assert gate.gateway.facts["listeners"][1]["url"] == f"http://[::1]:{gate.port('six')}"
+            assert gate.gateway.about["listeners"][1]["url"] == f"http://[::1]:{gate.port('six')}"
             worker.usual = reply(b"", 500)
             assert f"m at http://[::1]:{port} answered" in (await gate.ask(asked())).error["message"]
             for peer in worker.peers:
@@ -731,7 +731,7 @@ async def test_an_edit_that_takes_the_key_of_a_remote_that_works_is_refused(
     monkeypatch.delenv("FAR_KEY", raising=False)
     async with pair() as (gate, worker):
         edit = msgspec.structs.replace(
-            gate.gateway.now.config, models={"m": remote(worker.url, key="env:FAR_KEY"), "n": Model(backend="fake")}
+            gate.gateway.current.config, models={"m": remote(worker.url, key="env:FAR_KEY"), "n": Model(backend="fake")}
         )
         with pytest.raises(ConfigError, match=r"models\.m\.key: the environment variable FAR_KEY is not set.*m works"):
             gate.gateway.prepare(edit)

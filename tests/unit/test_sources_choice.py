@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hf_server import gguf, text
+from hf_server import gguf_file, text
 
-from rolecast import gguf_header, sources, weights
+from rolecast import sources, weights
 from rolecast.config.schema import Model
 from rolecast.errors import SourceError
 from rolecast.sources.names import choose
+from rolecast.weights import gguf
 
 Place = Callable[[Path], tuple[Path, str]]
 
@@ -27,7 +28,7 @@ def word(key: str, value: str) -> tuple[str, int, bytes]:
 def file(*settings: tuple[str, int, bytes]) -> bytes:
     """A GGUF of one small tensor and these settings."""
     tensor = text("w") + struct.pack("<IQIQ", 1, 256, 0, 0)
-    return gguf(*settings, tensors=tensor, count=1, data=bytes(1024))
+    return gguf_file(*settings, tensors=tensor, count=1, data=bytes(1024))
 
 
 def model(width: int = 64, quantization: int = 7, trained: int = 8192) -> bytes:
@@ -274,6 +275,6 @@ def test_without_weights_the_context_is_the_one_of_the_configuration(tmp_path: P
 
 @pytest.mark.parametrize("body", [projector(), OLD_PROJECTOR, ADAPTER, IMATRIX])
 def test_what_only_goes_with_a_model_is_called_what_it_is(tmp_path: Path, body: bytes) -> None:
-    header = gguf_header.read(put(tmp_path, {"x.gguf": body}) / "x.gguf")
+    header = gguf.read(put(tmp_path, {"x.gguf": body}) / "x.gguf")
     assert header.side
     assert not header.generates

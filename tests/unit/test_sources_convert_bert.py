@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from rolecast import gguf_header, sources
+from rolecast import sources
 from rolecast.config.source import Source
 from rolecast.errors import SourceError
 from rolecast.sources import convert_bert, pypi, wheel
 from rolecast.sources.store import Progress
+from rolecast.weights import gguf
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("gguf")
@@ -63,7 +64,7 @@ def tiny_bert(folder: Path) -> dict[str, Any]:
 def test_a_small_bert_becomes_a_gguf_the_header_reader_accepts(tmp_path: Path) -> None:
     tiny_bert(tmp_path)
     convert_bert.convert(tmp_path, tmp_path / "out.gguf")
-    header = gguf_header.read(tmp_path / "out.gguf")
+    header = gguf.read(tmp_path / "out.gguf")
     assert (header.architecture, header.embedding_length, header.context_length) == ("bert", 8, 4)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hf_server import Hub, gguf, text, weights
+from hf_server import Hub, gguf_file, text, weights
 
 from rolecast import sources
 from rolecast.errors import SourceError
@@ -82,7 +82,7 @@ def test_all_parts_of_a_split_model_are_fetched(hub: Hub, tmp_path: Path) -> Non
 def mmproj(fill: int = 1) -> bytes:
     tensor = text("w") + struct.pack("<IQIQ", 1, 256, 0, 0)
     clip = ("general.architecture", 8, text("clip"))
-    return gguf(clip, tensors=tensor, count=1, data=bytes([fill]) * 1024)
+    return gguf_file(clip, tensors=tensor, count=1, data=bytes([fill]) * 1024)
 
 
 def test_the_projector_of_a_repository_comes_with_the_model_and_goes_with_the_last(hub: Hub, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from rolecast.api.asgi import error_response
-from rolecast.api.ports import FrontDoor
 from rolecast.errors import NotFound
-from rolecast.telemetry import Telemetry
+from rolecast.pages.ports import FrontDoor
+from rolecast.server.asgi import error_response
+from rolecast.telemetry.metrics import Telemetry
 
 WEB = files("rolecast").joinpath("web")
 SCRIPTS = sorted(file.name for file in WEB.iterdir() if file.name.endswith(".js"))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from rolecast.errors import NotFound
-from rolecast.telemetry import BUCKETS_MS, LogRing, ModelStats, Place, Telemetry, configure_logging
+from rolecast.telemetry.logs import LogRing, configure_logging
+from rolecast.telemetry.metrics import BUCKETS_MS, ModelStats, Place, Telemetry
 from rolecast.values import Usage
 
 

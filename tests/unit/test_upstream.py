@@ -34,9 +34,9 @@ from gateway import (
 )
 
 from rolecast.errors import UpstreamTimeout, WorkerDown
-from rolecast.fetch import fetch
-from rolecast.headmemo import remember
-from rolecast.upstream import Pool
+from rolecast.net.headmemo import remember
+from rolecast.net.pool import Pool
+from rolecast.net.probe import fetch
 from rolecast.values import Endpoint
 
 pytestmark = pytest.mark.anyio

@@ -26,8 +26,8 @@ from gateway import (
     short_folder,
 )
 
-from rolecast.app import stand_ins
 from rolecast.config.schema import Config, Listener, Model
+from rolecast.sources.here import stand_ins
 from rolecast.values import Facts
 
 pytestmark = pytest.mark.anyio

@@ -15,8 +15,8 @@ from rolecast.errors import ConfigError
 if TYPE_CHECKING:  # each start of a worker imports this package
     from importlib.metadata import EntryPoints
 
-    from rolecast.complaint import Complaint
     from rolecast.config.schema import Model
+    from rolecast.dialects.complaint import Complaint
     from rolecast.errors import RolecastError
     from rolecast.values import Endpoint, Launch
 

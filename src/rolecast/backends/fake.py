@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from rolecast.complaint import Complaint
 from rolecast.config import paths
 from rolecast.config.schema import Model
+from rolecast.dialects.complaint import Complaint
 from rolecast.errors import ConfigError
 from rolecast.values import Endpoint, Launch
 

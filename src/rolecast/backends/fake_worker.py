@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rolecast.backends import fake_answer
 from rolecast.backends.fake import Options
 from rolecast.backends.fake_answer import Answer, Reply, Request, Script
-from rolecast.backends.lifeline import end_with_gateway
+from rolecast.processes.lifeline import end_with_gateway
 
 CREATED = 1_700_000_000
 MS_PER_TOKEN = 1.0

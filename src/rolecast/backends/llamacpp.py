@@ -16,15 +16,16 @@ from typing import Literal
 
 import msgspec
 
-from rolecast import gguf_header, weights
+from rolecast import weights
 from rolecast.backends import llamacpp_defaults, llamacpp_errors, llamacpp_log
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
-from rolecast.complaint import Complaint
 from rolecast.config import paths
 from rolecast.config.schema import Model
+from rolecast.dialects.complaint import Complaint
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.values import Endpoint, Launch
+from rolecast.weights import gguf
 
 WORKER = "rolecast.backends.llamacpp_worker"
 # The engine closes a connection after 100 requests or 5 s without one; we leave first.
@@ -62,12 +63,12 @@ class LlamaCpp:
 
     def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
         """What the header of the weights says: tools if its chat template writes them, images with a projector."""
-        header = gguf_header.known(weights) if weights else None
+        header = gguf.known(weights) if weights else None
         if need == "tools":
             own_template = any(arg.startswith("--chat-template") for arg in model.args)
             return None if header is None or own_template else header.template_tools
         projector = _projector(model, weights) if weights else None
-        parts = gguf_header.known(projector) if projector else None
+        parts = gguf.known(projector) if projector else None
         if parts is not None and (parts.sees or parts.hears) and need in ("vision", "audio"):
             return parts.sees if need == "vision" else parts.hears
         if projector or model.binary or (header is None and need in model.capabilities):
@@ -108,9 +109,9 @@ def _find(binary: str) -> str | None:
 
 
 def _options(model_id: str, model: Model, path: Path, socket: Path) -> Options:
-    header = gguf_header.known(path)
+    header = gguf.known(path)
     if header is None and path.is_file():
-        gguf_header.read(path)  # says why; an engine may spend minutes and gigabytes before it does
+        gguf.read(path)  # says why; an engine may spend minutes and gigabytes before it does
     return llamacpp_defaults.options(
         model_id,
         model,

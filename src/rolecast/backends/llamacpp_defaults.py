@@ -10,7 +10,7 @@ from pathlib import Path
 from rolecast.backends.hardware import Hardware
 from rolecast.backends.llamacpp_options import Options
 from rolecast.config.schema import Bytes, Model
-from rolecast.gguf_header import Header
+from rolecast.weights.gguf import Header
 
 MIB = 1 << 20
 CONVERSATIONS = 8

@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from rolecast.complaint import Complaint
+from rolecast.dialects.complaint import Complaint
 from rolecast.errors import BadRequest, LoadFailed, RolecastError, UpstreamError
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from rolecast.backends.lifeline import end_with_gateway
 from rolecast.backends.llamacpp_options import Options, settle
+from rolecast.processes.lifeline import end_with_gateway
 
 NICENESS = 5
 """The gateway has to get a processor for each token while the engine keeps all of them busy."""

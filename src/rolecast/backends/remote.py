@@ -9,9 +9,9 @@ from secrets import token_hex
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
-from rolecast.complaint import Complaint
 from rolecast.config import secrets
 from rolecast.config.schema import Model
+from rolecast.dialects.complaint import Complaint
 from rolecast.errors import ConfigError
 from rolecast.values import Endpoint
 

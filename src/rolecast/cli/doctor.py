@@ -316,7 +316,7 @@ def holder_of(port: int) -> tuple[int | None, str]:
 def check_sockets() -> Iterator[Finding]:
     """Whether the private folder of the workers' sockets can be made."""
     from rolecast.errors import ConfigError
-    from rolecast.fleet.process import runtime_dir
+    from rolecast.processes.process import runtime_dir
 
     try:
         folder = runtime_dir()

@@ -22,7 +22,7 @@ from rolecast.backends.llamacpp import WORKER, LlamaCpp
 from rolecast.backends.llamacpp_options import GPU_UBATCH, Options
 from rolecast.config.schema import Model
 from rolecast.errors import LoadFailed
-from rolecast.fleet import process
+from rolecast.processes import process
 from rolecast.values import Launch
 
 Way = Literal["rolecast", "engine", "previous"]
@@ -36,7 +36,7 @@ SYSTEM = "You are a careful assistant of a small library. You answer in one shor
 
 _ENGINE_ALONE = """
 import sys, threading
-from rolecast.backends.lifeline import end_with_gateway
+from rolecast.processes.lifeline import end_with_gateway
 import xllamacpp
 end_with_gateway()
 p = xllamacpp.CommonParams()

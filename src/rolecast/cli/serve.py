@@ -214,7 +214,7 @@ def _worker_log(model: str) -> Path:
     from rolecast.cli import gateway, settings
     from rolecast.config import names, paths
     from rolecast.errors import ConfigError
-    from rolecast.fleet.process import file_name
+    from rolecast.processes.process import file_name
 
     state = gateway.read_state()
     found = None

@@ -115,7 +115,7 @@ def require_ports(config: "Config") -> None:
 
 def _stands_in(state: "State", config: "Config") -> bool:
     """Whether the running gateway has the stand-ins that this configuration leads to, as far as it tells us."""
-    from rolecast.app import stand_ins
+    from rolecast.sources.here import stand_ins
 
     now = {model.id: model.stand_in for model in _models(state, own_key(config))}
     return all(now.get(model_id, helper) == helper for model_id, helper in stand_ins(config).items())
@@ -179,8 +179,8 @@ def _run(chosen: "Chosen") -> None:
 
 def _detach(chosen: "Chosen", preset: str | None) -> None:
     """Start the same command in a session of its own, and wait until it answers or has ended."""
-    from rolecast import logfile
     from rolecast.config import paths
+    from rolecast.telemetry import logfile
 
     argv = [sys.executable, "-m", "rolecast", "up", "--no-pull"]
     if preset:

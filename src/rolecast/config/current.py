@@ -29,6 +29,6 @@ class Current:
         self.names = names.table(config)
         self.stand_ins = stand_ins
 
-    def worker_of(self, model_id: str) -> str:
+    def answerer_of(self, model_id: str) -> str:
         """The model that answers for this one: itself, or its stand-in."""
         return self.stand_ins.get(model_id, model_id)

@@ -10,17 +10,19 @@ import logging
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from rolecast import backends, weights
 from rolecast.config.schema import Config, Model
-from rolecast.cork import Cork
 from rolecast.errors import LoadFailed, RolecastError, SourceError, WorkerDown
-from rolecast.fleet import health, process
+from rolecast.fleet import health
 from rolecast.fleet.machine import Effect, Forget, Grant, Kill, Machine, Refuse, Spawn, State, Worker
-from rolecast.upstream import Pool
+from rolecast.net.cork import Cork
+from rolecast.net.pool import Pool
+from rolecast.processes import process
 from rolecast.values import Endpoint, Launch
+from rolecast.weights import Finder
 
 log = logging.getLogger("rolecast.fleet")
 
@@ -28,9 +30,6 @@ RESIDENT_S = 1.0
 SERVING = (State.READY, State.REMOTE, State.DRAINING)
 FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals by which somebody else ends a worker: a person, the system short of memory, a service manager."""
-
-Weights = Callable[[Model], Path | None]
-"""Finds a model's weights on disk; None when they are absent. Passed in by app.py."""
 
 
 class Lease:
@@ -50,7 +49,7 @@ class Lease:
 class Fleet:
     """Starts, watches, leases and stops workers."""
 
-    def __init__(self, config: Config, weights: Weights, logs: Path) -> None:
+    def __init__(self, config: Config, weights: Finder, logs: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self.cork = Cork(self._loop)
         self._limits = config.server.limits
@@ -67,7 +66,7 @@ class Fleet:
         self._planned: dict[str, Launch | Endpoint] = {}
         """What runs, or ran last, by model: settings that plan something else need another worker."""
         self._events: deque[list[Effect]] = deque()
-        self._draining = False
+        self._applying = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -303,15 +302,15 @@ class Fleet:
     def _apply(self, effects: list[Effect]) -> None:
         """Carry out effects in order; an effect that causes another event queues behind."""
         self._events.append(effects)
-        if self._draining:
+        if self._applying:
             return
-        self._draining = True
+        self._applying = True
         try:
             while self._events:
                 for effect in self._events.popleft():
                     self._perform(effect)
         finally:
-            self._draining = False
+            self._applying = False
         self._schedule()
 
     def _perform(self, effect: Effect) -> None:
@@ -470,4 +469,4 @@ def _describe_exit(code: int, tail: list[str]) -> str:
     return f"its worker {how}" + (f"; its last words: {last[:300]}." if last and code > 0 else ".")
 
 
-__all__ = ["Fleet", "Lease", "State", "Weights", "absence"]
+__all__ = ["Fleet", "Lease", "State", "absence"]

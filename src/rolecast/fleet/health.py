@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable
 
 from rolecast.errors import LoadFailed, RolecastError
-from rolecast.fetch import fetch
-from rolecast.fleet.process import Child
-from rolecast.upstream import Pool
+from rolecast.net.pool import Pool
+from rolecast.net.probe import fetch
+from rolecast.processes.process import Child
 
 log = logging.getLogger("rolecast.fleet")
 

@@ -32,13 +32,13 @@ def declared(model: Model, need: str) -> bool:
 class Abilities:
     """What the models of the current configuration can do."""
 
-    def __init__(self, now: Current, find: Callable[[Model], Path | None]) -> None:
-        self._now = now
+    def __init__(self, current: Current, find: Callable[[Model], Path | None]) -> None:
+        self._current = current
         self._find = find
 
     def can(self, model_id: str, need: str) -> bool | None:
         """Whether the model that answers for this one can do it; None = not known."""
-        model = self._now.config.models[self._now.worker_of(model_id)]
+        model = self._current.config.models[self._current.answerer_of(model_id)]
         said = self._said(model, need)
         return (declared(model, need) or None) if said is None else said
 
@@ -50,7 +50,7 @@ class Abilities:
 
     def words(self, model_id: str) -> list[str]:
         """The capabilities of the model that answers for this one, as a list shows them."""
-        model = self._now.config.models[self._now.worker_of(model_id)]
+        model = self._current.config.models[self._current.answerer_of(model_id)]
         said = {need: self.can(model_id, need) for need in LACKING if need != "tools"}
         kept = [word for word in model.capabilities if said.get(word) is not False]
         return [*kept, *(need for need, can in said.items() if can and need not in kept)]

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 
 from rolecast.config.source import Source, is_safe, parse
-from rolecast.gguf_header import Header
 from rolecast.weights import is_side_file, splits
+from rolecast.weights.gguf import Header
 
 __all__ = ["PREFERRED", "Ask", "Files", "Source", "candidates", "choose", "incomplete", "is_safe", "parse", "splits"]
 

@@ -6,12 +6,11 @@ Reads names and headers only, and never writes there.
 import stat
 from pathlib import Path
 
-from rolecast import gguf_header
 from rolecast.config import paths
 from rolecast.config.source import Source
 from rolecast.errors import ConfigError, SourceError
 from rolecast.sources import names, store
-from rolecast.weights import is_there, missing_part, parts
+from rolecast.weights import gguf, is_there, missing_part, parts
 
 
 def locate(source: Source) -> Path | None:
@@ -76,7 +75,7 @@ def _absence_in_folder(folder: Path) -> str:
 
 def _only(folder: Path) -> Path | None:
     found = _files(folder)
-    chosen = names.choose(found, "", lambda name: gguf_header.known(found[name]))
+    chosen = names.choose(found, "", lambda name: gguf.known(found[name]))
     return found[chosen[0]] if chosen else None
 
 

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rolecast import gguf_header
 from rolecast.errors import UNREADABLE, SourceError
 from rolecast.sources import names
 from rolecast.sources.names import Source
+from rolecast.weights import gguf
 
 ROOM = 1.05
 """Space asked for, as a share of what is to be written: a full disk hurts more than weights."""
@@ -126,7 +126,7 @@ def size_of(path: Path) -> int:
 def find(folder: Path, wanted: str, root: Path) -> Path | None:
     """The (first) file of the model meant among the GGUF files below `folder`, which lies in `root`."""
     found = gguf_below(folder)
-    chosen = names.choose(found, wanted, lambda name: gguf_header.known(found[name]))
+    chosen = names.choose(found, wanted, lambda name: gguf.known(found[name]))
     if not chosen or not all(is_file_inside(found[name], root) for name in chosen):
         return None
     return found[chosen[0]]
@@ -236,7 +236,7 @@ def settle(part: Path, target: Path, *, side: bool = False) -> None:
     one that only goes with a model.
     """
     try:
-        what = gguf_header.read(part).side
+        what = gguf.read(part).side
         if what and not side:
             raise SourceError(f"{target.name} is {what}, and no model by itself; name the file of the model.")
     except SourceError:

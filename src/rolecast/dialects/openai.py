@@ -1,21 +1,16 @@
-"""The OpenAI dialect: reading bodies of the hot paths, the model list, and the health of backends.
+"""The OpenAI dialect: reading bodies of the hot paths.
 
 Only fields that routing or safety need are typed; all others stay in the bytes and reach the worker as the
 client wrote them. Numbers that have crashed engines elsewhere are range-checked before they go on.
 """
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import msgspec
-from starlette.requests import Request as HTTPRequest
-from starlette.responses import Response
-from starlette.routing import Route
 
-from rolecast.api.asgi import json_response
-from rolecast.api.chat import (
+from rolecast.config.schema import Limits
+from rolecast.dialects.openai_chat import (
     Message,
     Tool,
     ToolChoice,
@@ -26,13 +21,8 @@ from rolecast.api.chat import (
     needs_of_messages,
     needs_of_tools,
 )
-from rolecast.api.lane import Decode
-from rolecast.config.current import Current
-from rolecast.config.names import Name, members
-from rolecast.config.schema import Limits
-from rolecast.errors import BadRequest, Invalid, ModelNotFound
-from rolecast.plan import Request, read_fields
-from rolecast.routing.abilities import Abilities
+from rolecast.dialects.request import Decode, Request, read_fields
+from rolecast.errors import BadRequest, Invalid
 from rolecast.values import Kind
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -182,97 +172,3 @@ def _take_tools(request: Request, fields: _Chat) -> None:
     request.needs |= needs
     if words := in_words(request.body, fields.tools, fields.tool_choice):
         request.choice_in_words, request.edit = words, True
-
-
-# -- the model list --------------------------------------------------------------------------------------
-
-
-class Catalogue:
-    """What `/v1/models` and `/v1/backends/health` say, from the configuration and a view of the fleet."""
-
-    def __init__(
-        self,
-        now: Current,
-        abilities: Abilities,
-        state: Callable[[str], str],
-        health: "Callable[[str], Any]",
-        context: Callable[[str], int | None],
-    ) -> None:
-        self._now = now
-        self._abilities = abilities
-        self._context = context
-        self._state = state
-        self._health = health
-        self._created = int(time.time())
-
-    def entries(self, forced: str = "") -> Iterator[dict[str, Any]]:
-        """All names a request may use, models first; on a single-model port just that model."""
-        now = self._now
-        names = [n for n in now.names.values() if now.config.models[n.models[0]].enabled and forced in ("", n.name)]
-        for name in sorted(names, key=lambda n: n.kind != "model"):
-            yield self.entry(name)
-
-    def entry(self, name: Name) -> dict[str, Any]:
-        target = name.models[0]
-        config = self._now.config
-        model = config.models[target]
-        port = next((x.port for x in config.server.listeners if x.model == target), config.server.port)
-        entry: dict[str, Any] = {
-            "id": name.name,
-            "object": "model",
-            "created": self._created,
-            "owned_by": "rolecast",
-            "kind": name.kind,
-            "root": target,
-            "backend": model.backend,
-            "port": port,
-            "model_type": "embeddings" if model.capabilities == ["embeddings"] else "lm",
-            "context_length": self._context(target),
-            "quantization": model.quantization or None,
-            "supports_function_calling": self._abilities.can(target, "tools") is True,
-            "capabilities": self._abilities.words(target),
-            "state": self._state(target),
-        }
-        if target in self._now.stand_ins:
-            entry["stand_in"] = self._now.stand_ins[target]
-        return entry
-
-    async def models(self, request: HTTPRequest) -> Response:
-        await asyncio.to_thread(self._abilities.learn, self._now.config.models.values())
-        forced = request.app.state.lane.forced
-        return json_response({"object": "list", "data": list(self.entries(forced))})
-
-    async def one(self, request: HTTPRequest) -> Response:
-        name = self._now.names.get(request.path_params["model"])
-        if name is None:
-            raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
-        return json_response(self.entry(name))
-
-    async def backends_health(self, request: HTTPRequest) -> Response:
-        """One status per configured role, as SLM Server's clients read it."""
-        out: dict[str, Any] = {}
-        for role, models in self._now.config.roles.items():
-            first = members(models)[0]
-            entry = self.entry(self._now.names[first]) if first in self._now.names else {"port": None, "backend": None}
-            status = await self._health(first)
-            out[role] = {
-                "status": status,
-                "port": entry["port"],
-                "model_id": first,
-                "backend": entry["backend"],
-                "state": self._state(first),
-            }
-            if status == "healthy":
-                out[role]["http_status"] = 200
-            if "stand_in" in entry:
-                out[role]["stand_in"] = entry["stand_in"]
-        for model_id, model in self._now.config.models.items():
-            if not model.enabled:
-                out[model_id] = {"status": "disabled", "model_id": model_id, "port": None}
-        return json_response(out)
-
-    def routes(self) -> list[Route]:
-        return [Route(f"{prefix}/models", self.models, methods=["GET"]) for prefix in ("/v1", "")] + [
-            Route("/v1/models/{model:path}", self.one, methods=["GET"]),
-            Route("/v1/backends/health", self.backends_health, methods=["GET"]),
-        ]

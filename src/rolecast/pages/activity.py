@@ -16,16 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolecast import gguf_header, sources, weights
-from rolecast.api.asgi import json_response
+from rolecast import sources, weights
+from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.config.schema import Model
-from rolecast.dispatch import Dispatch
 from rolecast.errors import RolecastError
-from rolecast.exchange import Exchange, clock
-from rolecast.fleet import Fleet, State, Weights
-from rolecast.ledger import Ledger
-from rolecast.telemetry import KEPT_REFUSALS, Telemetry
+from rolecast.fleet import Fleet, State
+from rolecast.server.asgi import json_response
+from rolecast.telemetry.metrics import KEPT_REFUSALS, Telemetry
+from rolecast.turn.dispatch import Dispatch
+from rolecast.turn.exchange import Exchange, clock
+from rolecast.weights import Finder, gguf
 
 MAX_RUNNING = 200
 WORKER_BYTES = 64 << 20
@@ -37,15 +38,15 @@ class Activity:
 
     def __init__(
         self,
-        now: Current,
+        current: Current,
         fleet: Fleet,
         ledger: Ledger,
         telemetry: Telemetry,
         dispatch: Dispatch,
-        find: Weights,
+        find: Finder,
         store: Path,
     ) -> None:
-        self._now = now
+        self._current = current
         self._fleet = fleet
         self._ledger = ledger
         self._telemetry = telemetry
@@ -81,12 +82,12 @@ class Activity:
         return json_response({"refusals": self._telemetry.refusals.newest(KEPT_REFUSALS)})
 
     def _absent(self) -> dict[str, Model]:
-        models = self._now.config.models.items()
+        models = self._current.config.models.items()
         return {i: m for i, m in models if m.enabled and m.source and not self._fleet.present(i)}
 
     def _loading(self) -> list[tuple[str, Model, Path | None]]:
         found = []
-        for model_id, model in self._now.config.models.items():
+        for model_id, model in self._current.config.models.items():
             if model.enabled and self._fleet.worker(model_id).state is State.LOADING:
                 found.append((model_id, model, weights.found(self._find, model)))
         return found
@@ -104,7 +105,7 @@ class Activity:
 
 def expected_bytes(model: Model, path: Path) -> int | None:
     """Resident memory of the worker once it has loaded, roughly; None when the file does not tell."""
-    header = gguf_header.known(path)
+    header = gguf.known(path)
     if header is None:
         return None
     size = sum(part.stat().st_size for part in weights.parts(path) if part.is_file())
@@ -128,7 +129,7 @@ def _running(exchange: Exchange) -> dict[str, Any]:
         "kind": request.kind,
         "asked": plan.asked,
         "model": plan.model_id,
-        "worker": plan.worker_id,
+        "worker": plan.answerer_id,
         "role": plan.choice.role,
         "stream": request.stream,
         "state": "waiting" if lease is None else "writing" if exchange.first else "reading",

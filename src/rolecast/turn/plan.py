@@ -1,4 +1,4 @@
-"""A request as a dialect read it, and a choice made concrete for it.
+"""A choice made concrete for a request.
 
 Knows how a body must look for a worker and which header lines explain a choice. Sends nothing.
 """
@@ -10,35 +10,11 @@ import msgspec
 
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
-from rolecast.errors import UNREADABLE, BadRequest
-from rolecast.telemetry import ModelStats
-from rolecast.values import Choice, Facts, Kind
+from rolecast.dialects.request import Request, read_fields
+from rolecast.telemetry.metrics import ModelStats
+from rolecast.values import Choice, Facts
 
 _WISH = b'{"include_usage":true}'
-
-
-NOTHING: frozenset[str] = frozenset()
-
-
-class Request(msgspec.Struct):
-    """What a dialect read from a body: the few fields that routing needs, and the bytes."""
-
-    kind: Kind
-    path: bytes
-    asked: str
-    stream: bool
-    body: bytes
-    needs: frozenset[str] = NOTHING
-    """What it cannot do without, in words of `capabilities`: images, a forced tool call ..."""
-    prefers: frozenset[str] = NOTHING
-    """What it would rather have."""
-    wants_usage: bool = False
-    choice_in_words: dict[str, msgspec.Raw] | None = None
-    """`tool_choice` as a word, with the tools it means, for engines that take no object there."""
-    edit: bool = False
-    """The body holds fields that must be rewritten for the engine."""
-    edit_usage: bool = False
-    """Usage is asked of the worker and hidden from the client. Set by dispatch."""
 
 
 def look(request: Request, asked: str) -> Facts:
@@ -53,6 +29,7 @@ class Plan:
     """
 
     __slots__ = (
+        "answerer_id",
         "asked",
         "backend",
         "choice",
@@ -66,7 +43,6 @@ class Plan:
         "routes",
         "shares",
         "stats",
-        "worker_id",
     )
 
     def __init__(
@@ -74,7 +50,7 @@ class Plan:
         asked: str,
         choice: Choice,
         model_id: str,
-        worker_id: str,
+        answerer_id: str,
         model: Model,
         backend: Backend,
         stats: ModelStats,
@@ -86,7 +62,7 @@ class Plan:
         """The same choice for each of its equals, itself among them; empty without equals."""
         self.routes: dict[tuple[str, str], int] = {}
         self.model_id = model_id
-        self.worker_id = worker_id
+        self.answerer_id = answerer_id
         self.model = model
         self.backend = backend
         self.counts = backend.usage == "inject"
@@ -96,8 +72,8 @@ class Plan:
         self.edits = bool(model.chat_template_kwargs or model.remote_model)
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
-        if worker_id != model_id:
-            lines.append(("stand-in", worker_id))
+        if answerer_id != model_id:
+            lines.append(("stand-in", answerer_id))
         self.head = b"".join(f"x-rolecast-{k}: {_header_text(v)}\r\n".encode() for k, v in lines if v)
 
     def body(self, request: Request) -> bytes:
@@ -129,17 +105,6 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     if options is None or not bytes(options).startswith(b"{"):
         return msgspec.Raw(_WISH)
     return msgspec.Raw(msgspec.json.encode({**read_fields(bytes(options)), "include_usage": True}))
-
-
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
-    """The fields of a JSON object, each in the bytes it was written in. Raises BadRequest."""
-    try:
-        return _decode_fields(body)
-    except UNREADABLE as exc:
-        raise BadRequest(f"The body is not a valid JSON object: {exc}.", code="bad_json") from None
 
 
 def _header_text(text: str) -> str:

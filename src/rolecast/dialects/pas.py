@@ -8,10 +8,9 @@ from typing import Annotated
 
 import msgspec
 
-from rolecast.api.chat import explain
-from rolecast.api.lane import Decode
+from rolecast.dialects.openai_chat import explain
+from rolecast.dialects.request import Decode, Request
 from rolecast.errors import Invalid
-from rolecast.plan import Request
 
 ROLES = ("system", "user", "assistant")
 Tokens = Annotated[int, msgspec.Meta(ge=1)]

@@ -1,21 +1,18 @@
 """What both lanes need to take a request in: the hot paths, the guard, the limits, and which port this is."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from rolecast.api.guard import Guard
 from rolecast.backends.remote import NAME
 from rolecast.config.schema import Limits
-from rolecast.dispatch import Dispatch
+from rolecast.dialects.request import Decode
 from rolecast.errors import LoopDetected
-from rolecast.exchange import Exchange, ExchangeIds, Sink
-from rolecast.plan import Request
-
-Decode = Callable[[bytes], Request]
-"""A dialect's reading of a body. Raises BadRequest or Invalid."""
+from rolecast.server.guard import Guard
+from rolecast.turn.dispatch import Dispatch
+from rolecast.turn.exchange import Exchange, ExchangeIds, Sink
 
 OWN_NAME = NAME.encode()
 _TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
@@ -25,7 +22,7 @@ MAX_GATEWAYS = 8
 _TRACES = (b"x-trace-id", b"x-span-id", b"x-session-id", b"traceparent")
 
 
-class KnownHead(msgspec.Struct, frozen=True):
+class KnownRequest(msgspec.Struct, frozen=True):
     """A request head that was parsed and let in before, but for its Content-Length: what came of it."""
 
     decode: Decode
@@ -44,7 +41,7 @@ class Lane:
         self,
         *,
         name: str,
-        forced: str,
+        port_model: str,
         hot: Mapping[bytes, Decode],
         guard: Guard,
         limits: Limits,
@@ -52,7 +49,7 @@ class Lane:
         new_id: ExchangeIds,
     ) -> None:
         self.name = name
-        self.forced = forced
+        self.port_model = port_model
         self.hot = hot
         self.guard = guard
         self.limits = limits
@@ -73,17 +70,17 @@ class Lane:
         paths = [path for path, read in self.hot.items() if read is decode]
         return max(paths, key=len, default=b"").decode("ascii")
 
-    def judged(self, decode: Decode, exchange: Exchange) -> KnownHead:
+    def judged(self, decode: Decode, exchange: Exchange) -> KnownRequest:
         """What the head of this exchange led to. The configuration that judged it lives as long as this lane."""
         client_id, trace_lines, extra_head = exchange.client_id, exchange.trace_lines, exchange.extra_head
         carries = bool(client_id or trace_lines or extra_head)
-        return KnownHead(decode, exchange.key, client_id, trace_lines, extra_head, carries)
+        return KnownRequest(decode, exchange.key, client_id, trace_lines, extra_head, carries)
 
-    def reopen(self, known: KnownHead, sink: Sink) -> Exchange:
+    def reopen(self, known: KnownRequest, sink: Sink) -> Exchange:
         """A new exchange for a head that was let in before."""
         exchange = Exchange(self.dispatch, sink, self.new_id(), self.name, known.key)
-        if self.forced:
-            exchange.forced = self.forced
+        if self.port_model:
+            exchange.port_model = self.port_model
         if known.carries:
             exchange.extra_head = known.extra_head
             exchange.client_id = known.client_id
@@ -100,7 +97,7 @@ class Lane:
         if via is not None:
             _check_way(via)
         exchange = Exchange(self.dispatch, sink, self.new_id(), self.name, key)
-        exchange.forced = self.forced
+        exchange.port_model = self.port_model
         if cors:
             exchange.extra_head = cors
         if via is not None and _VIA.match(via):

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from rolecast.errors import UpstreamTimeout, WorkerDown
-from rolecast.upstream import Connection, Headers, KnownHead, Pool
+from rolecast.net.connection import Connection, Headers, KnownAnswer
+from rolecast.net.pool import Pool
 
 MAX_FETCH_BYTES = 16 * 1024**2
 
@@ -44,7 +45,7 @@ class _Collector:
         if not self._future.done():
             self._future.set_result(Response(self._status, self._headers, bytes(self._body)))
 
-    def on_whole(self, head: KnownHead, body: bytes) -> None:
+    def on_whole(self, head: KnownAnswer, body: bytes) -> None:
         self.on_head(head.status, head.headers)
         self.on_body([body], True)
         self.on_end()

@@ -13,9 +13,6 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from rolecast.api import pathname
-from rolecast.api.lane import KnownHead, Lane, by_name
-from rolecast.api.sink import WireSink
 from rolecast.config.schema import Limits
 from rolecast.errors import (
     BadRequest,
@@ -24,7 +21,10 @@ from rolecast.errors import (
     RolecastError,
     TooLarge,
 )
-from rolecast.headmemo import HeadMemo, remember
+from rolecast.net.headmemo import HeadMemo, remember
+from rolecast.server import pathname
+from rolecast.server.framing import WireSink
+from rolecast.server.lane import KnownRequest, Lane, by_name
 
 LINGER_S = 1.0
 """After refusing a request its remaining bytes are read and dropped this long, so that the answer arrives."""
@@ -164,7 +164,7 @@ class WireProtocol(HttpToolsProtocol):
         if body is None or len(body) > self.lane.limits.body or not running.response_complete or self.flow.write_paused:
             self.first_data = data
             return False
-        known: KnownHead = memo.value  # type: ignore[union-attr,assignment]
+        known: KnownRequest = memo.value  # type: ignore[union-attr,assignment]
         sink = WireSink(self, known.decode, True)
         sink.complete = True
         sink.body = body

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from rolecast.api.lane import Decode, Lane
-from rolecast.cork import Cork
+from rolecast.dialects.request import Decode
 from rolecast.errors import BadRequest, Internal, RolecastError
-from rolecast.exchange import Exchange
-from rolecast.telemetry import Place
+from rolecast.net.cork import Cork
+from rolecast.server.lane import Lane
+from rolecast.telemetry.metrics import Place
+from rolecast.turn.exchange import Exchange
 
 log = logging.getLogger("rolecast.wire")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from rolecast import gguf_header
 from rolecast.config.schema import Model
 from rolecast.errors import UNREADABLE, RolecastError
-from rolecast.gguf_header import Header
+from rolecast.weights import gguf
+from rolecast.weights.gguf import Header
 
 OLLAMA_PROJECTOR = "application/vnd.ollama.image.projector"
 _BLOB = re.compile(r"sha256-[0-9a-f]{64}")
@@ -21,6 +21,10 @@ _MOST_PARTS = 999
 _SIDE_NAME = re.compile(r"(?:^|[-._])(?:mmproj|imatrix)(?:[-._]|$)|^ggml-vocab-", re.IGNORECASE)
 _PROJECTOR_NAME = re.compile(r"(?:^|[-._])mmproj(?:[-._]|$)", re.IGNORECASE)
 _SCALES_ROPE = re.compile(r"--(?:rope-(?:scal|freq-)|yarn-)|\.context_length=")
+
+
+Finder = Callable[[Model], Path | None]
+"""Finds a model's weights on disk; None when they are absent."""
 
 
 class _Layer(msgspec.Struct):
@@ -32,7 +36,7 @@ class _Manifest(msgspec.Struct):
     layers: list[_Layer] = []
 
 
-def found(find: Callable[[Model], Path | None], model: Model) -> Path | None:
+def found(find: Finder, model: Model) -> Path | None:
     """The weights of a model by `find`; None when it needs none, and when they are absent or not what it means."""
     try:
         return find(model) if model.source else None
@@ -87,12 +91,12 @@ def projector(path: Path) -> Path | None:
     It must fit the width of the model. In a folder of several models its name must be like the model's, too.
     Of several that fit the one with most words in common, then F16 before Q8_0; None when that leaves two.
     """
-    model = gguf_header.known(path)
+    model = gguf.known(path)
     if model is None or model.side:
         return None
     if _BLOB.fullmatch(path.name) and path.parent.name == "blobs":
         return _listed_projector(path)
-    beside = {other: gguf_header.known(other) for other in _gguf_files(path.parent)}
+    beside = {other: gguf.known(other) for other in _gguf_files(path.parent)}
     fitting = [
         other
         for other, header in beside.items()
@@ -140,7 +144,7 @@ def context(model: Model, path: Path | None) -> int:
     What its weights were trained on is the limit, unless arguments of the user's own stretch it. `context: 0`
     is all that they were trained on.
     """
-    header = gguf_header.known(path) if path is not None else None
+    header = gguf.known(path) if path is not None else None
     trained = header.context_length if header is not None else 0
     if not trained or (model.binary and any(_SCALES_ROPE.search(word) for word in model.args)):
         return model.context

@@ -1,33 +1,26 @@
-"""The one outbound HTTP/1.1 client to workers and remotes: pooled, streaming, callback-driven.
+"""One keep-alive HTTP/1.1 connection to a worker or remote: sends a request, delivers the pieces of its answer.
 
 Knows sockets, framing, keep-alive and stale connections. Knows nothing of models, JSON or retries across
-workers. A `Receiver` gets the pieces of an answer as they arrive. Callbacks instead of coroutines because
-the client decides the cost of a gateway: docs/design.md has the figures.
+workers. A `Receiver` gets the pieces as they arrive. Callbacks instead of coroutines because the client
+decides the cost of a gateway: docs/design.md has the figures.
 """
 
 import asyncio
-import re
-import ssl
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import httptools
 import msgspec
 
-from rolecast.cork import Cork
 from rolecast.errors import WorkerDown
-from rolecast.headmemo import HeadMemo, remember
-from rolecast.values import Endpoint
+from rolecast.net.cork import Cork
+from rolecast.net.headmemo import HeadMemo, remember
 
-CONNECT_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
-
-_KEEP_ALIVE = re.compile(rb"(timeout|max)=(\d{1,9})")
 
 Headers = list[tuple[bytes, bytes]]
 
 
-class KnownHead(msgspec.Struct):
+class KnownAnswer(msgspec.Struct):
     """A response head seen before: what the parser made of it, but for its Content-Length."""
 
     status: int
@@ -51,11 +44,29 @@ class Receiver(Protocol):
     def on_end(self) -> None:
         """The answer is complete; the connection is already back in its pool."""
 
-    def on_whole(self, head: KnownHead, body: bytes) -> None:
+    def on_whole(self, head: KnownAnswer, body: bytes) -> None:
         """`on_head`, `on_body` and `on_end` in one, for an answer that came in one piece."""
 
     def on_lost(self, error: Exception) -> None:
         """No (more) answer will come."""
+
+
+class Home(Protocol):
+    """Whose connection it is: `net.pool.Pool`."""
+
+    cork: Cork
+    open: "set[Connection]"
+    max_requests: int
+    memo: HeadMemo | None
+
+    def put(self, connection: "Connection") -> None:
+        """Take back a connection after a clean end of message."""
+
+    def learn(self, keep_alive: bytes) -> None:
+        """Heed a worker's `Keep-Alive` header."""
+
+    def send_fresh(self, request: bytes, receiver: Receiver) -> None:
+        """Send on a new connection."""
 
 
 class Connection(asyncio.Protocol):
@@ -86,7 +97,7 @@ class Connection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, pool: "Pool") -> None:
+    def __init__(self, pool: Home) -> None:
         self._pool = pool
         self._parts: list[bytes] = []
         self.on_body = self._parts.append  # the parser calls C straight away, once per chunk
@@ -292,131 +303,6 @@ class Connection(asyncio.Protocol):
         self._keep_alive = self._parser.should_keep_alive()
         if self._first_data:
             if self._keep_alive and status == 200 and self._length:
-                value = KnownHead(status, self._last_headers)
+                value = KnownAnswer(status, self._last_headers)
                 self._pool.memo = remember(self._first_data, self._length, value)
             self._first_data = b""
-
-
-class Pool:
-    """Keep-alive connections to one worker. Holds no more idle ones than were busy at once."""
-
-    def __init__(self, endpoint: Endpoint, cork: Cork | None = None) -> None:
-        self.endpoint = endpoint
-        self.max_requests = endpoint.max_requests
-        self.memo: HeadMemo | None = None
-        self.idle_s = endpoint.idle_s
-        self.open: set[Connection] = set()
-        self._idle: list[Connection] = []
-        self._loop = asyncio.get_running_loop()
-        self.cork = cork or Cork(self._loop)
-        self._tls = ssl.create_default_context() if endpoint.tls else None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._host = endpoint.authority.encode()
-        self._prefixes: dict[bytes, bytes] = {}
-        self._form = b"%b%b" + endpoint.via.replace(b"%", b"%%") + b"content-length: %d\r\n\r\n%b"
-
-    def post(self, path: bytes, body: bytes, extra: bytes = b"") -> bytes:
-        """A whole POST below the endpoint's base, with raw `extra` header lines and a JSON body."""
-        prefix = self._prefixes.get(path)
-        if prefix is None:
-            prefix = self._prefixes[path] = self._head(b"POST", self.endpoint.base.encode() + path)
-        return self._form % (prefix, extra, len(body), body)
-
-    def request(self, method: bytes, path: bytes, body: bytes) -> bytes:
-        """A whole request to any path."""
-        return b"%bcontent-length: %d\r\n\r\n%b" % (self._head(method, path), len(body), body)
-
-    def _head(self, method: bytes, path: bytes) -> bytes:
-        return b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%bcontent-type: application/json\r\n" % (
-            method,
-            path,
-            self._host,
-            self.endpoint.headers,
-        )
-
-    def send(self, request: bytes, receiver: Receiver) -> None:
-        """Send on an idle connection if there is one, else on a new one."""
-        oldest_ok = self._loop.time() - self.idle_s
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.idle_since >= oldest_ok and connection.usable:
-                connection.start(request, receiver)
-                return
-            connection.close()
-        self.send_fresh(request, receiver)
-
-    def send_fresh(self, request: bytes, receiver: Receiver) -> None:
-        """Send on a new connection."""
-        task = self._loop.create_task(self._connect(request, receiver))
-        self._tasks.add(task)
-
-        def ended(task: "asyncio.Task[None]") -> None:
-            self._tasks.discard(task)
-            if task.cancelled() and not receiver.closed:  # by `close`, perhaps before it ran at all
-                receiver.on_lost(WorkerDown("The model's worker went away.", code="worker_lost"))
-
-        task.add_done_callback(ended)
-
-    def put(self, connection: Connection) -> None:
-        """Take back a connection after a clean end of message."""
-        connection.idle_since = self._loop.time()
-        self._idle.append(connection)
-
-    def learn(self, keep_alive: bytes) -> None:
-        """Heed a worker's `Keep-Alive: timeout=5, max=100`: leave one request and one second before it does."""
-        for name, number in _KEEP_ALIVE.findall(keep_alive) if self.max_requests else ():
-            if name == b"max":
-                self.max_requests = min(self.endpoint.max_requests, max(1, int(number) - 1))
-            else:
-                self.idle_s = min(self.endpoint.idle_s, max(0.5, int(number) - 1))
-
-    def retire(self) -> None:
-        """Take no connection back any more: those in use end with their request."""
-        self.max_requests = 0
-        while self._idle:
-            self._idle.pop().close()
-
-    def retire_idle(self) -> None:
-        """Close connections that idled too long; called once a second or so."""
-        oldest_ok = self._loop.time() - self.idle_s
-        while self._idle and self._idle[0].idle_since < oldest_ok:
-            self._idle.pop(0).close()
-
-    def close(self) -> None:
-        """Close every connection; running exchanges get `on_lost`."""
-        for task in self._tasks:
-            task.cancel()
-        for connection in list(self.open):
-            connection.close()
-        self._idle.clear()
-
-    async def _connect(self, request: bytes, receiver: Receiver) -> None:
-        try:
-            connection = await self._open()
-        except (OSError, TimeoutError, ValueError) as exc:  # ValueError: a host name that cannot be encoded
-            if not receiver.closed:
-                why = str(exc) or type(exc).__name__
-                who = "server" if self.endpoint.via else "model's worker"
-                receiver.on_lost(
-                    WorkerDown(
-                        f"The {who} at {self.endpoint.address} is unreachable: {why}.",
-                        code="unreachable",
-                    )
-                )
-            return
-        if receiver.closed and connection.usable:
-            self.put(connection)
-        elif receiver.closed:  # and nobody wants connections to there any more
-            connection.close()
-        else:
-            connection.start(request, receiver)
-
-    async def _open(self) -> Connection:
-        e = self.endpoint
-        make: Callable[[], Connection] = lambda: Connection(self)  # noqa: E731
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            if e.uds:
-                _, connection = await self._loop.create_unix_connection(make, e.uds)
-            else:
-                _, connection = await self._loop.create_connection(make, e.host, e.port, ssl=self._tls)
-        return connection

@@ -21,8 +21,8 @@ from typing import cast
 import psutil
 
 from rolecast.errors import ConfigError, LoadFailed
-from rolecast.fleet import resident
-from rolecast.fleet.output import LogFile, Output
+from rolecast.processes import resident
+from rolecast.processes.output import LogFile, Output
 from rolecast.values import Launch
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")

@@ -12,11 +12,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rolecast import __version__
-from rolecast.api.asgi import json_response
 from rolecast.config.current import Current
 from rolecast.config.schema import Listener
 from rolecast.errors import NotFound
-from rolecast.telemetry import Telemetry
+from rolecast.server.asgi import json_response
+from rolecast.telemetry.metrics import Telemetry
 
 Loaded = Callable[[], Awaitable[list[tuple[str, int]]]]
 """(model, resident bytes) of each worker that is loaded."""
@@ -116,12 +116,12 @@ class SingleModel:
     def __init__(
         self,
         listener: Listener,
-        now: Current,
+        current: Current,
         telemetry: Telemetry,
         state: Callable[[str], str],
     ) -> None:
         self._listener = listener
-        self._now = now
+        self._current = current
         self._telemetry = telemetry
         self._state = state
         self._started = time.perf_counter()
@@ -150,13 +150,13 @@ class SingleModel:
         model_id = self._listener.model or ""
         state = self._state(model_id)
         last = self._telemetry.last_request.get(self._listener.label)
-        model = self._now.config.models.get(model_id)
+        model = self._current.config.models.get(model_id)
         body = {
             "status": "unhealthy" if state in BROKEN else "healthy",
             "service": _SERVICE_NAMES.get(self._listener.name or "", self._listener.name or model_id),
             "agent_id": self._listener.name,
             "port": self._listener.port,
-            "ollama_backend": (model.url if model else "") or f"http://127.0.0.1:{self._now.config.server.port}",
+            "ollama_backend": (model.url if model else "") or f"http://127.0.0.1:{self._current.config.server.port}",
             "model": model_id,
             "model_loaded": state in ("ready", "remote"),
             "uptime_seconds": round(time.perf_counter() - self._started, 3),
@@ -165,7 +165,7 @@ class SingleModel:
         return json_response(self._marked(body))
 
     def _marked(self, body: dict[str, Any]) -> dict[str, Any]:
-        stand_in = self._now.stand_ins.get(self._listener.model or "")
+        stand_in = self._current.stand_ins.get(self._listener.model or "")
         return {**body, "stand_in": stand_in} if stand_in else body
 
 

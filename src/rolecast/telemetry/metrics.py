@@ -1,22 +1,18 @@
-"""Logs and metrics; the only file that knows prometheus_client.
+"""Counters and what becomes of them; the only file that knows prometheus_client.
 
 The hot path adds plain numbers to `ModelStats`; they become Prometheus samples only when scraped. Labels are
 bounded: configured models and a fixed set of words, never a key, a path or a name from a request.
 """
 
-import asyncio
-import json
-import logging
-import sys
 import time
 from bisect import bisect_left
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from rolecast.errors import RolecastError
+from rolecast.telemetry.logs import LogRing
 from rolecast.values import Usage
 
 BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)
@@ -212,74 +208,3 @@ def _cumulative(h: Histogram) -> list[tuple[str, float]]:
         total += n
         out.append(("+Inf" if bound == float("inf") else str(bound / 1000), float(total)))
     return out
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object per line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"ts": round(record.created, 3), "level": record.levelname.lower(), "logger": record.name}
-        line["event"] = record.getMessage()
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-MAX_WAITING_LINES = 1000
-
-
-class LogRing(logging.Handler):
-    """The newest log lines in memory, for `rolecast logs`; followers get new ones as they come."""
-
-    def __init__(self, lines: int = 5000) -> None:
-        super().__init__()
-        self._lines: deque[str] = deque(maxlen=lines)
-        self._followers: set[asyncio.Queue[str | None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record)
-        self._lines.append(line)
-        for follower in self._followers if self._loop is not None else ():
-            self._loop.call_soon_threadsafe(_offer, follower, line)  # type: ignore[union-attr]
-
-    def tail(self, count: int) -> list[str]:
-        """The newest lines, oldest first."""
-        return list(self._lines)[-count:] if count else []
-
-    def end_following(self) -> None:
-        """Let every follower finish; the gateway stops."""
-        for follower in self._followers:
-            follower.put_nowait(None)
-
-    async def follow(self, count: int) -> AsyncIterator[str]:
-        """The newest lines, then every new one; a slow reader loses lines rather than memory."""
-        self._loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[str | None] = asyncio.Queue()
-        self._followers.add(queue)
-        try:
-            for line in self.tail(count):
-                yield line
-            while (new := await queue.get()) is not None:
-                yield new
-        finally:
-            self._followers.discard(queue)
-
-
-def _offer(queue: "asyncio.Queue[str | None]", line: str) -> None:
-    if queue.qsize() < MAX_WAITING_LINES:
-        queue.put_nowait(line)
-
-
-def configure_logging(level: str, style: str, ring: LogRing) -> None:
-    """Send all logs to stderr as text or JSON lines, and keep the newest in `ring`."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
-    root = logging.getLogger()
-    root.handlers[:] = [handler, ring]
-    for each in root.handlers:
-        each.setFormatter(_JsonFormatter() if style == "json" else text)
-    root.setLevel(level.upper())
-    logging.getLogger("uvicorn.access").handlers.clear()
-    for noisy in ("uvicorn.error", "httpx2", "asyncio"):
-        logging.getLogger(noisy).setLevel("WARNING")

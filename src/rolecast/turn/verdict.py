@@ -6,7 +6,7 @@ there, is no error of the client: it becomes one of the gateway that names the r
 
 import re
 
-from rolecast.complaint import Complaint
+from rolecast.dialects.complaint import Complaint
 from rolecast.errors import BadRequest, Busy, LoadFailed, LoopDetected, RolecastError, TooLarge, UpstreamError
 
 CLIENTS = {400: BadRequest, 413: TooLarge, 422: BadRequest}

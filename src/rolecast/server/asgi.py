@@ -18,12 +18,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rolecast.api import pathname, preflight
-from rolecast.api.guard import OPEN_PATHS
-from rolecast.api.lane import Decode, Lane, by_name
+from rolecast.dialects.request import Decode
 from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError, TooLarge
-from rolecast.exchange import Exchange
-from rolecast.telemetry import Place
+from rolecast.server import pathname, preflight
+from rolecast.server.guard import OPEN_PATHS
+from rolecast.server.lane import Lane, by_name
+from rolecast.telemetry.metrics import Place
+from rolecast.turn.exchange import Exchange
 
 log = logging.getLogger("rolecast.api")
 

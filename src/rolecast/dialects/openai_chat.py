@@ -9,8 +9,8 @@ from typing import Annotated
 
 import msgspec
 
+from rolecast.dialects.request import NOTHING, read_fields
 from rolecast.errors import BadRequest
-from rolecast.plan import NOTHING, read_fields
 
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Filled = Annotated[str, msgspec.Meta(min_length=1)]

@@ -11,21 +11,23 @@ import time
 
 import msgspec
 
-from rolecast import complaint, verdict
-from rolecast.complaint import Complaint
+from rolecast.books.ledger import OUTCOMES, Ledger
 from rolecast.config.current import Current
+from rolecast.dialects import complaint
+from rolecast.dialects.complaint import Complaint
+from rolecast.dialects.request import Request
 from rolecast.errors import Busy, Internal, RolecastError, UpstreamTimeout, WorkerDown
-from rolecast.exchange import Exchange, clock
 from rolecast.fleet import Fleet, Lease, State
-from rolecast.ledger import OUTCOMES, Ledger
-from rolecast.plan import Plan, Request, look
 from rolecast.routing import build, choose, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.spread import Spread
-from rolecast.telemetry import Place, Telemetry
+from rolecast.telemetry.metrics import Place, Telemetry
+from rolecast.turn import verdict
+from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.plan import Plan, look
 from rolecast.values import Choice, Facts, Usage
 
-log = logging.getLogger("rolecast.dispatch")
+log = logging.getLogger("rolecast.turn.dispatch")
 
 MAX_ATTEMPTS = 3
 MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
@@ -48,20 +50,20 @@ class Dispatch:
 
     def __init__(
         self,
-        now: Current,
+        current: Current,
         fleet: Fleet,
         ledger: Ledger,
         telemetry: Telemetry,
         can: Can,
     ) -> None:
-        self._now = now
+        self._current = current
         self._can = can
-        self._strategies = build(now.names, now.config, can)
+        self._strategies = build(current.names, current.config, can)
         self.fleet = fleet
         self._ledger = ledger
         self._telemetry = telemetry
         self._plans: dict[tuple[str, str, str, frozenset[str], frozenset[str]], Plan] = {}
-        self._spread = Spread(lambda model_id: fleet.load_of(now.worker_of(model_id)), clock)
+        self._spread = Spread(lambda model_id: fleet.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
         """Workers that refused to be asked for usage."""
         self._closing = False
@@ -75,8 +77,8 @@ class Dispatch:
     def begin(self, exchange: Exchange, request: Request) -> None:
         """Start a request whose body is complete. Raises RolecastError when it cannot be routed."""
         exchange.request = request
-        asked = exchange.forced or request.asked
-        key = (asked, request.kind, exchange.forced, request.needs, request.prefers)
+        asked = exchange.port_model or request.asked
+        key = (asked, request.kind, exchange.port_model, request.needs, request.prefers)
         plan = self._plans.get(key) or self._make_plan(asked, request, exchange)
         if plan.shares:
             plan = plan.shares[self._spread.pick([share.model_id for share in plan.shares])]
@@ -84,7 +86,7 @@ class Dispatch:
         exchange.routed = clock()
         self.active.add(exchange)
         self.cork.running = len(self.active)
-        lease = self.fleet.try_lease(plan.worker_id)
+        lease = self.fleet.try_lease(plan.answerer_id)
         if lease is None:
             self._spawn(exchange, self._wait_and_call(exchange, None))
         else:
@@ -92,7 +94,7 @@ class Dispatch:
 
     def renew(self) -> None:
         """Choose by the configuration that applies now; what runs keeps the choice that was made for it."""
-        self._strategies = build(self._now.names, self._now.config, self._can)
+        self._strategies = build(self._current.names, self._current.config, self._can)
         self._plans.clear()
         self._silent.clear()
 
@@ -105,30 +107,30 @@ class Dispatch:
             raise _shutting_down()
         facts = look(request, asked)
         choice = self.choose(facts)
-        if exchange.forced:
-            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {exchange.forced}")
+        if exchange.port_model:
+            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {exchange.port_model}")
         plan = self._concrete(asked, choice, choice.model)
         plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
         if not (facts.needs or facts.prefers) or self._known(choice):
-            self._plans[asked, request.kind, exchange.forced, facts.needs, facts.prefers] = plan
+            self._plans[asked, request.kind, exchange.port_model, facts.needs, facts.prefers] = plan
         return plan
 
     def _known(self, choice: Choice) -> bool:
         """Whether a choice by abilities can be kept: weights that are still to come may tell something else."""
-        return all(self.fleet.present(self._now.worker_of(m)) for m in (choice.model, *choice.alternatives))
+        return all(self.fleet.present(self._current.answerer_of(m)) for m in (choice.model, *choice.alternatives))
 
-    def _concrete(self, asked: str, choice: Choice, model_id: str, worker_id: str = "") -> Plan:
-        worker_id = worker_id or self._now.worker_of(model_id)
+    def _concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
+        answerer_id = answerer_id or self._current.answerer_of(model_id)
         plan = Plan(
             asked,
             choice,
             model_id,
-            worker_id,
-            self._now.config.models[worker_id],
-            self.fleet.backends[worker_id],
+            answerer_id,
+            self._current.config.models[answerer_id],
+            self.fleet.backends[answerer_id],
             self._telemetry.models[model_id],
         )
-        plan.injects = plan.injects and worker_id not in self._silent
+        plan.injects = plan.injects and answerer_id not in self._silent
         return plan
 
     def _call(self, exchange: Exchange, lease: Lease) -> None:
@@ -155,7 +157,7 @@ class Dispatch:
         plan = exchange.plan
         assert plan is not None
         try:
-            lease = await (self.fleet.lease(plan.worker_id) if lost is None else self._lease_again(exchange, *lost))
+            lease = await (self.fleet.lease(plan.answerer_id) if lost is None else self._lease_again(exchange, *lost))
         except RolecastError as error:
             self._spread.failed(plan.model_id)
             elsewhere = isinstance(error, Busy | WorkerDown | UpstreamTimeout)
@@ -202,10 +204,10 @@ class Dispatch:
 
     def _refreshed(self, plan: Plan) -> Plan:
         """The same choice by the settings that apply now: they may have changed while the request waited."""
-        model = self._now.config.models.get(plan.worker_id)
+        model = self._current.config.models.get(plan.answerer_id)
         if model is None or not model.enabled or model == plan.model:
             return plan
-        return self._concrete(plan.asked, plan.choice, plan.model_id, plan.worker_id)
+        return self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
 
     # -- failures -----------------------------------------------------------------------------------------
 
@@ -245,7 +247,7 @@ class Dispatch:
         error = plan.backend.explain(exchange.status, said)
         if error is None:
             endpoint = lease.pool.endpoint
-            where = f"{plan.worker_id} at {endpoint.address}" if _is_remote(lease) else plan.worker_id
+            where = f"{plan.answerer_id} at {endpoint.address}" if _is_remote(lease) else plan.answerer_id
             error = verdict.on(exchange.status, said, where, exchange.location, endpoint.headers)
         return error
 
@@ -265,12 +267,12 @@ class Dispatch:
         plan = exchange.plan
         assert plan is not None
         exchange.unasked = False
-        if plan.model.stream_usage == "auto" and plan.worker_id not in self._silent:
-            log.info("%s refuses stream_options, so its tokens are counted here", plan.worker_id)
-            self._silent.add(plan.worker_id)
+        if plan.model.stream_usage == "auto" and plan.answerer_id not in self._silent:
+            log.info("%s refuses stream_options, so its tokens are counted here", plan.answerer_id)
+            self._silent.add(plan.answerer_id)
             for kept in self._plans.values():
                 for known in (kept, *kept.shares):
-                    known.injects = known.injects and known.worker_id != plan.worker_id
+                    known.injects = known.injects and known.answerer_id != plan.answerer_id
 
     def _retry(self, exchange: Exchange, error: RolecastError) -> None:
         try:
@@ -317,8 +319,8 @@ class Dispatch:
         if not peek:
             rest = self._spread.lead(rest, plan.choice.equals)
         for i, model_id in enumerate(rest):
-            model = self._now.config.models.get(model_id)  # an edit may have removed or disabled it meanwhile
-            if model is not None and model.enabled and self._now.worker_of(model_id) != plan.worker_id:
+            model = self._current.config.models.get(model_id)  # an edit may have removed or disabled it meanwhile
+            if model is not None and model.enabled and self._current.answerer_of(model_id) != plan.answerer_id:
                 if peek:
                     return plan
                 reason, left = f"{plan.model_id} failed", rest[i + 1 :]
@@ -378,7 +380,7 @@ class Dispatch:
                 request.kind,
                 plan.asked,
                 plan.model_id,
-                plan.worker_id,
+                plan.answerer_id,
                 plan.choice.role,
                 plan.route,
                 exchange.key,
@@ -406,7 +408,7 @@ class Dispatch:
                     self._timed_out(exchange, plan)
 
     def _timed_out(self, exchange: Exchange, plan: Plan) -> None:
-        error = UpstreamTimeout(f"{plan.worker_id} sent nothing for {plan.model.timeout:g} s.")
+        error = UpstreamTimeout(f"{plan.answerer_id} sent nothing for {plan.model.timeout:g} s.")
         again = not exchange.sink.started and exchange.attempts < MAX_ATTEMPTS
         if again and self._alternative(exchange, peek=True):
             assert exchange.connection is not None

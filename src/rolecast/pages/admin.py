@@ -13,14 +13,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from rolecast import __version__
-from rolecast.api.asgi import json_response
+from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.config.names import members
 from rolecast.errors import UNREADABLE, BadRequest, ConfigError, ModelNotFound, UnsupportedMedia
 from rolecast.fleet import Fleet
-from rolecast.ledger import Ledger
 from rolecast.reload import Reloader
-from rolecast.telemetry import Telemetry
+from rolecast.server.asgi import json_response
+from rolecast.telemetry.metrics import Telemetry
 
 MAX_LOG_LINES = 5000
 
@@ -34,23 +34,23 @@ class Admin:
 
     def __init__(
         self,
-        now: Current,
+        current: Current,
         fleet: Fleet,
         ledger: Ledger,
         telemetry: Telemetry,
         reloader: Reloader,
-        facts: dict[str, Any],
+        about: dict[str, Any],
         context: Callable[[str], int | None],
         problems: Callable[[], Sequence[str]],
     ) -> None:
-        self._now = now
+        self._current = current
         self._fleet = fleet
         self._ledger = ledger
         self._telemetry = telemetry
         self._reloader = reloader
         self._context = context
         self._problems = problems
-        self._facts = facts
+        self._about = about
         """Listeners, config path and ledger path: what only app.py knows."""
 
     def routes(self) -> list[Route]:
@@ -72,11 +72,11 @@ class Admin:
             "started_at": started,
             "uptime_seconds": round(time.time() - started, 3),
             "rss_bytes": psutil.Process().memory_info().rss,
-            **self._facts,
+            **self._about,
             "reload": self._reloader.last,
-            "roles": {role: members(models) for role, models in self._now.config.roles.items()},
+            "roles": {role: members(models) for role, models in self._current.config.roles.items()},
             "problems": self._problems(),
-            "models": [self._model(i, resident) for i, m in self._now.config.models.items() if m.enabled],
+            "models": [self._model(i, resident) for i, m in self._current.config.models.items() if m.enabled],
         }
         return json_response(body)
 
@@ -130,12 +130,12 @@ class Admin:
 
         `disabled` for a model that is not in use (any more).
         """
-        model = self._now.config.models.get(model_id)
+        model = self._current.config.models.get(model_id)
         if model is None or not model.enabled:
             return "disabled"
-        worker_id = self._now.worker_of(model_id)
-        state = str(self._fleet.worker(worker_id).state)
-        return "absent" if state == "cold" and not self._fleet.present(worker_id) else state
+        answerer_id = self._current.answerer_of(model_id)
+        state = str(self._fleet.worker(answerer_id).state)
+        return "absent" if state == "cold" and not self._fleet.present(answerer_id) else state
 
     async def _asked(self, request: Request) -> str:
         _require_json(request)
@@ -145,19 +145,19 @@ class Admin:
             raise BadRequest(f'The body must be JSON such as {{"model":"NAME"}}: {exc}.', code="bad_json") from None
 
     def _resolve(self, name: str) -> str:
-        found = self._now.names.get(name)
-        if found is None or not self._now.config.models[found.models[0]].enabled:
+        found = self._current.names.get(name)
+        if found is None or not self._current.config.models[found.models[0]].enabled:
             raise ModelNotFound(
                 f"The model {name[:200]!r} does not exist here; `rolecast models` lists them.", param="model"
             )
-        return self._now.worker_of(found.models[0])
+        return self._current.answerer_of(found.models[0])
 
     def _model(self, model_id: str, resident: Mapping[str, int]) -> dict[str, Any]:
-        model = self._now.config.models[model_id]
-        worker_id = self._now.worker_of(model_id)
+        model = self._current.config.models[model_id]
+        answerer_id = self._current.answerer_of(model_id)
         worker, child, stats = (
-            self._fleet.worker(worker_id),
-            self._fleet.child(worker_id),
+            self._fleet.worker(answerer_id),
+            self._fleet.child(answerer_id),
             self._telemetry.models[model_id],
         )
         ready = worker.endpoint is not None
@@ -167,7 +167,7 @@ class Admin:
             "backend": model.backend,
             "source": model.source or model.url,
             "present": self._fleet.present(model_id),
-            "stand_in": self._now.stand_ins.get(model_id),
+            "stand_in": self._current.stand_ins.get(model_id),
             "aliases": model.aliases,
             "capabilities": model.capabilities,
             "context": self._context(model_id),
@@ -178,7 +178,7 @@ class Admin:
             "waiting": len(worker.waiting),
             "pid": child.pid if child else None,
             "endpoint": worker.endpoint.address if worker.endpoint else None,
-            "rss_bytes": resident.get(worker_id, 0) if child else None,
+            "rss_bytes": resident.get(answerer_id, 0) if child else None,
             "restarts": worker.restarts,
             "loaded_at": self._fleet.wall_time(worker.loaded_at) if ready else None,
             "last_used_at": self._fleet.wall_time(worker.last_used),

@@ -1,6 +1,6 @@
 """One request from its body to its ledger row: the state that both lanes share.
 
-An exchange receives the worker's answer (it is an `upstream.Receiver`) and writes to a `Sink`, which frames
+An exchange receives the worker's answer (it is a `net.connection.Receiver`) and writes to a `Sink`, which frames
 it for the client. On the pass-through lane no chunk is parsed: bytes go on as they come, and the token counts
 are read from the tail. It knows OpenAI's wire just enough for that; it chooses and retries nothing itself.
 """
@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from rolecast import complaint, usage
+from rolecast.dialects import complaint, usage
+from rolecast.dialects.request import Request
 from rolecast.errors import Cancelled, RolecastError, UpstreamError, WorkerDown
 from rolecast.fleet import Lease
-from rolecast.plan import Plan, Request
-from rolecast.upstream import Connection, Headers, KnownHead
+from rolecast.net.connection import Connection, Headers, KnownAnswer
+from rolecast.turn.plan import Plan
 from rolecast.values import Usage
 
 TAIL_BYTES = 2048
@@ -81,7 +82,7 @@ class Exchange:
 
     # Defaults live on the class: most requests never touch them, and an exchange is made per request.
     client_id = ""
-    forced = ""
+    port_model = ""
     trace_lines = b""
     extra_head = b""
     request: Request | None = None
@@ -145,7 +146,7 @@ class Exchange:
         """The request id as clients see it."""
         return f"req_{self.number:016x}"
 
-    # -- upstream.Receiver --------------------------------------------------------------------------------
+    # -- net.connection.Receiver --------------------------------------------------------------------------------
 
     def on_head(self, status: int, headers: Headers) -> None:
         lease = self.lease
@@ -223,7 +224,7 @@ class Exchange:
             self.account("ok", reported or usage.estimated(len(self.request.body), body))  # type: ignore[union-attr]
             self.sink.respond(200, head, body)
 
-    def on_whole(self, head: KnownHead, body: bytes) -> None:
+    def on_whole(self, head: KnownAnswer, body: bytes) -> None:
         if self.closed:
             return
         lines = head.lines

@@ -1,0 +1,1 @@
+"""What a gateway answers that is no dialect of models."""

@@ -1,0 +1,115 @@
+"""The list of models, and the health of their backends."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rolecast.config.current import Current
+from rolecast.config.names import Name, members
+from rolecast.errors import ModelNotFound
+from rolecast.routing.abilities import Abilities
+from rolecast.server.asgi import json_response
+
+
+class Catalogue:
+    """What `/v1/models` and `/v1/backends/health` say, from the configuration and a view of the fleet."""
+
+    def __init__(
+        self,
+        current: Current,
+        abilities: Abilities,
+        state: Callable[[str], str],
+        health: "Callable[[str], Any]",
+        context: Callable[[str], int | None],
+    ) -> None:
+        self._current = current
+        self._abilities = abilities
+        self._context = context
+        self._state = state
+        self._health = health
+        self._created = int(time.time())
+
+    def entries(self, port_model: str = "") -> Iterator[dict[str, Any]]:
+        """All names a request may use, models first; on a single-model port just that model."""
+        current = self._current
+        names = [
+            n
+            for n in current.names.values()
+            if current.config.models[n.models[0]].enabled and port_model in ("", n.name)
+        ]
+        for name in sorted(names, key=lambda n: n.kind != "model"):
+            yield self.entry(name)
+
+    def entry(self, name: Name) -> dict[str, Any]:
+        target = name.models[0]
+        config = self._current.config
+        model = config.models[target]
+        port = next((x.port for x in config.server.listeners if x.model == target), config.server.port)
+        entry: dict[str, Any] = {
+            "id": name.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "rolecast",
+            "kind": name.kind,
+            "root": target,
+            "backend": model.backend,
+            "port": port,
+            "model_type": "embeddings" if model.capabilities == ["embeddings"] else "lm",
+            "context_length": self._context(target),
+            "quantization": model.quantization or None,
+            "supports_function_calling": self._abilities.can(target, "tools") is True,
+            "capabilities": self._abilities.words(target),
+            "state": self._state(target),
+        }
+        if target in self._current.stand_ins:
+            entry["stand_in"] = self._current.stand_ins[target]
+        return entry
+
+    async def models(self, request: HTTPRequest) -> Response:
+        await asyncio.to_thread(self._abilities.learn, self._current.config.models.values())
+        port_model = request.app.state.lane.port_model
+        return json_response({"object": "list", "data": list(self.entries(port_model))})
+
+    async def one(self, request: HTTPRequest) -> Response:
+        name = self._current.names.get(request.path_params["model"])
+        if name is None:
+            raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
+        return json_response(self.entry(name))
+
+    async def backends_health(self, request: HTTPRequest) -> Response:
+        """One status per configured role, as SLM Server's clients read it."""
+        out: dict[str, Any] = {}
+        for role, models in self._current.config.roles.items():
+            first = members(models)[0]
+            entry = (
+                self.entry(self._current.names[first])
+                if first in self._current.names
+                else {"port": None, "backend": None}
+            )
+            status = await self._health(first)
+            out[role] = {
+                "status": status,
+                "port": entry["port"],
+                "model_id": first,
+                "backend": entry["backend"],
+                "state": self._state(first),
+            }
+            if status == "healthy":
+                out[role]["http_status"] = 200
+            if "stand_in" in entry:
+                out[role]["stand_in"] = entry["stand_in"]
+        for model_id, model in self._current.config.models.items():
+            if not model.enabled:
+                out[model_id] = {"status": "disabled", "model_id": model_id, "port": None}
+        return json_response(out)
+
+    def routes(self) -> list[Route]:
+        return [Route(f"{prefix}/models", self.models, methods=["GET"]) for prefix in ("/v1", "")] + [
+            Route("/v1/models/{model:path}", self.one, methods=["GET"]),
+            Route("/v1/backends/health", self.backends_health, methods=["GET"]),
+        ]

@@ -1,0 +1,1 @@
+"""Ports: connections, framing, who may come in."""
