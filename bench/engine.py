@@ -45,7 +45,7 @@ def config(folder: Path, port: int) -> str:
             },
             "roles": {"standard": [MODEL]},
             "storage": {
-                "url": f"sqlite:///{folder / 'rolecast.books.sqlite'}",
+                "url": f"sqlite:///{folder / 'rolecast.db'}",
                 "models": str(targets.ENVIRONMENTS / "weights"),  # fetched once
             },
         },

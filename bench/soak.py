@@ -273,7 +273,7 @@ def conclude(watch: Watch, load: Load, aborted: int) -> int:
 
 async def soak(site: targets.Site, target: targets.Target, pid: int, args: argparse.Namespace) -> int:
     load = Load(target.url.removeprefix("http://").partition("/")[0])
-    watch = Watch(pid, site.folder / "rolecast.books.sqlite", RESULTS / "soak.csv")
+    watch = Watch(pid, site.folder / "rolecast.db", RESULTS / "soak.csv")
     stopped, flying = asyncio.Event(), set()
     for sig in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sig, stopped.set)

@@ -178,7 +178,7 @@ def rolecast_config(site: Site, port: int) -> str:
         "server": {"port": port, "keys": [KEY]},
         "models": {name: common | {"url": url} for name, url in urls.items()},
         "roles": {"standard": ["fake-fast"]},
-        "storage": {"url": f"sqlite:///{site.folder / 'rolecast.books.sqlite'}"},
+        "storage": {"url": f"sqlite:///{site.folder / 'rolecast.db'}"},
     }
     return json.dumps(config, indent=2)
 

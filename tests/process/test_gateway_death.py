@@ -75,7 +75,7 @@ def test_a_killed_gateway_leaves_no_process_and_no_port_and_loses_only_what_was_
         assert is_refused(gateway.url)
         assert is_refused(gateway.port("single"))
 
-        ledger = sqlite3.connect(gateway.home / "rolecast.books.sqlite")
+        ledger = sqlite3.connect(gateway.home / "rolecast.db")
         try:
             assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         finally:
@@ -110,7 +110,7 @@ def test_a_ledger_that_is_no_database_is_refused_with_what_to_do_and_an_empty_on
 ) -> None:
     gateway = LiveGateway(tmp_path, config(tmp_path))
     gateway.home.mkdir(parents=True)
-    (gateway.home / "rolecast.books.sqlite").write_bytes(content)
+    (gateway.home / "rolecast.db").write_bytes(content)
     if content:
         with pytest.raises(AssertionError, match="the gateway ended while starting"):
             gateway.start()

@@ -247,7 +247,7 @@ class LiveGateway:
 
     def rows(self, columns: str = "*") -> list[tuple[Any, ...]]:
         """The ledger, oldest first, read from its file."""
-        ledger = sqlite3.connect(f"file:{self.home / 'rolecast.books.sqlite'}?mode=ro", uri=True)
+        ledger = sqlite3.connect(f"file:{self.home / 'rolecast.db'}?mode=ro", uri=True)
         try:
             return ledger.execute(f"SELECT {columns} FROM ledger ORDER BY id").fetchall()
         finally:

@@ -366,9 +366,9 @@ def test_logs_come_from_the_gateway(gateway: Running) -> None:
 
 def test_a_gateway_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     other = Running(tmp_path)
-    (tmp_path / "data" / "rolecast.books.sqlite").mkdir(parents=True)
+    (tmp_path / "data" / "rolecast.db").mkdir(parents=True)
     done = other.process("up", "--detach", "--config", str(other.config))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "rolecast.books.sqlite" in done.stderr
+    assert "rolecast.db" in done.stderr
     assert "gateway.log" in done.stderr
     assert "Traceback" not in done.stderr

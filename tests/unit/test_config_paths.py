@@ -54,7 +54,7 @@ def test_without_any_home_folder_the_sentence_names_the_variable(
     with pytest.raises(ConfigError, match="home folder of this user is not known"):
         paths.expand("~/x")
     monkeypatch.setenv("ROLECAST_HOME", str(tmp_path))
-    assert paths.database() == tmp_path / "rolecast.books.sqlite"
+    assert paths.database() == tmp_path / "rolecast.db"
 
 
 @pytest.mark.usefixtures("homeless")

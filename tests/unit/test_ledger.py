@@ -212,7 +212,7 @@ async def test_a_full_disk_is_named_once_and_its_end_once_and_the_rows_come_afte
         await written(ledger, count)
         assert on_disk(tmp_path / "l.db") == count
         assert ledger.trouble == ""
-    (bad, good) = [r for r in caplog.records if r.name == "rolecast.books.ledger"]
+    (bad, good) = [r for r in caplog.records if r.name == "rolecast.ledger"]
     assert bad.levelno == logging.ERROR
     assert "the disk is full" in bad.getMessage()
     assert "the ledger is written again" in good.getMessage()

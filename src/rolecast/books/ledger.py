@@ -10,7 +10,7 @@ import msgspec
 from rolecast.books.sqlite import Batch, Database, Row, meaning
 from rolecast.values import Receipt
 
-log = logging.getLogger("rolecast.books.ledger")
+log = logging.getLogger("rolecast.ledger")
 
 FLUSH_S = 0.05
 FLUSH_ROWS = 5000

@@ -50,7 +50,7 @@ def models(chosen: str = "") -> Path:
 
 def database() -> Path:
     """Default SQLite file."""
-    return home() / "rolecast.books.sqlite"
+    return home() / "rolecast.db"
 
 
 def state_file() -> Path:

@@ -243,7 +243,7 @@ class Storage(Section, frozen=True):
     """Where things are kept."""
 
     url: str = ""
-    """`sqlite:///PATH`; empty = rolecast.books.sqlite in the data folder."""
+    """`sqlite:///PATH`; empty = rolecast.db in the data folder."""
     models: str = ""
     """Folder of weights; empty = models/ in the data folder."""
 

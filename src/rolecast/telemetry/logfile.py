@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-log = logging.getLogger("rolecast.telemetry.logfile")
+log = logging.getLogger("rolecast.logfile")
 
 FILE_BYTES = 10_000_000
 STDERR = 2

@@ -27,7 +27,7 @@ from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.plan import Plan, look
 from rolecast.values import Choice, Facts, Usage
 
-log = logging.getLogger("rolecast.turn.dispatch")
+log = logging.getLogger("rolecast.dispatch")
 
 MAX_ATTEMPTS = 3
 MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
