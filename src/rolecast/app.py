@@ -17,9 +17,8 @@ import psutil
 import uvicorn
 from starlette.routing import Route
 
-from rolecast import readiness, sources, weights
+from rolecast import books, readiness, sources, weights
 from rolecast.books.ledger import Ledger
-from rolecast.books.sqlite import Database
 from rolecast.config import located, paths
 from rolecast.config.current import Current
 from rolecast.config.schema import Config, Listener
@@ -85,15 +84,15 @@ class Gateway:
         self.current = Current(config, stand_ins(config, self._find))
         self.telemetry = Telemetry(i for i, m in config.models.items() if m.enabled)
         self.fleet = Fleet(config, self._find, paths.worker_logs())
-        self.database = Database(database_path(config))
-        self.ledger = Ledger(self.database)
+        self.store = books.store_of(config)
+        self.ledger = Ledger(self.store)
         self.abilities = Abilities(self.current, self._find)
         self.dispatch = Dispatch(self.current, self.fleet, self.ledger, self.telemetry, self.abilities.can)
         self._guard = Guard(config.server)
         self._new_id = make_ids()
         self.about: dict[str, Any] = {
             "config": str(config_path) if config_path else None,
-            "ledger": str(self.database.path),
+            "ledger": self.store.name,
             "listeners": [],
         }
         self.reloader = Reloader(config_path, self.current, self.prepare, self.configure)
@@ -122,7 +121,11 @@ class Gateway:
         self._reloading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the fleet and the watch over running requests."""
+        """Open the database, start the fleet and the watch over running requests.
+
+        Raises ConfigError when the database cannot be used.
+        """
+        await self.store.open()
         await self.fleet.start()
         lasting = (
             self.dispatch.watch(),
@@ -142,7 +145,7 @@ class Gateway:
             task.cancel()
         await self.fleet.close()
         await self.ledger.close()
-        self.database.close()
+        await self.store.close()
 
     def prepare(self, config: Config) -> Mapping[str, str]:
         """What can be slow about another configuration, for a thread: finding weights. Gives its stand-ins.
@@ -291,16 +294,6 @@ class Gateway:
         except RolecastError as exc:
             return "timeout" if exc.status == 504 else "unreachable"
         return "healthy" if status == 200 else "unhealthy"
-
-
-def database_path(config: Config) -> Path:
-    """The SQLite file of `storage.url`. Raises ConfigError for other databases."""
-    url = config.storage.url
-    if not url:
-        return paths.database()
-    if not url.startswith("sqlite:///"):
-        raise ConfigError([f"storage.url: {url!r} is not supported; use sqlite:///PATH"])
-    return paths.expand(url.removeprefix("sqlite:///"), "storage.url")
 
 
 # -- running in the foreground ---------------------------------------------------------------------------

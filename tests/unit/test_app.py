@@ -16,7 +16,7 @@ import pytest
 import tiny_gguf
 from gateway import config, pair, request, running_gateway, until
 
-from rolecast import app
+from rolecast import app, books
 from rolecast.config import check, paths
 from rolecast.config.schema import Config, Listener, Model, Server, Storage
 from rolecast.errors import ConfigError
@@ -41,14 +41,14 @@ def test_an_app_may_be_imported_without_an_engine() -> None:
 
 
 def test_storage_is_in_the_data_folder_unless_it_is_named(tmp_path: Path) -> None:
-    assert app.database_path(Config()) == paths.database()
+    assert books.store_of(Config()).name == str(paths.database())
     named = Config(storage=Storage(url=f"sqlite:///{tmp_path}/x.db", models=f"{tmp_path}/w"))
-    assert app.database_path(named) == tmp_path / "x.db"
+    assert books.store_of(named).name == f"{tmp_path}/x.db"
     assert paths.models(named.storage.models) == tmp_path / "w"
     assert paths.models() == paths.home() / "models"
-    assert app.database_path(Config(storage=Storage(url="sqlite:///~/x.db"))) == Path("~/x.db").expanduser()
-    with pytest.raises(ConfigError, match=r"storage\.url: 'postgresql://x' is not supported; use sqlite:///PATH"):
-        app.database_path(Config(storage=Storage(url="postgresql://x")))
+    assert books.store_of(Config(storage=Storage(url="sqlite:///~/x.db"))).name == str(Path("~/x.db").expanduser())
+    with pytest.raises(ConfigError, match=r"storage\.url: there is no such kind of database; use sqlite"):
+        books.store_of(Config(storage=Storage(url="mysql://x")))
 
 
 def test_weights_are_found_when_they_come_and_missed_when_they_go(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ async def test_a_pinned_model_that_cannot_load_is_named_with_why_before_anybody_
 async def test_a_ledger_that_cannot_be_written_shows_and_strangers_learn_no_details(tmp_path: Path) -> None:
     for keys in ([], ["sk-x"]):
         async with running_gateway(config({"tiny": FAKE}, keys=keys), tmp_path) as gate:
-            writer = gate.gateway.database._writer
+            writer = gate.gateway.store._writer
             writer.execute("PRAGMA query_only=ON")
             body: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
             key = "Authorization: Bearer sk-x\r\n"

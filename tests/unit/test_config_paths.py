@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rolecast import app, config, sources
+from rolecast import books, config, sources
 from rolecast.backends.fake import Fake
 from rolecast.config import paths
 from rolecast.config.schema import Config, Model, Storage
@@ -32,7 +32,7 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_home_folder_of_nobody_is_one_sentence_wherever_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     for use, place in (
         (lambda: paths.models(LOST), "storage.models"),
-        (lambda: app.database_path(Config(storage=Storage(url=f"sqlite:///{LOST}"))), "storage.url"),
+        (lambda: books.store_of(Config(storage=Storage(url=f"sqlite:///{LOST}"))), "storage.url"),
         (lambda: config.find({"ROLECAST_CONFIG": LOST}), "ROLECAST_CONFIG"),
         (lambda: Fake().plan("m", Model(backend="fake", script=LOST), None, Path("/s")), "script"),
     ):

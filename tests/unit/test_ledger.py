@@ -14,38 +14,49 @@ from typing import Any
 import pytest
 
 from rolecast.books import ledger as ledger_module
-from rolecast.books.ledger import Ledger, Row
-from rolecast.books.sqlite import MIGRATIONS, ROWS_PER_STATEMENT, Database, meaning
+from rolecast.books import tables
+from rolecast.books.ledger import Ledger
+from rolecast.books.sqlite import ROWS_PER_STATEMENT, SQLite
 from rolecast.errors import ConfigError
+from rolecast.values import Usage
 
 pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
 async def books(path: Path) -> AsyncIterator[Ledger]:
-    database = Database(path)
-    ledger = Ledger(database)
+    store = SQLite(path)
+    await store.open()
+    ledger = Ledger(store)
     yield ledger
     await ledger.close()
-    database.close()
+    await store.close()
+
+
+async def opened(path: Path) -> None:
+    store = SQLite(path)
+    try:
+        await store.open()
+    finally:
+        await store.close()
 
 
 def route(ledger: Ledger, model: str = "m", **columns: str) -> int:
-    order = ("listener", "kind", "asked", "model", "worker", "role", "route", "key")
     values = {"listener": "front door", "kind": "chat", "asked": "auto", "worker": model, "role": "standard"}
-    return ledger.route(
-        tuple((values | {"model": model, "route": "default; x", "key": ""} | columns)[c] for c in order)
-    )
+    return ledger.route(**{**values, "model": model, "route": "default; x", "key": "", **columns})
 
 
-def row(number: int, route_number: int, *, status: int = 200, outcome: int = 0, stream: bool = False) -> Row:
-    return (number, route_number, 1.5, status << 4 | outcome << 2 | stream, 10, 3, 1500, 2500)
+def record(ledger: Ledger, number: int, there: int, **values: Any) -> None:
+    """A request that went well, but for `values`."""
+    plain = {"status": 200, "outcome": "ok", "error": None, "stream": False, "usage": Usage(10, 3)}
+    plain |= {"first_s": 0.0015, "total_s": 0.0025, "attempts": 1, "queue_us": 0, "load_us": 0, "client_id": ""}
+    ledger.record(number, there, **{**plain, **values})
 
 
 def append(ledger: Ledger, numbers: Any, model: str = "m") -> None:
     there = route(ledger, model)
     for number in numbers:
-        ledger.append(row(number, there))
+        record(ledger, number, there)
 
 
 def on_disk(path: Path) -> int:
@@ -65,7 +76,7 @@ async def written(ledger: Ledger, count: int) -> None:
 @contextmanager
 def disk_that_fails(ledger: Ledger) -> Iterator[None]:
     """Every write meets an error of SQLite, as on a file system that turned read-only."""
-    connection = ledger._db._writer
+    connection = ledger._store._writer
     connection.execute("PRAGMA query_only=ON")
     try:
         yield
@@ -77,7 +88,7 @@ def disk_that_fails(ledger: Ledger) -> Iterator[None]:
 def disk_that_stalls(ledger: Ledger) -> Iterator[None]:
     """The writer's thread is stuck until the block ends."""
     go = threading.Event()
-    ledger._db._jobs.put(lambda: go.wait() and None)
+    ledger._store._jobs.put(lambda: go.wait() and None)
     try:
         yield
     finally:
@@ -87,15 +98,16 @@ def disk_that_stalls(ledger: Ledger) -> Iterator[None]:
 async def test_a_row_is_read_back_as_it_was_meant(tmp_path: Path) -> None:
     async with books(tmp_path / "l.db") as ledger:
         there = route(ledger, "vendor/m:1", key="ab12cd34")
-        ledger.note((7, "worker_lost", "trace-1", 4, 2, 1500, 2500))
-        ledger.append(row(7, there, status=503, outcome=1, stream=True))
-        ledger.append(row(8, there))
+        lost = {"status": 503, "outcome": "error", "error": "worker_lost", "stream": True}
+        late = {"attempts": 2, "queue_us": 1500, "load_us": 2500, "client_id": "trace-1"}
+        record(ledger, 7, there, usage=Usage(10, 3, 4, counted=True), **lost, **late)
+        record(ledger, 8, there)
         await written(ledger, 2)
         plain, noted = await ledger.tail()
         assert (noted.id, plain.id) == ("req_0000000000000007", "req_0000000000000008")
         assert (noted.model, noted.role, noted.key) == ("vendor/m:1", "standard", "ab12cd34")
         assert (noted.status, noted.outcome, noted.error, noted.stream) == (503, "error", "worker_lost", True)
-        assert (noted.client_id, noted.cached_tokens, noted.attempts) == ("trace-1", 4, 2)
+        assert (noted.client_id, noted.cached_tokens, noted.attempts, noted.counted) == ("trace-1", 4, 2, True)
         assert (noted.queue_ms, noted.load_ms, noted.first_ms, noted.total_ms) == (1.5, 2.5, 1.5, 2.5)
         assert (plain.outcome, plain.error, plain.attempts, plain.client_id, plain.stream) == ("ok", "", 1, "", False)
 
@@ -110,8 +122,8 @@ async def test_rows_come_newest_first_and_as_many_as_asked(tmp_path: Path) -> No
 async def test_rows_are_written_in_batches_of_their_own_accord(tmp_path: Path) -> None:
     async with books(tmp_path / "l.db") as ledger:
         batches: list[int] = []
-        insert = ledger._db.insert
-        ledger._db.insert = lambda batch, done: (batches.append(len(batch[1][1])), insert(batch, done))  # type: ignore[assignment,method-assign]
+        insert = ledger._store.insert
+        ledger._store.insert = lambda batch: batches.append(len(batch[1][1])) or insert(batch)  # type: ignore[method-assign]
         append(ledger, range(1, 101))
         assert on_disk(tmp_path / "l.db") == 0  # nothing blocks the caller
         await written(ledger, 100)
@@ -149,8 +161,8 @@ async def test_a_disk_that_fails_costs_no_row_and_blocks_nobody(
     monkeypatch.setattr(ledger_module, "RETRY_S", 0.01)
     async with books(tmp_path / "l.db") as ledger:
         with disk_that_fails(ledger):
-            append(ledger, range(1, 4))
-            ledger.note((1, "worker_lost", None, 0, 1, 0, 0))
+            record(ledger, 1, route(ledger), error="worker_lost")
+            append(ledger, range(2, 4))
             async with asyncio.timeout(20):
                 while "3 rows wait in memory" not in caplog.text:
                     await asyncio.sleep(0.002)
@@ -165,7 +177,7 @@ async def test_a_disk_that_fails_costs_no_row_and_blocks_nobody(
 @contextmanager
 def full_disk(ledger: Ledger) -> Iterator[None]:
     """SQLite finds no room for another page, and rolls back by itself."""
-    connection = ledger._db._writer
+    connection = ledger._store._writer
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count={pages}")
     try:
@@ -178,8 +190,8 @@ def full_disk(ledger: Ledger) -> Iterator[None]:
 async def test_a_row_that_sqlite_cannot_hold_costs_no_other_row(tmp_path: Path, field: object) -> None:
     async with books(tmp_path / "ledger.db") as ledger:
         there = route(ledger)
-        ledger.append(row(1, there))
-        ledger.append((*row(2, there)[:4], field, *row(2, there)[5:]))
+        record(ledger, 1, there)
+        record(ledger, 2, there, usage=Usage(field, 3))
         append(ledger, range(3, 3 + 2 * ROWS_PER_STATEMENT))
         await written(ledger, 2 + 2 * ROWS_PER_STATEMENT)
         append(ledger, [500])
@@ -203,8 +215,8 @@ async def test_a_full_disk_is_named_once_and_its_end_once_and_the_rows_come_afte
                     await asyncio.sleep(0.002)
             assert ledger.trouble.startswith("the ledger cannot be written: the disk is full; ")
             tries: list[int] = []
-            insert = ledger._db.insert
-            ledger._db.insert = lambda batch, done: (tries.append(len(batch[1][1])), insert(batch, done))  # type: ignore[assignment,method-assign]
+            insert = ledger._store.insert
+            ledger._store.insert = lambda batch: tries.append(len(batch[1][1])) or insert(batch)  # type: ignore[method-assign]
             async with asyncio.timeout(20):
                 while len(tries) < 5:
                     await asyncio.sleep(0.002)
@@ -220,8 +232,8 @@ async def test_a_full_disk_is_named_once_and_its_end_once_and_the_rows_come_afte
 
 async def test_reading_the_books_does_not_hold_up_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with books(tmp_path / "l.db") as ledger:
-        go, query = threading.Event(), ledger._db.query
-        monkeypatch.setattr(ledger._db, "query", lambda *asked: go.wait(20) and query(*asked))
+        go, read = threading.Event(), ledger._store._read
+        monkeypatch.setattr(ledger._store, "_read", lambda *asked: go.wait(20) and read(*asked))
         reading = asyncio.ensure_future(ledger.tail())
         await asyncio.sleep(0)  # the loop goes on while somebody reads a slow disk
         assert not reading.done()
@@ -339,38 +351,40 @@ def failure(code: int) -> sqlite3.Error:
     ],
 )
 def test_what_is_wrong_is_said_in_plain_words(tmp_path: Path, error: Exception, words: str) -> None:
-    assert meaning(error, tmp_path / "l.db") == words
+    assert SQLite(tmp_path / "l.db").meaning(error) == words
 
 
-def test_a_full_disk_at_the_start_is_not_blamed_on_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_room(self: Database) -> None:
+async def test_a_full_disk_at_the_start_is_not_blamed_on_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(self: SQLite) -> None:
         raise failure(sqlite3.SQLITE_FULL)
 
-    monkeypatch.setattr(Database, "_migrate", no_room)
+    monkeypatch.setattr(SQLite, "_migrate", no_room)
     with pytest.raises(ConfigError, match="the disk is full; free some space there, or name a file on another disk"):
-        Database(tmp_path / "l.db")
+        await opened(tmp_path / "l.db")
 
 
 @pytest.mark.parametrize("content", [b"SQLite format 3\0" + b"x" * 4096, b"hello\n" * 300])
 async def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "l.db").write_bytes(content)
     with pytest.raises(ConfigError, match=r"storage\.url: cannot use .*l\.db as a database"):
-        Database(tmp_path / "l.db")
+        await opened(tmp_path / "l.db")
     assert (tmp_path / "l.db").read_bytes() == content
 
 
 async def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"storage\.url: cannot use"):
-        Database(tmp_path / "file" / "l.db")
+        await opened(tmp_path / "file" / "l.db")
 
 
 async def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "l.db")
-    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.execute(f"PRAGMA user_version = {len(tables.scripts()) + 1}")
     connection.close()
     with pytest.raises(ConfigError, match="written by a newer Rolecast"):
-        Database(tmp_path / "l.db")
+        await opened(tmp_path / "l.db")
 
 
 async def test_two_gateways_on_one_file_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,3 +395,55 @@ async def test_two_gateways_on_one_file_lose_nothing(tmp_path: Path, monkeypatch
         append(two, [2], model="b")
         await written(two, 1)
         assert [r.model for r in (await one.tail())] == ["b", "a"]
+
+
+EARLIER = """
+CREATE TABLE routes (
+    id INTEGER PRIMARY KEY, listener TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL,
+    model TEXT NOT NULL, worker TEXT NOT NULL, role TEXT NOT NULL, route TEXT NOT NULL, key TEXT NOT NULL
+);
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY, route INTEGER NOT NULL REFERENCES routes (id), at REAL NOT NULL, bits INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    first_us INTEGER NOT NULL, total_us INTEGER NOT NULL
+);
+CREATE TABLE notes (
+    id INTEGER PRIMARY KEY REFERENCES requests (id), error TEXT, client_id TEXT,
+    cached_tokens INTEGER NOT NULL, attempts INTEGER NOT NULL, queue_us INTEGER NOT NULL, load_us INTEGER NOT NULL
+);
+CREATE VIEW ledger AS SELECT
+    q.id AS number, printf('req_%016x', q.id) AS id, q.at,
+    r.listener, r.kind, r.asked, r.model, r.worker, r.role, r.route,
+    r.key, q.bits & 1 AS stream, q.bits >> 4 AS status,
+    CASE (q.bits >> 2) & 3 WHEN 0 THEN 'ok' WHEN 1 THEN 'error' ELSE 'cancelled' END AS outcome,
+    coalesce(n.error, '') AS error, q.prompt_tokens, q.completion_tokens,
+    coalesce(n.cached_tokens, 0) AS cached_tokens, (q.bits >> 1) & 1 AS counted,
+    coalesce(n.attempts, 1) AS attempts, coalesce(n.queue_us, 0) / 1000.0 AS queue_ms,
+    coalesce(n.load_us, 0) / 1000.0 AS load_ms, q.first_us / 1000.0 AS first_ms, q.total_us / 1000.0 AS total_ms,
+    coalesce(n.client_id, '') AS client_id
+    FROM requests q JOIN routes r ON r.id = q.route LEFT JOIN notes n ON n.id = q.id;
+INSERT INTO routes VALUES (3134, 'front door', 'chat', 'auto', 'old', 'old', 'standard', 'default; x', '');
+INSERT INTO requests VALUES (1, 3134, 1.5, 3200, 10, 3, 1500, 2500), (2, 3134, 1.5, 8052, 10, 0, 0, 2500);
+INSERT INTO notes VALUES (2, 'worker_lost', NULL, 0, 2, 0, 0), (99, 'of a row that was dropped', NULL, 0, 1, 0, 0);
+PRAGMA user_version = 1;
+"""
+"""A file as 0.1 made it."""
+
+
+async def test_a_file_of_version_1_keeps_its_rows_and_takes_more(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "l.db")
+    connection.executescript(EARLIER)
+    connection.close()
+    for number in (3, 4):
+        async with books(tmp_path / "l.db") as ledger:
+            append(ledger, [number], model="new")
+            record(ledger, number + 10, route(ledger, "new"), error="busy")
+    async with books(tmp_path / "l.db") as ledger:
+        rows = await ledger.tail()
+    assert [(r.id[-2:], r.model, r.error) for r in rows] == [
+        ("0e", "new", "busy"), ("0d", "new", "busy"), ("04", "new", ""), ("03", "new", ""),
+        ("02", "old", "worker_lost"), ("01", "old", ""),
+    ]  # fmt: skip
+    assert [(r.status, r.outcome, r.first_ms, r.total_ms) for r in rows[-2:]] == [
+        (503, "error", 0.0, 2.5), (200, "ok", 1.5, 2.5),
+    ]  # fmt: skip

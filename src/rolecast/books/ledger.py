@@ -4,11 +4,10 @@ written in batches, so a killed gateway loses at most the last 50 ms. Holds no p
 import asyncio
 import hashlib
 import logging
+import time
 
-import msgspec
-
-from rolecast.books.sqlite import Batch, Database, Row, meaning
-from rolecast.values import Receipt
+from rolecast.books.store import Batch, Query, Row, Store, structs
+from rolecast.values import Receipt, Usage
 
 log = logging.getLogger("rolecast.ledger")
 
@@ -19,7 +18,8 @@ makes the writer's thread and the event loop contend for the interpreter."""
 RETRY_S = 1.0
 RETRY_ROWS = 5000
 """After a failure so many rows are tried: all that wait would be too much work to do in vain again and again."""
-OUTCOMES = {"ok": 0, "error": 1, "cancelled": 2}
+OUTCOMES: dict[str, int] = {"ok": 0, "error": 1, "cancelled": 2}
+TAIL = Query(f"SELECT {', '.join(Receipt.__struct_fields__)} FROM ledger ORDER BY number DESC LIMIT :most")  # noqa: S608
 MAX_PENDING = 200_000
 """When the disk cannot keep up or fails, so many rows wait in memory; beyond that the oldest are dropped."""
 
@@ -27,45 +27,73 @@ MAX_PENDING = 200_000
 class Ledger:
     """Appends requests and reads them back."""
 
-    def __init__(self, database: Database) -> None:
-        self._db = database
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._rows: list[Row] = []
         self._notes: list[Row] = []
         self._new_routes: list[Row] = []
-        self._routes: dict[Row, int] = {tuple(r[1:]): r[0] for r in database.query("SELECT * FROM routes")}
+        self._routes: dict[Row, int] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._writing = False
+        self._writing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._trouble = ""
         """Why the last batch could not be written."""
         self.written = 0
         self.lost = 0
 
-    def route(self, columns: Row) -> int:
-        """The number of a combination of listener, kind, asked, model, worker, role, route and key.
+    def route(
+        self, listener: str, kind: str, asked: str, model: str, worker: str, role: str, route: str, key: str
+    ) -> int:
+        """The number of that combination, for `record`.
 
         All of these come from the configuration, so there are few; a new one is written with the
         first request that has it.
         """
+        columns = (listener, kind, asked, model, worker, role, route, key)
         number = self._routes.get(columns)
         if number is None:
-            # From its content, so that gateways that share the file agree without asking each other.
+            # From its content, so that gateways that share the database agree without asking each other.
             digest = hashlib.blake2s("\0".join(columns).encode(), digest_size=4).digest()
             number = self._routes[columns] = int.from_bytes(digest, "big")
             self._new_routes.append((number, *columns))
         return number
 
-    def append(self, row: Row) -> None:
-        """Queue one row of `requests` (all columns in table order); returns at once."""
-        self._rows.append(row)
-        if self._timer is None and not self._writing:
+    def record(
+        self,
+        number: int,
+        route: int,
+        status: int,
+        outcome: str,
+        error: str | None,
+        stream: bool,
+        usage: Usage,
+        first_s: float,
+        total_s: float,
+        attempts: int,
+        queue_us: int,
+        load_us: int,
+        client_id: str,
+    ) -> None:
+        """Queue a request that is over; returns at once. `error` is a code, `first_s` 0 when no byte came."""
+        cached = usage.cached_tokens
+        if error is not None or client_id or cached or attempts != 1 or queue_us or load_us:
+            self._notes.append((number, error, client_id or None, cached, attempts, queue_us, load_us))
+        self._rows.append(
+            (
+                number,
+                route,
+                time.time(),
+                status << 4 | OUTCOMES[outcome] << 2 | usage.counted << 1 | stream,
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                int(first_s * 1_000_000),
+                int(total_s * 1_000_000),
+            )
+        )
+        if self._timer is None and self._writing is None:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
         elif len(self._rows) >= FLUSH_ROWS:
             self._crowd()
-
-    def note(self, row: Row) -> None:
-        """Queue what is rare about the request appended next: a row of `notes`."""
-        self._notes.append(row)
 
     @property
     def trouble(self) -> str:
@@ -76,12 +104,8 @@ class Ledger:
         return f"the ledger cannot be written: {self._trouble}; {len(self._rows)} rows wait in memory{lost}"
 
     async def tail(self, limit: int = 50) -> list[Receipt]:
-        """The newest requests on disk, newest first."""
-        columns = ", ".join(Receipt.__struct_fields__)
-        rows = await self._db.read(f"SELECT {columns} FROM ledger ORDER BY number DESC LIMIT ?", (limit,))  # noqa: S608
-        return [
-            msgspec.convert(dict(zip(Receipt.__struct_fields__, r, strict=True)), Receipt, strict=False) for r in rows
-        ]
+        """The newest requests that are written, newest first. Raises StoreError."""
+        return structs(Receipt, await self._store.read(TAIL, most=limit))
 
     async def close(self) -> None:
         """Write what is pending and wait for it, ten seconds at most (a full disk must not block the exit)."""
@@ -100,20 +124,23 @@ class Ledger:
         most = RETRY_ROWS if self._trouble else len(self._rows) + len(self._notes)
         batch = (("routes", self._new_routes), ("requests", self._rows[:most]), ("notes", self._notes[:most]))
         self._new_routes, self._rows, self._notes = [], self._rows[most:], self._notes[most:]
-        self._writing = True
+        self._writing = self._loop.create_task(self._write(batch))
 
-        def done(error: Exception | None) -> None:
-            self._loop.call_soon_threadsafe(self._flushed, batch, error)
-
-        self._db.insert(batch, done)
+    async def _write(self, batch: Batch) -> None:
+        error: Exception | None = None
+        try:
+            await self._store.insert(batch)
+        except Exception as exc:
+            error = exc
+        self._writing = None
+        self._flushed(batch, error)
 
     def _flushed(self, batch: Batch, error: Exception | None) -> None:
-        self._writing = False
         (_, routes), (_, rows), (_, notes) = batch
         if error is not None:
             self._new_routes[:0], self._rows[:0], self._notes[:0] = routes, rows, notes
             self._drop_oldest()
-            self._note_trouble(meaning(error, self._db.path))
+            self._note_trouble(self._store.meaning(error))
             self._timer = self._loop.call_later(RETRY_S, self._flush)
             return
         self.written += len(rows)

@@ -1,8 +1,8 @@
-"""SQLite: tables, migrations, one writer thread and one for reads. Knows SQL; knows nothing of requests.
+"""SQLite as a store: one thread that writes, a few that read. Knows its SQL; knows nothing of requests.
 
 The standard library's driver, not an ORM: ledger rows arrive by the ten thousand per second, and one
 multi-row INSERT releases the interpreter for the whole batch where `executemany` would fight for it row by
-row (docs/design.md has the figures). A server database by URL would be a second file with these methods.
+row (docs/design.md has the figures).
 """
 
 import asyncio
@@ -10,55 +10,29 @@ import contextlib
 import errno
 import os
 import queue
+import re
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from rolecast.books import tables
+from rolecast.books.store import Batch, Refused, Row, StoreError, Value, Work, check_values
 from rolecast.config import paths
 from rolecast.errors import ConfigError
 
-Row = tuple[Any, ...]
-Batch = Sequence[tuple[str, Sequence[Row]]]
-"""Rows per table, written together."""
-
-MIGRATIONS = (
-    """
-    -- A request is eight numbers: what repeats is in `routes`, what is rare in `notes`. Read the view `ledger`.
-    CREATE TABLE routes (
-        id INTEGER PRIMARY KEY, listener TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL,
-        model TEXT NOT NULL, worker TEXT NOT NULL, role TEXT NOT NULL, route TEXT NOT NULL, key TEXT NOT NULL
-    );
-    CREATE TABLE requests (
-        id INTEGER PRIMARY KEY, route INTEGER NOT NULL REFERENCES routes (id), at REAL NOT NULL,
-        bits INTEGER NOT NULL,  -- status << 4 | outcome << 2 | counted << 1 | stream
-        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-        first_us INTEGER NOT NULL, total_us INTEGER NOT NULL
-    );
-    CREATE TABLE notes (
-        id INTEGER PRIMARY KEY REFERENCES requests (id), error TEXT, client_id TEXT,
-        cached_tokens INTEGER NOT NULL, attempts INTEGER NOT NULL, queue_us INTEGER NOT NULL, load_us INTEGER NOT NULL
-    );
-    CREATE VIEW ledger AS SELECT
-        q.id AS number, printf('req_%016x', q.id) AS id, q.at,
-        r.listener, r.kind, r.asked, r.model, r.worker, r.role, r.route,
-        r.key, q.bits & 1 AS stream, q.bits >> 4 AS status,
-        CASE (q.bits >> 2) & 3 WHEN 0 THEN 'ok' WHEN 1 THEN 'error' ELSE 'cancelled' END AS outcome,
-        coalesce(n.error, '') AS error, q.prompt_tokens, q.completion_tokens,
-        coalesce(n.cached_tokens, 0) AS cached_tokens, (q.bits >> 1) & 1 AS counted,
-        coalesce(n.attempts, 1) AS attempts, coalesce(n.queue_us, 0) / 1000.0 AS queue_ms,
-        coalesce(n.load_us, 0) / 1000.0 AS load_ms, q.first_us / 1000.0 AS first_ms, q.total_us / 1000.0 AS total_ms,
-        coalesce(n.client_id, '') AS client_id
-        FROM requests q JOIN routes r ON r.id = q.route LEFT JOIN notes n ON n.id = q.id;
-    """,
-)
-"""One script per schema version; `PRAGMA user_version` counts how many ran. Never edit one that shipped."""
+T = TypeVar("T")
 
 ROWS_PER_STATEMENT = 50
+READERS = 4
+"""Reads that run at the same time; a thread for each is there from the first time that so many do."""
+PATIENCE_S = 10.0
+"""So long another program may keep the file locked."""
 FULL = "the disk is full"
 FULL_BYTES = 64 * 1024
 """With less than this SQLite cannot add a page to its files, though it may say something else than `full`."""
@@ -77,80 +51,113 @@ _NEXT = {
 }
 
 
-def meaning(error: Exception, path: Path) -> str:
-    """What an error of SQLite or the system says about the file, in plain words."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if isinstance(error, OSError):
-        return FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
-    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(path.parent):
-        return FULL
-    return _MEANINGS.get(code, str(error))
+_OURS = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE)
+"""Not the file's fault: a statement that is none, a table that is not there."""
+_HEX = re.compile(r"hex16\((.+?)\)")
 
 
-def _is_full(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free < FULL_BYTES
-    except OSError:
-        return False
-
-
-class Database:
+class SQLite:
     """One SQLite file in WAL mode, for its owner alone. Writes go through one thread in the order given; reads run
-    beside it, in another."""
+    beside it, in others."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            paths.make_private(path.parent)
-            _make_private_file(path)
-            self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-            self._migrate()
-        except (OSError, sqlite3.Error) as exc:
-            why = meaning(exc, path)
-            then = _NEXT.get(why, "name another file or move this one away")
-            raise ConfigError([f"storage.url: cannot use {path} as a database: {why}; {then}"]) from exc
+        self.name = str(path)
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="rolecast-db", daemon=True)
+        self._writer: sqlite3.Connection
+        self._readers = ThreadPoolExecutor(READERS, "rolecast-db-read")
+        self._mine = threading.local()
+        self._reading: list[sqlite3.Connection] = []
+
+    async def open(self) -> None:
+        """Open the file, made when it is not there, and bring its tables up to date. Raises ConfigError."""
         self._thread.start()
-        self._readers = ThreadPoolExecutor(1, "rolecast-db-read")
-
-    def insert(self, batch: Batch, done: Callable[[Exception | None], None]) -> None:
-        """Queue rows (all columns, in table order) per table as one transaction; `done` is called from the
-        writer thread. A row whose id is there already, or that holds what SQLite cannot, is left out: it must not
-        stop the others for ever."""
-
-        def job() -> None:
-            try:
-                self._write(batch)
-            except Exception as exc:  # whatever it is, the next batch needs this thread
-                done(exc)
-            else:
-                done(None)
-
-        self._jobs.put(job)
-
-    async def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Run one read beside the event loop, after those that were asked for before it."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.query, sql, parameters)
-
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Run one read here and now, on a connection of its own. Blocks; see `read`."""
-        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)
         try:
-            return connection.execute(sql, parameters).fetchall()
-        finally:
+            await self._in_writer(self._open)
+        except (OSError, sqlite3.Error) as exc:
+            why = self.meaning(exc)
+            then = _NEXT.get(why, "name another file or move this one away")
+            raise ConfigError([f"storage.url: cannot use {self.path} as a database: {why}; {then}"]) from exc
+
+    async def insert(self, batch: Batch) -> None:
+        """Append rows (all columns, in table order) per table as one transaction. A row whose id is there already, or
+        that holds what SQLite cannot, is left out."""
+        await self._in_writer(lambda: self._write(batch))
+
+    async def read(self, query: str, **values: Value) -> list[Row]:
+        """The rows of one SELECT, as of now."""
+        check_values(values)
+        with self._explained():
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query, values)
+
+    async def transact(self, work: Work[T]) -> T:
+        """Run that transaction in the writer's thread."""
+        with self._explained():
+            return await self._in_writer(lambda: self._transact(work))
+
+    def meaning(self, error: Exception) -> str:
+        """What an error of SQLite or the system says about the file, in plain words."""
+        code = _code(error)
+        if isinstance(error, OSError):
+            return FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(self.path.parent):
+            return FULL
+        return _MEANINGS.get(code, str(error))
+
+    async def close(self) -> None:
+        """Finish what was asked for, and close."""
+        self._jobs.put(None)
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, 30)
+        await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
+        for connection in self._reading:
             connection.close()
 
-    def close(self) -> None:
-        """Finish queued writes and close."""
-        self._jobs.put(None)
-        self._thread.join(timeout=30)
-        self._writer.close()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+    # -- in the writer's thread -----------------------------------------------------------------------------
+
+    async def _in_writer(self, job: Callable[[], T]) -> T:
+        """What `job` gives, after those that were asked for before it. One not begun when we are cancelled never is."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(job())
+            except BaseException as exc:  # whatever it is, the next one needs this thread
+                future.set_exception(exc)
+
+        self._jobs.put(run)
+        return await asyncio.wrap_future(future)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+            del job  # an idle thread keeps no batch in memory
+        with contextlib.suppress(AttributeError):  # it was never opened
+            self._writer.close()
+
+    def _open(self) -> None:
+        paths.make_private(self.path.parent)
+        _make_private_file(self.path)
+        self._writer = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=PATIENCE_S)
+        self._writer.execute("PRAGMA cache_size=-1024")  # rows are only appended: few pages are in use
+        _share(self._writer)
+        self._writer.execute("PRAGMA synchronous=NORMAL")
+        self._migrate()
+
+    def _migrate(self) -> None:
+        db = self._writer
+        with self._transaction():  # so that of two gateways that start at once, the second finds the work done
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            scripts = tables.scripts()
+            if version > len(scripts):
+                raise ConfigError([tables.newer(self.name, "file")])
+            for script in scripts[version:]:
+                for statement in _statements(_HEX.sub(r"printf('%016x', \1)", script)):
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {len(scripts)}")
 
     def _write(self, batch: Batch) -> None:
         try:
@@ -159,15 +166,9 @@ class Database:
             self._insert(batch, self._insert_storable)
 
     def _insert(self, batch: Batch, insert: Callable[[str, Sequence[Row]], None]) -> None:
-        self._writer.execute("BEGIN")
-        try:
+        with self._transaction():
             for table, rows in batch:
                 insert(table, rows)
-            self._writer.execute("COMMIT")
-        except Exception:
-            if self._writer.in_transaction:  # a full disk has rolled it back already
-                self._writer.execute("ROLLBACK")
-            raise
 
     def _insert_rows(self, table: str, rows: Sequence[Row]) -> None:
         if not rows:
@@ -186,19 +187,98 @@ class Database:
             with contextlib.suppress(OverflowError, ValueError):
                 self._insert_rows(table, [row])
 
-    def _migrate(self) -> None:
-        db = self._writer
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute("PRAGMA busy_timeout=10000")
-        db.execute("PRAGMA cache_size=-1024")  # rows are only appended: few pages are in use
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise ConfigError(
-                [f"storage.url: {self.path} was written by a newer Rolecast; upgrade, or name another file"]
+    def _transact(self, work: Work[T]) -> T:
+        self._writer.execute("PRAGMA foreign_keys=ON")  # not for batches: one orphan would stop the rows beside it
+        try:
+            with self._transaction():
+                return self._run(work)
+        finally:
+            self._writer.execute("PRAGMA foreign_keys=OFF")
+
+    def _run(self, work: Work[T]) -> T:
+        steps = work()
+        try:
+            step = next(steps)
+            while True:
+                check_values(step.values)
+                step = steps.send(self._writer.execute(step.query, step.values).fetchall())
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            steps.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it or nothing. Takes the right to write at once, so that nobody writes between a look and a change."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:  # a full disk has rolled it back already
+                self._writer.execute("ROLLBACK")
+            raise
+
+    # -- in a reader's thread --------------------------------------------------------------------------------
+
+    def _read(self, query: str, values: Mapping[str, Value]) -> list[Row]:
+        connection: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                f"file:{self.path}?mode=ro", uri=True, timeout=PATIENCE_S, check_same_thread=False, isolation_level=None
             )
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+            connection.execute("PRAGMA cache_size=-1024")
+            self._mine.connection = connection
+            self._reading.append(connection)
+        return connection.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What SQLite raises, as errors of a store; mistakes in our own SQL stay what they are."""
+        try:
+            yield
+        except sqlite3.IntegrityError as exc:
+            raise Refused("The database holds something else already; look at it again and retry.") from exc
+        except (OSError, sqlite3.Error) as exc:
+            if not isinstance(exc, OSError) and _code(exc) in _OURS:
+                raise
+            raise StoreError(f"The database cannot be used just now: {self.meaning(exc)}.") from exc
+
+
+def _share(connection: sqlite3.Connection) -> None:
+    """Let others read while we write. SQLite does not wait its turn for this one by itself."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if _code(exc) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, which `executescript` would run outside our transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _code(error: Exception) -> int:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < FULL_BYTES
+    except OSError:
+        return False
 
 
 def _make_private_file(path: Path) -> None:

@@ -7,11 +7,10 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 
 import asyncio
 import logging
-import time
 
 import msgspec
 
-from rolecast.books.ledger import OUTCOMES, Ledger
+from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.dialects import complaint
 from rolecast.dialects.complaint import Complaint
@@ -346,45 +345,40 @@ class Dispatch:
             return
         ended = clock()
         began = exchange.began
-        total_ms = (ended - began) * 1000
-        first_ms = (exchange.first - began) * 1000 if exchange.first else 0.0
+        total_s = ended - began
+        first_s = exchange.first - began if exchange.first else 0.0
         self._telemetry.last_request[exchange.listener] = ended
-        plan.stats.count(outcome, usage, first_ms, total_ms)
+        plan.stats.count(outcome, usage, first_s * 1000, total_s * 1000)
         place = (exchange.listener, exchange.key)
         route = plan.routes.get(place)
         if route is None:
             route = plan.routes[place] = self._route(exchange, plan, request)
-        queue_us, load_us, cached = exchange.queue_us, exchange.load_us, usage.cached_tokens
-        client_id, attempts = exchange.client_id, exchange.attempts
-        if error is not None or client_id or cached or attempts != 1 or queue_us or load_us:
-            code = None if error is None else error.code
-            self._ledger.note((exchange.number, code, client_id or None, cached, attempts, queue_us, load_us))
-        status = exchange.status if error is None else error.status
-        self._ledger.append(
-            (
-                exchange.number,
-                route,
-                time.time(),
-                status << 4 | OUTCOMES[outcome] << 2 | usage.counted << 1 | request.stream,
-                usage.prompt_tokens,
-                usage.completion_tokens,
-                int(first_ms * 1000),
-                int(total_ms * 1000),
-            )
+        self._ledger.record(
+            exchange.number,
+            route,
+            exchange.status if error is None else error.status,
+            outcome,
+            None if error is None else error.code,
+            request.stream,
+            usage,
+            first_s,
+            total_s,
+            exchange.attempts,
+            exchange.queue_us,
+            exchange.load_us,
+            exchange.client_id,
         )
 
     def _route(self, exchange: Exchange, plan: Plan, request: Request) -> int:
         return self._ledger.route(
-            (
-                exchange.listener,
-                request.kind,
-                plan.asked,
-                plan.model_id,
-                plan.answerer_id,
-                plan.choice.role,
-                plan.route,
-                exchange.key,
-            )
+            exchange.listener,
+            request.kind,
+            plan.asked,
+            plan.model_id,
+            plan.answerer_id,
+            plan.choice.role,
+            plan.route,
+            exchange.key,
         )
 
     def refused(self, error: RolecastError, place: Place) -> None:

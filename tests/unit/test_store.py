@@ -1,0 +1,309 @@
+"""What every database does for the parts of the product: one suite for all drivers."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+from typing import Any
+
+import databases
+import msgspec
+import pytest
+from databases import ADD, ALL, PILES, PUT, SIZE, OpenStore
+
+from rolecast.books import tables
+from rolecast.books.store import Query, Refused, Row, Step, Store, StoreError, Unstorable, change, structs
+from rolecast.errors import ConfigError
+
+pytestmark = pytest.mark.anyio
+
+Steps = Generator[Step, list[Row], Any]
+
+
+@pytest.fixture(params=["sqlite"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
+    return databases.sqlite(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _more_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a part of the product had added a file of its own."""
+    scripts = (*tables.scripts(), PILES)
+    monkeypatch.setattr(tables, "scripts", lambda: scripts)
+
+
+@pytest.fixture
+async def store(database: OpenStore) -> AsyncIterator[Store]:
+    ready = database()
+    await ready.open()
+    yield ready
+    await ready.close()
+
+
+async def test_what_a_finished_transaction_wrote_is_read_at_once(store: Store) -> None:
+    assert await change(store, PUT, name="a", size=1) == []
+    assert await store.read(SIZE, name="a") == [(1,)]
+    assert await store.read(SIZE, name="b") == []
+
+
+async def test_a_change_gives_the_rows_that_it_returns(store: Store) -> None:
+    await change(store, PUT, name="a", size=1)
+    assert await change(store, ADD, name="a", more=4) == [(5,)]
+    assert await change(store, ADD, name="b", more=4) == []
+
+
+async def test_a_transaction_decides_by_what_its_earlier_steps_gave(store: Store) -> None:
+    def halve() -> Steps:
+        ((size,),) = yield Step(SIZE, {"name": "a"})
+        yield Step(ADD, {"name": "a", "more": -(size // 2)})
+        yield Step(PUT, {"name": "b", "size": size // 2})
+        return size
+
+    await change(store, PUT, name="a", size=11)
+    assert await store.transact(halve) == 11
+    assert await store.read(ALL) == [("a", 6), ("b", 5)]
+
+
+async def test_a_transaction_without_a_step_gives_what_it_returns(store: Store) -> None:
+    def nothing() -> Steps:
+        return "done"
+        yield
+
+    assert await store.transact(nothing) == "done"
+
+
+async def test_what_fails_half_way_leaves_nothing_and_the_next_one_goes_on(store: Store) -> None:
+    class Mistake(Exception):
+        pass
+
+    def own_mistake() -> Steps:
+        yield Step(PUT, {"name": "a", "size": 1})
+        raise Mistake
+
+    def twice() -> Steps:
+        yield Step(PUT, {"name": "b", "size": 1})
+        yield Step(PUT, {"name": "b", "size": 2})
+
+    def too_much() -> Steps:
+        yield Step(PUT, {"name": "c", "size": 1})
+        yield Step(ADD, {"name": "c", "more": 2**63})
+
+    for work, error in ((own_mistake, Mistake), (twice, Refused), (too_much, Unstorable)):
+        with pytest.raises(error):
+            await store.transact(work)
+    await change(store, PUT, name="d", size=1)
+    assert await store.read(ALL) == [("d", 1)]
+
+
+async def test_transactions_run_in_the_order_they_were_asked_for(store: Store) -> None:
+    await change(store, PUT, name="a", size=0)
+    sizes = await asyncio.gather(*(change(store, ADD, name="a", more=1) for _ in range(50)))
+    assert sizes == [[(n,)] for n in range(1, 51)]
+
+
+async def test_batches_and_transactions_keep_their_order(store: Store) -> None:
+    batch = [("piles", [(f"p{n}", n, None, None, None) for n in range(200)])]
+    _, grown = await asyncio.gather(store.insert(batch), change(store, ADD, name="p199", more=1))
+    assert grown == [(200,)]
+
+
+@pytest.mark.parametrize("stores", [1, 2])
+async def test_no_increment_is_lost_however_many_write(database: OpenStore, stores: int) -> None:
+    def add() -> Steps:
+        ((size,),) = yield Step(SIZE, {"name": "a"})
+        yield Step(Query("UPDATE piles SET size = :size WHERE name = 'a'"), {"size": size + 1})
+
+    writers = [database() for _ in range(stores)]
+    try:
+        for writer in writers:
+            await writer.open()
+        await change(writers[0], PUT, name="a", size=0)
+        await asyncio.gather(*(writer.transact(add) for writer in writers for _ in range(20)))
+        assert await writers[0].read(SIZE, name="a") == [(20 * stores,)]
+    finally:
+        for writer in writers:
+            await writer.close()
+
+
+VALUES = Query("INSERT INTO piles (name, size, note, share, raw) VALUES (:name, :size, :note, :share, :raw)")
+BACK = Query("SELECT size, note, share, raw FROM piles WHERE name = :name")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"size": 2**63 - 1, "note": "", "share": 0.1, "raw": b""},
+        {
+            "size": -(2**63),
+            "note": 'it\'s :named, 100 % ünïcödé 🦊 \\ "$1"',
+            "share": -1e-300,
+            "raw": bytes(range(256)),
+        },
+        {"size": 0, "note": None, "share": None, "raw": None},
+        {"size": True, "note": "x" * 100_000, "share": 1.7976931348623157e308, "raw": b"\0" * 100_000},
+        {"size": 1, "note": '{"a":[1,null,"\\u0000"]}', "share": math.inf, "raw": b"\xff"},
+    ],
+)
+async def test_values_come_back_as_they_were(store: Store, values: dict[str, Any]) -> None:
+    await change(store, VALUES, name="a", **values)
+    assert await store.read(BACK, name="a") == [tuple(values.values())]
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, "a\0b", "half \ud83d"])
+async def test_what_no_column_can_hold_is_refused_by_the_name_of_the_value(store: Store, value: int | str) -> None:
+    column = "size" if isinstance(value, int) else "note"
+    values = {"name": "a", "size": 1, "note": "", "share": None, "raw": None} | {column: value}
+    with pytest.raises(Unstorable, match=f"^{column} "):
+        await change(store, VALUES, **values)
+    with pytest.raises(Unstorable, match=f"^{column} "):
+        await store.read(BACK, **{"name": "a", column: value})
+    assert await store.read(ALL) == []
+
+
+async def test_rows_that_cannot_be_kept_cost_no_other_row_of_their_batch(store: Store) -> None:
+    bad: list[Row] = [("n", 2**63, None, None, None), ("s", 1, "\ud83d", None, None), ("z", None, None, None, None)]
+    good: list[Row] = [(f"p{n:03}", n, None, n / 2, b"x") for n in range(120)]
+    await store.insert([("piles", [*good[:60], *bad, *good[60:], good[7]])])
+    assert await store.read(ALL) == [row[:2] for row in good]
+
+
+async def test_an_empty_batch_is_nothing(store: Store) -> None:
+    await store.insert([])
+    await store.insert([("piles", [])])
+    assert await store.read(ALL) == []
+
+
+async def test_a_batch_that_fails_leaves_nothing(store: Store) -> None:
+    with pytest.raises(Exception, match="nowhere") as caught:
+        await store.insert([("piles", [("a", 1, None, None, None)]), ("nowhere", [(1,)])])
+    assert store.meaning(caught.value)
+    assert await store.read(ALL) == []
+
+
+async def test_rows_become_structs(store: Store) -> None:
+    class Pile(msgspec.Struct):
+        name: str
+        size: int
+        big: bool
+
+    await change(store, PUT, name="a", size=9)
+    rows = await store.read(Query("SELECT name, size, CASE WHEN size > 5 THEN 1 ELSE 0 END FROM piles"))
+    assert structs(Pile, rows) == [Pile("a", 9, True)]
+
+
+async def test_sums_and_means_are_plain_numbers(store: Store) -> None:
+    await store.insert([("piles", [(str(n), n, None, 0.5, None) for n in range(4)])])
+    ((total, count, mean, shares),) = await store.read(
+        Query("SELECT sum(size), count(*), avg(size), sum(share) FROM piles")
+    )
+    assert (total, count, mean, shares) == (6, 4, 1.5, 2.0)
+    assert [type(each) for each in (total, count, mean, shares)] == [int, int, float, float]
+
+
+async def test_a_reference_to_nothing_is_refused(database: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = (*tables.scripts(), "CREATE TABLE tops (pile TEXT NOT NULL REFERENCES piles (name));")
+    monkeypatch.setattr(tables, "scripts", lambda: scripts)
+    store = database()
+    await store.open()
+    try:
+        with pytest.raises(Refused):
+            await change(store, Query("INSERT INTO tops (pile) VALUES (:pile)"), pile="none")
+        assert await store.read(Query("SELECT pile FROM tops")) == []
+    finally:
+        await store.close()
+
+
+async def test_a_mistake_in_our_own_sql_is_no_fault_of_the_database(store: Store) -> None:
+    read, write = Query("SELECT a FROM nowhere"), Query("UPDATE nowhere SET a = 1")
+    for attempt in (lambda: store.read(read), lambda: change(store, write)):
+        with pytest.raises(Exception, match="nowhere") as caught:
+            await attempt()
+        assert not isinstance(caught.value, StoreError | Refused | Unstorable)
+    await change(store, PUT, name="a", size=1)
+
+
+async def test_who_stops_waiting_leaves_the_store_as_it_was(store: Store) -> None:
+    await change(store, PUT, name="a", size=1)
+    count = Query(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :most) SELECT count(*) FROM n"
+    )
+    for asked in (store.read(count, most=300_000), change(store, ADD, name="a", more=1), store.read(SIZE, name="a")):
+        waiting = asyncio.ensure_future(asked)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    ((before,),) = await store.read(SIZE, name="a")
+    assert before in (1, 2)
+    assert await change(store, ADD, name="a", more=1) == [(before + 1,)]
+
+
+async def test_many_read_while_one_writes(store: Store) -> None:
+    await change(store, PUT, name="a", size=0)
+    reads = [store.read(SIZE, name="a") for _ in range(30)]
+    writes = [change(store, ADD, name="a", more=1) for _ in range(30)]
+    results = await asyncio.gather(*(each for pair in zip(reads, writes, strict=True) for each in pair))
+    assert all(0 <= rows[0][0] <= 30 for rows in results)
+
+
+# -- the tables ---------------------------------------------------------------------------------------------
+
+
+async def test_two_gateways_that_start_at_once_on_a_new_database_find_one_set_of_tables(database: OpenStore) -> None:
+    stores = [database() for _ in range(6)]
+    try:
+        await asyncio.gather(*(store.open() for store in stores))
+        for number, store in enumerate(stores):
+            await change(store, PUT, name=str(number), size=1)
+        assert len(await stores[0].read(ALL)) == 6
+    finally:
+        for store in stores:
+            await store.close()
+
+
+async def test_tables_that_came_later_join_those_that_are_there(
+    database: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for script in ("", "CREATE TABLE later (id INTEGER PRIMARY KEY);\nINSERT INTO later VALUES (7);"):
+        scripts = (*tables.scripts(), *filter(None, [script]))
+        monkeypatch.setattr(tables, "scripts", lambda scripts=scripts: scripts)
+        store = database()
+        await store.open()
+        await change(store, PUT, name=f"before {len(scripts)}", size=1)
+        await store.close()
+    store = database()
+    await store.open()
+    assert (await store.read(Query("SELECT id FROM later")), len(await store.read(ALL))) == ([(7,)], 2)
+    await store.close()
+
+
+async def test_a_script_that_fails_leaves_the_tables_as_they_were(
+    database: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tables.scripts()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            tables, "scripts", lambda: (*whole, "CREATE TABLE half (id INTEGER);\nCREATE TABLE half (id TEXT);")
+        )
+        failing = database()
+        with pytest.raises(ConfigError, match=r"^configuration has 1 problem:\n  storage\.url: "):
+            await failing.open()
+        await failing.close()
+    store = database()
+    await store.open()
+    with pytest.raises(Exception, match="half"):
+        await store.read(Query("SELECT * FROM half"))
+    await store.close()
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(
+    database: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = database()
+    await store.open()
+    await store.close()
+    monkeypatch.setattr(tables, "scripts", lambda: ())
+    older = database()
+    with pytest.raises(ConfigError, match="was written by a newer Rolecast; upgrade, or name another"):
+        await older.open()
+    await older.close()
