@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 import uvicorn
 from starlette.routing import Route
 
-from rolecast import books, readiness, sources, weights
+from rolecast import books, readiness, sources, statefile, weights
 from rolecast.books.ledger import Ledger
 from rolecast.config import located, paths
 from rolecast.config.current import Current
@@ -25,21 +23,22 @@ from rolecast.config.schema import Config, Listener
 from rolecast.dialects.openai import hot_paths
 from rolecast.dialects.pas import strict
 from rolecast.dialects.request import Decode
-from rolecast.errors import UNREADABLE, ConfigError, RolecastError
-from rolecast.fleet import Fleet, absence
-from rolecast.fleet.machine import State
-from rolecast.net.probe import fetch
+from rolecast.errors import ConfigError, RolecastError
+from rolecast.fleet import Fleet
+from rolecast.pages import ui
 from rolecast.pages.activity import Activity
 from rolecast.pages.admin import Admin
 from rolecast.pages.catalogue import Catalogue
+from rolecast.pages.health import Health
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
-from rolecast.server import wire
+from rolecast.server import sockets, wire
 from rolecast.server.asgi import make_app
 from rolecast.server.guard import Guard
 from rolecast.server.lane import Lane
 from rolecast.sources.here import stand_ins, weights_finder
+from rolecast.statefile import Address
 from rolecast.telemetry import heap, logfile
 from rolecast.telemetry.logs import configure_logging
 from rolecast.telemetry.metrics import Telemetry
@@ -48,15 +47,6 @@ from rolecast.turn.exchange import make_ids
 from rolecast.values import authority
 
 log = logging.getLogger("rolecast")
-
-
-class Address(msgspec.Struct, frozen=True):
-    """One open port."""
-
-    name: str
-    url: str
-    model: str
-    surface: str
 
 
 Door = tuple[Address, socket.socket]
@@ -96,6 +86,7 @@ class Gateway:
             "listeners": [],
         }
         self.reloader = Reloader(config_path, self.current, self.prepare, self.configure)
+        self.health = Health(self.current, self.fleet, self.ledger)
         self.admin = Admin(
             self.current,
             self.fleet,
@@ -103,15 +94,15 @@ class Gateway:
             self.telemetry,
             self.reloader,
             self.about,
-            self.context_of,
-            self.problems,
+            self.abilities,
+            self.health,
         )
         store = paths.models(config.storage.models)
         self._activity = Activity(
             self.current, self.fleet, self.ledger, self.telemetry, self.dispatch, self._find, store
         )
-        self.catalogue = Catalogue(self.current, self.abilities, self.admin.state, self._health_of, self.context_of)
-        self.telemetry.gauges = self._gauges
+        self.catalogue = Catalogue(self.current, self.abilities, self.health)
+        self.telemetry.gauges = self.health.gauges
         self.lanes: dict[str, Lane] = {}
         self.apps: dict[str, Any] = {}
         self._add_front_door()
@@ -224,76 +215,14 @@ class Gateway:
         if listener.model is None:
             routes = self._all_routes()
         else:
-            single = SingleModel(listener, self.current, self.telemetry, self.admin.state)
+            single = SingleModel(listener, self.current, self.telemetry, self.health)
             routes = [*self.catalogue.routes(), *single.routes()]
         self.apps[name] = make_app(lane, routes, self)
 
     def _all_routes(self) -> list[Route]:
         """What every port has that is not the port of one model."""
-        door = FrontDoor(self.telemetry, self._loaded, self._unwell)
-        return [*self.catalogue.routes(), *self.admin.routes(), *self._activity.routes(), *door.routes()]
-
-    def context_of(self, model_id: str) -> int | None:
-        """Tokens that a request to this model may really have, by the weights that answer; None = not known."""
-        model = self.current.config.models[self.current.answerer_of(model_id)]
-        return weights.context(model, weights.found(self._find, model)) or None
-
-    # -- views --------------------------------------------------------------------------------------------
-
-    async def _loaded(self) -> list[tuple[str, int]]:
-        resident = await self.fleet.resident()
-        ready = [w.model_id for w in self.fleet.machine.workers.values() if w.state is State.READY]
-        return [(m, resident.get(m, 0)) for m in ready]
-
-    def _unwell(self) -> tuple[list[str], list[str]]:
-        """What /health says: who asks for it need not have a key, so with keys the reasons stay inside."""
-        failing, reasons = list(self._failing()), self.problems()
-        if self.current.config.server.keys and reasons:
-            names = f" ({', '.join(failing)})" if failing else ""
-            reasons = [f"something is wrong{names}; `rolecast status` or /admin/status says what"]
-        return failing, reasons
-
-    def problems(self) -> list[str]:
-        """All that is wrong now, each in a sentence."""
-        lines = [f"{model_id} does not run: {why}" for model_id, why in self._failing().items()]
-        return [*lines, *filter(None, [self.ledger.trouble])]
-
-    def _failing(self) -> dict[str, str]:
-        """Models that should run and do not, with why."""
-        failing = {}
-        for w in self.fleet.machine.workers.values():
-            lacks = w.pinned and w.state is State.COLD and w.model_id not in self.current.stand_ins
-            if w.state is State.FAILED or (w.state is State.LOADING and w.faults):
-                failing[w.model_id] = w.error
-            elif lacks and not self.fleet.present(w.model_id):  # else somebody has unloaded it
-                failing[w.model_id] = absence(w.model_id, self.current.config.models[w.model_id])
-        return failing
-
-    def _gauges(self) -> Iterator[tuple[str, str, float]]:
-        for w in self.fleet.machine.workers.values():
-            yield "active_requests", w.model_id, w.active
-            yield "waiting_requests", w.model_id, len(w.waiting)
-            yield "worker_up", w.model_id, float(w.endpoint is not None)
-            yield "worker_restarts", w.model_id, w.restarts
-
-    async def _health_of(self, model_id: str) -> str:
-        """SLM Server's words for one backend: asked now, with its five-second limit.
-
-        One that is merely not loaded is healthy, as on its own port: the next request loads it.
-        """
-        if self.admin.state(model_id) == "disabled":
-            return "disabled"
-        answerer_id = self.current.answerer_of(model_id)
-        worker, pool = self.fleet.worker(answerer_id), self.fleet.pool(answerer_id)
-        if worker.endpoint is None or pool is None:
-            if worker.state is State.FAILED:
-                return "error"
-            return "healthy" if self.fleet.present(answerer_id) else "unreachable"
-        try:
-            status = (await fetch(pool, "GET", worker.endpoint.health_path, timeout_s=5.0)).status
-        except RolecastError as exc:
-            return "timeout" if exc.status == 504 else "unreachable"
-        return "healthy" if status == 200 else "unhealthy"
+        door = FrontDoor(self.telemetry, self.health)
+        return [*self.catalogue.routes(), *self.admin.routes(), *self._activity.routes(), *door.routes(), *ui.routes()]
 
 
 # -- running in the foreground ---------------------------------------------------------------------------
@@ -329,13 +258,13 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
         gateway = Gateway(config, config_path)
         configure_logging(config.log.level, config.log.format, gateway.telemetry.logs)
         async with serving(gateway, doors, hurry):
-            _write_state(addresses, config_path, gateway.telemetry.started_at)
+            statefile.write(addresses, config_path, gateway.telemetry.started_at)
             heap.settle()
             if on_ready is not None:
-                on_ready(Running(addresses, [(i, gateway.admin.state(i)) for i in gateway.telemetry.models]))
+                on_ready(Running(addresses, [(i, gateway.health.state(i)) for i in gateway.telemetry.models]))
             await stop.wait()
             log.info("stopping: %d requests are running", len(gateway.dispatch.active))
-        _remove_state()
+        statefile.remove()
 
 
 @contextlib.asynccontextmanager
@@ -409,16 +338,11 @@ def bind(config: Config, stack: contextlib.ExitStack) -> Iterator[Door]:
 
 
 def _open(name: str, host: str, port: int, model: str, surface: str, stack: contextlib.ExitStack) -> Door:
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((host, port))
-        sock.listen(2048)
+        sock = stack.enter_context(sockets.listen(host, port))
     except OSError as exc:
-        raise ConfigError([_port_problem(name, host, port, exc)]) from None
-    sock.setblocking(False)
+        raise ConfigError([_port_problem(name, host.strip("[]"), port, exc)]) from None
+    host = host.strip("[]")
     shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return Address(name, f"http://{authority(shown, sock.getsockname()[1])}", model, surface), sock
 
@@ -426,41 +350,6 @@ def _open(name: str, host: str, port: int, model: str, surface: str, stack: cont
 def _port_problem(name: str, host: str, port: int, exc: OSError) -> str:
     if exc.errno != errno.EADDRINUSE:
         return f"{name}: cannot listen on {authority(host, port)}: {exc.strerror}"
-    holder = ""
-    with contextlib.suppress(psutil.Error, OSError):
-        pids = [
-            c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"
-        ]
-        if pids and pids[0]:
-            holder = f" by {psutil.Process(pids[0]).name()} (pid {pids[0]})"
-    return f"{name}: port {port} is taken{holder}; stop it, or choose another port in the configuration"
-
-
-def _write_state(listeners: list[Address], config_path: Path | None, started_at: float) -> None:
-    path = paths.state_file()
-    state = {
-        "pid": os.getpid(),
-        "create_time": psutil.Process().create_time(),
-        "url": listeners[0].url,
-        "listeners": [msgspec.structs.asdict(a) for a in listeners],
-        "started_at": started_at,
-        "config": str(config_path) if config_path else None,
-        "log": str(paths.log_file()),
-    }
-    part = path.with_suffix(f".{os.getpid()}")
-    try:
-        paths.make_private(path.parent)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(state))
-        part.replace(path)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        place = f"{path}: cannot be written ({exc.strerror})"
-        raise ConfigError([f"{place}; free some space or set ROLECAST_HOME to another folder"]) from exc
-
-
-def _remove_state() -> None:
-    path = paths.state_file()
-    with contextlib.suppress(OSError, *UNREADABLE):
-        if msgspec.json.decode(path.read_bytes()).get("pid") == os.getpid():
-            path.unlink()
+    return (
+        f"{name}: port {port} is taken by {sockets.holder(port)}; stop it, or choose another port in the configuration"
+    )

@@ -20,6 +20,7 @@ import pytest
 
 from rolecast import app
 from rolecast.config.schema import Config, Limits, Listener, Log, Model, Routing, Server, Storage
+from rolecast.statefile import Address
 from rolecast.values import Receipt
 
 DEADLINE_S = 20.0
@@ -400,7 +401,7 @@ def chat(text: str = "hello", model: str = "m", **fields: Any) -> dict[str, Any]
 class Gate:
     """A running gateway and what a test asks of it."""
 
-    def __init__(self, gateway: app.Gateway, addresses: list[app.Address], connections: dict[str, set[Any]]) -> None:
+    def __init__(self, gateway: app.Gateway, addresses: list[Address], connections: dict[str, set[Any]]) -> None:
         self.gateway = gateway
         self.connections = connections
         self._ports = {a.name: int(a.url.rpartition(":")[2]) for a in addresses}

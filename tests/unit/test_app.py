@@ -16,7 +16,7 @@ import pytest
 import tiny_gguf
 from gateway import config, pair, request, running_gateway, until
 
-from rolecast import app, books
+from rolecast import app, books, statefile
 from rolecast.config import check, paths
 from rolecast.config.schema import Config, Listener, Model, Server, Storage
 from rolecast.errors import ConfigError
@@ -83,8 +83,8 @@ def test_a_stand_in_answers_for_absent_weights_that_it_can_replace(tmp_path: Pat
 
 @pytest.mark.anyio
 async def test_the_state_file_tells_who_runs_where_and_only_its_writer_removes_it() -> None:
-    addresses = [app.Address("front door", "http://127.0.0.1:8000", "", "openai")]
-    app._write_state(addresses, Path("/etc/rolecast.yaml"), 12.5)
+    addresses = [statefile.Address("front door", "http://127.0.0.1:8000", "", "openai")]
+    statefile.write(addresses, Path("/etc/rolecast.yaml"), 12.5)
     state = json.loads(paths.state_file().read_bytes())
     assert (state["pid"], state["url"], state["config"]) == (os.getpid(), "http://127.0.0.1:8000", "/etc/rolecast.yaml")
     assert state["create_time"] == psutil.Process().create_time()
@@ -93,18 +93,18 @@ async def test_the_state_file_tells_who_runs_where_and_only_its_writer_removes_i
     ]
     assert [p.name for p in paths.state_file().parent.iterdir()] == ["gateway.json"]  # written aside, then moved
     paths.state_file().write_text(json.dumps(state | {"pid": os.getpid() + 1}))
-    app._remove_state()
+    statefile.remove()
     assert paths.state_file().exists()
     paths.state_file().write_text(json.dumps(state))
-    app._remove_state()
+    statefile.remove()
     assert not paths.state_file().exists()
-    app._remove_state()
+    statefile.remove()
 
 
 # -- ports ---------------------------------------------------------------------------------------------------------
 
 
-def bound(server: Server) -> list[app.Address]:
+def bound(server: Server) -> list[statefile.Address]:
     with contextlib.ExitStack() as stack:
         return [address for address, _ in app.bind(Config(server=server), stack)]
 

@@ -14,7 +14,8 @@ from live_gateway import until
 from typer.testing import CliRunner
 
 from rolecast.cli import app
-from rolecast.cli.gateway import State, listens_at
+from rolecast.cli.gateway import listens_at
+from rolecast.statefile import State
 
 CONFIG = """
 server: {port: 0}

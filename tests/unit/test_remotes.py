@@ -717,7 +717,7 @@ async def test_a_remote_without_its_key_fails_alone_and_says_which_variable_it_l
                     "the environment variable FAR_KEY is not set; run `export FAR_KEY=...` first, then start"
                     in alone.error["message"]
                 )
-                assert "far does not run: the environment variable FAR_KEY" in gate.gateway.problems()[0]
+                assert "far does not run: the environment variable FAR_KEY" in gate.gateway.health.problems()[0]
                 mended = {**models, "far": remote(worker.url, key="sk-1")}
                 gate.gateway.configure(msgspec.structs.replace(conf, models=mended), {})
                 assert (await gate.ask(asked(model="far"))).status == 200

@@ -10,9 +10,8 @@ import pytest
 from starlette.applications import Starlette
 
 from rolecast.errors import NotFound
-from rolecast.pages.ports import FrontDoor
+from rolecast.pages import ui
 from rolecast.server.asgi import error_response
-from rolecast.telemetry.metrics import Telemetry
 
 WEB = files("rolecast").joinpath("web")
 SCRIPTS = sorted(file.name for file in WEB.iterdir() if file.name.endswith(".js"))
@@ -57,8 +56,7 @@ def page() -> Elements:
 
 
 async def get(path: str, accept: str = "*/*") -> httpx2.Response:
-    door = FrontDoor(Telemetry(["m"]), list, list)
-    app = Starlette(routes=door.routes(), exception_handlers={NotFound: lambda _, error: error_response(error)})
+    app = Starlette(routes=ui.routes(), exception_handlers={NotFound: lambda _, error: error_response(error)})
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         return await client.get(path, headers={"accept": accept})

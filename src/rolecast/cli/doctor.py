@@ -3,7 +3,6 @@
 Each check is one function that yields findings and changes nothing on the machine.
 """
 
-import errno
 import os
 import shutil
 import socket
@@ -237,9 +236,10 @@ def check_memory(config: Config) -> Iterator[Finding]:
 
 def check_ports(config: Config) -> Iterator[Finding]:
     """Whether every listener can be opened, and who holds the port when not."""
-    from rolecast.cli.gateway import ports, running
+    from rolecast import statefile
+    from rolecast.cli.gateway import ports
 
-    ours = running()
+    ours = statefile.running()
     if ours:
         held = ", ".join(map(str, sorted(ports(ours))))
         yield Finding("ports", "ok", f"the running gateway holds {held}")
@@ -267,17 +267,12 @@ class Wanted(msgspec.Struct, frozen=True):
 
     def obstacle(self) -> str:
         """Why a server could not listen there now, in words that follow the address; '' when it could."""
-        host = self.host.strip("[]")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, self.port))
-                probe.listen(1)
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    return f"is taken by {holder(self.port)}"
-                return f"cannot be opened ({error.strerror or error})"
+        from rolecast.server import sockets
+
+        try:
+            sockets.listen(self.host, self.port).close()
+        except OSError as error:
+            return sockets.obstacle(self.port, error)
         return ""
 
 
@@ -290,27 +285,6 @@ def listening(config: Config) -> Iterator[Wanted]:
         host = server.host if one.host is None else one.host
         setting = f"server.listeners.{index}.port"
         yield Wanted(setting, host, one.port, f"stop it, or change {setting} in the configuration")
-
-
-def holder(port: int) -> str:
-    """Who listens on a port, in words."""
-    pid, name = holder_of(port)
-    return f"{name} (pid {pid})" if pid else "a process of another user"
-
-
-def holder_of(port: int) -> tuple[int | None, str]:
-    """Pid and name of the process that listens on a port; None when the system does not tell."""
-    import psutil
-
-    try:
-        for connection in psutil.net_connections("tcp"):
-            # An address is empty for a socket that is not bound.
-            held = getattr(connection.laddr, "port", None)
-            if held == port and connection.status == psutil.CONN_LISTEN and connection.pid:
-                return connection.pid, psutil.Process(connection.pid).name()
-    except psutil.Error:
-        pass  # macOS tells only the administrator
-    return None, ""
 
 
 def check_sockets() -> Iterator[Finding]:
@@ -333,9 +307,10 @@ def check_sockets() -> Iterator[Finding]:
 
 def check_gateway() -> Iterator[Finding]:
     """Whether the gateway of this machine answers, when one runs."""
-    from rolecast.cli.gateway import answers, running
+    from rolecast import statefile
+    from rolecast.cli.gateway import answers
 
-    state = running()
+    state = statefile.running()
     if state is None:
         yield Finding("gateway", "ok", "not running; `rolecast up` starts it")
     elif answers(state.url):

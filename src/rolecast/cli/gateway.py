@@ -1,4 +1,4 @@
-"""The running gateway as the commands see it: its state file and its admin endpoints.
+"""The running gateway as the commands see it: its addresses and its admin endpoints.
 
 Knows addresses, keys and the wire. Prints nothing.
 """
@@ -12,42 +12,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from rolecast import statefile
 from rolecast.config import paths
 from rolecast.errors import UNREADABLE, RolecastError, Unauthorized, UpstreamTimeout, WorkerDown
+from rolecast.statefile import Address, State
 
 if TYPE_CHECKING:
     import httpx2
 
     from rolecast import LLMClient
 
-CLOCK_SLACK_S = 2.0
-"""The kernel's boot time moves when the clock is set, and with it every process's create_time."""
-
 REPLY_TIMEOUT_S = 600
 """Longest silence: loading a large model takes minutes."""
 
 START_HINT = "Start one with `rolecast up` (or `rolecast up --detach` to get the shell back)."
-
-
-class Address(msgspec.Struct, frozen=True):
-    """One listener of the gateway; with `model` it looks like a server of just that model."""
-
-    name: str = ""
-    url: str = ""
-    model: str | None = None
-    surface: str = "openai"
-
-
-class State(msgspec.Struct, frozen=True):
-    """What a gateway writes about itself for the other commands. Times in seconds since 1970."""
-
-    pid: int
-    create_time: float
-    url: str
-    listeners: list[Address] = []
-    started_at: float = 0.0
-    config: str | None = None
-    log: str | None = None
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
@@ -105,32 +83,6 @@ class Status(msgspec.Struct, frozen=True):
     reload: Reload | None = None
 
 
-def read_state() -> State | None:
-    """What the last gateway of this data folder wrote; None when nothing readable is there."""
-    try:
-        return msgspec.json.decode(paths.state_file().read_bytes(), type=State)
-    except (OSError, *UNREADABLE):
-        return None
-
-
-def is_alive(state: State) -> bool:
-    """Whether the process that wrote the state still runs; a reused pid does not count."""
-    import psutil
-
-    try:
-        process = psutil.Process(state.pid)
-        same = abs(process.create_time() - state.create_time) < CLOCK_SLACK_S
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
-def running() -> State | None:
-    """The state of the gateway that runs now on this machine, if one does."""
-    state = read_state()
-    return state if state and is_alive(state) else None
-
-
 def ports(state: State) -> set[int]:
     """The ports it listens on."""
     return {port for url in _urls(state) if (port := urlsplit(url).port)}
@@ -165,7 +117,7 @@ def _resolved(host: str) -> set[str | None]:
 
 def describe_absence() -> str:
     """One sentence on why there is no gateway to talk to, and how to start one."""
-    state = read_state()
+    state = statefile.read()
     if state is None:
         return f"No gateway is running. {START_HINT}"
     log = state.log or paths.log_file()
@@ -289,7 +241,7 @@ def connect(url: str = "", key: str = "", timeout_s: float = REPLY_TIMEOUT_S) ->
     """The gateway at `url`, else the one that runs on this machine. Raises WorkerDown with the next step."""
     if url:
         return Gateway(url if "://" in url else f"http://{url}", key, timeout_s)
-    state = running()
+    state = statefile.running()
     if state is None:
         raise WorkerDown(describe_absence())
     return Gateway(state.url, key, timeout_s)

@@ -46,10 +46,11 @@ def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> N
 
 def _states(key: str) -> dict[str, str]:
     """State by model id of the gateway on this machine; empty when none runs or it wants another key."""
-    from rolecast.cli.gateway import Gateway, running
+    from rolecast import statefile
+    from rolecast.cli.gateway import Gateway
     from rolecast.errors import RolecastError
 
-    state = running()
+    state = statefile.running()
     if state is None:
         return {}
     try:

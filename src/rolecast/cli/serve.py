@@ -15,7 +15,8 @@ from rolecast.cli.options import Json, Key, Url
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rolecast.cli.gateway import Address, ModelStatus, Status
+    from rolecast.cli.gateway import ModelStatus, Status
+    from rolecast.statefile import Address
 
 PROCESS_STATES = ("loading", "ready", "draining", "stopping", "failed")
 
@@ -29,9 +30,10 @@ def down(
     """Stop the gateway of this machine: requests in flight finish, workers end with it."""
     import psutil
 
+    from rolecast import statefile
     from rolecast.cli import gateway
 
-    state = gateway.running()
+    state = statefile.running()
     if state is None:
         output.fail(gateway.describe_absence())
     began = time.perf_counter()
@@ -181,9 +183,10 @@ def logs(
     key: Key = "",
 ) -> None:
     """Show the log of the gateway, or of one model's worker."""
-    from rolecast.cli.gateway import connect, running
+    from rolecast import statefile
+    from rolecast.cli.gateway import connect
 
-    if not url and running() is None:
+    if not url and statefile.running() is None:
         _show_log_file(model, lines, follow=follow)
         return
     try:
@@ -211,12 +214,13 @@ def _show_log_file(model: str | None, lines: int, *, follow: bool) -> None:
 
 def _worker_log(model: str) -> Path:
     """The log of a model that is called by its id or, as far as the last gateway's configuration tells, an alias."""
-    from rolecast.cli import gateway, settings
+    from rolecast import statefile
+    from rolecast.cli import settings
     from rolecast.config import names, paths
     from rolecast.errors import ConfigError
     from rolecast.processes.process import file_name
 
-    state = gateway.read_state()
+    state = statefile.read()
     found = None
     try:
         chosen = settings.choose(Path(state.config) if state and state.config else None)

@@ -17,9 +17,10 @@ from rolecast.cli.options import ConfigFile
 
 if TYPE_CHECKING:
     from rolecast.app import Running
-    from rolecast.cli.gateway import Address, ModelStatus, State
+    from rolecast.cli.gateway import ModelStatus
     from rolecast.cli.settings import Chosen
     from rolecast.config.schema import Config
+    from rolecast.statefile import Address, State
 
 START_TIMEOUT_S = 180
 POLL_S = 0.05
@@ -63,13 +64,14 @@ def up(
 
     With --detach the exit code is 3 when the gateway is up and a pinned model could not be loaded.
     """
-    from rolecast.cli import gateway, settings
+    from rolecast import statefile
+    from rolecast.cli import settings
 
     if config and preset:
         output.fail("--config and --preset exclude each other; `rolecast init --preset NAME` makes a file to edit.")
     settings.set_options(host=host, port=port, stand_in=stand_in)
     chosen = settings.choose(config, preset)
-    if state := gateway.running():
+    if state := statefile.running():
         _explain_running(state, chosen, host=host, port=port, stand_in=stand_in)
         return
     require_ports(chosen.config)
@@ -165,10 +167,7 @@ def _run(chosen: "Chosen") -> None:
     from rolecast import app
 
     def ready(running: "Running") -> None:
-        from rolecast.cli.gateway import Address
-
-        listeners = [Address(one.name, one.url, one.model, one.surface) for one in running.listeners]
-        print_ready(chosen, listeners, dict(running.models))
+        print_ready(chosen, running.listeners, dict(running.models))
         if sys.stdout.isatty():
             output.say("[dim]Ctrl-C stops it.[/]")
 
@@ -221,11 +220,12 @@ def _started(child: "subprocess.Popen[bytes]") -> "State | None":
 
 
 def _wait_until_healthy(child: "subprocess.Popen[bytes]") -> "State | None":
-    from rolecast.cli.gateway import answers, read_state
+    from rolecast import statefile
+    from rolecast.cli.gateway import answers
 
     end = time.monotonic() + START_TIMEOUT_S
     while child.poll() is None and time.monotonic() < end:
-        state = read_state()
+        state = statefile.read()
         if state and state.pid == child.pid and answers(state.url):
             return state
         time.sleep(POLL_S)

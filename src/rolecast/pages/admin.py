@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from rolecast.config.current import Current
 from rolecast.config.names import members
 from rolecast.errors import UNREADABLE, BadRequest, ConfigError, ModelNotFound, UnsupportedMedia
 from rolecast.fleet import Fleet
+from rolecast.pages.health import Health
 from rolecast.reload import Reloader
+from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
 from rolecast.telemetry.metrics import Telemetry
 
@@ -40,16 +42,16 @@ class Admin:
         telemetry: Telemetry,
         reloader: Reloader,
         about: dict[str, Any],
-        context: Callable[[str], int | None],
-        problems: Callable[[], Sequence[str]],
+        abilities: Abilities,
+        health: Health,
     ) -> None:
         self._current = current
         self._fleet = fleet
         self._ledger = ledger
         self._telemetry = telemetry
         self._reloader = reloader
-        self._context = context
-        self._problems = problems
+        self._abilities = abilities
+        self._health = health
         self._about = about
         """Listeners, config path and ledger path: what only app.py knows."""
 
@@ -75,7 +77,7 @@ class Admin:
             **self._about,
             "reload": self._reloader.last,
             "roles": {role: members(models) for role, models in self._current.config.roles.items()},
-            "problems": self._problems(),
+            "problems": self._health.problems(),
             "models": [self._model(i, resident) for i, m in self._current.config.models.items() if m.enabled],
         }
         return json_response(body)
@@ -83,12 +85,12 @@ class Admin:
     async def load(self, request: Request) -> Response:
         model_id = await self._asked(request)
         await self._fleet.load(model_id)
-        return json_response({"model": model_id, "state": self.state(model_id)})
+        return json_response({"model": model_id, "state": self._health.state(model_id)})
 
     async def unload(self, request: Request) -> Response:
         model_id = await self._asked(request)
         await self._fleet.unload(model_id)
-        return json_response({"model": model_id, "state": self.state(model_id)})
+        return json_response({"model": model_id, "state": self._health.state(model_id)})
 
     async def reload(self, request: Request) -> Response:
         """Read the configuration's file again: what changed, what waits for a restart, or why it was refused."""
@@ -125,18 +127,6 @@ class Admin:
         limit = min(int(_digits(request.query_params.get("limit", "50"))), 1000)
         return json_response({"requests": [msgspec.structs.asdict(r) for r in await self._ledger.tail(limit)]})
 
-    def state(self, model_id: str) -> str:
-        """The worker's state, `absent` when its weights are not here; a stand-in's for what it stands in for.
-
-        `disabled` for a model that is not in use (any more).
-        """
-        model = self._current.config.models.get(model_id)
-        if model is None or not model.enabled:
-            return "disabled"
-        answerer_id = self._current.answerer_of(model_id)
-        state = str(self._fleet.worker(answerer_id).state)
-        return "absent" if state == "cold" and not self._fleet.present(answerer_id) else state
-
     async def _asked(self, request: Request) -> str:
         _require_json(request)
         try:
@@ -163,14 +153,14 @@ class Admin:
         ready = worker.endpoint is not None
         return {
             "id": model_id,
-            "state": self.state(model_id),
+            "state": self._health.state(model_id),
             "backend": model.backend,
             "source": model.source or model.url,
             "present": self._fleet.present(model_id),
             "stand_in": self._current.stand_ins.get(model_id),
             "aliases": model.aliases,
             "capabilities": model.capabilities,
-            "context": self._context(model_id),
+            "context": self._abilities.context(model_id),
             "parallel": worker.parallel,
             "pinned": model.pinned,
             "idle_timeout_s": float(model.idle_timeout),

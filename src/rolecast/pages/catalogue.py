@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.requests import Request as HTTPRequest
@@ -12,6 +12,7 @@ from starlette.routing import Route
 from rolecast.config.current import Current
 from rolecast.config.names import Name, members
 from rolecast.errors import ModelNotFound
+from rolecast.pages.health import Health
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
 
@@ -19,18 +20,9 @@ from rolecast.server.asgi import json_response
 class Catalogue:
     """What `/v1/models` and `/v1/backends/health` say, from the configuration and a view of the fleet."""
 
-    def __init__(
-        self,
-        current: Current,
-        abilities: Abilities,
-        state: Callable[[str], str],
-        health: "Callable[[str], Any]",
-        context: Callable[[str], int | None],
-    ) -> None:
+    def __init__(self, current: Current, abilities: Abilities, health: Health) -> None:
         self._current = current
         self._abilities = abilities
-        self._context = context
-        self._state = state
         self._health = health
         self._created = int(time.time())
 
@@ -60,11 +52,11 @@ class Catalogue:
             "backend": model.backend,
             "port": port,
             "model_type": "embeddings" if model.capabilities == ["embeddings"] else "lm",
-            "context_length": self._context(target),
+            "context_length": self._abilities.context(target),
             "quantization": model.quantization or None,
             "supports_function_calling": self._abilities.can(target, "tools") is True,
             "capabilities": self._abilities.words(target),
-            "state": self._state(target),
+            "state": self._health.state(target),
         }
         if target in self._current.stand_ins:
             entry["stand_in"] = self._current.stand_ins[target]
@@ -91,13 +83,13 @@ class Catalogue:
                 if first in self._current.names
                 else {"port": None, "backend": None}
             )
-            status = await self._health(first)
+            status = await self._health.asked(first)
             out[role] = {
                 "status": status,
                 "port": entry["port"],
                 "model_id": first,
                 "backend": entry["backend"],
-                "state": self._state(first),
+                "state": self._health.state(first),
             }
             if status == "healthy":
                 out[role]["http_status"] = 200

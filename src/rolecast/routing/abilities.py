@@ -1,4 +1,4 @@
-"""What a model can do besides its kind: see, hear, call tools.
+"""What a model can do besides its kind: see, hear, call tools, and how much it can read at once.
 
 Asks the model that answers (a stand-in, if there is one): first what its backend knows of the weights, then
 the words of the configuration. Reads no request and chooses nothing.
@@ -41,6 +41,11 @@ class Abilities:
         model = self._current.config.models[self._current.answerer_of(model_id)]
         said = self._said(model, need)
         return (declared(model, need) or None) if said is None else said
+
+    def context(self, model_id: str) -> int | None:
+        """Tokens that a request to this model may really have, by the weights that answer; None = not known."""
+        model = self._current.config.models[self._current.answerer_of(model_id)]
+        return weights.context(model, weights.found(self._find, model)) or None
 
     def learn(self, models: Iterable[Model]) -> None:
         """Read now, in a thread, what the weights of these models say, so that no request waits for the disk."""
