@@ -20,9 +20,8 @@ from rolecast.books.ledger import Ledger
 from rolecast.config import located, paths
 from rolecast.config.current import Current
 from rolecast.config.schema import Config, Listener
-from rolecast.dialects.openai import hot_paths
+from rolecast.dialects import Entry, entries
 from rolecast.dialects.pas import strict
-from rolecast.dialects.request import Decode
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.fleet import Fleet
 from rolecast.pages import ui
@@ -199,9 +198,9 @@ class Gateway:
         )
         return lane
 
-    def _hot_of(self, name: str, config: Config) -> dict[bytes, Decode]:
+    def _hot_of(self, name: str, config: Config) -> dict[bytes, Entry]:
         """What reads the bodies on the port of that name."""
-        hot = hot_paths(config.server.limits)
+        hot = entries(config.server.limits)
         listener = next((x for x in config.server.listeners if x.label == name and x.surface == "pas"), None)
         model = config.models.get(listener.model or "") if listener else None
         return strict(hot, model.context if model else 0) if listener else hot

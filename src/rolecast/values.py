@@ -1,6 +1,7 @@
 """The values that cross module borders. Frozen; no I/O, no behaviour beyond small derivations."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,6 +19,38 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
     cached_tokens: int = 0
     counted: bool = False
+    reasoning_tokens: int = 0
+    """Those of the completion that were thought, where the engine says so."""
+
+
+class Phases(msgspec.Struct, frozen=True):
+    """How long each phase of a request took until now, in microseconds."""
+
+    queue_us: int = 0
+    load_us: int = 0
+    first_us: int = 0
+    """From its body to the first byte of the answer; waiting and loading are within."""
+    total_us: int = 0
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks, and through which door. Made once per head of a request; requests with an equal head share it."""
+
+    listener: str = ""
+    key: str = ""
+    """Id of the API key; '' when none is needed."""
+    port_model: str = ""
+    """The model that all requests of this door are for; '' = the request names one."""
+    client_id: str = ""
+    """The caller's own id of the request, for the books."""
+    session: str = ""
+    """What belongs together in the caller's eyes: a conversation, an agent's run."""
+    priority: int = 0
+    """Higher goes first where there is a queue."""
+    trace_lines: bytes = b""
+    """Header lines that go on to the worker."""
+    answer_lines: bytes = b""
+    """Header lines that go back with every answer."""
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -44,6 +77,137 @@ class Facts(msgspec.Struct, frozen=True):
     kind: Kind
     needs: frozenset[str] = frozenset()
     prefers: frozenset[str] = frozenset()
+
+
+# -- a conversation, in words of no dialect -----------------------------------------------------------------
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A piece of a message that is no plain text. `data` is a `data:` or other URL, never opened here."""
+
+    kind: Literal["text", "image", "audio", "video", "file"]
+    text: str = ""
+    data: str = ""
+    name: str = ""
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call that a model made. `arguments` is the text of a JSON object."""
+
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message. A result of a tool has role `tool` and names its call by `tool_call_id`."""
+
+    role: str
+    content: str | tuple[Part, ...] = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A function that a model may call; `parameters` is its JSON schema."""
+
+    name: str
+    description: str = ""
+    parameters: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How tokens are drawn; None = as the model is set. `repetition_penalty` 1.0 = none."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+
+
+class Chat(msgspec.Struct, frozen=True):
+    """A chat request in words of no dialect: what each dialect is read into, and written from for a worker."""
+
+    model: str
+    messages: tuple[Message, ...]
+    stream: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = ""
+    """`auto`, `none`, `required`; '' = not said."""
+    tool_named: str = ""
+    """The one tool that must be called."""
+    answer_schema: msgspec.Raw | None = None
+    """JSON schema of the answer; `{}` = any JSON object."""
+    think: bool | str | None = None
+    """Whether to think before the answer, or how hard; None = as the model is set."""
+    sampling: Sampling = Sampling()
+    extra: Mapping[str, Any] = {}
+    """Fields that only engines know, by llama.cpp's names for them."""
+
+
+class Text(msgspec.Struct, frozen=True, gc=False):
+    """Some more of the answer. `choice` numbers the answers of a request for several."""
+
+    text: str
+    choice: int = 0
+
+
+class Reasoning(msgspec.Struct, frozen=True, gc=False):
+    """Some more of what the model thinks."""
+
+    text: str
+    choice: int = 0
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
+    """Some more of a call: id and name come with its first delta, arguments in pieces."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    choice: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """What the answer took: tokens, and the engine's own times in milliseconds where it tells them."""
+
+    usage: Usage
+    prompt_ms: float = 0.0
+    completion_ms: float = 0.0
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """The answer is complete: `stop`, `length`, `tool_calls` or `content_filter`; a report may still follow."""
+
+    reason: str = "stop"
+    choice: int = 0
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The parts of an error as its server named them; `message` is one printable line, '' when nothing was said."""
+
+    message: str = ""
+    code: str = ""
+    type: str = ""
+    param: str | None = None
+    status: int = 0
+    """A status that the body names, for errors that come under another one."""
+
+
+Event = Text | Reasoning | ToolCallDelta | Report | Done | Failure
+"""One step of an answer."""
+
+
+# -- workers -------------------------------------------------------------------------------------------------
 
 
 def authority(host: str, port: int | None = None) -> str:

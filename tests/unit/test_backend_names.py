@@ -8,8 +8,8 @@ from gateway import ScriptedWorker, chat, config, request, running_gateway, shor
 from rolecast import backends
 from rolecast.backends.fake import Fake
 from rolecast.config.schema import Model
-from rolecast.dialects.complaint import Complaint
 from rolecast.errors import ConfigError
+from rolecast.values import Failure
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +65,7 @@ def test_a_backend_made_for_an_earlier_version_gets_what_it_leaves_out(monkeypat
     echo = backends.get("echo")
     assert echo.named_tools is True
     assert echo.can(Model(backend="echo"), None, "vision") is None
-    assert echo.explain(500, Complaint("what")) is None
+    assert echo.explain(500, Failure("what")) is None
 
 
 def test_what_is_no_backend_is_refused_with_what_it_lacks() -> None:

@@ -9,14 +9,14 @@ import pytest
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config.schema import Limits, Model
-from rolecast.dialects.openai import hot_paths
+from rolecast.dialects import entries
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.turn.plan import Plan
 from rolecast.values import Choice
 
-READ = hot_paths(Limits())[b"/v1/chat/completions"]
+READ = entries(Limits())[b"/v1/chat/completions"].read
 USER = {"role": "user", "content": "hi"}
 SECRET = "SECRET"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from rolecast.dialects import complaint
-from rolecast.dialects.complaint import MAX_CHARS, Complaint, read
+from rolecast.dialects.complaint import MAX_CHARS, Failure, read
 
 M = "maximum context length is 8192 tokens"
 
@@ -85,7 +85,7 @@ def test_text_in_another_encoding_is_read_and_bytes_that_are_none_are_not() -> N
     assert read("zu gro\u00df".encode("latin-1")).message == "zu gro\u00df"
     assert read(b'{"error":"\xe9t\xe9"}').message == "\u00e9t\u00e9"
     assert read(bytes(range(256))).message == ""
-    assert read(b"\xff\xfe") == Complaint()
+    assert read(b"\xff\xfe") == Failure()
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ async def test_a_worker_that_is_silent_before_its_first_byte_is_left_for_the_nex
         asking = asyncio.create_task(gate.ask(asked()))
         await until(lambda: a.requests)
         (exchange,) = gate.gateway.dispatch.active
-        exchange.last_activity -= 10_000
+        exchange.carrier.last_activity -= 10_000
         answer = await asking
         assert (answer.status, answer.header("x-rolecast-model")) == (200, "b")
         await a.requests[0].peer.gone.wait()  # and is told that nobody waits any more
@@ -192,7 +192,7 @@ async def test_a_model_asked_by_name_that_is_silent_is_a_timeout() -> None:
         asking = asyncio.create_task(gate.ask(asked(model="a")))
         await until(lambda: a.requests)
         (exchange,) = gate.gateway.dispatch.active
-        exchange.last_activity -= 10_000
+        exchange.carrier.last_activity -= 10_000
         answer = await asking
         assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
         assert not b.requests

@@ -15,7 +15,7 @@ import tiny_gguf
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.llamacpp_errors import CONSTANT, RULES, explain
 from rolecast.config.schema import Model
-from rolecast.dialects.complaint import Complaint, read
+from rolecast.dialects.complaint import Failure, read
 
 S = "SECRET"
 USER = {"role": "user", "content": "hello"}
@@ -31,7 +31,7 @@ ALTERNATING = (
 Ask = Callable[..., tuple[int, bytes]]
 
 
-def said(message: str, **fields: Any) -> Complaint:
+def said(message: str, **fields: Any) -> Failure:
     return read(json.dumps({"error": {"code": 500, "message": message, "type": "server_error"} | fields}).encode())
 
 
@@ -196,7 +196,7 @@ def test_what_templates_usually_refuse_is_told_by_kind(complaint: str, words: st
         assert S not in error.message
 
 
-def _read(answer: tuple[int, bytes]) -> tuple[int, Complaint]:
+def _read(answer: tuple[int, bytes]) -> tuple[int, Failure]:
     return answer[0], read(answer[1])
 
 

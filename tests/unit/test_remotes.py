@@ -39,7 +39,7 @@ from rolecast.config.check import check
 from rolecast.config.schema import Config, Listener, Model, Server
 from rolecast.errors import ConfigError
 from rolecast.server.lane import MAX_GATEWAYS, by_name
-from rolecast.turn import exchange
+from rolecast.turn import passage
 from rolecast.values import Endpoint, authority
 
 pytestmark = pytest.mark.anyio
@@ -403,7 +403,7 @@ async def test_comments_before_the_first_event_are_held_for_a_while_only(monkeyp
         assert (await gate.ask(asked(model="all", stream=True))).body == TWO
         kept = comment + delta("a") + comment + DONE
         assert (await gate.ask(asked(model="all", stream=True))).body == kept
-        monkeypatch.setattr(exchange, "COMMENTS_S", 0.0)
+        monkeypatch.setattr(passage, "COMMENTS_S", 0.0)
         a.script.append(stream(comment, failed, DONE))
         assert (await gate.ask(asked(model="all", stream=True))).body == comment + failed + DONE
 

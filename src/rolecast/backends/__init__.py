@@ -16,9 +16,8 @@ if TYPE_CHECKING:  # each start of a worker imports this package
     from importlib.metadata import EntryPoints
 
     from rolecast.config.schema import Model
-    from rolecast.dialects.complaint import Complaint
     from rolecast.errors import RolecastError
-    from rolecast.values import Endpoint, Launch
+    from rolecast.values import Endpoint, Failure, Launch
 
 
 class Backend(Protocol):
@@ -50,7 +49,7 @@ class Backend(Protocol):
         """What this machine lacks to run it, with the command that mends it; None when nothing."""
         ...
 
-    def explain(self, status: int, said: "Complaint") -> "RolecastError | None":
+    def explain(self, status: int, said: "Failure") -> "RolecastError | None":
         """What an error answer means, for engines whose words may quote the request; None = they may be passed on."""
         ...
 

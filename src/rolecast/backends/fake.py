@@ -13,9 +13,8 @@ import msgspec
 
 from rolecast.config import paths
 from rolecast.config.schema import Model
-from rolecast.dialects.complaint import Complaint
 from rolecast.errors import ConfigError
-from rolecast.values import Endpoint, Launch
+from rolecast.values import Endpoint, Failure, Launch
 
 WORKER = "rolecast.backends.fake_worker"
 IDLE_S = 4.0  # its server closes a connection after 5 s without a request; we leave first
@@ -64,7 +63,7 @@ class Fake:
             return f"the script {model.script} is not a file; create it or correct `script`"
         return None
 
-    def explain(self, status: int, said: Complaint) -> None:
+    def explain(self, status: int, said: Failure) -> None:
         """Its script decides what it says."""
         return
 

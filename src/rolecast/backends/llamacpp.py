@@ -22,9 +22,8 @@ from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
 from rolecast.config import paths
 from rolecast.config.schema import Model
-from rolecast.dialects.complaint import Complaint
 from rolecast.errors import ConfigError, RolecastError
-from rolecast.values import Endpoint, Launch
+from rolecast.values import Endpoint, Failure, Launch
 from rolecast.weights import gguf
 
 WORKER = "rolecast.backends.llamacpp_worker"
@@ -87,7 +86,7 @@ class LlamaCpp:
             return f"{model.binary} is not an executable file; set `binary` to the path of a llama-server"
         return None
 
-    def explain(self, status: int, said: Complaint) -> RolecastError:
+    def explain(self, status: int, said: Failure) -> RolecastError:
         """The refusal in words that hold nothing of the request."""
         return llamacpp_errors.explain(status, said)
 

@@ -9,8 +9,8 @@ import re
 
 import msgspec
 
-from rolecast.dialects.complaint import Complaint
 from rolecast.errors import BadRequest, LoadFailed, RolecastError, UpstreamError
+from rolecast.values import Failure
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -224,7 +224,7 @@ _UNFIT = frozenset({401, 403, 404, 405, 501})
 _MISFORMED = re.compile(r"The model produced output that does not match|Failed to parse input at")
 
 
-def explain(status: int, said: Complaint) -> RolecastError:
+def explain(status: int, said: Failure) -> RolecastError:
     """The engine's refusal as an error of ours, with nothing of the request in it."""
     message = said.message
     if status == 503:

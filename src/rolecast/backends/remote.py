@@ -11,9 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from rolecast.config import secrets
 from rolecast.config.schema import Model
-from rolecast.dialects.complaint import Complaint
 from rolecast.errors import ConfigError
-from rolecast.values import Endpoint
+from rolecast.values import Endpoint, Failure
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Common servers close a connection after 5 s without a request; leaving first keeps their close from meeting
@@ -65,7 +64,7 @@ class OpenAIRemote:
             return error.problems[0].removeprefix("key: ")
         return None
 
-    def explain(self, status: int, said: Complaint) -> None:
+    def explain(self, status: int, said: Failure) -> None:
         """A remote belongs to whoever configured it, and says what it wants to."""
         return
 

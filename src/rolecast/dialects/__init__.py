@@ -1,1 +1,127 @@
-"""How clients and servers of models talk."""
+"""How clients and servers of models talk: the protocols and the tables of those that are spoken.
+
+A `Dialect` is a client's: it reads a body, and writes an answer and an error as that client expects them. A `Family`
+is a worker's: it writes a chat for the worker and reads the answer. Where both speak alike, bytes pass as they are and
+neither is asked for more than `read` and `error`; else an answer goes worker -> family -> events -> dialect -> client.
+Adding one = one file here plus a row in `DIALECTS` or `FAMILIES`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any, Protocol
+
+import msgspec
+
+from rolecast.config.schema import Limits
+from rolecast.dialects.request import Request
+from rolecast.errors import RolecastError
+from rolecast.values import Chat, Event, Phases
+
+Read = Callable[[bytes], Request]
+"""Reads a body. Raises BadRequest or Invalid."""
+
+
+class Writer(Protocol):
+    """One answer in a client's dialect, written from events."""
+
+    content_type: bytes
+
+    def write(self, event: Event) -> bytes:
+        """What goes to the client for this event; nothing yet for most of a plain answer."""
+        ...
+
+    def end(self, phases: Phases) -> bytes:
+        """The rest of the answer."""
+        ...
+
+
+class Dialect(Protocol):
+    """What clients speak."""
+
+    def paths(self, limits: Limits) -> Mapping[str, Read]:
+        """The paths of requests to models, in all their spellings, and what reads their bodies."""
+        ...
+
+    def chat(self, request: Request) -> Chat:
+        """A chat request in words of no dialect. Raises BadRequest for what cannot be said in them."""
+        ...
+
+    def writer(self, request: Request, model: str) -> Writer:
+        """Writes the answer to this request; `model` is the name that the client is told."""
+        ...
+
+    def error(self, error: RolecastError, *, started: bool = False) -> bytes:
+        """The JSON of an error answer; once the answer has `started`, its end that tells of the error."""
+        ...
+
+
+class Reader(Protocol):
+    """One answer of a worker, read into events as its bytes come."""
+
+    def read(self, data: bytes) -> list[Event]:
+        """What these bytes add; a Failure when they cannot be the answer."""
+        ...
+
+    def end(self) -> list[Event]:
+        """What was left when the answer ended; nothing at all in both says that there was no answer."""
+        ...
+
+
+class Family(Protocol):
+    """What workers speak."""
+
+    def ask(self, chat: Chat, *, usage: bool) -> tuple[bytes, bytes]:
+        """Path below the worker's base, and body; `usage` = the tokens of a stream must be asked for."""
+        ...
+
+    def reader(self, *, streaming: bool) -> Reader:
+        """Reads one answer."""
+        ...
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A path that takes requests to models."""
+
+    path: str
+    read: Read
+    dialect: Dialect
+
+
+DIALECTS = {
+    "openai": "rolecast.dialects.openai:OpenAI",
+    "ollama": "rolecast.dialects.ollama:Ollama",
+}
+"""Of two that claim one path the first has it."""
+FAMILIES = {
+    "openai": "rolecast.dialects.openai_worker:OpenAIWorker",
+}
+
+
+def entries(limits: Limits) -> dict[bytes, Entry]:
+    """All paths of all dialects."""
+    found: dict[bytes, Entry] = {}
+    for name in DIALECTS:
+        spoken = dialect(name)
+        for path, read in spoken.paths(limits).items():
+            found.setdefault(path.encode(), Entry(path, read, spoken))
+    return found
+
+
+@cache
+def dialect(name: str) -> Dialect:
+    """The dialect of that name."""
+    spoken: Dialect = _load(DIALECTS[name])
+    return spoken
+
+
+@cache
+def family(name: str) -> Family:
+    """The family of that name, which a backend says that its workers speak."""
+    spoken: Family = _load(FAMILIES[name])
+    return spoken
+
+
+def _load(row: str) -> Any:
+    module, _, attribute = row.partition(":")
+    return getattr(import_module(module), attribute)()

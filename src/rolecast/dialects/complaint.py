@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from rolecast.errors import UNREADABLE
+from rolecast.values import Failure
 
 MAX_CHARS = 2000
 """Longer explanations are cut."""
@@ -35,18 +36,7 @@ _TAG = re.compile(r"<[^<>]*>")
 """These look at each character once, whatever a page holds: the loop waits for them."""
 
 
-class Complaint(msgspec.Struct, frozen=True):
-    """The parts of an error as its server named them; `message` is one printable line, '' when nothing was said."""
-
-    message: str = ""
-    code: str = ""
-    type: str = ""
-    param: str | None = None
-    status: int = 0
-    """A status that the body names, for errors that come under another one."""
-
-
-def read(body: bytes) -> Complaint:
+def read(body: bytes) -> Failure:
     """What the body of an error answer says. Takes any bytes and never fails."""
     text = _text(body).strip()
     if found := _EVENT.match(text):
@@ -55,11 +45,11 @@ def read(body: bytes) -> Complaint:
         value = json.loads(text)  # takes what servers in Python write, such as NaN and half of a surrogate pair
     except (ValueError, RecursionError):
         cut = text.startswith(("{", "[", '"'))
-        return Complaint("" if cut else one_line(_page(text) if text.startswith("<") else text))
+        return Failure("" if cut else one_line(_page(text) if text.startswith("<") else text))
     beside: dict[str, Any] = {}
     message = one_line(_message(value, beside, 0))
     code, status = beside.get("code", ""), beside.get("status", 0)
-    return Complaint(
+    return Failure(
         message,
         code if _CODE.match(code) else "",
         one_line(beside.get("type", ""))[:64],

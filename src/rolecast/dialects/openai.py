@@ -1,15 +1,16 @@
-"""The OpenAI dialect: reading bodies of the hot paths.
+"""The OpenAI dialect: what is read of bodies that go on as they are, and how answers and errors look.
 
 Only fields that routing or safety need are typed; all others stay in the bytes and reach the worker as the
 client wrote them. Numbers that have crashed engines elsewhere are range-checked before they go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, TypeVar
 
 import msgspec
 
 from rolecast.config.schema import Limits
+from rolecast.dialects import Read, Writer, openai_words, openai_writer
 from rolecast.dialects.openai_chat import (
     Message,
     Tool,
@@ -21,9 +22,9 @@ from rolecast.dialects.openai_chat import (
     needs_of_messages,
     needs_of_tools,
 )
-from rolecast.dialects.request import Decode, Request, read_fields
-from rolecast.errors import BadRequest, Invalid
-from rolecast.values import Kind
+from rolecast.dialects.request import Request, read_fields
+from rolecast.errors import BadRequest, Invalid, RolecastError
+from rolecast.values import Chat, Kind
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Keep = Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
@@ -80,11 +81,30 @@ class _Embeddings(_Body):
     dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
-def hot_paths(limits: Limits) -> dict[bytes, Decode]:
-    """The POST paths of the fast lane and what reads their bodies; with and without `/v1`."""
-    max_messages = int(limits.messages)
+class OpenAI:
+    """Chat completions, completions and embeddings."""
 
-    def chat(body: bytes) -> Request:
+    def paths(self, limits: Limits) -> Mapping[str, Read]:
+        """With and without `/v1`."""
+        reads = {"/chat/completions": _chat(int(limits.messages)), "/completions": _completion}
+        reads["/embeddings"] = _embeddings
+        return {prefix + path: read for path, read in reads.items() for prefix in ("", "/v1")}
+
+    def chat(self, request: Request) -> Chat:
+        """A chat request in words of no dialect."""
+        return openai_words.chat(request.body)
+
+    def writer(self, request: Request, model: str) -> Writer:
+        """Writes chunks, or one whole answer."""
+        return openai_writer.writer(request, model)
+
+    def error(self, error: RolecastError, *, started: bool = False) -> bytes:
+        """The error object; in a stream as an event, with the end that clients wait for."""
+        return b"data: %b\n\ndata: [DONE]\n\n" % error.body() if started else error.body()
+
+
+def _chat(max_messages: int) -> Read:
+    def read(body: bytes) -> Request:
         fields, body = _read(body, _decode_chat)
         if fields.messages is None:
             raise Invalid("`messages` is missing: a list of objects with `role` and `content`.", param="messages")
@@ -100,20 +120,21 @@ def hot_paths(limits: Limits) -> dict[bytes, Decode]:
             _take_tools(request, fields)
         return request
 
-    def completion(body: bytes) -> Request:
-        fields, body = _read(body, _decode_completion)
-        if _absent(fields.prompt):
-            raise Invalid("`prompt` is missing.", param="prompt")
-        return _request("completion", b"/completions", fields, body)
+    return read
 
-    def embeddings(body: bytes) -> Request:
-        fields, body = _read(body, _decode_embeddings)
-        if _absent(fields.input):
-            raise Invalid("`input` is missing: a text or a list of texts.", param="input")
-        return _request("embeddings", b"/embeddings", fields, body)
 
-    paths = {b"/chat/completions": chat, b"/completions": completion, b"/embeddings": embeddings}
-    return {prefix + path: read for path, read in paths.items() for prefix in (b"", b"/v1")}
+def _completion(body: bytes) -> Request:
+    fields, body = _read(body, _decode_completion)
+    if _absent(fields.prompt):
+        raise Invalid("`prompt` is missing.", param="prompt")
+    return _request("completion", b"/completions", fields, body)
+
+
+def _embeddings(body: bytes) -> Request:
+    fields, body = _read(body, _decode_embeddings)
+    if _absent(fields.input):
+        raise Invalid("`input` is missing: a text or a list of texts.", param="input")
+    return _request("embeddings", b"/embeddings", fields, body)
 
 
 _decode_chat = msgspec.json.Decoder(_Chat).decode

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import msgspec
 
+from rolecast.dialects import Entry, Read
 from rolecast.dialects.openai_chat import explain
-from rolecast.dialects.request import Decode, Request
+from rolecast.dialects.request import Request
 from rolecast.errors import Invalid
 
 ROLES = ("system", "user", "assistant")
@@ -33,12 +34,17 @@ class _Chat(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Chat).decode
 
 
-def strict(hot: Mapping[bytes, Decode], context: int) -> dict[bytes, Decode]:
+def strict(hot: Mapping[bytes, Entry], context: int) -> dict[bytes, Entry]:
     """The same paths, their chats judged as PAS does; an answer may take `context` tokens (0 = any number)."""
-    return {path: _strict(read, context) if path.endswith(b"/chat/completions") else read for path, read in hot.items()}
+    return {
+        path: msgspec.structs.replace(entry, read=_strict(entry.read, context))
+        if path.endswith(b"/chat/completions")
+        else entry
+        for path, entry in hot.items()
+    }
 
 
-def _strict(read: Decode, context: int) -> Decode:
+def _strict(read: Read, context: int) -> Read:
     def chat(body: bytes) -> Request:
         request = read(body)
         try:

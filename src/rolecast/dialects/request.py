@@ -1,11 +1,9 @@
 """A request as a dialect read it: the few fields that routing and safety need, and the bytes."""
 
-from collections.abc import Callable
-
 import msgspec
 
 from rolecast.errors import UNREADABLE, BadRequest
-from rolecast.values import Kind
+from rolecast.values import Chat, Kind
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -15,6 +13,7 @@ class Request(msgspec.Struct):
 
     kind: Kind
     path: bytes
+    """Where a worker of the same family takes it, below its base."""
     asked: str
     stream: bool
     body: bytes
@@ -29,10 +28,11 @@ class Request(msgspec.Struct):
     """The body holds fields that must be rewritten for the engine."""
     edit_usage: bool = False
     """Usage is asked of the worker and hidden from the client. Set by dispatch."""
+    family: str = "openai"
+    """The workers that understand the body as it is; '' = none does, and the chat is written anew for each."""
+    chat: Chat | None = None
+    """The same in words of no dialect, where it was read into them."""
 
-
-Decode = Callable[[bytes], Request]
-"""A dialect's reading of a body. Raises BadRequest or Invalid."""
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 

@@ -30,10 +30,13 @@ class KnownAnswer(msgspec.Struct):
 
 
 class Receiver(Protocol):
-    """Takes one answer. `connection` is set while it runs; `closed` means nobody wants the answer any more."""
+    """Takes one answer. `connection` is set while it runs."""
 
     connection: "Connection | None"
-    closed: bool
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody wants the answer any more."""
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers; names are lower-case."""

@@ -125,7 +125,7 @@ def _running(exchange: Exchange) -> dict[str, Any]:
     lease = exchange.lease
     return {
         "id": exchange.id,
-        "listener": exchange.listener,
+        "listener": exchange.caller.listener,
         "kind": request.kind,
         "asked": plan.asked,
         "model": plan.model_id,
@@ -133,7 +133,7 @@ def _running(exchange: Exchange) -> dict[str, Any]:
         "role": plan.choice.role,
         "stream": request.stream,
         "state": "waiting" if lease is None else "writing" if exchange.first else "reading",
-        "tokens": max(0, exchange.chunks - 1) if exchange.streaming else 0,
+        "tokens": exchange.carrier.events if request.stream and exchange.carrier is not None else 0,
         "writing_ms": round((now - exchange.first) * 1000, 1) if exchange.first else 0.0,
         "total_ms": round((now - exchange.began) * 1000, 1),
     }

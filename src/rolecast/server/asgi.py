@@ -1,10 +1,8 @@
-"""The ASGI lane: the same hot paths for servers and test clients that speak ASGI, and the app around them.
+"""The app of a port: its pages, guarded, with one shape of error.
 
-Shares `Exchange` and `dispatch` with the wire lane; only the framing differs. The guard here covers every
-path that is not taken by the wire lane.
+Requests to models never come here: the wire lane takes them, however their path is spelled.
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -18,127 +16,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rolecast.dialects.request import Decode
-from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError, TooLarge
+from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError
 from rolecast.server import pathname, preflight
 from rolecast.server.guard import OPEN_PATHS
-from rolecast.server.lane import Lane, by_name
+from rolecast.server.lane import Lane
 from rolecast.telemetry.metrics import Place
-from rolecast.turn.exchange import Exchange
 
 log = logging.getLogger("rolecast.api")
 
-QUEUE_HIGH = 16
-"""Pieces that may wait for a slow ASGI server before the worker is paused."""
-
-
-class AsgiSink:
-    """Turns an exchange's answer into ASGI messages, in order, with back-pressure."""
-
-    def __init__(self, path: str) -> None:
-        self.target = ("POST", path)
-        self.started = False
-        self.exchange: Exchange | None = None
-        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
-        self._head: Message | None = None
-
-    def respond(self, status: int, head: bytes, body: bytes) -> None:
-        self.started = True
-        self._messages.put_nowait(_start(status, head + b"content-length: %d\r\n" % len(body)))
-        self._messages.put_nowait({"type": "http.response.body", "body": body})
-        self._messages.put_nowait(None)
-
-    def start(self, status: int, head: bytes, length: int | None) -> None:
-        framing = b"" if length is None else b"content-length: %d\r\n" % length
-        self._head = _start(status, head + framing)
-
-    def write(self, data: bytes) -> None:
-        if self._head is not None:
-            self._messages.put_nowait(self._head)
-            self._head = None
-        self.started = True
-        self._messages.put_nowait({"type": "http.response.body", "body": bytes(data), "more_body": True})
-        if self._messages.qsize() > QUEUE_HIGH and self.exchange is not None:
-            self.exchange.pause()
-
-    def finish(self, data: bytes = b"") -> None:
-        if self._head is not None:
-            self._messages.put_nowait(self._head)
-        self._messages.put_nowait({"type": "http.response.body", "body": data})
-        self._messages.put_nowait(None)
-
-    def abort(self) -> None:
-        self._messages.put_nowait(None)
-
-    async def pump(self, send: Send) -> None:
-        """Send everything until the answer ends."""
-        while (message := await self._messages.get()) is not None:
-            await send(message)
-            if self.exchange is not None and self._messages.qsize() < QUEUE_HIGH // 2:
-                self.exchange.resume()
-
-
-def _start(status: int, head: bytes) -> Message:
-    lines = [line.partition(b": ") for line in head.split(b"\r\n") if line]
-    return {"type": "http.response.start", "status": status, "headers": [(n, v) for n, _, v in lines]}
-
-
-class HotPath:
-    """One hot POST path as an ASGI app."""
-
-    def __init__(self, lane: Lane, decode: Decode) -> None:
-        self._lane = lane
-        self._decode = decode
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sink = AsgiSink(scope["path"])
-        exchange = self._lane.open(by_name(scope["headers"]), sink)
-        sink.exchange = exchange
-        body = await _read_body(receive, self._lane.limits.body)
-        if body is None:
-            return
-        try:
-            exchange.dispatch.begin(exchange, self._decode(body))
-        except RolecastError as error:
-            exchange.fail(error)
-        except Exception:
-            log.exception("request %s failed", exchange.id)
-            exchange.fail(Internal())
-        pump = asyncio.ensure_future(sink.pump(send))
-        gone = asyncio.ensure_future(_wait_gone(receive))
-        try:
-            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not pump.done():
-                exchange.client_gone()
-            else:
-                pump.result()
-        finally:
-            gone.cancel()
-            pump.cancel()
-            exchange.client_gone()
-
-
-async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None when the client left. Raises TooLarge."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise TooLarge(f"The request body is larger than {limit} bytes (server.limits.body).")
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
-async def _wait_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
 
 class _Front:
-    """Guards every ASGI request, answers preflights, and sends hot paths past the router."""
+    """Guards every ASGI request and answers preflights."""
 
     def __init__(self, app: ASGIApp, lane: Lane) -> None:
         self._app = app
@@ -158,13 +46,9 @@ class _Front:
                 await send({"type": "http.response.body", "body": b""})
                 return
             scope = {**scope, "path": pathname.plain(scope["path"].encode()).decode()}
-            decode = self._lane.hot.get(scope["path"].encode())
-            if decode is not None and scope["method"] == "POST":
-                await HotPath(self._lane, decode)(scope, receive, send)
-            elif decode is not None:
+            if scope["path"].encode() in self._lane.hot:
                 raise _not_allowed(scope["method"], scope["path"], "POST")
-            else:
-                await self._app(scope, receive, answer)
+            await self._app(scope, receive, answer)
         except RolecastError as error:
             _note(self._lane, error, scope)
             await error_response(error)(scope, receive, answer)
@@ -221,7 +105,8 @@ HINTS = {
     "/v1/v1/": ": /v1 is in the base URL twice",
     "/v1/responses": ": OpenAI's Responses are not spoken here, its /v1/chat/completions are",
     "/v1/messages": ": Anthropic's API is not spoken here, OpenAI's /v1/chat/completions is",
-    "/api/": ": the APIs of Ollama and LM Studio are not spoken here, OpenAI's is, with a base URL that ends in /v1",
+    "/api/v": ": LM Studio's API is not spoken here, OpenAI's is, with a base URL that ends in /v1",
+    "/api/": ": of Ollama's API only /api/chat is spoken here; OpenAI's is, with a base URL that ends in /v1",
 }
 """What to say of paths that clients ask which expect another server, by how they begin."""
 

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from rolecast.dialects.request import Decode
+from rolecast.dialects import Entry
 from rolecast.errors import BadRequest, Internal, RolecastError
 from rolecast.net.cork import Cork
 from rolecast.server.lane import Lane
 from rolecast.telemetry.metrics import Place
+from rolecast.turn.conversion import Written
 from rolecast.turn.exchange import Exchange
 
 log = logging.getLogger("rolecast.wire")
@@ -55,36 +56,35 @@ class WireSink:
     _head = b""
     _chunked = False
 
-    def __init__(self, protocol: Wire, decode: Decode | None, keep_alive: bool) -> None:
+    def __init__(self, protocol: Wire, entry: Entry | None, keep_alive: bool) -> None:
         self.protocol = protocol
-        self.decode = decode
+        self.entry = entry
         self.keep_alive = keep_alive
 
     @property
     def target(self) -> tuple[str, str]:
         """Method and path. Of the path it knows itself: its connection may have read the next head meanwhile."""
-        if self.decode is not None:
-            return "POST", self.protocol.lane.path_of(self.decode)
+        if self.entry is not None:
+            return "POST", self.entry.path
         return self.protocol.target
 
     def go(self) -> None:
         """The request is complete and it is its turn."""
         exchange = self.exchange
-        if self.refusal is not None or exchange is None or self.decode is None:
+        if self.refusal is not None or exchange is None or self.entry is None:
             self._refuse(self.refusal or BadRequest("The request could not be read."))
             return
         body = self.body
         self.body = b""
         try:
-            request = self.decode(body if isinstance(body, bytes) else bytes(body))
-            exchange.dispatch.begin(exchange, request)
+            exchange.dispatch.begin(exchange, self.entry.read(body if isinstance(body, bytes) else bytes(body)))
         except RolecastError as error:
             exchange.fail(error)
         except Exception:
             log.exception("request %s failed", exchange.id)
             exchange.fail(Internal())
 
-    # -- exchange.Sink ------------------------------------------------------------------------------------
+    # -- turn.exchange.Sink ------------------------------------------------------------------------------------
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         protocol = self.protocol
@@ -135,10 +135,23 @@ class WireSink:
         self.started = True
         self._done()
 
-    def abort(self) -> None:
+    def refuse(self, error: RolecastError, head: bytes) -> None:
+        body = self.entry.dialect.error(error) if self.entry is not None else error.body()
+        self.respond(error.status, b"content-type: application/json\r\n" + head, body)
+
+    def break_off(self, error: RolecastError, last: bytes | None) -> None:
+        if last is not None:
+            self.finish(last)
+            return
         self.keep_alive = False
         self.response_complete = True
         self.protocol.transport.abort()
+
+    def outlet(self, exchange: Exchange) -> Written:
+        request, plan = exchange.request, exchange.plan
+        assert request is not None
+        assert plan is not None
+        return Written(exchange, exchange.dialect.writer(request, request.asked or plan.model_id))
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -149,8 +162,7 @@ class WireSink:
         lane = self.protocol.lane
         lane.dispatch.refused(error, Place(lane.name, *self.target))
         retry = b"retry-after: %d\r\n" % max(1, round(error.retry_after)) if error.retry_after else b""
-        head = b"content-type: application/json\r\n%b%b" % (retry, self.refusal_head)
-        self.respond(error.status, head, error.body())
+        self.refuse(error, retry + self.refusal_head)
 
     def _done(self) -> None:
         self.response_complete = True

@@ -14,6 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rolecast.config.schema import Limits
+from rolecast.dialects import Entry
 from rolecast.errors import (
     BadRequest,
     HeadersTooLarge,
@@ -165,7 +166,7 @@ class WireProtocol(HttpToolsProtocol):
             self.first_data = data
             return False
         known: KnownRequest = memo.value  # type: ignore[union-attr,assignment]
-        sink = WireSink(self, known.decode, True)
+        sink = WireSink(self, known.entry, True)
         sink.complete = True
         sink.body = body
         self.cycle = self.running = sink  # type: ignore[assignment]
@@ -201,10 +202,10 @@ class WireProtocol(HttpToolsProtocol):
             if b"transfer-encoding" in headers or self.parser.get_method() == b"CONNECT":
                 self._stop(BadRequest("Nothing can be upgraded or connected to here.", code="bad_http"))
             self.owed = int(length or 0)
-        decode = None
+        entry = None
         if self.parser.get_method() == b"POST":
-            decode = self.lane.hot.get(self.url) or self.lane.hot.get(pathname.of_target(self.url))
-        if decode is None:
+            entry = self.lane.hot.get(self.url) or self.lane.hot.get(pathname.of_target(self.url))
+        if entry is None:
             self.first_data = b""
             if length is not None and int(length) > self.lane.limits.body:
                 self._stop(self._too_large())
@@ -213,9 +214,9 @@ class WireProtocol(HttpToolsProtocol):
             return
         self.phase = BODY
         http10 = self.parser.get_http_version() == "1.0"
-        sink = WireSink(self, decode, not http10 and self.parser.should_keep_alive())
+        sink = WireSink(self, entry, not http10 and self.parser.should_keep_alive())
         sink.http10 = http10
-        self._judge(sink, headers, length)
+        self._judge(sink, entry, headers, length)
         self._enqueue(sink)
         if sink.refusal is not None:
             self._refuse_input(sink.refusal)
@@ -226,11 +227,11 @@ class WireProtocol(HttpToolsProtocol):
             else:
                 self.cork.write(self.transport, CONTINUE)
 
-    def _judge(self, sink: WireSink, headers: dict[bytes, bytes], length: bytes | None) -> None:
+    def _judge(self, sink: WireSink, entry: Entry, headers: dict[bytes, bytes], length: bytes | None) -> None:
         """Let the request in, and remember its head if it may be recognised next time; or note its refusal."""
         data, self.first_data = self.first_data, b""
         try:
-            sink.exchange = self.lane.open(headers, sink)
+            sink.exchange = self.lane.open(headers, sink, entry)
             if length is not None and int(length) > self.lane.limits.body:
                 raise self._too_large()
         except RolecastError as error:
@@ -238,8 +239,7 @@ class WireProtocol(HttpToolsProtocol):
             sink.refusal_head = self.lane.guard.origin_line(headers)
             return
         if data and sink.keep_alive and length is not None and b"expect" not in headers:
-            assert sink.decode is not None
-            self.memo = remember(data, length, self.lane.judged(sink.decode, sink.exchange))
+            self.memo = remember(data, length, KnownRequest(entry, sink.exchange.caller))
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle

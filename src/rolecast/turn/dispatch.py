@@ -12,19 +12,20 @@ import msgspec
 
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
-from rolecast.dialects import complaint
-from rolecast.dialects.complaint import Complaint
 from rolecast.dialects.request import Request
 from rolecast.errors import Busy, Internal, RolecastError, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
+from rolecast.net.connection import Connection
 from rolecast.routing import build, choose, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Place, Telemetry
 from rolecast.turn import verdict
+from rolecast.turn.conversion import Conversion
 from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.passage import Passage
 from rolecast.turn.plan import Plan, look
-from rolecast.values import Choice, Facts, Usage
+from rolecast.values import Choice, Facts, Failure, Outcome, Usage
 
 log = logging.getLogger("rolecast.dispatch")
 
@@ -76,8 +77,9 @@ class Dispatch:
     def begin(self, exchange: Exchange, request: Request) -> None:
         """Start a request whose body is complete. Raises RolecastError when it cannot be routed."""
         exchange.request = request
-        asked = exchange.port_model or request.asked
-        key = (asked, request.kind, exchange.port_model, request.needs, request.prefers)
+        port_model = exchange.caller.port_model
+        asked = port_model or request.asked
+        key = (asked, request.kind, port_model, request.needs, request.prefers)
         plan = self._plans.get(key) or self._make_plan(asked, request, exchange)
         if plan.shares:
             plan = plan.shares[self._spread.pick([share.model_id for share in plan.shares])]
@@ -104,14 +106,14 @@ class Dispatch:
     def _make_plan(self, asked: str, request: Request, exchange: Exchange) -> Plan:
         if self._closing:
             raise _shutting_down()
-        facts = look(request, asked)
+        facts, port_model = look(request, asked), exchange.caller.port_model
         choice = self.choose(facts)
-        if exchange.port_model:
-            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {exchange.port_model}")
+        if port_model:
+            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
         plan = self._concrete(asked, choice, choice.model)
         plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
         if not (facts.needs or facts.prefers) or self._known(choice):
-            self._plans[asked, request.kind, exchange.port_model, facts.needs, facts.prefers] = plan
+            self._plans[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
         return plan
 
     def _known(self, choice: Choice) -> bool:
@@ -138,15 +140,30 @@ class Dispatch:
         assert request is not None
         exchange.lease = lease
         exchange.attempts += 1
-        exchange.last_activity = clock()
         if lease.queue_us or lease.load_us:
             exchange.queue_us += lease.queue_us
             exchange.load_us += lease.load_us
         if plan.counts and request.stream:
-            exchange.counts = True
             request.edit_usage = plan.injects and not request.wants_usage
-        body = plan.body(request) if plan.edits or request.edit or request.edit_usage else request.body
-        lease.pool.send(lease.pool.post(request.path, body, exchange.trace_lines), exchange)
+        self._send(exchange, plan, request, lease)
+
+    def _send(self, exchange: Exchange, plan: Plan, request: Request, lease: Lease) -> None:
+        """Ask the worker, as the client wrote it where both speak alike. Raises what `Plan.written` raises."""
+        carrier: Passage | Conversion
+        if request.family == plan.family:
+            carrier = Passage(exchange)
+            if plan.counts and request.stream:
+                carrier.counts = True
+            path = request.path
+            body = plan.body(request) if plan.edits or request.edit or request.edit_usage else request.body
+        else:
+            if request.chat is None:
+                request.chat = exchange.dialect.chat(request)
+            path, body = plan.written(request, request.chat)
+            carrier = Conversion(exchange, plan.speaks())
+        exchange.carrier = carrier
+        carrier.last_activity = clock()
+        lease.pool.send(lease.pool.post(path, body, exchange.caller.trace_lines), carrier)
 
     async def _wait_and_call(self, exchange: Exchange, lost: tuple[Lease, bool] | None) -> None:
         """Wait for a lease, then call.
@@ -173,7 +190,10 @@ class Dispatch:
             self.fleet.release(lease)
         else:
             exchange.plan = self._refreshed(plan)
-            self._call(exchange, lease)
+            try:
+                self._call(exchange, lease)
+            except RolecastError as error:
+                exchange.fail(error)
 
     async def _lease_again(self, exchange: Exchange, lost: Lease, suspect: bool) -> Lease:
         """A lease after that one's worker went away, within the deadline of the first wait. Raises what ends it."""
@@ -220,25 +240,28 @@ class Dispatch:
             return
         self._retry(exchange, error)
 
-    def answered_error(self, exchange: Exchange, body: bytes) -> None:
+    def answered_error(self, exchange: Exchange, said: Failure, location: str = "") -> None:
         """The worker answered with an error: ask without our own wish, or elsewhere if that helps; else pass it on."""
         try:
-            self._judge(exchange, body)
+            self._judge(exchange, said, location)
         except Exception:  # called by a transport, as `_retry` is
             log.exception("request %s failed", exchange.id)
             exchange.fail(Internal())
 
-    def _judge(self, exchange: Exchange, body: bytes) -> None:
-        if exchange.request is not None and exchange.request.edit_usage and exchange.status in MAY_MEAN_OUR_WISH:
+    def _judge(self, exchange: Exchange, said: Failure, location: str) -> None:
+        begun = exchange.sink.started
+        wished = exchange.request is not None and exchange.request.edit_usage
+        if wished and not begun and exchange.status in MAY_MEAN_OUR_WISH:
             self._ask_without_usage(exchange)
             return
-        error = self._explained(exchange, complaint.read(body))
-        if error.retryable and exchange.attempts < MAX_ATTEMPTS and self._alternative(exchange, peek=True):
+        error = self._explained(exchange, said, location)
+        again = error.retryable and not begun and exchange.attempts < MAX_ATTEMPTS
+        if again and self._alternative(exchange, peek=True):
             self._retry(exchange, error)
         else:
             exchange.fail(error)
 
-    def _explained(self, exchange: Exchange, said: Complaint) -> RolecastError:
+    def _explained(self, exchange: Exchange, said: Failure, location: str) -> RolecastError:
         """What the worker's error means for the client: its own mistake, or somebody else's failure."""
         plan, lease = exchange.plan, exchange.lease
         assert plan is not None
@@ -247,7 +270,7 @@ class Dispatch:
         if error is None:
             endpoint = lease.pool.endpoint
             where = f"{plan.answerer_id} at {endpoint.address}" if _is_remote(lease) else plan.answerer_id
-            error = verdict.on(exchange.status, said, where, exchange.location, endpoint.headers)
+            error = verdict.on(exchange.status, said, where, location, endpoint.headers)
         return error
 
     def _ask_without_usage(self, exchange: Exchange) -> None:
@@ -257,9 +280,9 @@ class Dispatch:
         assert request is not None
         assert lease is not None
         exchange.unasked = exchange.status != 500  # that may be any failure, and is not remembered
-        exchange.forget_head()
+        exchange.first = 0.0
         request.edit_usage = False
-        lease.pool.send(lease.pool.post(request.path, plan.body(request), exchange.trace_lines), exchange)
+        self._send(exchange, plan, request, lease)
 
     def accepted(self, exchange: Exchange) -> None:
         """It was our wish that the worker refused: its streams are not asked for usage any more."""
@@ -290,12 +313,11 @@ class Dispatch:
             error.code,
         )
         lost = exchange.lost = exchange.lease
-        exchange.lost_after_s = clock() - exchange.last_activity
+        exchange.lost_after_s = clock() - exchange.carrier.last_activity if exchange.carrier is not None else 0.0
         self.fleet.release(lost)
         spawned = exchange.plan.backend.spawns
-        exchange.lease = None
-        exchange.forget_head()
-        exchange.counts = exchange.unasked = False
+        exchange.lease = exchange.carrier = None
+        exchange.first, exchange.unasked = 0.0, False
         if exchange.request is not None:
             exchange.request.edit_usage = False
         self._spread.failed(exchange.plan.model_id)
@@ -331,7 +353,7 @@ class Dispatch:
 
     # -- account ------------------------------------------------------------------------------------------
 
-    def settle(self, exchange: Exchange, outcome: str, usage: Usage, error: RolecastError | None) -> None:
+    def settle(self, exchange: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
         """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""
         self.active.discard(exchange)
         self.cork.running = len(self.active)
@@ -341,15 +363,14 @@ class Dispatch:
         if plan is None or request is None:
             if error is not None and exchange.status:
                 method, path = exchange.sink.target
-                self.refused(error, Place(exchange.listener, method, path, request.asked if request else ""))
+                self.refused(error, Place(exchange.caller.listener, method, path, request.asked if request else ""))
             return
-        ended = clock()
-        began = exchange.began
+        ended, began, caller = clock(), exchange.began, exchange.caller
         total_s = ended - began
         first_s = exchange.first - began if exchange.first else 0.0
-        self._telemetry.last_request[exchange.listener] = ended
+        self._telemetry.last_request[caller.listener] = ended
         plan.stats.count(outcome, usage, first_s * 1000, total_s * 1000)
-        place = (exchange.listener, exchange.key)
+        place = (caller.listener, caller.key)
         route = plan.routes.get(place)
         if route is None:
             route = plan.routes[place] = self._route(exchange, plan, request)
@@ -366,19 +387,19 @@ class Dispatch:
             exchange.attempts,
             exchange.queue_us,
             exchange.load_us,
-            exchange.client_id,
+            caller.client_id,
         )
 
     def _route(self, exchange: Exchange, plan: Plan, request: Request) -> int:
         return self._ledger.route(
-            exchange.listener,
+            exchange.caller.listener,
             request.kind,
             plan.asked,
             plan.model_id,
             plan.answerer_id,
             plan.choice.role,
             plan.route,
-            exchange.key,
+            exchange.caller.key,
         )
 
     def refused(self, error: RolecastError, place: Place) -> None:
@@ -393,20 +414,19 @@ class Dispatch:
             await asyncio.sleep(SWEEP_S)
             now = clock()
             for exchange in list(self.active):
-                plan = exchange.plan
-                if plan is None or exchange.connection is None or exchange.task is not None:
+                plan, carrier = exchange.plan, exchange.carrier
+                if plan is None or carrier is None or carrier.connection is None or exchange.task is not None:
                     continue
-                if exchange.connection.paused:  # the client is slow, not the worker
-                    exchange.last_activity = now
-                elif now - exchange.last_activity > plan.model.timeout:
-                    self._timed_out(exchange, plan)
+                if carrier.connection.paused:  # the client is slow, not the worker
+                    carrier.last_activity = now
+                elif now - carrier.last_activity > plan.model.timeout:
+                    self._timed_out(exchange, plan, carrier.connection)
 
-    def _timed_out(self, exchange: Exchange, plan: Plan) -> None:
+    def _timed_out(self, exchange: Exchange, plan: Plan, connection: Connection) -> None:
         error = UpstreamTimeout(f"{plan.answerer_id} sent nothing for {plan.model.timeout:g} s.")
         again = not exchange.sink.started and exchange.attempts < MAX_ATTEMPTS
         if again and self._alternative(exchange, peek=True):
-            assert exchange.connection is not None
-            exchange.connection.abort()  # which is how an engine stops
+            connection.abort()  # which is how an engine stops
             self._retry(exchange, error)
         else:
             exchange.fail(error)

@@ -10,9 +10,10 @@ import msgspec
 
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
+from rolecast.dialects import Family, family
 from rolecast.dialects.request import Request, read_fields
 from rolecast.telemetry.metrics import ModelStats
-from rolecast.values import Choice, Facts
+from rolecast.values import Chat, Choice, Facts
 
 _WISH = b'{"include_usage":true}'
 
@@ -35,6 +36,7 @@ class Plan:
         "choice",
         "counts",
         "edits",
+        "family",
         "head",
         "injects",
         "model",
@@ -65,6 +67,8 @@ class Plan:
         self.answerer_id = answerer_id
         self.model = model
         self.backend = backend
+        self.family: str = getattr(backend, "speaks", "openai")
+        """What the worker speaks: requests of that family pass as they are."""
         self.counts = backend.usage == "inject"
         """Tokens of a stream are counted here, in case that the worker does not report them."""
         self.injects = self.counts and model.stream_usage != "never"
@@ -83,6 +87,20 @@ class Plan:
         if request.edit_usage:
             return request.body.rstrip()[:-1] + b',"stream_options":' + _WISH + b"}"
         return request.body
+
+    def speaks(self) -> Family:
+        """How a chat is written for the worker, and its answers are read."""
+        return family(self.family)
+
+    def written(self, request: Request, chat: Chat) -> tuple[bytes, bytes]:
+        """Path and body for a worker that speaks otherwise than the client. Raises BadRequest."""
+        if chat.tool_named and not self.backend.named_tools:
+            named = tuple(tool for tool in chat.tools if tool.name == chat.tool_named)
+            chat = msgspec.structs.replace(chat, tools=named, tool_choice="required", tool_named="")
+        path, body = self.speaks().ask(chat, usage=request.edit_usage or request.wants_usage)
+        written = msgspec.structs.replace(request, body=body, edit_usage=False)
+        edits = self.edits or any(name.encode() in body for name in self.backend.renames)
+        return path, self._edit(written) if edits else body
 
     def _edit(self, request: Request) -> bytes:
         fields: dict[str, Any] = read_fields(request.body)

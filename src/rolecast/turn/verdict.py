@@ -6,8 +6,8 @@ there, is no error of the client: it becomes one of the gateway that names the r
 
 import re
 
-from rolecast.dialects.complaint import Complaint
 from rolecast.errors import BadRequest, Busy, LoadFailed, LoopDetected, RolecastError, TooLarge, UpstreamError
+from rolecast.values import Failure
 
 CLIENTS = {400: BadRequest, 413: TooLarge, 422: BadRequest}
 """Statuses that are about the request itself."""
@@ -26,7 +26,7 @@ _TOO_LONG = re.compile(
 _EXCESS = re.compile(r"(?i)exceed|maximum|longer|larger|greater|too |only|overflow|reduce|<=|less than|limit")
 
 
-def on(status: int, said: Complaint, where: str, location: str = "", credentials: bytes = b"") -> RolecastError:
+def on(status: int, said: Failure, where: str, location: str = "", credentials: bytes = b"") -> RolecastError:
     """The error for the client. `where` names the remote; what is in `credentials` is struck out of its words."""
     message = _without(credentials, said.message)
     ours = {said.code.lower(), said.type.lower()} & set(_OURS)
@@ -60,7 +60,7 @@ def on(status: int, said: Complaint, where: str, location: str = "", credentials
     return LoadFailed(text, code=said.code or "upstream_error") if status == 503 else UpstreamError(text)
 
 
-def _is_too_long(said: Complaint) -> bool:
+def _is_too_long(said: Failure) -> bool:
     """Whether the request is longer than the model's context, in the words of the servers of this field."""
     if said.code == TOO_LONG or said.type == "exceed_context_size_error":
         return True

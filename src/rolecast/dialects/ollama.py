@@ -1,0 +1,226 @@
+"""Ollama's `/api/chat`: bodies read into words of no dialect, answers as lines of JSON.
+
+Settings that an engine takes at its start (`num_ctx`, `num_gpu` ...) are the configuration's business and not looked
+at; a prompt that does not fit is refused, never cut. Ollama's other paths are pages, or other dialects' work.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+
+from rolecast.config.schema import Limits
+from rolecast.dialects import Read, Writer, ollama_writer
+from rolecast.dialects.openai_chat import TOOLS, explain
+from rolecast.dialects.request import NOTHING, Request
+from rolecast.errors import BadRequest, Invalid, ModelNotFound, RolecastError
+from rolecast.values import Chat, Message, Part, Sampling, Tool, ToolCall
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+
+
+class _Function(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    arguments: dict[str, msgspec.Raw] = {}
+
+
+class _Call(msgspec.Struct):
+    function: _Function
+    id: str = ""
+
+
+class _Message(msgspec.Struct):
+    role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    content: str | None = None
+    thinking: str | None = None
+    images: list[str] | None = None
+    tool_calls: list[_Call] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class _ToolFunction(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    description: str | None = None
+    parameters: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Tool(msgspec.Struct):
+    function: _ToolFunction
+    type: str | None = None
+
+
+class _Options(msgspec.Struct):
+    """By Ollama's names. What else there is concerns the start of an engine, or nobody."""
+
+    num_predict: Int32 | None = None
+    num_keep: Int32 | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    top_k: Int32 | None = None
+    min_p: Real | None = None
+    typical_p: Real | None = None
+    repeat_last_n: Int32 | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    presence_penalty: Real | None = None
+    frequency_penalty: Real | None = None
+    repeat_penalty: Real | None = None
+    mirostat: Int32 | None = None
+    mirostat_tau: Real | None = None
+    mirostat_eta: Real | None = None
+
+
+class _Body(msgspec.Struct):
+    model: Annotated[str, msgspec.Meta(max_length=512)] = ""
+    messages: list[_Message] = []
+    stream: bool | None = None
+    tools: list[_Tool] | None = None
+    format: msgspec.Raw = msgspec.Raw(b"null")
+    options: _Options | None = None
+    think: bool | str | None = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+
+ENGINE = {"num_keep": "n_keep", "typical_p": "typical_p", "repeat_last_n": "repeat_last_n"} | {
+    name: name for name in ("mirostat", "mirostat_tau", "mirostat_eta")
+}
+"""Options that only llama.cpp knows, by its names for them."""
+_PICTURES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"BM", "bmp"))
+
+
+class Ollama:
+    """Chats in Ollama's own words."""
+
+    def paths(self, limits: Limits) -> Mapping[str, Read]:
+        """Ollama has one spelling."""
+        most = int(limits.messages)
+        return {"/api/chat": lambda body: _read(body, most)}
+
+    def chat(self, request: Request) -> Chat:
+        """A chat request in words of no dialect."""
+        assert request.chat is not None
+        return request.chat
+
+    def writer(self, request: Request, model: str) -> Writer:
+        """Writes lines, or one whole object."""
+        return ollama_writer.writer(model, stream=request.stream)
+
+    def error(self, error: RolecastError, *, started: bool = False) -> bytes:
+        """Ollama's errors are a text; its clients look for `not found` before they pull a model."""
+        told = f"model not found: {error.message}" if isinstance(error, ModelNotFound) else error.message
+        return msgspec.json.encode({"error": told}) + b"\n" * started
+
+
+def _read(body: bytes, most: int) -> Request:
+    try:
+        fields = _decode(body)
+    except msgspec.ValidationError as exc:
+        where, text = explain(exc)
+        if not where:
+            raise BadRequest(f"The body must be a JSON object: {text}.", code="bad_json") from None
+        raise BadRequest(f"`{where}`: {text}.", param=where, code="invalid_value") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
+    if not fields.model:
+        raise BadRequest("`model` is missing: the name of a model, or 'auto'.", param="model")
+    if not fields.messages:
+        raise BadRequest("`messages` is missing: a list of objects with `role` and `content`.", param="messages")
+    if len(fields.messages) > most:
+        raise Invalid(f"`messages` holds {len(fields.messages)} entries; {most} are allowed.", param="messages")
+    chat = _chat(fields)
+    needs = frozenset({"vision"}) if any(message.images for message in fields.messages) else NOTHING
+    prefers = TOOLS if chat.tools else NOTHING
+    return Request("chat", b"", chat.model, chat.stream, body, needs, prefers, family="", chat=chat)
+
+
+def _chat(fields: _Body) -> Chat:
+    options = fields.options or _Options()
+    return Chat(
+        model=fields.model,
+        messages=tuple(_messages(fields.messages)),
+        stream=fields.stream is not False,
+        tools=tuple(
+            Tool(tool.function.name, tool.function.description or "", tool.function.parameters)
+            for tool in fields.tools or ()
+        ),
+        answer_schema=_schema(fields.format),
+        think=fields.think,
+        sampling=Sampling(
+            # Below 0 Ollama means: without end, which is what it is without a word.
+            max_tokens=options.num_predict if (options.num_predict or 0) > 0 else None,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            min_p=options.min_p,
+            seed=options.seed,
+            stop=(options.stop,) if isinstance(options.stop, str) else tuple(options.stop or ()),
+            presence_penalty=options.presence_penalty,
+            frequency_penalty=options.frequency_penalty,
+            repetition_penalty=options.repeat_penalty,
+        ),
+        extra={theirs: value for ours, theirs in ENGINE.items() if (value := getattr(options, ours)) is not None},
+    )
+
+
+def _messages(given: Sequence[_Message]) -> list[Message]:
+    """The messages. Ollama's calls have no ids: results belong to the calls before them by name, else in order."""
+    found: list[Message] = []
+    open_calls: list[ToolCall] = []
+    for i, message in enumerate(given):
+        calls = tuple(
+            ToolCall(
+                call.id or f"call_{i}_{j}", call.function.name, msgspec.json.encode(call.function.arguments).decode()
+            )
+            for j, call in enumerate(message.tool_calls or ())
+        )
+        open_calls += calls
+        answers = ""
+        if message.role == "tool":
+            answers = _answered(message, open_calls)
+        content: str | tuple[Part, ...] = message.content or ""
+        if message.images:
+            pictures = tuple(_picture(image, f"messages[{i}].images[{j}]") for j, image in enumerate(message.images))
+            content = (Part("text", text=message.content or ""), *pictures)
+        found.append(Message(message.role, content, message.thinking or "", calls, answers, message.name or ""))
+    return found
+
+
+def _answered(message: _Message, open_calls: list[ToolCall]) -> str:
+    """The id of the call whose result this is, which is open no more."""
+    if message.tool_call_id:
+        match = [call for call in open_calls if call.id == message.tool_call_id]
+    else:
+        match = [call for call in open_calls if call.name == (message.tool_name or message.name)] or open_calls
+    if not match:
+        return message.tool_call_id or "call_0"
+    open_calls.remove(match[0])
+    return match[0].id
+
+
+def _picture(image: str, place: str) -> Part:
+    """A picture in base64, as a URL that holds it."""
+    data = image.partition(";base64,")[2] if image.startswith("data:") else image
+    try:
+        begin = base64.b64decode(data[:64], validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequest(f"`{place}` is not base64: send the bytes of the picture so.", param=place) from None
+    kind = next((kind for magic, kind in _PICTURES if begin.startswith(magic)), "png")
+    return Part("image", data=f"data:image/{kind};base64,{data}")
+
+
+def _schema(given: msgspec.Raw) -> msgspec.Raw | None:
+    """The schema that `format` asks for."""
+    text = bytes(given).strip()
+    if text in (b"null", b'""'):
+        return None
+    if text == b'"json"':
+        return msgspec.Raw(b"{}")
+    if not text.startswith(b"{"):
+        raise BadRequest('`format` must be "json" or a JSON schema.', param="format", code="invalid_value")
+    return given

@@ -1,0 +1,133 @@
+"""Answers of Ollama's `/api/chat`, written from events: lines of JSON as tokens come, or one whole object."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from rolecast.errors import UNREADABLE
+from rolecast.values import Done, Event, Phases, Reasoning, Report, Text, ToolCallDelta, Usage
+
+_decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def writer(model: str, *, stream: bool) -> "Lines | Whole":
+    """Writes one answer; `model` is the name that the client asked for."""
+    return Lines(model) if stream else Whole(model)
+
+
+class _Answer:
+    """What both forms of an answer have in common. A call is told once it is complete, as Ollama does."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._calls: dict[int, list[str]] = {}
+        self._reason = "stop"
+        self._report = Report(Usage())
+
+    def _note(self, event: Event) -> None:
+        """Keep what is told at the end."""
+        if isinstance(event, ToolCallDelta):
+            call = self._calls.setdefault(event.index, ["", "", ""])
+            call[0] = event.id or call[0]
+            call[1] += event.name
+            call[2] += event.arguments
+        elif isinstance(event, Report):
+            self._report = event
+        elif isinstance(event, Done):
+            self._reason = "length" if event.reason == "length" else "stop"
+
+    def _object(self, message: dict[str, Any]) -> dict[str, Any]:
+        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="microseconds")
+        message = {"role": "assistant", **message}
+        return {"model": self._model, "created_at": now.replace("+00:00", "Z"), "message": message, "done": False}
+
+    def _called(self) -> tuple[list[dict[str, Any]], str]:
+        """The calls, and what the model wrote instead of calls: their arguments are objects here, not text."""
+        calls, text = [], ""
+        for index in sorted(self._calls):
+            call_id, name, arguments = self._calls[index]
+            try:
+                given = _decode_arguments(arguments or "{}")
+            except UNREADABLE:
+                text += arguments
+                continue
+            function = {"index": index, "name": name, "arguments": given}
+            calls.append({"id": call_id, "function": function} if call_id else {"function": function})
+        return calls, text
+
+    def _last(self, phases: Phases) -> dict[str, Any]:
+        """The fields of the end. Durations in nanoseconds; the parts are never more than the whole."""
+        total, load = phases.total_us * 1000, phases.load_us * 1000
+        told = self._report
+        first = max(0, phases.first_us - phases.load_us - phases.queue_us) * 1000
+        read = min(int(told.prompt_ms * 1e6) or first, total - load)
+        wrote = min(int(told.completion_ms * 1e6) or total - load - read, total - load - read)
+        return {
+            "done": True,
+            "done_reason": self._reason,
+            "total_duration": total,
+            "load_duration": load,
+            "prompt_eval_count": told.usage.prompt_tokens,
+            "prompt_eval_duration": read,
+            "eval_count": told.usage.completion_tokens,
+            "eval_duration": wrote,
+        }
+
+
+class Lines(_Answer):
+    """A line for each piece, and one that ends the answer."""
+
+    content_type = b"application/x-ndjson"
+
+    def write(self, event: Event) -> bytes:
+        """A line for text and thoughts; calls wait for the end of theirs."""
+        if isinstance(event, Text):
+            return self._line({"content": event.text})
+        if isinstance(event, Reasoning):
+            return self._line({"content": "", "thinking": event.text})
+        self._note(event)
+        if isinstance(event, Done) and self._calls:
+            calls, text = self._called()
+            self._calls = {}
+            return self._line({"content": text, "tool_calls": calls} if calls else {"content": text})
+        return b""
+
+    def end(self, phases: Phases) -> bytes:
+        """The line with counts and durations."""
+        return msgspec.json.encode(self._object({"content": ""}) | self._last(phases)) + b"\n"
+
+    def _line(self, message: dict[str, Any]) -> bytes:
+        return msgspec.json.encode(self._object(message)) + b"\n"
+
+
+class Whole(_Answer):
+    """One object."""
+
+    content_type = b"application/json; charset=utf-8"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+
+    def write(self, event: Event) -> bytes:
+        """Nothing before the end."""
+        if isinstance(event, Text):
+            self._texts.append(event.text)
+        elif isinstance(event, Reasoning):
+            self._thoughts.append(event.text)
+        else:
+            self._note(event)
+        return b""
+
+    def end(self, phases: Phases) -> bytes:
+        """The whole answer."""
+        calls, text = self._called()
+        message: dict[str, Any] = {"content": "".join(self._texts) + text}
+        if self._thoughts:
+            message["thinking"] = "".join(self._thoughts)
+        if calls:
+            message["tool_calls"] = calls
+        return msgspec.json.encode(self._object(message) | self._last(phases))

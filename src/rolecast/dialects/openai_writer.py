@@ -1,0 +1,121 @@
+"""Answers of OpenAI's chat completions, written from events: chunks of a stream, or one whole object."""
+
+import time
+from secrets import token_hex
+from typing import Any
+
+import msgspec
+
+from rolecast.dialects.request import Request
+from rolecast.values import Done, Event, Phases, Reasoning, Report, Text, ToolCallDelta, Usage
+
+
+def writer(request: Request, model: str) -> "_Chunks | _Whole":
+    """Writes the answer to this request."""
+    return _Chunks(model, wants_usage=request.wants_usage) if request.stream else _Whole(model)
+
+
+def _head(kind: str, model: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{token_hex(12)}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def _usage(used: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": used.prompt_tokens,
+        "completion_tokens": used.completion_tokens,
+        "total_tokens": used.prompt_tokens + used.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
+    }
+
+
+class _Chunks:
+    """A stream of server-sent events."""
+
+    content_type = b"text/event-stream; charset=utf-8"
+
+    def __init__(self, model: str, *, wants_usage: bool) -> None:
+        self._head = _head("chat.completion.chunk", model)
+        self._begun: set[int] = set()
+        self._wants_usage = wants_usage
+        self._used = Usage()
+
+    def write(self, event: Event) -> bytes:
+        if isinstance(event, Text):
+            return self._chunk({"content": event.text}, event.choice)
+        if isinstance(event, Reasoning):
+            return self._chunk({"reasoning_content": event.text}, event.choice)
+        if isinstance(event, ToolCallDelta):
+            return self._chunk({"tool_calls": [_call(event)]}, event.choice)
+        if isinstance(event, Done):
+            return self._chunk({}, event.choice, event.reason)
+        if isinstance(event, Report):
+            self._used = event.usage
+        return b""
+
+    def end(self, phases: Phases) -> bytes:
+        last = b""
+        if self._wants_usage:
+            last = b"data: %b\n\n" % msgspec.json.encode({**self._head, "choices": [], "usage": _usage(self._used)})
+        return last + b"data: [DONE]\n\n"
+
+    def _chunk(self, delta: dict[str, Any], choice: int, reason: str | None = None) -> bytes:
+        if choice not in self._begun:
+            self._begun.add(choice)
+            delta = {"role": "assistant", **delta}
+        body = {**self._head, "choices": [{"index": choice, "delta": delta, "finish_reason": reason}]}
+        return b"data: %b\n\n" % msgspec.json.encode(body)
+
+
+def _call(event: ToolCallDelta) -> dict[str, Any]:
+    call: dict[str, Any] = {"index": event.index, "function": {"arguments": event.arguments}}
+    if event.id:
+        call |= {"id": event.id, "type": "function"}
+    if event.name:
+        call["function"] = {"name": event.name, "arguments": event.arguments}
+    return call
+
+
+class _Whole:
+    """One object with the whole answer."""
+
+    content_type = b"application/json"
+
+    def __init__(self, model: str) -> None:
+        self._head = _head("chat.completion", model)
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._reason = "stop"
+        self._used = Usage()
+
+    def write(self, event: Event) -> bytes:
+        if isinstance(event, Text):
+            self._texts.append(event.text)
+        elif isinstance(event, Reasoning):
+            self._thoughts.append(event.text)
+        elif isinstance(event, ToolCallDelta):
+            self._add(event)
+        elif isinstance(event, Done):
+            self._reason = event.reason
+        elif isinstance(event, Report):
+            self._used = event.usage
+        return b""
+
+    def end(self, phases: Phases) -> bytes:
+        text = "".join(self._texts)
+        message: dict[str, Any] = {"role": "assistant", "content": text if text or not self._calls else None}
+        if self._thoughts:
+            message["reasoning_content"] = "".join(self._thoughts)
+        if self._calls:
+            message["tool_calls"] = [self._calls[index] for index in sorted(self._calls)]
+        choice = {"index": 0, "message": message, "finish_reason": self._reason}
+        return msgspec.json.encode({**self._head, "choices": [choice], "usage": _usage(self._used)})
+
+    def _add(self, event: ToolCallDelta) -> None:
+        call = self._calls.setdefault(
+            event.index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        )
+        call["id"] = event.id or call["id"]
+        call["function"]["name"] += event.name
+        call["function"]["arguments"] += event.arguments

@@ -1,0 +1,189 @@
+"""The converting lane: worker's dialect -> events -> client's dialect.
+
+For a client and a worker that speak differently, and for answers that somebody in the gateway reads. Knows neither
+dialect: a `Reader` makes events of the worker's bytes, an `Outlet` takes them.
+"""
+
+from rolecast.dialects import Family, Reader, Writer, complaint, usage
+from rolecast.errors import RolecastError, WorkerDown
+from rolecast.net.connection import Connection, Headers, KnownAnswer
+from rolecast.turn.exchange import Exchange, Outlet, clock
+from rolecast.turn.passage import MEAN_200, answer_lines, redirect
+from rolecast.values import Done, Event, Failure, Reasoning, Report, Text, ToolCallDelta, Usage
+
+ERROR_BYTES = 1024 * 1024
+"""No error needs more words."""
+
+
+class Conversion:
+    """Reads the answer of one attempt and hands its events on."""
+
+    connection: Connection | None = None
+    lines = b""
+    status = 0
+    location = ""
+    events = 0
+    last_activity = 0.0
+    _reader: Reader | None = None
+    _reported: Usage | None = None
+    _done = False
+
+    def __init__(self, exchange: Exchange, family: Family) -> None:
+        self.exchange = exchange
+        self._family = family
+        self._outlet: Outlet = exchange.sink.outlet(exchange)
+        self._parts: list[bytes] = []
+        self._held = 0
+
+    @property
+    def closed(self) -> bool:
+        """Nobody wants the answer any more."""
+        return self.exchange.closed or self.exchange.carrier is not self
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the client gets a stream."""
+        return self.exchange.request is not None and self.exchange.request.stream
+
+    # -- net.connection.Receiver --------------------------------------------------------------------------
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        exchange = self.exchange
+        lease = exchange.lease
+        lease.worker.answered = lease.generation  # type: ignore[union-attr]
+        if 300 <= status < 400:
+            self.location = redirect(headers)
+        elif status in MEAN_200:
+            status = 200
+        if status == 200 and exchange.unasked:
+            exchange.dispatch.accepted(exchange)
+        self.status = exchange.status = status
+        self.last_activity = clock()
+        self.lines, streaming, _ = answer_lines(headers)
+        if status == 200:
+            self._reader = self._family.reader(streaming=streaming)
+
+    def on_body(self, parts: list[bytes], last: bool) -> None:
+        self.last_activity = clock()
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self._reader is not None:
+            self._take(self._reader.read(data))
+        elif self._held < ERROR_BYTES:
+            self._parts.append(data)
+            self._held += len(data)
+
+    def on_end(self) -> None:
+        exchange = self.exchange
+        if not exchange.first:
+            exchange.first = clock()
+        if self._reader is None:
+            exchange.dispatch.answered_error(exchange, complaint.read(b"".join(self._parts)), self.location)
+            return
+        self._take(self._reader.end())
+        if self.closed:
+            return
+        if not (self.events or self._done):
+            self._failed(Failure())
+            return
+        if not self._done:
+            self._outlet.take([Done()])
+        used = self._reported
+        if used is None:
+            used = self.produced()
+            self._outlet.take([Report(used)])
+        exchange.account("ok", used)  # the books come before the last byte
+        self._outlet.end()
+
+    def on_whole(self, head: KnownAnswer, body: bytes) -> None:
+        if self.closed:
+            return
+        self.on_head(head.status, head.headers)
+        self.on_body([body], True)
+        if not self.closed:
+            self.on_end()
+
+    def on_lost(self, error: Exception) -> None:
+        failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))
+        self.exchange.dispatch.lost(self.exchange, failure)
+
+    # -- turn.exchange.Carrier ----------------------------------------------------------------------------
+
+    def produced(self) -> Usage:
+        """What was reported, or our own count."""
+        if self._reported is not None:
+            return self._reported
+        request = self.exchange.request
+        asked = len(request.body) // usage.BYTES_PER_TOKEN if request is not None and self.status else 0
+        return Usage(asked, self.events, counted=True)
+
+    def gone(self) -> Usage | None:
+        """The usage of an answer that was complete when the client left."""
+        return self.produced() if self._done and self._reported is not None else None
+
+    def last_words(self, error: RolecastError) -> bytes | None:
+        """The error as the end of a stream."""
+        return self.exchange.dialect.error(error, started=True) if self.streaming else None
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _take(self, events: list[Event]) -> None:
+        """Note what the books want, and hand on what came before an error, if one came."""
+        if not events:
+            return
+        failure = None
+        for place, event in enumerate(events):
+            if isinstance(event, Text | Reasoning | ToolCallDelta):
+                self.events += 1
+                self.exchange.first = self.exchange.first or clock()
+            elif isinstance(event, Report):
+                self._reported = event.usage
+            elif isinstance(event, Done):
+                self._done = True
+            elif isinstance(event, Failure):
+                failure, events = event, events[:place]
+                break
+        if events:
+            self._outlet.take(events)
+        if failure is not None and not self.closed:
+            self._failed(failure)
+
+    def _failed(self, said: Failure) -> None:
+        """What came with status 200 is an error, or no answer."""
+        exchange = self.exchange
+        if self.connection is not None:
+            self.connection.abort()
+        exchange.status = said.status or (400 if said.type.startswith("invalid_request") else 200)
+        exchange.dispatch.answered_error(exchange, said)
+
+
+class Written:
+    """An outlet that writes the events for the client: as they come, or as one whole answer."""
+
+    def __init__(self, exchange: Exchange, writer: Writer) -> None:
+        self._exchange = exchange
+        self._writer = writer
+        self._stream = exchange.request is not None and exchange.request.stream
+
+    def take(self, events: list[Event]) -> None:
+        """Write what these add."""
+        data = b"".join(map(self._writer.write, events))
+        if not data:
+            return
+        exchange, sink = self._exchange, self._exchange.sink
+        if not sink.started:
+            sink.start(200, exchange.head(self._lines()), None)
+        sink.write(data)
+
+    def end(self) -> None:
+        """Write the rest."""
+        exchange, sink = self._exchange, self._exchange.sink
+        last = self._writer.end(exchange.phases())
+        if not self._stream:
+            sink.respond(200, exchange.head(self._lines()), last)
+            return
+        if not sink.started:
+            sink.start(200, exchange.head(self._lines()), None)
+        sink.finish(last)
+
+    def _lines(self) -> bytes:
+        return b"content-type: %b\r\n%b" % (self._writer.content_type, b"cache-control: no-cache\r\n" * self._stream)
