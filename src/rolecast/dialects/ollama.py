@@ -15,7 +15,7 @@ from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, ollama_writer
 from rolecast.dialects.openai_chat import TOOLS, explain
 from rolecast.dialects.request import NOTHING, Request
-from rolecast.errors import BadRequest, Invalid, ModelNotFound, RolecastError
+from rolecast.errors import BadRequest, ModelNotFound, RolecastError
 from rolecast.values import Chat, Message, Part, Sampling, Tool, ToolCall
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -132,7 +132,7 @@ def _read(body: bytes, most: int) -> Request:
     if not fields.messages:
         raise BadRequest("`messages` is missing: a list of objects with `role` and `content`.", param="messages")
     if len(fields.messages) > most:
-        raise Invalid(f"`messages` holds {len(fields.messages)} entries; {most} are allowed.", param="messages")
+        raise BadRequest(f"`messages` holds {len(fields.messages)} entries; {most} are allowed.", param="messages")
     chat = _chat(fields)
     needs = frozenset({"vision"}) if any(message.images for message in fields.messages) else NOTHING
     prefers = TOOLS if chat.tools else NOTHING
