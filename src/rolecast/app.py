@@ -41,8 +41,10 @@ from rolecast.statefile import Address
 from rolecast.telemetry import heap, logfile
 from rolecast.telemetry.logs import configure_logging
 from rolecast.telemetry.metrics import Telemetry
+from rolecast.turn.accounts import Accounts
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import make_ids
+from rolecast.turn.plans import Plans
 from rolecast.values import authority
 
 log = logging.getLogger("rolecast")
@@ -76,7 +78,8 @@ class Gateway:
         self.store = books.store_of(config)
         self.ledger = Ledger(self.store)
         self.abilities = Abilities(self.current, self._find)
-        self.dispatch = Dispatch(self.current, self.fleet, self.ledger, self.telemetry, self.abilities.can)
+        self.plans = Plans(self.current, self.fleet, self.telemetry, self.abilities.can)
+        self.dispatch = Dispatch(self.plans, Accounts(self.fleet, self.ledger, self.telemetry), self.fleet)
         self._guard = Guard(config.server)
         self._new_id = make_ids()
         self.about: dict[str, Any] = {
@@ -178,7 +181,7 @@ class Gateway:
         self.telemetry.add(i for i, m in config.models.items() if m.enabled)
         self.fleet.configure(config)
         self.current.replace(config, stand_ins)
-        self.dispatch.renew()
+        self.plans.renew()
         if config.log != before.log:
             configure_logging(config.log.level, config.log.format, self.telemetry.logs)
         for name, lane in self.lanes.items():

@@ -46,6 +46,7 @@ async def refusals(front: Gate) -> list[dict[str, Any]]:
     return found
 
 
+SHORT = "/chat/completions"
 GOOD = {"model": "m", "messages": [{"role": "user", "content": "SECRET"}]}
 
 
@@ -61,7 +62,7 @@ GOOD = {"model": "m", "messages": [{"role": "user", "content": "SECRET"}]}
         (get(CHAT), 405, "method_not_allowed", "GET", CHAT, ""),
         (post(b"SECRET"), 400, "bad_json", "POST", CHAT, ""),
         (post({"model": "m", "messages": "SECRET"}), 422, "invalid_value", "POST", CHAT, ""),
-        (post(GOOD, path="/chat/completions?x=SECRET", key="wrong"), 401, "invalid_api_key", "POST", CHAT, ""),
+        (post(GOOD, path="/chat/completions?x=SECRET", key="wrong"), 401, "invalid_api_key", "POST", SHORT, ""),
         (post(GOOD | {"filler": "x" * 2000}), 413, "request_too_large", "POST", CHAT, ""),
         (post(GOOD, head="Content-Encoding: gzip\r\n"), 415, "bad_encoding", "POST", CHAT, ""),
         (b"GET /x\x01SECRET HTTP/1.1\r\n\r\n", 400, "bad_http", "", "", ""),

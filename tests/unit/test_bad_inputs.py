@@ -376,7 +376,7 @@ async def test_ten_thousand_names_that_do_not_exist_leave_no_trace(front: Gate, 
             if batch == 10:
                 memory = psutil.Process().memory_info().rss
     assert psutil.Process().memory_info().rss - memory < 8 * 2**20
-    assert len(front.gateway.dispatch._plans) < 5
+    assert len(front.gateway.plans.made) < 5
     assert (await front.ask(request(path="/metrics", method="GET"))).body.count(b"\n") <= before + 2
     assert len(await front.rows()) == rows
     assert not worker.requests

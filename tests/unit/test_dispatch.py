@@ -335,7 +335,7 @@ async def test_a_mistake_of_ours_is_an_answer_too(caplog: pytest.LogCaptureFixtu
             await held.began.wait()
             await waiting.send(asked("my secret", model="m"))
             await until(lambda: gate.gateway.fleet.worker("m").waiting)
-            gate.gateway.dispatch._call = None  # type: ignore[assignment,method-assign]
+            gate.gateway.plans.refreshed = None  # type: ignore[assignment,method-assign]
             held.let_go.set()
             answer = await waiting.answer()
         assert (answer.status, answer.error["code"]) == (500, "internal")

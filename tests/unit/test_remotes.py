@@ -160,7 +160,7 @@ async def test_other_settings_are_a_reason_to_ask_again() -> None:
     async with pair() as (gate, worker):
         worker.usual = strict()
         await gate.ask(asked(stream=True))
-        gate.gateway.dispatch.renew()
+        gate.gateway.plans.renew()
         await gate.ask(asked(stream=True))
         assert wishes(worker) == [True, False, True, False]
 

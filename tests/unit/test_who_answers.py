@@ -106,19 +106,19 @@ async def test_a_call_is_forced_only_on_weights_that_know_tools(tmp_path: Path) 
     }
     conf = msgspec.structs.replace(config(models), roles={"standard": ["plain", "able"], "late": ["absent", "plain"]})
     async with running_gateway(conf, tmp_path) as gate:
-        dispatch, abilities = gate.gateway.dispatch, gate.gateway.abilities
+        plans, abilities = gate.gateway.plans, gate.gateway.abilities
         assert [abilities.can(m, "tools") for m in models] == [False, True, None, None]
         for choice in ("required", {"type": "function", "function": {"name": "look"}}):
             answer = await gate.ask(calling("plain", choice))
             assert (answer.status, answer.error["code"]) == (400, "wrong_capability")
             assert answer.error["message"].endswith("its chat template knows no tools. Here able can.")
-        assert dispatch.choose(facts("standard", needs="tools")).model == "able"
-        wish = dispatch.choose(facts("standard", prefers="tools"))
+        assert plans.choose(facts("standard", needs="tools")).model == "able"
+        wish = plans.choose(facts("standard", prefers="tools"))
         assert (wish.model, wish.alternatives) == ("able", ("plain",))
         listed = (await gate.ask(request(path="/v1/models", method="GET"), method="GET")).json["data"]
         known = {entry["id"]: entry["supports_function_calling"] for entry in listed if entry["kind"] == "model"}
         assert known == {"plain": False, "able": True, "far": False, "absent": False}
-        assert dispatch.choose(facts("late", needs="tools")).model == "absent"  # nobody knows yet
+        assert plans.choose(facts("late", needs="tools")).model == "absent"  # nobody knows yet
         tiny_gguf.write(tmp_path / "absent.gguf")
         assert (await gate.ask(calling("late"))).error["code"] == "wrong_capability"
 

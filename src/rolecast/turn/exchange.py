@@ -149,6 +149,13 @@ class Exchange:
         """The request id as clients see it."""
         return f"req_{self.number:016x}"
 
+    def called(self) -> tuple[Plan, Request, Lease]:
+        """What the running attempt consists of; there is one when a carrier speaks of it."""
+        assert self.plan is not None
+        assert self.request is not None
+        assert self.lease is not None
+        return self.plan, self.request, self.lease
+
     # -- the client's side --------------------------------------------------------------------------------
 
     def client_gone(self) -> None:

@@ -1,0 +1,82 @@
+"""The end of a request: its slot is freed, it is counted, and its row is written into the ledger.
+
+Also knows which requests are under way. Runs for every request before its last byte goes out, so nothing here waits.
+"""
+
+from rolecast.books.ledger import Ledger
+from rolecast.dialects.request import Request
+from rolecast.errors import RolecastError
+from rolecast.fleet import Fleet
+from rolecast.telemetry.metrics import Place, Telemetry
+from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.plan import Plan
+from rolecast.values import Outcome, Usage
+
+
+class Accounts:
+    """The requests that run, and the books of those that did."""
+
+    def __init__(self, fleet: Fleet, ledger: Ledger, telemetry: Telemetry) -> None:
+        self._fleet = fleet
+        self._cork = fleet.cork
+        self._ledger = ledger
+        self._telemetry = telemetry
+        self.active: set[Exchange] = set()
+
+    def open(self, exchange: Exchange) -> None:
+        """This one runs now."""
+        self.active.add(exchange)
+        self._cork.running = len(self.active)
+
+    def settle(self, exchange: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
+        """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""
+        self.active.discard(exchange)
+        self._cork.running = len(self.active)
+        if exchange.lease is not None:
+            self._fleet.release(exchange.lease)
+        plan, request, caller = exchange.plan, exchange.request, exchange.caller
+        if plan is None or request is None:
+            if error is not None and exchange.status:
+                method, path = exchange.sink.target
+                self.refused(error, Place(caller.listener, method, path, request.asked if request else ""))
+            return
+        ended, began = clock(), exchange.began
+        total_s = ended - began
+        first_s = exchange.first - began if exchange.first else 0.0
+        self._telemetry.last_request[caller.listener] = ended
+        plan.stats.count(outcome, usage, first_s * 1000, total_s * 1000)
+        place = (caller.listener, caller.key)
+        route = plan.routes.get(place)
+        if route is None:
+            route = plan.routes[place] = self._route(exchange, plan, request)
+        self._ledger.record(
+            exchange.number,
+            route,
+            exchange.status if error is None else error.status,
+            outcome,
+            None if error is None else error.code,
+            request.stream,
+            usage,
+            first_s,
+            total_s,
+            exchange.attempts,
+            exchange.queue_us,
+            exchange.load_us,
+            caller.client_id,
+        )
+
+    def refused(self, error: RolecastError, place: Place) -> None:
+        """Count and note a request that never reached a model."""
+        self._telemetry.refuse(error, place)
+
+    def _route(self, exchange: Exchange, plan: Plan, request: Request) -> int:
+        return self._ledger.route(
+            exchange.caller.listener,
+            request.kind,
+            plan.asked,
+            plan.model_id,
+            plan.answerer_id,
+            plan.choice.role,
+            plan.route,
+            exchange.caller.key,
+        )

@@ -1,0 +1,143 @@
+"""Which plan a request gets: chosen by routing, made concrete, kept as long as it holds.
+
+Knows the configuration, the choice and its alternatives. Leases and sends nothing.
+"""
+
+import msgspec
+
+from rolecast.config.current import Current
+from rolecast.dialects.request import Request
+from rolecast.errors import WorkerDown
+from rolecast.fleet import Fleet
+from rolecast.routing import build, choose, shares
+from rolecast.routing.abilities import Can
+from rolecast.routing.spread import Spread
+from rolecast.telemetry.metrics import Telemetry
+from rolecast.turn.exchange import clock
+from rolecast.turn.plan import Plan, look
+from rolecast.values import Choice, Facts
+
+Key = tuple[str, str, str, frozenset[str], frozenset[str]]
+"""Asked name, kind, model of the port, needs and wishes: what a choice depends on."""
+
+
+class Plans:
+    """Makes plans and keeps them; the next request with the same name and needs looks its own up in `made`."""
+
+    def __init__(self, current: Current, fleet: Fleet, telemetry: Telemetry, can: Can) -> None:
+        self._current = current
+        self._fleet = fleet
+        self._telemetry = telemetry
+        self._can = can
+        self._strategies = build(current.names, current.config, can)
+        self._spread = Spread(lambda model_id: fleet.load_of(current.answerer_of(model_id)), clock)
+        self._silent: set[str] = set()
+        """Workers that refused to be asked for usage."""
+        self._closed = False
+        self.made: dict[Key, Plan] = {}
+
+    def renew(self) -> None:
+        """Choose by the configuration that applies now; what runs keeps the choice that was made for it."""
+        self._strategies = build(self._current.names, self._current.config, self._can)
+        self.made.clear()
+        self._silent.clear()
+
+    def close(self) -> None:
+        """Make no more plans, and look none up: every new request is refused."""
+        self._closed = True
+        self.made.clear()
+
+    def choose(self, facts: Facts) -> Choice:
+        """The choice for a request, without running anything."""
+        return choose(facts, self._strategies)
+
+    def make(self, asked: str, request: Request, port_model: str) -> Plan:
+        """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
+        if self._closed:
+            raise shutting_down()
+        facts = look(request, asked)
+        choice = self.choose(facts)
+        if port_model:
+            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
+        plan = self._concrete(asked, choice, choice.model)
+        plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
+        if not (facts.needs or facts.prefers) or self._lasts(choice):
+            self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
+        return plan
+
+    def share(self, plan: Plan) -> Plan:
+        """Of the equals of a plan the one whose turn it is."""
+        return plan.shares[self._spread.pick([share.model_id for share in plan.shares])]
+
+    def refreshed(self, plan: Plan) -> Plan:
+        """The same choice by the settings that apply now: they may have changed while the request waited."""
+        model = self._current.config.models.get(plan.answerer_id)
+        if model is None or not model.enabled or model == plan.model:
+            return plan
+        return self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
+
+    def has_next(self, plan: Plan) -> bool:
+        """Whether another model of the choice was not tried yet."""
+        return any(self._can_follow(plan, model_id) for model_id in _rest(plan))
+
+    def next(self, plan: Plan) -> Plan | None:
+        """The next model of the choice that was not tried yet."""
+        rest = self._spread.lead(_rest(plan), plan.choice.equals)
+        for i, model_id in enumerate(rest):
+            if self._can_follow(plan, model_id):
+                choice = msgspec.structs.replace(
+                    plan.choice,
+                    model=model_id,
+                    source="fallback",
+                    reason=f"{plan.model_id} failed",
+                    alternatives=rest[i + 1 :],
+                )
+                return self._concrete(plan.asked, choice, model_id)
+        return None
+
+    def failed(self, plan: Plan) -> None:
+        """Its model did not answer just now: of equals the others come first for a while."""
+        self._spread.failed(plan.model_id)
+
+    def silence(self, answerer_id: str) -> bool:
+        """Ask this worker for usage no more; whether that is news."""
+        if answerer_id in self._silent:
+            return False
+        self._silent.add(answerer_id)
+        for kept in self.made.values():
+            for known in (kept, *kept.shares):
+                known.injects = known.injects and known.answerer_id != answerer_id
+        return True
+
+    def _can_follow(self, plan: Plan, model_id: str) -> bool:
+        model = self._current.config.models.get(model_id)  # an edit may have removed or disabled it meanwhile
+        return model is not None and model.enabled and self._current.answerer_of(model_id) != plan.answerer_id
+
+    def _lasts(self, choice: Choice) -> bool:
+        """Whether a choice by abilities can be kept: weights that are still to come may tell something else."""
+        return all(self._fleet.present(self._current.answerer_of(m)) for m in (choice.model, *choice.alternatives))
+
+    def _concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
+        answerer_id = answerer_id or self._current.answerer_of(model_id)
+        plan = Plan(
+            asked,
+            choice,
+            model_id,
+            answerer_id,
+            self._current.config.models[answerer_id],
+            self._fleet.backends[answerer_id],
+            self._telemetry.models[model_id],
+        )
+        plan.injects = plan.injects and answerer_id not in self._silent
+        return plan
+
+
+def _rest(plan: Plan) -> tuple[str, ...]:
+    """The models of the choice behind the plan's own."""
+    order = (plan.choice.model, *plan.choice.alternatives)
+    return order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ()
+
+
+def shutting_down() -> WorkerDown:
+    """For those who come, or are not done, when the gateway ends."""
+    return WorkerDown("The gateway is shutting down.", code="shutting_down", retry_after=1.0)
