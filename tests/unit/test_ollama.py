@@ -32,7 +32,7 @@ from rolecast.dialects import dialect, family
 from rolecast.dialects.ollama_writer import writer
 from rolecast.dialects.request import Request
 from rolecast.errors import ModelNotFound
-from rolecast.values import Done, Phases, Report, Text, ToolCallDelta, Usage
+from rolecast.values import Done, Failure, Phases, Report, Text, ToolCallDelta, Usage
 
 pytestmark = pytest.mark.anyio
 CHAT = "/api/chat"
@@ -306,12 +306,24 @@ def test_words_survive_the_way_to_openai_and_back(messages: Any, options: Any, t
     assert openai.dialect.chat(openai.read(written)) == chat
 
 
-@given(texts=st.lists(st.text(min_size=1), max_size=5), cut=st.integers(1, 40))
-def test_a_stream_is_read_alike_however_its_bytes_are_cut(texts: list[str], cut: int) -> None:
-    data = b"".join(delta(text) for text in texts) + FINISH + USAGE + DONE
+@given(
+    texts=st.lists(st.text(min_size=1), max_size=5),
+    cut=st.integers(1, 40),
+    end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    last=st.booleans(),
+)
+def test_a_stream_is_read_alike_however_its_bytes_are_cut(texts: list[str], cut: int, end: bytes, last: bool) -> None:
+    data = b": comment\n\n" + b"".join(delta(text) for text in texts) + FINISH + b"event: x\nid: 1\n" + USAGE
+    data = (data + DONE if last else data.removesuffix(b"\n\n")).replace(b"\n", end)
     reader = family("openai").reader(streaming=True)
     events = [e for at in range(0, len(data), cut) for e in reader.read(data[at : at + cut])] + reader.end()
     assert events == [*map(Text, texts), Done("stop"), Report(Usage(11, 3))]
+
+
+def test_an_event_without_end_is_not_waited_for() -> None:
+    reader = family("openai").reader(streaming=True)
+    events = [event for _ in range(100) for event in reader.read(b"data: " + b"x" * 100_000)]
+    assert isinstance(events[0], Failure)
 
 
 def test_what_openai_is_written_is_what_it_reads() -> None:

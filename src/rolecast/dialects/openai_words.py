@@ -27,9 +27,11 @@ def chat(body: bytes) -> Chat:
     if (fields.get("n") or 1) != 1:
         raise BadRequest("`n` must be 1 with this model: it gives one answer at a time.", param="n")
     choice, named = _choice(fields.get("tool_choice"))
-    schema, extra = _schema(raw), {k: v for k, v in raw.items() if k not in _SAID}
+    extra: dict[str, Any] = {k: v for k, v in raw.items() if k not in _SAID}
     for name in ("response_format", *_LENGTH, *_PENALTY, "extra_body"):
         extra.pop(name, None)
+    if "chat_template_kwargs" in extra:
+        extra["chat_template_kwargs"] = msgspec.json.decode(extra["chat_template_kwargs"])
     return Chat(
         model=fields.get("model") or "",
         messages=tuple(_message(each) for each in fields["messages"]),
@@ -37,7 +39,7 @@ def chat(body: bytes) -> Chat:
         tools=tuple(_tool(each) for each in _raw_list(raw.get("tools"))),
         tool_choice=choice,
         tool_named=named,
-        answer_schema=schema,
+        answer_schema=_schema(raw),
         think=_think(extra.pop("reasoning_effort", None)),
         sampling=_sampling(fields, raw),
         extra=extra,

@@ -53,7 +53,7 @@ class OpenAIWorker:
         if isinstance(chat.think, str):
             fields["reasoning_effort"] = chat.think
         elif chat.think is not None:
-            fields["chat_template_kwargs"] = {"enable_thinking": chat.think}
+            fields["chat_template_kwargs"] = fields.get("chat_template_kwargs", {}) | {"enable_thinking": chat.think}
         sampling = msgspec.structs.asdict(chat.sampling)
         fields |= {name: value for name, value in sampling.items() if value not in (None, ())}
         return b"/chat/completions", msgspec.json.encode(fields)

@@ -1,6 +1,7 @@
 """A leased worker is asked: the body as it must have it, and the carrier that brings the answer."""
 
 from rolecast.dialects.request import Request
+from rolecast.errors import BadRequest
 from rolecast.fleet import Lease
 from rolecast.turn.conversion import Conversion
 from rolecast.turn.exchange import Exchange, clock
@@ -30,6 +31,9 @@ def send(exchange: Exchange, plan: Plan, request: Request, lease: Lease) -> None
         path = request.path
         body = plan.body(request) if plan.edits or request.edit or request.edit_usage else request.body
     else:
+        if request.kind != "chat":
+            text = f"{plan.model_id} takes chats only: its server has no {request.kind} that is known here."
+            raise BadRequest(text, code="wrong_capability")
         if request.chat is None:
             request.chat = exchange.dialect.chat(request)
         path, body = plan.written(request, request.chat)

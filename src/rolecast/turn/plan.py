@@ -97,6 +97,9 @@ class Plan:
         if chat.tool_named and not self.backend.named_tools:
             named = tuple(tool for tool in chat.tools if tool.name == chat.tool_named)
             chat = msgspec.structs.replace(chat, tools=named, tool_choice="required", tool_named="")
+        if kwargs := self.model.chat_template_kwargs:
+            given = chat.extra.get("chat_template_kwargs") or kwargs  # the client's own come first
+            chat = msgspec.structs.replace(chat, extra={**chat.extra, "chat_template_kwargs": given})
         path, body = self.speaks().ask(chat, usage=request.edit_usage or request.wants_usage)
         written = msgspec.structs.replace(request, body=body, edit_usage=False)
         edits = self.edits or any(name.encode() in body for name in self.backend.renames)
