@@ -403,7 +403,7 @@ class Fuzz:
         while not wire.ended.is_set() and protocol.parser is not None:
             running = protocol.running
             idle = (running is None or running.response_complete or waits_for_input(running)) and not protocol.pipeline
-            if idle and (protocol.seen >= sent or protocol.deaf):
+            if idle and (protocol.seen >= sent or protocol.input_closed):
                 return
             await asyncio.sleep(0)
 

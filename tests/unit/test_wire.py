@@ -504,7 +504,7 @@ async def test_a_request_that_arrives_too_slowly_is_given_up(front: Gate, start:
         await client.send(start.replace(CHAT.encode(), path.encode()))
         await until(lambda: front.protocol().phase)
         front.pass_time(10)
-        assert not front.protocol().deaf
+        assert not front.protocol().input_closed
         front.pass_time(61)
         answer = await client.answer()
         assert (answer.status, answer.error["code"]) == (408, "request_timeout")

@@ -1,0 +1,92 @@
+"""Input that cannot be used: the answer in its turn, nothing read after it, and an end that lets the answer arrive.
+
+Knows how far the input has come and which request it belongs to. What is wrong with it, others find out.
+"""
+
+from typing import Any
+
+from rolecast.errors import BadRequest, RolecastError
+from rolecast.server.pipeline import PipelineProtocol
+from rolecast.server.sink import WireSink
+
+LINGER_S = 1.0
+"""After refusing a request its remaining bytes are read and dropped this long, so that the answer arrives."""
+
+IDLE, HEAD, BODY = range(3)
+
+
+class RefusingProtocol(PipelineProtocol):
+    """A pipeline whose input can be closed before the client closes it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.phase = IDLE
+        """What is being read."""
+        self.url = b""
+        self.headers = []
+        self.input_closed = False
+        """Nothing more is taken in: the answer that was made last, or is being made, ends the connection."""
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """Method and path of the head that was read last, as far as there was one."""
+        method = self.parser.get_method() if self.url and self.parser is not None else b""
+        return method.decode("latin-1"), self.url.partition(b"?")[0].decode("latin-1")
+
+    def refuse_input(self, error: RolecastError) -> None:
+        """What comes in cannot be used: answer in turn, read nothing more, close."""
+        if self.input_closed:
+            return
+        self.input_closed = True
+        cycle = self.cycle
+        if type(cycle) is WireSink and not cycle.complete and not cycle.response_complete:
+            cycle.refusal, cycle.keep_alive, cycle.complete = error, False, True
+            if not cycle.queued:
+                cycle.go()
+        elif cycle is not None and type(cycle) is not WireSink and cycle.more_body and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.abort()
+            else:
+                self._replace(cycle, self._refusal(error))
+        elif self.phase == BODY and cycle is not None and cycle.response_complete:
+            self.close_gently()  # that request was answered before its body came; there is no second answer
+        else:
+            sink = self._refusal(error)
+            self._enqueue(sink)
+            if not sink.queued:
+                sink.go()
+
+    def _refusal(self, error: RolecastError) -> WireSink:
+        """An answer to a request that is not let in as far as an exchange."""
+        sink = WireSink(self, None, False)
+        sink.refusal, sink.complete = error, True
+        sink.refusal_head = self.lane.guard.origin_line(dict(self.headers))
+        return sink
+
+    def _replace(self, cycle: Any, sink: WireSink) -> None:
+        """Answer the ASGI request whose body is being read with `sink`: now, or when it is its turn."""
+        waits = self.running is not cycle
+        self.cycle = sink
+        if waits:
+            sink.queued = True
+            self.pipeline[0] = (sink, None)
+        else:
+            self.running = sink
+            sink.go()
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse_input(BadRequest(msg, code="bad_http"))
+
+    def close_gently(self) -> None:
+        """Close so that the answer arrives even when unread input is on its way."""
+        self.input_closed, self.since = True, self.loop.time()
+        self.pipeline.clear()
+        if self.transport.is_closing():
+            return
+        self.cork.release()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
