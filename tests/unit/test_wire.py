@@ -41,6 +41,8 @@ anyio_backend = on_uvloop
 
 HEALTH = request(path="/health", method="GET")
 JSON = b"Content-Type: application/json\r\n"
+OLLAMA = "/api/chat"
+HOT = pytest.mark.parametrize("path", [CHAT, OLLAMA])
 CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
 
 
@@ -198,13 +200,14 @@ async def test_a_wrong_key_is_refused_before_the_body_is_sent() -> None:
 # -- methods, versions, targets ----------------------------------------------------------------------------
 
 
+@HOT
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "PROPFIND"])
-async def test_a_hot_path_takes_post_only(front: Gate, worker: ScriptedWorker, method: str) -> None:
+async def test_a_hot_path_takes_post_only(front: Gate, worker: ScriptedWorker, method: str, path: str) -> None:
     async with front.client() as client:
-        await client.send(request(method=method) + HEALTH)
+        await client.send(request(method=method, path=path) + HEALTH)
         answer = await client.answer(method)
         assert (answer.status, answer.header("allow")) == (405, "POST")
-        assert method == "HEAD" or answer.error["code"] == "method_not_allowed"
+        assert method == "HEAD" or f"{method} is not possible at {path}" in answer.body.decode()
         assert (await client.answer()).status == 200
     assert not worker.requests
 
@@ -214,6 +217,7 @@ async def test_a_hot_path_takes_post_only(front: Gate, worker: ScriptedWorker, m
     [
         ("GET", "/chat/completions", {"POST"}),
         ("GET", "/v1/embeddings/", {"POST"}),
+        ("GET", "/api//chat/", {"POST"}),
         ("POST", "/health", {"GET", "HEAD"}),
         ("POST", "/v1/models", {"GET", "HEAD"}),
         ("DELETE", "/v1/models/m", {"GET", "HEAD"}),
@@ -228,11 +232,13 @@ async def test_a_refused_method_is_told_which_ones_are_taken(
     answer = await front.ask(request({} if method != "GET" else None, method=method, path=path))
     assert answer.status == 405
     assert set((answer.header("allow") or "").split(", ")) == allowed
-    assert " or ".join(sorted(allowed)) in answer.error["message"]
+    message = answer.json["error"] if path.startswith("/api/") else answer.error["message"]
+    assert f"use {' or '.join(sorted(allowed))}." in message
 
 
-async def test_options_on_a_hot_path_is_a_preflight(front: Gate) -> None:
-    answer = await front.ask(request(method="OPTIONS", head="Origin: http://localhost:3000\r\n"))
+@HOT
+async def test_options_on_a_hot_path_is_a_preflight(front: Gate, path: str) -> None:
+    answer = await front.ask(request(method="OPTIONS", path=path, head="Origin: http://localhost:3000\r\n"))
     assert answer.status == 204
     assert answer.header("access-control-allow-origin") == "http://localhost:3000"
 
@@ -253,7 +259,7 @@ async def test_other_versions_of_http_are_refused(front: Gate, worker: ScriptedW
 
 
 async def test_a_query_string_does_not_hide_a_hot_path(front: Gate, worker: ScriptedWorker) -> None:
-    for path in (f"{CHAT}?api-version=1", f"{CHAT}?", "/chat/completions?a=b?c#d"):
+    for path in (f"{CHAT}?api-version=1", f"{OLLAMA}?", "/chat/completions?a=b?c#d"):
         assert (await front.ask(request(chat(), path=path))).status == 200
     assert [r.line for r in worker.requests] == [f"POST {CHAT} HTTP/1.1"] * 3
 
@@ -264,6 +270,7 @@ async def test_a_hot_path_in_another_spelling_is_answered_alike(front: Gate, wor
     assert answer.body == delta("a") + delta("b") + DONE
     assert (await front.ask(request(chat(), path=f"{CHAT}#x"))).body == ANSWER
     assert (await front.ask(request(b"{", path="/v1/chat/%63ompletions"))).error["code"] == "bad_json"
+    assert "not valid JSON" in (await front.ask(request(b"{", path="/api/%63hat"))).json["error"]
 
 
 SPELLINGS = [
@@ -277,14 +284,30 @@ SPELLINGS = [
     "//chat/completions",
     "/v1/%2Fchat/completions",
 ]
+OLLAMAS_SPELLINGS = [
+    "/api//chat",
+    "//api/chat",
+    "/api/chat/",
+    "/api/chat//",
+    "///api///chat///",
+    "/api/chat/?api-version=1",
+    "/api//chat#x",
+    "/api/%2Fchat",
+    "/%61pi/chat",
+]
 
 
-@pytest.mark.parametrize("path", SPELLINGS)
+@pytest.mark.parametrize("path", [*SPELLINGS, *OLLAMAS_SPELLINGS])
 async def test_slashes_too_many_change_nothing(front: Gate, worker: ScriptedWorker, path: str) -> None:
     async with front.client() as client:
         for _ in range(2):  # the second time from memory
-            await client.send(request(chat(), path=path))
-            assert (await client.answer()).body == ANSWER
+            await client.send(request(chat(stream=False), path=path))
+            answer = await client.answer()
+            assert answer.status == 200
+            if path in SPELLINGS:
+                assert answer.body == ANSWER
+            else:
+                assert answer.json["message"] == {"role": "assistant", "content": "hi"}
     assert [r.line for r in worker.requests] == [f"POST {CHAT} HTTP/1.1"] * 2
 
 

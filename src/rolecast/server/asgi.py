@@ -1,6 +1,7 @@
 """The app of a port: its pages, guarded, with one shape of error.
 
-Requests to models never come here: the wire lane takes them, however their path is spelled.
+Requests to models never come here: the wire lane takes them, however their path is spelled. Who asks their paths with
+another method is told so in what is spoken there.
 """
 
 import logging
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rolecast.dialects import Dialect
 from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError
 from rolecast.server import pathname, preflight
 from rolecast.server.guard import OPEN_PATHS
@@ -39,19 +41,21 @@ class _Front:
         headers = dict(scope["headers"])
         cors = self._lane.guard.origin_line(headers)
         answer = _with_headers(send, cors) if cors else send
+        path = pathname.plain(scope["path"].encode())
+        entry = self._lane.hot.get(path)
         try:
             self._check(scope, headers)
             if scope["method"] == "OPTIONS":
                 await send({"type": "http.response.start", "status": 204, "headers": preflight.answer(headers, cors)})
                 await send({"type": "http.response.body", "body": b""})
                 return
-            scope = {**scope, "path": pathname.plain(scope["path"].encode()).decode()}
-            if scope["path"].encode() in self._lane.hot:
+            scope = {**scope, "path": path.decode()}
+            if entry is not None:
                 raise _not_allowed(scope["method"], scope["path"], "POST")
             await self._app(scope, receive, answer)
         except RolecastError as error:
             _note(self._lane, error, scope)
-            await error_response(error)(scope, receive, answer)
+            await error_response(error, entry.dialect if entry is not None else None)(scope, receive, answer)
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         guard, host = self._lane.guard, headers.get(b"host")
@@ -76,14 +80,15 @@ def _with_headers(send: Send, lines: bytes) -> Send:
     return send_more
 
 
-def error_response(error: RolecastError) -> Response:
-    """The one error shape, as a Starlette response."""
+def error_response(error: RolecastError, dialect: Dialect | None = None) -> Response:
+    """The error as a Starlette response: in the one shape of all pages, or in that of a dialect."""
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
-    return Response(error.body(), error.status, headers, "application/json")
+    body = dialect.error(error) if dialect is not None else error.body()
+    return Response(body, error.status, headers, "application/json")
 
 
 def json_response(value: Any, status: int = 200) -> Response:

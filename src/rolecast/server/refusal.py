@@ -6,6 +6,7 @@ Knows how far the input has come and which request it belongs to. What is wrong 
 from typing import Any
 
 from rolecast.errors import BadRequest, RolecastError
+from rolecast.server import pathname
 from rolecast.server.pipeline import PipelineProtocol
 from rolecast.server.sink import WireSink
 
@@ -23,6 +24,7 @@ class RefusingProtocol(PipelineProtocol):
         self.phase = IDLE
         """What is being read."""
         self.url = b""
+        """The target of the head that is being read or was read last; empty until something of it is there."""
         self.headers = []
         self.input_closed = False
         """Nothing more is taken in: the answer that was made last, or is being made, ends the connection."""
@@ -62,7 +64,10 @@ class RefusingProtocol(PipelineProtocol):
         """An answer to a request that is not let in as far as an exchange."""
         sink = WireSink(self, None, False)
         sink.refusal, sink.complete = error, True
-        sink.refusal_head = self.lane.guard.origin_line(dict(self.headers))
+        if self.url:
+            entry = self.lane.hot.get(pathname.of_target(self.url))
+            sink.dialect = entry.dialect if entry is not None else None
+            sink.refusal_head = self.lane.guard.origin_line(dict(self.headers))
         return sink
 
     def _replace(self, cycle: Any, sink: WireSink) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from rolecast.dialects import Entry
+from rolecast.dialects import Dialect, Entry
 from rolecast.errors import BadRequest, Internal, RolecastError
 from rolecast.net.cork import Cork
 from rolecast.server.lane import Lane
@@ -53,6 +53,8 @@ class WireSink:
     refusal: RolecastError | None = None
     refusal_head = b""
     """Header lines of a refusal that has no exchange."""
+    dialect: Dialect | None = None
+    """What is spoken at the path of a refusal that has no entry, as far as both are known."""
     _head = b""
     _chunked = False
 
@@ -136,7 +138,8 @@ class WireSink:
         self._done()
 
     def refuse(self, error: RolecastError, head: bytes) -> None:
-        body = self.entry.dialect.error(error) if self.entry is not None else error.body()
+        dialect = self.entry.dialect if self.entry is not None else self.dialect
+        body = dialect.error(error) if dialect is not None else error.body()
         self.respond(error.status, b"content-type: application/json\r\n" + head, body)
 
     def break_off(self, error: RolecastError, last: bytes | None) -> None:

@@ -61,7 +61,7 @@ class WireProtocol(TimedProtocol):
         if self.phase == IDLE:
             if self._take_whole(data):
                 return
-            self.phase, self.since = HEAD, self.loop.time()
+            self.phase, self.since, self.url = HEAD, self.loop.time(), b""
         self.head_bytes += len(data)
         try:
             self._feed(data)
