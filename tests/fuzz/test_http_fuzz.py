@@ -48,6 +48,7 @@ SEED = int(os.environ.get("ROLECAST_FUZZ_SEED", "1"))
 FIRST = int(os.environ.get("ROLECAST_FUZZ_FIRST", "0"))
 CONNECTIONS = 8
 HANG_S = 30.0
+OLLAMA = "/api/chat"
 KEY = "Authorization: Bearer sesame\r\n"
 MARKER = re.compile(rb"mk-[0-9a-f]{16}")
 REFUSALS = {400, 401, 403, 404, 405, 408, 413, 415, 422, 431}
@@ -137,12 +138,16 @@ def upgrading(rng: random.Random, marker: str, head: str) -> bytes:
     return request(_fields(rng, marker), head=head)
 
 
-def by_asgi(rng: random.Random, marker: str, head: str) -> bytes:
-    return request(_fields(rng, marker), path="/v1/chat/%63ompletions", head=head)
+def spelt_otherwise(rng: random.Random, marker: str, head: str) -> bytes:
+    return request(_fields(rng, marker), path=rng.choice(("/v1/chat/%63ompletions", "/api//chat/")), head=head)
+
+
+def converted(rng: random.Random, marker: str, head: str) -> bytes:
+    return request(_fields(rng, marker), path=OLLAMA, head=head)
 
 
 def page(rng: random.Random, marker: str, head: str) -> bytes:
-    path = rng.choice(("/health", "/v1/models", "/admin/requests?limit=1", f"/nothing/{marker}", CHAT))
+    path = rng.choice(("/health", "/v1/models", "/admin/requests?limit=1", f"/nothing/{marker}", CHAT, OLLAMA))
     return request(path=path, method=rng.choice(("GET", "GET", "HEAD", "OPTIONS")), head=head)
 
 
@@ -159,9 +164,9 @@ def leaving(rng: random.Random, marker: str, head: str) -> bytes:
     return request(_fields(rng, marker), version=version, head=KEY + line)
 
 
-KINDS = [hot, hot, hot, hot, hot_in_chunks, hot_in_chunks, hot_completion, expecting, upgrading, by_asgi]
-KINDS += [page, page, admin, wrong, leaving]
-OK = {hot, hot_in_chunks, hot_completion, expecting, upgrading, by_asgi, admin}
+KINDS = [hot, hot, hot, hot, hot_in_chunks, hot_in_chunks, hot_completion, expecting, upgrading, spelt_otherwise]
+KINDS += [converted, converted, page, page, admin, wrong, leaving]
+OK = {hot, hot_in_chunks, hot_completion, expecting, upgrading, spelt_otherwise, converted, admin}
 
 
 # -- how it is damaged -----------------------------------------------------------------------------------------
@@ -189,6 +194,7 @@ TOKENS = [
     b"Host: evil.example\r\n",
     b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"POST /v1/chat/completions HTTP/1.1\r\n",
+    b"POST /api/chat HTTP/1.1\r\n",
     b"HTTP/1.0",
     b"HTTP/2.0",
     b"\xef\xbb\xbf",
@@ -301,10 +307,15 @@ class Echo:
             events = [delta(marker.decode()), delta("two"), USAGE, DONE]
             await peer.send_split(SSE_HEAD + chunk(events[0]), b"".join(map(chunk, events[1:])) + b"0\r\n\r\n")
         elif len(body) % 4 == 0:
-            whole = message(b'{"marker":"%b"}' % marker, head=b"X: %b\r\n" % marker)
+            whole = message(_answer(marker, b""), head=b"X: %b\r\n" % marker)
             await peer.send_split(whole[:50], whole[50:])
         else:
-            await peer.send(message(b'{"marker":"%b","usage":{"prompt_tokens":1}}' % marker))
+            await peer.send(message(_answer(marker, b',"usage":{"prompt_tokens":1}')))
+
+
+def _answer(marker: bytes, more: bytes) -> bytes:
+    told = b'{"message":{"role":"assistant","content":"%b"}}' % marker
+    return b'{"marker":"%b","choices":[%b]%b}' % (marker, told, more)
 
 
 # -- who asks ----------------------------------------------------------------------------------------------------
@@ -415,7 +426,8 @@ class Fuzz:
         for status, body in answers:
             assert status in (200, 204, 307) or status in REFUSALS, f"status {status}: {body[:300]!r}"
             if status in REFUSALS and body:
-                assert set(json.loads(body)) == {"error", "detail"}, body
+                error = json.loads(body)
+                assert set(error) == ({"error"} if isinstance(error["error"], str) else {"error", "detail"}), body
         if session.plain:
             assert len(answers) == len(session.requests), f"{len(answers)} answers"
             for kind, (status, body) in zip(session.kinds, answers, strict=True):
