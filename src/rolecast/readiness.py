@@ -46,7 +46,8 @@ def hindrances(config: Config, model: Model) -> list[str]:
 
 def _folders(config: Config) -> Iterator[str]:
     places = {"storage.models": (config.storage.models, False)}
-    places["storage.url"] = (config.storage.url.removeprefix("sqlite:///"), True)
+    if config.storage.url.startswith("sqlite:///"):
+        places["storage.url"] = (config.storage.url.removeprefix("sqlite:///"), True)
     for setting, (text, is_file) in places.items():
         if not text:
             continue

@@ -3,26 +3,20 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Generator
-from pathlib import Path
 from typing import Any
 
-import databases
 import msgspec
 import pytest
-from databases import ADD, ALL, PILES, PUT, SIZE, OpenStore
+from databases import ADD, ALL, PILES, PUT, SIZE, OpenStore, database, postgres
 
 from rolecast.books import tables
 from rolecast.books.store import Query, Refused, Row, Step, Store, StoreError, Unstorable, change, structs
 from rolecast.errors import ConfigError
 
 pytestmark = pytest.mark.anyio
+__all__ = ["database", "postgres"]  # fixtures
 
 Steps = Generator[Step, list[Row], Any]
-
-
-@pytest.fixture(params=["sqlite"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
-    return databases.sqlite(tmp_path)
 
 
 @pytest.fixture(autouse=True)

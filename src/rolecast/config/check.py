@@ -266,11 +266,19 @@ def _limits(config: Config) -> Iterator[Problem]:
 
 
 def _storage(config: Config) -> Iterator[Problem]:
-    url = config.storage.url
-    if url and not re.fullmatch(r"sqlite:///.+", url):
-        yield ("storage", "url"), "expected sqlite:///PATH (three slashes), or nothing for the data folder"
+    if problem := _url(config.storage.url):
+        yield ("storage", "url"), problem
     if not _is_budget(config.memory.budget):
         yield ("memory", "budget"), "expected auto, a size such as 12GB, or a share such as 80%"
+
+
+def _url(url: str) -> str:
+    """Why it names no database, or ''. It may hold a password, so it is not repeated."""
+    if url.startswith(secrets.PREFIX):
+        return secrets.fault(url, sent=False)
+    if not url or re.fullmatch(r"sqlite:///.+|postgres(ql)?://[^\s/@]*[^\s]*", url):
+        return ""
+    return "expected sqlite:///PATH (three slashes), postgresql://USER@HOST/DATABASE, or nothing for the data folder"
 
 
 def _is_budget(budget: str | int) -> bool:

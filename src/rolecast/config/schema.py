@@ -243,7 +243,8 @@ class Storage(Section, frozen=True):
     """Where things are kept."""
 
     url: str = ""
-    """`sqlite:///PATH`; empty = rolecast.db in the data folder."""
+    """`sqlite:///PATH`, `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, or `env:NAME` for a URL in a variable; empty =
+    rolecast.db in the data folder."""
     models: str = ""
     """Folder of weights; empty = models/ in the data folder."""
 

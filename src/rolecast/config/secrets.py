@@ -1,6 +1,6 @@
 """Keys and credentials as they stand in the configuration: plain, or the name of a variable that holds them.
 
-One reading for the keys of our clients and for those of remotes. No message shows a secret.
+One reading for the keys of our clients, for those of remotes, and for the URL of a database. No message shows a secret.
 """
 
 import os
@@ -40,7 +40,7 @@ def fault(text: str, *, sent: bool) -> str:
     return _unfit(text, sent=sent)
 
 
-def read(text: str, place: str, *, sent: bool, env: Mapping[str, str] | None = None) -> Secret:
+def read(text: str, place: str, *, sent: bool, what: str = "key", env: Mapping[str, str] | None = None) -> Secret:
     """The secret that `text` is or names. White space and quotes around a variable's value are dropped.
 
     Raises ConfigError, which begins with `place`, when there is none or it cannot be used.
@@ -55,10 +55,14 @@ def read(text: str, place: str, *, sent: bool, env: Mapping[str, str] | None = N
         raise ConfigError([f"{place}: the environment variable {name} is not set; run `export {name}=...` first"])
     value = _bare(held)
     if not value:
-        raise ConfigError([f"{place}: the environment variable {name} is empty; give it the key, or remove env:{name}"])
+        raise ConfigError(
+            [f"{place}: the environment variable {name} is empty; give it the {what}, or remove env:{name}"]
+        )
     if problem := _unfit(value, sent=sent):
-        raise ConfigError([f"{place}: the environment variable {name} holds no usable key: {problem}"])
-    note = "" if value == held else f"the environment variable {name} has white space or quotes around its key; dropped"
+        raise ConfigError([f"{place}: the environment variable {name} holds no usable {what}: {problem}"])
+    note = (
+        "" if value == held else f"the environment variable {name} has white space or quotes around its {what}; dropped"
+    )
     return Secret(value, note)
 
 
@@ -67,11 +71,13 @@ def notes(config: Config, env: Mapping[str, str] | None = None) -> list[tuple[Tr
     found: list[tuple[Trail, str]] = []
     keys: list[tuple[Trail, str]] = [(("server", "keys", i), key) for i, key in enumerate(config.server.keys)]
     keys += [(("models", i, "key"), model.key) for i, model in config.models.items() if model.enabled and model.key]
+    keys.append((("storage", "url"), config.storage.url))
     for trail, text in keys:
         if not text.startswith(PREFIX):
             continue
         try:
-            note = read(text, "", sent=trail[0] == "models", env=env).note
+            what = "URL" if trail[0] == "storage" else "key"
+            note = read(text, "", sent=trail[0] == "models", what=what, env=env).note
         except ConfigError as error:
             note = error.problems[0].removeprefix(": ")
         if note:

@@ -1,0 +1,275 @@
+"""PostgreSQL as a store: a few connections, one of which writes at a time. Knows its SQL; knows nothing of requests.
+
+Imported for a URL of PostgreSQL only, because asyncpg takes time and memory. What the server says about an error may
+quote values of the rows, so its own words go no further than this file.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from rolecast.books import tables
+from rolecast.books.store import Batch, Refused, Row, StoreError, Unstorable, Value, Work, check_values
+from rolecast.errors import ConfigError
+from rolecast.values import authority
+
+T = TypeVar("T")
+
+CONNECTIONS = 4
+"""As many read at the same time; the writing one is among them."""
+CONNECT_S = 5.0
+ANSWER_S = 10.0
+"""So long one statement may take; after that the server counts as away."""
+ATTEMPTS = 20
+"""So often a transaction is tried when other gateways change the rows that it looked at."""
+LOCK = 7_646_317_270_523_129_203
+"""Whoever makes tables holds the advisory lock of this number."""
+_CLIENT_DATA_ERROR = asyncpg.exceptions._base.DataError  # noqa: SLF001  # hidden by the server's error of that name
+_BAD_ROWS = (asyncpg.DataError, _CLIENT_DATA_ERROR, asyncpg.IntegrityConstraintViolationError)
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_AWAY = "it cannot be reached"
+_CONTENDED = "other gateways change the same rows all the time"
+_MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
+    (asyncpg.InvalidPasswordError, "the user or the password is wrong", "mend them in the URL"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "it does not let this user in", "name another user in the URL"),
+    (asyncpg.InvalidCatalogNameError, "it has no database of that name", "make it, for example with `createdb NAME`"),
+    (asyncpg.TooManyConnectionsError, "it has no connection left", "close some, or raise its max_connections"),
+    (asyncpg.CannotConnectNowError, "it is starting or stopping", "try again in a moment"),
+    (asyncpg.OperatorInterventionError, "it was stopped", "start it"),
+    (asyncpg.DiskFullError, "its disk is full", "free some space there"),
+    (asyncpg.InsufficientResourcesError, "it lacks memory or room", "give it more"),
+    (asyncpg.InsufficientPrivilegeError, "this user may not do that there", "let the user make tables there"),
+    (asyncpg.ReadOnlySQLTransactionError, "it is read-only", "name the server that takes writes"),
+    (asyncpg.SerializationError, _CONTENDED, "try again"),
+    (asyncpg.DeadlockDetectedError, _CONTENDED, "try again"),
+    (asyncpg.ClientConfigurationError, "its URL is not understood", "write postgresql://USER:PASSWORD@HOST/DATABASE"),
+    (TimeoutError, "it does not answer", "look at the server, or mend host and port in the URL"),
+    (socket.gaierror, "there is no machine of that name", "mend the host in the URL"),
+    (ssl.SSLError, "the two do not agree on TLS", "look at sslmode and the certificates"),
+    (OSError, _AWAY, "start it, or mend host and port in the URL"),
+    (asyncpg.PostgresConnectionError, _AWAY, "start it, or mend host and port in the URL"),
+    (asyncpg.InterfaceError, _AWAY, "start it, or mend host and port in the URL"),
+)
+"""What an error means and what to do; the first that fits. What is not here is a mistake in our own SQL."""
+_PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([A-Za-z_]\w*)")
+_HEX = re.compile(r"hex16\((.+?)\)")
+_TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
+_TYPE = re.compile(rf"\b({'|'.join(_TYPES)})\b")
+
+
+class PostgreSQL:
+    """One database on a server. Writes go one after the other in the order given; reads run beside them."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.name = shown(url)
+        self._pool: asyncpg.Pool | None = None
+        self._turn = asyncio.Lock()
+        """Held by who writes; it is handed on in the order of asking."""
+        self._types: dict[str, list[str]] = {}
+        """Of the columns of a table."""
+
+    async def open(self) -> None:
+        """Connect, and bring the tables up to date. Raises ConfigError."""
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=CONNECTIONS,
+                init=_read_numbers,
+                timeout=CONNECT_S,
+                command_timeout=ANSWER_S,
+                server_settings={"application_name": "rolecast"},
+            )
+            await self._migrate()
+        except (*_FAILURES, ValueError) as exc:
+            then = next((then for kind, _, then in _MEANINGS if isinstance(exc, kind)), "name another database")
+            text = f"storage.url: cannot use the database {self.name}: {self.meaning(exc)}; {then}"
+            raise ConfigError([text]) from None
+
+    async def insert(self, batch: Batch) -> None:
+        """Append rows (all columns, in table order) per table as one transaction. A row whose key is there already, or
+        that holds what PostgreSQL cannot, is left out."""
+        async with self._writing() as connection:
+            try:
+                await self._insert(connection, batch, self._insert_rows)
+            except _BAD_ROWS:
+                await self._insert(connection, batch, self._insert_storable)
+
+    async def read(self, query: str, **values: Value) -> list[Row]:
+        """The rows of one SELECT, as of now."""
+        check_values(values)
+        text, names = translated(query)
+        with _explained():
+            return [tuple(row) for row in await self._connected().fetch(text, *(values[name] for name in names))]
+
+    async def transact(self, work: Work[T]) -> T:
+        """Run that transaction, again from its start when another gateway changed what it had seen."""
+        with _explained():
+            async with self._writing() as connection:
+                for attempt in range(1, ATTEMPTS):
+                    try:
+                        return await _transaction(connection, work)
+                    except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+                        await asyncio.sleep(random.uniform(0, 0.001 * 2 ** min(attempt, 7)))  # noqa: S311  # no secret
+                return await _transaction(connection, work)
+
+    def meaning(self, error: Exception) -> str:
+        """What an error of PostgreSQL or the network says, in plain words without values."""
+        return _meaning(error) or f"it refuses what was asked ({type(error).__name__})"
+
+    async def close(self) -> None:
+        """Finish what was asked for, and close."""
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._pool.close()
+        except _FAILURES:
+            self._pool.terminate()
+
+    # -- parts ----------------------------------------------------------------------------------------------
+
+    def _connected(self) -> Any:
+        assert self._pool is not None, "open comes first"
+        return self._pool
+
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Any]:
+        """A connection, for one writer after the other."""
+        async with self._turn, self._connected().acquire() as connection:
+            yield connection
+
+    async def _insert(self, connection: Any, batch: Batch, insert: Any) -> None:
+        async with connection.transaction():
+            for table, rows in batch:
+                await insert(connection, table, rows)
+
+    async def _insert_rows(self, connection: Any, table: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        if table not in self._types:
+            found = await connection.prepare(f"SELECT * FROM {table}")  # noqa: S608  # our table names
+            self._types[table] = [each.type.name for each in found.get_attributes()]
+        arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(self._types[table], 1))
+        text = f"INSERT INTO {table} SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"  # noqa: S608
+        await connection.execute(text, *zip(*rows, strict=True))
+
+    async def _insert_storable(self, connection: Any, table: str, rows: Sequence[Row]) -> None:
+        """All but those that cannot be kept, which are found by halving."""
+        try:
+            async with connection.transaction():  # inside the other one: a point to come back to
+                await self._insert_rows(connection, table, rows)
+        except _BAD_ROWS:
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                await self._insert_storable(connection, table, rows[:middle])
+                await self._insert_storable(connection, table, rows[middle:])
+
+    async def _migrate(self) -> None:
+        async with self._connected().acquire() as connection, connection.transaction():
+            # Of gateways that start at once, the second finds the work done.
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+            await connection.execute("CREATE TABLE IF NOT EXISTS rolecast_tables (version BIGINT PRIMARY KEY)")
+            version = await connection.fetchval("SELECT coalesce(max(version), 0) FROM rolecast_tables")
+            scripts = tables.scripts()
+            if version > len(scripts):
+                raise ConfigError([tables.newer(self.name, "database")])
+            for number, script in enumerate(scripts[version:], version + 1):
+                await connection.execute(own_words(script))
+                await connection.execute("INSERT INTO rolecast_tables VALUES ($1)", number)
+
+
+async def _transaction(connection: Any, work: Work[T]) -> T:
+    """One attempt. Serializable, as SQLite is: nobody changes a row between a look and a step that relies on it."""
+    async with connection.transaction(isolation="serializable"):
+        steps = work()
+        try:
+            step = next(steps)
+            while True:
+                check_values(step.values)
+                text, names = translated(step.query)
+                rows = await connection.fetch(text, *(step.values[name] for name in names))
+                step = steps.send([tuple(row) for row in rows])
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            steps.close()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """What asyncpg raises, as errors of a store; mistakes in our own SQL stay what they are."""
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError:  # quotes the row
+        raise Refused("The database holds something else already; look at it again and retry.") from None
+    except (asyncpg.DataError, _CLIENT_DATA_ERROR):  # quotes the value
+        raise Unstorable("A value does not fit its column.") from None
+    except _FAILURES as exc:
+        if words := _meaning(exc):
+            raise StoreError(f"The database cannot be used just now: {words}.") from exc
+        raise
+
+
+def _meaning(error: Exception) -> str:
+    """Plain words; '' for a mistake in our own SQL."""
+    words = next((words for kind, words, _ in _MEANINGS if isinstance(error, kind)), "")
+    if words == _AWAY and "SSL" in str(error):
+        return "it does not speak TLS, which the URL asks for"
+    number = error.errno if isinstance(error, OSError) else None
+    return f"{words} ({os.strerror(number)})" if words == _AWAY and number else words
+
+
+@lru_cache(maxsize=1000)
+def translated(query: str) -> tuple[str, tuple[str, ...]]:
+    """The text with `$1` in place of `:name`, and the names in the order of their numbers."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        name = found[1]
+        if name is None:
+            return found[0]
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return _PARAMETER.sub(number, query), tuple(names)
+
+
+def own_words(script: str) -> str:
+    """A script of tables in PostgreSQL's words."""
+    return _TYPE.sub(lambda word: _TYPES[word[1]], _HEX.sub(r"lpad(to_hex(\1), 16, '0')", script))
+
+
+def shown(url: str) -> str:
+    """The URL for people: where and as whom, but no password, wherever one may stand."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or parse_qs(parts.query).get("host", [""])[0], parts.port
+    except ValueError:
+        return "postgresql://..."
+    if url.count("@") > parts.netloc.count("@"):  # a password that is not spelled for URLs
+        return "postgresql://..."
+    user = f"{parts.username}@" if parts.username else ""
+    return f"postgresql://{user}{authority(host, port) if host else ''}{parts.path}"
+
+
+async def _read_numbers(connection: Any) -> None:
+    """Sums and means, which PostgreSQL gives as decimals, become plain numbers."""
+
+    def number(text: str) -> int | float:
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+
+    await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=number)
