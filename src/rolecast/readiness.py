@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rolecast import backends, sources, weights
+from rolecast import backends, books, sources, weights
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_defaults import BITS
 from rolecast.config import paths, secrets
@@ -32,6 +32,8 @@ def warnings(config: Config, *, absent: bool = True) -> list[str]:
     noted = secrets.notes(config)
     found = [f"{'.'.join(map(str, trail))}: {text}" for trail, text in noted]
     found += _folders(config)
+    if not any(trail[0] == "storage" for trail, _ in noted):
+        found += _database(config)
     keyless = {str(trail[1]) for trail, _ in noted if trail[0] == "models"}
     for model_id, model in config.models.items():
         if model.enabled:
@@ -62,6 +64,15 @@ def _folders(config: Config) -> Iterator[str]:
             yield f"{setting}: {there} is not a folder; name another place"
         elif not os.access(there, os.W_OK | os.X_OK):
             yield f"{setting}: {there} cannot be written by this user; change its rights, or name another place"
+
+
+def _database(config: Config) -> Iterator[str]:
+    """What keeps the driver of a database on a server from being used. Whether the server answers, a start says."""
+    if config.storage.url and not config.storage.url.startswith("sqlite:///"):
+        try:
+            books.store_of(config)
+        except ConfigError as error:
+            yield error.problems[0]
 
 
 def _model(config: Config, model: Model, absent: bool, keyless: bool, *, remarks: bool = True) -> Iterator[str]:

@@ -11,7 +11,7 @@ import random
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -36,8 +36,16 @@ LOCK = 7_646_317_270_523_129_203
 """Whoever makes tables holds the advisory lock of this number."""
 _CLIENT_DATA_ERROR = asyncpg.exceptions._base.DataError  # noqa: SLF001  # hidden by the server's error of that name
 _BAD_ROWS = (asyncpg.DataError, _CLIENT_DATA_ERROR, asyncpg.IntegrityConstraintViolationError)
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_BROKEN = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver says when the server has said goodbye to an idle connection
+)
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _AWAY = "it cannot be reached"
+_ODD_URL = "its URL is not understood"
+_URL = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with % codes for odd characters in a password"
 _CONTENDED = "other gateways change the same rows all the time"
 _MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
     (asyncpg.InvalidPasswordError, "the user or the password is wrong", "mend them in the URL"),
@@ -52,13 +60,16 @@ _MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
     (asyncpg.ReadOnlySQLTransactionError, "it is read-only", "name the server that takes writes"),
     (asyncpg.SerializationError, _CONTENDED, "try again"),
     (asyncpg.DeadlockDetectedError, _CONTENDED, "try again"),
-    (asyncpg.ClientConfigurationError, "its URL is not understood", "write postgresql://USER:PASSWORD@HOST/DATABASE"),
+    (asyncpg.DuplicateTableError, "another program has tables of the same names there", "name a database of its own"),
+    (asyncpg.ClientConfigurationError, _ODD_URL, _URL),
     (TimeoutError, "it does not answer", "look at the server, or mend host and port in the URL"),
     (socket.gaierror, "there is no machine of that name", "mend the host in the URL"),
     (ssl.SSLError, "the two do not agree on TLS", "look at sslmode and the certificates"),
     (OSError, _AWAY, "start it, or mend host and port in the URL"),
     (asyncpg.PostgresConnectionError, _AWAY, "start it, or mend host and port in the URL"),
     (asyncpg.InterfaceError, _AWAY, "start it, or mend host and port in the URL"),
+    (asyncpg.InternalClientError, _AWAY, "start it, or mend host and port in the URL"),
+    (ValueError, _ODD_URL, _URL),  # a port that is none, and the like
 )
 """What an error means and what to do; the first that fits. What is not here is a mistake in our own SQL."""
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([A-Za-z_]\w*)")
@@ -84,9 +95,10 @@ class PostgreSQL:
         try:
             self._pool = await asyncpg.create_pool(
                 self._url,
-                min_size=1,
+                min_size=0,  # those that it keeps in reserve it would make with noise in the log
                 max_size=CONNECTIONS,
                 init=_read_numbers,
+                reset=_leave,
                 timeout=CONNECT_S,
                 command_timeout=ANSWER_S,
                 server_settings={"application_name": "rolecast"},
@@ -100,29 +112,31 @@ class PostgreSQL:
     async def insert(self, batch: Batch) -> None:
         """Append rows (all columns, in table order) per table as one transaction. A row whose key is there already, or
         that holds what PostgreSQL cannot, is left out."""
-        async with self._writing() as connection:
+        async with self._turn:
             try:
-                await self._insert(connection, batch, self._insert_rows)
+                await self._append(batch, self._insert_rows)
             except _BAD_ROWS:
-                await self._insert(connection, batch, self._insert_storable)
+                await self._append(batch, self._insert_storable)
 
     async def read(self, query: str, **values: Value) -> list[Row]:
         """The rows of one SELECT, as of now."""
         check_values(values)
         text, names = translated(query)
         with _explained():
-            return [tuple(row) for row in await self._connected().fetch(text, *(values[name] for name in names))]
+            connection, transaction = await self._begin("read_committed", readonly=True)
+            async with transaction:
+                return [tuple(row) for row in await connection.fetch(text, *(values[name] for name in names))]
 
     async def transact(self, work: Work[T]) -> T:
         """Run that transaction, again from its start when another gateway changed what it had seen."""
         with _explained():
-            async with self._writing() as connection:
+            async with self._turn:
                 for attempt in range(1, ATTEMPTS):
                     try:
-                        return await _transaction(connection, work)
+                        return await self._run(work)
                     except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
                         await asyncio.sleep(random.uniform(0, 0.001 * 2 ** min(attempt, 7)))  # noqa: S311  # no secret
-                return await _transaction(connection, work)
+                return await self._run(work)
 
     def meaning(self, error: Exception) -> str:
         """What an error of PostgreSQL or the network says, in plain words without values."""
@@ -144,14 +158,45 @@ class PostgreSQL:
         assert self._pool is not None, "open comes first"
         return self._pool
 
-    @contextlib.asynccontextmanager
-    async def _writing(self) -> AsyncIterator[Any]:
-        """A connection, for one writer after the other."""
-        async with self._turn, self._connected().acquire() as connection:
-            yield connection
+    async def _begin(self, isolation: str, *, readonly: bool = False) -> tuple[Any, contextlib.AsyncExitStack]:
+        """A connection with a transaction that has begun, and what ends both.
 
-    async def _insert(self, connection: Any, batch: Batch, insert: Any) -> None:
-        async with connection.transaction():
+        A connection that the server closed while it was idle shows that only now; then another one is taken.
+        """
+        for left in reversed(range(CONNECTIONS + 1)):
+            async with contextlib.AsyncExitStack() as stack:
+                connection = await stack.enter_async_context(self._connected().acquire())
+                try:
+                    await stack.enter_async_context(connection.transaction(isolation=isolation, readonly=readonly))
+                except _BROKEN:
+                    connection.terminate()
+                    if not left:
+                        raise
+                else:
+                    return connection, stack.pop_all()
+        raise AssertionError("the loop returns or raises")
+
+    async def _run(self, work: Work[T]) -> T:
+        """One attempt. Serializable, as SQLite is: nobody changes a row between a look and a step that relies on it."""
+        connection, transaction = await self._begin("serializable")
+        async with transaction:
+            steps = work()
+            try:
+                step = next(steps)
+                while True:
+                    check_values(step.values)
+                    text, names = translated(step.query)
+                    rows = await connection.fetch(text, *(step.values[name] for name in names))
+                    step = steps.send([tuple(row) for row in rows])
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            finally:
+                steps.close()
+
+    async def _append(self, batch: Batch, insert: Callable[[Any, str, Sequence[Row]], Awaitable[None]]) -> None:
+        connection, transaction = await self._begin("read_committed")
+        async with transaction:
             for table, rows in batch:
                 await insert(connection, table, rows)
 
@@ -188,24 +233,6 @@ class PostgreSQL:
             for number, script in enumerate(scripts[version:], version + 1):
                 await connection.execute(own_words(script))
                 await connection.execute("INSERT INTO rolecast_tables VALUES ($1)", number)
-
-
-async def _transaction(connection: Any, work: Work[T]) -> T:
-    """One attempt. Serializable, as SQLite is: nobody changes a row between a look and a step that relies on it."""
-    async with connection.transaction(isolation="serializable"):
-        steps = work()
-        try:
-            step = next(steps)
-            while True:
-                check_values(step.values)
-                text, names = translated(step.query)
-                rows = await connection.fetch(text, *(step.values[name] for name in names))
-                step = steps.send([tuple(row) for row in rows])
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        finally:
-            steps.close()
 
 
 @contextlib.contextmanager
@@ -273,3 +300,7 @@ async def _read_numbers(connection: Any) -> None:
         return int(text) if text.lstrip("-").isdigit() else float(text)
 
     await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=number)
+
+
+async def _leave(connection: Any) -> None:
+    """Nothing has to be undone between two uses: all that happens is in transactions."""
