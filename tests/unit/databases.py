@@ -82,12 +82,30 @@ class Server:
     def kill(self) -> None:
         """As by a machine that loses its power."""
         assert self._process is not None
-        with contextlib.suppress(psutil.NoSuchProcess):
-            family = psutil.Process(self._process.pid)
-            for each in (family, *family.children(recursive=True)):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
+        for each in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
         self._process.wait(START_S)
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It is there and does nothing."""
+        family = self._family()
+        for each in family:
+            each.suspend()
+        try:
+            yield
+        finally:
+            for each in family:
+                each.resume()
+
+    def _family(self) -> list[psutil.Process]:
+        assert self._process is not None
+        try:
+            postmaster = psutil.Process(self._process.pid)
+            return [postmaster, *postmaster.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
     def stop(self) -> None:
         """End it, and remove what it kept."""

@@ -482,6 +482,27 @@ def test_doctor_is_content_with_a_machine_that_can_start(tmp_path: Path) -> None
     assert "not running; `rolecast up` starts it" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:///FOLDER/broken.db", "it is no SQLite database; name another file"),
+        ("postgresql://me:sesame@127.0.0.1:1/books", "postgresql://me@127.0.0.1:1/books: it cannot be reached"),
+        ("env:NO_SUCH_VARIABLE", "the environment variable NO_SUCH_VARIABLE is not set"),
+    ],
+)
+def test_doctor_names_a_database_that_cannot_be_opened(tmp_path: Path, url: str, words: str) -> None:
+    (tmp_path / "broken.db").write_bytes(b"hello" * 1000)
+    (tmp_path / "rolecast.yaml").write_text(
+        f"models: {{a: {{backend: fake}}}}\nroles: {{standard: [a]}}\n"
+        f"storage: {{url: '{url.replace('FOLDER', str(tmp_path))}'}}\n"
+    )
+    code, out, _ = invoke("doctor", "--config", str(tmp_path / "rolecast.yaml"), "--json")
+    (found,) = [each for each in json.loads(out) if each["check"] == "database"]
+    assert (code, found["level"]) == (1, "fail")
+    assert words in found["message"]
+    assert "sesame" not in out
+
+
 def test_doctor_stops_at_a_bad_configuration_with_the_command_that_shows_it(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("nope: 1\n")
     code, out, _ = invoke("doctor", "--config", "bad.yaml")

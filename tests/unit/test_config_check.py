@@ -228,9 +228,19 @@ def test_memory_budgets_that_make_none_are_refused(budget: str) -> None:
     assert list(found(cast(memory=Memory(budget=budget)))) == ["memory.budget"]
 
 
-def test_storage_is_sqlite_by_url() -> None:
+def test_storage_is_a_file_a_server_or_a_variable_by_url() -> None:
     assert found(cast(storage=Storage(url="sqlite:///~/x.db"))) == {}
-    assert list(found(cast(storage=Storage(url="mysql://x")))) == ["storage.url"]
+    assert found(cast(storage=Storage(url="env:BOOKS_URL"))) == {}
+    for url in (
+        "postgresql://db/books",
+        "postgres://me:p%40ss@[::1]:5433/books?sslmode=require",
+        "postgresql:///books",
+    ):
+        assert found(cast(storage=Storage(url=url))) == {}
+    for url in ("mysql://x", "postgresql:/x", "postgresql://a b/c", "sqlite://x", "x.db", "env:", "env:A B"):
+        assert list(found(cast(storage=Storage(url=url)))) == ["storage.url"]
+    (problem,) = found(cast(storage=Storage(url="postgresql:/me:sesame@x"))).values()
+    assert "sesame" not in problem
 
 
 def test_settings_without_effect_are_pointed_out() -> None:

@@ -14,6 +14,7 @@ from live_gateway import LiveGateway, until
 
 from rolecast import books, readiness
 from rolecast.books import ledger as ledger_module
+from rolecast.books import postgres as postgres_module
 from rolecast.books.ledger import Ledger
 from rolecast.books.postgres import PostgreSQL, own_words, shown, translated
 from rolecast.books.store import Query, StoreError, change
@@ -80,8 +81,23 @@ async def test_a_server_that_is_killed_costs_no_row_and_is_used_again_when_it_is
     await happens(lambda: ledger.written == 5)
     assert [int(r.id[4:], 16) for r in await ledger.tail()] == [5, 4, 3, 2, 1]
     assert ledger.trouble == ""
-    assert [r.levelno for r in caplog.records if r.name == "rolecast.books.ledger"] == [logging.ERROR, logging.WARNING]
+    assert [r.levelno for r in caplog.records if r.name == "rolecast.ledger"] == [logging.ERROR, logging.WARNING]
     await ledger.close()
+
+
+async def test_a_server_that_hangs_holds_nobody_up_for_long(
+    postgres: Server, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_module, "ANSWER_S", 0.2)
+    monkeypatch.setattr(postgres_module, "CONNECT_S", 0.2)
+    store = PostgreSQL(url)
+    await store.open()
+    with postgres.hanging():
+        for attempt in (lambda: store.read(Query("SELECT 1")), lambda: change(store, PUT, name="a", size=1)):
+            with pytest.raises(StoreError, match="it does not answer"):
+                await attempt()
+    assert await store.read(Query("SELECT 1")) == [(1,)]
+    await store.close()
 
 
 async def test_a_gateway_may_end_while_the_server_is_away(postgres: Server, url: str) -> None:
@@ -199,6 +215,20 @@ def test_a_gateway_on_a_file_never_imports_the_driver_of_a_server() -> None:
     code = "import sys, rolecast.app, rolecast.cli, rolecast.books.sqlite; print('asyncpg' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+async def test_options_of_the_url_reach_the_server(postgres: Server, url: str) -> None:
+    await postgres.run("CREATE SCHEMA mine", name_in(url))
+    sizes = []
+    for address in (url, f"{url}&search_path=mine"):
+        store = PostgreSQL(address)
+        await store.open()
+        ledger = Ledger(store)
+        append(ledger, len(sizes) + 1)
+        await happens(lambda ledger=ledger: ledger.written == 1)
+        sizes.append(len(await ledger.tail()))
+        await store.close()
+    assert sizes == [1, 1]  # each schema has tables of its own
 
 
 # -- its SQL ------------------------------------------------------------------------------------------------

@@ -1,17 +1,25 @@
 """What every database does for the parts of the product: one suite for all drivers."""
 
 import asyncio
+import importlib
 import math
+import sqlite3
 from collections.abc import AsyncIterator, Generator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from databases import ADD, ALL, PILES, PUT, SIZE, OpenStore, database, postgres
 
+from rolecast import books
 from rolecast.books import tables
+from rolecast.books.ledger import Ledger
+from rolecast.books.postgres import PostgreSQL, translated
+from rolecast.books.sqlite import SQLite
 from rolecast.books.store import Query, Refused, Row, Step, Store, StoreError, Unstorable, change, structs
 from rolecast.errors import ConfigError
+from rolecast.values import Usage
 
 pytestmark = pytest.mark.anyio
 __all__ = ["database", "postgres"]  # fixtures
@@ -301,3 +309,148 @@ async def test_a_database_of_a_newer_version_is_left_alone(
     with pytest.raises(ConfigError, match="was written by a newer Rolecast; upgrade, or name another"):
         await older.open()
     await older.close()
+
+
+# -- the SQL of the product ---------------------------------------------------------------------------------
+
+SOURCE = Path(books.__file__).parent.parent
+
+
+def queries() -> dict[str, Query]:
+    """Every `Query` of the product, by its module and name."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        if "Query(" in path.read_text("utf-8"):
+            name = ".".join(("rolecast", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+            constants = vars(importlib.import_module(name)).items()
+            found |= {f"{name}.{each}": query for each, query in constants if isinstance(query, Query)}
+    return found
+
+
+async def test_every_query_of_the_product_is_understood(store: Store) -> None:
+    assert "rolecast.books.ledger.TAIL" in queries()
+    for name, query in queries().items():
+        try:
+            if isinstance(store, PostgreSQL):
+                connection, transaction = await store._begin("read_committed")
+                async with transaction:
+                    await connection.prepare(translated(query)[0])
+            else:
+                await store.read(Query(f"EXPLAIN {query}"), **dict.fromkeys(translated(query)[1]))
+        except Exception as error:
+            raise AssertionError(f"{name}: {error}") from error
+
+
+# -- the ledger on each -------------------------------------------------------------------------------------
+
+
+def record(ledger: Ledger, number: int, **values: Any) -> None:
+    route = ledger.route("front door", "chat", "auto", "m", "w", "standard", "default; x", "ab12")
+    plain = {"status": 200, "outcome": "ok", "error": None, "stream": False, "usage": Usage(10, 3)}
+    plain |= {"first_s": 0.0015, "total_s": 0.0025, "attempts": 1, "queue_us": 0, "load_us": 0, "client_id": ""}
+    ledger.record(number, route, **{**plain, **values})
+
+
+async def written(ledger: Ledger, count: int) -> None:
+    async with asyncio.timeout(30):
+        while ledger.written < count:
+            await asyncio.sleep(0.002)
+
+
+async def test_a_request_is_read_back_as_it_went(store: Store) -> None:
+    ledger = Ledger(store)
+    record(ledger, 2**62, status=503, outcome="error", error="worker_lost", stream=True, client_id="trace 1")
+    record(ledger, 2**62 + 1, usage=Usage(2**40, 7, 5, counted=True), attempts=3, queue_us=1500, load_us=2_500_000)
+    record(ledger, 2**62 + 2, first_s=0.0, outcome="cancelled", status=499)
+    await written(ledger, 3)
+    cancelled, late, lost = await ledger.tail(3)
+    assert lost.id == "req_4000000000000000"
+    assert (lost.listener, lost.kind, lost.asked, lost.model, lost.worker) == ("front door", "chat", "auto", "m", "w")
+    assert (lost.role, lost.route, lost.key) == ("standard", "default; x", "ab12")
+    assert (lost.status, lost.outcome, lost.error, lost.stream) == (503, "error", "worker_lost", True)
+    assert (lost.client_id, lost.attempts, lost.first_ms, lost.total_ms) == ("trace 1", 1, 1.5, 2.5)
+    assert (late.prompt_tokens, late.completion_tokens, late.cached_tokens, late.counted) == (2**40, 7, 5, True)
+    assert (late.attempts, late.queue_ms, late.load_ms, late.error, late.client_id) == (3, 1.5, 2500.0, "", "")
+    assert (cancelled.outcome, cancelled.status, cancelled.first_ms) == ("cancelled", 499, 0.0)
+    assert len(await ledger.tail(1)) == 1
+
+
+async def test_a_crowd_of_requests_is_written_whole_and_one_that_cannot_be_kept_costs_no_other(store: Store) -> None:
+    ledger = Ledger(store)
+    for number in range(1, 12_001):
+        record(ledger, number, client_id=f"c{number}" if number % 3 else "")
+    record(ledger, 20_000, usage=Usage(10**20, 0))
+    record(ledger, 20_001, client_id="half \ud83d of a pair")
+    record(ledger, 20_002, client_id="after it")
+    await written(ledger, 12_003)
+    assert ledger.trouble == ""
+    assert await store.read(Query("SELECT count(*) FROM requests")) == [(12_002,)]
+    assert [r.client_id for r in await ledger.tail(3)] == ["after it", "", ""]
+
+
+async def test_two_gateways_on_one_database_write_beside_each_other(database: OpenStore) -> None:
+    stores = [database(), database()]
+    try:
+        await asyncio.gather(*(store.open() for store in stores))
+        ledgers = [Ledger(store) for store in stores]
+        for number in range(1, 101):
+            record(ledgers[number % 2], number)
+        await asyncio.gather(*(written(ledger, 50) for ledger in ledgers))
+        for ledger in ledgers:
+            rows = await ledger.tail(200)
+            assert [int(r.id[4:], 16) for r in rows] == list(range(100, 0, -1))
+        assert await stores[0].read(Query("SELECT count(*) FROM routes")) == [(1,)]
+    finally:
+        for store in stores:
+            await store.close()
+
+
+# -- a disk that fails --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> AsyncIterator[SQLite]:
+    store = SQLite(tmp_path / "store.db")
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def test_a_disk_without_room_undoes_a_transaction_whole_and_reads_go_on(file: SQLite) -> None:
+    def much() -> Steps:
+        yield Step(PUT, {"name": "first", "size": 1})
+        for n in range(200):
+            yield Step(VALUES, {"name": str(n), "size": n, "note": "x" * 5000, "share": None, "raw": None})
+
+    await change(file, PUT, name="a", size=1)
+    (pages,) = file._writer.execute("PRAGMA page_count").fetchone()
+    file._writer.execute(f"PRAGMA max_page_count={pages + 5}")
+    with pytest.raises(StoreError, match=r"^The database cannot be used just now: the disk is full\.$") as caught:
+        await file.transact(much)
+    assert caught.value.status == 503
+    assert await file.read(ALL) == [("a", 1)]
+    file._writer.execute("PRAGMA max_page_count=1000000")
+    await file.transact(much)
+    assert len(await file.read(ALL)) == 202
+
+
+async def test_a_file_that_turned_read_only_is_named_as_such(file: SQLite) -> None:
+    file._writer.execute("PRAGMA query_only=ON")
+    with pytest.raises(StoreError, match="it is read-only"):
+        await change(file, PUT, name="a", size=1)
+    assert await file.read(ALL) == []
+
+
+async def test_a_file_that_another_program_keeps_locked_is_waited_for_and_then_named(
+    file: SQLite, tmp_path: Path
+) -> None:
+    file._writer.execute("PRAGMA busy_timeout=1")
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="another program keeps it locked"):
+            await change(file, PUT, name="a", size=1)
+        assert await file.read(ALL) == []
+    finally:
+        other.close()
+    await change(file, PUT, name="a", size=1)

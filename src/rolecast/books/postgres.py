@@ -1,25 +1,22 @@
 """PostgreSQL as a store: a few connections, one of which writes at a time. Knows its SQL; knows nothing of requests.
 
-Imported for a URL of PostgreSQL only, because asyncpg takes time and memory. What the server says about an error may
-quote values of the rows, so its own words go no further than this file.
+Imported for a URL of PostgreSQL only, because asyncpg takes time and memory.
 """
 
 import asyncio
 import contextlib
-import os
 import random
 import re
-import socket
-import ssl
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from rolecast.books import postgres_errors as errors
 from rolecast.books import tables
-from rolecast.books.store import Batch, Refused, Row, StoreError, Unstorable, Value, Work, check_values
+from rolecast.books.store import Batch, Row, Value, Work, check_values
 from rolecast.errors import ConfigError
 from rolecast.values import authority
 
@@ -34,44 +31,6 @@ ATTEMPTS = 20
 """So often a transaction is tried when other gateways change the rows that it looked at."""
 LOCK = 7_646_317_270_523_129_203
 """Whoever makes tables holds the advisory lock of this number."""
-_CLIENT_DATA_ERROR = asyncpg.exceptions._base.DataError  # noqa: SLF001  # hidden by the server's error of that name
-_BAD_ROWS = (asyncpg.DataError, _CLIENT_DATA_ERROR, asyncpg.IntegrityConstraintViolationError)
-_BROKEN = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what the driver says when the server has said goodbye to an idle connection
-)
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-_AWAY = "it cannot be reached"
-_ODD_URL = "its URL is not understood"
-_URL = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with % codes for odd characters in a password"
-_CONTENDED = "other gateways change the same rows all the time"
-_MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
-    (asyncpg.InvalidPasswordError, "the user or the password is wrong", "mend them in the URL"),
-    (asyncpg.InvalidAuthorizationSpecificationError, "it does not let this user in", "name another user in the URL"),
-    (asyncpg.InvalidCatalogNameError, "it has no database of that name", "make it, for example with `createdb NAME`"),
-    (asyncpg.TooManyConnectionsError, "it has no connection left", "close some, or raise its max_connections"),
-    (asyncpg.CannotConnectNowError, "it is starting or stopping", "try again in a moment"),
-    (asyncpg.OperatorInterventionError, "it was stopped", "start it"),
-    (asyncpg.DiskFullError, "its disk is full", "free some space there"),
-    (asyncpg.InsufficientResourcesError, "it lacks memory or room", "give it more"),
-    (asyncpg.InsufficientPrivilegeError, "this user may not do that there", "let the user make tables there"),
-    (asyncpg.ReadOnlySQLTransactionError, "it is read-only", "name the server that takes writes"),
-    (asyncpg.SerializationError, _CONTENDED, "try again"),
-    (asyncpg.DeadlockDetectedError, _CONTENDED, "try again"),
-    (asyncpg.DuplicateTableError, "another program has tables of the same names there", "name a database of its own"),
-    (asyncpg.ClientConfigurationError, _ODD_URL, _URL),
-    (TimeoutError, "it does not answer", "look at the server, or mend host and port in the URL"),
-    (socket.gaierror, "there is no machine of that name", "mend the host in the URL"),
-    (ssl.SSLError, "the two do not agree on TLS", "look at sslmode and the certificates"),
-    (OSError, _AWAY, "start it, or mend host and port in the URL"),
-    (asyncpg.PostgresConnectionError, _AWAY, "start it, or mend host and port in the URL"),
-    (asyncpg.InterfaceError, _AWAY, "start it, or mend host and port in the URL"),
-    (asyncpg.InternalClientError, _AWAY, "start it, or mend host and port in the URL"),
-    (ValueError, _ODD_URL, _URL),  # a port that is none, and the like
-)
-"""What an error means and what to do; the first that fits. What is not here is a mistake in our own SQL."""
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([A-Za-z_]\w*)")
 _HEX = re.compile(r"hex16\((.+?)\)")
 _TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
@@ -92,7 +51,7 @@ class PostgreSQL:
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date. Raises ConfigError."""
-        try:
+        with errors.usable(self.name):
             self._pool = await asyncpg.create_pool(
                 self._url,
                 min_size=0,  # those that it keeps in reserve it would make with noise in the log
@@ -104,10 +63,12 @@ class PostgreSQL:
                 server_settings={"application_name": "rolecast"},
             )
             await self._migrate()
-        except (*_FAILURES, ValueError) as exc:
-            then = next((then for kind, _, then in _MEANINGS if isinstance(exc, kind)), "name another database")
-            text = f"storage.url: cannot use the database {self.name}: {self.meaning(exc)}; {then}"
-            raise ConfigError([text]) from None
+
+    async def probe(self) -> None:
+        """Connect and go away again. Raises ConfigError."""
+        with errors.usable(self.name):
+            connection = await asyncpg.connect(self._url, timeout=CONNECT_S)
+            await connection.close(timeout=CONNECT_S)
 
     async def insert(self, batch: Batch) -> None:
         """Append rows (all columns, in table order) per table as one transaction. A row whose key is there already, or
@@ -115,21 +76,21 @@ class PostgreSQL:
         async with self._turn:
             try:
                 await self._append(batch, self._insert_rows)
-            except _BAD_ROWS:
+            except errors.BAD_ROWS:
                 await self._append(batch, self._insert_storable)
 
     async def read(self, query: str, **values: Value) -> list[Row]:
         """The rows of one SELECT, as of now."""
         check_values(values)
         text, names = translated(query)
-        with _explained():
+        with errors.explained():
             connection, transaction = await self._begin("read_committed", readonly=True)
             async with transaction:
                 return [tuple(row) for row in await connection.fetch(text, *(values[name] for name in names))]
 
     async def transact(self, work: Work[T]) -> T:
         """Run that transaction, again from its start when another gateway changed what it had seen."""
-        with _explained():
+        with errors.explained():
             async with self._turn:
                 for attempt in range(1, ATTEMPTS):
                     try:
@@ -140,7 +101,7 @@ class PostgreSQL:
 
     def meaning(self, error: Exception) -> str:
         """What an error of PostgreSQL or the network says, in plain words without values."""
-        return _meaning(error) or f"it refuses what was asked ({type(error).__name__})"
+        return errors.meaning(error) or f"it refuses what was asked ({type(error).__name__})"
 
     async def close(self) -> None:
         """Finish what was asked for, and close."""
@@ -149,7 +110,7 @@ class PostgreSQL:
         try:
             async with asyncio.timeout(ANSWER_S):
                 await self._pool.close()
-        except _FAILURES:
+        except errors.FAILURES:
             self._pool.terminate()
 
     # -- parts ----------------------------------------------------------------------------------------------
@@ -168,7 +129,7 @@ class PostgreSQL:
                 connection = await stack.enter_async_context(self._connected().acquire())
                 try:
                     await stack.enter_async_context(connection.transaction(isolation=isolation, readonly=readonly))
-                except _BROKEN:
+                except errors.BROKEN:
                     connection.terminate()
                     if not left:
                         raise
@@ -215,7 +176,7 @@ class PostgreSQL:
         try:
             async with connection.transaction():  # inside the other one: a point to come back to
                 await self._insert_rows(connection, table, rows)
-        except _BAD_ROWS:
+        except errors.BAD_ROWS:
             if len(rows) > 1:
                 middle = len(rows) // 2
                 await self._insert_storable(connection, table, rows[:middle])
@@ -233,30 +194,6 @@ class PostgreSQL:
             for number, script in enumerate(scripts[version:], version + 1):
                 await connection.execute(own_words(script))
                 await connection.execute("INSERT INTO rolecast_tables VALUES ($1)", number)
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """What asyncpg raises, as errors of a store; mistakes in our own SQL stay what they are."""
-    try:
-        yield
-    except asyncpg.IntegrityConstraintViolationError:  # quotes the row
-        raise Refused("The database holds something else already; look at it again and retry.") from None
-    except (asyncpg.DataError, _CLIENT_DATA_ERROR):  # quotes the value
-        raise Unstorable("A value does not fit its column.") from None
-    except _FAILURES as exc:
-        if words := _meaning(exc):
-            raise StoreError(f"The database cannot be used just now: {words}.") from exc
-        raise
-
-
-def _meaning(error: Exception) -> str:
-    """Plain words; '' for a mistake in our own SQL."""
-    words = next((words for kind, words, _ in _MEANINGS if isinstance(error, kind)), "")
-    if words == _AWAY and "SSL" in str(error):
-        return "it does not speak TLS, which the URL asks for"
-    number = error.errno if isinstance(error, OSError) else None
-    return f"{words} ({os.strerror(number)})" if words == _AWAY and number else words
 
 
 @lru_cache(maxsize=1000)

@@ -73,12 +73,14 @@ class SQLite:
     async def open(self) -> None:
         """Open the file, made when it is not there, and bring its tables up to date. Raises ConfigError."""
         self._thread.start()
-        try:
+        with self._usable():
             await self._in_writer(self._open)
-        except (OSError, sqlite3.Error) as exc:
-            why = self.meaning(exc)
-            then = _NEXT.get(why, "name another file or move this one away")
-            raise ConfigError([f"storage.url: cannot use {self.path} as a database: {why}; {then}"]) from exc
+
+    async def probe(self) -> None:
+        """Look into the file, when it is there. Raises ConfigError."""
+        if self.path.exists():
+            with self._usable():
+                await asyncio.get_running_loop().run_in_executor(self._readers, self._read, "PRAGMA user_version", {})
 
     async def insert(self, batch: Batch) -> None:
         """Append rows (all columns, in table order) per table as one transaction. A row whose id is there already, or
@@ -113,6 +115,15 @@ class SQLite:
         await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
         for connection in self._reading:
             connection.close()
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as exc:
+            why = self.meaning(exc)
+            then = _NEXT.get(why, "name another file or move this one away")
+            raise ConfigError([f"storage.url: cannot use {self.path} as a database: {why}; {then}"]) from exc
 
     # -- in the writer's thread -----------------------------------------------------------------------------
 

@@ -74,6 +74,10 @@ class Store(Protocol):
         """Connect, and bring the tables up to date. Raises ConfigError with what is wrong and what to do."""
         ...
 
+    async def probe(self) -> None:
+        """Look whether it could be opened now, and change nothing. Raises ConfigError as `open` does."""
+        ...
+
     async def insert(self, batch: Batch) -> None:
         """Append rows (all columns, in table order) as one transaction.
 

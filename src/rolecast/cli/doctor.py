@@ -84,6 +84,7 @@ def examine(file: Path | None) -> Iterator[Finding]:
         check_remotes,
         check_weights,
         check_disk,
+        check_database,
         check_memory,
         check_ports,
     )
@@ -215,6 +216,27 @@ def check_disk(config: Config) -> Iterator[Finding]:
         yield Finding("disk", "fail" if free < NO_DISK else "warn", text, fix)
     else:
         yield Finding("disk", "ok", text)
+
+
+def check_database(config: Config) -> Iterator[Finding]:
+    """Whether the database of the ledger could be opened now."""
+    import asyncio
+
+    from rolecast import books
+    from rolecast.errors import ConfigError
+
+    async def look() -> str:
+        store = books.store_of(config)
+        try:
+            await store.probe()
+        finally:
+            await store.close()
+        return store.name
+
+    try:
+        yield Finding("database", "ok", asyncio.run(look()))
+    except ConfigError as error:
+        yield Finding("database", "fail", error.problems[0])
 
 
 def check_memory(config: Config) -> Iterator[Finding]:
