@@ -151,9 +151,9 @@ async def test_values_come_back_as_they_were(store: Store, values: dict[str, Any
     assert await store.read(BACK, name="a") == [tuple(values.values())]
 
 
-@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, "a\0b", "half \ud83d"])
-async def test_what_no_column_can_hold_is_refused_by_the_name_of_the_value(store: Store, value: int | str) -> None:
-    column = "size" if isinstance(value, int) else "note"
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, "a\0b", "half \ud83d", math.nan])
+async def test_what_no_column_can_hold_is_refused_by_the_name_of_the_value(store: Store, value: float | str) -> None:
+    column = "note" if isinstance(value, str) else "size" if isinstance(value, int) else "share"
     values = {"name": "a", "size": 1, "note": "", "share": None, "raw": None} | {column: value}
     with pytest.raises(Unstorable, match=f"^{column} "):
         await change(store, VALUES, **values)
@@ -240,6 +240,23 @@ async def test_who_stops_waiting_leaves_the_store_as_it_was(store: Store) -> Non
     assert await change(store, ADD, name="a", more=1) == [(before + 1,)]
 
 
+async def test_a_closed_store_refuses_whatever_is_asked_for(database: OpenStore) -> None:
+    store = database()
+    await store.open()
+    waiting = [asyncio.ensure_future(change(store, PUT, name=str(n), size=n)) for n in range(3)]
+    await asyncio.sleep(0)
+    await store.close()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for attempt in (lambda: store.read(ALL), lambda: change(store, PUT, name="late", size=1)):
+        with pytest.raises(StoreError):
+            await attempt()
+    again = database()
+    await again.open()
+    done = [n for n, each in enumerate(waiting) if not each.exception()]
+    assert await again.read(ALL) == [(str(n), n) for n in done]
+    await again.close()
+
+
 async def test_many_read_while_one_writes(store: Store) -> None:
     await change(store, PUT, name="a", size=0)
     reads = [store.read(SIZE, name="a") for _ in range(30)]
@@ -261,6 +278,11 @@ async def test_two_gateways_that_start_at_once_on_a_new_database_find_one_set_of
     finally:
         for store in stores:
             await store.close()
+
+
+def test_the_files_of_tables_are_numbered_without_a_gap() -> None:
+    names = sorted(path.name for path in Path(tables.__file__).parent.glob("*.sql"))
+    assert [int(name.partition("_")[0]) for name in names] == list(range(1, len(names) + 1))
 
 
 async def test_tables_that_came_later_join_those_that_are_there(

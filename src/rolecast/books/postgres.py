@@ -29,6 +29,8 @@ ANSWER_S = 10.0
 """So long one statement may take; after that the server counts as away."""
 ATTEMPTS = 20
 """So often a transaction is tried when other gateways change the rows that it looked at."""
+MAKE_S = 600.0
+"""So long one script of tables may take, and the wait for another gateway that makes them."""
 LOCK = 7_646_317_270_523_129_203
 """Whoever makes tables holds the advisory lock of this number."""
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([A-Za-z_]\w*)")
@@ -185,14 +187,14 @@ class PostgreSQL:
     async def _migrate(self) -> None:
         async with self._connected().acquire() as connection, connection.transaction():
             # Of gateways that start at once, the second finds the work done.
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK, timeout=MAKE_S)
             await connection.execute("CREATE TABLE IF NOT EXISTS rolecast_tables (version BIGINT PRIMARY KEY)")
             version = await connection.fetchval("SELECT coalesce(max(version), 0) FROM rolecast_tables")
             scripts = tables.scripts()
             if version > len(scripts):
                 raise ConfigError([tables.newer(self.name, "database")])
             for number, script in enumerate(scripts[version:], version + 1):
-                await connection.execute(own_words(script))
+                await connection.execute(own_words(script), timeout=MAKE_S)
                 await connection.execute("INSERT INTO rolecast_tables VALUES ($1)", number)
 
 

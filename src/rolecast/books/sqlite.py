@@ -69,6 +69,7 @@ class SQLite:
         self._readers = ThreadPoolExecutor(READERS, "rolecast-db-read")
         self._mine = threading.local()
         self._reading: list[sqlite3.Connection] = []
+        self._closed = False
 
     async def open(self) -> None:
         """Open the file, made when it is not there, and bring its tables up to date. Raises ConfigError."""
@@ -90,6 +91,7 @@ class SQLite:
     async def read(self, query: str, **values: Value) -> list[Row]:
         """The rows of one SELECT, as of now."""
         check_values(values)
+        self._refuse_when_closed()
         with self._explained():
             return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query, values)
 
@@ -109,6 +111,7 @@ class SQLite:
 
     async def close(self) -> None:
         """Finish what was asked for, and close."""
+        self._closed = True
         self._jobs.put(None)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 30)
@@ -125,10 +128,15 @@ class SQLite:
             then = _NEXT.get(why, "name another file or move this one away")
             raise ConfigError([f"storage.url: cannot use {self.path} as a database: {why}; {then}"]) from exc
 
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise StoreError("The database is closed; the gateway is stopping.")
+
     # -- in the writer's thread -----------------------------------------------------------------------------
 
     async def _in_writer(self, job: Callable[[], T]) -> T:
         """What `job` gives, after those that were asked for before it. One not begun when we are cancelled never is."""
+        self._refuse_when_closed()
         future: Future[T] = Future()
 
         def run() -> None:

@@ -6,9 +6,11 @@ holds up the event loop.
 
 A part writes its SQL as constants of its module, each a `Query`, in the words that SQLite and PostgreSQL share:
 parameters are `:named`, `ON CONFLICT ... DO` and `RETURNING` are fine, `INSERT OR IGNORE`, `printf` and PRAGMA are not.
+`LIKE` and the order of texts differ; what a parameter is must be clear, by a column beside it or `CAST(:x AS TEXT)`.
 A test has both databases prepare every `Query` of the product. Its tables are a new file in `books/tables/`.
 """
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -53,7 +55,7 @@ class StoreError(RolecastError):
 
 
 class Unstorable(Invalid):
-    """A value that no column can hold: a number beyond 64 bits, text with NUL or half a surrogate pair."""
+    """A value that no column can hold: a number beyond 64 bits, NaN, text with NUL or half a surrogate pair."""
 
     code = "unstorable"
 
@@ -102,7 +104,7 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None:
-        """Finish what was asked for, and close."""
+        """Finish what was asked for, and close. Whatever is asked for later raises StoreError."""
         ...
 
 
@@ -126,6 +128,8 @@ def check_values(values: Mapping[str, Value]) -> None:
     for name, value in values.items():
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise Unstorable(f"{name} is a number beyond 64 bits; use a smaller one.", param=name)
+        if isinstance(value, float) and math.isnan(value):
+            raise Unstorable(f"{name} is not a number; leave it out.", param=name)
         if isinstance(value, str) and ("\0" in value or (not value.isascii() and not _is_text(value))):
             raise Unstorable(f"{name} has a NUL or half a character pair in its text; leave it out.", param=name)
 
