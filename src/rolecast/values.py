@@ -253,11 +253,25 @@ class Endpoint(msgspec.Struct, frozen=True):
         return authority(self.host, None if self.port == implied else self.port)
 
 
+LOOPBACK = "127.0.0.1"
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """Where one start of a worker may listen: the path of a unix socket, or a port of the loopback address.
+
+    Both are its own; a worker takes the one that its engine can. Plans that differ only here are the same plan.
+    """
+
+    socket: str = "worker.sock"
+    port: int = 1
+
+
 class Launch(msgspec.Struct, frozen=True):
-    """How to start a worker: argv (never a shell), extra environment, and where it will listen."""
+    """How to start a process: argv (never a shell), its own environment, and where it will listen if it is a server."""
 
     argv: tuple[str, ...]
-    endpoint: Endpoint
+    endpoint: Endpoint | None = None
+    """Where it will listen; None for a job that is no server."""
     env: tuple[tuple[str, str], ...] = ()
     own_watch: bool = False
     """True when the child itself ends with its parent; otherwise it runs under the watchdog."""

@@ -13,8 +13,9 @@ import openai
 
 from rolecast import backends
 from rolecast.config.schema import Model
+from rolecast.processes import folder as runtime
 from rolecast.processes import process
-from rolecast.values import Launch
+from rolecast.values import Launch, Listen
 
 MODEL_ID = "org/tiny:1"
 DEADLINE_S = 20
@@ -48,8 +49,8 @@ class Running:
 async def running(
     backend: backends.Backend, model: Model, folder: Path, weights: Path | None = None
 ) -> AsyncIterator[Running]:
-    socket = process.socket_path(folder, MODEL_ID, 1)
-    plan = backend.plan(MODEL_ID, model, weights, socket)
+    socket = runtime.socket_path(folder, MODEL_ID, 1)
+    plan = backend.plan(MODEL_ID, model, weights, Listen(str(socket)))
     assert isinstance(plan, Launch)
     child = await process.spawn(plan, name=MODEL_ID, log=folder / "w.log")
     # llama.cpp announces keep-alive and yet closes after each streamed answer: no connection is used twice.

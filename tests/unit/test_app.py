@@ -20,7 +20,7 @@ from rolecast import app, books, statefile
 from rolecast.config import check, paths
 from rolecast.config.schema import Config, Listener, Model, Server, Storage
 from rolecast.errors import ConfigError
-from rolecast.fleet.machine import State
+from rolecast.fleet import State
 from rolecast.processes import resident
 from rolecast.sources import here
 

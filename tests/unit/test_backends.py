@@ -26,18 +26,19 @@ from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, SourceError
+from rolecast.processes import folder as runtime
 from rolecast.processes import process
-from rolecast.values import Endpoint, Launch
+from rolecast.values import Endpoint, Launch, Listen
 
-SOCKET = Path("/run/x/w.sock")
+LISTEN = Listen("/run/x/w.sock")
 HELLO = [{"role": "user", "content": "hello there"}]
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = process.runtime_dir()
+    made = runtime.runtime_dir()
     yield made
-    process.remove_runtime_dir(made)
+    runtime.remove_runtime_dir(made)
 
 
 # The table
@@ -58,7 +59,7 @@ def test_an_unknown_backend_names_those_that_exist():
 
 
 def remote(**fields: Any) -> Endpoint:
-    return OpenAIRemote().plan("cloud", Model(backend="openai", **fields), None, SOCKET)
+    return OpenAIRemote().plan("cloud", Model(backend="openai", **fields), None, LISTEN)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +139,14 @@ def test_a_key_that_would_break_the_header_is_refused_and_not_shown(key):
 
 def test_a_llamacpp_model_without_weights_is_refused():
     with pytest.raises(ConfigError, match=r"models\.m\.source"):
-        LlamaCpp().plan("m", Model(), None, SOCKET)
+        LlamaCpp().plan("m", Model(), None, LISTEN)
 
 
 def test_the_built_in_engine_runs_in_a_worker_of_ours():
-    launch = LlamaCpp().plan("m", Model(), Path("/w.gguf"), SOCKET)
+    launch = LlamaCpp().plan("m", Model(), Path("/w.gguf"), LISTEN)
     assert launch.own_watch
     assert launch.argv[:4] == (sys.executable, "-P", "-m", "rolecast.backends.llamacpp_worker")
-    assert launch.endpoint == Endpoint(uds=str(SOCKET), max_requests=99, idle_s=4.0)
+    assert launch.endpoint == Endpoint(uds=LISTEN.socket, max_requests=99, idle_s=4.0)
 
 
 def test_a_binary_gets_the_documented_flags_and_then_the_users_own(tmp_path):
@@ -162,10 +163,10 @@ def test_a_binary_gets_the_documented_flags_and_then_the_users_own(tmp_path):
         chat_template_kwargs={"enable_thinking": False},
         args=["--kv-unified"],
     )
-    launch = LlamaCpp().plan(MODEL_ID, model, Path("/w.gguf"), SOCKET)
+    launch = LlamaCpp().plan(MODEL_ID, model, Path("/w.gguf"), LISTEN)
     assert not launch.own_watch
     assert " ".join(launch.argv) == (
-        f"{binary} --model /w.gguf --alias {MODEL_ID} --host {SOCKET} --ctx-size 8192 --parallel 2 --threads"
+        f"{binary} --model /w.gguf --alias {MODEL_ID} --host {LISTEN.socket} --ctx-size 8192 --parallel 2 --threads"
         ' 3 --n-gpu-layers 20 --chat-template-kwargs {"enable_thinking":false} --cache-type-k q8_0 '
         "--cache-type-v f16 --flash-attn on --slot-prompt-similarity 0.5 --kv-unified"
     )
@@ -173,7 +174,7 @@ def test_a_binary_gets_the_documented_flags_and_then_the_users_own(tmp_path):
 
 def test_a_binary_serves_embeddings_with_the_pooling_of_the_file():
     model = Model(binary="llama-server", capabilities=["embeddings"])
-    argv = LlamaCpp().plan("m", model, Path("/w.gguf"), SOCKET).argv
+    argv = LlamaCpp().plan("m", model, Path("/w.gguf"), LISTEN).argv
     assert "--embedding" in argv
     assert "--pooling" not in argv
     assert "--n-gpu-layers" not in argv
@@ -288,7 +289,7 @@ async def test_the_worker_of_the_engine_ends_cleanly_when_asked(folder, weights)
 
 
 async def load_failure(folder: Path, weights: Path, **fields: Any) -> str:
-    launch = LlamaCpp().plan(MODEL_ID, Model(context=512, threads=1, **fields), weights, folder / "w.sock")
+    launch = LlamaCpp().plan(MODEL_ID, Model(context=512, threads=1, **fields), weights, Listen(str(folder / "w.sock")))
     child = await process.spawn(launch, name=MODEL_ID, log=folder / "w.log")
     async with asyncio.timeout(DEADLINE_S):
         assert await child.wait() == 1
@@ -332,7 +333,7 @@ def test_weights_that_cannot_be_a_model_are_refused_before_an_engine_is_started(
         path.write_bytes(tiny_gguf.with_number(whole, content, 0xFFFF_FFFF))
     for model in (Model(), Model(binary="llama-server")):
         with pytest.raises(SourceError, match=r"bad\.gguf is not a usable GGUF") as caught:
-            LlamaCpp().plan("m", model, path, SOCKET)
+            LlamaCpp().plan("m", model, path, LISTEN)
         assert reason in caught.value.message
 
 
@@ -518,7 +519,7 @@ async def test_a_bad_script_ends_the_fake_in_one_plain_line(folder, tmp_path, co
     path = tmp_path / "script.yaml"
     if content is not None:
         path.write_text(content)
-    launch = Fake().plan("m", Model(script=str(path)), None, folder / "w.sock")
+    launch = Fake().plan("m", Model(script=str(path)), None, Listen(str(folder / "w.sock")))
     child = await process.spawn(launch, name="m", log=folder / "w.log")
     async with asyncio.timeout(DEADLINE_S):
         assert await child.wait() == 1

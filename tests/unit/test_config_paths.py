@@ -12,6 +12,7 @@ from rolecast.backends.fake import Fake
 from rolecast.config import paths
 from rolecast.config.schema import Config, Model, Storage
 from rolecast.errors import ConfigError
+from rolecast.values import Listen
 
 LOST = "~nobody-of-that-name/x"
 
@@ -34,7 +35,7 @@ def test_a_home_folder_of_nobody_is_one_sentence_wherever_it_is_written(monkeypa
         (lambda: paths.models(LOST), "storage.models"),
         (lambda: books.store_of(Config(storage=Storage(url=f"sqlite:///{LOST}"))), "storage.url"),
         (lambda: config.find({"ROLECAST_CONFIG": LOST}), "ROLECAST_CONFIG"),
-        (lambda: Fake().plan("m", Model(backend="fake", script=LOST), None, Path("/s")), "script"),
+        (lambda: Fake().plan("m", Model(backend="fake", script=LOST), None, Listen()), "script"),
     ):
         with pytest.raises(ConfigError) as refused:
             use()

@@ -13,6 +13,7 @@ from rolecast.backends.hardware import Hardware
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.llamacpp_options import Options, settle
 from rolecast.config.schema import Model
+from rolecast.values import Listen
 from rolecast.weights.gguf import Header
 
 GIB = 1 << 30
@@ -74,8 +75,9 @@ def test_threads_wait_without_burning_the_processor_and_the_users_variables_win(
 def test_both_kinds_of_engine_get_that_variable_and_keep_requests_out_of_their_logs(binary, monkeypatch):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
-    launch = LlamaCpp().plan("m", Model(binary=binary), Path("/w.gguf"), Path("/s"))
+    launch = LlamaCpp().plan("m", Model(binary=binary), Path("/w.gguf"), Listen())
     assert ("GOMP_SPINCOUNT", "300") in launch.env
+    assert {("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1")} <= set(launch.env)
     assert launch.kept_output
 
 
@@ -170,7 +172,7 @@ def test_a_batch_holds_a_whole_input_where_the_engine_needs_it(facts, settings, 
 
 def test_a_binary_gets_pooling_and_batch_too():
     model = Model(binary="llama-server", capabilities=BOTH, context=3000)
-    argv = " ".join(LlamaCpp().plan("m", model, Path("/w.gguf"), Path("/s")).argv)
+    argv = " ".join(LlamaCpp().plan("m", model, Path("/w.gguf"), Listen()).argv)
     assert "--embedding --pooling mean --batch-size 3000 --ubatch-size 3000" in argv
 
 
@@ -204,11 +206,11 @@ def seeing(tmp_path: Path) -> Path:
     ],
 )
 def test_a_projector_beside_the_weights_is_given_to_the_engine(seeing, settings, given):
-    argv = LlamaCpp().plan("m", Model(**settings), seeing, Path("/s")).argv
+    argv = LlamaCpp().plan("m", Model(**settings), seeing, Listen()).argv
     told = msgspec.json.decode(argv[-1], type=Options)
     assert Path(told.projector).name == given
     assert not (told.guess and told.projector)
-    flags = LlamaCpp().plan("m", Model(binary="llama-server", **settings), seeing, Path("/s")).argv
+    flags = LlamaCpp().plan("m", Model(binary="llama-server", **settings), seeing, Listen()).argv
     assert ("--mmproj" in flags) is bool(given)
 
 
@@ -269,7 +271,7 @@ def test_words_are_guessed_where_a_wrong_guess_is_cheap(facts, settings, guessed
 
 
 def test_a_binary_is_given_newer_flags_only_where_they_were_asked_for():
-    plain = LlamaCpp().plan("m", Model(binary="llama-server"), Path("/w.gguf"), Path("/s")).argv
+    plain = LlamaCpp().plan("m", Model(binary="llama-server"), Path("/w.gguf"), Listen()).argv
     newer = {"--fit", "--cache-ram", "--ctx-checkpoints", "--cache-reuse", "--spec-type", "--no-mmap", "--ubatch-size"}
     assert not newer & set(plain)
     model = Model(
@@ -282,7 +284,7 @@ def test_a_binary_is_given_newer_flags_only_where_they_were_asked_for():
         mmap=False,
         ubatch=256,
     )
-    asked = " ".join(LlamaCpp().plan("m", model, Path("/w.gguf"), Path("/s")).argv)
+    asked = " ".join(LlamaCpp().plan("m", model, Path("/w.gguf"), Listen()).argv)
     assert asked.endswith(
         "--ubatch-size 256 --no-mmap --fit off --cache-ram 1024 --ctx-checkpoints 2 --cache-reuse 32"
         " --spec-type ngram-map-k"

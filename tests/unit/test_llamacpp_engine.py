@@ -12,7 +12,7 @@ from live_worker import running
 
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.config.schema import Model
-from rolecast.processes import process
+from rolecast.processes import folder as runtime
 
 WORD = "word "  # five tokens of the tiny model, and one for the start
 LONG = 601
@@ -20,9 +20,9 @@ LONG = 601
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = process.runtime_dir()
+    made = runtime.runtime_dir()
     yield made
-    process.remove_runtime_dir(made)
+    runtime.remove_runtime_dir(made)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.llamacpp_errors import CONSTANT, RULES, explain
 from rolecast.config.schema import Model
 from rolecast.dialects.complaint import Failure, read
+from rolecast.values import Listen
 
 S = "SECRET"
 USER = {"role": "user", "content": "hello"}
@@ -51,7 +52,9 @@ class _Local(http.client.HTTPConnection):
 
 def _running(folder: Path, template: str) -> Iterator[Ask]:
     weights, where = tiny_gguf.write(folder / "tiny.gguf", template=template), folder / "w.sock"
-    launch = LlamaCpp().plan("tiny", Model(source="file:tiny.gguf", context=512, parallel=1), weights, where)
+    launch = LlamaCpp().plan(
+        "tiny", Model(source="file:tiny.gguf", context=512, parallel=1), weights, Listen(str(where))
+    )
     worker = subprocess.Popen(launch.argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def ask(body: Any, path: str = "/v1/chat/completions") -> tuple[int, bytes]:

@@ -37,7 +37,7 @@ from rolecast.config import load, read
 from rolecast.config.difference import applicable, compare
 from rolecast.config.schema import Config, Limits, Listener, Model, Seconds
 from rolecast.errors import ConfigError
-from rolecast.fleet.machine import State
+from rolecast.fleet import State
 
 FAKE = Model(backend="fake", idle_timeout=Seconds(0))
 OTHER = ANSWER.replace(b'"hi"', b'"other"')
@@ -160,7 +160,7 @@ async def test_a_model_that_leaves_finishes_its_requests_and_is_forgotten() -> N
         held.let_go.set()
         assert (await streaming.answer()).body == delta("be") + DONE
         await until(lambda: "m" not in gate.gateway.fleet.machine.workers, "the model is forgotten")
-        assert gate.gateway.fleet.pool("m") is None
+        assert gate.gateway.fleet.stations.pool("m") is None
         await until(lambda: all(peer.gone.is_set() for peer in first.peers))
         apply(gate, models=models(gate, m=remote(first.url)))
         assert says(await gate.ask(request(chat()))) == "hi"
@@ -231,7 +231,7 @@ async def test_an_engine_is_replaced_when_its_requests_are_done_and_never_runs_t
     async with running_gateway(config({"m": slow(tmp_path)}), tmp_path) as gate, gate.client() as streaming:
         fleet = gate.gateway.fleet
         await gate.ask(request(chat("load")))
-        old = fleet.child("m")
+        old = fleet.stations.child("m")
         assert old is not None
         await streaming.send(request(chat("slow", stream=True)))
         await until(lambda: fleet.worker("m").active == 1)
@@ -241,7 +241,7 @@ async def test_an_engine_is_replaced_when_its_requests_are_done_and_never_runs_t
             await waiting.send(request(chat("next")))
             assert b"four" in (await streaming.answer()).body
             assert (await waiting.answer()).status == 200
-        new = fleet.child("m")
+        new = fleet.stations.child("m")
         assert new is not None
         assert new.pid != old.pid
         assert not psutil.pid_exists(old.pid)
@@ -252,11 +252,11 @@ async def test_an_engine_is_replaced_when_its_requests_are_done_and_never_runs_t
 async def test_settings_that_no_process_depends_on_leave_it_alone(tmp_path: Path) -> None:
     async with running_gateway(config({"m": FAKE}), tmp_path) as gate:
         await gate.ask(request(chat()))
-        child = gate.gateway.fleet.child("m")
+        child = gate.gateway.fleet.stations.child("m")
         other = msgspec.structs.replace(FAKE, aliases=["nick"], idle_timeout=Seconds(7), timeout=Seconds(9))
         apply(gate, models={"m": other})
         assert (await gate.ask(request(chat(model="nick")))).status == 200
-        assert gate.gateway.fleet.child("m") is child
+        assert gate.gateway.fleet.stations.child("m") is child
         assert gate.gateway.fleet.worker("m").idle_timeout_s == 7
 
 
@@ -265,7 +265,7 @@ async def test_a_model_moves_between_this_machine_and_another(tmp_path: Path) ->
     async with two_workers() as (gate, first, _):
         apply(gate, models={"m": FAKE})
         assert says(await gate.ask(request(chat()))).startswith("fake")
-        child = gate.gateway.fleet.child("m")
+        child = gate.gateway.fleet.stations.child("m")
         assert child is not None
         apply(gate, models={"m": remote(first.url)})
         assert says(await gate.ask(request(chat()))) == "hi"
@@ -278,7 +278,7 @@ async def test_a_pinned_model_loads_when_it_comes_and_ends_when_it_goes(tmp_path
         fleet = gate.gateway.fleet
         apply(gate, models=models(gate, p=Model(backend="fake", pinned=True)))
         await until(lambda: fleet.worker("p").state is State.READY)
-        child = fleet.child("p")
+        child = fleet.stations.child("p")
         assert child is not None
         apply(gate, models=models(gate, p=None))
         await until(lambda: "p" not in fleet.machine.workers)
@@ -375,7 +375,7 @@ async def test_a_connection_that_was_under_way_to_the_old_place_is_not_kept() ->
     async with two_workers() as (gate, first, two):
         async with gate.client() as client:
             await client.send(request(chat(stream=True)))
-            old = gate.gateway.fleet.pool("m")
+            old = gate.gateway.fleet.stations.pool("m")
             client.abort()
         apply(gate, models=models(gate, m=remote(two.url)))
         assert old is not None
@@ -403,7 +403,7 @@ async def test_a_worker_that_lives_but_answers_nothing_is_replaced(tmp_path: Pat
     model = msgspec.structs.replace(FAKE, health_timeout=Seconds(1.5))
     async with running_gateway(config({"m": model}), tmp_path) as gate, gate.client() as client:
         await gate.ask(request(chat()))
-        child = gate.gateway.fleet.child("m")
+        child = gate.gateway.fleet.stations.child("m")
         assert child is not None
         os.kill(child.pid, signal.SIGSTOP)
         await client.send(request(chat()))
@@ -586,13 +586,13 @@ async def test_an_edit_that_would_break_a_model_that_works_is_refused_and_it_wor
     edit = broken_edits(tmp_path)[fault]
     async with watched(tmp_path) as (gate, write):
         assert (await gate.ask(request(chat()))).status == 200
-        child = gate.gateway.fleet.child("m")
+        child = gate.gateway.fleet.stations.child("m")
         write(f"{{m: {{backend: fake, {edit}}}, n: {{backend: fake}}}}")
         said = await refused(gate)
         assert "models.m." in said
         assert "m works now, and would not with this edit" in said
         assert (await gate.ask(request(chat()))).status == 200
-        assert gate.gateway.fleet.child("m") is child
+        assert gate.gateway.fleet.stations.child("m") is child
         assert await models_of(gate) == ["m"]  # refused as a whole
         await gate.gateway.fleet.unload("m")
         write(f"{{m: {{backend: fake, {edit}}}, n: {{backend: fake}}}}", "log: {level: debug}")
@@ -608,10 +608,10 @@ async def test_an_edit_to_weights_that_no_engine_can_load_is_refused(tmp_path: P
         write(f"{{m: {{backend: llamacpp, context: 64, source: 'file:{tmp_path}/m.gguf'}}}}")
         await until(lambda: gate.gateway.current.config.models["m"].source)
         await gate.gateway.fleet.load("m")
-        child = gate.gateway.fleet.child("m")
+        child = gate.gateway.fleet.stations.child("m")
         write(f"{{m: {{backend: llamacpp, context: 64, {edit}}}}}")
         assert "m works now, and would not with this edit" in await refused(gate)
-        assert gate.gateway.fleet.child("m") is child
+        assert gate.gateway.fleet.stations.child("m") is child
         assert gate.gateway.fleet.worker("m").state is State.READY
 
 

@@ -46,7 +46,7 @@ CHUNKED = SSE_HEAD.replace(b"text/event-stream", b"application/json")
 
 
 def pool(front: Gate) -> Pool:
-    found = front.gateway.fleet.pool("m")
+    found = front.gateway.fleet.stations.pool("m")
     assert found is not None
     return found
 

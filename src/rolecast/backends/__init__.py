@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # each start of a worker imports this package
 
     from rolecast.config.schema import Model
     from rolecast.errors import RolecastError
-    from rolecast.values import Endpoint, Failure, Launch
+    from rolecast.values import Endpoint, Failure, Launch, Listen
 
 
 class Backend(Protocol):
@@ -34,8 +34,8 @@ class Backend(Protocol):
     named_tools: bool
     """Whether `tool_choice` may name a function; otherwise it is told in words."""
 
-    def plan(self, model_id: str, model: "Model", weights: Path | None, socket: Path) -> "Launch | Endpoint":
-        """How to start a worker that listens on `socket` (or elsewhere), or where a remote one is."""
+    def plan(self, model_id: str, model: "Model", weights: Path | None, listen: "Listen") -> "Launch | Endpoint":
+        """How to start a worker that listens on one of `listen`, or where a remote one is."""
         ...
 
     def can(self, model: "Model", weights: Path | None, need: str) -> bool | None:

@@ -14,7 +14,7 @@ import msgspec
 from rolecast.config import paths
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
-from rolecast.values import Endpoint, Failure, Launch
+from rolecast.values import Endpoint, Failure, Launch, Listen
 
 WORKER = "rolecast.backends.fake_worker"
 IDLE_S = 4.0  # its server closes a connection after 5 s without a request; we leave first
@@ -37,13 +37,13 @@ class Fake:
     renames: Mapping[str, str] = {}
     spawns = True
 
-    def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Launch:
-        """The command of a worker on `socket`; weights are not looked at."""
+    def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
+        """The command of a worker on a socket; weights are not looked at."""
         script = str(_script(model).resolve()) if model.script else ""
-        options = Options(id=model_id, socket=str(socket), script=script, parallel=model.parallel)
+        options = Options(id=model_id, socket=listen.socket, script=script, parallel=model.parallel)
         return Launch(
             argv=(sys.executable, "-P", "-m", WORKER, msgspec.json.encode(options).decode()),
-            endpoint=Endpoint(uds=str(socket), idle_s=IDLE_S),
+            endpoint=Endpoint(uds=listen.socket, idle_s=IDLE_S),
             own_watch=True,
         )
 

@@ -23,7 +23,7 @@ from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
 from rolecast.config import paths
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, RolecastError
-from rolecast.values import Endpoint, Failure, Launch
+from rolecast.values import Endpoint, Failure, Launch, Listen
 from rolecast.weights import gguf
 
 WORKER = "rolecast.backends.llamacpp_worker"
@@ -40,15 +40,15 @@ class LlamaCpp:
     renames: Mapping[str, str] = {"repetition_penalty": "repeat_penalty"}
     spawns = True
 
-    def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Launch:
-        """The command of a worker on `socket`.
+    def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
+        """The command of a worker on a socket.
 
         Raises ConfigError when the model has no weights, SourceError when they cannot be a model.
         """
         if weights is None:
             raise ConfigError([f"models.{model_id}.source: llamacpp needs weights; name a GGUF file"])
-        options = _options(model_id, model, weights, socket)
-        endpoint = Endpoint(uds=str(socket), max_requests=MAX_REQUESTS, idle_s=IDLE_S)
+        options = _options(model_id, model, weights, Path(listen.socket))
+        endpoint = Endpoint(uds=listen.socket, max_requests=MAX_REQUESTS, idle_s=IDLE_S)
         return Launch(
             # -P: a file named like one of our modules in the current folder must not be run instead.
             argv=_server_command(model, options)

@@ -23,6 +23,8 @@ CHECKPOINTS = 4
 of which may take many MiB; with none such a model reads its whole prompt again on every turn."""
 REPACKED_SHARE = 0.25
 """Part of the weights from which on a second copy of them costs more than sharing the mapped file saves."""
+OFFLINE = (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"), ("HF_HUB_DISABLE_TELEMETRY", "1"))
+"""The weights are here: whatever an engine is built with, it has nothing to fetch and nothing to tell."""
 BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q5_1": 6.0, "q5_0": 5.5, "q4_1": 5.0, "q4_0": 4.5}
 LAST = 3
 """llama.cpp's number of the pooling that takes the last token."""
@@ -128,5 +130,5 @@ def environment(model: Model, ours: Mapping[str, str]) -> tuple[tuple[str, str],
     makes each token ten times slower; with it a quiet machine loses nothing.
     """
     if model.spin_count is None or ours.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
-        return ()
-    return (("GOMP_SPINCOUNT", str(model.spin_count)),)
+        return OFFLINE
+    return (*OFFLINE, ("GOMP_SPINCOUNT", str(model.spin_count)))

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from rolecast.config import secrets
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
-from rolecast.values import Endpoint, Failure
+from rolecast.values import Endpoint, Failure, Listen
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Common servers close a connection after 5 s without a request; leaving first keeps their close from meeting
@@ -32,7 +32,7 @@ class OpenAIRemote:
     renames: Mapping[str, str] = {}
     spawns = False
 
-    def plan(self, model_id: str, model: Model, weights: Path | None, socket: Path) -> Endpoint:
+    def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
         """Where the remote is. Raises ConfigError for a bad URL or a key that is not there."""
         headers, via = _authorization(model_id, model.key), f"via: 1.1 {NAME}\r\n".encode()
         if model.url.startswith("unix:/"):

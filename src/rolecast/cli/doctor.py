@@ -19,7 +19,7 @@ import typer
 from rolecast.cli import output
 from rolecast.cli.options import ConfigFile, Json
 from rolecast.config.schema import Config, Model
-from rolecast.values import Endpoint, authority
+from rolecast.values import Endpoint, Listen, authority
 
 PACKAGES = (
     "httptools",
@@ -159,7 +159,7 @@ def ask_remote(model_id: str, model: Model) -> Finding:
         return Finding("remote", level, f"{model_id}: {model.url} {text}", fix)
 
     try:
-        at = backends.get(model.backend).plan(model_id, model, None, Path())
+        at = backends.get(model.backend).plan(model_id, model, None, Listen())
     except ConfigError as error:
         return said("warn", f"cannot be used: {error.problems[0]}")
     assert isinstance(at, Endpoint)
@@ -312,7 +312,7 @@ def listening(config: Config) -> Iterator[Wanted]:
 def check_sockets() -> Iterator[Finding]:
     """Whether the private folder of the workers' sockets can be made."""
     from rolecast.errors import ConfigError
-    from rolecast.processes.process import runtime_dir
+    from rolecast.processes.folder import runtime_dir
 
     try:
         folder = runtime_dir()

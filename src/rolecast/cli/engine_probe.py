@@ -19,11 +19,12 @@ import msgspec
 import psutil
 
 from rolecast.backends.llamacpp import WORKER, LlamaCpp
+from rolecast.backends.llamacpp_defaults import OFFLINE
 from rolecast.backends.llamacpp_options import GPU_UBATCH, Options
 from rolecast.config.schema import Model
 from rolecast.errors import LoadFailed
 from rolecast.processes import process
-from rolecast.values import Launch
+from rolecast.values import Launch, Listen
 
 Way = Literal["rolecast", "engine", "previous"]
 """How a worker is started: with Rolecast's defaults, the engine's own, or those of Rolecast 0.1.0."""
@@ -53,13 +54,13 @@ worker.main()
 
 def launch(way: Way, model: Model, weights: Path, address: Path) -> Launch:
     """How to start that model that way, listening on the unix socket `address`, which ends in .sock."""
-    ours = LlamaCpp().plan("bench", model, weights, address)
+    ours = LlamaCpp().plan("bench", model, weights, Listen(str(address)))
     if way == "rolecast":
         return ours
     if way == "engine":
         options = msgspec.json.decode(ours.argv[-1], type=Options)
         facts = (options.weights, options.socket, str(options.context), str(options.parallel))
-        return msgspec.structs.replace(ours, argv=(sys.executable, "-P", "-c", _ENGINE_ALONE, *facts), env=())
+        return msgspec.structs.replace(ours, argv=(sys.executable, "-P", "-c", _ENGINE_ALONE, *facts), env=OFFLINE)
     former = msgspec.structs.replace(
         msgspec.json.decode(ours.argv[-1], type=Options),
         ubatch=GPU_UBATCH,
@@ -71,14 +72,15 @@ def launch(way: Way, model: Model, weights: Path, address: Path) -> Launch:
         guess=False,
     )
     argv = (sys.executable, "-P", "-c", _PREVIOUS, msgspec.json.encode(former).decode())
-    return msgspec.structs.replace(ours, argv=argv, env=())
+    return msgspec.structs.replace(ours, argv=argv, env=OFFLINE)
 
 
 class Engine:
     """A worker that runs while the block does."""
 
     def __init__(self, start: Launch, log: Path) -> None:
-        self._start, self._log = start, log
+        assert start.endpoint is not None
+        self._start, self._address, self._log = start, start.endpoint.uds, log
 
     def __enter__(self) -> Self:
         import httpx2
@@ -93,9 +95,7 @@ class Engine:
                 env=process.environment(os.environ, self._start.env),
                 start_new_session=True,
             )
-        transport = httpx2.HTTPTransport(
-            uds=self._start.endpoint.uds, limits=httpx2.Limits(max_keepalive_connections=0)
-        )
+        transport = httpx2.HTTPTransport(uds=self._address, limits=httpx2.Limits(max_keepalive_connections=0))
         self._http = httpx2.Client(transport=transport, base_url="http://worker", timeout=ANSWER_S)
         try:
             self._await_ready()
@@ -113,7 +113,7 @@ class Engine:
         self._http.close()
         self._child.kill()
         self._child.communicate()
-        Path(self._start.endpoint.uds).unlink(missing_ok=True)
+        Path(self._address).unlink(missing_ok=True)
 
     def _await_ready(self) -> None:
         while time.perf_counter() < self.began + LOAD_S and self._child.poll() is None:
@@ -127,7 +127,7 @@ class Engine:
         with socket.socket(socket.AF_UNIX) as trial:
             trial.settimeout(HEALTH_S)
             try:
-                trial.connect(self._start.endpoint.uds)
+                trial.connect(self._address)
                 trial.sendall(b"GET /health HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n")
                 return trial.recv(64).startswith(b"HTTP/1.1 200 ")
             except OSError:  # it does not listen yet, or has ended meanwhile: why is in its log

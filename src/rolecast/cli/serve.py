@@ -218,7 +218,7 @@ def _worker_log(model: str) -> Path:
     from rolecast.cli import settings
     from rolecast.config import names, paths
     from rolecast.errors import ConfigError
-    from rolecast.processes.process import file_name
+    from rolecast.processes.folder import file_name
 
     state = statefile.read()
     found = None

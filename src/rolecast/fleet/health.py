@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rolecast.errors import LoadFailed, RolecastError
 from rolecast.net.pool import Pool
 from rolecast.net.probe import fetch
-from rolecast.processes.process import Child
+from rolecast.processes.running import Running
 
 log = logging.getLogger("rolecast.fleet")
 
@@ -22,7 +22,7 @@ MISSES = 2
 STOP_S = 2.0
 
 
-async def is_ready(child: Child, pool: Pool, limit_s: float) -> bool:
+async def is_ready(child: Running, pool: Pool, limit_s: float) -> bool:
     """Ask until the answer is 200; False when the worker ended. Raises LoadFailed, and ends it, after `limit_s`."""
     loop = asyncio.get_running_loop()
     ended = loop.create_task(child.wait())
@@ -44,7 +44,7 @@ async def is_ready(child: Child, pool: Pool, limit_s: float) -> bool:
         ended.cancel()
 
 
-async def watch(child: Child, pool: Pool, limit: Callable[[], float]) -> str:
+async def watch(child: Running, pool: Pool, limit: Callable[[], float]) -> str:
     """Ask a loaded worker until it ends; one that answers nothing for `limit()` seconds (0 = for ever) is ended.
 
     Gives what was wrong with it then, and an empty text for a worker that ended otherwise.

@@ -5,15 +5,16 @@ So all of this is tested on virtual time, without processes. It decides per mode
 who is evicted is another pure function that will join `_start`.
 """
 
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from rolecast.config.schema import Model
 from rolecast.errors import Busy, Conflict, LoadFailed, RolecastError, UpstreamTimeout, WorkerDown
+from rolecast.fleet import queue
+from rolecast.fleet.queue import Waiter
+from rolecast.fleet.worker import State, Worker
 from rolecast.values import Endpoint
 
 BACKOFF_S = (0.0, 0.5, 2.0, 8.0, 30.0, 60.0)
@@ -23,17 +24,6 @@ BREAKER = 3
 EDITED = "its settings changed"
 STABLE_S = 60.0
 """A worker that ran this long is healthy: its failures are forgotten."""
-
-
-class State(StrEnum):
-    COLD = "cold"
-    LOADING = "loading"
-    READY = "ready"
-    DRAINING = "draining"
-    """Finishes what it runs; stopped after that, because its settings changed."""
-    STOPPING = "stopping"
-    FAILED = "failed"
-    REMOTE = "remote"
 
 
 # -- effects ---------------------------------------------------------------------------------------------
@@ -68,91 +58,6 @@ class Forget(msgspec.Struct, frozen=True):
 
 
 Effect = Spawn | Kill | Grant | Refuse | Forget
-
-
-class Waiter(msgspec.Struct):
-    """A request in line. `holds` is False for a plain load, which takes no slot.
-
-    `again` counts the workers that went away under it: who lost more of them waits in front of who lost fewer.
-    `alone` marks one that nothing may run beside, so that it shows who ends the workers.
-    """
-
-    ticket: Any
-    deadline: float
-    holds: bool = True
-    again: int = 0
-    alone: bool = False
-
-
-class Worker:
-    """State of one model's worker. Written only by the machine, except `active` and `last_used`,
-    which the fleet's synchronous lease path also counts, and `answered`, which an exchange sets."""
-
-    __slots__ = (
-        "active",
-        "alone",
-        "answered",
-        "endpoint",
-        "error",
-        "failures",
-        "faults",
-        "generation",
-        "idle_timeout_s",
-        "idles",
-        "killed",
-        "last_used",
-        "leaving",
-        "loaded_at",
-        "model_id",
-        "parallel",
-        "pinned",
-        "queue_limit",
-        "restarts",
-        "retry_at",
-        "started_at",
-        "state",
-        "waiting",
-        "wanted",
-        "why",
-    )
-
-    def __init__(self, model_id: str, model: Model, queue_limit: int) -> None:
-        self.model_id = model_id
-        self.set(model, queue_limit)
-        self.state = State.COLD
-        self.generation = 0
-        self.endpoint: Endpoint | None = None
-        self.active = 0
-        self.waiting: deque[Waiter] = deque()
-        self.last_used = 0.0
-        self.started_at = 0.0
-        self.loaded_at = 0.0
-        self.retry_at = 0.0
-        self.answered = -1
-        """The newest generation that gave a byte of an answer to anybody."""
-        self.alone = -1
-        """The newest generation that ran a request alone."""
-        self.failures = 0
-        """Ends in a row of which nothing had come. They lengthen the pause before the next start."""
-        self.faults = 0
-        """Those of them that speak against the model: it did not load, or ended under requests without an answer."""
-        self.killed = False
-        """Whether somebody else ended it when it ended last."""
-        self.restarts = 0
-        self.wanted = model.pinned
-        self.error = ""
-        self.why = ""
-        """Why it is being stopped."""
-        self.leaving = False
-        """No longer configured: it ends with the requests it has."""
-
-    def set(self, model: Model, queue_limit: int) -> None:
-        """Take over the settings that need no new process."""
-        self.parallel = model.parallel
-        self.pinned = model.pinned
-        self.idle_timeout_s = float(model.idle_timeout)
-        self.idles = not model.pinned and self.idle_timeout_s > 0
-        self.queue_limit = queue_limit
 
 
 def _called_off(model: str) -> Conflict:
@@ -198,8 +103,7 @@ class Machine:
         if len(w.waiting) >= w.queue_limit and not again:  # who had a slot already keeps its place
             busy = f"{model} is busy: {w.active} running and {len(w.waiting)} waiting. Try again shortly."
             return [Refuse(ticket, Busy(busy, retry_after=1.0, code="queue_full"))]
-        waiter = Waiter(ticket, deadline, holds, again, alone)
-        w.waiting.insert(sum(x.again >= again for x in w.waiting) if again else len(w.waiting), waiter)
+        queue.join(w.waiting, Waiter(ticket, deadline, holds, again, alone))
         return self._serve(w) if serving else self._start(w, now)
 
     def drop(self, model: str, ticket: Any) -> list[Effect]:
@@ -207,7 +111,7 @@ class Machine:
         w = self.workers.get(model)
         if w is None:
             return []
-        w.waiting = deque(x for x in w.waiting if x.ticket is not ticket)
+        queue.leave(w.waiting, ticket)
         return self._serve(w) if w.state in (State.READY, State.REMOTE) else []
 
     def released(self, model: str, generation: int, now: float, slots: int = 1) -> list[Effect]:
@@ -272,8 +176,8 @@ class Machine:
         """
         w = self.workers[model]
         w.wanted = False
-        effects: list[Effect] = [Refuse(x.ticket, _called_off(model)) for x in w.waiting if not x.holds]
-        w.waiting = deque(x for x in w.waiting if x.holds)
+        called_off = queue.take(w.waiting, lambda x: not x.holds)
+        effects: list[Effect] = [Refuse(x.ticket, _called_off(model)) for x in called_off]
         if w.state is State.FAILED:
             w.state, w.failures, w.faults = State.COLD, 0, 0
             return effects + (self._start(w, now) if w.waiting else [])
@@ -341,7 +245,7 @@ class Machine:
         times = [float("inf")]
         for w in self.workers.values():
             if w.waiting:
-                times.append(min(x.deadline for x in w.waiting))
+                times.append(queue.next_deadline(w.waiting))
             if w.state is State.FAILED and (w.wanted or w.waiting):
                 times.append(w.retry_at)
             if w.idles and w.state is State.READY and not w.active:
@@ -420,10 +324,9 @@ class Machine:
         return w.parallel
 
     def _expire(self, w: Worker, now: float) -> list[Effect]:
-        late = [x for x in w.waiting if x.deadline <= now]
+        late = queue.take(w.waiting, lambda x: x.deadline <= now)
         if not late:
             return []
-        w.waiting = deque(x for x in w.waiting if x.deadline > now)
         serving = w.state in (State.READY, State.REMOTE)
         error: RolecastError
         if serving or w.state is State.DRAINING:

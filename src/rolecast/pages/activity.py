@@ -98,7 +98,7 @@ class Activity:
         return {
             "model": model_id,
             "seconds": round(time.time() - began, 3) if began else 0.0,
-            "rss_bytes": (await self._fleet.resident()).get(model_id, 0),
+            "rss_bytes": (await self._fleet.stations.resident()).get(model_id, 0),
             "expected_bytes": expected,
         }
 

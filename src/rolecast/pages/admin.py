@@ -67,7 +67,7 @@ class Admin:
 
     async def status(self, request: Request) -> Response:
         started = self._telemetry.started_at
-        resident = await self._fleet.resident()
+        resident = await self._fleet.stations.resident()
         body = {
             "version": __version__,
             "pid": os.getpid(),
@@ -107,7 +107,7 @@ class Admin:
         if not asked:
             return self._own_log(lines, follow=request.query_params.get("follow") == "true")
         model_id = self._resolve(asked)
-        child = self._fleet.child(model_id)
+        child = self._fleet.stations.child(model_id)
         if child and request.query_params.get("follow") == "true":
             text = (f"{line}\n" async for line in child.follow(lines))
             return StreamingResponse(text, media_type="text/plain; charset=utf-8")
@@ -147,7 +147,7 @@ class Admin:
         answerer_id = self._current.answerer_of(model_id)
         worker, child, stats = (
             self._fleet.worker(answerer_id),
-            self._fleet.child(answerer_id),
+            self._fleet.stations.child(answerer_id),
             self._telemetry.models[model_id],
         )
         ready = worker.endpoint is not None

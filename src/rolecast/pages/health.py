@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.errors import RolecastError
-from rolecast.fleet import Fleet, absence
-from rolecast.fleet.machine import State
+from rolecast.fleet import Fleet, State, absence
 from rolecast.net.probe import fetch
 
 
@@ -35,7 +34,7 @@ class Health:
 
     async def loaded(self) -> list[tuple[str, int]]:
         """Id and resident bytes of each worker that is loaded."""
-        resident = await self._fleet.resident()
+        resident = await self._fleet.stations.resident()
         ready = [w.model_id for w in self._fleet.machine.workers.values() if w.state is State.READY]
         return [(m, resident.get(m, 0)) for m in ready]
 
@@ -79,7 +78,7 @@ class Health:
         if self.state(model_id) == "disabled":
             return "disabled"
         answerer_id = self._current.answerer_of(model_id)
-        worker, pool = self._fleet.worker(answerer_id), self._fleet.pool(answerer_id)
+        worker, pool = self._fleet.worker(answerer_id), self._fleet.stations.pool(answerer_id)
         if worker.endpoint is None or pool is None:
             if worker.state is State.FAILED:
                 return "error"

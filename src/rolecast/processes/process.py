@@ -1,4 +1,4 @@
-"""Worker processes: started in their own session, watched, stopped as a tree; the folder of their sockets.
+"""Child processes on this machine: started in a session of their own, watched, stopped as a tree.
 
 Knows argv, environment, pipes and signals. Does not know what a model is, when to start or stop one, or HTTP.
 A child ends when the gateway ends, even by SIGKILL: see `Launch.own_watch` and `watchdog.py`.
@@ -6,21 +6,17 @@ A child ends when the gateway ends, even by SIGKILL: see `Launch.own_watch` and 
 
 import asyncio
 import errno
-import hashlib
 import os
 import re
-import shutil
 import signal
-import stat
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
 import psutil
 
-from rolecast.errors import ConfigError, LoadFailed
+from rolecast.errors import LoadFailed
 from rolecast.processes import resident
 from rolecast.processes.output import LogFile, Output
 from rolecast.values import Launch
@@ -28,10 +24,6 @@ from rolecast.values import Launch
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 DRAIN_S = 1.0
 """How long output may still come after the exit before the pipe is closed."""
-SOCKET_PATH_BYTES = 100
-"""Longest path of a unix socket that every system takes (macOS: 104 with the final zero)."""
-SOCKET_NAME_BYTES = 26
-CLOCK_SLACK_S = 5.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """A model can do without its log file when the disk takes none."""
 
@@ -41,18 +33,14 @@ _PASSED = re.compile(
     r"|(CUDA|NVIDIA|HIP|HSA|ROCR|ROCM|GGML|OMP|GOMP|KMP|MKL|OPENBLAS)_\w+)"
 )
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-_OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "PYTHONUNBUFFERED": "1",
-}
+_READABLE = {"PYTHONUNBUFFERED": "1"}
+"""Who reads a child's output wants each line when it is printed."""
 
 
 def environment(ours: Mapping[str, str], extra: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What a child may see: an allow-list of `ours` without anything named like a secret, then `extra`."""
     passed = {k: v for k, v in ours.items() if _PASSED.fullmatch(k) and not _SECRET.search(k)}
-    return passed | _OFFLINE | {"ROLECAST_GATEWAY_PID": str(os.getpid())} | dict(extra)
+    return passed | _READABLE | {"ROLECAST_GATEWAY_PID": str(os.getpid())} | dict(extra)
 
 
 class Child:
@@ -185,7 +173,7 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
-    """Starts a worker whose output goes to memory and to the file `log`. Raises LoadFailed when it cannot."""
+    """Starts a process whose output goes to memory and to the file `log`. Raises LoadFailed when it cannot."""
     argv = launch.argv if launch.own_watch else (sys.executable, "-I", "-S", str(WATCHDOG), "--", *launch.argv)
     try:
         output = Output(await asyncio.to_thread(LogFile, log))
@@ -195,7 +183,7 @@ async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
         output = Output(None, e.strerror or str(e))
     try:
         transport, pipes = await asyncio.get_running_loop().subprocess_exec(
-            lambda: _Pipes(output, launch.endpoint.uds),
+            lambda: _Pipes(output, launch.endpoint.uds if launch.endpoint else ""),
             *argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -207,65 +195,3 @@ async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
         await output.written()
         raise LoadFailed(f"cannot start {name!r}: {argv[0]} does not run: {e}") from e
     return Child(name, transport, pipes, launch.kept_output)
-
-
-def runtime_dir() -> Path:
-    """Makes a new private folder (0700) for worker sockets. Raises ConfigError when none can be made."""
-    for base in _runtime_bases():
-        try:
-            folder = Path(tempfile.mkdtemp(prefix=f"rolecast-{os.getpid()}-", dir=base))
-        except OSError:
-            continue
-        if len(os.fsencode(folder)) + 1 + SOCKET_NAME_BYTES <= SOCKET_PATH_BYTES:
-            return folder
-        folder.rmdir()
-    raise ConfigError(["TMPDIR: no folder for worker sockets can be made; set it to a short, writable path"])
-
-
-def _runtime_bases() -> list[Path]:
-    given = os.environ.get("XDG_RUNTIME_DIR", "")
-    bases = [given] if given.startswith("/") else []
-    return [Path(base) for base in (*bases, tempfile.gettempdir(), "/tmp")]  # noqa: S108 - mkdtemp is private
-
-
-def remove_runtime_dir(folder: Path) -> None:
-    """Removes a folder made by `runtime_dir` with what is left in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep_runtime_dirs() -> list[Path]:
-    """Removes the folders that gateways of this user left behind when they died; returns them."""
-    left = [folder for base in set(_runtime_bases()) for folder in base.glob("rolecast-*") if _is_left(folder)]
-    for folder in left:
-        remove_runtime_dir(folder)
-    return left
-
-
-def _is_left(folder: Path) -> bool:
-    found = re.fullmatch(r"rolecast-(\d+)-\w+", folder.name)
-    try:
-        info = folder.lstat()
-        if not found or not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-            return False
-        # A process that is younger than the folder only has the pid of the one that made it.
-        born: float = psutil.Process(int(found[1])).create_time()
-        return born > info.st_mtime + CLOCK_SLACK_S
-    except psutil.NoSuchProcess:
-        return True
-    except (OSError, psutil.Error):
-        return False
-
-
-def socket_path(folder: Path, model_id: str, generation: int) -> Path:
-    """The socket of one start of a model: short, and the same for the same id and generation."""
-    return folder / f"{_short_hash(model_id)}-{generation}.sock"
-
-
-def file_name(model_id: str) -> str:
-    """A model id as a file name: readable, and different for different ids."""
-    plain = re.sub(r"[^\w.-]", "_", model_id, flags=re.ASCII)[:80]
-    return plain if plain == model_id and not plain.startswith(".") else f"{plain.lstrip('.')}-{_short_hash(model_id)}"
-
-
-def _short_hash(model_id: str) -> str:
-    return hashlib.blake2s(model_id.encode(), digest_size=5).hexdigest()

@@ -125,7 +125,7 @@ class Plans:
             model_id,
             answerer_id,
             self._current.config.models[answerer_id],
-            self._fleet.backends[answerer_id],
+            self._fleet.backend(answerer_id),
             self._telemetry.models[model_id],
         )
         plan.injects = plan.injects and answerer_id not in self._silent

@@ -1,0 +1,57 @@
+"""From settings to what is started, or where it is: asks the backend, with the weights at hand.
+
+Starts nothing and keeps nothing. Whether settings need another worker is decided here, by comparing plans.
+"""
+
+from rolecast import weights
+from rolecast.backends import Backend
+from rolecast.config.schema import Model
+from rolecast.errors import RolecastError, SourceError
+from rolecast.fleet.station import Station
+from rolecast.values import Endpoint, Launch, Listen
+from rolecast.weights import Finder
+
+
+class Plans:
+    """How models are started here, or reached elsewhere."""
+
+    def __init__(self, find: Finder) -> None:
+        self.find = find
+
+    def present(self, model: Model) -> bool:
+        """Whether the model could be started: its weights are here, or it needs none."""
+        return not model.source or weights.found(self.find, model) is not None
+
+    def address(self, model_id: str, model: Model, backend: Backend) -> Endpoint | None:
+        """Where the model runs when that is not our doing, and nothing is missing. Raises ConfigError."""
+        if backend.spawns or backend.missing(model):
+            return None
+        planned = backend.plan(model_id, model, None, Listen())
+        return planned if isinstance(planned, Endpoint) else None
+
+    def make(self, model_id: str, model: Model, backend: Backend, listen: Listen | None = None) -> Launch | Endpoint:
+        """How one start of the model is done, or where it is. Raises SourceError without its weights.
+
+        Without `listen` it is the plan as it is compared: for nowhere in particular.
+        """
+        found = self.find(model) if model.source else None
+        if model.source and found is None:
+            raise SourceError(absence(model_id, model))
+        return backend.plan(model_id, model, found, listen or Listen())
+
+    def is_stale(self, station: Station, model: Model, backend: Backend) -> bool:
+        """Whether what runs differs from what these settings ask for: then only another worker will do."""
+        if station.planned is None:
+            return model != station.model
+        try:
+            return self.make(station.model_id, model, backend) != station.planned
+        except RolecastError:  # its weights are gone, perhaps, but it has them loaded
+            return model != station.model
+
+
+def absence(model_id: str, model: Model) -> str:
+    """That a model's weights are not here, and what to do about it."""
+    scheme, _, name = model.source.partition(":")
+    ways = {"file": "`rolecast check` says why", "ollama": f"run `ollama pull {name}`"}
+    bring = ways.get(scheme, f"run `rolecast pull {model_id}`")
+    return f"the weights of {model_id} are not here; {bring}."

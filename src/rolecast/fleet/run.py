@@ -1,0 +1,160 @@
+"""One worker from its start to its end: planned, spawned, asked for its health, and awaited.
+
+Knows a station and what happens to it; what follows from that is the machine's to decide, which hears the `News`.
+No child is ever left behind: a start that has begun is waited for, whoever gives up meanwhile.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from rolecast.errors import LoadFailed, RolecastError, SourceError
+from rolecast.fleet import health
+from rolecast.fleet.plans import Plans
+from rolecast.fleet.station import Station
+from rolecast.fleet.worker import State
+from rolecast.net.cork import Cork
+from rolecast.net.pool import Pool
+from rolecast.processes import folder
+from rolecast.processes.running import Running, Starter
+from rolecast.values import Endpoint, Launch
+
+log = logging.getLogger("rolecast.fleet")
+
+FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals by which somebody else ends a worker: a person, the system short of memory, a service manager."""
+STOP_S = 5.0
+"""A worker that is asked to end has this long."""
+
+
+class News(Protocol):
+    """Who is told what happens to workers."""
+
+    def attached(self, station: Station, endpoint: Endpoint) -> None:
+        """It runs elsewhere."""
+        ...
+
+    def loaded(self, station: Station, generation: int, endpoint: Endpoint) -> None:
+        """It answers its health check."""
+        ...
+
+    def ended(
+        self, station: Station, generation: int, error: str, *, may_start: bool = True, killed: bool = False
+    ) -> None:
+        """It is gone, or was never there; see `Machine.ended`."""
+        ...
+
+
+class Runner:
+    """Starts workers in one private folder, and sees them through."""
+
+    def __init__(self, start: Starter, plans: Plans, cork: Cork, log_path: Callable[[str], Path], news: News) -> None:
+        self._start = start
+        self._plans = plans
+        self._cork = cork
+        self._log_path = log_path
+        self._news = news
+        self._starting: set[asyncio.Task[Running]] = set()
+        self._folder: Path | None = None
+        self._closing = False
+
+    def open(self) -> None:
+        """Make the folder of the sockets. Raises ConfigError when none can be made."""
+        folder.sweep_runtime_dirs()
+        self._folder = folder.runtime_dir()
+
+    async def close(self) -> None:
+        """Nothing is started from now on; returns when every start that had begun is known to its station."""
+        self._closing = True
+        if self._starting:
+            await asyncio.wait(self._starting)
+
+    def clean(self) -> None:
+        """Remove the folder, once nothing runs any more."""
+        if self._folder:
+            folder.remove_runtime_dir(self._folder)
+
+    async def run(self, station: Station, generation: int) -> None:
+        """One generation of a worker, until it has ended or turns out to run elsewhere."""
+        try:
+            child, endpoint = await self._launch(station, generation)
+        except RolecastError as exc:
+            self._news.ended(station, generation, exc.message, may_start=not isinstance(exc, SourceError))
+            return
+        except OSError as exc:
+            self._news.ended(station, generation, f"{exc}.")
+            return
+        except Exception:
+            log.exception("%s could not be started", station.model_id)
+            self._news.ended(station, generation, "the gateway's log has the reason.")
+            return
+        if child is None:  # it was ours until its settings said that it runs elsewhere
+            self._news.attached(station, endpoint)
+            return
+        stopping: asyncio.Task[None] | None = None
+        if station.worker.state is State.STOPPING:  # unloaded before there was anything to kill
+            stopping = asyncio.create_task(child.stop(STOP_S))
+        await self._see_through(station, generation, child, endpoint)
+        if stopping is not None:
+            await stopping
+
+    async def _see_through(self, station: Station, generation: int, child: Running, endpoint: Endpoint) -> None:
+        worker, error = station.worker, ""
+        pool = station.pool = Pool(endpoint, self._cork)
+        try:
+            if await health.is_ready(child, pool, float(station.model.load_timeout)):
+                child.takes_requests()
+                self._news.loaded(station, generation, endpoint)
+                error = await health.watch(child, pool, lambda: _patience(station))
+        except LoadFailed as late:
+            error = late.message
+        code = await child.wait()
+        exit_text = _describe_exit(code, child.tail(20))
+        pool.close()
+        station.child = None
+        if worker.state is State.STOPPING:
+            log.info("unloaded %s (pid %d): %s", station.model_id, child.pid, worker.why)
+        elif not self._closing:
+            log.warning("worker of %s ended: %s", station.model_id, error or exit_text)
+        # By somebody from outside; a fault of its own has another signal, and what we end has an error by now.
+        self._news.ended(station, generation, error or exit_text, killed=not error and -code in FROM_OUTSIDE)
+
+    async def _launch(self, station: Station, generation: int) -> tuple[Running | None, Endpoint]:
+        if station.model.source:  # a hash may have to be computed: not on the loop
+            await asyncio.to_thread(self._plans.find, station.model)
+        model_id, model, backend = station.model_id, station.model, station.backend
+        if missing := backend.missing(model):
+            raise LoadFailed(f"{missing}." if backend.spawns else f"{missing}, then start the gateway again.")
+        station.planned = self._plans.make(model_id, model, backend)
+        if isinstance(station.planned, Endpoint):
+            return None, station.planned
+        assert self._folder is not None
+        launch = self._plans.make(model_id, model, backend, folder.listen(self._folder, model_id, generation))
+        assert not isinstance(launch, Endpoint)
+        assert launch.endpoint is not None
+        if self._closing:
+            raise LoadFailed("the gateway stops.")
+        # In a task of its own, which nobody cancels: a process that is being made would be nobody's.
+        starting = asyncio.create_task(self._start_at(station, launch))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        return await asyncio.shield(starting), launch.endpoint
+
+    async def _start_at(self, station: Station, launch: Launch) -> Running:
+        station.child = await self._start(launch, name=station.model_id, log=self._log_path(station.model_id))
+        return station.child
+
+
+def _patience(station: Station) -> float:
+    """How long a worker may be silent, in seconds; 0 = for ever, as when it is being stopped."""
+    serves = station.worker.state in (State.READY, State.DRAINING)
+    return float(station.model.health_timeout) if serves else 0.0
+
+
+def _describe_exit(code: int, tail: list[str]) -> str:
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    last = next((line.strip() for line in reversed(tail) if line.strip()), "")
+    return f"its worker {how}" + (f"; its last words: {last[:300]}." if last and code > 0 else ".")

@@ -1,0 +1,130 @@
+"""Stations: one copy of a model each, running or able to, and the table of them all.
+
+Today a model has one station; what asks for a station by its model asks this table, and what holds a slot points to
+the station itself. Knows nothing of when to start or stop one.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+from rolecast.backends import Backend
+from rolecast.config.schema import Model
+from rolecast.fleet.worker import State, Worker
+from rolecast.net.pool import Pool
+from rolecast.processes.running import Running
+from rolecast.values import Endpoint, Launch
+
+RESIDENT_S = 1.0
+SERVING = (State.READY, State.REMOTE, State.DRAINING)
+
+
+class Station:
+    """All that belongs to one copy of a model."""
+
+    __slots__ = ("backend", "child", "model", "model_id", "planned", "pool", "run", "worker")
+
+    def __init__(self, model_id: str, model: Model, backend: Backend, worker: Worker) -> None:
+        self.model_id = model_id
+        self.model = model
+        """Its settings; of one that left the configuration, those it had."""
+        self.backend = backend
+        self.worker = worker
+        """What the machine decides by."""
+        self.planned: Launch | Endpoint | None = None
+        """What runs, or ran last, as if it listened nowhere in particular: settings that plan something else need
+        another worker."""
+        self.pool: Pool | None = None
+        """Connections to what runs, or ran last."""
+        self.child: Running | None = None
+        self.run: asyncio.Task[None] | None = None
+        """Its newest start, until that ends."""
+
+    def detach(self) -> None:
+        """It runs elsewhere from now on: what is under way ends where it is."""
+        if self.pool is not None:
+            self.pool.retire()
+            self.pool = None
+
+
+class Lease:
+    """The right to use a station for one request. Release it exactly once, through `Fleet.release`."""
+
+    queue_us = 0
+    load_us = 0
+    slots = 1
+    """All of the worker's for a request that runs alone."""
+
+    def __init__(self, station: Station, pool: Pool) -> None:
+        self.station = station
+        self.worker = worker = station.worker
+        self.generation = worker.generation
+        self.pool = pool
+
+
+class Stations:
+    """Every station by its model."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, Station] = {}
+        """Those that are configured, and those that are not any more but still run."""
+        self._measured_at = float("-inf")
+        self._measuring: asyncio.Future[dict[str, int]] | None = None
+
+    def __iter__(self) -> Iterator[Station]:
+        return iter(list(self.at.values()))
+
+    def set(self, model_id: str, model: Model, backend: Backend, worker: Worker) -> Station:
+        """The station of that model, with these settings from now on; another one for another worker."""
+        station = self.at.get(model_id)
+        if station is None or station.worker is not worker:
+            station = self.at[model_id] = Station(model_id, model, backend, worker)
+        station.model, station.backend = model, backend
+        return station
+
+    def forget(self, model_id: str) -> None:
+        """The model left the configuration, and nothing of it runs."""
+        pool = self.at.pop(model_id).pool
+        if pool is not None:
+            pool.close()
+
+    def child(self, model_id: str) -> Running | None:
+        """What runs for that model on this machine."""
+        station = self.at.get(model_id)
+        return station.child if station else None
+
+    def children(self) -> list[tuple[str, Running]]:
+        """All that runs on this machine, with its model."""
+        return [(s.model_id, s.child) for s in self if s.child is not None]
+
+    def pool(self, model_id: str) -> Pool | None:
+        """The connections to that model."""
+        station = self.at.get(model_id)
+        return station.pool if station else None
+
+    def retire_idle(self) -> None:
+        """Close connections that idled too long."""
+        for station in self.at.values():
+            if station.pool is not None:
+                station.pool.retire_idle()
+
+    def disconnect(self) -> None:
+        """Close all connections; running requests are told that they lost theirs."""
+        for station in self:
+            if station.pool is not None:
+                station.pool.close()
+
+    async def resident(self) -> Mapping[str, int]:
+        """Resident bytes of each worker of ours with all it started, at most `RESIDENT_S` old."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._measured_at + RESIDENT_S:
+            self._measured_at = loop.time()
+            self._measuring = loop.run_in_executor(None, _measure, self.children())
+        return await asyncio.shield(self._measuring) if self._measuring is not None else {}
+
+    def measure_anew(self) -> None:
+        """What was measured before tells nothing of a worker that has just loaded."""
+        self._measured_at = float("-inf")
+
+
+def _measure(children: list[tuple[str, Running]]) -> dict[str, int]:
+    return {model_id: child.rss_bytes() for model_id, child in children}
