@@ -129,12 +129,12 @@ class Reloader:
             # What stays as it is until a restart must go with what changes: a port that is open to all needs keys.
             if problems := [
                 f"{'.'.join(map(str, trail))}: {text} (as long as what needs a restart stays as it is)"
-                for trail, text in check(config)
+                for trail, text in check(config, backends.table())
                 if not _is_leftover(trail)
             ]:
                 raise ConfigError(problems, source=str(path))
             stand_ins = self._prepare(config)
-            doubts = located([*warnings(wanted), *readiness.warnings(wanted)], path)
+            doubts = located([*warnings(wanted, backends.table()), *readiness.warnings(wanted)], path)
         except ConfigError:
             raise
         except (RolecastError, OSError, RuntimeError, ValueError) as error:
@@ -148,7 +148,7 @@ def _settled(path: Path) -> Config:
         before = _signature(path)
         if before is None:
             raise ConfigError([f"{path}: is not there, or not a regular file"], source=str(path))
-        config = load(path, backends=backends.names())
+        config = load(path, backends=backends.table())
         if _signature(path) == before:
             return config
         time.sleep(POLL_S / 10)

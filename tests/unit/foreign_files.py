@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rolecast import config
-from rolecast.backends import names as backend_names
+from rolecast.backends import table
 from rolecast.config.importers import import_file
 from rolecast.config.schema import Config
 
@@ -20,8 +20,8 @@ def bring_in(folder: Path, name: str, text: str) -> tuple[Config, str]:
 
 def bring_file(path: Path) -> tuple[Config, str]:
     """The same for a file that is there."""
-    made = import_file(path)
-    return config.read(made.config_yaml, backends=backend_names()), "\n".join(made.notes)
+    made = import_file(path, table())
+    return config.read(made.config_yaml, backends=table()), "\n".join(made.notes)
 
 
 def foreign(name: str) -> Path:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from rolecast import __version__
 from rolecast.cli import COMMANDS, app
 from rolecast.config import paths, presets
-from rolecast.processes.process import file_name
+from rolecast.processes.folder import file_name
 
 ROOT = Path(__file__).parents[2]
 GOOD = "models:\n  tiny: {backend: fake}\nroles: {standard: [tiny]}\n"

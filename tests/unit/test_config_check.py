@@ -3,12 +3,13 @@
 import pytest
 
 from rolecast import config
+from rolecast.backends import table
 from rolecast.config import names
 from rolecast.config.advice import warnings
 from rolecast.config.check import check, is_loopback
 from rolecast.config.schema import Config, Limits, Listener, Memory, Model, Routing, Server, Storage
 
-KNOWN = ("fake", "llamacpp", "openai")
+KNOWN = table()
 
 
 def cast(**sections: object) -> Config:
@@ -26,7 +27,7 @@ def with_model(**settings: object) -> Config:
 
 def test_a_good_configuration_has_no_problem_and_no_warning() -> None:
     assert check(cast(), KNOWN) == []
-    assert config.warnings(cast()) == []
+    assert config.warnings(cast(), table()) == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost"])
@@ -45,7 +46,7 @@ def test_a_public_address_without_keys_is_refused_and_with_keys_only_warned_abou
     assert "server.listeners.0.host" in found(cast(server=listener))
     guarded = cast(server=Server(host="0.0.0.0", keys=["env:K"]))
     assert found(guarded) == {}
-    assert config.warnings(guarded)[0].startswith("server.host: 0.0.0.0 lets other machines in")
+    assert config.warnings(guarded, table())[0].startswith("server.host: 0.0.0.0 lets other machines in")
 
 
 def test_a_key_that_can_never_match_or_always_does_is_refused() -> None:
@@ -250,7 +251,7 @@ def test_settings_without_effect_are_pointed_out() -> None:
         "own": Model(backend="plugin", url="http://h", threads=4),
     }
     loaded = cast(models=models, server=Server(keys=["plain"], allowed_hosts=["*"]))
-    lines = config.warnings(loaded)
+    lines = config.warnings(loaded, table())
     assert [line.split(": ")[0] for line in lines] == [
         "server.keys",
         "server.allowed_hosts",
@@ -278,7 +279,7 @@ def test_settings_without_effect_are_pointed_out() -> None:
     ],
 )
 def test_a_remote_address_with_a_path_too_many_is_pointed_out(url: str, said: str) -> None:
-    warnings = "\n".join(config.warnings(with_model(backend="openai", url=url)))
+    warnings = "\n".join(config.warnings(with_model(backend="openai", url=url), table()))
     assert (said in warnings) if said else warnings == ""
 
 
@@ -316,6 +317,9 @@ def test_settings_of_the_engine_are_pointed_out_where_it_does_not_run() -> None:
     engine = {"pooling": "last", "ubatch": 64, "mmap": False, "fit": True, "spin_count": 0, "prompt_cache": 0}
     engine |= {"checkpoints": 2, "cache_reuse": 32, "slot_similarity": 0.1, "speculative": "off"}
     remote = with_model(backend="openai", url="http://h/v1", capabilities=["embeddings"], **engine)
-    told = [line for line in config.warnings(remote) if "does nothing" in line]
+    told = [line for line in config.warnings(remote, table()) if "does nothing" in line]
     assert {line.split(":")[0].rpartition(".")[2] for line in told} == set(engine)
-    assert any("without the capability" in line for line in config.warnings(with_model(source="hf:o/r", pooling="cls")))
+    assert any(
+        "without the capability" in line
+        for line in config.warnings(with_model(source="hf:o/r", pooling="cls"), table())
+    )

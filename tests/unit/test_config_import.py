@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rolecast import config
-from rolecast.backends import names as backend_names
+from rolecast.backends import table
 from rolecast.config.document import parse
 from rolecast.config.importers import import_file
 from rolecast.config.schema import Config
@@ -360,14 +360,14 @@ def test_a_file_in_no_known_format_is_refused_with_the_known_ones(tmp_path: Path
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"models\.yaml.*SETTINGS\.md.*avatar|Avatar.*llama-swap.*LiteLLM"):
-        import_file(path)
+        import_file(path, table())
 
 
 def test_broken_json_and_broken_yaml_say_so(tmp_path: Path) -> None:
     for name, reason in (("config.json", "not JSON"), ("config.yaml", "not YAML")):
         (tmp_path / name).write_text("{")
         with pytest.raises(ConfigError, match=reason):
-            import_file(tmp_path / name)
+            import_file(tmp_path / name, table())
 
 
 def test_keys_that_are_none_are_left_out_and_named(bring: Bring) -> None:
@@ -378,8 +378,8 @@ def test_keys_that_are_none_are_left_out_and_named(bring: Bring) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_files_as_people_write_them_become_a_file_that_loads_without_their_secrets(path: Path) -> None:
-    made = import_file(path)
-    loaded = config.read(made.config_yaml, backends=backend_names())
+    made = import_file(path, table())
+    loaded = config.read(made.config_yaml, backends=table())
     assert loaded.models
     assert loaded.roles
     secrets = re.findall(r"\b(?:sk|pw|tok|hf_)[-a-z_]*\d{4}\b", path.read_text("utf-8"))
@@ -401,7 +401,7 @@ def test_a_setting_that_no_importer_knows_is_named_wherever_it_stands(path: Path
     for unknown, trail in places.items():
         dict(_mappings(value))[trail][unknown] = {"deeper": "text"}
     (tmp_path / "changed.json").write_bytes(msgspec.json.encode(value))
-    made = import_file(tmp_path / "changed.json")
+    made = import_file(tmp_path / "changed.json", table())
     told = "\n".join([*made.notes, made.config_yaml])
     left_out = [re.sub(r" \([^)]*\)", "", note) for note in made.notes if ": left out" in note or ": disabled" in note]
     whole = {place for note in left_out for place in note.partition(": ")[0].split(", ")}
@@ -427,7 +427,7 @@ def test_names_from_a_file_cannot_draw_on_the_terminal(bring: Bring) -> None:
 def test_json_that_is_nested_without_end_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(ConfigError, match=r"c\.json: (nested deeper than 32 levels|not JSON)"):
-        import_file(tmp_path / "c.json")
+        import_file(tmp_path / "c.json", table())
 
 
 def test_a_file_whose_aliases_grow_without_end_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_a_file_whose_aliases_grow_without_end_is_refused_in_a_sentence(tmp_path
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
     (tmp_path / "c.yaml").write_text("\n".join(lines))
     with pytest.raises(ConfigError, match="larger than 100000 values"):
-        import_file(tmp_path / "c.yaml")
+        import_file(tmp_path / "c.yaml", table())
 
 
 def test_a_table_without_a_model_for_its_only_category_still_answers_it(tmp_path: Path) -> None:
@@ -484,10 +484,10 @@ def test_files_with_nonsense_in_them_still_become_a_file_that_loads(tmp_path: Pa
     path = tmp_path / "nonsense.json"
     path.write_bytes(msgspec.json.encode(value))
     try:
-        made = import_file(path)
+        made = import_file(path, table())
     except ConfigError as e:
         reason = str(e)
     else:
-        loaded = config.read(made.config_yaml, backends=backend_names())
+        loaded = config.read(made.config_yaml, backends=table())
         reason = "" if loaded.models else "no models"
     assert not reason or "no format that can be imported" in reason

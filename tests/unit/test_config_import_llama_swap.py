@@ -7,6 +7,7 @@ import pytest
 from foreign_files import bring_file, bring_in, foreign
 
 from rolecast import config
+from rolecast.backends import table
 from rolecast.config.importers import llama_command
 from rolecast.config.schema import Model
 
@@ -151,7 +152,7 @@ def test_a_server_with_an_address_of_its_own_is_a_remote() -> None:
     assert (fixed.enabled, fixed.url, fixed.parallel) == (True, "http://127.0.0.1:30000/v1", 20)
     assert (vectors.capabilities, vectors.url) == (["embeddings"], "http://localhost:8101/v1")
     assert "models.fixed: proxy already ends in /v1" in notes
-    assert config.warnings(loaded) == []
+    assert config.warnings(loaded, table()) == []
 
 
 def test_reranking_is_told_and_embeddings_are_not_mixed() -> None:
@@ -200,7 +201,7 @@ def test_what_stays_loaded_is_pinned_and_virtual_models_are_roles() -> None:
     loaded, notes = bring_file(foreign("swap-together.yaml"))
     assert [name for name, model in loaded.models.items() if model.pinned] == ["small", "helper"]
     assert (loaded.roles["coder"], loaded.roles["planner"]) == (["small", "big"], ["big"])
-    assert config.warnings(loaded) == []
+    assert config.warnings(loaded, table()) == []
     for left_out in (
         "selectors.coder: strategy warm left out",
         "selectors.coder: ghost left out",

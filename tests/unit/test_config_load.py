@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rolecast import config
-from rolecast.backends import names as backend_names
+from rolecast.backends import table
 from rolecast.errors import ConfigError
 
 MINIMAL = """\
@@ -19,7 +19,7 @@ roles:
 
 def problems(text: str, env: dict[str, str] | None = None) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        config.read(text, name="rolecast.yaml", env=env, backends=backend_names())
+        config.read(text, name="rolecast.yaml", env=env, backends=table())
     return list(caught.value.problems)
 
 
@@ -33,7 +33,7 @@ def test_a_minimal_file_gets_the_defaults() -> None:
 def test_without_a_file_the_embedded_default_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert config.find({"XDG_CONFIG_HOME": str(tmp_path)}) is None
-    loaded = config.load(env={"XDG_CONFIG_HOME": str(tmp_path)}, backends=backend_names())
+    loaded = config.load(env={"XDG_CONFIG_HOME": str(tmp_path)}, backends=table())
     assert list(loaded.models) == ["smollm2-135m", "all-minilm-l6-v2"]
     assert set(loaded.roles) == {"router", "standard", "reasoning", "coding", "embeddings"}
 

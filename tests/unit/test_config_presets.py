@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from rolecast import config
-from rolecast.backends import names as backend_names
+from rolecast.backends import table
 from rolecast.config import names, presets
 from rolecast.config.schema import Config
 from rolecast.errors import NotFound
 
 
 def preset(name: str) -> Config:
-    return config.read(presets.text(name), name=f"{name}.yaml", backends=backend_names())
+    return config.read(presets.text(name), name=f"{name}.yaml", backends=table())
 
 
 def ports(loaded: Config) -> dict[int, tuple[str | None, str | None, str]]:
@@ -33,7 +33,7 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
 @pytest.mark.parametrize("name", presets.names())
 def test_each_preset_is_valid_raises_no_warning_and_listens_on_this_machine(name: str) -> None:
     loaded = preset(name)
-    assert config.warnings(loaded) == []
+    assert config.warnings(loaded, table()) == []
     assert (loaded.server.host, loaded.server.port) == ("127.0.0.1", 8000)
     assert presets.text(name).startswith("# ")
 
@@ -93,12 +93,12 @@ def test_the_conductor_preset_answers_to_every_category_in_both_spellings() -> N
     categories = [role for role in loaded.roles if role != "embeddings"]
     assert len(categories) == 14 + 3
     assert "image_generation" not in categories
-    for table, engine in [
+    for category, engine in [
         ("legal_document_analysis", "legal_analysis"),
         ("code_review_debugging", "code_review"),
         ("long_context_tasks", "long_context"),
     ]:
-        assert loaded.roles[table] == loaded.roles[engine]
+        assert loaded.roles[category] == loaded.roles[engine]
     pinned = {model_id for model_id, model in loaded.models.items() if model.pinned}
     assert pinned == {"mistralai/Mistral-7B-Instruct-v0.1", "openchat/openchat-3.5-1210"}
 

@@ -5,7 +5,7 @@ Starting, watching and stopping is the fleet's work; talking to it is `upstream`
 Adding one = one file here plus a row in `BUILT_IN`, or an entry point in the group `rolecast.backends`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from rolecast.errors import ConfigError
 
 if TYPE_CHECKING:  # each start of a worker imports this package
-    from importlib.metadata import EntryPoints
+    from importlib.metadata import EntryPoint, EntryPoints
 
+    from rolecast.config.about import About, Backends
     from rolecast.config.schema import Model
     from rolecast.errors import RolecastError
     from rolecast.values import Endpoint, Failure, Launch, Listen
@@ -23,6 +24,10 @@ if TYPE_CHECKING:  # each start of a worker imports this package
 class Backend(Protocol):
     """One way to run a model."""
 
+    about: "About"
+    """What a configuration is judged by, and what the commands must know."""
+    speaks: str
+    """The dialect in which its servers are asked: `openai`, which they may all be asked in today."""
     usage: Literal["timings", "inject", "always"]
     """How token counts of a stream are learnt: from llama.cpp's `timings`, by asking for
     `stream_options.include_usage` and hiding the answer, or because they always come."""
@@ -57,11 +62,14 @@ class Backend(Protocol):
 PARTS = ("usage", "renames", "spawns", "plan", "missing")
 """What every backend has; one from elsewhere is checked."""
 LEFT_OUT: Mapping[str, Any] = {
+    "speaks": "openai",
     "named_tools": True,
     "can": lambda model, weights, need: None,
     "explain": lambda status, said: None,
 }
 """What one from elsewhere may leave out, because it was made before there was such a thing: it gets this."""
+SLOTS_ELSEWHERE = 64
+"""Requests at once to a server that has a queue of its own."""
 BUILT_IN = {
     "llamacpp": "rolecast.backends.llamacpp:LlamaCpp",
     "openai": "rolecast.backends.remote:OpenAIRemote",
@@ -82,14 +90,51 @@ def get(name: str) -> Backend:
         return backend
     for entry in _plugins():
         if entry.name == name:
-            plugin: Backend = entry.load()()
-            if lacking := [part for part in PARTS if not hasattr(plugin, part)]:
-                raise ConfigError([f"backend: {name!r} ({entry.value}) is no backend: it lacks {', '.join(lacking)}"])
-            for part, value in LEFT_OUT.items():
-                if not hasattr(plugin, part):
-                    setattr(plugin, part, value)
-            return plugin
+            return _completed(entry)
     raise ConfigError([f"backend: {name!r} is unknown; use one of {', '.join(names())}"])
+
+
+def table() -> "Backends":
+    """What each backend says of itself, by its name; one is only imported when it is asked for."""
+    return _Table(names())
+
+
+class _Table(Mapping[str, "About"]):
+    def __init__(self, known: list[str]) -> None:
+        self._known = known
+
+    def __getitem__(self, name: str) -> "About":
+        if name not in self._known:
+            raise KeyError(name)
+        return get(name).about
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+def _completed(entry: "EntryPoint") -> Backend:
+    """A backend from elsewhere with what it left out. Raises ConfigError when it is none."""
+    what = f"backend: {entry.name!r} ({entry.value})"
+    try:
+        plugin: Backend = entry.load()()
+    except Exception as error:  # whatever that package does when it is imported
+        raise ConfigError([f"{what} cannot be loaded: {type(error).__name__}: {error}"]) from error
+    if lacking := [part for part in PARTS if not hasattr(plugin, part)]:
+        raise ConfigError([f"{what} is no backend: it lacks {', '.join(lacking)}"])
+    for part, value in LEFT_OUT.items():
+        if not hasattr(plugin, part):
+            setattr(plugin, part, value)
+    if not hasattr(plugin, "about"):
+        from rolecast.config.about import About
+
+        plugin.about = About(slots=1 if plugin.spawns else SLOTS_ELSEWHERE)
+    return plugin
 
 
 def _plugins() -> "EntryPoints":

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from rolecast.config import paths
+from rolecast.config.about import RUN_ELSEWHERE, RUN_HERE, WEIGHTS, About
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
 from rolecast.values import Endpoint, Failure, Launch, Listen
@@ -32,6 +33,8 @@ class Options(msgspec.Struct, frozen=True):
 class Fake:
     """`backend: fake`."""
 
+    about = About(unused=(*RUN_ELSEWHERE, *WEIGHTS, *RUN_HERE))
+    speaks = "openai"
     named_tools = True
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {}

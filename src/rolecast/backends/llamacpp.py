@@ -21,6 +21,7 @@ from rolecast.backends import llamacpp_defaults, llamacpp_errors, llamacpp_log
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
 from rolecast.config import paths
+from rolecast.config.about import RUN_ELSEWHERE, About, Remark
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.values import Endpoint, Failure, Launch, Listen
@@ -30,11 +31,33 @@ WORKER = "rolecast.backends.llamacpp_worker"
 # The engine closes a connection after 100 requests or 5 s without one; we leave first.
 MAX_REQUESTS = 99
 IDLE_S = 4.0
+MAX_SLOTS = 256
+"""What the built-in engine was compiled for."""
+
+
+def _problems(model: Model) -> Iterator[Remark]:
+    if not model.binary and model.parallel > MAX_SLOTS:
+        yield "parallel", f"the built-in engine has at most {MAX_SLOTS} slots; lower it, and let requests wait in line"
+
+
+def _doubts(model: Model) -> Iterator[Remark]:
+    if model.args and not model.binary:
+        yield "args", "does nothing without binary: the built-in engine takes no arguments"
+    if model.pooling and "embeddings" not in model.capabilities:
+        yield "pooling", "does nothing without the capability embeddings"
 
 
 class LlamaCpp:
     """`backend: llamacpp`."""
 
+    about = About(
+        needs={"source": "say where the weights are, such as hf:OWNER/REPO/FILE or file:PATH"},
+        unused=(*RUN_ELSEWHERE, "script"),
+        problems=_problems,
+        doubts=_doubts,
+        benched=True,
+    )
+    speaks = "openai"
     named_tools = False
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {"repetition_penalty": "repeat_penalty"}

@@ -3,13 +3,16 @@
 Only turns a configured URL and key into an address. Sends nothing and checks nothing over the network.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
+from rolecast.backends import SLOTS_ELSEWHERE
 from rolecast.config import secrets
+from rolecast.config.about import RUN_HERE, WEIGHTS, About, Remark
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
 from rolecast.values import Endpoint, Failure, Listen
@@ -24,9 +27,23 @@ NAME = f"rolecast-{token_hex(8)}"
 """How this process names itself to remotes, in `Via`: a request that comes back with it goes in a circle."""
 
 
+def _problems(model: Model) -> Iterator[Remark]:
+    if model.enabled and model.url and not _is_base(model.url):
+        yield "url", "expected http://HOST[:PORT]/v1 or https://HOST/v1, without user, query or spaces"
+
+
 class OpenAIRemote:
     """`backend: openai`."""
 
+    about = About(
+        slots=SLOTS_ELSEWHERE,
+        needs={"url": "give the base URL of the remote, such as http://127.0.0.1:11434/v1"},
+        unused=(*WEIGHTS, *RUN_HERE, "script"),
+        problems=_problems,
+    )
+    speaks = "openai"
+    credential = "Authorization: Bearer {}"
+    """The header line that carries the key."""
     named_tools = True
     usage: Literal["inject"] = "inject"
     renames: Mapping[str, str] = {}
@@ -34,7 +51,7 @@ class OpenAIRemote:
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
         """Where the remote is. Raises ConfigError for a bad URL or a key that is not there."""
-        headers, via = _authorization(model_id, model.key), f"via: 1.1 {NAME}\r\n".encode()
+        headers, via = self._authorization(model_id, model.key), f"via: 1.1 {NAME}\r\n".encode()
         if model.url.startswith("unix:/"):
             path = model.url.removeprefix("unix:")
             return Endpoint(uds=path, health_path="/v1/models", headers=headers, via=via, idle_s=IDLE_S)
@@ -50,6 +67,12 @@ class OpenAIRemote:
             via=via,
             idle_s=IDLE_S,
         )
+
+    def _authorization(self, model_id: str, key: str) -> bytes:
+        if not key:
+            return b""
+        secret = secrets.read(key, f"models.{model_id}.key", sent=True)
+        return f"{self.credential.format(secret.value)}\r\n".encode()
 
     def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
         """Nobody can tell from here."""
@@ -67,6 +90,18 @@ class OpenAIRemote:
     def explain(self, status: int, said: Failure) -> None:
         """A remote belongs to whoever configured it, and says what it wants to."""
         return
+
+
+def _is_base(url: str) -> bool:
+    if url.startswith("unix:/"):
+        return True
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    clean = re.fullmatch(r"[!-~]+", url) is not None and "@" not in parts.netloc
+    return whole and clean and not parts.query and not parts.fragment
 
 
 def _parse(model_id: str, text: str) -> SplitResult:
@@ -88,10 +123,3 @@ def _parse(model_id: str, text: str) -> SplitResult:
     if url.query or url.fragment:
         raise ConfigError([f"{place}: has a query or fragment; give only scheme, host, port and path"])
     return url
-
-
-def _authorization(model_id: str, key: str) -> bytes:
-    if not key:
-        return b""
-    secret = secrets.read(key, f"models.{model_id}.key", sent=True)
-    return f"Authorization: Bearer {secret.value}\r\n".encode()

@@ -88,7 +88,10 @@ def subject(config: "Config", asked: str) -> "tuple[str, Model, Path]":
 
 
 def _can(model: "Model") -> bool:
-    return model.enabled and model.backend == "llamacpp" and not model.binary and "chat" in model.capabilities
+    from rolecast import backends
+
+    known = backends.table()[model.backend].benched and not model.binary
+    return model.enabled and known and "chat" in model.capabilities
 
 
 @contextmanager

@@ -27,8 +27,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check a configuration: every problem with its file and line, then what is probably not meant or not there."""
+    from rolecast import backends, readiness
     from rolecast import config as configuration
-    from rolecast import readiness
     from rolecast.cli import settings
     from rolecast.errors import ConfigError, counted
 
@@ -42,7 +42,7 @@ def check(
             output.print_json({"ok": False, "file": error.source, "problems": error.problems, "warnings": []})
             raise typer.Exit(1) from error
         raise
-    doubts = [*configuration.warnings(chosen.config), *readiness.warnings(chosen.config)]
+    doubts = [*configuration.warnings(chosen.config, backends.table()), *readiness.warnings(chosen.config)]
     warnings = configuration.located(doubts, chosen.path)
     if as_json:
         output.print_json({"ok": True, "file": chosen.name, "problems": [], "warnings": warnings})
@@ -127,9 +127,10 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Turn the configuration of another system into ours, and name what could not be carried over."""
+    from rolecast import backends
     from rolecast.config.importers import import_file
 
-    imported = import_file(file)
+    imported = import_file(file, backends.table())
     for note in imported.notes:
         output.say(f"[yellow]note:[/] {output.escape(note)}", stderr=True)
     if out is None or out == STDOUT:

@@ -113,10 +113,11 @@ def check_packages() -> Iterator[Finding]:
 
 def check_advice(config: Config, name: str) -> Iterator[Finding]:
     """A valid configuration, and what in it is probably not meant."""
+    from rolecast import backends
     from rolecast.config import warnings
 
     yield Finding("configuration", "ok", f"{name} is valid, {len(config.models)} models")
-    for warning in warnings(config):
+    for warning in warnings(config, backends.table()):
         yield Finding("configuration", "warn", warning)
 
 
@@ -143,7 +144,10 @@ def check_remotes(config: Config) -> Iterator[Finding]:
     """Whether the servers that run elsewhere answer now; one that does not is no reason not to start."""
     from concurrent.futures import ThreadPoolExecutor
 
-    remotes = {model_id: model for model_id, model in config.models.items() if model.enabled and model.url}
+    from rolecast import backends
+
+    enabled = {model_id: model for model_id, model in config.models.items() if model.enabled}
+    remotes = {model_id: model for model_id, model in enabled.items() if not backends.get(model.backend).spawns}
     with ThreadPoolExecutor(max_workers=8) as pool:
         yield from pool.map(lambda one: ask_remote(*one), remotes.items())
 

@@ -72,10 +72,10 @@ def _choose(file: Path | None, preset: str | None) -> Chosen:
     from rolecast.config import find, load, presets, read
 
     if preset:
-        config = read(presets.text(preset), name=f"{preset}.yaml", env=os.environ, backends=backends.names())
+        config = read(presets.text(preset), name=f"{preset}.yaml", env=os.environ, backends=backends.table())
         return Chosen(config, _preset_path(preset), f"preset {preset}")
     path = file or find()
-    config = load(path, backends=backends.names())
+    config = load(path, backends=backends.table())
     return Chosen(config, path.absolute() if path else None, str(path) if path else "the built-in default")
 
 

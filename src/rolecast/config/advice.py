@@ -12,49 +12,19 @@ from urllib.parse import urlsplit
 import msgspec
 
 from rolecast.config import names
+from rolecast.config.about import About, Backends
 from rolecast.config.check import ANYWHERE, KINDS, is_loopback
 from rolecast.config.schema import Config, Model
 from rolecast.config.shape import meant
 
-_LOCAL = (
-    "source",
-    "sha256",
-    "threads",
-    "gpu_layers",
-    "binary",
-    "args",
-    "chat_template_kwargs",
-    "cache_type_k",
-    "cache_type_v",
-    "flash_attn",
-    "pooling",
-    "projector",
-    "ubatch",
-    "mmap",
-    "fit",
-    "spin_count",
-    "prompt_cache",
-    "checkpoints",
-    "cache_reuse",
-    "slot_similarity",
-    "speculative",
-)
-_REMOTE = ("url", "key", "remote_model", "stream_usage")
-_IDLE: dict[str, tuple[str, ...]] = {
-    "llamacpp": (*_REMOTE, "script"),
-    "openai": (*_LOCAL, "script"),
-    "fake": (*_REMOTE, *_LOCAL),
-}
-"""Settings that a backend does not look at. Backends from elsewhere are not judged."""
 
-
-def warnings(config: Config) -> list[str]:
-    """One sentence per oddity, each starting with the setting it is about."""
+def warnings(config: Config, backends: Backends | None = None) -> list[str]:
+    """One sentence per oddity, each starting with the setting it is about. Without `backends` none is asked."""
     return [
         *_doors(config),
         *_vectors(config),
-        *_circles(config),
-        *(line for model_id, model in config.models.items() for line in _model(model_id, model)),
+        *_circles(config, backends),
+        *(line for model_id, model in config.models.items() for line in _model(model_id, model, backends)),
     ]
 
 
@@ -84,12 +54,13 @@ def _vectors(config: Config) -> Iterator[str]:
             yield f"roles.{role}: {text}; ask for those by name, or list the same model as equals: [[{first}, ...]]"
 
 
-def _circles(config: Config) -> Iterator[str]:
+def _circles(config: Config, backends: Backends | None) -> Iterator[str]:
     """Remotes that are this gateway itself."""
     server = config.server
     doors = {(server.host, server.port), *((x.host or server.host, x.port) for x in server.listeners)}
     for model_id, model in config.models.items():
-        if model.backend != "openai" or not model.enabled:
+        idle = "url" in _about(model, backends).unused
+        if not model.url or idle or not model.enabled:
             continue
         with contextlib.suppress(ValueError):
             url = urlsplit(model.url)
@@ -104,18 +75,20 @@ def _is_reached(listens: str, name: str) -> bool:
     return listens.strip("[]") == name or (own and (is_loopback(listens) or listens in ANYWHERE))
 
 
-def _model(model_id: str, model: Model) -> Iterator[str]:
+def _about(model: Model, backends: Backends | None) -> About:
+    return (backends or {}).get(model.backend) or About()
+
+
+def _model(model_id: str, model: Model, backends: Backends | None) -> Iterator[str]:
     place = f"models.{model_id}"
     defaults = {field.name: field for field in msgspec.structs.fields(Model)}
-    for name in _IDLE.get(model.backend, ()):
+    about = _about(model, backends)
+    for name in about.unused:
         field = defaults[name]
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
         if getattr(model, name) != default:
             yield f"{place}.{name}: does nothing with backend {model.backend}"
-    if model.args and not model.binary and model.backend == "llamacpp":
-        yield f"{place}.args: does nothing without binary: the built-in engine takes no arguments"
-    if model.pooling and "embeddings" not in model.capabilities and model.backend == "llamacpp":
-        yield f"{place}.pooling: does nothing without the capability embeddings"
+    yield from (f"{place}.{setting}: {text}" for setting, text in about.doubts(model))
     if model.pinned and model.idle_timeout != defaults["idle_timeout"].default:
         yield f"{place}.idle_timeout: does nothing for a pinned model"
     yield from _address(place, model)

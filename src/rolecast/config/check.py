@@ -5,15 +5,15 @@ Pure: values in, (trail, problem) out. Knows no file and no line; reads nothing 
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterator
-from urllib.parse import urlsplit
+from collections.abc import Iterator
 
 from rolecast.config import allowed, names, secrets
+from rolecast.config.about import Backends
 from rolecast.config.document import Trail
 from rolecast.config.schema import Bytes, Config, Listener, Model
 from rolecast.config.shape import Problem, meant
 from rolecast.config.source import parse
-from rolecast.errors import SourceError
+from rolecast.errors import ConfigError, SourceError
 
 KINDS = ("chat", "completion", "embeddings")
 """Capabilities that an endpoint asks for; any other word is free text for discovery."""
@@ -25,14 +25,12 @@ _NO_VECTOR = {
 }
 MAX_TOKENS = 2**31 - 1
 """Engines count the tokens of all slots together in a 32-bit integer."""
-MAX_SLOTS = 256
-"""What the built-in engine was compiled for."""
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})
 """Hosts that mean every address of this machine."""
 
 
-def check(config: Config, backends: Collection[str] | None = None) -> list[Problem]:
-    """Every problem, in the order of the file. `backends` are the known names; None = any goes."""
+def check(config: Config, backends: Backends | None = None) -> list[Problem]:
+    """Every problem, in the order of the file. `backends` are those that exist; None = any goes, and none is asked."""
     return [
         *_names(config),
         *_roles(config),
@@ -165,12 +163,8 @@ def _allowed(config: Config) -> Iterator[Problem]:
                 yield ("server", setting, i), f"'{entry}' lets nothing in: {fault}"
 
 
-def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Iterator[Problem]:
+def _model(model_id: str, model: Model, backends: Backends | None) -> Iterator[Problem]:
     trail = ("models", model_id)
-    if backends is not None and model.backend not in backends:
-        hint = meant(model.backend, backends)
-        there = f"did you mean '{hint}'?" if hint else f"use one of {', '.join(sorted(backends))}"
-        yield (*trail, "backend"), f"there is no backend '{model.backend}'; {there}"
     if model.key and (problem := secrets.fault(model.key, sent=True)):
         yield (*trail, "key"), problem
     if model.sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", model.sha256):
@@ -186,16 +180,15 @@ def _model(model_id: str, model: Model, backends: Collection[str] | None) -> Ite
     if "" in model.capabilities:
         yield (*trail, "capabilities"), "a capability is a word; remove the empty one"
     if model.enabled:
-        yield from (((*trail, *place), text) for place, text in _origin(model))
+        yield from (((*trail, *place), text) for place, text in _source(model))
+    if backends is not None:
+        yield from (((*trail, *place), text) for place, text in _backend(model, backends))
 
 
 def _size(model: Model) -> Iterator[Problem]:
     """How much at a time. What fits into this machine is not asked here."""
     if model.context * model.parallel > MAX_TOKENS:
         yield ("context",), f"context times parallel is over {MAX_TOKENS} tokens; lower one of them"
-    if model.backend == "llamacpp" and not model.binary and model.parallel > MAX_SLOTS:
-        text = f"the built-in engine has at most {MAX_SLOTS} slots; lower it, and let requests wait in line"
-        yield ("parallel",), text
 
 
 def _engine(model: Model) -> Iterator[tuple[str, str]]:
@@ -218,10 +211,8 @@ def _is_size(size: str | int) -> bool:
         return False
 
 
-def _origin(model: Model) -> Iterator[Problem]:
-    """Where the weights or the remote come from. Not asked of a disabled model."""
-    if model.backend == "llamacpp" and not model.source:
-        yield (), "'source' is missing; say where the weights are, such as hf:OWNER/REPO/FILE or file:PATH"
+def _source(model: Model) -> Iterator[Problem]:
+    """Where the weights come from. Not asked of a disabled model."""
     if model.source:
         try:
             parse(model.source)
@@ -229,23 +220,24 @@ def _origin(model: Model) -> Iterator[Problem]:
             yield ("source",), error.message[0].lower() + error.message[1:].removesuffix(".")
     if model.source.startswith(("https://", "http://")) and not model.sha256:
         yield ("source",), "a plain URL needs sha256, so that the file can be verified; add sha256"
-    if model.backend == "openai":
-        if not model.url:
-            yield (), "'url' is missing; give the base URL of the remote, such as http://127.0.0.1:11434/v1"
-        elif not _is_base(model.url):
-            yield ("url",), "expected http://HOST[:PORT]/v1 or https://HOST/v1, without user, query or spaces"
 
 
-def _is_base(url: str) -> bool:
-    if url.startswith("unix:/"):
-        return True
+def _backend(model: Model, backends: Backends) -> Iterator[Problem]:
+    """What the backend of a model has to say to its settings."""
+    if model.backend not in backends:
+        hint = meant(model.backend, backends)
+        there = f"did you mean '{hint}'?" if hint else f"use one of {', '.join(sorted(backends))}"
+        yield ("backend",), f"there is no backend '{model.backend}'; {there}"
+        return
     try:
-        parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    clean = re.fullmatch(r"[!-~]+", url) is not None and "@" not in parts.netloc
-    return whole and clean and not parts.query and not parts.fragment
+        about = backends[model.backend]
+    except ConfigError as error:
+        yield ("backend",), error.problems[0].removeprefix("backend: ")
+        return
+    for setting, hint in about.needs.items() if model.enabled else ():
+        if not getattr(model, setting):
+            yield (), f"'{setting}' is missing; {hint}"
+    yield from (((setting,) if setting else (), text) for setting, text in about.problems(model))
 
 
 def _limits(config: Config) -> Iterator[Problem]:

@@ -3,16 +3,18 @@
 Knows how a problem gets its file and line. Knows no rule of its own: `shape` and `check` hold them.
 """
 
+import contextlib
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rolecast.config import paths, presets
+from rolecast.config.about import Backends
 from rolecast.config.check import check
 from rolecast.config.document import Document, Trail, parse, read_text
 from rolecast.config.environment import override
-from rolecast.config.schema import Config
+from rolecast.config.schema import Config, Model
 from rolecast.config.shape import Problem, build
 from rolecast.errors import ConfigError
 
@@ -33,12 +35,13 @@ def load(
     path: Path | None = None,
     *,
     env: Mapping[str, str] | None = None,
-    backends: Collection[str] | None = None,
+    backends: Backends | None = None,
 ) -> Config:
     """The configuration in `path`, or in the file that `find` names, or the embedded default.
 
-    `env` is the environment that overrides it (this process's by default); `backends` the names that
-    `backend:` may take (None = any). Raises ConfigError with every problem as `FILE:LINE: setting: what`.
+    `env` is the environment that overrides it (this process's by default); `backends` those that
+    `backend:` may name (None = any, and none is asked). Raises ConfigError with every problem as
+    `FILE:LINE: setting: what`.
     """
     env = os.environ if env is None else env
     place = path or find(env)
@@ -52,7 +55,7 @@ def read(
     *,
     name: str = FILE,
     env: Mapping[str, str] | None = None,
-    backends: Collection[str] | None = None,
+    backends: Backends | None = None,
 ) -> Config:
     """The configuration in a YAML text; `name` is what problems call it. Raises ConfigError like `load`.
 
@@ -62,6 +65,7 @@ def read(
     value = {} if document.value is None else document.value
     origins, env_problems = override(value, env or {})
     _add_stand_in(value)
+    _fill_slots(value, backends or {})
     faults: list[Problem] = []
     config = build(Config, value, (), faults) or Config()
     whole = {(), *((section,) for section in Config.__struct_fields__)}
@@ -84,6 +88,18 @@ def _add_stand_in(value: Any) -> None:
         embedded = presets.model(wanted)
         if embedded is not None:
             value["models"] = {**models, wanted: embedded}
+
+
+def _fill_slots(value: Any, backends: Backends) -> None:
+    """A model that says nothing of its slots has as many as its backend usually gives."""
+    models = value.get("models") if isinstance(value, dict) else None
+    for model in models.values() if isinstance(models, dict) else ():
+        if not isinstance(model, dict) or model.get("parallel", 0) != 0 or model.get("parallel") is False:
+            continue
+        backend = model.get("backend", Model().backend)
+        if isinstance(backend, str) and backend in backends:
+            with contextlib.suppress(ConfigError):  # told by `check`
+                model["parallel"] = backends[backend].slots
 
 
 def located(problems: Iterable[str], path: Path | None, env: Mapping[str, str] | None = None) -> list[str]:

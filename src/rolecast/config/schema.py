@@ -215,8 +215,8 @@ class Model(Section, frozen=True):
     """Able to call tools, as far as its weights do not tell otherwise; advertised by `/v1/models`."""
 
     def __post_init__(self) -> None:
-        if self.parallel == 0:
-            msgspec.structs.force_setattr(self, "parallel", REMOTE_PARALLEL if self.backend == "openai" else 1)
+        if self.parallel == 0:  # a file's is filled in before, by what the backend says of itself
+            msgspec.structs.force_setattr(self, "parallel", REMOTE_PARALLEL if self.url else 1)
 
 
 class Routing(Section, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from rolecast.config.about import Backends
 from rolecast.config.document import MAX_DEPTH, parse, read_text
 from rolecast.config.importers import avatar, conductor_settings, litellm, llama_swap, slm_models
 from rolecast.config.importers.draft import Draft, Found, Imported
@@ -38,13 +39,15 @@ class Format(Protocol):
 FORMATS: tuple[Format, ...] = (slm_models, conductor_settings, avatar, llama_swap, litellm)
 
 
-def import_file(path: Path) -> Imported:
+def import_file(path: Path, backends: Backends) -> Imported:
     """A `rolecast.yaml` made from a foreign configuration, and what could not be carried over.
+
+    `backends` are those that exist here.
 
     Raises ConfigError when the file cannot be read or is in no known format.
     """
     text = read_text(path)
-    draft = Draft()
+    draft = Draft(backends)
     value = _value(path, text, draft)
     found = Found(path.name, text, value, Section(value, "", draft.note))
     for form in FORMATS:
@@ -52,7 +55,7 @@ def import_file(path: Path) -> Imported:
             form.fill(found, draft)
             found.top.name_unread(form.REASONS)
             made = draft.finish(f"{form.TITLE} {path.name}")
-            read(made.config_yaml, name=f"import of {path.name}")
+            read(made.config_yaml, name=f"import of {path.name}", backends=backends)
             return made
     titles = ", ".join(form.TITLE for form in FORMATS)
     problem = f"{path}: no format that can be imported; these can: {titles}. A rolecast.yaml needs no import"

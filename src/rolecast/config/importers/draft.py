@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from rolecast.config import names, presets
+from rolecast.config.about import Backends
 from rolecast.config.check import check, is_key
 from rolecast.config.document import parse
 from rolecast.config.importers import kinds
@@ -49,7 +50,8 @@ class Imported(msgspec.Struct, frozen=True):
 class Draft:
     """Collects models, roles and listeners; `finish` writes them down."""
 
-    def __init__(self) -> None:
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
         self.models: dict[str, dict[str, Any]] = {}
         self.roles: dict[str, Members] = {}
         self.kept_roles: set[str] = set()
@@ -131,7 +133,8 @@ class Draft:
         """Take out settings that break a rule; a model that does not work without them is disabled."""
         for _ in range(len(kept) + 1):
             model = build(Model, kept, ("models", model_id), []) or Model()
-            faults = [(t, text) for t, text in check(Config(models={model_id: model})) if t[:2] == ("models", model_id)]
+            found = check(Config(models={model_id: model}), self._backends)
+            faults = [(t, text) for t, text in found if t[:2] == ("models", model_id)]
             faults = [(t, text) for t, text in faults if t[2:3] != ("aliases",)]
             if not faults:
                 return

@@ -160,7 +160,7 @@ def _pin(top: Section, draft: Draft) -> None:
         model = draft.models.get(name)
         if model is None:
             draft.note(f"models.{shown(name)}", "is to stay loaded, but there is no such model")
-        elif model.get("enabled", True) and model.get("backend") != "openai":
+        elif model.get("enabled", True) and "url" not in model:  # else it is not ours to load
             model["pinned"] = True
             model.pop("idle_timeout", None)
 

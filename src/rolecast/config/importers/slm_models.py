@@ -16,7 +16,8 @@ REASONS = {
 }
 _KEYS = frozenset({"backend", "port", "model_path"})
 _CAPABILITIES = {"lm": None, "multimodal": None, "embeddings": ["embeddings"]}
-_REMOTE = "lmstudio"
+_REMOTE, _GGUF = "lmstudio", "llamacpp"
+"""What that system calls the ways it runs models."""
 _OF_ROLE = frozenset({"id", "port", "enabled", "host"})
 """What an entry says about its role; all else is about the model."""
 
@@ -110,8 +111,8 @@ def _origin(model_id: str, entry: Section, draft: Draft) -> dict[str, Any]:
         draft.note(entry.place, "is a remote: LM Studio keeps running the model at its own address")
         url = f"http://{host}:{entry.whole('port') or 1234}/v1"
         return {"backend": "openai", "url": url, "remote_model": path if path not in ("", model_id) else None}
-    if backend and backend != "llamacpp":
+    if backend and backend != _GGUF:
         advice = "point source at a GGUF file of the same model"
         draft.note(entry.place, f"backend {backend} becomes llamacpp, which cannot read '{path}'; {advice}")
-    remote = backend != "llamacpp" and "/" in path and not path.startswith(("/", "~", "."))
+    remote = backend != _GGUF and "/" in path and not path.startswith(("/", "~", "."))
     return {"source": f"hf:{path}" if remote else f"file:{path}"} if path else {}
