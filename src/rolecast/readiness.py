@@ -80,7 +80,7 @@ def _model(config: Config, model: Model, absent: bool, keyless: bool, *, remarks
 
     With `remarks` also what will be other than configured and does not stand in the way.
     """
-    setting = next((name for name in ("key", "binary", "script") if getattr(model, name)), "backend")
+    setting = next((name for name in ("key", "binary", "command", "script") if getattr(model, name)), "backend")
     try:
         missing = backends.get(model.backend).missing(model)
     except RolecastError as error:

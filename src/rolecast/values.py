@@ -275,6 +275,10 @@ class Launch(msgspec.Struct, frozen=True):
     env: tuple[tuple[str, str], ...] = ()
     own_watch: bool = False
     """True when the child itself ends with its parent; otherwise it runs under the watchdog."""
+    stop: tuple[str, ...] = ()
+    """A command that asks it to end, before signals do; `{pid}` in it is its process."""
+    parting_s: float = 0.0
+    """So long a foreign command may take to end by itself when the gateway is gone; 0 = it is killed at once."""
     kept_output: str = ""
     """A regular expression: once the worker takes requests, only what matches at the start of a line of its output
     is kept, since engines quote requests. Empty = all is kept."""

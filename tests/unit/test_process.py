@@ -345,8 +345,10 @@ GATEWAY = """
     from rolecast.values import Endpoint, Launch
 
     async def main():
-        argv, own_watch = tuple(sys.argv[4:]), sys.argv[3] == "own"
-        launch = Launch(argv=argv, endpoint=Endpoint(), own_watch=own_watch)
+        argv, watch = tuple(sys.argv[5:]), sys.argv[3]
+        parting_s = 2.0 if watch.startswith("patient") else 0.0
+        stop = ("sh", "-c", f"echo stop >> {sys.argv[4]}; kill -9 $0", "{pid}") if watch == "patient-stop" else ()
+        launch = Launch(argv=argv, endpoint=Endpoint(), own_watch=watch == "own", parting_s=parting_s, stop=stop)
         child = await process.spawn(launch, name="m", log=Path(sys.argv[1]))
         lines = child.follow(10)
         print(child.pid, await anext(lines), flush=True)
@@ -367,8 +369,10 @@ OWN_WATCH_WORKER = """
 """
 
 
-def start_gateway(log: Path, loop: str, watch: str, *argv: str) -> tuple[subprocess.Popen[str], list[int]]:
-    command = [*python(GATEWAY), str(log), loop, watch, *argv]
+def start_gateway(
+    log: Path, loop: str, watch: str, *argv: str, file: Path | str = ""
+) -> tuple[subprocess.Popen[str], list[int]]:
+    command = [*python(GATEWAY), str(log), loop, watch, str(file), *argv]
     gateway = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert gateway.stdout
     return gateway, [int(word) for word in gateway.stdout.readline().split()]
@@ -389,6 +393,22 @@ def test_no_process_outlives_a_killed_gateway(log, loop, watch, argv):
         assert all(runs(pid) for pid in pids)
         gateway.kill()
         assert_all_gone(*pids)
+
+
+@pytest.mark.parametrize(
+    ("watch", "told"),
+    [("patient", "signal"), ("patient-stop", "stop"), ("watchdog", "")],
+)
+def test_a_command_may_end_something_else_before_it_ends_with_a_killed_gateway(log, tmp_path, watch, told):
+    file = tmp_path / "told"
+    trap = f"trap 'echo signal >> {file}; exit' TERM" if watch != "patient-stop" else "trap '' TERM"
+    gateway, pids = start_gateway(
+        log, "asyncio", watch, "sh", "-c", f"{trap}; echo $$; while :; do sleep 0.05; done", file=file
+    )
+    with gateway:
+        gateway.kill()
+        assert_all_gone(*pids)
+    assert (file.read_text().split() if file.exists() else []) == ([told] if told else [])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the parent-death signal")

@@ -72,6 +72,7 @@ SLOTS_ELSEWHERE = 64
 """Requests at once to a server that has a queue of its own."""
 BUILT_IN = {
     "llamacpp": "rolecast.backends.llamacpp:LlamaCpp",
+    "command": "rolecast.backends.command:Command",
     "openai": "rolecast.backends.remote:OpenAIRemote",
     "fake": "rolecast.backends.fake:Fake",
 }

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from rolecast.config import paths
-from rolecast.config.about import RUN_ELSEWHERE, RUN_HERE, WEIGHTS, About
+from rolecast.config.about import COMMAND, RUN_ELSEWHERE, RUN_HERE, WEIGHTS, About
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
 from rolecast.values import Endpoint, Failure, Launch, Listen
@@ -33,7 +33,7 @@ class Options(msgspec.Struct, frozen=True):
 class Fake:
     """`backend: fake`."""
 
-    about = About(unused=(*RUN_ELSEWHERE, *WEIGHTS, *RUN_HERE))
+    about = About(unused=(*RUN_ELSEWHERE, *WEIGHTS, *RUN_HERE, *COMMAND))
     speaks = "openai"
     named_tools = True
     usage: Literal["timings"] = "timings"

@@ -20,8 +20,8 @@ from rolecast import weights
 from rolecast.backends import llamacpp_defaults, llamacpp_errors, llamacpp_log
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
-from rolecast.config import paths
-from rolecast.config.about import RUN_ELSEWHERE, About, Remark
+from rolecast.config import paths, secrets
+from rolecast.config.about import COMMAND, RUN_ELSEWHERE, About, Remark
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.values import Endpoint, Failure, Launch, Listen
@@ -52,7 +52,7 @@ class LlamaCpp:
 
     about = About(
         needs={"source": "say where the weights are, such as hf:OWNER/REPO/FILE or file:PATH"},
-        unused=(*RUN_ELSEWHERE, "script"),
+        unused=(*RUN_ELSEWHERE, *COMMAND, "script"),
         problems=_problems,
         doubts=_doubts,
         benched=True,
@@ -78,7 +78,10 @@ class LlamaCpp:
             if model.binary
             else (sys.executable, "-P", "-m", WORKER, msgspec.json.encode(options).decode()),
             endpoint=endpoint,
-            env=llamacpp_defaults.environment(model, os.environ),
+            env=(
+                *llamacpp_defaults.environment(model, os.environ),
+                *secrets.variables(model.environment, f"models.{model_id}.environment"),
+            ),
             own_watch=not model.binary,
             kept_output=llamacpp_log.kept(model_id),
         )
@@ -104,10 +107,9 @@ class LlamaCpp:
                 return "the llama.cpp engine is not installed; run `pip install 'rolecast[llamacpp]'`"
             if not _has_openmp():
                 return "the library libgomp is missing; run `apt-get install libgomp1` (or your system's like)"
-            return None
-        if _find(model.binary) is None:
+        elif _find(model.binary) is None:
             return f"{model.binary} is not an executable file; set `binary` to the path of a llama-server"
-        return None
+        return secrets.unset(model.environment)
 
     def explain(self, status: int, said: Failure) -> RolecastError:
         """The refusal in words that hold nothing of the request."""

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from rolecast.backends import SLOTS_ELSEWHERE
 from rolecast.config import secrets
-from rolecast.config.about import RUN_HERE, WEIGHTS, About, Remark
+from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About, Remark
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
 from rolecast.values import Endpoint, Failure, Listen
@@ -28,7 +28,7 @@ NAME = f"rolecast-{token_hex(8)}"
 
 
 def _problems(model: Model) -> Iterator[Remark]:
-    if model.enabled and model.url and not _is_base(model.url):
+    if model.enabled and model.url and not is_base(model.url):
         yield "url", "expected http://HOST[:PORT]/v1 or https://HOST/v1, without user, query or spaces"
 
 
@@ -38,7 +38,7 @@ class OpenAIRemote:
     about = About(
         slots=SLOTS_ELSEWHERE,
         needs={"url": "give the base URL of the remote, such as http://127.0.0.1:11434/v1"},
-        unused=(*WEIGHTS, *RUN_HERE, "script"),
+        unused=(*WEIGHTS, *RUN_HERE, *COMMAND, "script"),
         problems=_problems,
     )
     speaks = "openai"
@@ -51,11 +51,11 @@ class OpenAIRemote:
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
         """Where the remote is. Raises ConfigError for a bad URL or a key that is not there."""
-        headers, via = self._authorization(model_id, model.key), f"via: 1.1 {NAME}\r\n".encode()
+        headers, via = authorization(self.credential, model_id, model.key), f"via: 1.1 {NAME}\r\n".encode()
         if model.url.startswith("unix:/"):
             path = model.url.removeprefix("unix:")
             return Endpoint(uds=path, health_path="/v1/models", headers=headers, via=via, idle_s=IDLE_S)
-        url = _parse(model_id, model.url)
+        url = address(model_id, model.url)
         base = url.path.rstrip("/")
         return Endpoint(
             host=url.hostname or "",
@@ -68,31 +68,21 @@ class OpenAIRemote:
             idle_s=IDLE_S,
         )
 
-    def _authorization(self, model_id: str, key: str) -> bytes:
-        if not key:
-            return b""
-        secret = secrets.read(key, f"models.{model_id}.key", sent=True)
-        return f"{self.credential.format(secret.value)}\r\n".encode()
-
     def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
         """Nobody can tell from here."""
         return None
 
     def missing(self, model: Model) -> str | None:
         """Nothing needs to be installed; only the variable of the key must exist."""
-        try:
-            if model.key:
-                secrets.read(model.key, "key", sent=True)
-        except ConfigError as error:
-            return error.problems[0].removeprefix("key: ")
-        return None
+        return secrets.unset({}, model.key)
 
     def explain(self, status: int, said: Failure) -> None:
         """A remote belongs to whoever configured it, and says what it wants to."""
         return
 
 
-def _is_base(url: str) -> bool:
+def is_base(url: str) -> bool:
+    """Whether it looks like the base URL of a server."""
     if url.startswith("unix:/"):
         return True
     try:
@@ -104,7 +94,16 @@ def _is_base(url: str) -> bool:
     return whole and clean and not parts.query and not parts.fragment
 
 
-def _parse(model_id: str, text: str) -> SplitResult:
+def authorization(credential: str, model_id: str, key: str) -> bytes:
+    """The header line that carries the key, '' without one. Raises ConfigError when it is not there."""
+    if not key:
+        return b""
+    secret = secrets.read(key, f"models.{model_id}.key", sent=True)
+    return f"{credential.format(secret.value)}\r\n".encode()
+
+
+def address(model_id: str, text: str) -> SplitResult:
+    """The parts of a URL that can be asked. Raises ConfigError that says what is wrong with it."""
     place = f"models.{model_id}.url"
     if not text:
         raise ConfigError([f"{place}: is missing; give the address with its /v1, as http://host:8080/v1"])

@@ -31,12 +31,17 @@ RUN_HERE = (
     "cache_reuse",
     "slot_similarity",
     "speculative",
+    "environment",
 )
 """Settings of an engine that we set up ourselves."""
 WEIGHTS = ("source", "sha256")
 """Settings that say where weights are."""
 RUN_ELSEWHERE = ("url", "key", "remote_model", "stream_usage")
 """Settings of a server that somebody else runs."""
+
+
+COMMAND = ("command", "health", "stop")
+"""Settings of a server that is run by a command of the user's."""
 
 
 def nothing(model: Model) -> Iterator[Remark]:

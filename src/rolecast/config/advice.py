@@ -94,6 +94,9 @@ def _model(model_id: str, model: Model, backends: Backends | None) -> Iterator[s
     yield from _address(place, model)
     if model.key and not model.key.startswith("env:"):
         yield f"{place}.key: stands in the file as plain text; prefer env:NAME"
+    for name, text in model.environment.items():
+        if re.search(r"(?i)key|token|secret|passw|credential", name) and text and not text.startswith("env:"):
+            yield f"{place}.environment.{name}: stands in the file as plain text; prefer env:NAME"
     for capability in model.capabilities:
         if capability not in KINDS and (hint := meant(capability, KINDS, 0.85)):
             yield f"{place}.capabilities: '{capability}' is a free word; did you mean '{hint}'?"

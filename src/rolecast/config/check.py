@@ -177,6 +177,7 @@ def _model(model_id: str, model: Model, backends: Backends | None) -> Iterator[P
         there = ", ".join(KINDS)
         yield (*trail, "capabilities"), f"no request can reach this model; add at least one of {there}"
     yield from (((*trail, name), text) for name, text in _engine(model))
+    yield from (((*trail, "environment", name), text) for name, text in _variables(model))
     if "" in model.capabilities:
         yield (*trail, "capabilities"), "a capability is a word; remove the empty one"
     if model.enabled:
@@ -202,6 +203,16 @@ def _engine(model: Model) -> Iterator[tuple[str, str]]:
         yield "pooling", f"there is no pooling '{model.pooling}'; {there}"
     if not _is_size(model.prompt_cache):
         yield "prompt_cache", "expected auto, a size such as 512MiB, or 0 for none"
+
+
+def _variables(model: Model) -> Iterator[tuple[str, str]]:
+    for name, text in model.environment.items():
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            yield name, "this is no name of a variable; use letters, digits and _"
+        elif "\0" in text:
+            yield name, "holds a null character, which no variable can; take it out"
+        elif text.startswith(secrets.PREFIX) and (problem := secrets.fault(text, sent=False)):
+            yield name, problem
 
 
 def _is_size(size: str | int) -> bool:

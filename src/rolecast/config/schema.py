@@ -126,11 +126,12 @@ class Model(Section, frozen=True):
     sha256: str = ""
     """What the weights must hash to: 64 hexadecimal digits. Needed for a plain URL."""
     backend: str = "llamacpp"
-    """Who runs it: `llamacpp` (this machine), `openai` (any server with OpenAI's API), `fake` (a script, for tests)."""
+    """Who runs it: `llamacpp` (this machine), `openai` (any server with OpenAI's API), `command` (a server that a
+    command of yours starts), `fake` (a script, for tests)."""
     context: Annotated[int, msgspec.Meta(ge=0)] = 4096
     """Tokens per slot, at most what the weights were trained on; 0 = all that they were trained on."""
     parallel: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
-    """Slots, which is also the concurrency limit; 0 = 1 for an engine of ours, 64 for a remote."""
+    """Slots, which is also the concurrency limit; 0 = 1 for an engine of ours, 4 for a `command`, 64 for a remote."""
     pinned: bool = False
     """Loaded at start and never unloaded."""
     enabled: bool = True
@@ -181,7 +182,8 @@ class Model(Section, frozen=True):
     """`ngram` guesses words that stand in the prompt already, which speeds up copying, such as editing code, and
     changes no answer; `auto` = for text models without a sliding window or a recurrent state."""
     url: str = ""
-    """Base URL of a remote (`backend: openai`), with its /v1."""
+    """Base URL of a remote (`backend: openai`), with its /v1. Of a `command` the path, if that is not /v1, or the whole
+    URL if it listens on a port of its own."""
     key: str = ""
     """Credential for the remote: `env:NAME` or plain."""
     remote_model: str = ""
@@ -193,6 +195,17 @@ class Model(Section, frozen=True):
     """Path of a `llama-server` to use instead of the built-in engine."""
     args: list[str] = []
     """Extra arguments for that binary."""
+    command: str | list[str] = ""
+    """`backend: command`: the program that serves the model, with its arguments: a list, or a text that is split into
+    words and that no shell reads. `{port}` or `{socket}` is where it must listen; `{model}`, `{weights}`, `{context}`
+    and `{parallel}` are the settings, and `{{port}}` is the text {port}. llama-swap's `${PORT}` means the same."""
+    health: str = "/health"
+    """`backend: command`: a path that is answered with 200 as soon as the model is loaded."""
+    stop: str | list[str] = ""
+    """`backend: command`: a command that ends it, before it is asked by SIGTERM and then by SIGKILL, for example
+    `docker stop NAME`; `{pid}` is its process."""
+    environment: dict[str, str] = {}
+    """Variables for the process of the model, which inherits few; `env:NAME` is one of the gateway's own."""
     script: str = ""
     """`backend: fake` only: a YAML file of scripted replies."""
     chat_template_kwargs: dict[str, Any] = {}

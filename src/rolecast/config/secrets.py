@@ -66,6 +66,34 @@ def read(text: str, place: str, *, sent: bool, what: str = "key", env: Mapping[s
     return Secret(value, note)
 
 
+def variables(
+    given: Mapping[str, str], place: str, env: Mapping[str, str] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Variables for a process of a model: as they stand there, or for `env:NAME` what ours holds.
+
+    Raises ConfigError, which begins with `place`, for one of ours that is not set.
+    """
+    ours = os.environ if env is None else env
+    found = []
+    for name, text in given.items():
+        other = text.removeprefix(PREFIX)
+        if other != text and other not in ours:
+            raise ConfigError([f"{place}: the environment variable {other} is not set; run `export {other}=...` first"])
+        found.append((name, ours[other] if other != text else text))
+    return tuple(found)
+
+
+def unset(environment: Mapping[str, str], key: str = "") -> str | None:
+    """What a model needs of our environment and does not find there; None when nothing."""
+    try:
+        variables(environment, "")
+        if key:
+            read(key, "", sent=True)
+    except ConfigError as error:
+        return error.problems[0].removeprefix(": ")
+    return None
+
+
 def notes(config: Config, env: Mapping[str, str] | None = None) -> list[tuple[Trail, str]]:
     """What is odd or wrong about the variables that enabled models and the server name, by setting."""
     found: list[tuple[Trail, str]] = []

@@ -116,7 +116,7 @@ def _explain(kind: Any, value: Any, trail: Trail, message: str) -> str:
     return f"expected {words}, got {_shown(value, trail)}{quotes}"
 
 
-_SECRETS = frozenset({"key", "keys"})
+_SECRETS = frozenset({"environment", "key", "keys"})
 _LIKE_A_SECRET = re.compile(r"(?i)key|token|secret|passw|bearer|sk-")
 
 

@@ -8,6 +8,7 @@ from rolecast.errors import LoadFailed, RolecastError
 from rolecast.net.pool import Pool
 from rolecast.net.probe import fetch
 from rolecast.processes.running import Running
+from rolecast.values import Endpoint
 
 log = logging.getLogger("rolecast.fleet")
 
@@ -28,20 +29,36 @@ async def is_ready(child: Running, pool: Pool, limit_s: float) -> bool:
     ended = loop.create_task(child.wait())
     deadline = loop.time() + limit_s
     began = loop.time()
+    path, said = pool.endpoint.health_path, "got no answer"
     try:
         while not ended.done():
             if loop.time() > deadline:
                 await child.stop(STOP_S)
-                raise LoadFailed(f"it was not ready within its load_timeout of {limit_s:g} s.")
+                at = "" if pool.endpoint.uds else pool.endpoint.address
+                asked = f"GET {at}{path} {said}"
+                raise LoadFailed(f"it was not ready within its load_timeout of {limit_s:g} s: {asked}.")
             try:
-                if (await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=2.0)).status == 200:
-                    return True
+                status = (await fetch(pool, "GET", path, timeout_s=2.0)).status
+                if status == 200:
+                    return not ended.done()
+                said = f"was answered with {status}"
             except RolecastError:
                 pass
             await asyncio.wait([ended], timeout=FIRST_S if loop.time() - began < BRIEF_S else SLOW_S)
         return False
     finally:
         ended.cancel()
+
+
+async def is_taken(endpoint: Endpoint) -> bool:
+    """Whether somebody listens at that address now."""
+    try:
+        async with asyncio.timeout(BRIEF_S):
+            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 async def watch(child: Running, pool: Pool, limit: Callable[[], float]) -> str:

@@ -20,12 +20,14 @@ from rolecast.net.cork import Cork
 from rolecast.net.pool import Pool
 from rolecast.processes import folder
 from rolecast.processes.running import Running, Starter
-from rolecast.values import Endpoint, Launch
+from rolecast.values import Endpoint, Launch, Listen
 
 log = logging.getLogger("rolecast.fleet")
 
 FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals by which somebody else ends a worker: a person, the system short of memory, a service manager."""
+PORTS = 3
+"""So many ports are tried for a worker that another program is quicker than."""
 STOP_S = 5.0
 """A worker that is asked to end has this long."""
 
@@ -79,33 +81,42 @@ class Runner:
 
     async def run(self, station: Station, generation: int) -> None:
         """One generation of a worker, until it has ended or turns out to run elsewhere."""
-        try:
-            child, endpoint = await self._launch(station, generation)
-        except RolecastError as exc:
-            self._news.ended(station, generation, exc.message, may_start=not isinstance(exc, SourceError))
-            return
-        except OSError as exc:
-            self._news.ended(station, generation, f"{exc}.")
-            return
-        except Exception:
-            log.exception("%s could not be started", station.model_id)
-            self._news.ended(station, generation, "the gateway's log has the reason.")
-            return
-        if child is None:  # it was ours until its settings said that it runs elsewhere
-            self._news.attached(station, endpoint)
-            return
-        stopping: asyncio.Task[None] | None = None
-        if station.worker.state is State.STOPPING:  # unloaded before there was anything to kill
-            stopping = asyncio.create_task(child.stop(STOP_S))
-        await self._see_through(station, generation, child, endpoint)
-        if stopping is not None:
-            await stopping
+        for tries_left in reversed(range(PORTS)):
+            try:
+                child, endpoint = await self._launch(station, generation)
+            except Exception as error:
+                self._not_started(station, generation, error)
+                return
+            if child is None:  # it was ours until its settings said that it runs elsewhere
+                self._news.attached(station, endpoint)
+                return
+            stopping: asyncio.Task[None] | None = None
+            if station.worker.state is State.STOPPING:  # unloaded before there was anything to kill
+                stopping = asyncio.create_task(child.stop(STOP_S))
+            elsewhere = await self._see_through(station, generation, child, endpoint, may_move=tries_left > 0)
+            if stopping is not None:
+                await stopping
+            if not elsewhere:
+                return
 
-    async def _see_through(self, station: Station, generation: int, child: Running, endpoint: Endpoint) -> None:
-        worker, error = station.worker, ""
+    def _not_started(self, station: Station, generation: int, error: Exception) -> None:
+        if isinstance(error, RolecastError):
+            self._news.ended(station, generation, error.message, may_start=not isinstance(error, SourceError))
+        elif isinstance(error, OSError):
+            self._news.ended(station, generation, f"{error}.")
+        else:
+            log.error("%s could not be started", station.model_id, exc_info=error)
+            self._news.ended(station, generation, "the gateway's log has the reason.")
+
+    async def _see_through(
+        self, station: Station, generation: int, child: Running, endpoint: Endpoint, *, may_move: bool
+    ) -> bool:
+        """From its start to its end; true when it shall try another port, because somebody else has this one."""
+        worker, error, loaded = station.worker, "", False
         pool = station.pool = Pool(endpoint, self._cork)
         try:
             if await health.is_ready(child, pool, float(station.model.load_timeout)):
+                loaded = True
                 child.takes_requests()
                 self._news.loaded(station, generation, endpoint)
                 error = await health.watch(child, pool, lambda: _patience(station))
@@ -115,12 +126,18 @@ class Runner:
         exit_text = _describe_exit(code, child.tail(20))
         pool.close()
         station.child = None
+        if not loaded and not error and await _is_outrun(station, endpoint):
+            exit_text = f"another program took port {endpoint.port} before it did."
+            if may_move and worker.state is State.LOADING and not self._closing:
+                log.info("%s tries another port: %s", station.model_id, exit_text)
+                return True
         if worker.state is State.STOPPING:
             log.info("unloaded %s (pid %d): %s", station.model_id, child.pid, worker.why)
         elif not self._closing:
             log.warning("worker of %s ended: %s", station.model_id, error or exit_text)
         # By somebody from outside; a fault of its own has another signal, and what we end has an error by now.
         self._news.ended(station, generation, error or exit_text, killed=not error and -code in FROM_OUTSIDE)
+        return False
 
     async def _launch(self, station: Station, generation: int) -> tuple[Running | None, Endpoint]:
         if station.model.source:  # a hash may have to be computed: not on the loop
@@ -132,9 +149,12 @@ class Runner:
         if isinstance(station.planned, Endpoint):
             return None, station.planned
         assert self._folder is not None
-        launch = self._plans.make(model_id, model, backend, folder.listen(self._folder, model_id, generation))
+        listen = folder.listen(self._folder, model_id, generation)
+        launch = self._plans.make(model_id, model, backend, listen)
         assert not isinstance(launch, Endpoint)
         assert launch.endpoint is not None
+        if launch.endpoint.port not in (0, listen.port) and await health.is_taken(launch.endpoint):
+            raise LoadFailed(f"another program listens at {launch.endpoint.address} already; end it, or change url.")
         if self._closing:
             raise LoadFailed("the gateway stops.")
         # In a task of its own, which nobody cancels: a process that is being made would be nobody's.
@@ -146,6 +166,13 @@ class Runner:
     async def _start_at(self, station: Station, launch: Launch) -> Running:
         station.child = await self._start(launch, name=station.model_id, log=self._log_path(station.model_id))
         return station.child
+
+
+async def _is_outrun(station: Station, endpoint: Endpoint) -> bool:
+    """Whether somebody else listens where we told a worker to, between the choice of its port and its start."""
+    planned = station.planned
+    chosen = isinstance(planned, Launch) and planned.endpoint is not None and planned.endpoint.port == Listen().port
+    return chosen and await health.is_taken(endpoint)
 
 
 def _patience(station: Station) -> float:

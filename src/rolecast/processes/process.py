@@ -6,6 +6,7 @@ A child ends when the gateway ends, even by SIGKILL: see `Launch.own_watch` and 
 
 import asyncio
 import errno
+import logging
 import os
 import re
 import signal
@@ -21,7 +22,11 @@ from rolecast.processes import resident
 from rolecast.processes.output import LogFile, Output
 from rolecast.values import Launch
 
+log = logging.getLogger("rolecast.processes")
+
 WATCHDOG = Path(__file__).with_name("watchdog.py")
+STOP_COMMAND_S = 15.0
+"""A command that ends a container may wait for that container: Docker gives one ten seconds."""
 DRAIN_S = 1.0
 """How long output may still come after the exit before the pipe is closed."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -46,13 +51,11 @@ def environment(ours: Mapping[str, str], extra: Iterable[tuple[str, str]]) -> di
 class Child:
     """A running worker process with everything it started. Made by `spawn`."""
 
-    def __init__(
-        self, name: str, transport: asyncio.SubprocessTransport, pipes: "_Pipes", kept_output: str = ""
-    ) -> None:
+    def __init__(self, name: str, launch: Launch, transport: asyncio.SubprocessTransport, pipes: "_Pipes") -> None:
         self.name = name
         self.pid: int = transport.get_pid()
+        self._launch = launch
         self._pipes = pipes
-        self._kept_output = kept_output
 
     @property
     def returncode(self) -> int | None:
@@ -67,8 +70,14 @@ class Child:
         return code
 
     async def stop(self, grace_s: float) -> None:
-        """Asks with SIGTERM, waits `grace_s` seconds, then kills the tree; returns when it has ended."""
+        """Asks with its own `stop` and with SIGTERM, waits `grace_s` seconds after each, then kills the tree.
+
+        Returns when it has ended.
+        """
         tree = await asyncio.to_thread(self._tree)
+        if self._launch.stop and self.returncode is None:
+            await self._ask_in_its_way(tree)
+            await asyncio.wait({self._pipes.exited}, timeout=grace_s)
         if self.returncode is None:
             _signal_group(self.pid, signal.SIGTERM)
             await asyncio.wait({self._pipes.exited}, timeout=grace_s)
@@ -76,6 +85,32 @@ class Child:
             tree += await asyncio.to_thread(self._tree)
         self._kill(tree)
         await self.wait()
+
+    async def _ask_in_its_way(self, tree: list[psutil.Process]) -> None:
+        """Runs the command that ends it, within `STOP_COMMAND_S`. What goes wrong with that is seen in its log."""
+        # Under the watchdog the command is its child.
+        pid = str(tree[0 if self._launch.own_watch or len(tree) < 2 else 1].pid if tree else self.pid)
+        argv = [word.replace("{pid}", pid) for word in self._launch.stop]
+        try:
+            asked = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=environment(os.environ, self._launch.env),
+                start_new_session=True,
+            )
+        except OSError as e:
+            log.warning("%s could not be stopped by its command: %s", self.name, e.strerror or e)
+            return
+        ended = asyncio.create_task(asked.wait())
+        await asyncio.wait({ended}, timeout=STOP_COMMAND_S)
+        if asked.returncode is None:
+            log.warning("the command that stops %s did not end within %g s", self.name, STOP_COMMAND_S)
+            _signal_group(asked.pid, signal.SIGKILL)
+        elif asked.returncode:
+            log.warning("the command that stops %s ended with code %d", self.name, asked.returncode)
+        await ended
 
     def kill(self) -> None:
         """Kills the whole tree at once and does not wait."""
@@ -100,8 +135,8 @@ class Child:
 
     def takes_requests(self) -> None:
         """From now on its output may quote them: only what `Launch.kept_output` allows is kept."""
-        if self._kept_output:
-            self._pipes.output.keep_only(self._kept_output)
+        if self._launch.kept_output:
+            self._pipes.output.keep_only(self._launch.kept_output)
 
     def rss_bytes(self) -> int:
         """Resident memory of the tree in bytes; 0 when it has ended. Blocks for a moment."""
@@ -174,7 +209,7 @@ def _signal_group(pid: int, number: int) -> None:
 
 async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
     """Starts a process whose output goes to memory and to the file `log`. Raises LoadFailed when it cannot."""
-    argv = launch.argv if launch.own_watch else (sys.executable, "-I", "-S", str(WATCHDOG), "--", *launch.argv)
+    argv = launch.argv if launch.own_watch else (*_watched_by(launch), *launch.argv)
     try:
         output = Output(await asyncio.to_thread(LogFile, log))
     except OSError as e:
@@ -194,4 +229,10 @@ async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
     except (OSError, ValueError) as e:
         await output.written()
         raise LoadFailed(f"cannot start {name!r}: {argv[0]} does not run: {e}") from e
-    return Child(name, transport, pipes, launch.kept_output)
+    return Child(name, launch, transport, pipes)
+
+
+def _watched_by(launch: Launch) -> tuple[str, ...]:
+    """The watchdog in front of a command that does not end with the gateway by itself."""
+    parting = (f"{launch.parting_s:g}", str(len(launch.stop)), *launch.stop)
+    return (sys.executable, "-I", "-S", str(WATCHDOG), *parting, "--")

@@ -1,9 +1,10 @@
-"""Runs a foreign command that must not outlive the gateway: `python -I -S watchdog.py -- COMMAND [ARG...]`.
+"""Runs a foreign command that must not outlive the gateway: `python -I -S watchdog.py SECONDS N STOP... -- COMMAND...`.
 
 The gateway holds the other end of standard input; when it is gone, by whatever death, that input ends and
-the command's process group is killed. SIGTERM and SIGINT are passed on; the command's exit code, or the
-signal that ended it, becomes the watchdog's own. Standard library only, nothing of Rolecast: it starts in
-milliseconds. A command that moves itself into another session is beyond its reach.
+the command's process group is killed: at once, or after that many seconds in which it is asked to end, first by
+the N words of its own command for that and then by SIGTERM. SIGTERM and SIGINT are passed on; the command's exit
+code, or the signal that ended it, becomes the watchdog's own. Standard library only, nothing of Rolecast: it starts
+in milliseconds. A command that moves itself into another session is beyond its reach.
 """
 
 import _thread
@@ -12,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
@@ -57,11 +59,25 @@ def kill_group(pid: int, number: int) -> None:
         pass  # already gone
 
 
-def kill_when_input_ends(pid: int) -> None:
+def kill_when_input_ends(pid: int, parting_s: float, stop: Sequence[str]) -> None:
     while os.read(0, 4096):
         pass
+    if parting_s:
+        ask(pid, stop)
+        time.sleep(parting_s)  # cut short by the end of the command, which ends us
     kill_group(pid, signal.SIGKILL)
     os._exit(128 + signal.SIGKILL)
+
+
+def ask(pid: int, stop: Sequence[str]) -> None:
+    """Asks the command to end in its own way, if it has one, and by signal."""
+    words = [word.replace("{pid}", str(pid)) for word in stop]
+    try:
+        if words:
+            os.posix_spawnp(words[0], words, os.environ, setsid=True)
+    except OSError:
+        pass  # it is gone, and the signal is left
+    kill_group(pid, signal.SIGTERM)
 
 
 def end_like(status: int) -> NoReturn:
@@ -75,7 +91,7 @@ def end_like(status: int) -> NoReturn:
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
 
 
-def main(argv: Sequence[str]) -> NoReturn:
+def main(parting_s: float, stop: Sequence[str], argv: Sequence[str]) -> NoReturn:
     # A signal that comes between fork and handler waits instead of killing us and leaving the command.
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     pid = start(argv)
@@ -85,7 +101,7 @@ def main(argv: Sequence[str]) -> NoReturn:
 
     for number in FORWARDED:
         signal.signal(number, pass_on)
-    _thread.start_new_thread(kill_when_input_ends, (pid,))
+    _thread.start_new_thread(kill_when_input_ends, (pid, parting_s, stop))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     _, status = os.waitpid(pid, 0)
     kill_group(pid, signal.SIGKILL)  # what it started in its group ends with it
@@ -93,4 +109,5 @@ def main(argv: Sequence[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(sys.argv[2:] if sys.argv[1:2] == ["--"] else sys.argv[1:])
+    words = int(sys.argv[2])
+    main(float(sys.argv[1]), sys.argv[3 : 3 + words], sys.argv[4 + words :])
