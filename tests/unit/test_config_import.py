@@ -258,15 +258,13 @@ def test_llama_swap_commands_are_read_into_settings(bring: Bring) -> None:
     embed, tuned, far = loaded.models["embed"], loaded.models["tuned"], loaded.models["far"]
     assert (embed.capabilities, embed.pinned, embed.idle_timeout) == (["embeddings"], True, 600.0)
     assert (tuned.source, tuned.binary, tuned.args) == ("hf:owner/repo", "llama-server", ["--temp", "0.6"])
-    assert (far.backend, far.url, far.remote_model) == ("openai", "http://127.0.0.1:9999/v1", "org/x")
-    assert not loaded.models["docker"].enabled
+    assert (far.backend, far.url, far.remote_model) == ("command", "http://127.0.0.1:9999/v1", "org/x")
+    assert loaded.models["docker"].backend == "command"
     assert not loaded.models["odd"].enabled
     assert loaded.server.keys == ["env:API_KEY_1"]
     for lost in (
-        "env (CUDA_VISIBLE_DEVICES) left out",
         "'gpt-4o' left out: the name is taken",
         "name the Q4_K_M file of owner/repo",
-        "start the server yourself and enable the model",
         "cmd cannot be read",
         "roles.standard: added",
     ):

@@ -128,15 +128,76 @@ def test_the_program_of_a_command_is_found(text: str, program: str, wrapper: tup
     assert (read.program, read.wrapper) == (program, wrapper)
 
 
-@pytest.mark.parametrize("model", ["awq", "boxed", "mlx"])
-def test_another_server_is_disabled_and_the_note_says_where_to_start_it(model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "command", "settings"),
+    [
+        ("awq", "vllm serve Qwen/Qwen3-8B-AWQ --port {port}", {"remote_model": "Qwen/Qwen3-8B-AWQ", "parallel": 10}),
+        ("boxed", "docker run --name boxed --rm -p {port}:8080", {"stop": ["docker", "stop", "boxed"], "url": ""}),
+        ("mlx", "mlx_lm.server --model mlx-community/Qwen3-4B-4bit --port {port}", {"health": "/health"}),
+        ("fixed", "/opt/venv/bin/python -m sglang.launch_server", {"url": "http://127.0.0.1:30000/v1", "parallel": 20}),
+        ("fixed", "/opt/venv/bin/python -m sglang.launch_server", {"health": "/v1/models"}),
+        ("vectors", "vllm serve BAAI/bge-m3", {"url": "http://localhost:8101/v1", "capabilities": ["embeddings"]}),
+    ],
+)
+def test_another_server_is_run_by_its_own_command(model: str, command: str, settings: dict[str, Any]) -> None:
     loaded, notes = bring_file(foreign("swap-others.yaml"))
-    port = {"awq": 9100, "boxed": 9101, "mlx": 9103}[model]
-    assert not loaded.models[model].enabled
-    assert loaded.models[model].url == f"http://127.0.0.1:{port}/v1"
-    assert any(
-        f"models.{model}: disabled" in line and f"expects it on port {port}" in line for line in notes.splitlines()
-    )
+    found = loaded.models[model]
+    assert (found.backend, found.enabled) == ("command", True)
+    assert " ".join(found.command).startswith(command)
+    assert {name: getattr(found, name) for name in settings} == settings
+    assert "models.fixed: proxy already ends in /v1" in notes
+
+
+@pytest.mark.parametrize(
+    ("entry", "settings", "note"),
+    [
+        ({"cmd": "FOO=1 a --port ${PORT}"}, {"command": ["a", "--port", "{port}"], "environment": {"FOO": "1"}}, ""),
+        ({"cmd": "a ${PORT} '{x} {\"y\": {}}'"}, {"command": ["a", "{port}", '{{x}} {"y": {}}']}, ""),
+        ({"cmd": "sh -c 'a ${PORT} | b'"}, {"command": ["sh", "-c", "a {port} | b"]}, ""),
+        ({"cmd": "a ${PORT}", "proxy": "http://localhost:${PORT}/api/"}, {"url": "/api/v1"}, ""),
+        ({"cmd": "a ${PORT}", "checkEndpoint": "none"}, {"health": "/v1/models"}, "checkEndpoint none left out"),
+        ({"cmd": "a ${PORT}", "cmdStop": "kill ${PID}"}, {"stop": ["kill", "{pid}"]}, ""),
+        ({"cmd": "a ${PORT}", "env": ["HF_TOKEN=hush"]}, {"environment": {"HF_TOKEN": "env:HF_TOKEN"}}, "HF_TOKEN"),
+        ({"cmd": "a ${PORT}", "env": ["T=${env.MINE}"]}, {"environment": {"T": "env:MINE"}}, ""),
+        ({"cmd": "a ${PORT} --api-key hush -x"}, {"command": ["a", "{port}", "-x"]}, "--api-key left out"),
+        ({"cmd": "a ${PORT} --token=hush"}, {"command": ["a", "{port}"]}, "--token left out"),
+        ({"cmd": "a ${PORT} --max-tokens 5"}, {"command": ["a", "{port}", "--max-tokens", "5"]}, ""),
+        (
+            {"cmd": "docker run -e HF_TOKEN=hush -e A=b -p ${PORT}:80 i"},
+            {"command": ["docker", "run", "-e", "HF_TOKEN", "-e", "A=b", "-p", "{port}:80", "i"]},
+            "HF_TOKEN",
+        ),
+        (
+            {"cmd": "podman run --env=HF_TOKEN=hush -eMY_KEY=hush2 -p ${PORT}:80 i"},
+            {"command": ["podman", "run", "--env=HF_TOKEN", "-eMY_KEY", "-p", "{port}:80", "i"]},
+            "MY_KEY",
+        ),
+        (
+            {"cmd": "HF_TOKEN=hush env MY_KEY=hush2 A=b a ${PORT}"},
+            {
+                "command": ["env", "A=b", "a", "{port}"],
+                "environment": {"HF_TOKEN": "env:HF_TOKEN", "MY_KEY": "env:MY_KEY"},
+            },
+            "HF_TOKEN",
+        ),
+        (
+            {"cmd": "bash -c 'HF_TOKEN=hush a ${PORT} --api-key hush3 | tee log'"},
+            {"command": ["bash", "-c", " a {port}  | tee log"], "environment": {"HF_TOKEN": "env:HF_TOKEN"}},
+            "--api-key left out",
+        ),
+        ({"cmd": "a serve"}, {"enabled": False}, "disabled: says nowhere where to listen"),
+        ({"cmd": "a ${PORT} ${env.DIR}"}, {"enabled": False}, "write out ${env.DIR} in command"),
+        ({"cmd": "no-such-program ${PORT}"}, {}, "no-such-program is not on the PATH of this machine"),
+    ],
+)
+def test_what_a_command_says_is_carried_over(
+    entry: dict[str, Any], settings: dict[str, Any], note: str, tmp_path: Path
+) -> None:
+    cmd = entry.pop("cmd")
+    found, notes = command(tmp_path, cmd, **entry)
+    assert {name: getattr(found, name) for name in settings} == settings
+    assert note in notes
+    assert "hush" not in notes + repr(found)
 
 
 @pytest.mark.parametrize(("model", "kind"), [("ears", "transcription"), ("voice", "speech"), ("painter", "image")])
@@ -146,13 +207,14 @@ def test_a_server_for_something_else_is_no_chat_model(model: str, kind: str) -> 
     assert f"models.{model}: disabled: there is no endpoint for {kind} yet" in notes
 
 
-def test_a_server_with_an_address_of_its_own_is_a_remote() -> None:
-    loaded, notes = bring_file(foreign("swap-others.yaml"))
-    fixed, vectors = loaded.models["fixed"], loaded.models["vectors"]
-    assert (fixed.enabled, fixed.url, fixed.parallel) == (True, "http://127.0.0.1:30000/v1", 20)
-    assert (vectors.capabilities, vectors.url) == (["embeddings"], "http://localhost:8101/v1")
-    assert "models.fixed: proxy already ends in /v1" in notes
-    assert config.warnings(loaded, table()) == []
+def test_a_server_that_nobody_starts_is_a_remote(tmp_path: Path) -> None:
+    found, _ = command(tmp_path, "", proxy="http://10.0.0.1:9", useModelName="theirs", concurrencyLimit=20)
+    assert (found.backend, found.url, found.remote_model, found.parallel) == (
+        "openai",
+        "http://10.0.0.1:9/v1",
+        "theirs",
+        20,
+    )
 
 
 def test_reranking_is_told_and_embeddings_are_not_mixed() -> None:
@@ -165,11 +227,11 @@ def test_reranking_is_told_and_embeddings_are_not_mixed() -> None:
 def test_what_would_lock_the_gateway_out_or_is_secret_goes_with_a_note() -> None:
     loaded, notes = bring_file(foreign("swap-kinds.yaml"))
     assert loaded.models["talk"].args == []
+    assert loaded.models["talk"].environment == {"CUDA_VISIBLE_DEVICES": "1", "HF_TOKEN": "env:HF_TOKEN"}
     for left_out in (
         "--api-key, --hf-token left out",
         "useModelName gemma left out",
         "concurrencyLimit 8 left out",
-        "env (CUDA_VISIBLE_DEVICES, HF_TOKEN) left out",
         "filters (stripParams, setParams.top_k) left out",
         "name the Q8_0 file of ggml-org/gemma-3-4b-it-GGUF",
     ):

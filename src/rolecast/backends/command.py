@@ -18,9 +18,8 @@ from rolecast.backends.remote import DEFAULT_PORTS, OpenAIRemote, address, autho
 from rolecast.config import secrets
 from rolecast.config.about import RUN_HERE, About, Remark
 from rolecast.config.schema import Model
-from rolecast.dialects.complaint import Complaint
 from rolecast.errors import ConfigError
-from rolecast.values import LOOPBACK, Endpoint, Launch, Listen
+from rolecast.values import LOOPBACK, Endpoint, Failure, Launch, Listen
 
 SLOTS = 4
 PARTING_S = 5.0
@@ -38,13 +37,15 @@ _CONTAINER = ("docker", "podman", "nerdctl")
 
 
 def _problems(model: Model) -> Iterator[Remark]:
+    if not model.enabled:
+        return
     for setting, given, extra in (("command", model.command, ()), ("stop", model.stop, ("pid",))):
         yield from ((setting, text) for text in _faults(given, (*PLACEHOLDERS, *extra)))
     used = _placeholders(model)
     if model.command and not _own_address(model) and not used & {"port", "socket"}:
         text = "says nowhere where to listen; write {port} or {socket} into it, or the address it has into url"
         yield "command", text
-    if "weights" in used and not model.source and model.enabled:
+    if "weights" in used and not model.source:
         yield "command", "has {weights}, but there is no source; say where the weights are"
     if not re.fullmatch(r"/[!-~]*", model.health):
         yield "health", "expected a path such as /health or /v1/models"
@@ -161,7 +162,7 @@ class Command:
                 return f"{program} is not on the PATH; install it, or give its whole path in `{setting}`"
         return secrets.unset(model.environment, model.key)
 
-    def explain(self, status: int, said: Complaint) -> None:
+    def explain(self, status: int, said: Failure) -> None:
         """It belongs to whoever configured it, and says what it wants to."""
         return
 

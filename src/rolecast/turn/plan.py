@@ -67,7 +67,7 @@ class Plan:
         self.answerer_id = answerer_id
         self.model = model
         self.backend = backend
-        self.family: str = getattr(backend, "speaks", "openai")
+        self.family = backend.speaks
         """What the worker speaks: requests of that family pass as they are."""
         self.counts = backend.usage == "inject"
         """Tokens of a stream are counted here, in case that the worker does not report them."""

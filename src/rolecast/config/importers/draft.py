@@ -140,7 +140,7 @@ class Draft:
                 return
             for trail, text in faults:
                 setting = str(trail[2]) if len(trail) > 2 else ""
-                if setting in kept and setting not in ("source", "url"):
+                if setting in kept and setting not in ("source", "url", "command"):
                     del kept[setting]
                     self.note(place, f"{setting} left out: {text}")
                 else:

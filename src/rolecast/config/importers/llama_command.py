@@ -40,6 +40,8 @@ class Command(msgspec.Struct, frozen=True):
     program: str = ""
     options: tuple[str, ...] = ()
     wrapper: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """All of it, as it would be run."""
     fault: str = ""
     """Why it cannot be read."""
 
@@ -63,7 +65,8 @@ class Command(msgspec.Struct, frozen=True):
 def read(text: str) -> Command:
     """The command in a `cmd`; its `fault` says why when it cannot be read."""
     try:
-        return _unwrapped(_words(text), ())
+        words = _words(text)
+        return msgspec.structs.replace(_unwrapped(words, ()), words=tuple(words))
     except ValueError as e:
         return Command(fault=f"cmd cannot be read: {str(e)[0].lower()}{str(e)[1:]}")
 

@@ -1,13 +1,13 @@
 """llama-swap's `config.yaml`: a command per model. Commands are read, never run.
 
 Knows the file as a whole: macros, ports, groups, peers and selectors. A model is read by `llama_swap_entry`, and
-becomes one by `llama_swap_engine` or `llama_swap_remote`.
+becomes one by `llama_swap_engine`, `llama_swap_command` or `llama_swap_remote`.
 """
 
 import re
 from typing import Any
 
-from rolecast.config.importers import kinds, llama_swap_engine, llama_swap_entry, llama_swap_remote
+from rolecast.config.importers import kinds, llama_swap_command, llama_swap_engine, llama_swap_entry, llama_swap_remote
 from rolecast.config.importers.draft import Draft, Found
 from rolecast.config.importers.macros import Expander
 from rolecast.config.importers.section import Section, shown
@@ -54,7 +54,9 @@ def fill(found: Found, draft: Draft) -> None:
     ports = _Ports(top)
     for model_id, section in top.entries("models").items():
         entry = llama_swap_entry.read(model_id, section, ports.of(model_id), idle, load_timeout, draft)
-        runner = llama_swap_engine if entry.command.is_llama_server else llama_swap_remote
+        command = entry.command
+        started = llama_swap_command if command.words and not command.fault else llama_swap_remote
+        runner = llama_swap_engine if command.is_llama_server else started
         runner.add(entry, draft)
     _add_peers(top, draft)
     _add_selectors(top, draft)
@@ -160,7 +162,7 @@ def _pin(top: Section, draft: Draft) -> None:
         model = draft.models.get(name)
         if model is None:
             draft.note(f"models.{shown(name)}", "is to stay loaded, but there is no such model")
-        elif model.get("enabled", True) and "url" not in model:  # else it is not ours to load
+        elif model.get("enabled", True) and ("command" in model or "url" not in model):  # else it is not ours
             model["pinned"] = True
             model.pop("idle_timeout", None)
 

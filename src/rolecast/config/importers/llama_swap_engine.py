@@ -43,6 +43,7 @@ def add(entry: Entry, draft: Draft) -> None:
         args=["--reranking", *rest] if kind == "rerank" else rest,
         idle_timeout=entry.idle_timeout,
         load_timeout=entry.load_timeout,
+        environment=entry.environment,
         description=entry.description,
         tools=entry.tools or None,
         aliases=[*entry.aliases, *(a.strip() for a in given.get("alias", "").split(",") if a.strip())],

@@ -3,14 +3,18 @@
 Knows names, times and what a model is said to do. Knows nothing of the server that runs it.
 """
 
+import re
+
 import msgspec
 
 from rolecast.config.importers import llama_command
 from rolecast.config.importers.draft import Draft
 from rolecast.config.importers.llama_command import Command
-from rolecast.config.importers.section import Section, shown
+from rolecast.config.importers.macros import unknown
+from rolecast.config.importers.section import Section
 
-_NO_ENV = "a model has no environment of its own; set it for the gateway, or name a script that sets it as binary"
+SECRET = re.compile(r"(?i)key|token|secret|passw|credential")
+"""In the name of a variable: its value is one."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -31,6 +35,8 @@ class Entry(msgspec.Struct, frozen=True):
     kind: str
     """What it is for; '' = the file does not say."""
     context: int | None
+    environment: dict[str, str]
+    """Variables of its process."""
 
     @property
     def place(self) -> str:
@@ -47,8 +53,6 @@ def read(
     told = section.section("capabilities")
     takes, gives = told.texts("in"), told.texts("out")
     made = "image" if "image" in gives else "speech" if "audio" in gives else ""
-    if variables := [shown(text.partition("=")[0]) for text in section.texts("env")]:
-        draft.note(section.place, f"env ({', '.join(variables)}) left out; {_NO_ENV}")
     if section.peek("unlisted") is False:
         section.take("unlisted")
     return Entry(
@@ -64,7 +68,24 @@ def read(
         extra=[word for word, kind in (("vision", "image"), ("audio", "audio")) if kind in takes],
         kind="rerank" if told.flag("reranker") else made,
         context=told.whole("context"),
+        environment=_variables(section, draft),
     )
+
+
+def _variables(section: Section, draft: Draft) -> dict[str, str]:
+    """`NAME=value` lines; what may be a secret becomes a variable of ours, and so does `${env.NAME}`."""
+    found: dict[str, str] = {}
+    for text in section.texts("env"):
+        name, _, value = text.partition("=")
+        if whole := re.fullmatch(r"\$\{env\.(\w+)\}", value):
+            found[name] = f"env:{whole[1]}"
+        elif value and SECRET.search(name):
+            found[name] = draft.secret(value, name, f"{section.place}.env")
+        else:
+            found[name] = value
+    if names := unknown(" ".join(value for value in found.values() if not value.startswith("env:"))):
+        draft.note(section.place, f"write out {', '.join(names)} in environment; nothing is put in its place here")
+    return {name: value for name, value in found.items() if name}
 
 
 def _aliases(section: Section) -> list[str]:
