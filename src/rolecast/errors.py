@@ -16,7 +16,8 @@ RolecastError                 500
 ├── HeadersTooLarge           431
 ├── Busy                      429  queue full; carries retry_after
 ├── WorkerDown                503  retryable
-│   └── LoadFailed            503  the model could not be started
+│   ├── LoadFailed            503  the model could not be started
+│   └── ShuttingDown          503  the gateway, or this port of it, closes
 ├── UpstreamError             502  a worker or remote failed; not the client's doing
 ├── UpstreamTimeout           504
 ├── LoopDetected              508  the request came from this gateway
@@ -144,6 +145,13 @@ class WorkerDown(RolecastError):
 
 class LoadFailed(WorkerDown):
     code = "load_failed"
+
+
+class ShuttingDown(WorkerDown):
+    code = "shutting_down"
+
+    def __init__(self, message: str = "The gateway is shutting down.") -> None:
+        super().__init__(message, retry_after=1.0)
 
 
 class UpstreamError(RolecastError):

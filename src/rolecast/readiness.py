@@ -3,18 +3,20 @@
 Looks at the disk, the environment and the size of the memory; starts nothing and never uses the network.
 """
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rolecast import backends, books, sources, weights
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_defaults import BITS
 from rolecast.config import paths, secrets
+from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Model
 from rolecast.errors import ConfigError, RolecastError, SourceError
 from rolecast.sources.store import human
-from rolecast.weights import gguf
+from rolecast.weights import Finder, gguf
 from rolecast.weights.gguf import Header
 
 _GPUS = ("/dev/nvidia0", "/dev/kfd")
@@ -44,6 +46,41 @@ def warnings(config: Config, *, absent: bool = True) -> list[str]:
 def hindrances(config: Config, model: Model) -> list[str]:
     """Only what would keep this model from running, each line beginning with the name of its setting."""
     return list(_model(config, model, absent=True, keyless=False, remarks=False))
+
+
+class Readiness:
+    """Refuses an edit that would end a model that works now for one that cannot run on this machine as it is.
+
+    Finds the weights of the others meanwhile, so that nobody waits for that later.
+    """
+
+    def __init__(self, find: Finder, would_replace: Callable[[str, Model], bool]) -> None:
+        self._find = find
+        self._would_replace = would_replace
+
+    async def prepare(self, edit: Edit) -> Change:
+        """Also refuses sources that are none."""
+        await asyncio.to_thread(self._look, edit)
+        return Change()
+
+    def _look(self, edit: Edit) -> None:
+        problems = []
+        for model_id, model in edit.config.models.items():
+            try:
+                source = sources.parse(model.source, model.sha256) if model.source else None
+            except RolecastError as error:
+                problems.append(f"models.{model_id}.source: {error.message}")
+                continue
+            if source is not None and model.enabled:
+                weights.found(self._find, model)  # which remembers what it had to compute
+        if problems := problems or list(self._breaks(edit)):
+            raise ConfigError(problems)
+
+    def _breaks(self, edit: Edit) -> Iterator[str]:
+        for model_id, model in edit.config.models.items():
+            if model.enabled and model_id not in edit.stand_ins and self._would_replace(model_id, model):
+                for line in hindrances(edit.config, model):
+                    yield f"models.{model_id}.{line} ({model_id} works now, and would not with this edit)"
 
 
 def _folders(config: Config) -> Iterator[str]:

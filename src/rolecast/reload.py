@@ -1,14 +1,14 @@
 """Applies an edited configuration to the running gateway, or refuses it as a whole.
 
 Watches the file by its size and times, as editors replace files in many ways. Knows no part of the gateway:
-it reads, compares, and hands the result to `apply`.
+it reads, compares, and lets the parts prepare and commit (`config/edit.py`).
 """
 
 import asyncio
 import logging
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,22 +16,17 @@ import psutil
 
 from rolecast import backends, readiness
 from rolecast.config import load, located, warnings
-from rolecast.config.check import check
 from rolecast.config.current import Current
 from rolecast.config.difference import NONE, Difference, applicable, compare
-from rolecast.config.document import Trail
+from rolecast.config.edit import Participant, edit_to, prepare
 from rolecast.config.schema import Config
-from rolecast.errors import BadRequest, ConfigError, RolecastError
+from rolecast.errors import BadRequest, ConfigError, RolecastError, ShuttingDown
 
 log = logging.getLogger("rolecast.reload")
 
 POLL_S = 0.5
 """An edit is read once the file has kept still for this long: half a file can be valid too."""
 
-Apply = Callable[[Config, Mapping[str, str]], None]
-"""Puts a configuration and its stand-ins into force. Raises ConfigError with nothing changed."""
-Prepare = Callable[[Config], Mapping[str, str]]
-"""What may take its time, in a thread; gives the stand-ins. Raises ConfigError."""
 ATTEMPTS = 20
 """A file that is written to while it is read is read again so often."""
 
@@ -50,11 +45,18 @@ class Report(msgspec.Struct, frozen=True):
 class Reloader:
     """Reads the configuration again when its file changes or somebody asks."""
 
-    def __init__(self, path: Path | None, current: Current, prepare: Prepare, apply: Apply) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        current: Current,
+        stand_ins: Callable[[Config], Mapping[str, str]],
+        parts: Sequence[Participant],
+    ) -> None:
         self._path = path
         self._current = current
-        self._apply = apply
-        self._prepare = prepare
+        self._stand_ins = stand_ins
+        self._parts = parts
+        self._closing = False
         self._lock = asyncio.Lock()
         self.last: Report | None = None
         self._untold = False
@@ -71,14 +73,21 @@ class Reloader:
         self._untold = False
         return report
 
+    async def apply(self, config: Config) -> None:
+        """Let this configuration apply from now on. Raises ConfigError, with nothing changed, when it cannot."""
+        async with self._lock:
+            await self._take_over(config)
+
+    def close(self) -> None:
+        """The gateway stops: nothing is changed any more, also not by an edit that is being prepared."""
+        self._closing = True
+
     async def _reload(self) -> Report:
         if self._path is None:
             raise BadRequest("The gateway runs on its built-in configuration: there is no file to read again.")
         async with self._lock:
             try:
-                wanted, config, stand_ins, doubts = await asyncio.to_thread(self._read, self._path)
-                difference = compare(self._current.config, wanted)
-                self._apply(config, stand_ins)
+                difference, doubts = await self._follow(self._path)
             except ConfigError as error:
                 self.last = Report(time.time(), problems=list(error.problems))
                 self._untold = False
@@ -89,6 +98,32 @@ class Reloader:
                 self.last = report
         self._tell(doubts, difference)
         return report
+
+    async def _follow(self, path: Path) -> tuple[Difference, list[str]]:
+        """Take over what the file says; what that changed, and doubts about it. Raises ConfigError."""
+        try:
+            wanted, doubts = await asyncio.to_thread(_read, path)
+            difference = compare(self._current.config, wanted)
+            # Also when nothing differs: weights may have come, or the variable of a key.
+            await self._take_over(applicable(self._current.config, wanted), path)
+        except (ConfigError, ShuttingDown):
+            raise
+        except (RolecastError, OSError, RuntimeError, ValueError) as error:
+            raise ConfigError([f"{path}: {error}"], source=str(path)) from error
+        return difference, doubts
+
+    async def _take_over(self, config: Config, path: Path | None = None) -> None:
+        stand_ins = await asyncio.to_thread(self._stand_ins, config)
+        try:
+            change = await prepare(self._parts, edit_to(config, stand_ins))
+        except ConfigError as error:
+            if path is None:
+                raise
+            raise ConfigError(await asyncio.to_thread(located, error.problems, path), source=str(path)) from error
+        if self._closing:
+            change.discard()
+            raise ShuttingDown
+        change.commit()
 
     def _tell(self, doubts: list[str], difference: Difference) -> None:
         if difference.applied:
@@ -115,31 +150,16 @@ class Reloader:
                 self._untold = bool((await self._reload()).applied) or self._untold
             except ConfigError:
                 pass  # told by `reload`
+            except ShuttingDown:
+                return
             except Exception:
                 log.exception("the edited configuration could not be applied")
 
-    def _read(self, path: Path) -> tuple[Config, Config, Mapping[str, str], list[str]]:
-        """What the file says, what of it can apply without a restart, the stand-ins, and doubts about it.
 
-        Raises ConfigError.
-        """
-        try:
-            wanted = _settled(path)
-            config = applicable(self._current.config, wanted)
-            # What stays as it is until a restart must go with what changes: a port that is open to all needs keys.
-            if problems := [
-                f"{'.'.join(map(str, trail))}: {text} (as long as what needs a restart stays as it is)"
-                for trail, text in check(config, backends.table())
-                if not _is_leftover(trail)
-            ]:
-                raise ConfigError(problems, source=str(path))
-            stand_ins = self._prepare(config)
-            doubts = located([*warnings(wanted, backends.table()), *readiness.warnings(wanted)], path)
-        except ConfigError:
-            raise
-        except (RolecastError, OSError, RuntimeError, ValueError) as error:
-            raise ConfigError([f"{path}: {error}"], source=str(path)) from error
-        return wanted, config, stand_ins, doubts
+def _read(path: Path) -> tuple[Config, list[str]]:
+    """What the file says, and doubts about it. Raises ConfigError."""
+    wanted = _settled(path)
+    return wanted, located([*warnings(wanted, backends.table()), *readiness.warnings(wanted)], path)
 
 
 def _settled(path: Path) -> Config:
@@ -153,11 +173,6 @@ def _settled(path: Path) -> Config:
             return config
         time.sleep(POLL_S / 10)
     raise ConfigError([f"{path}: keeps changing while it is read; try again when it is complete"], source=str(path))
-
-
-def _is_leftover(trail: Trail) -> bool:
-    """Whether it is about the model of a port that will be gone after a restart."""
-    return trail[:2] == ("server", "listeners") and trail[-1] == "model"
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from live_gateway import LiveGateway, ask
+from live_gateway import LiveGateway, ask, is_refused, until
 
 CONFIG = "server: {port: PORT, listeners: [LISTENER]}\nmodels: {tiny: {backend: fake}}\nroles: {standard: [tiny]}\n"
 
@@ -64,3 +64,33 @@ def test_one_listener_may_be_open_to_ipv6_too(tmp_path: Path) -> None:
     with LiveGateway(tmp_path, config(0, '{port: 0, name: six, host: "::1"}')) as gateway:
         assert gateway.port("six").startswith("http://[::1]:")
         assert ask(gateway.port("six"), "GET", "/health").json["status"] == "healthy"
+
+
+def cli(gateway: LiveGateway, *args: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-m", "rolecast", *args]
+    return subprocess.run(argv, env=gateway.env, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_an_edit_moves_the_front_door_and_the_commands_find_it_there(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with LiveGateway(tmp_path, config()) as gateway:
+        before, moved = gateway.url, f"http://127.0.0.1:{port}"
+        with gateway.stream("tiny", "one two three") as running:
+            assert running.event()
+            gateway.config.write_text(config(port, "{port: 0, name: extra, model: tiny}"))
+            reloaded = cli(gateway, "reload")
+            assert (reloaded.returncode, "server.port" in reloaded.stdout) == (0, True), reloaded.stderr
+            assert is_refused(before)
+            assert running.rest()[-1] == "[DONE]"
+        status = cli(gateway, "status")
+        assert f"is running on {moved}" in status.stdout
+        assert "extra" in status.stdout
+        state = until(lambda: gateway._announced(), "the state file")
+        assert state["listeners"][0]["url"] == state["url"] == moved
+        gateway.state = state
+        assert gateway.chat("tiny", "hello").status == 200
+        gateway.config.write_text(config(port, f"{{port: {port + 1 if port < 65535 else port - 1}, name: front door}}"))
+        refused = cli(gateway, "reload")
+        assert (refused.returncode, "is already used by server.port" in " ".join(refused.stderr.split())) == (1, True)
+        assert gateway.chat("tiny", "hello").status == 200

@@ -20,7 +20,6 @@ import pytest
 
 from rolecast import app
 from rolecast.config.schema import Config, Limits, Listener, Log, Model, Routing, Server, Storage
-from rolecast.statefile import Address
 from rolecast.values import Receipt
 
 DEADLINE_S = 20.0
@@ -401,13 +400,16 @@ def chat(text: str = "hello", model: str = "m", **fields: Any) -> dict[str, Any]
 class Gate:
     """A running gateway and what a test asks of it."""
 
-    def __init__(self, gateway: app.Gateway, addresses: list[Address], connections: dict[str, set[Any]]) -> None:
+    def __init__(self, gateway: app.Gateway) -> None:
         self.gateway = gateway
-        self.connections = connections
-        self._ports = {a.name: int(a.url.rpartition(":")[2]) for a in addresses}
+
+    @property
+    def connections(self) -> dict[str, set[Any]]:
+        """The open ones of each listener, as the gateway counts them."""
+        return {door.lane.name: door.connections for door in self.gateway.doors}
 
     def port(self, listener: str = "front door") -> int:
-        return self._ports[listener]
+        return next(door.port for door in self.gateway.doors if door.lane.name == listener)
 
     @contextlib.asynccontextmanager
     async def client(self, listener: str = "front door", limit: int = 2**16) -> AsyncIterator[Client]:
@@ -477,14 +479,12 @@ async def running_gateway(config: Config, folder: Path, file: Path | None = None
     storage = Storage(url=f"sqlite:///{folder / 'ledger.db'}", models=str(folder / "models"))
     config = msgspec.structs.replace(config, storage=storage)
     hurry = asyncio.Event()
-    with contextlib.ExitStack() as stack:
-        doors = list(app.bind(config, stack))
-        gateway = app.Gateway(config, file)
-        async with app.serving(gateway, doors, hurry) as connections:
-            try:
-                yield Gate(gateway, [address for address, _ in doors], connections)
-            finally:
-                hurry.set()
+    gateway = app.Gateway(config, file)
+    async with app.serving(gateway, hurry):
+        try:
+            yield Gate(gateway)
+        finally:
+            hurry.set()
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,8 @@
 """The composition root: what a configuration becomes, and the ports and files of a running gateway."""
 
 import asyncio
-import contextlib
 import json
 import os
-import re
-import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ import pytest
 import tiny_gguf
 from gateway import config, pair, request, running_gateway, until
 
-from rolecast import app, books, statefile
+from rolecast import books, statefile
 from rolecast.config import check, paths
 from rolecast.config.schema import Config, Listener, Model, Server, Storage
 from rolecast.errors import ConfigError
@@ -99,51 +96,6 @@ async def test_the_state_file_tells_who_runs_where_and_only_its_writer_removes_i
     statefile.remove()
     assert not paths.state_file().exists()
     statefile.remove()
-
-
-# -- ports ---------------------------------------------------------------------------------------------------------
-
-
-def bound(server: Server) -> list[statefile.Address]:
-    with contextlib.ExitStack() as stack:
-        return [address for address, _ in app.bind(Config(server=server), stack)]
-
-
-def test_every_listener_gets_its_port_and_its_name() -> None:
-    listeners = [
-        Listener(port=0, model="m"),
-        Listener(port=0, name="extra", surface="pas"),
-        Listener(port=0, host="::1"),
-    ]
-    door, single, extra, six = bound(Server(port=0, listeners=listeners))
-    assert [a.name for a in (door, single, extra)] == ["front door", "m:0", "extra"]
-    assert (single.model, extra.surface) == ("m", "pas")
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", door.url)
-    assert six.url.startswith("http://[::1]:")
-    (public,) = bound(Server(host="0.0.0.0", port=0))
-    assert public.url.startswith("http://127.0.0.1:")
-
-
-def test_a_port_that_cannot_be_opened_is_one_sentence() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-        with pytest.raises(ConfigError) as caught:
-            bound(Server(port=port))
-        holder_is = f"{psutil.Process().name()} (pid {os.getpid()})"
-        advice = "stop it, or choose another port in the configuration"
-        assert caught.value.problems == (f"front door: port {port} is taken by {holder_is}; {advice}",)
-    with pytest.raises(ConfigError, match=r"front door: cannot listen on 192\.0\.2\.1:0: "):
-        bound(Server(host="192.0.2.1", port=0))
-
-
-def test_a_failed_start_closes_the_ports_it_had_opened() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            door = free.getsockname()[1]
-        with pytest.raises(ConfigError, match="extra: port"):
-            bound(Server(port=door, listeners=[Listener(port=holder.getsockname()[1], name="extra")]))
-        with socket.create_server(("127.0.0.1", door)):
-            pass
 
 
 def test_two_listeners_of_one_name_would_be_one_so_they_are_refused() -> None:

@@ -160,7 +160,7 @@ async def test_other_settings_are_a_reason_to_ask_again() -> None:
     async with pair() as (gate, worker):
         worker.usual = strict()
         await gate.ask(asked(stream=True))
-        gate.gateway.plans.renew()
+        await gate.gateway.reloader.apply(gate.gateway.current.config)
         await gate.ask(asked(stream=True))
         assert wishes(worker) == [True, False, True, False]
 
@@ -545,7 +545,7 @@ async def test_a_remote_and_a_listener_at_an_ipv6_address() -> None:
             worker.usual = reply()
             assert (await gate.ask(asked())).status == 200
             assert worker.requests[0].header("host") == [f"[::1]:{port}"]
-            assert gate.gateway.about["listeners"][1]["url"] == f"http://[::1]:{gate.port('six')}"
+            assert gate.gateway.doors.addresses[1].url == f"http://[::1]:{gate.port('six')}"
             worker.usual = reply(b"", 500)
             assert f"m at http://[::1]:{port} answered" in (await gate.ask(asked())).error["message"]
             for peer in worker.peers:
@@ -719,7 +719,7 @@ async def test_a_remote_without_its_key_fails_alone_and_says_which_variable_it_l
                 )
                 assert "far does not run: the environment variable FAR_KEY" in gate.gateway.health.problems()[0]
                 mended = {**models, "far": remote(worker.url, key="sk-1")}
-                gate.gateway.configure(msgspec.structs.replace(conf, models=mended), {})
+                await gate.gateway.reloader.apply(msgspec.structs.replace(conf, models=mended))
                 assert (await gate.ask(asked(model="far"))).status == 200
                 assert worker.requests[-1].header("authorization") == ["Bearer sk-1"]
     assert "far could not be started: the environment variable FAR_KEY is not set" in caplog.text
@@ -734,7 +734,7 @@ async def test_an_edit_that_takes_the_key_of_a_remote_that_works_is_refused(
             gate.gateway.current.config, models={"m": remote(worker.url, key="env:FAR_KEY"), "n": Model(backend="fake")}
         )
         with pytest.raises(ConfigError, match=r"models\.m\.key: the environment variable FAR_KEY is not set.*m works"):
-            gate.gateway.prepare(edit)
+            await gate.gateway.reloader.apply(edit)
         assert (await gate.ask(asked())).status == 200
 
 

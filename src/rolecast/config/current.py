@@ -4,8 +4,9 @@ Everything that needs a setting while requests run asks here, so a reload is one
 """
 
 from collections.abc import Mapping
+from functools import partial
 
-from rolecast.config import names
+from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
 from rolecast.config.schema import Config
 
@@ -20,14 +21,15 @@ class Current:
     stand_ins: Mapping[str, str]
     """Model that runs, by model that was asked for."""
 
-    def __init__(self, config: Config, stand_ins: Mapping[str, str]) -> None:
-        self.replace(config, stand_ins)
+    def __init__(self, edit: Edit) -> None:
+        self._replace(edit)
 
-    def replace(self, config: Config, stand_ins: Mapping[str, str]) -> None:
-        """Another configuration applies from now on."""
-        self.config = config
-        self.names = names.table(config)
-        self.stand_ins = stand_ins
+    async def prepare(self, edit: Edit) -> Change:
+        """Nothing to refuse: it was read and checked before."""
+        return Change(partial(self._replace, edit))
+
+    def _replace(self, edit: Edit) -> None:
+        self.config, self.names, self.stand_ins = edit.config, edit.names, edit.stand_ins
 
     def answerer_of(self, model_id: str) -> str:
         """The model that answers for this one: itself, or its stand-in."""

@@ -9,10 +9,8 @@ from rolecast.config.schema import Config
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-AT_START = (
-    "server.host", "server.port", "server.listeners", "server.drain_timeout", "storage", "log.access"
-)  # fmt: skip
-"""Sockets, files and loggers are opened once: these take effect at the next start only."""
+AT_START = ("storage",)
+"""The ledger's file and the folder of weights are opened once: these take effect at the next start only."""
 
 
 class Difference(msgspec.Struct, frozen=True):

@@ -10,11 +10,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from rolecast import backends
 from rolecast.backends import Backend
-from rolecast.config.schema import Config, Model
+from rolecast.config.edit import Change, Edit
+from rolecast.config.schema import Config, Limits, Model
 from rolecast.errors import RolecastError, WorkerDown
 from rolecast.fleet.alarm import Alarm
 from rolecast.fleet.machine import Effect, Forget, Grant, Kill, Machine, Refuse, Spawn
@@ -61,16 +63,23 @@ class Fleet:
         self._bring_up({s.model_id: self._plans.address(s.model_id, s.model, s.backend) for s in self.stations})
         self._spawn_task(self._retire())
 
-    def configure(self, config: Config) -> None:
-        """Other settings apply from now on, and no request is lost to the change.
-
-        Raises ConfigError, with nothing changed, when a model cannot be run as it is described.
-        """
-        models = {i: m for i, m in config.models.items() if m.enabled}
+    async def prepare(self, edit: Edit) -> Change:
+        """Refuse a model that cannot be run as it is described."""
+        models = {i: m for i, m in edit.config.models.items() if m.enabled}
         found = {i: backends.get(m.backend) for i, m in models.items()}
         addresses = {i: self._plans.address(i, m, found[i]) for i, m in models.items()}
+        return Change(partial(self._configure, edit.config.server.limits, models, found, addresses))
+
+    def _configure(
+        self,
+        limits: Limits,
+        models: Mapping[str, Model],
+        found: Mapping[str, Backend],
+        addresses: Mapping[str, Endpoint | None],
+    ) -> None:
+        """Other settings apply from now on, and no request is lost to the change."""
         stale = {s.model_id for s in self.stations if s.model_id in models and self._is_stale(s, models[s.model_id])}
-        self._limits = config.server.limits
+        self._limits = limits
         for station in self.stations:
             if station.model_id in stale and station.worker.state is State.REMOTE:
                 station.detach()

@@ -45,7 +45,7 @@ class Plans:
             return model != station.model
         try:
             return self.make(station.model_id, model, backend) != station.planned
-        except RolecastError:  # its weights are gone, perhaps, but it has them loaded
+        except (RolecastError, OSError):  # its weights are gone, perhaps, but it has them loaded
             return model != station.model
 
 

@@ -22,6 +22,7 @@ from rolecast.pages.health import Health
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
+from rolecast.server.doors import Doors
 from rolecast.telemetry.metrics import Telemetry
 
 MAX_LOG_LINES = 5000
@@ -41,9 +42,10 @@ class Admin:
         ledger: Ledger,
         telemetry: Telemetry,
         reloader: Reloader,
-        about: dict[str, Any],
         abilities: Abilities,
         health: Health,
+        doors: Doors,
+        about: Mapping[str, Any],
     ) -> None:
         self._current = current
         self._fleet = fleet
@@ -52,8 +54,9 @@ class Admin:
         self._reloader = reloader
         self._abilities = abilities
         self._health = health
+        self._doors = doors
         self._about = about
-        """Listeners, config path and ledger path: what only app.py knows."""
+        """Where configuration and ledger are: what only app.py knows."""
 
     def routes(self) -> list[Route]:
         return [
@@ -75,6 +78,7 @@ class Admin:
             "uptime_seconds": round(time.time() - started, 3),
             "rss_bytes": psutil.Process().memory_info().rss,
             **self._about,
+            "listeners": self._doors.addresses,
             "reload": self._reloader.last,
             "roles": {role: members(models) for role, models in self._current.config.roles.items()},
             "problems": self._health.problems(),

@@ -4,11 +4,13 @@ Asks the model that answers (a stand-in, if there is one): first what its backen
 the words of the configuration. Reads no request and chooses nothing.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rolecast import backends, weights
 from rolecast.config.current import Current
+from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Model
 
 Can = Callable[[str, str], bool | None]
@@ -46,6 +48,11 @@ class Abilities:
         """Tokens that a request to this model may really have, by the weights that answer; None = not known."""
         model = self._current.config.models[self._current.answerer_of(model_id)]
         return weights.context(model, weights.found(self._find, model)) or None
+
+    async def prepare(self, edit: Edit) -> Change:
+        """Learn what the models can do before a request asks it; nothing to refuse."""
+        await asyncio.to_thread(self.learn, edit.config.models.values())
+        return Change()
 
     def learn(self, models: Iterable[Model]) -> None:
         """Read now, in a thread, what the weights of these models say, so that no request waits for the disk."""

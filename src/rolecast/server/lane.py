@@ -53,11 +53,11 @@ class Lane:
         self.new_id = new_id
         self.date = b""
         self.connections: set[Any] = set()
-        """The open ones of the wire lane; `app.serving` puts the server's own set here."""
+        """The open ones of the wire lane; the door puts its own set here."""
 
-    def renew(self, hot: Mapping[bytes, Entry], guard: Guard, limits: Limits) -> None:
+    def renew(self, name: str, port_model: str, hot: Mapping[bytes, Entry], guard: Guard, limits: Limits) -> None:
         """Judge by other settings from the next request on, also on connections that are open."""
-        self.hot, self.guard, self.limits = hot, guard, limits
+        self.name, self.port_model, self.hot, self.guard, self.limits = name, port_model, hot, guard, limits
         for connection in self.connections:
             connection.memo = None
 

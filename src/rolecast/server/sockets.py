@@ -1,27 +1,60 @@
 """Listening sockets: opening one, and why one cannot be opened. Knows no HTTP and no configuration."""
 
+import asyncio
 import contextlib
 import errno
+import ipaddress
 import socket
+from collections.abc import Collection, Iterator
 
 import psutil
 
 BACKLOG = 2048
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; port 0 is any that is free. Raises OSError."""
+async def numeric(host: str) -> str:
+    """The address that a host means when somebody listens there, in numbers. Raises OSError for an unknown name."""
+    host = host.strip("[]") or "0.0.0.0"
+    if ":" not in host and not host.replace(".", "").isdigit():
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+        host = str(found[0][4][0])
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
+
+
+def listen(host: str, port: int, beside: Collection[socket.socket] = ()) -> socket.socket:
+    """A socket that listens there; port 0 is any that is free. Raises OSError.
+
+    `beside` are sockets of ours on the same port that will be closed: 127.0.0.1 and 0.0.0.0 exclude each other, unless
+    both sockets allow it.
+    """
     host = host.strip("[]")
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        sock.listen(BACKLOG)
+        with _shared([sock, *beside]) if beside else contextlib.nullcontext():
+            sock.bind((host, port))
+            sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+@contextlib.contextmanager
+def _shared(several: list[socket.socket]) -> Iterator[None]:
+    """For a moment these may have one port together."""
+    try:
+        for each in several:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield
+    finally:
+        for each in several:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 
 def obstacle(port: int, error: OSError) -> str:
@@ -32,7 +65,7 @@ def obstacle(port: int, error: OSError) -> str:
 
 
 def holder(port: int) -> str:
-    """Who listens on a port, in words. Reads the tables of the system: some 10 ms."""
+    """Who listens on a port, in words. Reads the tables of the system, which takes some 10 ms."""
     with contextlib.suppress(psutil.Error, OSError):  # macOS tells only the administrator
         for connection in psutil.net_connections("tcp"):
             # An address is empty for a socket that is not bound.

@@ -6,7 +6,6 @@ through to uvicorn and Starlette untouched. `head` judges the heads of both; par
 """
 
 import asyncio
-from email.utils import formatdate
 from typing import Any
 
 import httptools
@@ -240,14 +239,3 @@ class WireProtocol(TimedProtocol):
 def protocol_for(lane: Lane) -> type[WireProtocol]:
     """The protocol class of one listener, for uvicorn's `http=` setting."""
     return type("LaneProtocol", (WireProtocol,), {"lane": lane})
-
-
-async def sweep_connections(lane: Lane, connections: set[Any]) -> None:
-    """Once a second: refresh the Date header and look after every connection of the listener."""
-    loop = asyncio.get_running_loop()
-    while True:
-        lane.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
-        now = loop.time()
-        for protocol in list(connections):
-            protocol.sweep(now)
-        await asyncio.sleep(1.0)

@@ -6,6 +6,10 @@ import logging
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
+from functools import partial
+
+from rolecast.config.edit import Change, Edit
+from rolecast.config.schema import Log
 
 
 class _JsonFormatter(logging.Formatter):
@@ -63,6 +67,23 @@ class LogRing(logging.Handler):
 def _offer(queue: "asyncio.Queue[str | None]", line: str) -> None:
     if queue.qsize() < MAX_WAITING_LINES:
         queue.put_nowait(line)
+
+
+class Logging:
+    """Follows the level and the format that the configuration asks for; who logs requests is the doors' matter."""
+
+    def __init__(self, applied: Log, ring: LogRing) -> None:
+        self._applied = applied
+        self._ring = ring
+
+    async def prepare(self, edit: Edit) -> Change:
+        """Nothing to refuse."""
+        return Change(partial(self._apply, edit.config.log))
+
+    def _apply(self, wanted: Log) -> None:
+        if (wanted.level, wanted.format) != (self._applied.level, self._applied.format):
+            configure_logging(wanted.level, wanted.format, self._ring)
+        self._applied = wanted
 
 
 def configure_logging(level: str, style: str, ring: LogRing) -> None:

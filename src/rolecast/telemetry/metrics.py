@@ -7,10 +7,12 @@ bounded: configured models and a fixed set of words, never a key, a path or a na
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from rolecast.config.edit import Change, Edit
 from rolecast.errors import RolecastError
 from rolecast.telemetry.logs import LogRing
 from rolecast.values import Usage
@@ -137,6 +139,10 @@ class Telemetry:
         """`time.perf_counter` time of the newest request per listener."""
         self.gauges: Callable[[], Iterable[tuple[str, str, float]]] = lambda: ()
         """(metric, model, value) now; app.py sets it to the fleet's view."""
+
+    async def prepare(self, edit: Edit) -> Change:
+        """Nothing to refuse."""
+        return Change(partial(self.add, [i for i, m in edit.config.models.items() if m.enabled]))
 
     def add(self, models: Iterable[str]) -> None:
         """Count for these too; what was counted before stays, as Prometheus expects of counters."""

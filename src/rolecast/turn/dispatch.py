@@ -9,7 +9,7 @@ import asyncio
 import logging
 
 from rolecast.dialects.request import Request
-from rolecast.errors import Busy, Internal, RolecastError, UpstreamTimeout, WorkerDown
+from rolecast.errors import Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.telemetry.metrics import Place
@@ -18,7 +18,7 @@ from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call, send
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.plan import Plan
-from rolecast.turn.plans import Plans, shutting_down
+from rolecast.turn.plans import Plans
 from rolecast.values import Failure
 
 log = logging.getLogger("rolecast.dispatch")
@@ -240,7 +240,7 @@ class Dispatch:
         while self.active and self._loop.time() < deadline and not hurry.is_set():  # noqa: ASYNC110  # the end of a set
             await asyncio.sleep(0.02)
         for exchange in list(self.active):
-            exchange.fail(shutting_down())
+            exchange.fail(ShuttingDown())
 
     def _spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
         task = self._loop.create_task(coroutine)

@@ -3,13 +3,16 @@
 Knows the configuration, the choice and its alternatives. Leases and sends nothing.
 """
 
+from functools import partial
+
 import msgspec
 
 from rolecast.config.current import Current
+from rolecast.config.edit import Change, Edit
 from rolecast.dialects.request import Request
-from rolecast.errors import WorkerDown
+from rolecast.errors import ShuttingDown
 from rolecast.fleet import Fleet
-from rolecast.routing import build, choose, shares
+from rolecast.routing import Strategy, build, choose, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
@@ -36,9 +39,13 @@ class Plans:
         self._closed = False
         self.made: dict[Key, Plan] = {}
 
-    def renew(self) -> None:
-        """Choose by the configuration that applies now; what runs keeps the choice that was made for it."""
-        self._strategies = build(self._current.names, self._current.config, self._can)
+    async def prepare(self, edit: Edit) -> Change:
+        """Nothing to refuse."""
+        return Change(partial(self._renew, build(edit.names, edit.config, self._can)))
+
+    def _renew(self, strategies: tuple[Strategy, ...]) -> None:
+        """Choose by another configuration; what runs keeps the choice that was made for it."""
+        self._strategies = strategies
         self.made.clear()
         self._silent.clear()
 
@@ -54,7 +61,7 @@ class Plans:
     def make(self, asked: str, request: Request, port_model: str) -> Plan:
         """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
         if self._closed:
-            raise shutting_down()
+            raise ShuttingDown
         facts = look(request, asked)
         choice = self.choose(facts)
         if port_model:
@@ -136,8 +143,3 @@ def _rest(plan: Plan) -> tuple[str, ...]:
     """The models of the choice behind the plan's own."""
     order = (plan.choice.model, *plan.choice.alternatives)
     return order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ()
-
-
-def shutting_down() -> WorkerDown:
-    """For those who come, or are not done, when the gateway ends."""
-    return WorkerDown("The gateway is shutting down.", code="shutting_down", retry_after=1.0)
