@@ -142,8 +142,9 @@ class Gateway:
         self.reloader.close()
         self.telemetry.logs.end_following()
         grace_s = float(self.current.config.server.drain_timeout)
+        for door in self.doors:  # nobody comes in while the others end
+            door.leave()
         leaving = asyncio.create_task(self.doors.close(grace_s + DRAIN_SLACK_S, hurry))
-        await asyncio.sleep(0)  # nobody comes in while the others end
         await self.dispatch.drain(grace_s, hurry)
         for task in self._background:
             task.cancel()

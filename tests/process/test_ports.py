@@ -81,6 +81,7 @@ def test_an_edit_moves_the_front_door_and_the_commands_find_it_there(tmp_path: P
             gateway.config.write_text(config(port, "{port: 0, name: extra, model: tiny}"))
             reloaded = cli(gateway, "reload")
             assert (reloaded.returncode, "server.port" in reloaded.stdout) == (0, True), reloaded.stderr
+            assert f"The gateway listens on {moved} now." in reloaded.stdout
             assert is_refused(before)
             assert running.rest()[-1] == "[DONE]"
         status = cli(gateway, "status")

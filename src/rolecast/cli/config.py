@@ -56,6 +56,7 @@ def check(
 
 def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     """Let the running gateway read its edited configuration; it also does so by itself after each change."""
+    from rolecast import statefile
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway:
@@ -69,6 +70,9 @@ def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
         output.say(f"Changed: {output.escape(', '.join(report.applied))}.")
     else:
         output.say("Nothing is new: what the file says already applies.")
+    now = None if url else statefile.running()
+    if now and now.url != gateway.url:
+        output.say(f"The gateway listens on [bold]{now.url}[/] now.")
     show_waiting(report)
 
 

@@ -114,7 +114,7 @@ class Server(Section, frozen=True):
     `https://*.example.com` for all below it, or `chrome-extension://*` for what is no web page; `*` accepts all."""
     limits: Limits = Limits()
     drain_timeout: Seconds = Seconds(30)
-    """At shutdown requests in flight get this long to finish."""
+    """At shutdown, and on a port that an edit closes, requests in flight get this long to finish."""
 
 
 class Model(Section, frozen=True):

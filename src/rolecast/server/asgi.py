@@ -147,8 +147,8 @@ async def _on_crash(request: HTTPRequest, exc: Exception) -> Response:
     return error_response(Internal())
 
 
-def make_app(lane: Lane, routes: Sequence[BaseRoute], state: Any = None) -> ASGIApp:
-    """The ASGI app of one listener. `state` is kept as `app.state.gateway` for in-process users."""
+def make_app(lane: Lane, routes: Sequence[BaseRoute]) -> ASGIApp:
+    """The ASGI app of one listener."""
     app = Starlette(
         routes=list(routes),
         exception_handlers={
@@ -160,5 +160,4 @@ def make_app(lane: Lane, routes: Sequence[BaseRoute], state: Any = None) -> ASGI
     )
     app.router.redirect_slashes = False
     app.state.lane = lane
-    app.state.gateway = state
     return _Front(app, lane)

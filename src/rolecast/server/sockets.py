@@ -28,9 +28,18 @@ async def numeric(host: str) -> str:
 def listen(host: str, port: int, beside: Collection[socket.socket] = ()) -> socket.socket:
     """A socket that listens there; port 0 is any that is free. Raises OSError.
 
-    `beside` are sockets of ours on the same port that will be closed: 127.0.0.1 and 0.0.0.0 exclude each other, unless
+    `beside` are sockets of ours that will be closed soon: 127.0.0.1 and 0.0.0.0 cannot have one port number, unless
     both sockets allow it.
     """
+    try:
+        return _listen(host, port)
+    except OSError as error:
+        if not beside or error.errno != errno.EADDRINUSE:
+            raise
+    return _listen(host, port, beside)
+
+
+def _listen(host: str, port: int, beside: Collection[socket.socket] = ()) -> socket.socket:
     host = host.strip("[]")
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:

@@ -40,7 +40,7 @@ const REASONS = {
   model_disabled: "The model has `enabled: false`.",
   model_removed: "The model left the configuration while the request waited.",
   too_many_connections: "More connections were open than server.limits.connections.",
-  shutting_down: "The gateway was stopping.",
+  shutting_down: "The gateway was stopping, or its port was being closed.",
   cancelled: "The client went away before the answer was complete.",
   internal: "A mistake in Rolecast; the log of the gateway has the details.",
 };
