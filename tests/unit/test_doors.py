@@ -371,6 +371,19 @@ async def test_edits_that_come_at_the_same_time_apply_one_after_the_other(tmp_pa
         assert {number for _, number in listening()} & set(ports) == {last.port}
 
 
+async def test_the_answer_to_the_very_reload_that_closes_its_port_arrives(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    file = tmp_path / "rolecast.yaml"
+    text = "server: {{port: {}, drain_timeout: 0}}\nmodels: {{m: {{backend: fake}}}}\nroles: {{standard: [m]}}\n"
+    file.write_text(text.format(0))
+    async with running_gateway(load(file), tmp_path, file) as gate:
+        file.write_text(text.format(port))
+        head = "Content-Type: application/json\r\nContent-Length: 0\r\n"
+        answer = await gate.ask(request(path="/admin/reload", head=head))
+        assert (answer.status, answer.json["applied"]) == (200, ["server.port"])
+        assert await on(port) == ""
+
+
 # -- what else follows ---------------------------------------------------------------------------------------------
 
 

@@ -150,8 +150,11 @@ class Door:
 def _cut(connection: Any) -> None:
     """End what runs on a connection with an error, as far as anybody can still be told."""
     running = connection.running
-    if type(running) is WireSink and running.complete and running.exchange is not None:
-        running.exchange.fail(ShuttingDown("This port of the gateway is closed."))
+    if type(running) is WireSink:
+        if running.complete and running.exchange is not None:
+            running.exchange.fail(ShuttingDown("This port of the gateway is closed."))
+    elif running is not None and not running.response_complete:
+        return  # a page, perhaps the answer to the reload that closes its port: soon out, or cut without a word
     if not connection.input_closed:
         connection.cork.release()
         connection.transport.close()

@@ -72,7 +72,7 @@ class Doors:
     async def prepare(self, edit: Edit) -> Change:
         """Bind what is new. Refuses a port that cannot be had, and keys that cannot be used."""
         config, guard = edit.config, Guard(edit.config.server)
-        places = [await _place(setting, listener) for setting, listener in wanted(config.server)]
+        places = [await self._place(setting, listener) for setting, listener in wanted(config.server)]
         kept = keep(self._open, places)
         leaving = [door for door in self._open if door not in kept]
         absent = [place for place, door in zip(places, kept, strict=True) if door is None]
@@ -94,6 +94,16 @@ class Doors:
             self._sweeping.cancel()
 
     # -- an edit ------------------------------------------------------------------------------------------
+
+    async def _place(self, setting: str, listener: Listener) -> Place:
+        host = listener.host or ""
+        # A name means what it meant when it was opened, or an edit of something else could move the port.
+        known = next((door.host for door in self._open if _listener(door).host == host), "")
+        try:
+            return Place(setting, listener, known or await sockets.numeric(host))
+        except OSError as error:
+            text = f"cannot listen on {host}: {error.strerror or error}; choose another address"
+            raise ConfigError([f"{setting}.host: {text}"]) from None
 
     async def _bind(self, places: Iterable[Place], leaving: Sequence[Door]) -> list[socket.socket]:
         """Sockets for these places, all or none."""
@@ -200,14 +210,6 @@ def _is_any(door: Door, listener: Listener) -> bool:
 def _listener(door: Door) -> Listener:
     assert door.view is not None
     return door.view.listener
-
-
-async def _place(setting: str, listener: Listener) -> Place:
-    host = listener.host or ""
-    try:
-        return Place(setting, listener, await sockets.numeric(host))
-    except OSError as error:
-        raise ConfigError([f"{setting}.host: cannot listen on {host}: {error.strerror or error}"]) from None
 
 
 async def _obstacle(place: Place, error: OSError, staying: Sequence[Door]) -> str:
