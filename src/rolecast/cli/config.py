@@ -57,10 +57,8 @@ def check(
 def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     """Let the running gateway read its edited configuration; it also does so by itself after each change."""
     from rolecast import statefile
-    from rolecast.cli.gateway import connect
 
-    with connect(url, key) as gateway:
-        report = gateway.reload()
+    report = _reloaded(url, key)
     if as_json:
         output.print_json(report)
         return
@@ -70,10 +68,27 @@ def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
         output.say(f"Changed: {output.escape(', '.join(report.applied))}.")
     else:
         output.say("Nothing is new: what the file says already applies.")
-    now = None if url else statefile.running()
-    if now and now.url != gateway.url:
+    has_moved = not {"server.host", "server.port"}.isdisjoint(report.applied)
+    if has_moved and not url and (now := statefile.running()):
         output.say(f"The gateway listens on [bold]{now.url}[/] now.")
     show_waiting(report)
+
+
+def _reloaded(url: str, key: str) -> "Reload":
+    """The report. The gateway may close the port that we ask on because it was faster: then we ask on its new one."""
+    from rolecast import statefile
+    from rolecast.cli.gateway import connect
+    from rolecast.errors import WorkerDown
+
+    with connect(url, key) as gateway:
+        try:
+            return gateway.reload()
+        except WorkerDown:
+            now = statefile.running()
+            if url or now is None or now.url == gateway.url:
+                raise
+    with connect(now.url, key) as gateway:
+        return gateway.reload()
 
 
 def show_waiting(report: "Reload") -> None:
