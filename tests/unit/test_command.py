@@ -373,9 +373,9 @@ async def test_the_same_command_keeps_its_process_through_a_reload_and_another_r
         assert (await gate.ask(request(chat()))).status == 200
         assert not fleet.would_replace("m", model())
         assert fleet.would_replace("m", model("--says", "other"))
-        gate.gateway.configure(config({"m": model(description="x")}), {})
+        await gate.gateway.reloader.apply(config({"m": model(description="x")}))
         assert str(fleet.worker("m").state) == "ready"
-        gate.gateway.configure(config({"m": model("--says", "other")}), {})
+        await gate.gateway.reloader.apply(config({"m": model("--says", "other")}))
         assert (await gate.ask(request(chat()))).json["model"] == "other"
         assert now.models["m"].command == model().command
 

@@ -8,6 +8,7 @@ import psutil
 import pytest
 from gateway import config, until
 
+from rolecast.config.edit import edit_to
 from rolecast.config.schema import Config, Model
 from rolecast.errors import LoadFailed
 from rolecast.fleet import Fleet, State
@@ -112,9 +113,9 @@ async def test_a_lease_points_to_its_station_and_other_listening_places_are_the_
     await fleet.unload("m")
     await fleet.load("m")
     before: Config = config(one())
-    fleet.configure(before)
+    (await fleet.prepare(edit_to(before, {}))).commit()
     assert fleet.worker("m").state is State.READY
     assert not fleet.would_replace("m", one()["m"])
-    fleet.configure(config({}))
+    (await fleet.prepare(edit_to(config({}), {}))).commit()
     await until(lambda: "m" not in fleet.stations.at)
     await fleet.close()

@@ -119,6 +119,9 @@ class Door:
         self._left = True
         if self._server is not None:
             self._server.close()
+        self._dismiss()
+
+    def _dismiss(self) -> None:
         for connection in list(self.connections):
             if not connection.input_closed:  # that one ends by itself, when its answer has arrived
                 connection.shutdown()
@@ -143,8 +146,7 @@ class Door:
         end = loop.time() + timeout_s
         while (self.connections or self._state.tasks) and loop.time() < end and not (hurry and hurry.is_set()):
             await asyncio.sleep(POLL_S)
-            for connection in [c for c in self.connections if c.cycle is None]:
-                connection.transport.close()  # it was let in in the very moment of leaving
+            self._dismiss()  # who was let in in the very moment of leaving
 
 
 def _cut(connection: Any) -> None:
