@@ -1,10 +1,10 @@
 """A server of a program that knows nothing of Rolecast: OpenAI's dialect on a port or a socket, with some bad manners.
 
     python foreign_server.py [--port N | --uds PATH] [--health PATH] [--loading N] [--says NAME] [--die WORDS]
-                             [--elsewhere] [--deaf FILE]
+                             [--elsewhere] [--deaf FILE] [--chatty]
 
 `--loading N` answers the first N health checks with 503, `--elsewhere` listens on another port than it was told,
-`--deaf FILE` ends by nothing but SIGKILL or the file.
+`--deaf FILE` ends by nothing but SIGKILL or the file, `--chatty` prints what it is asked.
 """
 
 import argparse
@@ -33,6 +33,7 @@ def main() -> None:
     asked.add_argument("--die", default="")
     asked.add_argument("--elsewhere", action="store_true")
     asked.add_argument("--deaf", default="")
+    asked.add_argument("--chatty", action="store_true")
     given = asked.parse_args()
     if given.die:
         sys.exit(given.die)
@@ -50,7 +51,7 @@ def main() -> None:
         elif scope["type"] == "http" and scope["path"] == "/health":
             await Response("no such page", status_code=404)(scope, receive, send)
         else:
-            await worker(scope, receive, send)
+            await worker(scope, overheard(receive) if given.chatty else receive, send)
 
     port = 0 if given.elsewhere else given.port
     config = uvicorn.Config(answer, host=given.host, port=port or 0, uds=given.uds, lifespan="off", access_log=False)
@@ -60,6 +61,15 @@ def main() -> None:
         asyncio.run(_until_told(server, Path(given.deaf)))
     else:
         server.run()
+
+
+def overheard(receive):  # type: ignore[no-untyped-def]
+    async def listened():  # type: ignore[no-untyped-def]
+        message = await receive()
+        print("asked:", message.get("body", b"").decode(), flush=True)
+        return message
+
+    return listened
 
 
 def _no_signals():  # type: ignore[no-untyped-def]

@@ -428,6 +428,18 @@ async def test_its_process_sees_its_variables_and_none_of_the_gateways_secrets(m
         assert not {"OPENAI_API_KEY", "MINE", "HF_HUB_OFFLINE"} & set(names)
 
 
+@pytest.mark.anyio
+async def test_what_it_prints_of_requests_is_kept_nowhere() -> None:
+    async with gateway({"m": model("--chatty")}) as gate:
+        assert (await gate.ask(request(chat("a private matter")))).status == 200
+        child = gate.gateway.fleet.stations.child("m")
+        assert child is not None
+        await gate.gateway.fleet.unload("m")
+        assert any(line.startswith("variables:") for line in child.tail(1000))
+        assert not any("asked:" in line or "private" in line for line in child.tail(1000))
+        assert "private" not in gate.gateway.fleet.log_path("m").read_text()
+
+
 ENGINE = """
 import sys, threading, xllamacpp
 p = xllamacpp.CommonParams()

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -26,6 +25,8 @@ class Hardware(msgspec.Struct, frozen=True):
 @functools.cache
 def hardware() -> Hardware:
     """What there is, looked at once."""
+    import psutil
+
     physical = psutil.cpu_count(logical=False) or 1
     allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else physical
     groups = list(_groups()) if sys.platform == "linux" else []
