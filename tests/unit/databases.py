@@ -33,6 +33,8 @@ SIZE = Query("SELECT size FROM piles WHERE name = :name")
 ALL = Query("SELECT name, size FROM piles ORDER BY name")
 
 START_S = 60
+GUARD = 'cat; kill -9 "$(head -n 1 "$0/data/postmaster.pid")" && rm -rf "$0"'
+"""Waits for the end of its input, which comes when the tests are killed, too."""
 SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",  # the machine does not lose its power in a test
@@ -60,6 +62,9 @@ class Server:
         self._data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
+        self._guard = subprocess.Popen(
+            ["sh", "-c", GUARD, self.folder], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         init = ["-D", str(self._data), "-U", "rolecast", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
         self._run("initdb", *init).wait(START_S)
         rules = self._data / "pg_hba.conf"
@@ -111,6 +116,7 @@ class Server:
         """End it, and remove what it kept."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._guard.communicate()
 
     def url(self, database: str, user: str = "rolecast") -> str:
         return f"postgresql://{user}@/{database}?host={self.folder}"
