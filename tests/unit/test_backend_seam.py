@@ -11,7 +11,10 @@ from rolecast import backends
 
 SOURCE = Path(rolecast.__file__).parent
 OTHER_WORDS = {
+    "config/importers/draft.py": "settings, one of which is `command`",
     "config/importers/litellm_providers.py": "names of providers, one of which is `openai`",
+    "config/importers/llama_swap.py": "settings, one of which is `command`",
+    "dialects/__init__.py": "names of dialects, one of which is `openai`",
     "pages/ports.py": "shapes of a port, one of which is `openai`",
 }
 """Files in which the same word means something else."""

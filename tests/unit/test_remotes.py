@@ -33,6 +33,7 @@ from gateway import (
     until,
 )
 
+from rolecast import backends
 from rolecast.backends.remote import NAME, OpenAIRemote
 from rolecast.config.advice import warnings
 from rolecast.config.check import check
@@ -693,7 +694,7 @@ def test_an_own_port_as_a_remote_is_warned_of(url: str, circle: bool) -> None:
 
 def test_a_setting_for_remotes_alone_is_said_to_do_nothing_elsewhere() -> None:
     conf = Config(models={"m": Model(source="file:x", stream_usage="never")})
-    assert "models.m.stream_usage: does nothing with backend llamacpp" in warnings(conf)
+    assert "models.m.stream_usage: does nothing with backend llamacpp" in warnings(conf, backends.table())
 
 
 # -- a key that is not there ------------------------------------------------------------------------------------

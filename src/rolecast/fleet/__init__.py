@@ -206,15 +206,6 @@ class Fleet:
     def backend(self, model_id: str) -> Backend:
         return self.stations.at[model_id].backend
 
-    def load_of(self, model_id: str) -> float:
-        """Requests per slot, running and waiting; infinite while it cannot be started or is gone."""
-        w = self.machine.workers.get(model_id)
-        return float("inf") if w is None or w.state is State.FAILED else (w.active + len(w.waiting)) / w.parallel
-
-    def wall_time(self, loop_time: float) -> float | None:
-        """A loop time as seconds since the epoch; None for `never`."""
-        return time.time() - (self._loop.time() - loop_time) if loop_time else None
-
     def log_path(self, model_id: str) -> Path:
         """Where the worker's output is kept."""
         return self._logs / f"{folder.file_name(model_id)}.log"
@@ -342,4 +333,9 @@ class Fleet:
         return task
 
 
-__all__ = ["Fleet", "Lease", "State", "absence"]
+def wall_time(loop_time: float) -> float | None:
+    """A time of the running loop as seconds since the epoch; None for `never`."""
+    return time.time() - (asyncio.get_running_loop().time() - loop_time) if loop_time else None
+
+
+__all__ = ["Fleet", "Lease", "State", "absence", "wall_time"]

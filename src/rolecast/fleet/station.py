@@ -101,6 +101,13 @@ class Stations:
         station = self.at.get(model_id)
         return station.pool if station else None
 
+    def load_of(self, model_id: str) -> float:
+        """Requests per slot, running and waiting; infinite while it cannot be started or is gone."""
+        station = self.at.get(model_id)
+        if station is None or station.worker.state is State.FAILED:
+            return float("inf")
+        return (station.worker.active + len(station.worker.waiting)) / station.worker.parallel
+
     def retire_idle(self) -> None:
         """Close connections that idled too long."""
         for station in self.at.values():

@@ -21,7 +21,7 @@ from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.config.schema import Model
 from rolecast.errors import RolecastError
-from rolecast.fleet import Fleet, State
+from rolecast.fleet import Fleet, State, wall_time
 from rolecast.server.asgi import json_response
 from rolecast.telemetry.metrics import KEPT_REFUSALS, Telemetry
 from rolecast.turn.dispatch import Dispatch
@@ -94,7 +94,7 @@ class Activity:
 
     async def _load(self, model_id: str, model: Model, path: Path | None) -> dict[str, Any]:
         expected = await asyncio.to_thread(expected_bytes, model, path) if path else None
-        began = self._fleet.wall_time(self._fleet.worker(model_id).started_at)
+        began = wall_time(self._fleet.worker(model_id).started_at)
         return {
             "model": model_id,
             "seconds": round(time.time() - began, 3) if began else 0.0,

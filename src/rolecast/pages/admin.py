@@ -17,7 +17,7 @@ from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.config.names import members
 from rolecast.errors import UNREADABLE, BadRequest, ConfigError, ModelNotFound, UnsupportedMedia
-from rolecast.fleet import Fleet
+from rolecast.fleet import Fleet, wall_time
 from rolecast.pages.health import Health
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
@@ -174,8 +174,8 @@ class Admin:
             "endpoint": worker.endpoint.address if worker.endpoint else None,
             "rss_bytes": resident.get(answerer_id, 0) if child else None,
             "restarts": worker.restarts,
-            "loaded_at": self._fleet.wall_time(worker.loaded_at) if ready else None,
-            "last_used_at": self._fleet.wall_time(worker.last_used),
+            "loaded_at": wall_time(worker.loaded_at) if ready else None,
+            "last_used_at": wall_time(worker.last_used),
             "error": worker.error or None,
             "requests": stats.requests,
             "prompt_tokens": stats.prompt_tokens,

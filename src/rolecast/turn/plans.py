@@ -33,7 +33,7 @@ class Plans:
         self._telemetry = telemetry
         self._can = can
         self._strategies = build(current.names, current.config, can)
-        self._spread = Spread(lambda model_id: fleet.load_of(current.answerer_of(model_id)), clock)
+        self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
         """Workers that refused to be asked for usage."""
         self._closed = False

@@ -1,0 +1,23 @@
+"""The house stays habitable: no file and no class grows beyond what one reading holds."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import rolecast
+
+FILES = sorted(Path(rolecast.__file__).parent.rglob("*.py"))
+LINES_OF_A_FILE = 450
+LINES_OF_A_CLASS = 300
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(Path(rolecast.__file__).parent)))
+def test_a_file_and_its_classes_can_be_read_in_one_go(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= LINES_OF_A_FILE
+    classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+    long = {
+        node.name: size for node in classes if (size := (node.end_lineno or 0) - node.lineno + 1) > LINES_OF_A_CLASS
+    }
+    assert long == {}
