@@ -122,12 +122,13 @@ class Doors:
         return bound
 
     def _view(self, door: Door, listener: Listener, guard: Guard, config: Config) -> View:
-        known = door.view is not None and door.view.listener == listener
-        app = door.view.app if door.view is not None and known else self._new_app(door.lane, listener)
+        before = door.view
+        app = before.app if before and before.listener == listener else self._new_app(door.lane, listener)
         return View(listener, app, hot_of(listener, config), guard, config.server.limits, config.log.access)
 
     def _commit(self, doors: list[Door], views: list[View], leaving: list[Door], grace_s: float) -> None:
-        before, new = self.addresses if self._open else None, [door for door in doors if door not in self._open]
+        before = self.addresses
+        new = [door for door in doors if door not in self._open]
         for door, view in zip(doors, views, strict=True):
             door.show(view)
         for door in new:
@@ -138,7 +139,7 @@ class Doors:
         logging.getLogger("uvicorn.access").propagate = views[0].logs_access
         if self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep())
-        if before is not None:
+        if before:  # who starts the gateway tells of the first ones
             self._tell(before, self.addresses)
 
     def _let_go(self, door: Door, grace_s: float) -> None:
