@@ -66,6 +66,11 @@ class RolecastError(Exception):
         if status is not None:
             self.status = status
 
+    @property
+    def retry_after_s(self) -> int | None:
+        """What the header `Retry-After` says, in whole seconds; None when it is not sent."""
+        return None if self.retry_after is None else max(1, round(self.retry_after))
+
     def body(self) -> bytes:
         """Compact JSON, the one error shape of every HTTP surface."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}

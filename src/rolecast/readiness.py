@@ -15,7 +15,7 @@ from rolecast.config import paths, secrets
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Model
 from rolecast.errors import ConfigError, RolecastError, SourceError
-from rolecast.sources.store import human
+from rolecast.values import size_text
 from rolecast.weights import Finder, gguf
 from rolecast.weights.gguf import Header
 
@@ -175,10 +175,11 @@ def _memory(model: Model, tokens: int, headers: list[Header]) -> Iterator[str]:
     size, room = sum(header.tensor_bytes for header in headers), _room(model)
     cache = _cache_bytes(model, tokens, headers[0])
     if size > room:
-        yield f"source: the weights take {human(size)}, and this machine has {human(room)} of memory"
+        yield f"source: the weights take {size_text(size)}, and this machine has {size_text(room)} of memory"
     elif size + cache > room:
-        product = f"context times parallel is {tokens} x {model.parallel} tokens, which take about {human(cache)}"
-        yield f"context: {product} besides {human(size)} of weights, and this machine has {human(room)} of memory"
+        product = f"context times parallel is {tokens} x {model.parallel} tokens, which take about {size_text(cache)}"
+        memory = f"this machine has {size_text(room)} of memory"
+        yield f"context: {product} besides {size_text(size)} of weights, and {memory}"
 
 
 def _cache_bytes(model: Model, tokens: int, header: Header) -> float:

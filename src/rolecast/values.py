@@ -210,6 +210,15 @@ Event = Text | Reasoning | ToolCallDelta | Report | Done | Failure
 # -- workers -------------------------------------------------------------------------------------------------
 
 
+def size_text(count: float) -> str:
+    """Bytes for people, in decimal units: 92.9 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def authority(host: str, port: int | None = None) -> str:
     """`host:port` as URLs and the Host header have it: an IPv6 address stands in brackets, its zone left out."""
     if ":" in host:

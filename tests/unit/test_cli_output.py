@@ -1,13 +1,12 @@
 """What the commands print, and the pure parts behind it."""
 
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecast.cli import bench, output, serve
+from rolecast.cli import bench, output
 from rolecast.cli.answer import Stats
 from rolecast.cli.markdown import split_finished
 
@@ -119,12 +118,3 @@ def test_a_bench_without_one_finished_request_reports_nothing_measured() -> None
 def test_the_statistics_line_leaves_out_what_was_not_measured() -> None:
     assert Stats(completion_tokens=1, first_s=0.25).line() == "1 tokens · first token after 250 ms"
     assert re.search(r"m · 11 tokens · 10\.0 tokens/s", Stats("m", 5, 11, 1.0, 2.0).line())
-
-
-@given(st.lists(st.text(alphabet="abcé", max_size=80), max_size=50), st.integers(0, 60))
-def test_the_tail_of_a_log_is_its_last_lines(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[str], n: int
-) -> None:
-    path: Path = tmp_path_factory.mktemp("log") / "gateway.log"
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    assert serve.tail(path, n).split("\n") == (lines[-n:] if n and lines else [""])

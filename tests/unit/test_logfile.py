@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rolecast.telemetry import logfile
 from rolecast.telemetry.logfile import keep_bounded, trim
 
 WRITER = """
@@ -191,3 +194,12 @@ async def test_a_gateway_in_a_terminal_leaves_the_file_alone(log: Path) -> None:
     log.write_bytes(b"x" * 11_000_000)
     await keep_bounded(log, 0)
     assert names(log) == ["gateway.log"]
+
+
+@given(st.lists(st.text(alphabet="abcé", max_size=2000), max_size=50), st.integers(0, 60))
+def test_the_tail_of_a_log_is_its_last_lines(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], n: int
+) -> None:
+    path: Path = tmp_path_factory.mktemp("log") / "gateway.log"
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    assert logfile.tail(path, n) == (lines[-n:] if n else [])

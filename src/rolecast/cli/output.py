@@ -223,14 +223,9 @@ def plain(value: object) -> "Text":
 
 def size(count: float | None) -> str:
     """Bytes for people, in decimal units: 92.9 MB."""
-    if count is None:
-        return ""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+    from rolecast.values import size_text
+
+    return "" if count is None else size_text(count)
 
 
 def duration(seconds: float | None) -> str:

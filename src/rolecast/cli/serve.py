@@ -201,6 +201,7 @@ def _show_log_file(model: str | None, lines: int, *, follow: bool) -> None:
     """What the last gateway left behind: often the reason why none runs."""
     from rolecast.cli.gateway import describe_absence
     from rolecast.config import paths
+    from rolecast.telemetry import logfile
 
     path = _worker_log(model) if model else paths.log_file()
     if model and not path.is_file() and not follow:
@@ -209,7 +210,7 @@ def _show_log_file(model: str | None, lines: int, *, follow: bool) -> None:
         output.fail(describe_absence())
     written = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
     output.warn(f"No gateway is running; this is the end of {path}, last written on {written:%Y-%m-%d at %H:%M}.")
-    output.raw(tail(path, lines))
+    output.raw("\n".join(logfile.tail(path, lines)))
 
 
 def _worker_log(model: str) -> Path:
@@ -229,14 +230,3 @@ def _worker_log(model: str) -> Path:
         pass  # the id still does
     model_id = found.models[0] if found else model
     return paths.worker_logs() / f"{file_name(model_id)}.log"
-
-
-def tail(path: Path, lines: int) -> str:
-    """The last lines of a text file, read from its end: a log may be large."""
-    with path.open("rb") as file:
-        start = max(0, file.seek(0, 2) - 512 * max(lines, 1))
-        file.seek(start)
-        found = file.read().decode("utf-8", "replace").splitlines()
-    if start:
-        found = found[1:]
-    return "\n".join(found[-lines:] if lines else [])

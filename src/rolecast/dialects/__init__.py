@@ -3,20 +3,24 @@
 A `Dialect` is a client's: it reads a body, and writes an answer and an error as that client expects them. A `Family`
 is a worker's: it writes a chat for the worker and reads the answer. Where both speak alike, bytes pass as they are and
 neither is asked for more than `read` and `error`; else an answer goes worker -> family -> events -> dialect -> client.
-Adding one = one file here plus a row in `DIALECTS` or `FAMILIES`.
+Adding one = one file here plus a row in `DIALECTS` or `FAMILIES`, or an entry point of another package in the group
+`rolecast.dialects` or `rolecast.families`.
 """
 
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from rolecast.config.schema import Limits
 from rolecast.dialects.request import Request
-from rolecast.errors import RolecastError
+from rolecast.errors import ConfigError, RolecastError
 from rolecast.values import Chat, Event, Phases
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Read = Callable[[bytes], Request]
 """Reads a body. Raises BadRequest or Invalid."""
@@ -96,12 +100,13 @@ DIALECTS = {
 FAMILIES = {
     "openai": "rolecast.dialects.openai_worker:OpenAIWorker",
 }
+GROUP_OF_DIALECTS, GROUP_OF_FAMILIES = "rolecast.dialects", "rolecast.families"
 
 
 def entries(limits: Limits) -> dict[bytes, Entry]:
     """All paths of all dialects."""
     found: dict[bytes, Entry] = {}
-    for name in DIALECTS:
+    for name in (*DIALECTS, *_plugins(GROUP_OF_DIALECTS)):
         spoken = dialect(name)
         for path, read in spoken.paths(limits).items():
             found.setdefault(path.encode(), Entry(path, read, spoken))
@@ -111,17 +116,30 @@ def entries(limits: Limits) -> dict[bytes, Entry]:
 @cache
 def dialect(name: str) -> Dialect:
     """The dialect of that name."""
-    spoken: Dialect = _load(DIALECTS[name])
+    spoken: Dialect = _made(name, DIALECTS, GROUP_OF_DIALECTS)
     return spoken
 
 
 @cache
 def family(name: str) -> Family:
-    """The family of that name, which a backend says that its workers speak."""
-    spoken: Family = _load(FAMILIES[name])
+    """The family of that name, which a backend says that its workers speak. Raises ConfigError for none."""
+    spoken: Family = _made(name, FAMILIES, GROUP_OF_FAMILIES)
     return spoken
 
 
-def _load(row: str) -> Any:
-    module, _, attribute = row.partition(":")
-    return getattr(import_module(module), attribute)()
+def _made(name: str, rows: Mapping[str, str], group: str) -> Any:
+    if name in rows:
+        module, _, attribute = rows[name].partition(":")
+        return getattr(import_module(module), attribute)()
+    plugins = _plugins(group)
+    if name not in plugins:
+        raise ConfigError([f"{name!r} is spoken by nobody here; known are {', '.join([*rows, *plugins])}"])
+    return plugins[name].load()()
+
+
+@cache
+def _plugins(group: str) -> "Mapping[str, EntryPoint]":
+    """What other packages bring."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=group)}

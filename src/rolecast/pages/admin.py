@@ -23,6 +23,7 @@ from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
 from rolecast.server.doors import Doors
+from rolecast.telemetry import logfile
 from rolecast.telemetry.metrics import Telemetry
 
 MAX_LOG_LINES = 5000
@@ -198,10 +199,6 @@ def _digits(text: str) -> str:
 
 def _last_lines(path: Path, count: int) -> str:
     try:
-        with path.open("rb") as f:
-            size = f.seek(0, os.SEEK_END)
-            f.seek(max(0, size - 1024 * 1024))
-            text = f.read().decode("utf-8", "replace")
+        return "".join(f"{line}\n" for line in logfile.tail(path, count))
     except OSError:
         return ""
-    return "".join(f"{line}\n" for line in text.splitlines()[-count:]) if count else ""

@@ -83,8 +83,8 @@ def _with_headers(send: Send, lines: bytes) -> Send:
 def error_response(error: RolecastError, dialect: Dialect | None = None) -> Response:
     """The error as a Starlette response: in the one shape of all pages, or in that of a dialect."""
     headers = {}
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
     body = dialect.error(error) if dialect is not None else error.body()

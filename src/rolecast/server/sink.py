@@ -164,7 +164,7 @@ class WireSink:
             return
         lane = self.protocol.lane
         lane.dispatch.refused(error, Place(lane.name, *self.target))
-        retry = b"retry-after: %d\r\n" % max(1, round(error.retry_after)) if error.retry_after else b""
+        retry = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % error.retry_after_s
         self.refuse(error, retry + self.refusal_head)
 
     def _done(self) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from rolecast.errors import UNREADABLE, SourceError
 from rolecast.sources import store as folder
 from rolecast.sources.store import Progress, Report
+from rolecast.values import size_text
 
 if TYPE_CHECKING:
     import httpx2
@@ -110,7 +111,7 @@ def _get(client: "httpx2.Client", url: str, token: str, limit: int) -> tuple[byt
         for block in response.iter_raw():
             body += block
             if len(body) > limit:
-                raise SourceError(f"{_shown(url)} answers with more than {folder.human(limit)}; not read.")
+                raise SourceError(f"{_shown(url)} answers with more than {size_text(limit)}; not read.")
         follow = response.links.get("next", {}).get("url", "")
         following = response.url.join(follow) if follow else httpx2.URL("")
         if follow and _origin(following) != _origin(httpx2.URL(url)):

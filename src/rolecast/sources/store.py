@@ -21,6 +21,7 @@ import msgspec
 from rolecast.errors import UNREADABLE, SourceError
 from rolecast.sources import names
 from rolecast.sources.names import Source
+from rolecast.values import size_text
 from rolecast.weights import gguf
 
 ROOM = 1.05
@@ -62,15 +63,6 @@ class _Record(msgspec.Struct):
     source: str
     sha256: str
     files: list[str]
-
-
-def human(count: float) -> str:
-    """A size for people, in decimal units: 92.9 MB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def place(store: Path, *parts: str) -> Path:
@@ -187,7 +179,7 @@ def require_space(folder: Path, size: int, what: str) -> None:
     free = shutil.disk_usage(at).free
     if size * ROOM > free:
         raise SourceError(
-            f"{what} needs {human(size * ROOM)} in {folder}, but only {human(free)} is free. Free some "
+            f"{what} needs {size_text(size * ROOM)} in {folder}, but only {size_text(free)} is free. Free some "
             "space, or set storage.models to a folder on a larger disk."
         )
 

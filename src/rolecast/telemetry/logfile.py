@@ -2,7 +2,7 @@
 
 The file is what the gateway was given as stdout and stderr, so nobody can be asked to open another one. A full
 file is copied and then emptied in place: its descriptors append, so whoever writes goes on at the new end. Knows
-nothing of what is logged; the logs of workers are `fleet/output.py`'s.
+nothing of what is logged; the logs of workers are `processes/output.py`'s.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ log = logging.getLogger("rolecast.logfile")
 
 FILE_BYTES = 10_000_000
 STDERR = 2
+BYTES_PER_LINE = 512
+"""So much is read from the end of a file for each line of it that is asked for."""
 NO_LINK = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 """A link may lead to a file that is not ours."""
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -86,3 +88,17 @@ async def keep_bounded(path: Path, every_s: float = 60.0) -> None:
             return
         if await asyncio.to_thread(trim, path):
             log.info("this log was full; what was in it is in %s.1", path)
+
+
+def tail(path: Path, count: int) -> list[str]:
+    """The last lines of a text file, read from its end: a log may be large. Raises OSError."""
+    found: list[str] = []
+    with path.open("rb") as file:
+        size, read = file.seek(0, os.SEEK_END), BYTES_PER_LINE * count
+        while count and len(found) <= count:  # the first of them may be half of one
+            file.seek(max(0, size - read))
+            found = file.read(size).decode("utf-8", "replace").splitlines()
+            if read >= size:
+                break
+            read *= 4
+    return found[-count:] if count else []

@@ -219,7 +219,7 @@ class Exchange:
 
     def error_head(self, error: RolecastError) -> bytes:
         """Header lines of an error answer, without its content type."""
-        retry = b"retry-after: %d\r\n" % max(1, round(error.retry_after)) if error.retry_after is not None else b""
+        retry = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % error.retry_after_s
         explain = self.plan.head if self.plan else b""
         told = self.carrier.lines if self.carrier is not None else b""
         if told:  # but not what describes the worker's body
