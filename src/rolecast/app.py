@@ -38,6 +38,7 @@ from rolecast.telemetry import heap, logfile
 from rolecast.telemetry.logs import Logging, configure_logging
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.accounts import Accounts
+from rolecast.turn.ask import Asker
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.plans import Plans
@@ -69,9 +70,12 @@ class Gateway:
         self.abilities = Abilities(self.current, find)
         self.plans = Plans(self.current, self.fleet, self.telemetry, self.abilities.can)
         self.dispatch = Dispatch(self.plans, Accounts(self.fleet, self.ledger, self.telemetry), self.fleet)
+        new_id = make_ids()
+        self.asker = Asker(self.dispatch, new_id)
+        """For parts that need a model's answer to do their own work."""
         self.health = Health(self.current, self.fleet, self.ledger)
         self.telemetry.gauges = self.health.gauges
-        self.doors = Doors(partial(_new_lane, self.dispatch, make_ids()), self._new_app)
+        self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app)
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
             self.abilities,

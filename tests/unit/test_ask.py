@@ -21,8 +21,6 @@ from gateway import (
 )
 
 from rolecast.errors import ModelNotFound, RolecastError, WorkerDown
-from rolecast.turn.ask import Asker
-from rolecast.turn.exchange import make_ids
 from rolecast.values import Caller, Chat, Done, Event, Message, Report, Sampling, Text, Usage
 
 pytestmark = pytest.mark.anyio
@@ -30,16 +28,12 @@ FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 TASK = Caller(listener="task", key="k1", session="s1")
 
 
-def asker(gate: Gate) -> Asker:
-    return Asker(gate.gateway.dispatch, make_ids())
-
-
 def chat(text: str = "hello", model: str = "m", **fields: Any) -> Chat:
     return Chat(model, (Message("user", text),), sampling=Sampling(temperature=0.0), **fields)
 
 
 async def events(gate: Gate, asked: Chat) -> list[Event]:
-    return [event async for event in asker(gate).ask(asked, TASK)]
+    return [event async for event in gate.gateway.asker.ask(asked, TASK)]
 
 
 async def test_an_answer_comes_as_events_and_is_in_the_books() -> None:
@@ -66,7 +60,7 @@ async def test_a_failure_is_raised_before_and_after_the_first_event() -> None:
         with pytest.raises(RolecastError, match="bad temperature"):
             await events(gate, chat())
         worker.script.append(raw(SSE_HEAD + chunk(delta("one")), close=True))
-        answer = asker(gate).ask(chat(), TASK)
+        answer = gate.gateway.asker.ask(chat(), TASK)
         assert await anext(answer) == Text("one")
         with pytest.raises(WorkerDown):
             await anext(answer)
@@ -77,7 +71,7 @@ async def test_who_stops_listening_frees_the_slot(how: str) -> None:
     async with pair() as (gate, worker):
         slow = Held(delta("one"))
         worker.script.append(slow)
-        answer = asker(gate).ask(chat(), TASK)
+        answer = gate.gateway.asker.ask(chat(), TASK)
         assert await anext(answer) == Text("one")
         if how == "closed":
             await answer.aclose()
@@ -95,7 +89,7 @@ async def test_who_stops_listening_frees_the_slot(how: str) -> None:
 async def test_a_slow_listener_pauses_the_worker() -> None:
     async with pair() as (gate, worker):
         worker.script.append(stream(*(delta(str(n)) for n in range(3000)), FINISH, DONE))
-        answer = asker(gate).ask(chat(), TASK)
+        answer = gate.gateway.asker.ask(chat(), TASK)
         got = [await anext(answer)]
         (exchange,) = gate.gateway.dispatch.active
         await until(lambda: exchange.carrier.connection.paused)
