@@ -19,11 +19,14 @@ from rolecast.config.edit import Participant, edit_to
 from rolecast.config.schema import Config, Limits, Listener
 from rolecast.errors import ConfigError
 from rolecast.fleet import Fleet
+from rolecast.jobs.kinds import kinds
+from rolecast.jobs.owner import Jobs
 from rolecast.pages import ui
 from rolecast.pages.activity import Activity
 from rolecast.pages.admin import Admin
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.health import Health
+from rolecast.pages.jobs import JobPages
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.readiness import Readiness
 from rolecast.reload import Reloader
@@ -75,6 +78,8 @@ class Gateway:
         """For parts that need a model's answer to do their own work."""
         self.health = Health(self.current, self.fleet, self.ledger)
         self.telemetry.gauges = self.health.gauges
+        store = paths.models(config.storage.models)
+        self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_came), paths.job_logs())
         self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app)
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
@@ -82,15 +87,15 @@ class Gateway:
             self.telemetry,
             self.fleet,
             self.plans,
+            self.jobs,
             Logging(config.log, self.telemetry.logs),
             self.current,
             self.doors,
         ]
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts)
-        store = paths.models(config.storage.models)
         catalogue = Catalogue(self.current, self.abilities, self.health)
-        self._pages: list[Admin | Activity | FrontDoor] = [
+        self._pages: list[Admin | Activity | JobPages | FrontDoor] = [
             Admin(
                 self.current,
                 self.fleet,
@@ -100,9 +105,14 @@ class Gateway:
                 self.abilities,
                 self.health,
                 self.doors,
-                {"config": str(config_path) if config_path else None, "ledger": self.store.name},
+                {
+                    "config": str(config_path) if config_path else None,
+                    "ledger": self.store.name,
+                    "weights": str(store.absolute()),
+                },
             ),
-            Activity(self.current, self.fleet, self.ledger, self.telemetry, self.dispatch, find, store),
+            Activity(self.current, self.fleet, self.ledger, self.telemetry, self.dispatch, find, store, self.jobs),
+            JobPages(self.jobs),
             FrontDoor(self.telemetry, self.health),
         ]
         self._catalogue = catalogue
@@ -116,6 +126,10 @@ class Gateway:
             routes = SingleModel(listener, self.current, self.telemetry, self.health).routes()
         return make_app(lane, [*self._catalogue.routes(), *routes])
 
+    async def _weights_came(self) -> None:
+        """A job brought some: stand-ins step back, and pinned models begin to load."""
+        await self.reloader.renew()
+
     async def start(self) -> None:
         """Bind all ports, open the database, start the fleet and the watch over running requests, let clients in.
 
@@ -125,6 +139,7 @@ class Gateway:
         try:
             await self.store.open()
             await self.fleet.start()
+            await self.jobs.open()
         except BaseException:
             opening.discard()
             raise
@@ -149,7 +164,7 @@ class Gateway:
         for door in self.doors:  # nobody comes in while the others end
             door.leave()
         leaving = asyncio.create_task(self.doors.close(grace_s + DRAIN_SLACK_S, hurry))
-        await self.dispatch.drain(grace_s, hurry)
+        await asyncio.gather(self.dispatch.drain(grace_s, hurry), self.jobs.close())
         for task in self._background:
             task.cancel()
         await self.fleet.close()

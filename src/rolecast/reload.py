@@ -78,6 +78,16 @@ class Reloader:
         async with self._lock:
             await self._take_over(config)
 
+    async def renew(self) -> None:
+        """Apply once more what applies: something on this machine has changed that it depends on, such as weights."""
+        async with self._lock:
+            try:
+                await self._take_over(self._current.config)
+            except ConfigError as error:
+                log.warning("what has changed on this machine is not used before the next reload: %s", error.message)
+            except ShuttingDown:
+                pass  # the next start sees it
+
     def close(self) -> None:
         """The gateway stops: nothing is changed any more, also not by an edit that is being prepared."""
         self._closing = True

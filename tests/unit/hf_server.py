@@ -52,11 +52,15 @@ class Hub:
         self.corrupt = self.ignore_range = self.shift_range = self.gzip = self.plain = False
         self.etag = '"v1"'
         self.redirect = ""
+        self.hold: threading.Event | None = None  # the content server sends half of a file, and the rest when it is set
+        self.holding = threading.Event()
         self.next_page = ""  # host of the next page of the list, when it is another one
         self._servers = [_serve(self, _Front), _serve(self, _Content)]
         self.url, self.content = (f"http://127.0.0.1:{s.server_address[1]}" for s in self._servers)
 
     def close(self) -> None:
+        if self.hold is not None:
+            self.hold.set()
         for server in self._servers:
             server.shutdown()
             server.server_close()
@@ -150,6 +154,13 @@ class _Content(_Handler):
         self.send_header("Content-Length", str(end - start))
         self.end_headers()
         stop = start + hub.drops.pop(0) if hub.drops else end
+        if hub.hold is not None:
+            half = (start + stop) // 2
+            self.wfile.write(body[start:half])
+            self.wfile.flush()
+            start = half
+            hub.holding.set()
+            hub.hold.wait(60)
         self.wfile.write(body[start:stop])
         self.close_connection = stop < end
 

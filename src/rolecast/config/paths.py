@@ -68,6 +68,11 @@ def worker_logs() -> Path:
     return home() / "logs" / "workers"
 
 
+def job_logs() -> Path:
+    """Folder of the logs of jobs, one file per job."""
+    return home() / "logs" / "jobs"
+
+
 def make_private(folder: Path) -> Path:
     """Make that folder and what is missing above it, for their owner alone; one that is there stays as it is."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]

@@ -1,4 +1,4 @@
-"""What goes on right now, for the status page: running requests, loads, downloads, and what was refused.
+"""What goes on right now, for the status page: running requests, loads, downloads, jobs, and what was refused.
 
 Reads what the parts know anyway and keeps nothing itself, so it costs only while somebody looks. Knows no content
 of any request.
@@ -22,6 +22,7 @@ from rolecast.config.current import Current
 from rolecast.config.schema import Model
 from rolecast.errors import RolecastError
 from rolecast.fleet import Fleet, State, wall_time
+from rolecast.jobs.owner import Jobs
 from rolecast.server.asgi import json_response
 from rolecast.telemetry.metrics import KEPT_REFUSALS, Telemetry
 from rolecast.turn.dispatch import Dispatch
@@ -45,6 +46,7 @@ class Activity:
         dispatch: Dispatch,
         find: Finder,
         store: Path,
+        jobs: Jobs,
     ) -> None:
         self._current = current
         self._fleet = fleet
@@ -53,6 +55,7 @@ class Activity:
         self._dispatch = dispatch
         self._find = find
         self._store = store
+        self._jobs = jobs
 
     def routes(self) -> list[Route]:
         return [
@@ -71,6 +74,7 @@ class Activity:
             "running": [_running(e) for e in sorted(self._dispatch.active, key=_number)[-MAX_RUNNING:]],
             "loads": [await self._load(i, m, path) for i, m, path in loading],
             "downloads": await asyncio.to_thread(_downloads, absent, self._store) if absent else [],
+            "jobs": self._jobs.newest(),
             "ledger_rows": self._ledger.written,
             "refused": sum(self._telemetry.refused.values()),
             "versions": _versions(),

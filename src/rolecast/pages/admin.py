@@ -16,8 +16,9 @@ from rolecast import __version__
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.config.names import members
-from rolecast.errors import UNREADABLE, BadRequest, ConfigError, ModelNotFound, UnsupportedMedia
+from rolecast.errors import BadRequest, ConfigError, ModelNotFound
 from rolecast.fleet import Fleet, wall_time
+from rolecast.pages import asked
 from rolecast.pages.health import Health
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
@@ -27,6 +28,7 @@ from rolecast.telemetry import logfile
 from rolecast.telemetry.metrics import Telemetry
 
 MAX_LOG_LINES = 5000
+EXAMPLE = '{"model":"NAME"}'
 
 
 class _Named(msgspec.Struct):
@@ -99,7 +101,7 @@ class Admin:
 
     async def reload(self, request: Request) -> Response:
         """Read the configuration's file again: what changed, what waits for a restart, or why it was refused."""
-        _require_json(request)
+        asked.require_json(request, EXAMPLE)
         try:
             return json_response(await self._reloader.reload())
         except ConfigError as error:
@@ -107,11 +109,11 @@ class Admin:
 
     async def logs(self, request: Request) -> Response:
         """Log lines as plain text; `follow=true` keeps the answer open."""
-        asked = request.query_params.get("model", "")
-        lines = min(int(_digits(request.query_params.get("lines", "200"))), MAX_LOG_LINES)
-        if not asked:
+        name = request.query_params.get("model", "")
+        lines = min(asked.number(request.query_params.get("lines", "200")), MAX_LOG_LINES)
+        if not name:
             return self._own_log(lines, follow=request.query_params.get("follow") == "true")
-        model_id = self._resolve(asked)
+        model_id = self._resolve(name)
         child = self._fleet.stations.child(model_id)
         if child and request.query_params.get("follow") == "true":
             text = (f"{line}\n" async for line in child.follow(lines))
@@ -129,15 +131,11 @@ class Admin:
 
     async def requests(self, request: Request) -> Response:
         """The newest ledger rows, newest first."""
-        limit = min(int(_digits(request.query_params.get("limit", "50"))), 1000)
+        limit = min(asked.number(request.query_params.get("limit", "50")), 1000)
         return json_response({"requests": [msgspec.structs.asdict(r) for r in await self._ledger.tail(limit)]})
 
     async def _asked(self, request: Request) -> str:
-        _require_json(request)
-        try:
-            return self._resolve(msgspec.json.decode(await request.body(), type=_Named).model)
-        except UNREADABLE as exc:
-            raise BadRequest(f'The body must be JSON such as {{"model":"NAME"}}: {exc}.', code="bad_json") from None
+        return self._resolve((await asked.body(request, _Named, EXAMPLE)).model)
 
     def _resolve(self, name: str) -> str:
         found = self._current.names.get(name)
@@ -183,18 +181,6 @@ class Admin:
             "completion_tokens": stats.completion_tokens,
             "load_seconds": round(worker.loaded_at - worker.started_at, 3) if ready and child else None,
         }
-
-
-def _require_json(request: Request) -> None:
-    """A web form cannot send this content type across sites without a preflight."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise UnsupportedMedia('Send JSON such as {"model":"NAME"} with content-type application/json.')
-
-
-def _digits(text: str) -> str:
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise BadRequest(f"A number is needed, not {text[:50]!r}.")
-    return text
 
 
 def _last_lines(path: Path, count: int) -> str:

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +27,9 @@ log = logging.getLogger("rolecast.processes")
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 STOP_COMMAND_S = 15.0
 """A command that ends a container may wait for that container: Docker gives one ten seconds."""
+OUT, ERR = 1, 2
+Reports = Callable[[bytes], None]
+"""Takes pieces of a child's standard output; must not raise."""
 DRAIN_S = 1.0
 """How long output may still come after the exit before the pipe is closed."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -153,14 +156,19 @@ class Child:
 
 
 class _Pipes(asyncio.SubprocessProtocol):
-    """Callbacks of one child: output in, exit noticed. Its standard input is only held open."""
+    """Callbacks of one child: output in, exit noticed. Its standard input is only held open.
 
-    def __init__(self, output: Output, socket: str) -> None:
+    With `reports`, standard output is not text for people but goes there as it comes.
+    """
+
+    def __init__(self, output: Output, socket: str, reports: Reports | None) -> None:
         loop = asyncio.get_running_loop()
         self.output = output
         self.exited: asyncio.Future[int] = loop.create_future()
         self.drained: asyncio.Future[None] = loop.create_future()
         self._socket = socket
+        self._reports = reports
+        self._open = {OUT, ERR} if reports else {OUT}
         self._loop = loop
         self._paused = False  # asked of us, not of the pipe: Python 3.11.2's pipes cannot tell
 
@@ -169,7 +177,9 @@ class _Pipes(asyncio.SubprocessProtocol):
         self.output.on_flushed = self._resume
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if self.output.feed(data) and not self._paused:
+        if self._reports is not None and fd == OUT:
+            self._reports(data)
+        elif self.output.feed(data) and not self._paused:
             self._paused = True
             self._output_pipe().pause_reading()
 
@@ -179,10 +189,11 @@ class _Pipes(asyncio.SubprocessProtocol):
             self._output_pipe().resume_reading()
 
     def _output_pipe(self) -> asyncio.ReadTransport:
-        return cast(asyncio.ReadTransport, self._transport.get_pipe_transport(1))
+        return cast(asyncio.ReadTransport, self._transport.get_pipe_transport(ERR if self._reports else OUT))
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if fd == 1 and not self.drained.done():
+        self._open.discard(fd)
+        if not self._open and not self.drained.done():
             self.output.end()
             self.drained.set_result(None)
             if self.exited.done():
@@ -207,8 +218,11 @@ def _signal_group(pid: int, number: int) -> None:
         pass  # nobody left in the group
 
 
-async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
-    """Starts a process whose output goes to memory and to the file `log`. Raises LoadFailed when it cannot."""
+async def spawn(launch: Launch, *, name: str, log: Path, reports: Reports | None = None) -> Child:
+    """Starts a process whose output goes to memory and to the file `log`. Raises LoadFailed when it cannot.
+
+    With `reports` its standard output goes there instead, as it comes; only standard error is its log.
+    """
     argv = launch.argv if launch.own_watch else (*_watched_by(launch), *launch.argv)
     try:
         output = Output(await asyncio.to_thread(LogFile, log))
@@ -218,11 +232,11 @@ async def spawn(launch: Launch, *, name: str, log: Path) -> Child:
         output = Output(None, e.strerror or str(e))
     try:
         transport, pipes = await asyncio.get_running_loop().subprocess_exec(
-            lambda: _Pipes(output, launch.endpoint.uds if launch.endpoint else ""),
+            lambda: _Pipes(output, launch.endpoint.uds if launch.endpoint else "", reports),
             *argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE if reports else asyncio.subprocess.STDOUT,
             env=environment(os.environ, launch.env),
             start_new_session=True,
         )

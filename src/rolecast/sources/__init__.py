@@ -14,6 +14,7 @@ from rolecast.sources import caches, hf, names, own, pypi, store, url
 from rolecast.sources.store import Arrival, Progress, Report, Stored, arriving, remove, stored
 
 __all__ = [
+    "PULLED",
     "Arrival",
     "Progress",
     "Source",
@@ -25,6 +26,7 @@ __all__ = [
     "pull",
     "remove",
     "stored",
+    "variables",
 ]
 
 _PULL: dict[str, Callable[[Source, Path, Report], Path]] = {
@@ -33,6 +35,9 @@ _PULL: dict[str, Callable[[Source, Path, Report], Path]] = {
     "http": url.pull,
     "https": url.pull,
 }
+
+PULLED = frozenset(_PULL)
+"""The schemes that are downloaded; weights of the others have to be put in their place."""
 
 
 def locate(source: Source, folder: Path) -> Path | None:
@@ -48,6 +53,15 @@ def locate(source: Source, folder: Path) -> Path | None:
     if path := store.located(folder, source):
         return path
     return caches.downloaded(source) if source.scheme == "hf" else None
+
+
+_NETWORK = r"(?i:https?_proxy|all_proxy|no_proxy)|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE|NETRC"
+_VARIABLES = {"hf": r"HF_\w+|HUGGINGFACE_HUB_CACHE|XDG_CACHE_HOME", "pypi": r"PIP_\w+|XDG_(CONFIG|CACHE)_\w+"}
+
+
+def variables(source: Source) -> str:
+    """A regular expression for the names of the variables that a pull of it looks at, secrets among them."""
+    return "|".join(filter(None, [_NETWORK, _VARIABLES.get(source.scheme)]))
 
 
 def command(source: Source, name: str) -> str:

@@ -15,6 +15,7 @@ const REASONS = {
   host_not_allowed: "It was sent to a host name that is not ours. Add the name to server.allowed_hosts.",
   origin_not_allowed: "A web page of another origin sent it. Add the origin to server.allowed_origins if it may.",
   model_not_found: "No model, role or alias has that name. `rolecast models` lists them.",
+  job_not_found: "No job has that id (any more). `rolecast jobs` lists those there are.",
   not_found: "There is nothing at that path. Check the base URL of the client: it usually ends in /v1.",
   method_not_allowed: "That path takes another method.",
   conflict: "The database held something else already; look again before trying it once more.",
