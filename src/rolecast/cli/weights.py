@@ -58,6 +58,29 @@ def absent(config: Config) -> dict[str, Model]:
     }
 
 
+def source_of(config: "Config", name: str) -> "Source":
+    """The source that a model id, an alias or the text of a source stands for."""
+    from rolecast.config import names
+    from rolecast.errors import NotFound
+    from rolecast.sources import parse
+
+    known = names.table(config).get(name)
+    if known and len(known.models) == 1:
+        model = config.models[known.models[0]]
+        if not model.source:
+            raise NotFound(f"{name} is served by {model.url or 'its backend'}, so it has no weights here.")
+        return parse(model.source, model.sha256)
+    if known is None and ":" not in name:
+        meant = f"hf:{name}" if "/" in name else "hf:OWNER/REPO"
+        raise NotFound(
+            f"{name!r} is neither a configured model ({', '.join(config.models)}) nor a source such as "
+            f"{meant}; a model is added under `models:` in rolecast.yaml."
+        )
+    if known:
+        raise NotFound(f"{name} is a role of several models ({', '.join(known.models)}); name one of them.")
+    return parse(name)
+
+
 def size_of(path: Path) -> int:
     """Bytes of a model, all parts of a split one counted."""
     from rolecast.sources.names import splits
@@ -69,18 +92,23 @@ def fetch(label: str, source: "Source", folder: Path) -> Path:
     """Download one set of weights and show how far it is. Raises SourceError with the next step."""
     from rolecast.sources import pull
 
-    with _shown(label) as report:
+    with shown(label) as report:
         path = pull(source, folder, report)
+    say_here(label, path)
+    return path
+
+
+def say_here(label: str, path: Path) -> None:
+    """Tell that these weights are here now."""
     output.say(
         f"[green]✓[/] [bold]{output.escape(label)}[/] is here: {output.escape(path)} "
         f"[dim]({output.size(size_of(path))})[/]",
         stderr=True,
     )
-    return path
 
 
 @contextmanager
-def _shown(label: str) -> "Iterator[Callable[[Step], None]]":
+def shown(label: str) -> "Iterator[Callable[[Step], None]]":
     """A progress bar on a terminal, one line per step anywhere else; both on stderr."""
     if not sys.stderr.isatty():
         yield _lines(label)

@@ -1,4 +1,4 @@
-/** The models as cards: what each does now, and loading and unloading it. */
+/** The models as cards: what each does now; loading, unloading and pulling it. */
 import { $, copyButton, h, keep, setAttribute, setText } from "./dom.js";
 import { age, count, rate, size, speed } from "./format.js";
 import { json } from "./gateway.js";
@@ -8,7 +8,7 @@ const WORDS = { cold: "not loaded", absent: "not here" };
 const RECENT = 20;
 const GROWING_S = 15;
 
-/** What was asked on this page and is under way, by model: `load` or `unload`. */
+/** What was asked on this page and is under way, by model: `load`, `unload`, `pull` or `cancel`. */
 const changing = new Map();
 
 /**
@@ -21,6 +21,7 @@ export function showModels(actions, { status, activity, rows }) {
     roles: Object.keys(status.roles).filter((role) => status.roles[role].includes(model.id)),
     load: activity.loads.find((load) => load.model === (model.stand_in ?? model.id)),
     download: activity.downloads.find((download) => download.model === model.id),
+    pull: activity.jobs.find((job) => job.kind === "pull" && job.subject === model.id),
     running: activity.running.filter((each) => each.worker === model.id),
     recent: recentSpeed(rows.filter((row) => row.worker === model.id)),
   }));
@@ -44,6 +45,15 @@ function bringing({ id, source }) {
   if (source.startsWith("ollama:")) return `ollama pull ${source.slice(7)}`;
   return source.startsWith("file:") ? "" : `rolecast pull ${id}`;
 }
+
+/** Whether its weights are not here. */
+const lacks = (model) => model.state === "absent" || Boolean(model.stand_in);
+
+/** Whether the gateway brings its weights now, or will. */
+const pulls = ({ pull }) => ["queued", "running"].includes(pull?.state);
+
+/** Why the last pull brought nothing. */
+const failure = (pull) => (["failed", "interrupted"].includes(pull?.state) ? pull.error : "");
 
 function card(id, actions) {
   const pull = h("code");
@@ -75,10 +85,10 @@ function card(id, actions) {
     setText(part.state, WORDS[model.state] ?? model.state);
     setAttribute(part.state, "class", `badge ${TONES[model.state] ?? "busy"}`);
     setText(part.names, [model.roles.length && `plays ${model.roles.join(", ")}`, model.aliases.length && `also ${model.aliases.join(", ")}`].filter(Boolean).join(" · "));
-    setText(part.error, model.state === "absent" ? "" : (model.error ?? "")); // of absent weights `showProgress` speaks
+    setText(part.error, lacks(model) ? failure(model.pull) : (model.error ?? "")); // of absent weights `showProgress` speaks
     showProgress(part, progress, model);
     setText(pull, bringing(model));
-    part.pull.hidden = !pull.textContent || (model.state !== "absent" && !model.stand_in);
+    part.pull.hidden = !pull.textContent || !lacks(model) || pulls(model);
     keep(part.facts, facts(model), ([name]) => name, fact);
     offerChange(part.change, model, actions);
     part.chat.hidden = !model.capabilities.includes("chat") || model.state === "absent";
@@ -95,6 +105,12 @@ function showProgress(part, box, model) {
     if (load.expected_bytes) percent = Math.min(99, Math.floor((100 * load.rss_bytes) / load.expected_bytes));
     said.push(percent === null ? "Loading" : `Loading, about ${percent} %`, `for ${age(load.seconds)}`);
     if (load.expected_bytes) said.push(`${size(load.rss_bytes) || "nothing"} of about ${size(load.expected_bytes)} in memory`);
+  } else if (pulls(model)) {
+    const { step, done, total } = model.pull.progress;
+    if (total) percent = Math.floor((100 * done) / total);
+    said.push(model.pull.state === "queued" ? "Waits for its turn to be pulled" : `Pull: ${step || "begins"}`);
+    if (total) said.push(`${percent} % of ${size(total)}`);
+    else if (done) said.push(size(done));
   } else if (download) {
     const grows = Date.now() / 1000 - download.changed_at < GROWING_S;
     said.push(`${size(download.bytes) || "Nothing"} ${grows ? "have arrived, a pull is under way" : "are here of a pull that was broken off; pull again to go on"}`);
@@ -103,9 +119,9 @@ function showProgress(part, box, model) {
   } else if (state === "absent") {
     said.push(bringing(model) ? "Its weights are not on this machine. This brings them:" : `Its weights are not where they should be: ${model.source.slice(5)}`);
   }
-  part.bar.hidden = !load || Boolean(standIn);
+  part.bar.hidden = (!load || Boolean(standIn)) && !pulls(model);
   setAttribute(part.bar, "value", percent);
-  setAttribute(part.bar, "aria-label", `Load of ${id}`);
+  setAttribute(part.bar, "aria-label", `${pulls(model) ? "Pull" : "Load"} of ${id}`);
   setText(part.step, said.join(" · "));
   box.hidden = !said.length;
 }
@@ -137,25 +153,42 @@ function fact() {
 }
 
 function offerChange(button, model, { refresh }) {
+  if (lacks(model)) return offerPull(button, model, refresh);
   const loaded = ["ready", "loading"].includes(model.state);
   const asked = changing.get(model.id);
   const waits = asked === "unload" || (asked === "load" && !loaded) || ["draining", "stopping"].includes(model.state);
-  button.hidden = Boolean(model.stand_in) || ["remote", "absent"].includes(model.state);
+  button.hidden = model.state === "remote";
   setText(button, model.state === "loading" ? "Cancel" : loaded ? "Unload" : "Load");
   setAttribute(button, "aria-label", `${button.textContent} ${model.state === "loading" ? "the load of " : ""}${model.id}`);
   setAttribute(button, "aria-disabled", waits); // a disabled button would lose the focus
   button.onclick = () => {
     const cuts = loaded && model.active > 0 && `${model.id} is answering now. Unload it and cut that off?`;
-    if (!waits && (!cuts || confirm(cuts))) change(model.id, loaded ? "unload" : "load", refresh);
+    const verb = loaded ? "unload" : "load";
+    if (!waits && (!cuts || confirm(cuts))) change(model.id, verb, `/admin/${verb}`, { model: model.id }, refresh);
   };
 }
 
-async function change(model, verb, refresh) {
+/** Pulls weights that are not here, or cancels that. */
+function offerPull(button, model, refresh) {
+  const verb = pulls(model) ? "cancel" : "pull";
+  const waits = changing.get(model.id) === verb;
+  button.hidden = !bringing(model).startsWith("rolecast ");
+  setText(button, verb === "cancel" ? "Cancel" : "Pull");
+  setAttribute(button, "aria-label", verb === "cancel" ? `Cancel the pull of ${model.id}` : `Pull ${model.id}`);
+  setAttribute(button, "aria-disabled", waits);
+  button.onclick = () => {
+    if (waits) return;
+    if (verb === "cancel") change(model.id, verb, `/admin/jobs/${model.pull.id}/cancel`, {}, refresh);
+    else change(model.id, verb, "/admin/jobs", { kind: "pull", model: model.id }, refresh);
+  };
+}
+
+async function change(model, verb, path, body, refresh) {
   changing.set(model, verb);
   setText($("notice"), "");
   refresh();
   try {
-    await json(`/admin/${verb}`, { body: { model } });
+    await json(path, { body });
   } catch (error) {
     if (changing.get(model) === verb) setText($("notice"), error.message); // else it was cancelled here
   }
