@@ -9,7 +9,7 @@ import msgspec
 from rolecast.errors import UNREADABLE
 from rolecast.values import Done, Event, Phases, Reasoning, Report, Text, ToolCallDelta, Usage
 
-_decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_arguments = msgspec.json.Decoder(dict[str, Any] | str | None).decode
 
 
 def writer(model: str, *, stream: bool) -> "Lines | Whole":
@@ -48,9 +48,8 @@ class _Answer:
         calls, text = [], ""
         for index in sorted(self._calls):
             call_id, name, arguments = self._calls[index]
-            try:
-                given = _decode_arguments(arguments or "{}")
-            except UNREADABLE:
+            given = _arguments(arguments)
+            if given is None:
                 text += arguments
                 continue
             function = {"index": index, "name": name, "arguments": given}
@@ -74,6 +73,19 @@ class _Answer:
             "eval_count": told.usage.completion_tokens,
             "eval_duration": wrote,
         }
+
+
+def _arguments(written: str) -> dict[str, Any] | None:
+    """The object that a model wrote, perhaps as a text within a text; None when it is none."""
+    for _ in range(2):
+        try:
+            given = _decode_arguments(written.strip() or "null")
+        except UNREADABLE:
+            return None
+        if not isinstance(given, str):
+            return given or {}
+        written = given
+    return None
 
 
 class Lines(_Answer):

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from rolecast.dialects import complaint, usage
+from rolecast.dialects.openai_calls import Calls
 from rolecast.dialects.sse import Events
 from rolecast.errors import UNREADABLE
 from rolecast.values import (
@@ -22,10 +23,11 @@ from rolecast.values import (
     Report,
     Text,
     Tool,
-    ToolCallDelta,
     Usage,
 )
 
+_SAY_NOTHING = (b"[DONE]", b"null", b"")
+"""Events of a stream that end it, or keep it alive."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A plain answer beyond this is none."""
 
@@ -110,9 +112,9 @@ def _format(schema: msgspec.Raw) -> dict[str, Any]:
 # -- answers ---------------------------------------------------------------------------------------------
 
 
-class _Function(msgspec.Struct, gc=False):
+class _Function(msgspec.Struct):
     name: str | None = None
-    arguments: str | dict[str, Any] | None = None
+    arguments: Any = None
 
 
 class _Call(msgspec.Struct):
@@ -121,101 +123,127 @@ class _Call(msgspec.Struct):
     function: _Function | None = None
 
 
+class _Piece(msgspec.Struct):
+    """Of a content in parts: a text, or thoughts, which have parts themselves."""
+
+    text: str | None = None
+    thinking: "str | list[_Piece] | None" = None
+
+
 class _Delta(msgspec.Struct):
-    content: str | None = None
+    content: str | list[_Piece] | None = None
     reasoning_content: str | None = None
-    reasoning: str | None = None
+    reasoning: Any = None
     refusal: str | None = None
     tool_calls: list[_Call] | None = None
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = 0
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: str | None = None
-
-
-class _Timings(msgspec.Struct, gc=False):
-    cache_n: int = 0
-    prompt_n: int = 0
-    prompt_ms: float = 0.0
-    predicted_n: int = 0
-    predicted_ms: float = 0.0
-
-
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
+    error: Any = None
 
 
 class _Answer(msgspec.Struct):
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
-    timings: _Timings | None = None
-    error: msgspec.Raw | None = None
+    """What only the books want is of any shape: an answer is not given up for it."""
+
+    choices: list[_Choice] | None = None
+    usage: Any = None
+    timings: Any = None
+    error: Any = None
+    object: Any = None
+    type: Any = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-def _events(data: bytes) -> list[Event]:
+def _events(data: bytes, calls: Calls) -> list[Event]:
     """What one object of an answer says."""
     try:
         answer = _decode(data)
     except UNREADABLE:
         return [complaint.read(data)] if complaint.is_error(data) else [_unreadable()]
-    if answer.error is not None and not answer.choices:
-        return [complaint.read(data)]
     events: list[Event] = []
-    for choice in answer.choices:
-        delta = choice.delta or choice.message
-        if delta is not None:
-            _add(events, delta, choice.index)
-        if choice.finish_reason:
-            events.append(Done(choice.finish_reason, choice.index))
-    if answer.usage is not None or answer.timings is not None:
-        events.append(_report(answer.usage, answer.timings))
+    for choice in answer.choices or ():
+        index = choice.index or 0
+        if delta := choice.delta or choice.message:
+            _add(events, delta, index, calls)
+        if choice.finish_reason and choice.finish_reason != "error":
+            events.append(Done(choice.finish_reason, index))
+    if failure := _failure(answer, data):
+        return [*events, failure]
+    if report := _report(answer.usage, answer.timings):
+        events.append(report)
     return events
 
 
-def _add(events: list[Event], delta: _Delta, choice: int) -> None:
-    if thought := delta.reasoning_content or delta.reasoning:
+def _failure(answer: _Answer, data: bytes) -> Failure | None:
+    """The error that it tells of. Beside a choice that goes on, none is meant."""
+    ended = [choice for choice in answer.choices or () if choice.finish_reason == "error"]
+    told = bool(answer.error) or answer.object == "error" or answer.type == "error"
+    if told and (ended or not answer.choices):
+        return complaint.read(data)
+    return complaint.read(msgspec.json.encode({"error": ended[0].error})) if ended else None
+
+
+def _add(events: list[Event], delta: _Delta, choice: int, calls: Calls) -> None:
+    if thought := delta.reasoning_content or (delta.reasoning if isinstance(delta.reasoning, str) else ""):
         events.append(Reasoning(thought, choice))
-    if text := delta.content or delta.refusal:
+    if isinstance(delta.content, list):
+        _add_parts(events, delta.content, choice)
+    elif text := delta.content or delta.refusal:
         events.append(Text(text, choice))
     for place, call in enumerate(delta.tool_calls or ()):
         function = call.function or _Function()
         given = function.arguments
-        arguments = msgspec.json.encode(given).decode() if isinstance(given, dict) else given or ""
+        arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
         index = place if call.index is None else call.index
-        events.append(ToolCallDelta(index, call.id or "", function.name or "", arguments, choice))
+        events.append(calls.piece(index, call.id or "", function.name or "", arguments, choice))
 
 
-def _report(reported: _Usage | None, timings: _Timings | None) -> Report:
-    times = timings or _Timings()
-    if reported is None or reported.prompt_tokens is None:
-        used = Usage(times.cache_n + times.prompt_n, times.predicted_n, times.cache_n)
-    else:
-        details, thought = reported.prompt_tokens_details, reported.completion_tokens_details
+def _add_parts(events: list[Event], parts: list[_Piece], choice: int) -> None:
+    for part in parts:
+        thoughts = part.thinking if isinstance(part.thinking, list) else [_Piece(text=part.thinking)]
+        events += [Reasoning(each.text, choice) for each in thoughts if each.text]
+        if part.text:
+            events.append(Text(part.text, choice))
+
+
+def _report(usage: Any, timings: Any) -> Report | None:
+    """The counts and times; None when there are none."""
+    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    read, again, wrote = (_count(timings, name) for name in ("prompt_n", "cache_n", "predicted_n"))
+    if prompt is not None or (completion is not None and read is None):
         used = Usage(
-            _bounded(reported.prompt_tokens),
-            _bounded(reported.completion_tokens),
-            _bounded(details.cached_tokens if details else 0),
-            reasoning_tokens=_bounded(thought.reasoning_tokens if thought else 0),
+            prompt or 0,
+            completion or 0,
+            _count(usage, "prompt_tokens_details", "cached_tokens") or 0,
+            reasoning_tokens=_count(usage, "completion_tokens_details", "reasoning_tokens") or 0,
         )
-    return Report(used, times.prompt_ms, times.predicted_ms)
+    elif read is not None or wrote is not None:
+        used = Usage(_bounded((again or 0) + (read or 0)), wrote or 0, again or 0)
+    else:
+        return None
+    return Report(used, _number(timings, "prompt_ms") or 0.0, _number(timings, "predicted_ms") or 0.0)
 
 
-def _bounded(tokens: int | None) -> int:
-    return min(max(tokens or 0, 0), usage.MOST_TOKENS)
+def _number(told: Any, *path: str) -> float | None:
+    """The number at that place, if there is one."""
+    for name in path:
+        told = told.get(name) if isinstance(told, dict) else None
+    return told if isinstance(told, int | float) else None
+
+
+def _count(told: Any, *path: str) -> int | None:
+    number = _number(told, *path)
+    return None if number is None else _bounded(number)
+
+
+def _bounded(tokens: float) -> int:
+    return int(min(max(tokens, 0), usage.MOST_TOKENS))
 
 
 def _unreadable() -> Failure:
@@ -227,20 +255,17 @@ class _Stream:
 
     def __init__(self) -> None:
         self._events = Events()
+        self._calls = Calls()
 
     def read(self, data: bytes) -> list[Event]:
-        found: list[Event] = []
-        for event in self._events.feed(data):
-            if event != b"[DONE]":
-                found += _events(event)
+        found = self._said(self._events.feed(data))
         return [*found, _unreadable()] if self._events.overflowed else found
 
     def end(self) -> list[Event]:
-        found: list[Event] = []
-        for event in self._events.finish():
-            if event != b"[DONE]":
-                found += _events(event)
-        return found
+        return self._said(self._events.finish())
+
+    def _said(self, events: list[bytes]) -> list[Event]:
+        return [each for event in events if event.strip() not in _SAY_NOTHING for each in _events(event, self._calls)]
 
 
 class _Whole:
@@ -259,4 +284,4 @@ class _Whole:
         body = b"".join(self._parts)
         if not complaint.is_answer(body):
             return [complaint.read(body)]
-        return _events(body)
+        return _events(body, Calls())
