@@ -51,6 +51,28 @@ def test_a_name_is_obeyed_and_the_choice_explained(name: str, model: str, role: 
     assert (choice.model, choice.role, choice.source, choice.reason) == (model, role, source, reason)
 
 
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("tiny:latest", "tiny"),
+        ("standard:latest", "qwen/qwen3-4b"),
+        ("default:latest", "qwen/qwen3-4b"),
+        ("auto:latest", "qwen/qwen3-4b"),
+        ("qwen", "qwen/qwen3-4b"),
+    ],
+)
+def test_the_tag_that_clients_of_ollama_put_behind_a_name_means_nothing(name: str, model: str) -> None:
+    assert pick(name).model == model
+
+
+def test_a_name_that_is_written_with_that_tag_comes_first() -> None:
+    config = Config(models={"a": Model(), "b": Model(aliases=["a:latest"])})
+    assert (pick("a", config=config).model, pick("a:latest", config=config).model) == ("a", "b")
+    for unknown in ("nobody:latest", "a:8b", "a:latest:latest:latest", "a:LATEST"):
+        with pytest.raises(ModelNotFound):
+            pick(unknown, config=config)
+
+
 def test_only_a_role_has_alternatives() -> None:
     assert pick("standard").alternatives == ("tiny",)
     assert pick("auto").alternatives == ("tiny",)
