@@ -15,21 +15,22 @@ from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, ollama_writer
 from rolecast.dialects.openai_chat import TOOLS, explain
 from rolecast.dialects.request import NOTHING, Request
-from rolecast.errors import BadRequest, ModelNotFound, RolecastError
+from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, RolecastError
 from rolecast.values import Chat, Message, Part, Sampling, Tool, ToolCall
 
-Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Whole = Annotated[float, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+"""A number that is meant to be whole: clients with one kind of number write 40.0. What is behind the point is cut."""
 Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 
 
 class _Function(msgspec.Struct):
     name: Annotated[str, msgspec.Meta(min_length=1)]
-    arguments: dict[str, msgspec.Raw] = {}
+    arguments: dict[str, msgspec.Raw] | str | None = None
 
 
 class _Call(msgspec.Struct):
     function: _Function
-    id: str = ""
+    id: str | None = None
 
 
 class _Message(msgspec.Struct):
@@ -46,7 +47,7 @@ class _Message(msgspec.Struct):
 class _ToolFunction(msgspec.Struct):
     name: Annotated[str, msgspec.Meta(min_length=1)]
     description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw(b"{}")
+    parameters: dict[str, msgspec.Raw] | None = None
 
 
 class _Tool(msgspec.Struct):
@@ -57,20 +58,20 @@ class _Tool(msgspec.Struct):
 class _Options(msgspec.Struct):
     """By Ollama's names. What else there is concerns the start of an engine, or nobody."""
 
-    num_predict: Int32 | None = None
-    num_keep: Int32 | None = None
+    num_predict: Whole | None = None
+    num_keep: Whole | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    top_k: Int32 | None = None
+    top_k: Whole | None = None
     min_p: Real | None = None
     typical_p: Real | None = None
-    repeat_last_n: Int32 | None = None
-    seed: int | None = None
+    repeat_last_n: Whole | None = None
+    seed: int | float | None = None
     stop: str | list[str] | None = None
     presence_penalty: Real | None = None
     frequency_penalty: Real | None = None
     repeat_penalty: Real | None = None
-    mirostat: Int32 | None = None
+    mirostat: Whole | None = None
     mirostat_tau: Real | None = None
     mirostat_eta: Real | None = None
 
@@ -86,6 +87,11 @@ class _Body(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Body).decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""How hard a model may be asked to think; each knows some of them."""
+SEEDS = (-(2**63), 2**63 - 1)
 
 ENGINE = {"num_keep": "n_keep", "typical_p": "typical_p", "repeat_last_n": "repeat_last_n"} | {
     name: name for name in ("mirostat", "mirostat_tau", "mirostat_eta")
@@ -130,9 +136,14 @@ def _read(body: bytes, most: int) -> Request:
     if not fields.model:
         raise BadRequest("`model` is missing: the name of a model, or 'auto'.", param="model")
     if not fields.messages:
-        raise BadRequest("`messages` is missing: a list of objects with `role` and `content`.", param="messages")
+        text = "`messages` is missing or empty: a list of objects with `role` and `content`"
+        load = "a model loads with its first request, or by `rolecast load NAME`"
+        raise BadRequest(f"{text}; {load}.", param="messages")
     if len(fields.messages) > most:
         raise BadRequest(f"`messages` holds {len(fields.messages)} entries; {most} are allowed.", param="messages")
+    if isinstance(fields.think, str) and fields.think not in EFFORTS:
+        allowed = ", ".join(f'"{effort}"' for effort in EFFORTS)
+        raise BadRequest(f"`think` must be true, false or one of {allowed}.", param="think", code="invalid_value")
     chat = _chat(fields)
     needs = frozenset({"vision"}) if any(message.images for message in fields.messages) else NOTHING
     prefers = TOOLS if chat.tools else NOTHING
@@ -141,31 +152,51 @@ def _read(body: bytes, most: int) -> Request:
 
 def _chat(fields: _Body) -> Chat:
     options = fields.options or _Options()
+    most = _whole(options.num_predict) or 0
     return Chat(
         model=fields.model,
         messages=tuple(_messages(fields.messages)),
         stream=fields.stream is not False,
         tools=tuple(
-            Tool(tool.function.name, tool.function.description or "", tool.function.parameters)
+            Tool(tool.function.name, tool.function.description or "", _raw(tool.function.parameters))
             for tool in fields.tools or ()
         ),
         answer_schema=_schema(fields.format),
         think=fields.think,
         sampling=Sampling(
             # Below 0 Ollama means: without end, which is what it is without a word.
-            max_tokens=options.num_predict if (options.num_predict or 0) > 0 else None,
+            max_tokens=most if most > 0 else None,
             temperature=options.temperature,
             top_p=options.top_p,
-            top_k=options.top_k,
+            top_k=_whole(options.top_k),
             min_p=options.min_p,
-            seed=options.seed,
-            stop=(options.stop,) if isinstance(options.stop, str) else tuple(options.stop or ()),
+            seed=_seed(options.seed),
+            stop=tuple(filter(None, [options.stop] if isinstance(options.stop, str) else options.stop or ())),
             presence_penalty=options.presence_penalty,
             frequency_penalty=options.frequency_penalty,
             repetition_penalty=options.repeat_penalty,
         ),
-        extra={theirs: value for ours, theirs in ENGINE.items() if (value := getattr(options, ours)) is not None},
+        extra={theirs: value for ours, theirs in ENGINE.items() if (value := _engine(options, ours)) is not None},
     )
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _seed(number: float | None) -> int | None:
+    if number is not None and not SEEDS[0] <= number <= SEEDS[1]:
+        raise BadRequest(f"`options.seed` must lie in {SEEDS[0]} to {SEEDS[1]}.", param="options.seed")
+    return _whole(number)
+
+
+def _engine(options: _Options, name: str) -> float | None:
+    value: float | None = getattr(options, name)
+    return _whole(value) if name in ("num_keep", "repeat_last_n", "mirostat") else value
+
+
+def _raw(fields: dict[str, msgspec.Raw] | None) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(fields or {}))
 
 
 def _messages(given: Sequence[_Message]) -> list[Message]:
@@ -175,7 +206,9 @@ def _messages(given: Sequence[_Message]) -> list[Message]:
     for i, message in enumerate(given):
         calls = tuple(
             ToolCall(
-                call.id or f"call_{i}_{j}", call.function.name, msgspec.json.encode(call.function.arguments).decode()
+                call.id or f"call_{i}_{j}",
+                call.function.name,
+                _arguments(call.function.arguments, f"messages[{i}].tool_calls[{j}].function.arguments"),
             )
             for j, call in enumerate(message.tool_calls or ())
         )
@@ -189,6 +222,17 @@ def _messages(given: Sequence[_Message]) -> list[Message]:
             content = (Part("text", text=message.content or ""), *pictures)
         found.append(Message(message.role, content, message.thinking or "", calls, answers, message.name or ""))
     return found
+
+
+def _arguments(given: dict[str, msgspec.Raw] | str | None, place: str) -> str:
+    """The arguments as OpenAI has them. Histories of its clients bring them as the text of an object already."""
+    if not isinstance(given, str):
+        return msgspec.json.encode(given or {}).decode()
+    try:
+        _decode_object(given.strip() or "{}")
+    except UNREADABLE:
+        raise BadRequest(f"`{place}` must be an object.", param=place, code="invalid_value") from None
+    return given.strip() or "{}"
 
 
 def _answered(message: _Message, open_calls: list[ToolCall]) -> str:
@@ -206,10 +250,14 @@ def _answered(message: _Message, open_calls: list[ToolCall]) -> str:
 def _picture(image: str, place: str) -> Part:
     """A picture in base64, as a URL that holds it."""
     data = image.partition(";base64,")[2] if image.startswith("data:") else image
+    if "\n" in data or "\r" in data:  # tools that write base64 break its lines
+        data = "".join(data.split())
     try:
         begin = base64.b64decode(data[:64], validate=True)
     except (binascii.Error, ValueError):
-        raise BadRequest(f"`{place}` is not base64: send the bytes of the picture so.", param=place) from None
+        begin = b""
+    if not begin:
+        raise BadRequest(f"`{place}` is not base64: send the bytes of the picture so.", param=place)
     kind = next((kind for magic, kind in _PICTURES if begin.startswith(magic)), "png")
     return Part("image", data=f"data:image/{kind};base64,{data}")
 

@@ -110,7 +110,9 @@ HINTS = {
     "/v1/v1/": ": /v1 is in the base URL twice",
     "/v1/responses": ": OpenAI's Responses are not spoken here, its /v1/chat/completions are",
     "/v1/messages": ": Anthropic's API is not spoken here, OpenAI's /v1/chat/completions is",
-    "/api/v": ": LM Studio's API is not spoken here, OpenAI's is, with a base URL that ends in /v1",
+    **dict.fromkeys(
+        ("/api/v0/", "/api/v1/"), ": LM Studio's API is not spoken here, OpenAI's is, with a base URL that ends in /v1"
+    ),
     "/api/": ": of Ollama's API only /api/chat is spoken here; OpenAI's is, with a base URL that ends in /v1",
 }
 """What to say of paths that clients ask which expect another server, by how they begin."""
