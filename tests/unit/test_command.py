@@ -119,6 +119,10 @@ def test_a_command_that_cannot_work_is_refused_with_what_to_write(settings: dict
         ({"command": "docker run -d -p 127.0.0.1:{port}:80 i"}, "models.m.command: -d returns before the container"),
         ({"command": "docker run -p {port}:80 i"}, "write -p 127.0.0.1:{port}:80"),
         ({"command": "podman run --publish ${PORT}:80 i"}, "write --publish 127.0.0.1:${PORT}:80"),
+        ({"command": "docker run --rm --name=x i {port}"}, "models.m.stop: is missing: a killed docker run leaves"),
+        ({"command": "docker run --rm --name=x i {port}"}, "write docker stop x"),
+        ({"command": "/usr/bin/podman run --rm i {port}"}, "write podman stop NAME and add --name NAME"),
+        ({"command": "docker run --name x i {port}", "stop": "docker stop x"}, "finds the name x taken"),
         ({"command": "a {port}", "url": "http://127.0.0.1:9/v1"}, "models.m.url: names an address of its own"),
         ({"command": "a {port}", "threads": 3}, "models.m.threads: does nothing with backend command"),
         ({"command": "a {port}", "url": "/v1/chat/completions"}, "which is added to it"),
@@ -132,15 +136,19 @@ def test_what_is_probably_not_meant_is_told(settings: dict[str, Any], doubt: str
 
 
 @pytest.mark.parametrize(
-    "command",
+    "settings",
     [
-        "docker run --rm -p 127.0.0.1:{port}:80 image --host 0.0.0.0",
-        "vllm serve o/m --host 127.0.0.1 --port {port}",
-        ["mlx_lm.server", "--port", "${PORT}"],
+        {
+            "command": "docker run --rm --init --name x -p 127.0.0.1:{port}:80 image --host 0.0.0.0",
+            "stop": "docker stop -t 5 x",
+        },
+        {"command": "docker compose up", "url": "http://127.0.0.1:8001/v1"},
+        {"command": "vllm serve o/m --host 127.0.0.1 --port {port}"},
+        {"command": ["mlx_lm.server", "--port", "${PORT}"]},
     ],
 )
-def test_what_the_guide_recommends_is_not_doubted(command: str | list[str]) -> None:
-    assert configuration.warnings(read({"command": command}), backends.table()) == []
+def test_what_the_guide_recommends_is_not_doubted(settings: dict[str, Any]) -> None:
+    assert configuration.warnings(read(settings), backends.table()) == []
 
 
 def test_settings_of_a_command_do_nothing_elsewhere() -> None:

@@ -74,15 +74,34 @@ def _doubts(model: Model) -> Iterator[Remark]:
     if any(word in ("0.0.0.0", "::") or word.endswith(("=0.0.0.0", "=::")) for word in words) and not _contained(words):
         yield "command", "0.0.0.0 lets other machines past the gateway; let it listen on 127.0.0.1"
     if _contained(words):
-        yield from _container_doubts(words)
+        yield from _container_doubts(words, model)
 
 
-def _container_doubts(words: list[str]) -> Iterator[Remark]:
+def _container_doubts(words: list[str], model: Model) -> Iterator[Remark]:
+    if "run" in words:
+        yield from _left_behind(words, model)
     if {"-d", "--detach"} & set(words):
         yield "command", "-d returns before the container ends, so nobody could watch it; leave it out"
-    for flag, value in itertools.pairwise(words):
+    for flag, value in _flags(words):
         if flag in ("-p", "--publish") and re.match(r"(\{port\}|\$\{PORT\}|\d+):", value):
             yield "command", f"{flag} {value} lets other machines past the gateway; write {flag} 127.0.0.1:{value}"
+
+
+def _left_behind(words: list[str], model: Model) -> Iterator[Remark]:
+    """What of a container may stay when its client has ended."""
+    program, name = Path(words[0]).name, next((value for flag, value in _flags(words) if flag == "--name"), "")
+    if name and not any(word.partition("=")[0] == "--rm" for word in words):
+        yield "command", f"without --rm the container stays, and the next start finds the name {name} taken"
+    if not model.stop:
+        write = f"write {program} stop {name}" if name else f"write {program} stop NAME and add --name NAME to command"
+        yield "stop", f"is missing: a killed {program} run leaves its container behind; {write}"
+
+
+def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Each option with its value, however they are written, and some pairs that are none."""
+    for word, following in itertools.pairwise([*words, ""]):
+        flag, equals, value = word.partition("=")
+        yield (flag, value) if equals and flag.startswith("--") else (word, following)
 
 
 def _contained(words: list[str]) -> bool:
