@@ -117,6 +117,16 @@ async def test_connections_that_an_administrator_ends_are_made_anew(postgres: Se
         await happens_that_it_answers(store)
 
 
+async def test_nothing_is_left_on_a_connection_that_a_pooler_may_give_to_somebody_else(store: PostgreSQL) -> None:
+    ledger = Ledger(store)
+    append(ledger, 1, 2)
+    await ledger.close()
+    assert len(await ledger.tail(5)) == 2
+    await change(store, Query("DELETE FROM requests WHERE id = :one"), one=1)
+    left = Query("SELECT name FROM pg_prepared_statements UNION SELECT mode FROM pg_locks WHERE locktype = 'advisory'")
+    assert [await store.read(left) for _ in range(5)] == [[]] * 5
+
+
 async def happens_that_it_answers(store: PostgreSQL) -> None:
     for _ in range(20):
         try:

@@ -33,6 +33,8 @@ MAKE_S = 600.0
 """So long one script of tables may take, and the wait for another gateway that makes them."""
 LOCK = 7_646_317_270_523_129_203
 """Whoever makes tables holds the advisory lock of this number."""
+_COLUMNS = """SELECT atttypid::regtype::text FROM pg_attribute
+    WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([A-Za-z_]\w*)")
 _HEX = re.compile(r"hex16\((.+?)\)")
 _TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}
@@ -62,6 +64,7 @@ class PostgreSQL:
                 reset=_leave,
                 timeout=CONNECT_S,
                 command_timeout=ANSWER_S,
+                statement_cache_size=0,  # poolers give each transaction another connection of theirs
                 server_settings={"application_name": "rolecast"},
             )
             await self._migrate()
@@ -167,8 +170,7 @@ class PostgreSQL:
         if not rows:
             return
         if table not in self._types:
-            found = await connection.prepare(f"SELECT * FROM {table}")  # noqa: S608  # our table names
-            self._types[table] = [each.type.name for each in found.get_attributes()]
+            self._types[table] = [row[0] for row in await connection.fetch(_COLUMNS, table)]
         arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(self._types[table], 1))
         text = f"INSERT INTO {table} SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"  # noqa: S608
         await connection.execute(text, *zip(*rows, strict=True))
