@@ -213,6 +213,17 @@ async def test_an_error_inside_of_a_stream_is_its_last_line(both: tuple[Gate, Sc
     assert (await gate.rows())[0].outcome == "error"
 
 
+async def test_a_stream_that_stops_in_good_order_before_its_end_is_told_as_broken(
+    both: tuple[Gate, ScriptedWorker],
+) -> None:
+    gate, worker = both
+    worker.script += [stream(delta("one"))]
+    first, last = lines(await gate.ask(asked()))
+    assert (first["message"]["content"], list(last)) == ("one", ["error"])
+    assert "broke off" in last["error"]
+    assert (await gate.rows())[0].outcome == "error"
+
+
 async def test_a_worker_that_dies_in_a_stream_is_told_in_its_last_line(both: tuple[Gate, ScriptedWorker]) -> None:
     gate, worker = both
     worker.script.append(raw(SSE_HEAD + chunk(delta("one")), close=True))

@@ -23,7 +23,11 @@ def call(name: str | None = None, arguments: Any = None, **fields: Any) -> dict[
 
 
 def read(*chunks: Any) -> list[Event]:
-    """The events of a stream; bytes stand for themselves."""
+    """The events of a stream that comes to its end; bytes stand for themselves."""
+    return _read(*chunks, b"[DONE]")
+
+
+def _read(*chunks: Any) -> list[Event]:
     reader = family("openai").reader(streaming=True)
     lines = (each if isinstance(each, bytes) else json.dumps(each).encode() for each in chunks)
     return reader.read(b"".join(b"data: %b\n\n" % line for line in lines)) + reader.end()
@@ -135,6 +139,18 @@ def test_an_error_in_a_stream_is_never_the_end_of_a_good_answer(chunk: Any) -> N
     assert words == Text("a")
     assert isinstance(failure, Failure)
     assert failure.message == "no room"
+
+
+@pytest.mark.parametrize("counts", [[], [{"choices": [], "usage": COUNTS}]])
+def test_a_stream_that_stops_before_its_end_is_no_answer(counts: list[Any]) -> None:
+    *words, failure = _read(said(content="a"), said(content="b"), *counts)
+    assert words[:2] == WORDS
+    assert isinstance(failure, Failure)
+
+
+@pytest.mark.parametrize("last", [b"[DONE]", {"choices": [{"index": 0, "finish_reason": "stop"}]}])
+def test_either_word_for_the_end_is_enough(last: Any) -> None:
+    assert not any(isinstance(event, Failure) for event in _read(said(content="a"), last))
 
 
 @pytest.mark.parametrize("error", [None, "", {}, False, "a warning"])

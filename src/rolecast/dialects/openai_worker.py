@@ -256,16 +256,30 @@ class _Stream:
     def __init__(self) -> None:
         self._events = Events()
         self._calls = Calls()
+        self._begun = False
+        self._ended = False
+        """It said that it is complete: servers end their connections in good order, too, when their engine dies."""
 
     def read(self, data: bytes) -> list[Event]:
         found = self._said(self._events.feed(data))
         return [*found, _unreadable()] if self._events.overflowed else found
 
     def end(self) -> list[Event]:
-        return self._said(self._events.finish())
+        found = self._said(self._events.finish())
+        if self._begun and not self._ended:
+            found.append(Failure("its answer broke off", code="bad_upstream"))
+        return found
 
     def _said(self, events: list[bytes]) -> list[Event]:
-        return [each for event in events if event.strip() not in _SAY_NOTHING for each in _events(event, self._calls)]
+        found: list[Event] = []
+        for event in events:
+            word = event.strip()
+            if word not in _SAY_NOTHING:
+                found += _events(event, self._calls)
+            self._ended = self._ended or word == b"[DONE]"
+        self._begun = self._begun or bool(found)
+        self._ended = self._ended or any(isinstance(each, Done) for each in found)
+        return found
 
 
 class _Whole:
