@@ -279,15 +279,21 @@ async def test_a_model_that_cannot_answer_is_told_as_such(
 # -- what reaches the worker ---------------------------------------------------------------------------------
 
 EXACT = [
-    b'{"messages":[{"role":"user","content":"hi"}]}',
-    b' {"messages" : [ {"role":"user", "content":[{"type":"text","text":"\\u00e9"}]} ] , "x":1e400}\r\n ',
-    b'{"messages":[{"role":"user","content":"' + "\u00e9\u4e2d\U0001f600".encode() + b'"}],"__proto__":{"a":1}}',
-    b'{"messages":[{"role":"tool","tool_call_id":"t"}],"n_discard":0,"n_keep":-1,"n_predict":-1,"max_tokens":0}',
-    b'{"messages":[{"role":"user"}],"seed":' + b"9" * 30 + b',"big":' + b"9" * 6000 + b',"temperature":0,"top_k":-1}',
-    b'{"messages":[{"role":"user"}],"stream":null,"model":null,"temperature":null,"stream_options":null,"extra_body":null}',
+    b'{"model":"m","messages":[{"role":"user","content":"hi"}]}',
+    b' {"model":"m","messages" : [ {"role":"user", "content":[{"type":"text","text":"\\u00e9"}]} ] , "x":1e400}\r\n ',
+    b'{"model":"m","messages":[{"role":"user","content":"'
+    + "\u00e9\u4e2d\U0001f600".encode()
+    + b'"}],"__proto__":{"a":1}}',
+    b'{"model":"m","messages":[{"role":"tool","tool_call_id":"t"}],"n_discard":0,"n_keep":-1,"n_predict":-1,"max_tokens":0}',
+    b'{"model":"m","messages":[{"role":"user"}],"seed":'
+    + b"9" * 30
+    + b',"big":'
+    + b"9" * 6000
+    + b',"temperature":0,"top_k":-1}',
+    b'{"model":"m","messages":[{"role":"user"}],"stream":null,"temperature":null,"stream_options":null,"extra_body":null}',
     b'{"model":"m","messages":[{"role":"user"}],"model":"m","messages":[{"role":"system"}]}',
-    b'{"messages":[{"role":"user"}],"x":' + b"[" * 200 + b"]" * 200 + b"}",
-    b'{"messages":[{"role":"user"}],"response_format":{"type":"json_schema","json_schema":{"schema":{"model":"x"}}}}',
+    b'{"model":"m","messages":[{"role":"user"}],"x":' + b"[" * 200 + b"]" * 200 + b"}",
+    b'{"model":"m","messages":[{"role":"user"}],"response_format":{"type":"json_schema","json_schema":{"schema":{"model":"x"}}}}',
 ]
 
 
@@ -302,6 +308,18 @@ async def test_a_body_that_needs_no_change_reaches_the_worker_as_it_was_written(
             assert json.loads(sent).items() <= json.loads(body).items()
         else:
             assert sent == body
+
+
+@pytest.mark.parametrize("asked", [{"model": "nick"}, {"model": "auto"}, {"model": "m:latest"}, {"model": None}, {}])
+async def test_a_server_is_asked_by_its_own_name_whatever_the_client_calls_it(
+    front: Gate, worker: ScriptedWorker, asked: dict[str, Any]
+) -> None:
+    fields = {name: value for name, value in chat().items() if name != "model"}
+    for body, path in ((fields, CHAT), ({"prompt": "x"}, COMPLETE), ({"input": "x"}, EMBED)):
+        if path == EMBED and asked.get("model") in ("auto", None):
+            continue  # the default of embeddings is another one
+        assert (await front.ask(request({**body, **asked}, path=path))).status == 200
+        assert worker.requests[-1].json == {**body, "model": "m"}
 
 
 async def test_of_a_field_given_twice_the_last_counts_for_everybody(front: Gate, worker: ScriptedWorker) -> None:
@@ -363,8 +381,10 @@ async def test_a_remote_gets_its_own_name_and_the_templates_settings_unless_sent
 @pytest.mark.parametrize(("backend", "name"), [(LlamaCpp(), "repeat_penalty"), (OpenAIRemote(), "repetition_penalty")])
 def test_an_engine_gets_a_field_by_the_name_it_knows(backend: Any, name: str) -> None:
     plan = Plan("m", Choice("m"), "m", "m", Model(), backend, ModelStats())
-    asked = Request("chat", b"/x", "m", False, b'{"repetition_penalty":1.30,"a":1}', edit=True)
-    assert plan.body(asked) == (b'{"a":1,"repeat_penalty":1.30}' if name != "repetition_penalty" else asked.body)
+    asked = Request("chat", b"/x", "m", False, b'{"model":"m","repetition_penalty":1.30,"a":1}', edit=True)
+    assert plan.body(asked) == (
+        b'{"model":"m","a":1,"repeat_penalty":1.30}' if name != "repetition_penalty" else asked.body
+    )
     both = Request("chat", b"/x", "m", False, b'{"repetition_penalty":2,"repeat_penalty":1}', edit=True)
     assert json.loads(plan.body(both))["repeat_penalty"] == 1
 

@@ -744,3 +744,24 @@ async def test_a_remote_that_cannot_be_reached_is_called_a_server_and_no_worker(
         async with running_gateway(config({"m": remote(f"unix:{folder}/nobody")}), Path(folder)) as gate:
             said = (await gate.ask(asked())).error["message"]
     assert said.startswith(f"The server at unix:{folder}/nobody is unreachable: ")
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
+async def test_each_server_of_a_role_is_asked_by_its_own_name(path: str) -> None:
+    with short_folder() as folder:
+        async with (
+            ScriptedWorker().listening(f"{folder}/1.sock") as one,
+            ScriptedWorker().listening(f"{folder}/2.sock") as two,
+        ):
+            models = {"one": remote(one.url), "two": remote(two.url, remote_model="their/two")}
+            conf = config(models, listeners=[Listener(port=0, name="narrow", model="one")])
+            conf = msgspec.structs.replace(conf, roles={"standard": ["one", "two"]})
+            async with running_gateway(conf, Path(folder)) as gate:
+                one.script.append(reply(b'{"error":"overloaded"}', 503))
+                assert (await gate.ask(request(chat("x", "standard", stream=False), path=path))).status == 200
+                assert [r.json["model"] for r in (*one.requests, *two.requests)] == ["one", "their/two"]
+                assert (await gate.ask(request(chat("x", "gpt-9", stream=False), path=path), "narrow")).status == 200
+                assert one.requests[-1].json["model"] == "one"

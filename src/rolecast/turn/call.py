@@ -29,7 +29,8 @@ def send(exchange: Exchange, plan: Plan, request: Request, lease: Lease) -> None
         if plan.counts and request.stream:
             carrier.counts = True
         path = request.path
-        body = plan.body(request) if plan.edits or request.edit or request.edit_usage else request.body
+        changed = plan.edits or request.edit or request.edit_usage or (plan.name and plan.name != request.asked)
+        body = plan.body(request) if changed else request.body
     else:
         if request.kind != "chat":
             text = f"{plan.model_id} takes chats only: its server has no {request.kind} that is known here."

@@ -41,6 +41,7 @@ class Plan:
         "injects",
         "model",
         "model_id",
+        "name",
         "route",
         "routes",
         "shares",
@@ -73,7 +74,10 @@ class Plan:
         """Tokens of a stream are counted here, in case that the worker does not report them."""
         self.injects = self.counts and model.stream_usage != "never"
         """Streams are asked for usage. Dispatch takes that back when the worker refuses it."""
-        self.edits = bool(model.chat_template_kwargs or model.remote_model)
+        named = "remote_model" not in backend.about.unused
+        self.name = (model.remote_model or answerer_id) if named else ""
+        """What its server calls the model, whatever the client calls it; '' = it serves one and reads no name."""
+        self.edits = bool(model.chat_template_kwargs)
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
         if answerer_id != model_id:
@@ -82,7 +86,7 @@ class Plan:
 
     def body(self, request: Request) -> bytes:
         """The request's bytes as this worker must get them."""
-        if request.edit or self.edits:
+        if request.edit or self.edits or (self.name and request.asked != self.name):
             return self._edit(request)
         if request.edit_usage:
             return request.body.rstrip()[:-1] + b',"stream_options":' + _WISH + b"}"
@@ -100,6 +104,8 @@ class Plan:
         if kwargs := self.model.chat_template_kwargs:
             given = chat.extra.get("chat_template_kwargs") or kwargs  # the client's own come first
             chat = msgspec.structs.replace(chat, extra={**chat.extra, "chat_template_kwargs": given})
+        if self.name:
+            chat = msgspec.structs.replace(chat, model=self.name)
         path, body = self.speaks().ask(chat, usage=request.edit_usage or request.wants_usage)
         written = msgspec.structs.replace(request, body=body, edit_usage=False)
         edits = self.edits or any(name.encode() in body for name in self.backend.renames)
@@ -112,8 +118,8 @@ class Plan:
                 fields.setdefault(new, fields.pop(old))
         if self.model.chat_template_kwargs and request.kind == "chat":
             fields.setdefault("chat_template_kwargs", self.model.chat_template_kwargs)
-        if self.model.remote_model:
-            fields["model"] = self.model.remote_model
+        if self.name:
+            fields["model"] = msgspec.Raw(msgspec.json.encode(self.name))
         if request.edit_usage:
             fields["stream_options"] = _with_usage(fields.get("stream_options"))
         if request.choice_in_words and not self.backend.named_tools:
