@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -430,3 +431,13 @@ async def test_an_edited_file_moves_the_front_door_and_a_taken_port_is_named_wit
         with pytest.raises(ConfigError, match="lets other machines in, and no key is set"):
             await gate.gateway.reloader.reload()
         assert await on(port) == ""
+
+
+async def test_a_connection_that_its_client_reset_is_closed_without_a_word() -> None:
+    async with pair() as (gate, _):
+        with socket.create_connection(("127.0.0.1", gate.port())) as client:
+            client.sendall(b"GET /health HTTP/1.1\r\n")
+            await until(lambda: gate.connections["front door"])
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gate.protocol().close_gently()  # before the loop has noticed
+        await until(lambda: not gate.connections["front door"])

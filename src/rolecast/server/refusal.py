@@ -3,6 +3,7 @@
 Knows how far the input has come and which request it belongs to. What is wrong with it, others find out.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from rolecast.errors import BadRequest, RolecastError
@@ -93,5 +94,6 @@ class RefusingProtocol(PipelineProtocol):
         self.cork.release()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with suppress(OSError):  # the client has reset it, and nobody has told us yet
+                self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
