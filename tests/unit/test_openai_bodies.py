@@ -322,6 +322,12 @@ async def test_a_server_is_asked_by_its_own_name_whatever_the_client_calls_it(
         assert worker.requests[-1].json == {**body, "model": "m"}
 
 
+async def test_the_tag_of_ollamas_clients_means_nothing_to_pages_either(front: Gate) -> None:
+    assert (await front.ask(request(path="/v1/models/m:latest", method="GET"), method="GET")).json["id"] == "m"
+    loaded = await front.ask(request({"model": "f:latest"}, path="/admin/load"))
+    assert (loaded.status, loaded.json["model"]) == (200, "f")
+
+
 async def test_of_a_field_given_twice_the_last_counts_for_everybody(front: Gate, worker: ScriptedWorker) -> None:
     for body in (
         b'{"model":"nobody","messages":[{"role":"user"}],"model":"m"}',

@@ -4,7 +4,7 @@ Knows what each name stands for. Does not judge clashes (`check` does) and choos
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -16,6 +16,8 @@ RESERVED = frozenset({"", "auto"})
 """Names that mean 'you decide'; nobody may carry them."""
 
 
+LATEST = ":latest"
+"""The tag that clients of Ollama put behind a name without one: both mean the same there."""
 _USABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
@@ -37,6 +39,16 @@ def table(config: Config) -> dict[str, Name]:
     for model_id in config.models:
         found.setdefault(model_id, Name(model_id, "model", (model_id,)))
     return found
+
+
+def find(names: Mapping[str, Name], asked: str) -> Name | None:
+    """What was asked for by that name: as it is written, or else without the tag, or with it."""
+    return names.get(asked) or names.get(untagged(asked)) or names.get(f"{asked}{LATEST}")
+
+
+def untagged(asked: str) -> str:
+    """The name without the tag that says nothing."""
+    return asked.removesuffix(LATEST)
 
 
 def members(role: Sequence[str | Sequence[str]]) -> tuple[str, ...]:

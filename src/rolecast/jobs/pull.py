@@ -16,6 +16,7 @@ import msgspec
 
 from rolecast import sources
 from rolecast.config.current import Current
+from rolecast.config.names import find
 from rolecast.config.schema import Model
 from rolecast.errors import Invalid, ModelNotFound
 from rolecast.jobs import child, worker
@@ -38,7 +39,7 @@ class Pull:
 
     def order(self, subject: str) -> Order:
         """The weights of that model, by its id or another name of it. Only what is configured is ever pulled."""
-        known = self._current.names.get(subject)
+        known = find(self._current.names, subject)
         models = self._current.config.models
         if known is None or not models[known.models[0]].enabled:
             raise ModelNotFound(

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from rolecast import __version__
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
-from rolecast.config.names import members
+from rolecast.config.names import find, members
 from rolecast.errors import BadRequest, ConfigError, ModelNotFound
 from rolecast.fleet import Fleet, wall_time
 from rolecast.pages import asked
@@ -138,7 +138,7 @@ class Admin:
         return self._resolve((await asked.body(request, _Named, EXAMPLE)).model)
 
     def _resolve(self, name: str) -> str:
-        found = self._current.names.get(name)
+        found = find(self._current.names, name)
         if found is None or not self._current.config.models[found.models[0]].enabled:
             raise ModelNotFound(
                 f"The model {name[:200]!r} does not exist here; `rolecast models` lists them.", param="model"

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolecast.config.current import Current
-from rolecast.config.names import Name, members
+from rolecast.config.names import Name, find, members
 from rolecast.errors import ModelNotFound
 from rolecast.pages.health import Health
 from rolecast.routing.abilities import Abilities
@@ -68,7 +68,7 @@ class Catalogue:
         return json_response({"object": "list", "data": list(self.entries(port_model))})
 
     async def one(self, request: HTTPRequest) -> Response:
-        name = self._current.names.get(request.path_params["model"])
+        name = find(self._current.names, request.path_params["model"])
         if name is None:
             raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
         return json_response(self.entry(name))

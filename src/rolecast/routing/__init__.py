@@ -10,15 +10,13 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from rolecast.config.names import Name
+from rolecast.config.names import Name, find, untagged
 from rolecast.config.schema import Config
 from rolecast.errors import BadRequest, ModelNotFound, WorkerDown
 from rolecast.routing.abilities import LACKING, Can, declared
 from rolecast.values import Choice, Facts
 
 AUTO = ("", "auto")
-LATEST = ":latest"
-"""The tag that Ollama's clients put behind a name without one: both mean the same there."""
 MAX_NAMED = 8
 """So many models are named in an error."""
 
@@ -44,9 +42,9 @@ class Named:
     def decide(self, facts: Facts) -> Choice | None:
         if facts.name in AUTO:
             return None
-        name = self._found(facts.name)
+        name = find(self._names, facts.name)
         if name is None:
-            if facts.name.removesuffix(LATEST) in AUTO:
+            if untagged(facts.name) in AUTO:
                 return None
             raise ModelNotFound(
                 f"The model {facts.name[:200]!r} does not exist here. GET /v1/models lists what does, or use 'auto'.",
@@ -70,10 +68,6 @@ class Named:
             alternatives=able[1:],
             equals=tuple(group for each in name.equals if len(group := tuple(m for m in each if m in able)) > 1),
         )
-
-    def _found(self, asked: str) -> Name | None:
-        names = self._names
-        return names.get(asked) or names.get(asked.removesuffix(LATEST)) or names.get(f"{asked}{LATEST}")
 
     def _able(self, name: Name, facts: Facts) -> tuple[str, ...]:
         """The models behind a name that can do what the request cannot do without. Raises BadRequest without any."""
