@@ -71,6 +71,12 @@ def test_a_whole_number_may_be_written_with_a_point(option: str, name: str, writ
     assert (sent, type(sent)) == (meant, int)
 
 
+@pytest.mark.parametrize("far", [-1, -1.0, 2**31 - 1])
+def test_no_penalty_looks_back_further_than_an_engine_can_hold(far: float) -> None:
+    assert asked(options={"repeat_last_n": far})["repeat_last_n"] == 2**20
+    assert asked(options={"repeat_last_n": 0})["repeat_last_n"] == 0
+
+
 @pytest.mark.parametrize("arguments", [{"a": 1}, '{"a":1}', ' {"a": 1} '])
 def test_a_history_may_have_arguments_as_a_text(arguments: Any) -> None:
     called = {"role": "assistant", "tool_calls": [{"id": None, "function": {"name": "look", "arguments": arguments}}]}

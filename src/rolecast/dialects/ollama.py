@@ -14,7 +14,7 @@ import msgspec
 from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, ollama_writer
 from rolecast.dialects.openai_chat import TOOLS, explain
-from rolecast.dialects.request import NOTHING, Request
+from rolecast.dialects.request import MOST_BACK, NOTHING, Request
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, RolecastError
 from rolecast.values import Chat, Message, Part, Sampling, Tool, ToolCall
 
@@ -192,7 +192,9 @@ def _seed(number: float | None) -> int | None:
 
 def _engine(options: _Options, name: str) -> float | None:
     value: float | None = getattr(options, name)
-    return _whole(value) if name in ("num_keep", "repeat_last_n", "mirostat") else value
+    if name == "repeat_last_n" and value is not None:  # below 0 Ollama means: all
+        return min(int(value), MOST_BACK) if value >= 0 else MOST_BACK
+    return _whole(value) if name in ("num_keep", "mirostat") else value
 
 
 def _raw(fields: dict[str, msgspec.Raw] | None) -> msgspec.Raw:

@@ -22,13 +22,14 @@ from rolecast.dialects.openai_chat import (
     needs_of_messages,
     needs_of_tools,
 )
-from rolecast.dialects.request import Request, read_fields
+from rolecast.dialects.request import MOST_BACK, Request, read_fields
 from rolecast.errors import BadRequest, Invalid, RolecastError
 from rolecast.values import Chat, Kind
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Keep = Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
 Small = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Window = Annotated[int, msgspec.Meta(ge=-1, le=MOST_BACK)]
 Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Text = Annotated[str, msgspec.Meta(max_length=512)]
 
@@ -59,6 +60,12 @@ class _Body(msgspec.Struct):
     n_keep: Keep | None = None
     n_discard: Small | None = None
     n_probs: Small | None = None
+    # An engine sets aside memory for as many tokens as it is to look back, for each sampler anew.
+    repeat_last_n: Window | None = None
+    dry_penalty_last_n: Window | None = None
+    samplers: Annotated[str, msgspec.Meta(max_length=32)] | Annotated[list[str], msgspec.Meta(max_length=32)] | None = (
+        None
+    )
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
     # Of another type these are ignored by engines without a word, and the answer is not what was asked for.
     stop: str | list[str] | None = None

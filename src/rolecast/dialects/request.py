@@ -6,6 +6,8 @@ from rolecast.errors import UNREADABLE, BadRequest
 from rolecast.values import Chat, Kind
 
 NOTHING: frozenset[str] = frozenset()
+MOST_BACK = 2**20
+"""No penalty looks back further than so many tokens: more than any context holds."""
 
 
 class Request(msgspec.Struct):
