@@ -170,7 +170,7 @@ async def test_the_same_in_a_second_segment_or_byte_by_byte_ends_alike(front: Ga
 
 
 async def test_harmless_variants_are_served(front: Gate, worker: ScriptedWorker) -> None:
-    body = b'{"messages":[{"role":"user"}]}'
+    body = b'{"model":"m","messages":[{"role":"user"}]}'
     for head in (
         b"Content-Length: %d\r\n",
         b"content-length:%d\r\n",
