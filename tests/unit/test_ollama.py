@@ -28,11 +28,12 @@ from gateway import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecast.dialects import dialect, family
+from rolecast.config.schema import Limits
+from rolecast.dialects import dialect, entries, family
 from rolecast.dialects.ollama_writer import writer
 from rolecast.dialects.request import Request
 from rolecast.errors import ModelNotFound
-from rolecast.values import Done, Failure, Phases, Report, Text, ToolCallDelta, Usage
+from rolecast.values import Chat, Done, Failure, Part, Phases, Report, Text, ToolCallDelta, Usage
 
 pytestmark = pytest.mark.anyio
 CHAT = "/api/chat"
@@ -49,6 +50,11 @@ async def both() -> AsyncIterator[tuple[Gate, ScriptedWorker]]:
 def asked(text: str = "hello", **fields: Any) -> bytes:
     body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
     return request(body, path=CHAT)
+
+
+def asks(message: bytes, more: bytes = b'"stream":true') -> bytes:
+    """A body in bytes that no JSON writer would write."""
+    return b'{"model":"m","messages":[%b],%b}' % (message, more)
 
 
 def lines(answer: Answer) -> list[dict[str, Any]]:
@@ -167,6 +173,11 @@ async def test_an_error_is_a_text(both: tuple[Gate, ScriptedWorker]) -> None:
         (b'{"model":"m","messages":[{"role":"user"}],"tools":[{"function":{}}]}', "name"),
         (b'{"model":"m","messages":[{"role":"user","content":"\xff"}]}', "not valid JSON"),
         (b'{"model":"m","messages":' + b"[" * 100_000, "messages"),
+        (asks(b'{"role":"tool","tool_calls":[{"function":{"name":"f","arguments":{"a":"\xff"}}}]}'), "not valid JSON"),
+        (asks(b'{"role":"user"}', b'"format":{"a":"\xff"}'), "not valid JSON"),
+        (asks(b'{"role":"user"}', b'"tools":[{"function":{"name":"f","parameters":5}}]'), "`tools[0].function.param"),
+        (asks(b'{"role":"user","images":[""]}'), "base64"),
+        (asks(b'{"role":"user","images":["data:image/png,x"]}'), "base64"),
     ],
 )
 async def test_a_bad_body_is_the_clients_mistake(both: tuple[Gate, ScriptedWorker], body: bytes, told: str) -> None:
@@ -283,6 +294,40 @@ async def test_every_word_of_the_request_reaches_the_worker_in_its_own_dialect(
     assert "stream" not in sent
 
 
+def chat_of(**body: Any) -> Chat:
+    read = entries(Limits())[b"/api/chat"].read(json.dumps({"model": "m", **body}).encode()).chat
+    assert read is not None
+    return read
+
+
+def test_results_belong_to_calls_by_id_then_by_name_then_in_order() -> None:
+    calls = [{"id": "x", "function": {"name": "a"}}, *({"function": {"name": name}} for name in "bbc")]
+    results = [{"tool_name": "b"}, {"tool_call_id": "x"}, {"tool_name": "z"}, {"name": "b"}, {}]
+    messages = [{"role": "assistant", "tool_calls": calls}, *({"role": "tool", **each} for each in results)]
+    chat = chat_of(messages=messages)
+    assert [m.tool_call_id for m in chat.messages[1:]] == ["call_0_1", "x", "call_0_2", "call_0_3", "call_0"]
+
+
+async def test_results_of_many_calls_do_not_hold_up_the_others(both: tuple[Gate, ScriptedWorker]) -> None:
+    gate, worker = both
+    calls = [{"function": {"name": "a"}}] * 50_000
+    results = [{"role": "tool", "tool_name": "b"}] * 4000
+    body = {"model": "m", "stream": False, "messages": [{"role": "assistant", "tool_calls": calls}, *results]}
+    assert (await gate.ask(request(body, path=CHAT))).status == 200
+    assert len({m.get("tool_call_id") for m in worker.requests[0].json["messages"]}) == 4001
+
+
+@pytest.mark.parametrize("text", ["\n".join([PNG[:20], PNG[20:]]), f"data:image/webp;base64,{PNG}"])
+def test_a_picture_may_come_in_lines_or_as_a_url(text: str) -> None:
+    (message,) = chat_of(messages=[{"role": "user", "images": [text]}]).messages
+    assert message.content[1] == Part("image", data=f"data:image/png;base64,{PNG}")
+
+
+def test_a_tool_without_parameters_takes_none() -> None:
+    (tool,) = chat_of(messages=[{"role": "user"}], tools=[{"function": {"name": "f", "parameters": None}}]).tools
+    assert bytes(tool.parameters) == b"{}"
+
+
 # -- round trips ---------------------------------------------------------------------------------------------------
 
 WORDS = st.text(max_size=12)
@@ -305,9 +350,6 @@ MESSAGES = st.lists(
     tools=st.lists(st.fixed_dictionaries({"function": st.fixed_dictionaries({"name": NAMES})}), max_size=2),
 )
 def test_words_survive_the_way_to_openai_and_back(messages: Any, options: Any, tools: Any) -> None:
-    from rolecast.config.schema import Limits
-    from rolecast.dialects import entries
-
     body = {"model": "m", "messages": messages, "options": options, "tools": tools}
     chat = entries(Limits())[b"/api/chat"].read(json.dumps(body).encode()).chat
     assert chat is not None

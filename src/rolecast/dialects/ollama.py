@@ -6,6 +6,7 @@ at; a prompt that does not fit is refused, never cut. Ollama's other paths are p
 
 import base64
 import binascii
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -125,6 +126,7 @@ class Ollama:
 
 def _read(body: bytes, most: int) -> Request:
     try:
+        body.decode()  # the decoder looks into no text that it hands on as it stands
         fields = _decode(body)
     except msgspec.ValidationError as exc:
         where, text = explain(exc)
@@ -201,10 +203,40 @@ def _raw(fields: dict[str, msgspec.Raw] | None) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(fields or {}))
 
 
+class _OpenCalls:
+    """Calls whose results have not come. Looks at each call once, however many there are of both."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._answered: set[int] = set()
+        self._waiting: dict[tuple[str, str], deque[int]] = defaultdict(deque)
+
+    def add(self, call: ToolCall) -> None:
+        for key in (("id", call.id), ("name", call.name), ("any", "")):
+            self._waiting[key].append(len(self._ids))
+        self._ids.append(call.id)
+
+    def answered_by(self, result: _Message) -> str:
+        """The id of the call whose result this is, which is open no more."""
+        if result.tool_call_id:
+            self._take("id", result.tool_call_id)
+            return result.tool_call_id
+        return self._take("name", result.tool_name or result.name or "") or self._take("any", "") or "call_0"
+
+    def _take(self, by: str, value: str) -> str:
+        waiting = self._waiting.get((by, value))
+        while waiting:
+            number = waiting.popleft()
+            if number not in self._answered:
+                self._answered.add(number)
+                return self._ids[number]
+        return ""
+
+
 def _messages(given: Sequence[_Message]) -> list[Message]:
     """The messages. Ollama's calls have no ids: results belong to the calls before them by name, else in order."""
     found: list[Message] = []
-    open_calls: list[ToolCall] = []
+    open_calls = _OpenCalls()
     for i, message in enumerate(given):
         calls = tuple(
             ToolCall(
@@ -214,10 +246,9 @@ def _messages(given: Sequence[_Message]) -> list[Message]:
             )
             for j, call in enumerate(message.tool_calls or ())
         )
-        open_calls += calls
-        answers = ""
-        if message.role == "tool":
-            answers = _answered(message, open_calls)
+        for call in calls:
+            open_calls.add(call)
+        answers = open_calls.answered_by(message) if message.role == "tool" else ""
         content: str | tuple[Part, ...] = message.content or ""
         if message.images:
             pictures = tuple(_picture(image, f"messages[{i}].images[{j}]") for j, image in enumerate(message.images))
@@ -237,23 +268,10 @@ def _arguments(given: dict[str, msgspec.Raw] | str | None, place: str) -> str:
     return given.strip() or "{}"
 
 
-def _answered(message: _Message, open_calls: list[ToolCall]) -> str:
-    """The id of the call whose result this is, which is open no more."""
-    if message.tool_call_id:
-        match = [call for call in open_calls if call.id == message.tool_call_id]
-    else:
-        match = [call for call in open_calls if call.name == (message.tool_name or message.name)] or open_calls
-    if not match:
-        return message.tool_call_id or "call_0"
-    open_calls.remove(match[0])
-    return match[0].id
-
-
 def _picture(image: str, place: str) -> Part:
-    """A picture in base64, as a URL that holds it."""
+    """A picture in base64, in lines or not, as a URL that holds it."""
     data = image.partition(";base64,")[2] if image.startswith("data:") else image
-    if "\n" in data or "\r" in data:  # tools that write base64 break its lines
-        data = "".join(data.split())
+    data = "".join(data.split())
     try:
         begin = base64.b64decode(data[:64], validate=True)
     except (binascii.Error, ValueError):
