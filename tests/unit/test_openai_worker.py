@@ -47,7 +47,7 @@ def told(events: list[Event]) -> dict[str, Any]:
     return message
 
 
-@pytest.mark.parametrize("nothing", [b"null", b"", b" ", b"[DONE] ", b'{"choices":null}', b'{"choices":[]}', b"{}"])
+@pytest.mark.parametrize("nothing", [b"null", b"", b" ", b'{"choices":null}', b'{"choices":[]}', b"{}"])
 def test_an_event_that_says_nothing_ends_no_answer(nothing: bytes) -> None:
     assert read(said(content="a"), nothing, said(content="b")) == WORDS
 

@@ -100,15 +100,20 @@ class Lines(_Answer):
         if isinstance(event, Reasoning):
             return self._line({"content": "", "thinking": event.text})
         self._note(event)
-        if isinstance(event, Done) and self._calls:
-            calls, text = self._called()
-            self._calls = {}
-            return self._line({"content": text, "tool_calls": calls} if calls else {"content": text})
-        return b""
+        return self._calls_line() if isinstance(event, Done) else b""
 
     def end(self, phases: Phases) -> bytes:
-        """The line with counts and durations."""
-        return msgspec.json.encode(self._object({"content": ""}) | self._last(phases)) + b"\n"
+        """The line with counts and durations, after calls that came late."""
+        last = msgspec.json.encode(self._object({"content": ""}) | self._last(phases)) + b"\n"
+        return self._calls_line() + last
+
+    def _calls_line(self) -> bytes:
+        """The calls so far, once."""
+        if not self._calls:
+            return b""
+        calls, text = self._called()
+        self._calls = {}
+        return self._line({"content": text, "tool_calls": calls} if calls else {"content": text})
 
     def _line(self, message: dict[str, Any]) -> bytes:
         return msgspec.json.encode(self._object(message)) + b"\n"

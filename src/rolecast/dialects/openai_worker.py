@@ -4,13 +4,14 @@ Also reads llama.cpp's `timings`. Takes what servers of this field leave out or 
 bounded piece of an answer that is not complete.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from rolecast.dialects import complaint, usage
+from rolecast.dialects import complaint, lenient, usage
 from rolecast.dialects.openai_calls import Calls
-from rolecast.dialects.sse import Events
+from rolecast.dialects.sse import BOM, Events
 from rolecast.errors import UNREADABLE
 from rolecast.values import (
     Chat,
@@ -30,6 +31,8 @@ _SAY_NOTHING = (b"[DONE]", b"null", b"")
 """Events of a stream that end it, or keep it alive."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A plain answer beyond this is none."""
+MOST_MS = 1e9
+"""Nobody computes for longer."""
 
 
 class OpenAIWorker:
@@ -133,39 +136,61 @@ class _Piece(msgspec.Struct):
 class _Delta(msgspec.Struct):
     content: str | list[_Piece] | None = None
     reasoning_content: str | None = None
-    reasoning: Any = None
+    reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[_Call] | None = None
 
 
 class _Choice(msgspec.Struct):
-    index: int | None = 0
+    index: int | None = None
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: str | None = None
     error: Any = None
 
 
-class _Answer(msgspec.Struct):
-    """What only the books want is of any shape: an answer is not given up for it."""
+class _Timings(msgspec.Struct, gc=False):
+    cache_n: int | None = None
+    prompt_n: int | None = None
+    prompt_ms: float | None = None
+    predicted_n: int | None = None
+    predicted_ms: float | None = None
 
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: Any = None
-    timings: Any = None
+    usage: _Usage | None = None
+    timings: _Timings | None = None
     error: Any = None
     object: Any = None
     type: Any = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
+_NEEDED = frozenset({"choices", "delta", "message", "content", "arguments"})
+"""Without these an answer would be another one."""
 
 
 def _events(data: bytes, calls: Calls) -> list[Event]:
     """What one object of an answer says."""
     try:
-        answer = _decode(data)
+        answer: _Answer | None = _decode(data)
     except UNREADABLE:
-        return [complaint.read(data)] if complaint.is_error(data) else [_unreadable()]
+        answer = lenient.read(data, _Answer, _NEEDED)
+    if answer is None:
+        return [complaint.read(data) if complaint.is_error(data) else _unreadable()]
     events: list[Event] = []
     for choice in answer.choices or ():
         index = choice.index or 0
@@ -175,7 +200,7 @@ def _events(data: bytes, calls: Calls) -> list[Event]:
             events.append(Done(choice.finish_reason, index))
     if failure := _failure(answer, data):
         return [*events, failure]
-    if report := _report(answer.usage, answer.timings):
+    if report := _report(answer.usage, answer.timings or _Timings()):
         events.append(report)
     return events
 
@@ -184,16 +209,16 @@ def _failure(answer: _Answer, data: bytes) -> Failure | None:
     """The error that it tells of. Beside a choice that goes on, none is meant."""
     ended = [choice for choice in answer.choices or () if choice.finish_reason == "error"]
     told = bool(answer.error) or answer.object == "error" or answer.type == "error"
-    if told and (ended or not answer.choices):
+    if (told and (ended or not answer.choices)) or (not answer.choices and complaint.is_error(data)):
         return complaint.read(data)
     return complaint.read(msgspec.json.encode({"error": ended[0].error})) if ended else None
 
 
 def _add(events: list[Event], delta: _Delta, choice: int, calls: Calls) -> None:
-    if thought := delta.reasoning_content or (delta.reasoning if isinstance(delta.reasoning, str) else ""):
+    if thought := delta.reasoning_content or delta.reasoning:
         events.append(Reasoning(thought, choice))
     if isinstance(delta.content, list):
-        _add_parts(events, delta.content, choice)
+        events += _pieces(delta.content, choice)
     elif text := delta.content or delta.refusal:
         events.append(Text(text, choice))
     for place, call in enumerate(delta.tool_calls or ()):
@@ -204,46 +229,45 @@ def _add(events: list[Event], delta: _Delta, choice: int, calls: Calls) -> None:
         events.append(calls.piece(index, call.id or "", function.name or "", arguments, choice))
 
 
-def _add_parts(events: list[Event], parts: list[_Piece], choice: int) -> None:
-    for part in parts:
-        thoughts = part.thinking if isinstance(part.thinking, list) else [_Piece(text=part.thinking)]
-        events += [Reasoning(each.text, choice) for each in thoughts if each.text]
-        if part.text:
-            events.append(Text(part.text, choice))
+def _pieces(content: list[_Piece], choice: int) -> Iterator[Event]:
+    for piece in content:
+        thought = piece.thinking
+        if isinstance(thought, list):
+            thought = "".join(each.text or "" for each in thought)
+        if thought:
+            yield Reasoning(thought, choice)
+        if piece.text:
+            yield Text(piece.text, choice)
 
 
-def _report(usage: Any, timings: Any) -> Report | None:
-    """The counts and times; None when there are none."""
-    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    read, again, wrote = (_count(timings, name) for name in ("prompt_n", "cache_n", "predicted_n"))
-    if prompt is not None or (completion is not None and read is None):
-        used = Usage(
-            prompt or 0,
-            completion or 0,
-            _count(usage, "prompt_tokens_details", "cached_tokens") or 0,
-            reasoning_tokens=_count(usage, "completion_tokens_details", "reasoning_tokens") or 0,
+def _report(reported: _Usage | None, times: _Timings) -> Report | None:
+    """What the worker reports; None when that is no count of tokens, which is then ours to make."""
+    prompt_ms, completion_ms = _duration(times.prompt_ms), _duration(times.predicted_ms)
+    if reported is not None and _is_count(reported.prompt_tokens):
+        details, thought = reported.prompt_tokens_details, reported.completion_tokens_details
+        counts = (
+            reported.prompt_tokens,
+            reported.completion_tokens,
+            details.cached_tokens if details else 0,
+            thought.reasoning_tokens if thought else 0,
         )
-    elif read is not None or wrote is not None:
-        used = Usage(_bounded((again or 0) + (read or 0)), wrote or 0, again or 0)
+    elif _is_count(times.prompt_n) and _is_count(times.cache_n or 0):
+        counts = ((times.cache_n or 0) + (times.prompt_n or 0), times.predicted_n, times.cache_n, 0)
     else:
         return None
-    return Report(used, _number(timings, "prompt_ms") or 0.0, _number(timings, "predicted_ms") or 0.0)
+    if not _is_count(counts[1] or 0):
+        return None
+    prompt, completion, cached, thoughts = (count if _is_count(count) else 0 for count in counts)
+    used = Usage(prompt or 0, completion or 0, cached or 0, reasoning_tokens=thoughts or 0)
+    return Report(used, prompt_ms, completion_ms)
 
 
-def _number(told: Any, *path: str) -> float | None:
-    """The number at that place, if there is one."""
-    for name in path:
-        told = told.get(name) if isinstance(told, dict) else None
-    return told if isinstance(told, int | float) else None
+def _is_count(tokens: int | None) -> bool:
+    return tokens is not None and 0 <= tokens <= usage.MOST_TOKENS
 
 
-def _count(told: Any, *path: str) -> int | None:
-    number = _number(told, *path)
-    return None if number is None else _bounded(number)
-
-
-def _bounded(tokens: float) -> int:
-    return int(min(max(tokens, 0), usage.MOST_TOKENS))
+def _duration(ms: float | None) -> float:
+    return ms if ms is not None and 0 < ms < MOST_MS else 0.0
 
 
 def _unreadable() -> Failure:
@@ -251,7 +275,7 @@ def _unreadable() -> Failure:
 
 
 class _Stream:
-    """Server-sent events."""
+    """Server-sent events, up to the one that says that this is all."""
 
     def __init__(self) -> None:
         self._events = Events()
@@ -259,10 +283,12 @@ class _Stream:
         self._begun = False
         self._ended = False
         """It said that it is complete: servers end their connections in good order, too, when their engine dies."""
+        self._over = False
+        """It said that nothing follows."""
 
     def read(self, data: bytes) -> list[Event]:
         found = self._said(self._events.feed(data))
-        return [*found, _unreadable()] if self._events.overflowed else found
+        return [*found, _unreadable()] if self._events.overflowed and not self._over else found
 
     def end(self) -> list[Event]:
         found = self._said(self._events.finish())
@@ -274,11 +300,13 @@ class _Stream:
         found: list[Event] = []
         for event in events:
             word = event.strip()
+            if self._over:
+                break
             if word not in _SAY_NOTHING:
                 found += _events(event, self._calls)
-            self._ended = self._ended or word == b"[DONE]"
+            self._over = word == b"[DONE]"
         self._begun = self._begun or bool(found)
-        self._ended = self._ended or any(isinstance(each, Done) for each in found)
+        self._ended = self._ended or self._over or any(isinstance(each, Done) for each in found)
         return found
 
 
@@ -295,7 +323,7 @@ class _Whole:
         return [_unreadable()] if self._size > MAX_ANSWER_BYTES else []
 
     def end(self) -> list[Event]:
-        body = b"".join(self._parts)
+        body = b"".join(self._parts).removeprefix(BOM)
         if not complaint.is_answer(body):
             return [complaint.read(body)]
         return _events(body, Calls())

@@ -1,7 +1,11 @@
 """Server-sent events, cut out of the bytes of a stream as they come. Knows framing and nothing of what is said."""
 
-MAX_EVENT_BYTES = 4 * 1024 * 1024
-"""An event beyond this is not waited for."""
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+"""An event beyond this is not waited for; pictures come in events of some megabytes."""
+BOM = b"\xef\xbb\xbf"
+"""What may stand before the first line."""
+LINE_BYTES = 64
+"""What it costs to keep a line, however short."""
 
 
 class Events:
@@ -10,8 +14,11 @@ class Events:
     def __init__(self) -> None:
         self._rest: list[bytes] = []
         self._data: list[bytes] = []
+        self._held = 0
+        """Bytes that `_data` takes."""
         self._size = 0
-        """Bytes of the event that has begun."""
+        """The same with what has come of the next line."""
+        self._begun = False
         self.overflowed = False
         """More came without an end of event than any event holds; nothing is read any more."""
 
@@ -28,6 +35,8 @@ class Events:
         if b"\r" in data:
             held = b"\r" if data.endswith(b"\r") else b""  # perhaps half of a CRLF
             data = data[: len(data) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+        if not self._begun:
+            self._begun, data = True, data.removeprefix(BOM)
         lines = data.split(b"\n")
         self._rest = [lines.pop()]
         found = []
@@ -35,13 +44,17 @@ class Events:
             if not line:
                 if self._data:
                     found.append(b"\n".join(self._data))
-                    self._data = []
+                    self._data, self._held = [], 0
             elif line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._hold(line[6:] if line[5:6] == b" " else line[5:])
             elif line.startswith(b"error:"):  # llama-server's own
-                self._data.append(b'{"error":%b}' % line[6:].strip())
-        self._size = len(self._rest[0]) + sum(map(len, self._data))
+                self._hold(b'{"error":%b}' % line[6:].strip())
+        self._size = len(self._rest[0]) + self._held
         return found
+
+    def _hold(self, data: bytes) -> None:
+        self._data.append(data)
+        self._held += len(data) + LINE_BYTES
 
     def finish(self) -> list[bytes]:
         """The data of an event whose end did not come."""

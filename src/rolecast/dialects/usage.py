@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from rolecast.dialects import lenient
 from rolecast.errors import UNREADABLE
 from rolecast.values import Usage
 
@@ -73,7 +74,8 @@ def of_answer(body: bytes) -> Usage | None:
     try:
         usage = _decode_answer(body).usage
     except UNREADABLE:
-        return None
+        read = lenient.read(body, _Answer, ())
+        usage = read.usage if read else None
     if usage is None:
         return None
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
@@ -94,9 +96,12 @@ def reported_by(event: bytes) -> tuple[bool, bool]:
     """Whether an event of a stream reports usage, and whether it does nothing else."""
     if b'"usage"' not in event:
         return False, False
+    data = event.rpartition(b"data:")[2]
     try:
-        parsed = _decode_event(event.rpartition(b"data:")[2])
+        parsed: _Event | None = _decode_event(data)
     except UNREADABLE:
+        parsed = lenient.read(data, _Event, ("choices",))
+    if parsed is None:
         return False, False
     return parsed.usage is not None, parsed.usage is not None and not parsed.choices
 

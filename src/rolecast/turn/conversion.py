@@ -25,6 +25,8 @@ class Conversion:
     events = 0
     last_activity = 0.0
     _reader: Reader | None = None
+    _in_pieces = True
+    """The worker sends a stream: an event is about a token."""
     _reported: Usage | None = None
     _done = False
 
@@ -61,7 +63,7 @@ class Conversion:
         self.last_activity = clock()
         self.lines, streaming, _ = answer_lines(headers)
         if status == 200:
-            self._reader = self._family.reader(streaming=streaming)
+            self._reader, self._in_pieces = self._family.reader(streaming=streaming), streaming
 
     def on_body(self, parts: list[bytes], last: bool) -> None:
         self.last_activity = clock()
@@ -82,7 +84,7 @@ class Conversion:
         self._take(self._reader.end())
         if self.closed:
             return
-        if not (self.events or self._done):
+        if not (self.events or self._done or self._reported):
             self._failed(Failure())
             return
         if not self._done:
@@ -133,7 +135,7 @@ class Conversion:
         failure = None
         for place, event in enumerate(events):
             if isinstance(event, Text | Reasoning | ToolCallDelta):
-                self.events += 1
+                self.events += 1 if self._in_pieces else _tokens(event)
                 self.exchange.first = self.exchange.first or clock()
             elif isinstance(event, Report):
                 self._reported = event.usage
@@ -154,6 +156,12 @@ class Conversion:
             self.connection.abort()
         exchange.status = said.status or (400 if said.type.startswith("invalid_request") else 200)
         exchange.dispatch.answered_error(exchange, said)
+
+
+def _tokens(event: Text | Reasoning | ToolCallDelta) -> int:
+    """Our own count for a piece that is all of it."""
+    text = event.arguments if isinstance(event, ToolCallDelta) else event.text
+    return max(1, -(-len(text) // usage.BYTES_PER_TOKEN))
 
 
 class Written:

@@ -20,7 +20,8 @@ COLLECT_BYTES = 1024 * 1024
 COMMENTS_S = 10.0
 """So long comments at the start of a stream are held, so that an error behind them can still be one."""
 
-_BROKEN = re.compile(rb'(?:^|\n)(?:data|error): ?\{\s*"(?:error"|type": ?"error")')
+_BROKEN = re.compile(rb'(?:^|\n)(?:data|error): ?\{\s*"(?:error"\s*:(?!\s*(?:null|false|""))|type": ?"error")')
+"""An event that is an error; some servers say in every event that there is none."""
 _FORWARDED = (b"content-encoding", b"retry-after", b"openai-processing-ms", b"openai-version")
 
 
