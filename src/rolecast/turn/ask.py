@@ -101,7 +101,10 @@ class _Sink:
         """What came, until the answer ends. Raises the error that ended it."""
         while (event := await self._events.get()) is not None:
             if isinstance(event, RolecastError):
-                raise event
+                try:
+                    raise event
+                finally:
+                    del event  # no cycle: its trace knows this frame
             yield event
             if self.exchange is not None and self._events.qsize() < HIGH // 2:
                 self.exchange.resume()
