@@ -347,11 +347,18 @@ GATEWAY = """
     async def main():
         argv, watch = tuple(sys.argv[5:]), sys.argv[3]
         parting_s = 2.0 if watch.startswith("patient") else 0.0
-        stop = ("sh", "-c", f"echo stop >> {sys.argv[4]}; kill -9 $0", "{pid}") if watch == "patient-stop" else ()
+        told = sys.argv[4]
+        stop = ("sh", "-c", f"echo stop >> {told}; kill -9 $0", "{pid}") if watch == "patient-stop" else ()
+        if watch.endswith("hang"):
+            kill = "kill -9 $0;" * (watch == "end-hang")
+            stop = ("sh", "-c", f"sleep 1000 & echo $$ $! > {told}; {kill} wait", "{pid}")
+            parting_s = 2.0
         launch = Launch(argv=argv, endpoint=Endpoint(), own_watch=watch == "own", parting_s=parting_s, stop=stop)
         child = await process.spawn(launch, name="m", log=Path(sys.argv[1]))
         lines = child.follow(10)
         print(child.pid, await anext(lines), flush=True)
+        if watch == "stop-hang":
+            await child.stop(60)
         await asyncio.Event().wait()
 
     if sys.argv[2] == "uvloop":
@@ -409,6 +416,28 @@ def test_a_command_may_end_something_else_before_it_ends_with_a_killed_gateway(l
         gateway.kill()
         assert_all_gone(*pids)
     assert (file.read_text().split() if file.exists() else []) == ([told] if told else [])
+
+
+@pytest.mark.parametrize("watch", ["hang", "end-hang", "stop-hang"])
+def test_a_command_that_ends_another_and_hangs_does_not_outlive_a_killed_gateway(log, tmp_path, watch):
+    file = tmp_path / "told"
+    gateway, pids = start_gateway(log, "asyncio", watch, "sh", "-c", "trap '' TERM; echo $$; sleep 1000", file=file)
+    with gateway:
+        if watch == "stop-hang":
+            first = wait_for_words(file)
+            file.unlink()
+            pids += first
+        gateway.kill()
+        assert_all_gone(*pids, *wait_for_words(file))
+
+
+def wait_for_words(file: Path) -> list[int]:
+    """The numbers in a file, once they are there."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not (file.exists() and file.read_text().endswith("\n")):
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    return [int(word) for word in file.read_text().split()]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the parent-death signal")

@@ -9,9 +9,10 @@ import errno
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -95,9 +96,12 @@ class Child:
         pid = str(tree[0 if self._launch.own_watch or len(tree) < 2 else 1].pid if tree else self.pid)
         argv = [word.replace("{pid}", pid) for word in self._launch.stop]
         try:
+            if shutil.which(argv[0]) is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             asked = await asyncio.create_subprocess_exec(
+                *_watched(()),  # or it would outlive a gateway that is killed meanwhile
                 *argv,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
                 env=environment(os.environ, self._launch.env),
@@ -110,7 +114,8 @@ class Child:
         await asyncio.wait({ended}, timeout=STOP_COMMAND_S)
         if asked.returncode is None:
             log.warning("the command that stops %s did not end within %g s", self.name, STOP_COMMAND_S)
-            _signal_group(asked.pid, signal.SIGKILL)
+            assert asked.stdin is not None
+            asked.stdin.close()
         elif asked.returncode:
             log.warning("the command that stops %s ended with code %d", self.name, asked.returncode)
         await ended
@@ -223,7 +228,7 @@ async def spawn(launch: Launch, *, name: str, log: Path, reports: Reports | None
 
     With `reports` its standard output goes there instead, as it comes; only standard error is its log.
     """
-    argv = launch.argv if launch.own_watch else (*_watched_by(launch), *launch.argv)
+    argv = launch.argv if launch.own_watch else (*_watched(launch.stop, launch.parting_s), *launch.argv)
     try:
         output = Output(await asyncio.to_thread(LogFile, log))
     except OSError as e:
@@ -246,7 +251,6 @@ async def spawn(launch: Launch, *, name: str, log: Path, reports: Reports | None
     return Child(name, launch, transport, pipes)
 
 
-def _watched_by(launch: Launch) -> tuple[str, ...]:
+def _watched(stop: Sequence[str], parting_s: float = 0.0) -> tuple[str, ...]:
     """The watchdog in front of a command that does not end with the gateway by itself."""
-    parting = (f"{launch.parting_s:g}", str(len(launch.stop)), *launch.stop)
-    return (sys.executable, "-I", "-S", str(WATCHDOG), *parting, "--")
+    return (sys.executable, "-I", "-S", str(WATCHDOG), f"{parting_s:g}", str(len(stop)), *stop, "--")

@@ -21,6 +21,8 @@ from typing import NoReturn
 PR_SET_PDEATHSIG = 1
 FORWARDED = (signal.SIGTERM, signal.SIGINT)
 NOT_STARTED = 127
+PARTING = _thread.allocate_lock()
+"""Held while the command is asked to end, so that who asks is known when the command ends at once."""
 
 
 def die_with_parent() -> Callable[[], None]:
@@ -59,25 +61,35 @@ def kill_group(pid: int, number: int) -> None:
         pass  # already gone
 
 
-def kill_when_input_ends(pid: int, parting_s: float, stop: Sequence[str]) -> None:
+def kill_when_input_ends(pid: int, parting_s: float, stop: Sequence[str], asked: list[int]) -> None:
     while os.read(0, 4096):
         pass
     if parting_s:
-        ask(pid, stop)
+        with PARTING:
+            asked += ask(pid, stop)
+        kill_group(pid, signal.SIGTERM)
         time.sleep(parting_s)  # cut short by the end of the command, which ends us
-    kill_group(pid, signal.SIGKILL)
+    for each in (pid, *asked):
+        kill_group(each, signal.SIGKILL)
     os._exit(128 + signal.SIGKILL)
 
 
-def ask(pid: int, stop: Sequence[str]) -> None:
-    """Asks the command to end in its own way, if it has one, and by signal."""
+def ask(pid: int, stop: Sequence[str]) -> list[int]:
+    """Asks the command to end in its own way, if it has one; the pid of what does that."""
     words = [word.replace("{pid}", str(pid)) for word in stop]
     try:
-        if words:
-            os.posix_spawnp(words[0], words, os.environ, setsid=True)
+        return [start(words)] if words else []
     except OSError:
-        pass  # it is gone, and the signal is left
-    kill_group(pid, signal.SIGTERM)
+        return []  # the signal is left
+
+
+def finish(asked: list[int]) -> None:
+    """Waits for what asked the command to end. When that takes too long, `kill_when_input_ends` ends it and us."""
+    with PARTING:
+        started = list(asked)
+    for pid in started:
+        os.waitpid(pid, 0)
+        kill_group(pid, signal.SIGKILL)
 
 
 def end_like(status: int) -> NoReturn:
@@ -101,10 +113,12 @@ def main(parting_s: float, stop: Sequence[str], argv: Sequence[str]) -> NoReturn
 
     for number in FORWARDED:
         signal.signal(number, pass_on)
-    _thread.start_new_thread(kill_when_input_ends, (pid, parting_s, stop))
+    asked: list[int] = []
+    _thread.start_new_thread(kill_when_input_ends, (pid, parting_s, stop, asked))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     _, status = os.waitpid(pid, 0)
     kill_group(pid, signal.SIGKILL)  # what it started in its group ends with it
+    finish(asked)
     end_like(status)
 
 
