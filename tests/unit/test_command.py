@@ -99,6 +99,7 @@ def read(settings: dict[str, Any]) -> Config:
         ({"command": "a {port}", "url": "ftp://h/v1"}, "models.m.url: expected the path"),
         ({"command": ["a", 8000]}, "models.m.command.1: expected text, got a whole number: 8000; put it in quotes"),
         ({"command": {"a": 1}}, "models.m.command: expected"),
+        ({"command": ["a", "{port}", "b\0c"]}, "models.m.command: has a NUL character"),
         ({"command": "a {port}", "environment": {"A-B": "x"}}, "models.m.environment.A-B: this is no name"),
         ({"command": "a {port}", "environment": {"A": 1}}, "models.m.environment.A: expected text, got a whole number"),
         ({"command": "a {port}", "environment": {"A": "env:"}}, "models.m.environment.A: env: needs the name"),

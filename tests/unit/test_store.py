@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import math
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
@@ -461,6 +462,38 @@ async def test_a_file_that_turned_read_only_is_named_as_such(file: SQLite) -> No
     with pytest.raises(StoreError, match="it is read-only"):
         await change(file, PUT, name="a", size=1)
     assert await file.read(ALL) == []
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_what_is_no_regular_file_is_refused_and_stays_as_it_was(tmp_path: Path, linked: bool) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    pipe.chmod(0o666)
+    path = pipe
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(pipe)
+    store = SQLite(path)
+    with pytest.raises(ConfigError, match="no regular file; name another file"):
+        await store.open()
+    await store.close()
+    assert pipe.stat().st_mode & 0o777 == 0o666
+
+
+@pytest.mark.parametrize("other", [False, True])
+async def test_a_file_that_was_moved_is_missed_until_it_is_back(file: SQLite, other: bool) -> None:
+    away = file.path.with_name("away")
+    file.path.rename(away)
+    if other:
+        file.path.touch()
+    with pytest.raises(StoreError, match="moved or deleted; put it back"):
+        await change(file, "INSERT INTO notes VALUES (1, NULL, NULL, 0, 1, 0, 0)")
+    with pytest.raises(OSError) as failed:
+        await file.insert([("notes", [(1, None, None, 0, 1, 0, 0)])])
+    assert file.meaning(failed.value).startswith("it was moved")
+    away.replace(file.path)
+    await file.insert([("notes", [(1, None, None, 0, 1, 0, 0)])])
+    assert len(await file.read("SELECT * FROM notes")) == 1
 
 
 async def test_a_file_that_another_program_keeps_locked_is_waited_for_and_then_named(

@@ -59,6 +59,8 @@ def _faults(command: str | list[str], names: tuple[str, ...]) -> Iterator[str]:
     except ValueError as fault:
         yield str(fault)
         return
+    if any("\0" in word for word in words):
+        yield "has a NUL character, which no program can be given; leave it out"
     for name in dict.fromkeys(name for word in words for name in command_line.placeholders(word)):
         if command_line.known(name) not in names:
             there = ", ".join(f"{{{each}}}" for each in names)

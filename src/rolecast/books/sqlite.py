@@ -34,6 +34,8 @@ READERS = 4
 PATIENCE_S = 10.0
 """So long another program may keep the file locked."""
 FULL = "the disk is full"
+GONE = "it was moved or deleted; put it back, or start the gateway again"
+REFUSED = "the system takes no more into it, for a quota, a limit or a fault"
 FULL_BYTES = 64 * 1024
 """With less than this SQLite cannot add a page to its files, though it may say something else than `full`."""
 _MEANINGS = {
@@ -66,6 +68,8 @@ class SQLite:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="rolecast-db", daemon=True)
         self._writer: sqlite3.Connection
+        self._file = (0, 0)
+        """Which file we write into, whatever has its name now."""
         self._readers = ThreadPoolExecutor(READERS, "rolecast-db-read")
         self._mine = threading.local()
         self._reading: list[sqlite3.Connection] = []
@@ -107,6 +111,8 @@ class SQLite:
             return FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(self.path.parent):
             return FULL
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE:
+            return REFUSED
         return _MEANINGS.get(code, str(error))
 
     async def close(self) -> None:
@@ -160,6 +166,7 @@ class SQLite:
     def _open(self) -> None:
         paths.make_private(self.path.parent)
         _make_private_file(self.path)
+        self._file = _identity(self.path)
         self._writer = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=PATIENCE_S)
         self._writer.execute("PRAGMA cache_size=-1024")  # rows are only appended: few pages are in use
         _share(self._writer)
@@ -230,6 +237,8 @@ class SQLite:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All of it or nothing. Takes the right to write at once, so that nobody writes between a look and a change."""
+        if _identity(self.path) != self._file:  # what is written now, nobody would find
+            raise OSError(errno.ESTALE, GONE)
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -293,6 +302,14 @@ def _code(error: Exception) -> int:
     return code & 0xFF
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        now = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (now.st_dev, now.st_ino)
+
+
 def _is_full(folder: Path) -> bool:
     try:
         return shutil.disk_usage(folder).free < FULL_BYTES
@@ -302,7 +319,9 @@ def _is_full(folder: Path) -> bool:
 
 def _make_private_file(path: Path) -> None:
     """The file, readable by its owner alone before anything is in it; SQLite gives those beside it the same mode."""
+    if path.exists() and not path.is_file():  # a device would be opened, and taken from all others
+        raise OSError(errno.EINVAL, "it is no regular file")
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     for each in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-        if each.exists():
+        if each.is_file() and (each == path or not each.is_symlink()):
             each.chmod(0o600)

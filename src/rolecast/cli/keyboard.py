@@ -112,8 +112,9 @@ def _history() -> "History":
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        path.chmod(0o600)
-        path.read_bytes()
+        if path.is_file():  # not what a link leads to that keeps no history, /dev/null
+            path.chmod(0o600)
+            path.read_bytes()
     except OSError as error:
         output.warn(f"The history cannot be kept: {output.explain_os_error(error)}")
         return InMemoryHistory()
