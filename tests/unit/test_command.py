@@ -321,6 +321,13 @@ async def test_the_last_words_of_a_server_that_dies_at_once_are_told() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_server_that_goes_to_the_background_is_told_to_stay() -> None:
+    command = ["sh", "-c", "sleep 1000 & exit 0", "{port}"]
+    async with gateway({"m": model(command=command)}) as gate:
+        assert "must stay in the foreground" in await refusal(gate)
+
+
+@pytest.mark.anyio
 async def test_a_port_that_somebody_takes_before_the_server_does_is_changed_for_another(monkeypatch: Any) -> None:
     with socket.socket() as quicker:
         quicker.bind(("127.0.0.1", 0))

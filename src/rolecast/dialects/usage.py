@@ -24,6 +24,8 @@ _TIMINGS = re.compile(
 _PROMPT = re.compile(rb'"prompt_tokens":\s*' + _NUMBER)
 _COMPLETION = re.compile(rb'"completion_tokens":\s*' + _NUMBER)
 _CACHED = re.compile(rb'"cached_tokens":\s*' + _NUMBER)
+_COUNTS = frozenset({"prompt_tokens", "completion_tokens"})
+"""One of these that is wrong makes the report none."""
 _PIECE = re.compile(rb'"(?:content|reasoning_content|text|arguments)":\s?"[^"]')
 """A piece of an answer in an event; inside of a text the quotes would be escaped."""
 
@@ -74,7 +76,7 @@ def of_answer(body: bytes) -> Usage | None:
     try:
         usage = _decode_answer(body).usage
     except UNREADABLE:
-        read = lenient.read(body, _Answer, ())
+        read = lenient.read(body, _Answer, _COUNTS)
         usage = read.usage if read else None
     if usage is None:
         return None
@@ -100,7 +102,7 @@ def reported_by(event: bytes) -> tuple[bool, bool]:
     try:
         parsed: _Event | None = _decode_event(data)
     except UNREADABLE:
-        parsed = lenient.read(data, _Event, ("choices",))
+        parsed = lenient.read(data, _Event, {*_COUNTS, "choices"})
     if parsed is None:
         return False, False
     return parsed.usage is not None, parsed.usage is not None and not parsed.choices

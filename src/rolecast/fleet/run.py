@@ -126,6 +126,8 @@ class Runner:
         exit_text = _describe_exit(code, child.tail(20))
         pool.close()
         station.child = None
+        if not loaded and code == 0:
+            exit_text = "its worker ended with code 0 before it answered; what is started must stay in the foreground."
         if not loaded and not error and await _is_outrun(station, endpoint):
             exit_text = f"another program took port {endpoint.port} before it did."
             if may_move and worker.state is State.LOADING and not self._closing:
