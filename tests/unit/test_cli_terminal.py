@@ -136,6 +136,17 @@ def test_ctrl_c_stops_the_answer_and_leaves_each_word_once(gateway: LiveGateway,
     assert history.stat().st_mode & 0o077 == 0
 
 
+def test_a_history_that_leads_elsewhere_leaves_that_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rolecast.cli import keyboard
+
+    monkeypatch.setenv("ROLECAST_HOME", str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "pipe").chmod(0o666)
+    (tmp_path / "chat_history").symlink_to(tmp_path / "pipe")
+    keyboard._history()
+    assert (tmp_path / "pipe").stat().st_mode & 0o777 == 0o666
+
+
 def test_an_answer_longer_than_the_screen_is_shown_where_it_grows(gateway: LiveGateway) -> None:
     with on(gateway, "chat", columns=24, rows=8) as terminal:
         terminal.see("you>")
