@@ -26,7 +26,7 @@ def tool(name: str = "look") -> dict[str, Any]:
 
 
 def read(*messages: Any, **fields: Any) -> Request:
-    return READ(json.dumps({"messages": messages or [USER], **fields}).encode())
+    return READ(json.dumps({"model": "m", "messages": messages or [USER], **fields}).encode())
 
 
 def asks(**call: Any) -> dict[str, Any]:
