@@ -140,6 +140,8 @@ def test_a_pull_that_fails_ends_the_command_with_the_reason_and_whose_variables_
         code, _, err = rolecast(gateway, "pull", "odd")
         assert code == 1
         assert "has no complete file 'nothing.gguf'; it has: tiny-Q4_K_M.gguf" in err
+        assert ". It was pulled by the gateway" in err
+        assert ".. It" not in err
         assert "--here" in err
         assert "failed" in rolecast(gateway, "jobs")[1]
 

@@ -714,8 +714,6 @@ async def test_a_failure_of_ours_says_where_to_look_and_no_more(
     ("path", "hint"),
     [
         ("/v1/v1/models", "/v1 is in the base URL twice"),
-        ("/api/generate", "of Ollama's API only /api/chat is spoken here"),
-        ("/api/version", "of Ollama's API only /api/chat is spoken here"),
         ("/api/v0/models", "LM Studio's API is not spoken here"),
         ("/api/v1/chat", "LM Studio's API is not spoken here"),
         ("/v1/messages", "OpenAI's /v1/chat/completions is"),

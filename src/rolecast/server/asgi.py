@@ -6,7 +6,7 @@ another method is told so in what is spoken there.
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rolecast.dialects import Dialect
+from rolecast.dialects import Dialect, dialect
 from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError
 from rolecast.server import pathname, preflight
 from rolecast.server.guard import OPEN_PATHS
@@ -55,7 +55,8 @@ class _Front:
             await self._app(scope, receive, answer)
         except RolecastError as error:
             _note(self._lane, error, scope)
-            await error_response(error, entry.dialect if entry is not None else None)(scope, receive, answer)
+            spoken = entry.dialect if entry is not None else dialect(_hint(path.decode()).dialect)
+            await error_response(error, spoken)(scope, receive, answer)
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         guard, host = self._lane.guard, headers.get(b"host")
@@ -80,14 +81,14 @@ def _with_headers(send: Send, lines: bytes) -> Send:
     return send_more
 
 
-def error_response(error: RolecastError, dialect: Dialect | None = None) -> Response:
+def error_response(error: RolecastError, spoken: Dialect | None = None) -> Response:
     """The error as a Starlette response: in the one shape of all pages, or in that of a dialect."""
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
-    body = dialect.error(error) if dialect is not None else error.body()
+    body = spoken.error(error) if spoken is not None else error.body()
     return Response(body, error.status, headers, "application/json")
 
 
@@ -106,16 +107,28 @@ async def _on_error(request: HTTPRequest, exc: Exception) -> Response:
     return error_response(exc)
 
 
+class Hint(NamedTuple):
+    """What to say of a path that clients ask which expect another server, and in which dialect."""
+
+    said: str = ""
+    dialect: str = "openai"
+
+
+_LM_STUDIO = Hint("LM Studio's API is not spoken here, OpenAI's is, with a base URL that ends in /v1")
+_OLLAMA = Hint("of Ollama's API only /api/chat is spoken here; OpenAI's is, with a base URL that ends in /v1", "ollama")
 HINTS = {
-    "/v1/v1/": ": /v1 is in the base URL twice",
-    "/v1/responses": ": OpenAI's Responses are not spoken here, its /v1/chat/completions are",
-    "/v1/messages": ": Anthropic's API is not spoken here, OpenAI's /v1/chat/completions is",
-    **dict.fromkeys(
-        ("/api/v0/", "/api/v1/"), ": LM Studio's API is not spoken here, OpenAI's is, with a base URL that ends in /v1"
-    ),
-    "/api/": ": of Ollama's API only /api/chat is spoken here; OpenAI's is, with a base URL that ends in /v1",
+    "/v1/v1/": Hint("/v1 is in the base URL twice"),
+    "/v1/responses": Hint("OpenAI's Responses are not spoken here, its /v1/chat/completions are"),
+    "/v1/messages": Hint("Anthropic's API is not spoken here, OpenAI's /v1/chat/completions is"),
+    "/api/v0/": _LM_STUDIO,
+    "/api/v1/": _LM_STUDIO,
+    "/api/": _OLLAMA,
 }
-"""What to say of paths that clients ask which expect another server, by how they begin."""
+"""By how the path begins; the first that fits."""
+
+
+def _hint(path: str) -> Hint:
+    return next((hint for start, hint in HINTS.items() if path.startswith(start)), Hint())
 
 
 async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
@@ -123,14 +136,16 @@ async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
     path = request.scope["path"][:200]
     error: RolecastError
     if exc.status_code == 404:
-        hint = next((said for start, said in HINTS.items() if path.startswith(start)), "")
-        error = NotFound(f"There is nothing at {path}{hint}; docs/reference/http-api.md lists what there is.")
+        said = _hint(path).said
+        error = NotFound(
+            f"There is nothing at {path}{': ' * bool(said)}{said}; docs/reference/http-api.md lists what there is."
+        )
     elif exc.status_code == 405:
         error = _not_allowed(request.method, path, (exc.headers or {}).get("Allow", ""))
     else:
         error = BadRequest(str(exc.detail), status=exc.status_code)
     _note(request.app.state.lane, error, request.scope)
-    return error_response(error)
+    return error_response(error, dialect(_hint(path).dialect))
 
 
 def _not_allowed(method: str, path: str, allow: str) -> MethodNotAllowed:

