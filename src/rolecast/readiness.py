@@ -5,6 +5,7 @@ Looks at the disk, the environment and the size of the memory; starts nothing an
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,13 +118,12 @@ def _model(config: Config, model: Model, absent: bool, keyless: bool, *, remarks
 
     With `remarks` also what will be other than configured and does not stand in the way.
     """
-    setting = next((name for name in ("key", "binary", "command", "script") if getattr(model, name)), "backend")
     try:
         missing = backends.get(model.backend).missing(model)
     except RolecastError as error:
         missing = error.message
     if missing and not keyless:
-        yield f"{setting}: {missing}"
+        yield f"{_blamed(model, missing)}: {missing}"
     if not model.source:
         return
     try:
@@ -137,6 +137,17 @@ def _model(config: Config, model: Model, absent: bool, keyless: bool, *, remarks
             yield f"source: {sources.absence(source, store)}"
         return
     yield from _weights(model, path, remarks)
+
+
+def _blamed(model: Model, missing: str) -> str:
+    """The setting that a backend speaks of when it says what this machine lacks."""
+    settings = ("key", "environment", "binary", "command", "stop", "script")
+    if named := next((name for name in settings if f"`{name}`" in missing), ""):
+        return named
+    if variable := re.search(r"environment variable (\S+)", missing):
+        told = secrets.PREFIX + variable[1]
+        return "key" if model.key == told else "environment" if told in model.environment.values() else "backend"
+    return next((name for name in settings if getattr(model, name)), "backend")
 
 
 def _weights(model: Model, path: Path, remarks: bool) -> Iterator[str]:

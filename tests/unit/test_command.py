@@ -109,6 +109,7 @@ def test_a_command_that_cannot_work_is_refused_with_what_to_write(settings: dict
     with pytest.raises(ConfigError) as refused:
         read(settings)
     assert problem in "\n".join(refused.value.problems)
+    assert len(refused.value.problems) == 1  # one mistake is told once
 
 
 @pytest.mark.parametrize(
@@ -228,6 +229,7 @@ def test_settings_reach_the_command_and_the_variables_its_process(tmp_path: Path
             {"command": "no-such-program {port}"},
             "no-such-program is not on the PATH; install it, or give its whole path",
         ),
+        ({"command": "$HOME/serve {port}"}, "$HOME/serve is for a shell, and none reads this"),
         ({"command": "/no/such {port}"}, "/no/such is not an executable file; correct `command`"),
         ({"command": "sh {port}", "stop": "no-such-stop"}, "no-such-stop is not on the PATH; install it, or give"),
         ({"command": "sh {port}", "environment": {"A": "env:NO_SUCH"}}, "the environment variable NO_SUCH is not set"),
@@ -238,6 +240,20 @@ def test_what_is_missing_is_named_before_anything_is_started(settings: dict[str,
     model = Model(backend="command", **settings)
     assert lacks in (Command().missing(model) or "")
     assert any(lacks in line for line in readiness.hindrances(Config(models={"m": model}), model))
+
+
+@pytest.mark.parametrize(
+    ("settings", "blamed"),
+    [
+        ({"command": "no-such-program {port}", "key": "k"}, "command"),
+        ({"command": "sh {port}", "stop": "no-such-stop"}, "stop"),
+        ({"command": "sh {port}", "environment": {"A": "env:NO_SUCH"}, "key": "k"}, "environment"),
+        ({"command": "sh {port}", "key": "env:NO_SUCH"}, "key"),
+    ],
+)
+def test_what_is_missing_is_told_of_the_setting_that_asks_for_it(settings: dict[str, Any], blamed: str) -> None:
+    model = Model(backend="command", **settings)
+    assert [line.partition(":")[0] for line in readiness.hindrances(Config(models={"m": model}), model)] == [blamed]
 
 
 def test_nothing_is_missing_when_all_is_there() -> None:
@@ -325,6 +341,15 @@ async def test_a_server_that_goes_to_the_background_is_told_to_stay() -> None:
     command = ["sh", "-c", "sleep 1000 & exit 0", "{port}"]
     async with gateway({"m": model(command=command)}) as gate:
         assert "must stay in the foreground" in await refusal(gate)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "pointer", ["Run 'docker run --help' for more information", "Try 'serve --help' for help.", "Usage: serve [-h]"]
+)
+async def test_a_pointer_to_the_help_is_nobodys_last_word(pointer: str) -> None:
+    async with gateway({"m": model("--die", f"no such model: x\n\n{pointer}")}) as gate:
+        assert "its last words: no such model: x" in await refusal(gate)
 
 
 @pytest.mark.anyio

@@ -41,8 +41,8 @@ def _problems(model: Model) -> Iterator[Remark]:
         return
     for setting, given, extra in (("command", model.command, ()), ("stop", model.stop, ("pid",))):
         yield from ((setting, text) for text in _faults(given, (*PLACEHOLDERS, *extra)))
-    used = _placeholders(model)
-    if model.command and not _own_address(model) and not used & {"port", "socket"}:
+    used, is_clear = _placeholders(model), not any(_faults(model.command, PLACEHOLDERS))
+    if model.command and is_clear and not _own_address(model) and not used & {"port", "socket"}:
         text = "says nowhere where to listen; write {port} or {socket} into it, or the address it has into url"
         yield "command", text
     if "weights" in used and not model.source:
@@ -178,6 +178,8 @@ class Command:
         for command, setting in ((model.command, "command"), (model.stop, "stop")):
             program = next(iter(_words(command)), "")
             if program and _find(program) is None:
+                if program.startswith("$"):
+                    return f"{program} is for a shell, and none reads this; write the program itself in `{setting}`"
                 if "/" in program:
                     return f"{program} is not an executable file; correct `{setting}`"
                 return f"{program} is not on the PATH; install it, or give its whole path in `{setting}`"

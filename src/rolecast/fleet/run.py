@@ -6,6 +6,7 @@ No child is ever left behind: a start that has begun is waited for, whoever give
 
 import asyncio
 import logging
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,10 @@ class Runner:
         return station.child
 
 
+_POINTS_TO_HELP = re.compile(r"(?i)(run|see|try|use|for)\b.*--?help\b|usage:")
+"""What programs say behind the reason, such as Docker's `Run 'docker run --help' for more information`."""
+
+
 async def _is_outrun(station: Station, endpoint: Endpoint) -> bool:
     """Whether somebody else listens where we told a worker to, between the choice of its port and its start."""
     planned = station.planned
@@ -185,5 +190,6 @@ def _patience(station: Station) -> float:
 
 def _describe_exit(code: int, tail: list[str]) -> str:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    last = next((line.strip() for line in reversed(tail) if line.strip()), "")
+    said = [line.strip() for line in reversed(tail) if line.strip()]
+    last = next((line for line in said if not _POINTS_TO_HELP.match(line)), said[0] if said else "")
     return f"its worker {how}" + (f"; its last words: {last[:300]}." if last and code > 0 else ".")

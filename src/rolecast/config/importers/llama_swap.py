@@ -25,7 +25,7 @@ REASONS = {
     "cmdStop": "workers are stopped by signals",
     "checkEndpoint": "the health of a worker is asked at its own address",
     "sendLoadingState": "a request waits while its model loads",
-    "startPort": "workers listen on sockets of their own, not on ports",
+    "startPort": "servers are given ports that are free",
     "timeouts": "see timeout and load_timeout",
     "profiles": "roles take their place; an edit of the file applies at once",
 }
@@ -164,7 +164,8 @@ def _pin(top: Section, draft: Draft) -> None:
             draft.note(f"models.{shown(name)}", "is to stay loaded, but there is no such model")
         elif model.get("enabled", True) and ("command" in model or "url" not in model):  # else it is not ours
             model["pinned"] = True
-            model.pop("idle_timeout", None)
+            if model.pop("idle_timeout", None):
+                draft.note(f"models.{shown(name)}", "ttl left out; its group is persistent, so it stays loaded")
 
 
 def _key(text: str, variable: str, place: str, draft: Draft) -> str:
