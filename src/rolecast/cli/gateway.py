@@ -86,6 +86,7 @@ class Status(msgspec.Struct, frozen=True):
     roles: dict[str, list[str]] = {}
     models: list[ModelStatus] = []
     reload: Reload | None = None
+    problems: list[str] = []
 
 
 class _Jobs(msgspec.Struct):

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rolecast.sources import Source
 
 LOG_LINES = 200
-CANCELLED = "what has arrived stays and the next pull goes on there, but one from a package index begins again"
 
 
 def pull(
@@ -148,15 +147,21 @@ def _show(gateway: "Gateway", name: str, job: "Job") -> None:
     elif job.state == "interrupted":
         output.fail(f"The gateway stopped. The pull of {name} goes on when it is started again.")
     else:
-        output.fail(job.error or f"The pull of {name} was cancelled; {CANCELLED}.")
+        output.fail(job.error or f"The pull of {name} was cancelled; {_stays(gateway, job)}.")
 
 
 def _cancel(gateway: "Gateway", begun: Sequence[tuple[str, str, bool]]) -> None:
     for name, job_id, is_ours in begun:
         if not is_ours:
             output.warn(f"{name} was being pulled already, and that goes on; `rolecast jobs cancel {job_id}` ends it.")
-        elif gateway.cancel(job_id).state == "cancelled":
-            output.say(f"The pull of {output.escape(name)} is cancelled; {CANCELLED}.", stderr=True)
+        elif (job := gateway.cancel(job_id)).state == "cancelled":
+            output.say(f"The pull of {output.escape(name)} is cancelled; {_stays(gateway, job)}.", stderr=True)
+
+
+def _stays(gateway: "Gateway", job: "Job") -> str:
+    from rolecast.cli import weights
+
+    return weights.stays(next((m.source or "" for m in gateway.status().models if m.id == job.subject), ""))
 
 
 def jobs(
@@ -184,7 +189,7 @@ def jobs(
         if action == "log":
             output.raw(gateway.job_log(job.id, LOG_LINES))
         else:
-            _print_cancelled(gateway.cancel(job.id), was_over=job.is_over, as_json=as_json)
+            _print_cancelled(gateway, gateway.cancel(job.id), was_over=job.is_over, as_json=as_json)
 
 
 def _named(found: Sequence["Job"], name: str) -> "Job":
@@ -195,11 +200,11 @@ def _named(found: Sequence["Job"], name: str) -> "Job":
     return named[0]
 
 
-def _print_cancelled(job: "Job", *, was_over: bool, as_json: bool) -> None:
+def _print_cancelled(gateway: "Gateway", job: "Job", *, was_over: bool, as_json: bool) -> None:
     if as_json:
         output.print_json(job)
     elif not was_over and job.state == "cancelled":
-        rest = f"; {CANCELLED}" if job.kind == "pull" else ""
+        rest = f"; {_stays(gateway, job)}" if job.kind == "pull" else ""
         output.say(f"The {job.kind} of [bold]{output.escape(job.subject)}[/] is cancelled{rest}.")
     else:
         output.say(f"The {job.kind} of [bold]{output.escape(job.subject)}[/] was over already: {job.state}.")

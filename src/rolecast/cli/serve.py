@@ -84,6 +84,9 @@ def status(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     output.say()
     output.show(models_table(now))
     show_errors(now.models)
+    for problem in now.problems:
+        if not any(model.error and problem.startswith(f"{model.id} does not run") for model in now.models):
+            output.say(f"[red]Problem:[/] {output.escape(problem)}")
     output.say()
     output.show(listeners_table(now.listeners))
 

@@ -92,10 +92,21 @@ def fetch(label: str, source: "Source", folder: Path) -> Path:
     """Download one set of weights and show how far it is. Raises SourceError with the next step."""
     from rolecast.sources import pull
 
-    with shown(label) as report:
-        path = pull(source, folder, report)
+    try:
+        with shown(label) as report:
+            path = pull(source, folder, report)
+    except KeyboardInterrupt:
+        output.say(f"The pull of {output.escape(label)} was stopped; {stays(source.text)}.", stderr=True)
+        raise
     say_here(label, path)
     return path
+
+
+def stays(source: str) -> str:
+    """What is left of a pull that was cut short."""
+    if source.startswith("pypi:"):
+        return "the next one begins again, as always from a package index"
+    return "what has arrived stays, and the next one goes on there"
 
 
 def say_here(label: str, path: Path) -> None:
