@@ -122,7 +122,7 @@ def test_a_package_or_version_that_does_not_exist_is_answered_with_the_reason_of
          "known'))", "Name or service not known"),
         ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self "
          "signed certificate (_ssl.c:1007)'))", "self signed certificate"),
-        ('ReadTimeoutError("HTTPSConnectionPool(host=\'pypi.org\', port=443): Read timed out. (read timeout=15)")',
+        ("""ReadTimeoutError("HTTPSConnectionPool(host='pypi.org', port=443): Read timed out. (read timeout=15)")""",
          "Read timed out"),
         ("ProtocolError('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))",
          "Remote end closed connection without response"),
