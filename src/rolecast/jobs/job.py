@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from rolecast.errors import NotFound
+from rolecast.values import size_text
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 """`interrupted`: the gateway ended first. Without `ended_at` the next start takes it up again."""
@@ -20,6 +21,13 @@ class Progress(msgspec.Struct, frozen=True):
     done: int = 0
     total: int = 0
     unit: str = "bytes"
+
+    @property
+    def whole(self) -> str:
+        """All of it, for people: `92.9 MB`, `8 numbers`; '' when that is not known."""
+        if not self.total:
+            return ""
+        return size_text(self.total) if self.unit == "bytes" else f"{self.total} {self.unit}"
 
 
 Report = Callable[[Progress], None]

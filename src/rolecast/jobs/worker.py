@@ -59,7 +59,7 @@ class Reporter:
         self.last = now
         began = now.step != self._told.step
         if began:
-            _log(f"{now.step} ({now.total} {now.unit})" if now.total else now.step)
+            _log(f"{now.step} ({now.whole})" if now.total else now.step)
         further = now.total > 0 and (now.done - self._told.done) * 100 >= now.total
         if began or further or time.monotonic() >= self._next_at:
             self._told, self._next_at = now, time.monotonic() + EVERY_S

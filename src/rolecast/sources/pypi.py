@@ -172,9 +172,10 @@ def _reason(lines: Iterable[str]) -> str:
     if "(from versions: none)" not in reason:
         return f"{reason}."
     if tries := [line for line in lines if line.startswith("WARNING: Retrying")]:
-        broken = _BROKEN.search(tries[-1])
+        found = _BROKEN.search(tries[-1])
+        broken = found[1].strip(" .") if found else "no answer"
         return (
-            f"the package index cannot be reached ({broken[1].strip(' .') if broken else 'no answer'}). Look at the network and the proxy, or name an index that "
+            f"the package index cannot be reached ({broken}). Look at the network and the proxy, or name an index that "
             "this machine reaches in PIP_INDEX_URL."
         )
     return (
