@@ -334,6 +334,26 @@ def test_config_and_preset_exclude_each_other(tmp_path: Path) -> None:
     assert "exclude each other" in err
 
 
+@pytest.mark.parametrize(
+    ("command", "text", "advice"),
+    [
+        (("import", "x.yaml"), "a: 1", "Correct the file, then import it again."),
+        (("import", "x.yaml"), "[", "Correct the file, then import it again."),
+        (("check", "x.yaml"), "[", "Correct the file, then run `rolecast check` on it."),
+        (("up", "--config", "x.yaml"), "a: 1", "Correct the file, then run `rolecast check` on it."),
+        (("import", "x.yaml"), None, "name a file that can be read"),
+        (("check", "x.yaml"), None, "name a file that can be read"),
+    ],
+)
+def test_what_to_do_with_a_file_that_is_wrong_depends_on_whose_it_is(
+    tmp_path: Path, command: tuple[str, ...], text: str | None, advice: str
+) -> None:
+    if text is not None:
+        (tmp_path / "x.yaml").write_text(text)
+    code, _, err = invoke(*command)
+    assert (code, err.strip().endswith(advice)) == (1, True), err
+
+
 def test_up_with_a_bad_option_names_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     code, _, err = invoke("up", "--stand-in", "nope")

@@ -148,8 +148,13 @@ def import_(
     """Turn the configuration of another system into ours, and name what could not be carried over."""
     from rolecast import backends
     from rolecast.config.importers import import_file
+    from rolecast.errors import ConfigError
 
-    imported = import_file(file, backends.table())
+    try:
+        imported = import_file(file, backends.table())
+    except ConfigError as error:
+        output.print_problems(error.source, error.problems, then="import it again")
+        raise typer.Exit(1) from error
     for note in imported.notes:
         output.say(f"[yellow]note:[/] {output.escape(note)}", stderr=True)
     if out is None or out == STDOUT:

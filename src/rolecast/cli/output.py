@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -305,8 +306,8 @@ OUTSIDE = ("--", "ROLECAST_")
 """How a problem begins that is in an option or a variable, so that no file needs to be corrected."""
 
 
-def print_problems(source: str, problems: Sequence[str]) -> None:
-    """Everything that is wrong with a configuration, each problem on its line of stderr."""
+def print_problems(source: str, problems: Sequence[str], then: str = "run `rolecast check` on it") -> None:
+    """Everything that is wrong with a configuration, each problem on its line of stderr, and what to do `then`."""
     from rolecast.errors import counted
 
     if all(problem.startswith(OUTSIDE) for problem in problems) or (source == UNNAMED and len(problems) == 1):
@@ -316,8 +317,8 @@ def print_problems(source: str, problems: Sequence[str]) -> None:
     warn_line("Error", "red", f"{source} has {counted(len(problems), 'problem')}:")
     for problem in problems:
         say(f"  {escape(problem)}", stderr=True)
-    if source != UNNAMED:
-        say("[dim]Correct the file, then run `rolecast check` on it.[/]", stderr=True)
+    if source != UNNAMED and Path(source).is_file():
+        say(f"[dim]Correct the file, then {then}.[/]", stderr=True)
 
 
 def explain_os_error(error: OSError) -> str:
