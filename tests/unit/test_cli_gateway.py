@@ -387,6 +387,9 @@ def test_bench_of_an_unknown_model_is_a_sentence(gateway: Running) -> None:
 def test_logs_come_from_the_gateway(gateway: Running) -> None:
     assert "tiny" in gateway.invoke("logs")[1]
     assert gateway.invoke("logs", "tiny", "-n", "5")[0] == 0
+    assert gateway.invoke("logs", "tiny", "-n", "0") == (0, "", "")
+    code, out, err = gateway.invoke("logs", "big")  # it was never started
+    assert (code, out, "big has printed nothing: `rolecast status`" in err) == (0, "", True)
     assert gateway.invoke("logs", "nope")[0] == 1
 
 

@@ -345,6 +345,22 @@ async def test_a_server_that_goes_to_the_background_is_told_to_stay() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
+    ("settings", "ending"),
+    [
+        ({"environment": {"A": "env:NO_SUCH"}}, "run `export NO_SUCH=...` first, then start the gateway again."),
+        ({"key": "env:NO_SUCH"}, "run `export NO_SUCH=...` first, then start the gateway again."),
+        ({"stop": "no-such-stop"}, "give its whole path in `stop`."),
+    ],
+)
+async def test_a_variable_that_is_missing_needs_a_new_start_of_the_gateway(
+    settings: dict[str, Any], ending: str
+) -> None:
+    async with gateway({"m": model(**settings)}) as gate:
+        assert ending in await refusal(gate)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
     "pointer", ["Run 'docker run --help' for more information", "Try 'serve --help' for help.", "Usage: serve [-h]"]
 )
 async def test_a_pointer_to_the_help_is_nobodys_last_word(pointer: str) -> None:

@@ -457,6 +457,14 @@ def test_a_model_that_cannot_load_refuses_who_waits_and_is_tried_again_only_when
     assert m.want("m", "c", 2, 99) == [Spawn("m", 2)]
 
 
+def test_the_next_try_is_never_told_to_be_in_no_time() -> None:
+    m = machine()
+    for now in (0.0, 100.0):
+        m.want("m", now, now, now + 99)
+        refused = refusals(m.ended("m", m.workers["m"].generation, "broken.", now))
+    assert "Failed 2 times in a row; next try in 1 s." in str(refused[0])
+
+
 def test_after_three_failures_requests_are_refused_until_the_next_try() -> None:
     m = machine()
     now = 0.0

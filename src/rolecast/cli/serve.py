@@ -192,10 +192,17 @@ def logs(
     if not url and statefile.running() is None:
         _show_log_file(model, lines, follow=follow)
         return
+    is_empty = True
     try:
         with connect(url, key) as gateway:
             for text in gateway.logs(model, lines, follow=follow):
                 output.write(text)
+                is_empty = is_empty and not text
+        if is_empty and lines and model:
+            output.say(
+                f"{output.escape(model)} has printed nothing: `rolecast status` shows whether it runs, and why not.",
+                stderr=True,
+            )
     except KeyboardInterrupt:
         output.raw("")
 

@@ -347,6 +347,6 @@ class Machine:
         what = "could not be started" if w.loaded_at < w.started_at or not w.loaded_at else "ends before it answers"
         text = f"{w.model_id} {what}: {w.error} See `rolecast logs {w.model_id}`."
         if w.failures > 1:
-            text += f" Failed {w.failures} times in a row; next try in {wait:.0f} s."
+            text += f" Failed {w.failures} times in a row; next try in {max(1.0, wait):.0f} s."
         kind = LoadFailed if not w.loaded_at else WorkerDown
         return kind(text, retry_after=max(1.0, wait))

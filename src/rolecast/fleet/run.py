@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from rolecast.config import secrets
 from rolecast.errors import LoadFailed, RolecastError, SourceError
 from rolecast.fleet import health
 from rolecast.fleet.plans import Plans
@@ -147,7 +148,8 @@ class Runner:
             await asyncio.to_thread(self._plans.find, station.model)
         model_id, model, backend = station.model_id, station.model, station.backend
         if missing := backend.missing(model):
-            raise LoadFailed(f"{missing}." if backend.spawns else f"{missing}, then start the gateway again.")
+            is_variable = missing == secrets.unset(model.environment, model.key)  # we shall never see it
+            raise LoadFailed(f"{missing}, then start the gateway again." if is_variable else f"{missing}.")
         station.planned = self._plans.make(model_id, model, backend)
         if isinstance(station.planned, Endpoint):
             return None, station.planned
