@@ -226,6 +226,7 @@ models:
     env: ["CUDA_VISIBLE_DEVICES=0"]
   "embed":
     cmd: llama-server -m e.gguf -c 512 --embedding
+    ttl: 60
     aliases: [gpt-4o]
   "tuned":
     cmd: llama-server -hf owner/repo:Q4_K_M --temp 0.6 -c 0
@@ -256,6 +257,7 @@ def test_llama_swap_commands_are_read_into_settings(bring: Bring) -> None:
     assert (heavy.aliases, heavy.binary) == (["gpt-4o", "gpt-4"], "/opt/llama/llama-server")
     assert heavy.args == ["--jinja"]
     embed, tuned, far = loaded.models["embed"], loaded.models["tuned"], loaded.models["far"]
+    assert "models.embed: ttl left out; its group is persistent, so it stays loaded" in notes
     assert (embed.capabilities, embed.pinned, embed.idle_timeout) == (["embeddings"], True, 600.0)
     assert (tuned.source, tuned.binary, tuned.args) == ("hf:owner/repo", "llama-server", ["--temp", "0.6"])
     assert (far.backend, far.url, far.remote_model) == ("command", "http://127.0.0.1:9999/v1", "org/x")
