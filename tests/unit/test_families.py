@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from gateway import Gate, ScriptedWorker, chat, config, raw, reply, request, running_gateway, short_folder
 
-from rolecast import dialects
+from rolecast import backends, dialects
 from rolecast.config.schema import Model
 from rolecast.dialects import family
 from rolecast.errors import ConfigError
@@ -23,6 +23,10 @@ from rolecast.values import Done, Failure, Report, Text, Usage
 
 class Parrot(OpenAIRemote):
     speaks, usage = "lines", "always"
+
+
+class Lost(OpenAIRemote):
+    speaks, usage = "klingon", "always"
 
 
 class Lines:
@@ -134,3 +138,27 @@ async def test_what_it_cannot_be_asked_is_refused_before_it_is_asked() -> None:
 def test_a_family_that_nobody_knows_is_named() -> None:
     with pytest.raises(ConfigError, match="'klingon' is spoken by nobody here"):
         family("klingon")
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (
+            lambda: dialects.dialect("silent"),
+            "rolecast.dialects: 'silent' (parrots:Lines) lacks paths, chat, writer, error",
+        ),
+        (lambda: dialects.dialect("absent"), "'absent' (parrots:Nobody) cannot be loaded: AttributeError"),
+        (lambda: family("half"), "rolecast.families: 'half' (parrots:Reader) lacks ask, reader"),
+        (lambda: backends.get("lost"), "(parrots:Lost) cannot be asked: 'klingon' is spoken by nobody here; known are"),
+    ],
+)
+def test_what_another_package_brings_is_looked_at_before_anybody_needs_it(
+    tmp_path: Path, ask: Callable[[], Any], told: str
+) -> None:
+    with (tmp_path / "site" / "parrots-1.0.dist-info" / "entry_points.txt").open("a") as more:
+        more.write("half = parrots:Reader\n[rolecast.dialects]\nsilent = parrots:Lines\nabsent = parrots:Nobody\n")
+        more.write("[rolecast.backends]\nlost = parrots:Lost\n")
+    dialects._plugins.cache_clear()
+    with pytest.raises(ConfigError) as refused:
+        ask()
+    assert told in refused.value.problems[0]

@@ -119,6 +119,15 @@ class _Table(Mapping[str, "About"]):
         return len(self._known)
 
 
+def _require_family(what: str, name: str) -> None:
+    from rolecast.dialects import family
+
+    try:
+        family(name)
+    except ConfigError as error:
+        raise ConfigError([f"{what} cannot be asked: {error.problems[0]}"]) from error
+
+
 def _completed(entry: "EntryPoint") -> Backend:
     """A backend from elsewhere with what it left out. Raises ConfigError when it is none."""
     what = f"backend: {entry.name!r} ({entry.value})"
@@ -131,6 +140,7 @@ def _completed(entry: "EntryPoint") -> Backend:
     for part, value in LEFT_OUT.items():
         if not hasattr(plugin, part):
             setattr(plugin, part, value)
+    _require_family(what, plugin.speaks)
     if not hasattr(plugin, "about"):
         from rolecast.config.about import About
 

@@ -101,6 +101,8 @@ FAMILIES = {
     "openai": "rolecast.dialects.openai_worker:OpenAIWorker",
 }
 GROUP_OF_DIALECTS, GROUP_OF_FAMILIES = "rolecast.dialects", "rolecast.families"
+PARTS = {GROUP_OF_DIALECTS: ("paths", "chat", "writer", "error"), GROUP_OF_FAMILIES: ("ask", "reader")}
+"""What each of them has; one from elsewhere is checked."""
 
 
 def entries(limits: Limits) -> dict[bytes, Entry]:
@@ -134,7 +136,19 @@ def _made(name: str, rows: Mapping[str, str], group: str) -> Any:
     plugins = _plugins(group)
     if name not in plugins:
         raise ConfigError([f"{name!r} is spoken by nobody here; known are {', '.join([*rows, *plugins])}"])
-    return plugins[name].load()()
+    return _brought(plugins[name])
+
+
+def _brought(entry: "EntryPoint") -> Any:
+    """What another package brings. Raises ConfigError when it cannot be used."""
+    what = f"{entry.group}: {entry.name!r} ({entry.value})"
+    try:
+        spoken = entry.load()()
+    except Exception as error:  # whatever that package does when it is imported
+        raise ConfigError([f"{what} cannot be loaded: {type(error).__name__}: {error}"]) from error
+    if lacking := [part for part in PARTS[entry.group] if not hasattr(spoken, part)]:
+        raise ConfigError([f"{what} lacks {', '.join(lacking)}"])
+    return spoken
 
 
 @cache
