@@ -23,11 +23,6 @@ class Accounts:
         self._telemetry = telemetry
         self.active: set[Exchange] = set()
 
-    def open(self, exchange: Exchange) -> None:
-        """This one runs now."""
-        self.active.add(exchange)
-        self._cork.running = len(self.active)
-
     def settle(self, exchange: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
         """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""
         self.active.discard(exchange)

@@ -15,7 +15,7 @@ from rolecast.net.connection import Connection
 from rolecast.telemetry.metrics import Place
 from rolecast.turn import verdict
 from rolecast.turn.accounts import Accounts
-from rolecast.turn.call import call, send
+from rolecast.turn.call import call
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
@@ -65,7 +65,8 @@ class Dispatch:
             plan = self.plans.share(plan)
         exchange.plan = plan
         exchange.routed = clock()
-        self.accounts.open(exchange)
+        self.active.add(exchange)
+        self.cork.running = len(self.active)
         lease = self._fleet.try_lease(plan.answerer_id)
         if lease is None:
             self._spawn(exchange, self._wait_and_call(exchange, plan, request))
@@ -158,8 +159,8 @@ class Dispatch:
         if request.edit_usage and not begun and exchange.status in MAY_MEAN_OUR_WISH:
             exchange.unasked = exchange.status != 500  # that may be any failure, and is not remembered
             exchange.first = 0.0
-            request.edit_usage = False  # in case that it was our wish for usage that the worker refused
-            send(exchange, plan, request, lease)
+            # In case that it was our wish for usage that the worker refused.
+            call(exchange, plan, request, lease, again=True)
             return
         error = _explained(exchange.status, said, location, plan, lease)
         again = error.retryable and not begun and exchange.attempts < MAX_ATTEMPTS

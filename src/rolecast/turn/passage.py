@@ -146,7 +146,7 @@ class Passage:
                 return
             head.lines = lines
         reported = usage.of_answer(body)
-        if reported is None or exchange.unasked or self._is_doubtful(reported):
+        if reported is None or exchange.unasked or not (reported.completion_tokens or self._is_vectors()):
             self._in_steps(head, body)
             return
         lease = exchange.lease
@@ -289,7 +289,10 @@ class Passage:
         """Whether a plain answer may be none: some servers put a usage of nothing beside an error."""
         if reported is None:
             return True
-        return not reported.completion_tokens and self.exchange.request.kind != "embeddings"  # type: ignore[union-attr]
+        return not (reported.completion_tokens or self._is_vectors())
+
+    def _is_vectors(self) -> bool:
+        return self.exchange.request.kind == "embeddings"  # type: ignore[union-attr]
 
     def _is_packed(self) -> bool:
         return b"content-encoding: " in self.lines
