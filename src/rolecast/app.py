@@ -24,6 +24,7 @@ from rolecast.jobs.owner import Jobs
 from rolecast.pages import ui
 from rolecast.pages.activity import Activity
 from rolecast.pages.admin import Admin
+from rolecast.pages.anthropic import TokenCounts
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
@@ -42,6 +43,7 @@ from rolecast.telemetry.logs import Logging, configure_logging
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.ask import Asker
+from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.plans import Plans
@@ -116,6 +118,7 @@ class Gateway:
             FrontDoor(self.telemetry, self.health),
         ]
         self._catalogue = catalogue
+        self._counts = TokenCounts(Counter(self.plans, self.fleet))
         self._background: list[asyncio.Task[None]] = []
 
     def _new_app(self, lane: Lane, listener: Listener) -> ASGIApp:
@@ -124,7 +127,7 @@ class Gateway:
             routes = [route for page in self._pages for route in page.routes()] + ui.routes()
         else:
             routes = SingleModel(listener, self.current, self.telemetry, self.health).routes()
-        return make_app(lane, [*self._catalogue.routes(), *routes])
+        return make_app(lane, [*self._catalogue.routes(), *self._counts.routes(), *routes])
 
     async def _weights_came(self) -> None:
         """A job brought some: stand-ins step back, and pinned models begin to load."""

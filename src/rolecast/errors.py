@@ -47,6 +47,8 @@ class RolecastError(Exception):
     type: str = "server_error"
     code: str | None = None
     retryable: bool = False
+    request_id: str = ""
+    """The request that it ended, once one has."""
 
     def __init__(
         self,

@@ -190,6 +190,8 @@ class Done(msgspec.Struct, frozen=True, gc=False):
 
     reason: str = "stop"
     choice: int = 0
+    stop: str = ""
+    """Which stop sequence ended it, where the worker says so."""
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -33,6 +33,8 @@ class Backend(Protocol):
     `stream_options.include_usage` and hiding the answer, or because they always come."""
     renames: Mapping[str, str]
     """Request fields this engine knows by another name."""
+    asks_stop: Mapping[str, Any]
+    """Fields that make this engine tell which of the stop sequences ended an answer."""
     spawns: bool
     """Whether its models run in workers that we start (`plan` gives a Launch), or elsewhere (an Endpoint)."""
 
@@ -54,6 +56,10 @@ class Backend(Protocol):
         """What this machine lacks to run it, with the command that mends it; None when nothing."""
         ...
 
+    def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
+        """Path below its base and body that ask how many tokens this chat has; None = its servers cannot be asked."""
+        ...
+
     def explain(self, status: int, said: "Failure") -> "RolecastError | None":
         """What an error answer means, for engines whose words may quote the request; None = they may be passed on."""
         ...
@@ -64,7 +70,9 @@ PARTS = ("usage", "renames", "spawns", "plan", "missing")
 LEFT_OUT: Mapping[str, Any] = {
     "speaks": "openai",
     "named_tools": True,
+    "asks_stop": {},
     "can": lambda model, weights, need: None,
+    "counting": lambda body: None,
     "explain": lambda status, said: None,
 }
 """What one from elsewhere may leave out, because it was made before there was such a thing: it gets this."""

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rolecast import weights as weights_of
 from rolecast.backends import command_line, llamacpp_log
@@ -124,6 +124,7 @@ class Command:
     named_tools = True
     usage: Literal["inject"] = "inject"
     renames: Mapping[str, str] = {}
+    asks_stop: Mapping[str, Any] = {}
     spawns = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
@@ -184,6 +185,10 @@ class Command:
                     return f"{program} is not an executable file; correct `{setting}`"
                 return f"{program} is not on the PATH; install it, or give its whole path in `{setting}`"
         return secrets.unset(model.environment, model.key)
+
+    def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
+        """Which server it is, nobody knows."""
+        return None
 
     def explain(self, status: int, said: Failure) -> None:
         """It belongs to whoever configured it, and says what it wants to."""

@@ -7,7 +7,7 @@ on a real socket; `fake_worker` serves it and `fake_answer` decides what it says
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -38,6 +38,7 @@ class Fake:
     named_tools = True
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {}
+    asks_stop: Mapping[str, Any] = {}
     spawns = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
@@ -65,6 +66,10 @@ class Fake:
         if not there:
             return f"the script {model.script} is not a file; create it or correct `script`"
         return None
+
+    def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
+        """It counts words."""
+        return b"/chat/completions/input_tokens", body
 
     def explain(self, status: int, said: Failure) -> None:
         """Its script decides what it says."""

@@ -118,16 +118,21 @@ def last_text(request: Request) -> str:
     return next((m.text for m in reversed(request.messages) if m.role in ("user", "tool")), "")
 
 
+def words(request: Request) -> int:
+    """The tokens of a chat."""
+    return sum(len(m.text.split()) for m in request.messages)
+
+
 def answer_chat(request: Request, reply: Reply) -> Answer:
     """The answer to a chat: a tool call, JSON, the script's reply, or `fake: ` and what was said."""
-    words = sum(len(m.text.split()) for m in request.messages)
+    words_asked = words(request)
     text = last_text(request)
     if reply.reply is None and (function := _called(request, text)):
         arguments = msgspec.json.encode(instance(function.parameters)).decode()
-        return Answer(split(arguments), "tool_calls", words, ToolCall(function.name, arguments))
+        return Answer(split(arguments), "tool_calls", words_asked, ToolCall(function.name, arguments))
     if reply.reply is None and (schema := _schema(request.response_format)) is not None:
-        return _cut(msgspec.json.encode(instance(schema)).decode(), request, words)
-    return _cut(f"fake: {text}" if reply.reply is None else reply.reply, request, words)
+        return _cut(msgspec.json.encode(instance(schema)).decode(), request, words_asked)
+    return _cut(f"fake: {text}" if reply.reply is None else reply.reply, request, words_asked)
 
 
 def answer_prompt(prompt: str, request: Request, reply: Reply) -> Answer:

@@ -45,6 +45,7 @@ class Worker:
             Route("/slots", self.slots),
             Route("/v1/models", self.models),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/chat/completions/input_tokens", self.count, methods=["POST"]),
             Route("/v1/completions", self.complete, methods=["POST"]),
             Route("/v1/embeddings", self.embed, methods=["POST"]),
         ]
@@ -80,6 +81,12 @@ class Worker:
         reply = self._script.find(fake_answer.last_text(request))
         answers = [fake_answer.answer_chat(request, reply)] * (request.n or 1)
         return await self._respond(request, reply, answers, chat_wire(self._options.id))
+
+    async def count(self, http: HttpRequest) -> Response:
+        request = await _decode(http)
+        if isinstance(request, Response):
+            return request
+        return _json({"input_tokens": fake_answer.words(request), "object": "response.input_tokens"})
 
     async def complete(self, http: HttpRequest) -> Response:
         request = await _decode(http)

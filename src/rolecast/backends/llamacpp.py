@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -61,6 +61,7 @@ class LlamaCpp:
     named_tools = False
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {"repetition_penalty": "repeat_penalty"}
+    asks_stop: Mapping[str, Any] = {"verbose": True, "response_fields": ["stopping_word"]}
     spawns = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
@@ -110,6 +111,10 @@ class LlamaCpp:
         elif _find(model.binary) is None:
             return f"{model.binary} is not an executable file; set `binary` to the path of a llama-server"
         return secrets.unset(model.environment)
+
+    def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
+        """The engine has a path for it, which takes the very same chat."""
+        return b"/chat/completions/input_tokens", body
 
     def explain(self, status: int, said: Failure) -> RolecastError:
         """The refusal in words that hold nothing of the request."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from rolecast.backends import SLOTS_ELSEWHERE
@@ -47,6 +47,7 @@ class OpenAIRemote:
     named_tools = True
     usage: Literal["inject"] = "inject"
     renames: Mapping[str, str] = {}
+    asks_stop: Mapping[str, Any] = {}
     spawns = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
@@ -75,6 +76,10 @@ class OpenAIRemote:
     def missing(self, model: Model) -> str | None:
         """Nothing needs to be installed; only the variable of the key must exist."""
         return secrets.unset({}, model.key)
+
+    def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
+        """OpenAI's API has no such question."""
+        return None
 
     def explain(self, status: int, said: Failure) -> None:
         """A remote belongs to whoever configured it, and says what it wants to."""

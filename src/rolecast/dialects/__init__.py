@@ -43,6 +43,9 @@ class Writer(Protocol):
 class Dialect(Protocol):
     """What clients speak."""
 
+    id_header: bytes
+    """The header in which its clients look for the id of a request, besides `x-request-id`; empty = in none."""
+
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         """The paths of requests to models, in all their spellings, and what reads their bodies."""
         ...
@@ -95,11 +98,14 @@ class Entry(msgspec.Struct, frozen=True):
 DIALECTS = {
     "openai": "rolecast.dialects.openai:OpenAI",
     "ollama": "rolecast.dialects.ollama:Ollama",
+    "anthropic": "rolecast.dialects.anthropic:Anthropic",
 }
 """Of two that claim one path the first has it."""
 FAMILIES = {
     "openai": "rolecast.dialects.openai_worker:OpenAIWorker",
 }
+LEFT_OUT = {"id_header": b""}
+"""What a dialect may leave out: it gets this."""
 GROUP_OF_DIALECTS, GROUP_OF_FAMILIES = "rolecast.dialects", "rolecast.families"
 PARTS = {GROUP_OF_DIALECTS: ("paths", "chat", "writer", "error"), GROUP_OF_FAMILIES: ("ask", "reader")}
 """What each of them has; one from elsewhere is checked."""
@@ -119,6 +125,9 @@ def entries(limits: Limits) -> dict[bytes, Entry]:
 def dialect(name: str) -> Dialect:
     """The dialect of that name."""
     spoken: Dialect = _made(name, DIALECTS, GROUP_OF_DIALECTS)
+    for part, value in LEFT_OUT.items():
+        if not hasattr(spoken, part):
+            setattr(spoken, part, value)
     return spoken
 
 

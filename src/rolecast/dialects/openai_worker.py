@@ -147,6 +147,12 @@ class _Choice(msgspec.Struct):
     message: _Delta | None = None
     finish_reason: str | None = None
     error: Any = None
+    stop_reason: str | int | None = None
+    """vLLM's: the stop sequence that ended the answer, or the number of a token."""
+
+
+class _Verbose(msgspec.Struct, gc=False):
+    stopping_word: str | None = None
 
 
 class _Timings(msgspec.Struct, gc=False):
@@ -176,6 +182,8 @@ class _Answer(msgspec.Struct):
     error: Any = None
     object: Any = None
     type: Any = None
+    verbose: _Verbose | None = msgspec.field(name="__verbose", default=None)
+    """llama.cpp's, where it was asked which stop sequence ended the answer."""
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -197,7 +205,7 @@ def _events(data: bytes, calls: Calls) -> list[Event]:
         if delta := choice.delta or choice.message:
             _add(events, delta, index, calls)
         if choice.finish_reason and choice.finish_reason != "error":
-            events.append(Done(choice.finish_reason, index))
+            events.append(Done(choice.finish_reason, index, _stop(choice, answer)))
     if failure := _failure(answer, data):
         return [*events, failure]
     if report := _report(answer.usage, answer.timings or _Timings()):
@@ -212,6 +220,15 @@ def _failure(answer: _Answer, data: bytes) -> Failure | None:
     if (told and (ended or not answer.choices)) or (not answer.choices and complaint.is_error(data)):
         return complaint.read(data)
     return complaint.read(msgspec.json.encode({"error": ended[0].error})) if ended else None
+
+
+def _stop(choice: _Choice, answer: _Answer) -> str:
+    """The stop sequence that ended the answer, if it was one and the server tells."""
+    if choice.finish_reason != "stop":
+        return ""
+    if answer.verbose is not None:
+        return answer.verbose.stopping_word or ""
+    return choice.stop_reason if isinstance(choice.stop_reason, str) else ""
 
 
 def _add(events: list[Event], delta: _Delta, choice: int, calls: Calls) -> None:

@@ -104,7 +104,7 @@ def _note(lane: Lane, error: RolecastError, scope: Scope) -> None:
 async def _on_error(request: HTTPRequest, exc: Exception) -> Response:
     assert isinstance(exc, RolecastError)
     _note(request.app.state.lane, exc, request.scope)
-    return error_response(exc)
+    return error_response(exc, dialect(_hint(request.scope["path"]).dialect))
 
 
 class Hint(NamedTuple):
@@ -119,7 +119,9 @@ _OLLAMA = Hint("of Ollama's API only /api/chat is spoken here; OpenAI's is, with
 HINTS = {
     "/v1/v1/": Hint("/v1 is in the base URL twice"),
     "/v1/responses": Hint("OpenAI's Responses are not spoken here, its /v1/chat/completions are"),
-    "/v1/messages": Hint("Anthropic's API is not spoken here, OpenAI's /v1/chat/completions is"),
+    "/v1/messages/batches": Hint("Anthropic's batches are not spoken here, single messages are", "anthropic"),
+    "/v1/messages": Hint(dialect="anthropic"),
+    "/messages": Hint(dialect="anthropic"),
     "/api/v0/": _LM_STUDIO,
     "/api/v1/": _LM_STUDIO,
     "/api/": _OLLAMA,

@@ -70,6 +70,8 @@ def _request(chat: Chat) -> Request:
 class _Words:
     """The dialect of those who take events: nothing is written."""
 
+    id_header = b""
+
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         return {}
 

@@ -194,4 +194,5 @@ class Written:
         sink.finish(last)
 
     def _lines(self) -> bytes:
-        return b"content-type: %b\r\n%b" % (self._writer.content_type, b"cache-control: no-cache\r\n" * self._stream)
+        caching = b"cache-control: no-cache\r\n" * self._stream
+        return b"content-type: %b\r\n%b%b" % (self._writer.content_type, caching, self._exchange.id_line())

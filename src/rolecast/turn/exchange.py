@@ -190,6 +190,7 @@ class Exchange:
         if carrier is not None and carrier.connection is not None:
             carrier.connection.abort()
         self.status = error.status
+        error.request_id = self.id
         if not self.sink.started:
             head = self.error_head(error)
             self.account("error", Usage(), error)
@@ -217,6 +218,11 @@ class Exchange:
             (self.first - began) * 1000,
         )
 
+    def id_line(self) -> bytes:
+        """The header line in which the client's dialect has the request id, if it has one of its own."""
+        name = self.dialect.id_header
+        return b"%b: %b\r\n" % (name, self.id.encode()) if name else b""
+
     def error_head(self, error: RolecastError) -> bytes:
         """Header lines of an error answer, without its content type."""
         retry = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % error.retry_after_s
@@ -225,8 +231,9 @@ class Exchange:
         if told:  # but not what describes the worker's body
             kept = [line for line in told.splitlines(keepends=True) if not line.startswith((b"content-", b"cache-"))]
             told = b"".join(kept)
-        return b"x-request-id: %b\r\n%b%b%b%b" % (
+        return b"x-request-id: %b\r\n%b%b%b%b%b" % (
             self.id.encode(),
+            self.id_line(),
             retry,
             explain,
             self.caller.answer_lines,

@@ -101,6 +101,8 @@ class Plan:
         if chat.tool_named and not self.backend.named_tools:
             named = tuple(tool for tool in chat.tools if tool.name == chat.tool_named)
             chat = msgspec.structs.replace(chat, tools=named, tool_choice="required", tool_named="")
+        if chat.sampling.stop and self.backend.asks_stop:
+            chat = msgspec.structs.replace(chat, extra={**self.backend.asks_stop, **chat.extra})
         if kwargs := self.model.chat_template_kwargs:
             given = chat.extra.get("chat_template_kwargs") or kwargs  # the client's own come first
             chat = msgspec.structs.replace(chat, extra={**chat.extra, "chat_template_kwargs": given})

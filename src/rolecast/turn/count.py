@@ -1,0 +1,83 @@
+"""How many tokens a chat has for the model that would answer it: its own worker is asked, and nothing is generated.
+
+The chat is chosen for and written like one that is to be answered, so the number is what the answer would report.
+Books nothing, and takes a slot only where the model must be loaded first.
+"""
+
+import msgspec
+
+from rolecast.dialects import Dialect, complaint
+from rolecast.dialects.request import Request
+from rolecast.errors import UNREADABLE, BadRequest, RolecastError, UpstreamError
+from rolecast.fleet import Fleet
+from rolecast.net import probe
+from rolecast.net.pool import Pool
+from rolecast.turn import verdict
+from rolecast.turn.plan import Plan
+from rolecast.turn.plans import Plans
+
+TIMEOUT_S = 60.0
+MISSING = (404, 405, 501)
+"""Statuses of servers that do not have the path."""
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int
+
+
+_decode = msgspec.json.Decoder(_Counted).decode
+
+
+class Counter:
+    """Asks workers for counts."""
+
+    def __init__(self, plans: Plans, fleet: Fleet) -> None:
+        self._plans = plans
+        self._fleet = fleet
+
+    async def count(self, request: Request, dialect: Dialect, port_model: str) -> int:
+        """Tokens of this chat. Raises RolecastError, BadRequest where the model's server cannot be asked."""
+        plan = self._plans.make(port_model or request.asked, request, port_model)
+        if request.family == plan.family:
+            body = plan.body(request)
+        else:
+            request.chat = dialect.chat(request)
+            _, body = plan.written(request, request.chat)
+        asked = plan.backend.counting(body)
+        if asked is None:
+            raise _cannot(plan)
+        pool = self._fleet.stations.pool(plan.answerer_id)
+        if pool is not None:
+            return await _fetched(plan, pool, *asked)
+        lease = await self._fleet.lease(plan.answerer_id)
+        try:
+            return await _fetched(plan, lease.pool, *asked)
+        finally:
+            self._fleet.release(lease)
+
+
+async def _fetched(plan: Plan, pool: Pool, path: bytes, body: bytes) -> int:
+    place = f"{pool.endpoint.base}{path.decode()}"
+    answer = await probe.fetch(pool, "POST", place, msgspec.Raw(body), timeout_s=TIMEOUT_S)
+    if answer.status in MISSING:
+        raise _cannot(plan)
+    if answer.status != 200:
+        raise _explained(plan, pool, answer)
+    try:
+        return _decode(answer.body).input_tokens
+    except UNREADABLE:
+        raise UpstreamError(f"{plan.answerer_id} was asked for a number of tokens and gave none.") from None
+
+
+def _explained(plan: Plan, pool: Pool, answer: probe.Response) -> RolecastError:
+    said = complaint.read(answer.body)
+    error = plan.backend.explain(answer.status, said)
+    return error or verdict.on(answer.status, said, plan.answerer_id, "", pool.endpoint.headers)
+
+
+def _cannot(plan: Plan) -> BadRequest:
+    return BadRequest(
+        f"{plan.model_id} cannot count tokens: its server only tells them with an answer, in `usage`. Models on the "
+        "built-in engine can.",
+        code="wrong_capability",
+    )
