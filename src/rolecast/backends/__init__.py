@@ -82,6 +82,7 @@ BUILT_IN = {
     "llamacpp": "rolecast.backends.llamacpp:LlamaCpp",
     "command": "rolecast.backends.command:Command",
     "openai": "rolecast.backends.remote:OpenAIRemote",
+    "anthropic": "rolecast.backends.anthropic:AnthropicRemote",
     "fake": "rolecast.backends.fake:Fake",
 }
 

@@ -27,7 +27,8 @@ NAME = f"rolecast-{token_hex(8)}"
 """How this process names itself to remotes, in `Via`: a request that comes back with it goes in a circle."""
 
 
-def _problems(model: Model) -> Iterator[Remark]:
+def is_base_of(model: Model) -> Iterator[Remark]:
+    """What is wrong with the address of a model."""
     if model.enabled and model.url and not is_base(model.url):
         yield "url", "expected http://HOST[:PORT]/v1 or https://HOST/v1, without user, query or spaces"
 
@@ -39,13 +40,13 @@ class OpenAIRemote:
         slots=SLOTS_ELSEWHERE,
         needs={"url": "give the base URL of the remote, such as http://127.0.0.1:11434/v1"},
         unused=(*WEIGHTS, *RUN_HERE, *COMMAND, "script"),
-        problems=_problems,
+        problems=is_base_of,
     )
     speaks = "openai"
     credential = "Authorization: Bearer {}"
     """The header line that carries the key."""
     named_tools = True
-    usage: Literal["inject"] = "inject"
+    usage: Literal["inject", "always"] = "inject"
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = False

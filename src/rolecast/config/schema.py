@@ -126,7 +126,8 @@ class Model(Section, frozen=True):
     sha256: str = ""
     """What the weights must hash to: 64 hexadecimal digits. Needed for a plain URL."""
     backend: str = "llamacpp"
-    """Who runs it: `llamacpp` (this machine), `openai` (any server with OpenAI's API), `command` (a server that a
+    """Who runs it: `llamacpp` (this machine), `openai` (any server with OpenAI's API),
+    `anthropic` (Anthropic's, or another with its API), `command` (a server that a
     command of yours starts), `fake` (a script, for tests)."""
     context: Annotated[int, msgspec.Meta(ge=0)] = 4096
     """Tokens per slot, at most what the weights were trained on; 0 = all that they were trained on."""
@@ -182,8 +183,8 @@ class Model(Section, frozen=True):
     """`ngram` guesses words that stand in the prompt already, which speeds up copying, such as editing code, and
     changes no answer; `auto` = for text models without a sliding window or a recurrent state."""
     url: str = ""
-    """Base URL of a remote (`backend: openai`), with its /v1. Of a `command` the path, if that is not /v1, or the whole
-    URL if it listens on a port of its own."""
+    """Base URL of a remote, with its /v1; with `backend: anthropic` empty = Anthropic's own. Of a `command` the path,
+    if that is not /v1, or the whole URL if it listens on a port of its own."""
     key: str = ""
     """Credential for the remote: `env:NAME` or plain."""
     remote_model: str = ""

@@ -103,6 +103,7 @@ DIALECTS = {
 """Of two that claim one path the first has it."""
 FAMILIES = {
     "openai": "rolecast.dialects.openai_worker:OpenAIWorker",
+    "anthropic": "rolecast.dialects.anthropic_worker:AnthropicWorker",
 }
 LEFT_OUT = {"id_header": b""}
 """What a dialect may leave out: it gets this."""

@@ -7,6 +7,7 @@ from rolecast.turn.conversion import Conversion
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.passage import Passage
 from rolecast.turn.plan import Plan
+from rolecast.turn.relay import Relay
 from rolecast.values import Chat
 
 
@@ -23,11 +24,14 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
             exchange.load_us += lease.load_us
     carrier: Passage | Conversion
     if request.family == plan.family:
-        carrier = Passage(exchange)
         path, body = request.path, request.body
-        if plan.counts and request.stream:
-            carrier.counts = True
-            request.edit_usage = plan.injects and not (again or request.wants_usage)
+        if plan.relays:
+            carrier = Relay(exchange, plan.speaks())
+        else:
+            carrier = Passage(exchange)
+            if plan.counts and request.stream:
+                carrier.counts = True
+                request.edit_usage = plan.injects and not (again or request.wants_usage)
         if plan.edits or request.edit or request.edit_usage or (plan.name and plan.name != request.asked):
             body = plan.body(request)
     else:

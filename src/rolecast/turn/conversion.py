@@ -25,7 +25,7 @@ class Conversion:
     events = 0
     last_activity = 0.0
     _reader: Reader | None = None
-    _in_pieces = True
+    in_pieces = True
     """The worker sends a stream: an event is about a token."""
     _reported: Usage | None = None
     _done = False
@@ -63,7 +63,7 @@ class Conversion:
         self.last_activity = clock()
         self.lines, streaming, _ = answer_lines(headers)
         if status == 200:
-            self._reader, self._in_pieces = self._family.reader(streaming=streaming), streaming
+            self._reader, self.in_pieces = self._family.reader(streaming=streaming), streaming
 
     def on_body(self, parts: list[bytes], last: bool) -> None:
         self.last_activity = clock()
@@ -135,7 +135,7 @@ class Conversion:
         failure = None
         for place, event in enumerate(events):
             if isinstance(event, Text | Reasoning | ToolCallDelta):
-                self.events += 1 if self._in_pieces else _tokens(event)
+                self.events += 1 if self.in_pieces else _tokens(event)
                 self.exchange.first = self.exchange.first or clock()
             elif isinstance(event, Report):
                 self._reported = event.usage

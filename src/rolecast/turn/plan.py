@@ -42,6 +42,7 @@ class Plan:
         "model",
         "model_id",
         "name",
+        "relays",
         "route",
         "routes",
         "shares",
@@ -70,6 +71,8 @@ class Plan:
         self.backend = backend
         self.family = backend.speaks
         """What the worker speaks: requests of that family pass as they are."""
+        self.relays = self.family != "openai"
+        """What passes as it is must be read besides: only of OpenAI's wire the lane knows where it has its counts."""
         self.counts = backend.usage == "inject"
         """Tokens of a stream are counted here, in case that the worker does not report them."""
         self.injects = self.counts and model.stream_usage != "never"

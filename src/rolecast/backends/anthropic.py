@@ -1,0 +1,45 @@
+"""A server somewhere else that speaks Anthropic's Messages: Anthropic's own, or another gateway.
+
+An OpenAI remote in everything but its words, its headers and what it can be asked.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from rolecast.backends import SLOTS_ELSEWHERE
+from rolecast.backends.remote import OpenAIRemote, is_base_of
+from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About
+from rolecast.config.schema import Model
+from rolecast.dialects.request import read_fields
+from rolecast.values import Endpoint, Listen
+
+URL = "https://api.anthropic.com/v1"
+VERSION = b"anthropic-version: 2023-06-01\r\n"
+COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
+"""Fields that a count may have."""
+
+
+class AnthropicRemote(OpenAIRemote):
+    """`backend: anthropic`."""
+
+    about = About(
+        slots=SLOTS_ELSEWHERE,
+        unused=(*WEIGHTS, *RUN_HERE, *COMMAND, "script", "stream_usage"),
+        problems=is_base_of,
+    )
+    speaks = "anthropic"
+    credential = "x-api-key: {}"
+    usage: Literal["inject", "always"] = "always"
+
+    def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
+        """Where the server is. Raises ConfigError for a bad URL or a key that is not there."""
+        whole = msgspec.structs.replace(model, url=model.url or URL)
+        endpoint = super().plan(model_id, whole, weights, listen)
+        return msgspec.structs.replace(endpoint, headers=VERSION + endpoint.headers)  # the credential is the last word
+
+    def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
+        """The same message without what only its answer needs."""
+        fields = {name: value for name, value in read_fields(body).items() if name in COUNTED}
+        return b"/messages/count_tokens", msgspec.json.encode(fields)

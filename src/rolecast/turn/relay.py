@@ -1,0 +1,73 @@
+"""The lane between: client and worker speak alike, and it is no wire whose tail holds the counts.
+
+The worker's bytes go to the client as they come; its family reads them besides, for the books and for errors. Nothing
+is sent before the answer says something, so what fails before that can be asked elsewhere.
+"""
+
+from rolecast.dialects import Family
+from rolecast.errors import RolecastError
+from rolecast.net.connection import Headers
+from rolecast.turn.conversion import Conversion
+from rolecast.turn.exchange import Exchange
+from rolecast.values import Event
+
+
+class Relay(Conversion):
+    """Hands the bytes of one attempt on."""
+
+    _outlet: "_Bytes"
+
+    def __init__(self, exchange: Exchange, family: Family) -> None:
+        super().__init__(exchange, family)
+        self._outlet = _Bytes(exchange)
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        super().on_head(status, headers)
+        self.lines += self.exchange.id_line()
+        self._outlet.lines, self._outlet.streams = self.lines, self.in_pieces
+
+    def on_body(self, parts: list[bytes], last: bool) -> None:
+        if self._reader is not None:
+            self._outlet.held += parts
+        super().on_body(parts, last)
+        if self.exchange.sink.started and not self.closed:
+            self._outlet.take([])  # what says nothing keeps a client waiting all the same
+
+    def last_words(self, error: RolecastError) -> bytes | None:
+        """The error as the end of a stream, after whatever piece of an event went out before it."""
+        last = super().last_words(error)
+        return last if last is None else b"\n\n" + last
+
+
+class _Bytes:
+    """An outlet for bytes: events only say that there is something to send. Knows no relay, so there is no cycle."""
+
+    lines = b""
+    streams = True
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.held: list[bytes] = []
+
+    def take(self, events: list[Event]) -> None:
+        """Send what is held, if it is a stream."""
+        if self.held and self.streams:
+            self._start()
+            self._exchange.sink.write(self._released())
+
+    def end(self) -> None:
+        """Send the rest."""
+        exchange, sink = self._exchange, self._exchange.sink
+        if self.streams:
+            self._start()
+            sink.finish(self._released())
+        else:
+            sink.respond(200, exchange.head(self.lines), self._released())
+
+    def _start(self) -> None:
+        if not self._exchange.sink.started:
+            self._exchange.sink.start(200, self._exchange.head(self.lines), None)
+
+    def _released(self) -> bytes:
+        data, self.held = b"".join(self.held), []
+        return data
