@@ -12,7 +12,7 @@ from rolecast import backends, dialects
 SOURCE = Path(rolecast.__file__).parent
 OTHER_WORDS: dict[str, set[str]] = {
     "config/importers/draft.py": {"command"},  # a setting
-    "config/importers/litellm_providers.py": {"openai"},  # a provider
+    "config/importers/litellm_providers.py": {"openai", "anthropic"},  # providers
     "config/importers/llama_swap.py": {"command"},  # a setting
     "dialects/__init__.py": {
         *dialects.DIALECTS,
@@ -20,7 +20,7 @@ OTHER_WORDS: dict[str, set[str]] = {
     },  # their own rows, which may be called as a backend is
     "pages/ports.py": {"openai"},  # the shape of a port
 }
-"""Files in which one of the words is a name of something else."""
+"""Files in which some of the words are names of something else."""
 FILES = sorted(
     name for path in SOURCE.rglob("*.py") if not (name := str(path.relative_to(SOURCE))).startswith("backends/")
 )

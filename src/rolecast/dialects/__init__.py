@@ -105,6 +105,8 @@ FAMILIES = {
     "openai": "rolecast.dialects.openai_worker:OpenAIWorker",
     "anthropic": "rolecast.dialects.anthropic_worker:AnthropicWorker",
 }
+UNREAD = "openai"
+"""The family whose answers pass unread: the lane knows where in their bytes the counts are. All others are read."""
 LEFT_OUT = {"id_header": b""}
 """What a dialect may leave out: it gets this."""
 GROUP_OF_DIALECTS, GROUP_OF_FAMILIES = "rolecast.dialects", "rolecast.families"

@@ -10,7 +10,7 @@ import msgspec
 
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
-from rolecast.dialects import Family, family
+from rolecast.dialects import UNREAD, Family, family
 from rolecast.dialects.request import Request, read_fields
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.values import Chat, Choice, Facts
@@ -71,8 +71,8 @@ class Plan:
         self.backend = backend
         self.family = backend.speaks
         """What the worker speaks: requests of that family pass as they are."""
-        self.relays = self.family != "openai"
-        """What passes as it is must be read besides: only of OpenAI's wire the lane knows where it has its counts."""
+        self.relays = self.family != UNREAD
+        """An answer that passes as it is must be read besides."""
         self.counts = backend.usage == "inject"
         """Tokens of a stream are counted here, in case that the worker does not report them."""
         self.injects = self.counts and model.stream_usage != "never"
