@@ -195,6 +195,15 @@ def test_the_plain_words_of_a_shell_are_enough(gateway: LiveGateway) -> None:
     assert ask(gateway.url, "POST", "/messages/count_tokens", body, key=KEY).json["input_tokens"] > 1
 
 
+def test_the_models_are_listed_as_it_reads_them(gateway: LiveGateway, claude: anthropic.Anthropic) -> None:
+    cards = {card.id: card for card in claude.models.list()}
+    assert {"standard", MODEL, "vendor/odd:name"} <= set(cards)
+    assert (cards[MODEL].type, cards[MODEL].display_name, cards[MODEL].max_input_tokens) == ("model", MODEL, 1024)
+    assert cards[MODEL].created_at.year > 2000
+    assert claude.models.retrieve("vendor/odd:name").id == "vendor/odd:name"
+    assert ask(gateway.url, "GET", "/v1/models", key=KEY).json["object"] == "list"
+
+
 def test_langchain_streams_and_calls_tools(gateway: LiveGateway) -> None:
     chat = ChatAnthropic(
         model="scripted", base_url=gateway.url, api_key=KEY, max_tokens=64, temperature=0, max_retries=0

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -313,6 +314,9 @@ async def test_an_error_inside_of_a_stream_is_its_last_event(both: tuple[Gate, S
     assert [row.outcome for row in await gate.rows()] == ["error", "error"]
 
 
+BYTES = b'{"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[%b]}]}' % (
+    b'{"type":"tool_use","id":"a","name":"b","input":{"c":"\xff"}}'
+)
 LOOK = {"name": "look", "input_schema": {"type": "object"}}
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 LIST = {"type": "tool_use", "id": "a", "name": "b", "input": []}
@@ -331,6 +335,7 @@ def turn(*blocks: Any, role: str = "user") -> dict[str, Any]:
         (b"{}", "`messages` is missing"),
         (b'{"messages":' + b"[" * 100_000, "messages"),
         (b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"\xff"}]}', "not valid JSON"),
+        (BYTES, "not valid JSON"),
         ({"messages": []}, "`messages` is missing"),
         ({"max_tokens": None}, "`max_tokens` is missing"),
         ({"max_tokens": 0}, "`max_tokens`"),
@@ -505,6 +510,33 @@ def test_words_survive_the_way_to_openai_and_back(messages: Any, stops: Any, tem
     assert path == b"/chat/completions"
     openai = entries(Limits())[b"/v1/chat/completions"]
     assert openai.dialect.chat(openai.read(written)) == chat
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.sampled_from(["text", "image", "tool_use"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "text", "source", "content", "input", "id", "name", "data", "role", "url"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+HELLO = [{"role": "user", "content": "hello"}]
+FIELDS = ("messages", "system", "tools", "tool_choice", "thinking", "output_config", "metadata", "stop_sequences")
+KINDS = ("text", "image", "document", "search_result", "tool_use", "tool_result", "thinking", "x")
+
+
+@given(
+    fields=st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=2),
+    blocks=st.lists(st.tuples(st.sampled_from(KINDS), ANYTHING), max_size=2),
+    role=st.sampled_from(["user", "assistant"]),
+)
+def test_no_body_is_more_than_a_mistake_of_the_client(fields: Any, blocks: Any, role: str) -> None:
+    content = [{"type": kind} | (more if isinstance(more, dict) else {"source": more}) for kind, more in blocks]
+    for given in (fields, {"messages": [{"role": role, "content": content}]}, fields | {"messages": HELLO}):
+        with suppress(BadRequest):
+            words(body(**given))
 
 
 ARGUMENTS = ["{}", '{"a":1}', '{"a":{"b":[]}}', '{"a":', ""]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from gateway import (
     SSE_HEAD,
@@ -44,6 +45,7 @@ from rolecast.values import (
     Reasoning,
     Report,
     Text,
+    Tool,
     ToolCallDelta,
     Usage,
 )
@@ -257,12 +259,15 @@ async def test_its_own_clients_get_its_bytes_and_the_books_their_counts(streams:
         thought = {"type": "thinking", "thinking": "hm", "signature": "SIG"}
         search = {"type": "web_search_20250305", "name": "web_search"}
         history = [{"role": "user", "content": "x"}, {"role": "assistant", "content": [thought]}]
-        answer = await gate.ask(asked(stream=streams, tools=[search], messages=[*history, history[0]]))
+        body = {"model": "m", "max_tokens": 64, "stream": streams, "tools": [search]}
+        body["messages"] = [*history, history[0]]
+        answer = await gate.ask(request(body, path=PATH, head="anthropic-beta: one-2026,two-2026\r\n"))
         assert answer.body == (b"".join(ANSWERED) if streams else whole)
         assert answer.header("request-id") == answer.header("x-request-id")
         (row,) = await gate.rows()
         assert (row.outcome, row.prompt_tokens, row.completion_tokens, row.cached_tokens) == ("ok", 11, 9, 6)
         sent = worker.requests[0].json
+        assert worker.requests[0].header("anthropic-beta") == ["one-2026,two-2026"]
         assert (sent["tools"], sent["messages"][1]["content"]) == ([search], [thought])
 
 
@@ -289,6 +294,7 @@ async def test_an_error_before_the_first_word_is_an_error_answer_and_is_asked_ag
         told = await gate.ask(request(body, path=path))
         assert told.status == 502
         assert "Overloaded" in told.json["error"]["message"]
+        assert told.header("request-id") == (told.header("x-request-id") if path == PATH else None)
         worker.usual = stream(START, event("error", error=overloaded["error"]))
         assert (await gate.ask(request(body, path=path))).status == 502
         long = {"type": "invalid_request_error", "message": "prompt is too long: 210 tokens > 200 maximum"}
@@ -323,6 +329,13 @@ async def test_an_error_inside_of_a_stream_ends_it(path: str, how: str) -> None:
         last = [e for e in answer.body.decode().split("\n\n") if e and e != "data: [DONE]"][-1]
         assert json.loads(last.partition("data: ")[2])["error"]["message"]
         assert [row.outcome for row in await gate.rows()] == ["error"]
+
+
+@pytest.mark.parametrize("given", [b"{}", b'{"properties":{"type":{"type":"string"}}}', b'{"type":"object"}'])
+def test_a_tool_has_a_schema_of_an_object(given: bytes) -> None:
+    tool = Tool("look", parameters=msgspec.Raw(given))
+    _, body = family("anthropic").ask(Chat("m", (Message("user", "x"),), tools=(tool,)), usage=False)
+    assert json.loads(body)["tools"][0]["input_schema"] == {"type": "object", **json.loads(given)}
 
 
 # -- the configuration -------------------------------------------------------------------------------------------

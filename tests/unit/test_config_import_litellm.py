@@ -53,6 +53,20 @@ def test_providers_that_speak_the_dialect_become_remotes(
 
 
 @pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "https://api.anthropic.com/v1"),
+        ({"api_base": "https://a.example/anthropic"}, "https://a.example/anthropic/v1"),
+        ({"api_base": "https://a.example/v1/messages"}, "https://a.example/v1"),
+        ({"api_base": "https://a.example/v1/"}, "https://a.example/v1"),
+    ],
+)
+def test_anthropics_dialect_is_spoken_wherever_its_server_is(tmp_path: Path, given: dict[str, Any], url: str) -> None:
+    made, _ = one(tmp_path, model="anthropic/claude-x", **given)
+    assert (made.enabled, made.backend, made.url, made.remote_model) == (True, "anthropic", url, "claude-x")
+
+
+@pytest.mark.parametrize(
     ("params", "reason"),
     [
         ({"model": "bedrock/amazon.nova", "aws_region_name": "eu"}, "provider bedrock does not speak"),
@@ -60,7 +74,6 @@ def test_providers_that_speak_the_dialect_become_remotes(
         ({"model": "gemini-2.5-pro"}, "provider vertex_ai does not speak"),
         ({"model": "sagemaker/x"}, "provider sagemaker does not speak"),
         ({"model": "azure/dep", "api_base": "https://c.openai.azure.com", "api_version": "1"}, "Azure's addresses"),
-        ({"model": "anthropic/x", "api_base": "https://a.example/anthropic"}, "with an address of its own"),
         ({"model": "gemini/x", "api_base": "https://a.example"}, "with an address of its own"),
         ({"model": "newcomer/x"}, "provider newcomer does not speak"),
         ({"model": "x", "custom_llm_provider": "replicate"}, "provider replicate does not speak"),

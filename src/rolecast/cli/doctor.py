@@ -160,7 +160,7 @@ def ask_remote(model_id: str, model: Model) -> Finding:
     from rolecast.errors import ConfigError
 
     def said(level: Literal["ok", "warn"], text: str, fix: str = "") -> Finding:
-        return Finding("remote", level, f"{model_id}: {model.url} {text}", fix)
+        return Finding("remote", level, f"{model_id}: {model.url or model.backend} {text}", fix)
 
     try:
         at = backends.get(model.backend).plan(model_id, model, None, Listen())

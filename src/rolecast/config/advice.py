@@ -107,5 +107,5 @@ def _address(place: str, model: Model) -> Iterator[str]:
     path = model.url.rstrip("/")
     if re.search(r"/v\d+/v\d+$", path):
         yield f"{place}.url: ends in {path[path.rindex('/', 0, path.rindex('/')) :]}; write the version once"
-    elif endpoint := re.search(r"/(chat/completions|completions|embeddings|models)$", path):
+    elif endpoint := re.search(r"/(chat/completions|completions|embeddings|models|messages)$", path):
         yield f"{place}.url: ends in {endpoint[0]}, which is added to it; give the part before"

@@ -2,7 +2,8 @@
 
 A `Dialect` is a client's: it reads a body, and writes an answer and an error as that client expects them. A `Family`
 is a worker's: it writes a chat for the worker and reads the answer. Where both speak alike, bytes pass as they are and
-neither is asked for more than `read` and `error`; else an answer goes worker -> family -> events -> dialect -> client.
+neither is asked for more than `read` and `error` (but for families besides `UNREAD`, which read for the books); else an
+answer goes worker -> family -> events -> dialect -> client.
 Adding one = one file here plus a row in `DIALECTS` or `FAMILIES`, or an entry point of another package in the group
 `rolecast.dialects` or `rolecast.families`.
 """

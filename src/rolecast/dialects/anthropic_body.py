@@ -110,6 +110,8 @@ _decode_content = msgspec.json.Decoder(str | list[Block] | None).decode
 def read(body: bytes, most: int) -> tuple[Body, list[Message]]:
     """The fields and the messages. Raises BadRequest that names the field."""
     try:
+        if not body.isascii():
+            body.decode()  # what goes on in its own bytes is not decoded below
         fields = _decode(body)
     except msgspec.ValidationError as exc:
         where, text = explain(exc)

@@ -1,4 +1,8 @@
-"""Anthropic's token counts: `POST /v1/messages/count_tokens`. Messages themselves are on the fast lane."""
+"""Anthropic's pages: token counts, and how its clients read the list of models. Messages are on the fast lane."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +25,36 @@ class TokenCounts:
 
     async def count(self, request: Request) -> Response:
         """`{"input_tokens":N}`, which is what the message would be charged with."""
-        request.state.dialect = spoken = dialect("anthropic")
         lane: Lane = request.app.state.lane
         asked = anthropic.to_count(await request.body(), lane.limits)
-        return json_response({"input_tokens": await self._counter.count(asked, spoken, lane.port_model)})
+        return json_response({"input_tokens": await self._counter.count(asked, dialect("anthropic"), lane.port_model)})
+
+
+# -- models ------------------------------------------------------------------------------------------------------
+
+
+def speaks(request: Request) -> bool:
+    """Whether a client of Anthropic's asks: it names the version of its API."""
+    return "anthropic-version" in request.headers
+
+
+def card(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A model as its clients read it."""
+    made = datetime.fromtimestamp(entry["created"], UTC).isoformat().replace("+00:00", "Z")
+    context = entry["context_length"]
+    return {
+        "type": "model",
+        "id": entry["id"],
+        "display_name": entry["id"],
+        "created_at": made,
+        "lifecycle": "active",
+        "max_input_tokens": context,
+        "max_tokens": context,
+    }
+
+
+def listed(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All models, on one page."""
+    cards = [card(entry) for entry in entries]
+    ends = (cards[0]["id"], cards[-1]["id"]) if cards else (None, None)
+    return {"data": cards, "has_more": False, "first_id": ends[0], "last_id": ends[1]}

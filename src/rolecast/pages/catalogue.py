@@ -12,6 +12,7 @@ from starlette.routing import Route
 from rolecast.config.current import Current
 from rolecast.config.names import Name, find, members
 from rolecast.errors import ModelNotFound
+from rolecast.pages import anthropic
 from rolecast.pages.health import Health
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
@@ -64,14 +65,17 @@ class Catalogue:
 
     async def models(self, request: HTTPRequest) -> Response:
         await asyncio.to_thread(self._abilities.learn, self._current.config.models.values())
-        port_model = request.app.state.lane.port_model
-        return json_response({"object": "list", "data": list(self.entries(port_model))})
+        entries = list(self.entries(request.app.state.lane.port_model))
+        if anthropic.speaks(request):
+            return json_response(anthropic.listed(entries))
+        return json_response({"object": "list", "data": entries})
 
     async def one(self, request: HTTPRequest) -> Response:
         name = find(self._current.names, request.path_params["model"])
         if name is None:
             raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
-        return json_response(self.entry(name))
+        entry = self.entry(name)
+        return json_response(anthropic.card(entry) if anthropic.speaks(request) else entry)
 
     async def backends_health(self, request: HTTPRequest) -> Response:
         """One status per configured role, as SLM Server's clients read it."""

@@ -81,6 +81,9 @@ class Lane:
             _check_way(via)
             if _VIA.match(via):
                 trace_lines = b"via: %b\r\n" % via
+        beta = headers.get(b"anthropic-beta")
+        if beta is not None and _VIA.match(beta):  # its servers take some fields only with it
+            trace_lines += b"anthropic-beta: %b\r\n" % beta
         for name in _TRACES:
             value = headers.get(name)
             if value is not None and _TRACE.match(value):

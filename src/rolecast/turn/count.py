@@ -37,7 +37,7 @@ class Counter:
 
     async def count(self, request: Request, dialect: Dialect, port_model: str) -> int:
         """Tokens of this chat. Raises RolecastError, BadRequest where the model's server cannot be asked."""
-        plan = self._plans.make(port_model or request.asked, request, port_model)
+        plan = self._plans.known(request, port_model)
         if request.family == plan.family:
             body = plan.body(request)
         else:

@@ -1,7 +1,7 @@
 """One request from its body to its ledger row: its state, and the ends that it can come to.
 
 Knows who asked, what was chosen and how each side is told that it is over. The bytes of an answer are a `Carrier`'s:
-`passage` hands them on as they come, `conversion` turns them into another dialect. Chooses and retries nothing.
+`passage` and `relay` hand them on as they come, `conversion` turns them into another dialect. Chooses nothing.
 """
 
 import asyncio

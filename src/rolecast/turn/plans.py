@@ -72,6 +72,12 @@ class Plans:
             self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
         return plan
 
+    def known(self, request: Request, port_model: str) -> Plan:
+        """The kept plan for this request, else a new one. Raises RolecastError when there is nobody to ask."""
+        asked = port_model or request.asked
+        key = (asked, request.kind, port_model, request.needs, request.prefers)
+        return self.made.get(key) or self.make(asked, request, port_model)
+
     def share(self, plan: Plan) -> Plan:
         """Of the equals of a plan the one whose turn it is."""
         return plan.shares[self._spread.pick([share.model_id for share in plan.shares])]

@@ -23,8 +23,7 @@ class Relay(Conversion):
 
     def on_head(self, status: int, headers: Headers) -> None:
         super().on_head(status, headers)
-        self.lines += self.exchange.id_line()
-        self._outlet.lines, self._outlet.streams = self.lines, self.in_pieces
+        self._outlet.lines, self._outlet.streams = self.lines + self.exchange.id_line(), self.in_pieces
 
     def on_body(self, parts: list[bytes], last: bool) -> None:
         if self._reader is not None:

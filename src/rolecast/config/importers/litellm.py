@@ -59,7 +59,7 @@ _MODES = {
     "search": "search",
     "vector_store": "vector_store",
 }
-_TAIL = re.compile(r"/(chat/completions|completions|embeddings)$")
+_TAIL = re.compile(r"/(chat/completions|completions|embeddings|messages)$")
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -144,7 +144,7 @@ class _Importer:
         self._draft.add_model(
             model_id,
             disabled=why_not or kinds.unreachable(kind),
-            backend="openai",
+            backend=litellm_providers.backend(provider),
             url=url,
             key=self._key(place, name, provider, params, own="api_base" in params or "base_url" in params),
             remote_model=remote if remote != model_id and not variable else None,
@@ -206,6 +206,8 @@ class _Importer:
             return "", f"write the value of {variable} into url, and enable it"
         if provider in ("azure", "azure_ai"):
             return self._azure(given)
+        if provider in litellm_providers.MESSAGES_DIALECT and given:
+            return f"{given.removesuffix('/v1')}/v1", ""
         if provider in litellm_providers.NATIVE_ELSEWHERE and given:
             return given, f"{provider} with an address of its own does not speak the OpenAI dialect"
         if provider not in litellm_providers.OPENAI_DIALECT and (provider or not given):

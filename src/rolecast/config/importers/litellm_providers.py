@@ -1,4 +1,4 @@
-"""LiteLLM's providers: where each one is, how its key is called, and whether it speaks the OpenAI dialect.
+"""LiteLLM's providers: where each one is, how its key is called, and what it speaks.
 
 Data and nothing else, as LiteLLM's documentation has it.
 """
@@ -55,7 +55,9 @@ OPENAI_DIALECT = {
     "aiohttp_openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
 }
 """Base URL ('' = the file must say it) and the variable that LiteLLM reads the key from ('' = none is needed)."""
-NATIVE_ELSEWHERE = frozenset({"anthropic", "gemini", "cohere", "cohere_chat"})
+MESSAGES_DIALECT = frozenset({"anthropic"})
+"""Those of them that are asked in Anthropic's dialect, wherever they are."""
+NATIVE_ELSEWHERE = frozenset({"gemini", "cohere", "cohere_chat"})
 """They speak the OpenAI dialect at their own address only; with another `api_base` LiteLLM speaks the maker's."""
 OTHER_DIALECT = frozenset(
     {"ai21", "aleph_alpha", "anthropic_text", "anyscale", "assemblyai", "azure", "azure_ai", "azure_text"}
@@ -73,6 +75,11 @@ _BARE = (
     (r"command|embed-|rerank-", "cohere"),
 )
 """Names without a provider before a slash that LiteLLM gives to somebody else than OpenAI."""
+
+
+def backend(provider: str) -> str:
+    """Who asks this provider here."""
+    return "anthropic" if provider in MESSAGES_DIALECT else "openai"
 
 
 def split(model: str, named: str) -> tuple[str, str]:
