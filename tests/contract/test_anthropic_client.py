@@ -1,5 +1,6 @@
 """The official Anthropic client against the real engine: messages, streams, tools, token counts, errors."""
 
+import json
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -223,11 +224,15 @@ BLIND = "anth-image-input"
 
 
 @pytest.mark.filterwarnings("ignore:jsonschema.RefResolver")
-def test_the_suite_of_llm_comply_passes(gateway: LiveGateway) -> None:
+def test_the_suite_of_llm_comply_passes(gateway: LiveGateway, tmp_path: Path) -> None:
     config = ComplianceConfig(
         f"{gateway.url}/v1", KEY, model="scripted", auth_header="x-api-key", use_bearer_prefix=False
     )
-    spec = SpecLoader(str(Path(str(files("llm_comply"))) / "specs" / "anthropic.json"))
+    schemas = json.loads((files("llm_comply") / "specs" / "anthropic.json").read_text())
+    # Vercel's AI SDK, which is strict, takes no `null` there: Anthropic's servers leave it out.
+    schemas["components"]["schemas"]["ResponseTextBlock"]["required"].remove("citations")
+    (tmp_path / "spec.json").write_text(json.dumps(schemas))
+    spec = SpecLoader(str(tmp_path / "spec.json"))
     results = {r.id: r for r in runner.TestRunner(config, get_tests("anthropic"), spec).run_all().results}
     refused = results.pop(BLIND)
     assert refused.errors[0].startswith("HTTP 400")

@@ -61,11 +61,6 @@ def text(told: str) -> dict[str, Any]:
     return {"type": "text", "text": told}
 
 
-def said(told: str) -> dict[str, Any]:
-    """A block of an answer."""
-    return text(told) | {"citations": None}
-
-
 def asked(text: Any = "hello", path: str = PATH, **fields: Any) -> bytes:
     return request(body(text, **fields), path=path)
 
@@ -130,7 +125,7 @@ async def test_a_stream_comes_in_the_order_that_clients_rely_on(both: tuple[Gate
         "message_stop",
     ]
     told = message_of(found)
-    assert told["content"] == [said("Hello")]
+    assert told["content"] == [text("Hello")]
     assert (told["type"], told["role"], told["model"]) == ("message", "assistant", "m")
     assert (told["stop_reason"], told["stop_sequence"]) == ("end_turn", None)
     assert (told["usage"]["input_tokens"], told["usage"]["output_tokens"]) == (11, 3)
@@ -146,7 +141,7 @@ async def test_a_whole_answer_is_one_message(both: tuple[Gate, ScriptedWorker], 
     assert answer.header("content-type") == "application/json"
     told, used = answer.json, answer.json["usage"]
     assert told["id"].startswith("msg_")
-    assert (told["type"], told["role"], told["model"], told["content"]) == ("message", "assistant", "m", [said("hi")])
+    assert (told["type"], told["role"], told["model"], told["content"]) == ("message", "assistant", "m", [text("hi")])
     assert (told["stop_reason"], told["stop_sequence"]) == ("end_turn", None)
     assert (used["input_tokens"], used["cache_read_input_tokens"], used["output_tokens"]) == (5, 0, 2)
     assert answer.header("request-id") == answer.header("x-request-id")
@@ -198,7 +193,7 @@ async def test_thoughts_texts_and_calls_are_blocks_in_their_order(
     told = message_of(events(answer)) if streams else answer.json
     assert told["content"] == [
         {"type": "thinking", "thinking": "hm", "signature": ""},
-        said("I look."),
+        text("I look."),
         {"type": "tool_use", "id": "c1", "caller": {"type": "direct"}, "name": "look", "input": {"city": "Bern"}},
     ]
     assert told["stop_reason"] == "tool_use"
@@ -301,6 +296,15 @@ async def test_an_error_names_its_request(both: tuple[Gate, ScriptedWorker]) -> 
     assert (refused.status, refused.json["error"]["message"]) == (400, "no such thing")
     other = await gate.ask(request(None, path=PATH, method="GET"))
     assert (other.status, other.json["type"]) == (405, "error")
+
+
+async def test_what_is_not_there_of_its_paths_is_told_in_its_words(both: tuple[Gate, ScriptedWorker]) -> None:
+    gate, _ = both
+    batches = await gate.ask(request({}, path="/v1/messages/batches"))
+    assert (batches.status, batches.json["error"]["type"]) == (404, "not_found_error")
+    assert "single messages are" in batches.json["error"]["message"]
+    asked = await gate.ask(request(None, path="/v1/messages/count_tokens", method="GET"), method="GET")
+    assert (asked.status, asked.header("allow"), asked.json["type"]) == (405, "POST", "error")
 
 
 async def test_an_error_inside_of_a_stream_is_its_last_event(both: tuple[Gate, ScriptedWorker]) -> None:
@@ -534,9 +538,9 @@ KINDS = ("text", "image", "document", "search_result", "tool_use", "tool_result"
 )
 def test_no_body_is_more_than_a_mistake_of_the_client(fields: Any, blocks: Any, role: str) -> None:
     content = [{"type": kind} | (more if isinstance(more, dict) else {"source": more}) for kind, more in blocks]
-    for given in (fields, {"messages": [{"role": role, "content": content}]}, fields | {"messages": HELLO}):
+    for one in (fields, {"messages": [{"role": role, "content": content}]}, fields | {"messages": HELLO}):
         with suppress(BadRequest):
-            words(body(**given))
+            words(body(**one))
 
 
 ARGUMENTS = ["{}", '{"a":1}', '{"a":{"b":[]}}', '{"a":', ""]
@@ -586,7 +590,7 @@ def test_arguments_that_are_no_object_are_told_as_text() -> None:
     for each in (ToolCallDelta(0, "c", "look", '{"city": '), Done("tool_calls"), Report(Usage(1, 1))):
         assert out.write(each) == b""
     told = json.loads(out.end(Phases()))
-    assert (told["content"], told["stop_reason"]) == ([said('{"city": ')], "end_turn")
+    assert (told["content"], told["stop_reason"]) == ([text('{"city": ')], "end_turn")
 
 
 def test_what_is_said_in_one_turn_is_one_message() -> None:

@@ -307,4 +307,4 @@ class Whole(_Answer):
 def _block(kind: str, text: str) -> dict[str, Any]:
     if kind == "thinking":
         return {"type": "thinking", "thinking": text, "signature": ""}
-    return {"type": "text", "text": text, "citations": None}
+    return {"type": "text", "text": text}
