@@ -196,6 +196,24 @@ def test_the_plain_words_of_a_shell_are_enough(gateway: LiveGateway) -> None:
     assert ask(gateway.url, "POST", "/messages/count_tokens", body, key=KEY).json["input_tokens"] > 1
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+        {"thinking": {"type": "disabled"}},
+        {"thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"}},
+        {"metadata": {"user_id": "u"}, "service_tier": "auto", "betas": ["context-1m-2025-08-07"]},
+        {"system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]},
+        {"tools": [TOOL], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+        {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object", "properties": {}}}}},
+    ],
+)
+def test_what_agents_send_is_taken_by_the_engine(claude: anthropic.Anthropic, fields: Any) -> None:
+    answer = claude.beta.messages.create(model=MODEL, max_tokens=60, messages=COLOUR, **STEADY, **fields)
+    assert answer.content[0].text
+    assert answer.usage.input_tokens + answer.usage.cache_read_input_tokens > 5
+
+
 def test_the_models_are_listed_as_it_reads_them(gateway: LiveGateway, claude: anthropic.Anthropic) -> None:
     cards = {card.id: card for card in claude.models.list()}
     assert {"standard", MODEL, "vendor/odd:name"} <= set(cards)

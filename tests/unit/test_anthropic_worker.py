@@ -1,5 +1,6 @@
 """Servers that speak Anthropic's Messages: what they are asked, and what every client sees of their answers."""
 
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,16 +24,20 @@ from gateway import (
     running_gateway,
     short_folder,
     stream,
+    until,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rolecast import backends
+from rolecast.config.advice import warnings
 from rolecast.config.check import check
 from rolecast.config.schema import Config, Limits, Model, Server
 from rolecast.dialects import dialect, entries, family
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest
+from rolecast.turn.conversion import Conversion
+from rolecast.turn.exchange import Exchange
 from rolecast.values import (
     Chat,
     Done,
@@ -338,6 +343,25 @@ def test_a_tool_has_a_schema_of_an_object(given: bytes) -> None:
     assert json.loads(body)["tools"][0]["input_schema"] == {"type": "object", **json.loads(given)}
 
 
+@pytest.mark.parametrize("streams", [True, False])
+async def test_an_answer_that_is_handed_on_is_freed_without_the_collector(streams: bool) -> None:
+    def exchanges() -> int:
+        return sum(isinstance(o, Exchange | Conversion) for o in gc.get_objects())
+
+    async with claude() as (gate, worker), gate.client() as client:
+        worker.usual = stream(*ANSWERED) if streams else reply(json.dumps(WHOLE).encode())
+        gc.collect()
+        gc.disable()
+        try:
+            before = exchanges()
+            for _ in range(20):
+                await client.send(asked(stream=streams))
+                assert (await client.answer()).status == 200
+            await until(lambda: exchanges() <= before + 2, "exchanges to go")  # the loop may hold on to the last
+        finally:
+            gc.enable()
+
+
 # -- the configuration -------------------------------------------------------------------------------------------
 
 
@@ -348,6 +372,16 @@ def test_without_a_url_it_is_anthropics_own() -> None:
     assert endpoint.health_path == "/v1/models"
     fine = Config(server=Server(port=0), models={"m": Model(backend="anthropic", key="k")}, roles={"standard": ["m"]})
     check(fine, backends.table())
+    assert not any("models.m" in line for line in warnings(fine, backends.table()) if "plain text" not in line)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"), [({}, "key: is missing"), ({"stream_usage": "ask", "key": "env:K"}, "stream_usage")]
+)
+def test_settings_that_cannot_be_meant_are_told(fields: dict[str, Any], told: str) -> None:
+    model = Model(backend="anthropic", **fields)
+    given = Config(server=Server(port=0), models={"m": model}, roles={"standard": ["m"]})
+    assert [line for line in warnings(given, backends.table()) if line.startswith(f"models.m.{told}")]
 
 
 # -- round trips -------------------------------------------------------------------------------------------------

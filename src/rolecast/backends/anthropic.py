@@ -3,6 +3,7 @@
 An OpenAI remote in everything but its words, its headers and what it can be asked.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ import msgspec
 
 from rolecast.backends import SLOTS_ELSEWHERE
 from rolecast.backends.remote import OpenAIRemote, is_base_of
-from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About
+from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About, Remark
 from rolecast.config.schema import Model
 from rolecast.dialects.request import read_fields
 from rolecast.values import Endpoint, Listen
@@ -21,6 +22,11 @@ COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "o
 """Fields that a count may have."""
 
 
+def _doubts(model: Model) -> Iterator[Remark]:
+    if not (model.url or model.key):
+        yield "key", "is missing: Anthropic's own server answers nobody without one; write env:ANTHROPIC_API_KEY"
+
+
 class AnthropicRemote(OpenAIRemote):
     """`backend: anthropic`."""
 
@@ -28,6 +34,7 @@ class AnthropicRemote(OpenAIRemote):
         slots=SLOTS_ELSEWHERE,
         unused=(*WEIGHTS, *RUN_HERE, *COMMAND, "script", "stream_usage"),
         problems=is_base_of,
+        doubts=_doubts,
     )
     speaks = "anthropic"
     credential = "x-api-key: {}"
