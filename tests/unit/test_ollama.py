@@ -178,8 +178,6 @@ async def test_an_error_is_a_text(both: tuple[Gate, ScriptedWorker]) -> None:
         (b"{", "not valid JSON"),
         (b"[]", "must be a JSON object"),
         (b"{}", "`model` is missing"),
-        (b'{"model":"m"}', "`messages` is missing"),
-        (b'{"model":"m","messages":[],"keep_alive":0}', "`rolecast unload NAME`"),
         (b'{"model":"m","messages":{}}', "`messages`"),
         (b'{"model":"m","messages":[{"content":"x"}]}', "role"),
         (b'{"model":"m","messages":[{"role":"user","content":[]}]}', "`messages[0].content`"),
