@@ -291,7 +291,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs node and npm (Debian: apt-get install nodejs npm)")
     folder = tmp_path_factory.mktemp("node")
     install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
-    subprocess.run(install, check=True, capture_output=True, timeout=120)
+    if subprocess.run(install, check=False, capture_output=True, timeout=120).returncode:
+        pytest.skip(f"npm cannot install {PACKAGE}")
     (folder / "client.mjs").write_text(NODE)
     return folder
 

@@ -246,6 +246,9 @@ async def test_the_engine_here_gets_the_marks_of_its_vocabulary_around_a_gap(
         ({"images": ["@@"]}, "`images[0]` is not base64"),
         ({"format": "xml"}, "`format`"),
         ({"logprobs": True}, "`logprobs`"),
+        ({"tools": [{"function": {"name": "f"}}]}, "`tools` belong to /api/chat"),
+        ({"messages": [{"role": "user", "content": "x"}]}, "`messages` belong to /api/chat"),
+        ({"think": "very"}, "`think` must be"),
         ({"keep_alive": "soon"}, "`keep_alive`"),
         ({"keep_alive": []}, "`keep_alive`"),
         ({"options": {"temperature": -1}}, "`options.temperature`"),
@@ -293,6 +296,8 @@ async def test_a_model_that_is_known_not_to_think_is_not_made_to(tmp_path: Path)
         ("300ms", 0.3),
         ("-1m", float("inf")),
         ("24h", 86400),
+        (1e300, float("inf")),
+        ("999999999999999h", float("inf")),
     ],
 )
 def test_a_duration_is_read_as_go_writes_it(given: Any, meant: Any) -> None:

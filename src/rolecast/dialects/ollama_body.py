@@ -16,6 +16,8 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, 
 _UNIT = "|".join(_UNITS)
 _NUMBER = r"\d{1,15}(?:\.\d{0,15})?"
 _DURATION = re.compile(rf"([+-]?)((?:{_NUMBER}(?:{_UNIT}))+|{_NUMBER})", re.ASCII)
+MOST_S = 100 * 365 * 86_400.0
+"""Longer is for good: clocks do not count so far."""
 _PIECE = re.compile(r"([\d.]+)([^\d.]*)")
 
 
@@ -56,7 +58,7 @@ def seconds(keep_alive: KeepAlive) -> float | None:
             raise BadRequest(f"{text}.", param="keep_alive", code="invalid_value")
         length = sum(float(number) * _UNITS.get(unit, 1.0) for number, unit in _PIECE.findall(found[2]))
         keep_alive = -length if found[1] == "-" else length
-    return keep_alive if keep_alive >= 0 else float("inf")
+    return keep_alive if 0 <= keep_alive <= MOST_S else float("inf")
 
 
 def without_answer(body: bytes, model: str, stay_s: float | None) -> Request:

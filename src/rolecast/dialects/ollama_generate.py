@@ -52,6 +52,9 @@ def _read(body: bytes, most: int) -> Request:
     if fields.template:
         text = "`template` cannot be set by a request: the model has its own, and `raw` takes a prompt without one"
         raise BadRequest(f"{text}.", param="template")
+    if fields.messages or fields.tools:
+        name = "messages" if fields.messages else "tools"
+        raise BadRequest(f"`{name}` belong to /api/chat; here the `prompt` is asked.", param=name)
     if not fields.prompt and not fields.suffix and not fields.images:
         return without_answer(body, fields.model, stay_s)
     if fields.raw or fields.suffix:

@@ -6,8 +6,7 @@ Knows the shapes; what the models are, `config`, `weights` and the fleet know. W
 
 import asyncio
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from rolecast import weights
 from rolecast.config.current import Current
 from rolecast.config.names import LATEST, RESERVED, Name, find, untagged
+from rolecast.dialects.ollama_body import MOST_S
 from rolecast.dialects.ollama_writer import moment
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound
 from rolecast.fleet import Fleet, State
+from rolecast.fleet.worker import Worker
 from rolecast.pages.ollama_model import Description, describe
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
@@ -100,24 +100,23 @@ class OllamaLists:
     async def tags(self, request: Request) -> Response:
         """Every name that can be asked now, `auto` among them: clients pull what they do not find here."""
         names = list(self._names(request.app.state.lane.port_model))
-        models = {name.models[0] for name in names}
-        about = await asyncio.to_thread(lambda: {model_id: self._about(model_id) for model_id in models})
+        about = await self._about({name.models[0] for name in names})
         return json_response({"models": [_entry(name.name, about[name.models[0]], name) for name in names]})
 
     async def show(self, request: Request) -> Response:
         """All that is known of a model; of a role, what its first one is and what any of its models can do."""
         fields = await body_of(request, Named)
         name = named(self._current, fields.model, request.app.state.lane.port_model)
-        about = await asyncio.to_thread(self._about, name.models[0], template=True)
-        model = self._current.config.models[name.models[0]]
+        first, capabilities = name.models[0], self._capabilities(name)
+        about = (await self._about({first}, template=True))[first]
         body = {
-            "license": model.license,
-            "modelfile": f"# Rolecast's configuration says what this is.\nFROM {name.models[0]}\n",
+            "license": about.license,
+            "modelfile": f"# Rolecast's configuration says what this is.\nFROM {first}\n",
             "parameters": f"num_ctx {about.context}" if about.context else "",
             "template": about.template,
             "details": about.details(name),
             "model_info": about.info,
-            "capabilities": self._capabilities(name),
+            "capabilities": capabilities,
             "modified_at": moment(about.modified_at),
         }
         return json_response(body)
@@ -126,15 +125,26 @@ class OllamaLists:
         """What is in memory here; remotes are not."""
         port_model = request.app.state.lane.port_model
         resident = await self._fleet.stations.resident()
-        found = []
-        for model_id, worker in self._fleet.machine.workers.items():
-            if worker.state is not State.READY or port_model not in ("", model_id):
-                continue
-            about = await asyncio.to_thread(self._about, model_id)
-            entry = _entry(model_id, about, self._current.names.get(model_id))
-            entry |= {"size": resident.get(model_id, 0), "size_vram": 0, "context_length": about.context or 0}
-            found.append(entry | {"expires_at": self._expires(model_id)})
-        return json_response({"models": found})
+        ends = {
+            model_id: _end(worker)
+            for model_id, worker in self._fleet.machine.workers.items()
+            if worker.state is State.READY and model_id in self._current.config.models and port_model in ("", model_id)
+        }
+        about = await self._about(ends)
+        return json_response(
+            {
+                "models": [
+                    _entry(model_id, about[model_id], None)
+                    | {
+                        "size": resident.get(model_id, 0),
+                        "size_vram": 0,
+                        "context_length": about[model_id].context or 0,
+                        "expires_at": end,
+                    }
+                    for model_id, end in ends.items()
+                ]
+            }
+        )
 
     def _names(self, port_model: str) -> Iterator[Name]:
         current = self._current
@@ -151,26 +161,24 @@ class OllamaLists:
             return False
         return self._fleet.present(self._current.answerer_of(model_id))
 
-    def _about(self, model_id: str, *, template: bool = False) -> Description:
-        """What is known of the model that answers for this one. Reads the disk."""
-        answerer_id = self._current.answerer_of(model_id)
-        model = self._current.config.models[answerer_id]
-        path: Path | None = weights.found(self._find, model)
-        context = self._abilities.context(answerer_id)
-        return describe(answerer_id, model, path, context, self._began, template=template)
+    async def _about(self, models: Iterable[str], *, template: bool = False) -> dict[str, Description]:
+        """What is known of the models that answer for these."""
+        answerers = {model_id: self._current.answerer_of(model_id) for model_id in models}
+        config = self._current.config  # the one of now, while the disk is read
+
+        def read() -> dict[str, Description]:
+            return {
+                model_id: describe(answerer, config.models[answerer], self._find, self._began, template=template)
+                for model_id, answerer in answerers.items()
+            }
+
+        return await asyncio.to_thread(read)
 
     def _capabilities(self, name: Name) -> list[str]:
         said = {word for model_id in name.models for word in self._abilities.words(model_id)}
         if any(self._abilities.can(model_id, "tools") for model_id in name.models):
             said.add("tools")
         return [theirs for theirs, ours in CAPABILITIES.items() if said & ours]
-
-    def _expires(self, model_id: str) -> str:
-        worker = self._fleet.worker(model_id)
-        if not worker.idles:
-            return FOR_GOOD
-        since = 0.0 if worker.active else asyncio.get_running_loop().time() - worker.last_used
-        return moment(time.time() + max(0.0, worker.idle_timeout_s - since))
 
 
 CAPABILITIES = {
@@ -183,6 +191,14 @@ CAPABILITIES = {
     "thinking": {"thinking"},
 }
 """Ollama's words, and ours that mean them."""
+
+
+def _end(worker: Worker) -> str:
+    """When it leaves, if nobody asks it before."""
+    if not worker.idles or worker.idle_timeout_s > MOST_S:
+        return FOR_GOOD
+    since = 0.0 if worker.active else asyncio.get_running_loop().time() - worker.last_used
+    return moment(time.time() + max(0.0, worker.idle_timeout_s - since))
 
 
 def _entry(name: str, about: Description, known: Name | None) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """One model in Ollama's words: its details and what its weights say of themselves. Reads the disk, asks nobody."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ import msgspec
 from rolecast import weights
 from rolecast.config.names import Name
 from rolecast.config.schema import Model
-from rolecast.weights import gguf
+from rolecast.weights import Finder, gguf
 from rolecast.weights.gguf import Header
 
 
@@ -26,6 +25,7 @@ class Description(msgspec.Struct, frozen=True):
     quantization: str
     context: int | None
     info: dict[str, Any]
+    license: str = ""
     template: str = ""
 
     def details(self, name: Name | None) -> dict[str, Any]:
@@ -41,10 +41,10 @@ class Description(msgspec.Struct, frozen=True):
         }
 
 
-def describe(
-    model_id: str, model: Model, path: Path | None, context: int | None, began: float, *, template: bool
-) -> Description:
+def describe(model_id: str, model: Model, find: Finder, began: float, *, template: bool) -> Description:
     """All that is known; what has no file here came with the gateway."""
+    path = weights.found(find, model)
+    context = weights.context(model, path) or None
     header = gguf.known(path) if path is not None else None
     files = [file for file in weights.parts(path) if weights.is_there(file)] if path is not None else []
     return Description(
@@ -58,6 +58,7 @@ def describe(
         quantization=(header.quantization if header else "") or model.quantization,
         context=context,
         info=_info(header, context) if header else _unknown(context),
+        license=model.license,
         template=gguf.chat_template(path) if template and path is not None else "",
     )
 

@@ -75,14 +75,15 @@ class OllamaWeights:
         except ModelNotFound:
             text = f"{NO_MANIFEST}: {fields.model[:200]!r} is no model of the configuration, and only those are pulled"
             raise ModelNotFound(f"{text}; add it under `models:` in rolecast.yaml.", param="model") from None
-        absent = [model_id for model_id in name.models if not await asyncio.to_thread(self._is_here, model_id)]
+        models = {model_id: self._current.config.models[model_id] for model_id in name.models}
+        absent = [i for i, model in models.items() if not await asyncio.to_thread(self._is_here, model)]
         if not absent:
             steps = _success()
         elif len(name.models) > 1:
             raise BadRequest(f"{name.name} is a role of several models; pull {' or '.join(absent)}.", param="model")
         else:
             job, _ = self._jobs.start("pull", absent[0])
-            steps = self._steps(job.id, digest(absent[0], self._current.config.models[absent[0]]))
+            steps = self._steps(job.id, digest(absent[0], models[absent[0]]))
         if fields.stream is not False:
             return StreamingResponse(_lines(steps), media_type="application/x-ndjson")
         last = [step async for step in steps][-1]
@@ -110,7 +111,7 @@ class OllamaWeights:
             raise BadRequest(f"{name.name} is a role of several models ({', '.join(name.models)}); name one.")
         if not model.source:
             raise BadRequest(f"{model_id} runs elsewhere, so there are no weights to delete.", param="model")
-        if not await asyncio.to_thread(self._is_here, model_id):
+        if not await asyncio.to_thread(self._is_here, model):
             raise ModelNotFound(f"the weights of {model_id} are not here", param="model")
         source = sources.parse(model.source, model.sha256)
         if not await asyncio.to_thread(sources.is_ours, source, self._store):
@@ -129,7 +130,9 @@ class OllamaWeights:
 
     def _needed(self, model_id: str, model: Model) -> str:
         """Why the weights cannot go now; '' when they can."""
-        config, worker = self._current.config, self._fleet.worker(model_id)
+        config, worker = self._current.config, self._fleet.machine.workers.get(model_id)
+        if worker is None or model_id not in config.models:
+            return f"{model_id} has just left the configuration."
         others = [i for i, m in config.models.items() if i != model_id and m.enabled and m.source == model.source]
         if others:
             return f"{', '.join(others)} needs the same weights; take it out of the configuration first."
@@ -141,8 +144,7 @@ class OllamaWeights:
             return f"{model_id} is in use; try again when its requests are done."
         return ""
 
-    def _is_here(self, model_id: str) -> bool:
-        model = self._current.config.models[model_id]
+    def _is_here(self, model: Model) -> bool:
         return not model.source or weights.found(self._find, model) is not None
 
 

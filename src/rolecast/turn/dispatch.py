@@ -102,6 +102,7 @@ class Dispatch:
             return
         if request.stay_s is not None:
             self._fleet.keep(plan.answerer_id, request.stay_s)
+        exchange.first = clock()
         exchange.status, exchange.load_us = 200, int((clock() - exchange.routed) * 1e6)
         outlet = exchange.sink.outlet(exchange)
         outlet.take([Done(request.only)])
