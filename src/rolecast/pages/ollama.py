@@ -107,6 +107,7 @@ class OllamaLists:
         """All that is known of a model; of a role, what its first one is and what any of its models can do."""
         fields = await body_of(request, Named)
         name = named(self._current, fields.model, request.app.state.lane.port_model)
+        await asyncio.to_thread(self._abilities.learn, self._current.config.models.values())
         first, capabilities = name.models[0], self._capabilities(name)
         about = (await self._about({first}, template=True))[first]
         body = {
