@@ -28,6 +28,8 @@ from rolecast.pages.anthropic import TokenCounts
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
+from rolecast.pages.ollama import OllamaLists
+from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.readiness import Readiness
 from rolecast.reload import Reloader
@@ -73,7 +75,7 @@ class Gateway:
         self.store = books.store_of(config)
         self.ledger = Ledger(self.store)
         self.abilities = Abilities(self.current, find)
-        self.plans = Plans(self.current, self.fleet, self.telemetry, self.abilities.can)
+        self.plans = Plans(self.current, self.fleet, self.telemetry, self.abilities.can, self.abilities.marks)
         self.dispatch = Dispatch(self.plans, Accounts(self.fleet, self.ledger, self.telemetry), self.fleet)
         new_id = make_ids()
         self.asker = Asker(self.dispatch, new_id)
@@ -81,7 +83,7 @@ class Gateway:
         self.health = Health(self.current, self.fleet, self.ledger)
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
-        self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_came), paths.job_logs())
+        self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())
         self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app)
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
@@ -96,8 +98,7 @@ class Gateway:
         ]
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts)
-        catalogue = Catalogue(self.current, self.abilities, self.health)
-        self._pages: list[Admin | Activity | JobPages | FrontDoor] = [
+        self._pages: list[Admin | Activity | JobPages | FrontDoor | OllamaWeights] = [
             Admin(
                 self.current,
                 self.fleet,
@@ -115,10 +116,15 @@ class Gateway:
             ),
             Activity(self.current, self.fleet, self.ledger, self.telemetry, self.dispatch, find, store, self.jobs),
             JobPages(self.jobs),
+            OllamaWeights(self.current, self.fleet, self.jobs, find, store, self._weights_changed),
             FrontDoor(self.telemetry, self.health),
         ]
-        self._catalogue = catalogue
-        self._counts = TokenCounts(Counter(self.plans, self.fleet))
+        self._lists: list[Catalogue | OllamaLists | TokenCounts] = [
+            Catalogue(self.current, self.abilities, self.health),
+            OllamaLists(self.current, self.abilities, self.fleet, find),
+            TokenCounts(Counter(self.plans, self.fleet)),
+        ]
+        """What every port has."""
         self._background: list[asyncio.Task[None]] = []
 
     def _new_app(self, lane: Lane, listener: Listener) -> ASGIApp:
@@ -127,10 +133,10 @@ class Gateway:
             routes = [route for page in self._pages for route in page.routes()] + ui.routes()
         else:
             routes = SingleModel(listener, self.current, self.telemetry, self.health).routes()
-        return make_app(lane, [*self._catalogue.routes(), *self._counts.routes(), *routes])
+        return make_app(lane, [*(route for page in self._lists for route in page.routes()), *routes])
 
-    async def _weights_came(self) -> None:
-        """A job brought some: stand-ins step back, and pinned models begin to load."""
+    async def _weights_changed(self) -> None:
+        """Some came or went: stand-ins step back or in, and pinned models begin to load."""
         await self.reloader.renew()
 
     async def start(self) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 Kind = Literal["chat", "completion", "embeddings"]
 """What a request wants from a model; equals the capability the model must have."""
+KINDS: tuple[Kind, ...] = ("chat", "completion", "embeddings")
 
 Source = Literal["explicit", "alias", "role", "default", "listener", "rule", "learned", "llm", "fallback"]
 Outcome = Literal["ok", "error", "cancelled"]
@@ -153,6 +154,34 @@ class Chat(msgspec.Struct, frozen=True):
     """Fields that only engines know, by llama.cpp's names for them."""
 
 
+class Completion(msgspec.Struct, frozen=True):
+    """A text to go on with, as it stands, in words of no dialect."""
+
+    model: str
+    prompt: str
+    stream: bool = False
+    suffix: str = ""
+    """What follows the text that is wanted, which then fills the middle."""
+    answer_schema: msgspec.Raw | None = None
+    """As a chat's."""
+    sampling: Sampling = Sampling()
+    extra: Mapping[str, Any] = {}
+    """As a chat's."""
+
+
+class Embedding(msgspec.Struct, frozen=True):
+    """Texts of which vectors are wanted, in words of no dialect."""
+
+    model: str
+    inputs: tuple[str, ...]
+    dimensions: int = 0
+    """So many numbers of each vector are wanted, which who writes the answer sees to; 0 = all."""
+
+
+Words = Chat | Completion | Embedding
+"""What a request asks of a model, in words of no dialect."""
+
+
 class Text(msgspec.Struct, frozen=True, gc=False):
     """Some more of the answer. `choice` numbers the answers of a request for several."""
 
@@ -177,6 +206,13 @@ class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
     choice: int = 0
 
 
+class Vector(msgspec.Struct, frozen=True, gc=False):
+    """The vector of one input, counted from 0: a JSON list of numbers, as the worker wrote it."""
+
+    numbers: msgspec.Raw
+    index: int = 0
+
+
 class Report(msgspec.Struct, frozen=True, gc=False):
     """What the answer took: tokens, and the engine's own times in milliseconds where it tells them."""
 
@@ -186,7 +222,10 @@ class Report(msgspec.Struct, frozen=True, gc=False):
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """The answer is complete: `stop`, `length`, `tool_calls` or `content_filter`; a report may still follow."""
+    """The answer is complete: `stop`, `length`, `tool_calls` or `content_filter`; a report may still follow.
+
+    Where no answer was wanted: `load` or `unload`.
+    """
 
     reason: str = "stop"
     choice: int = 0
@@ -205,7 +244,7 @@ class Failure(msgspec.Struct, frozen=True):
     """A status that the body names, for errors that come under another one."""
 
 
-Event = Text | Reasoning | ToolCallDelta | Report | Done | Failure
+Event = Text | Reasoning | ToolCallDelta | Vector | Report | Done | Failure
 """One step of an answer."""
 
 

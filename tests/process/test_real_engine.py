@@ -25,9 +25,11 @@ models:
     pinned: true
   broken: {source: "file:FOLDER/broken.gguf"}
   strange: {source: "file:FOLDER/strange.gguf"}
+  gaps: {source: "file:FOLDER/gaps.gguf"}
   scripted: {backend: fake}
 roles: {standard: [smollm2-135m]}
 """
+MARKS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +38,26 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[L
     (folder / "broken.gguf").write_bytes(b"GGUF\x03\x00\x00\x00" + b"\x07" * 400)
     strange = tiny_gguf.write(folder / "strange.gguf")
     strange.write_bytes(strange.read_bytes().replace(b"llama", b"zzzzz"))
+    tiny_gguf.write(folder / "gaps.gguf", marks=MARKS)
     config = CONFIG.replace("FOLDER", str(folder))
     with LiveGateway(folder, config, ROLECAST_STORAGE__MODELS=str(store)) as running:
         until(lambda: running.model("smollm2-135m")["state"] == "ready", "the engine loaded")
         yield running
+
+
+def test_a_gap_is_told_to_the_engine_by_the_marks_of_its_vocabulary(gateway: LiveGateway) -> None:
+    options = {"num_predict": 4, "temperature": 0}
+    gap = {"model": "gaps", "prompt": "the", "suffix": "of", "stream": False, "options": options}
+    filled = ask(gateway.url, "POST", "/api/generate", gap).json
+    prompt = f"{MARKS[0]}the{MARKS[1]}of{MARKS[2]}"
+    plain = {"model": "gaps", "prompt": prompt, "max_tokens": 4, "temperature": 0}
+    same = ask(gateway.url, "POST", "/v1/completions", plain).json
+    assert filled["response"] == same["choices"][0]["text"]
+    assert filled["prompt_eval_count"] == same["usage"]["prompt_tokens"]
+    assert filled["prompt_eval_count"] < len(prompt) // 3, "each mark is one token"
+    assert ask(gateway.url, "POST", "/api/show", {"model": "gaps"}).json["capabilities"] == ["completion", "insert"]
+    refused = ask(gateway.url, "POST", "/api/generate", {**gap, "model": "smollm2-135m"})
+    assert (refused.status, "Here gaps can" in refused.json["error"]) == (400, True)
 
 
 def test_killing_the_engine_under_sixteen_clients_costs_only_the_running_streams(gateway: LiveGateway) -> None:

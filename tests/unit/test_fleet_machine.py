@@ -668,6 +668,39 @@ def test_an_idle_model_is_unloaded_and_a_model_without_a_limit_is_not() -> None:
         assert m.tick(15) == effects
 
 
+def test_a_word_about_its_stay_holds_until_the_worker_ends() -> None:
+    m = machine(idle_timeout=Seconds(5))
+    m.want("m", "a", 0, 99)
+    ready(m)
+    m.released("m", 1, 10)
+    assert (m.keep("m", 60), m.next_deadline()) == ([], 70)
+    m.configure({"m": Model(idle_timeout=Seconds(7))}, 10, (), (), 11)
+    assert m.next_deadline() == 70, "an edit leaves it as it is"
+    m.keep("m", float("inf"))
+    assert m.next_deadline() == float("inf")
+    m.keep("m", 0)
+    assert m.tick(12) == [Kill("m", 1)]
+    m.ended("m", 1, "", 13)
+    m.want("m", "b", 13, 99)
+    ready(m, 14)
+    m.released("m", 2, 14)
+    assert m.next_deadline() == 21, "the next worker goes by the settings"
+
+
+def test_who_is_pinned_elsewhere_or_about_to_leave_goes_by_that() -> None:
+    pinned, remote, leaving = machine(pinned=True), machine(), machine()
+    for m in (pinned, leaving):
+        m.want("m", "a", 0, 99)
+        ready(m)
+    remote.attached("m", HERE)
+    leaving.configure({}, 10, (), (), 1)
+    for m, seconds in ((pinned, 0), (remote, 0), (leaving, 60), (machine(), 0)):
+        before = m.workers["m"].idles
+        m.keep("m", seconds)
+        assert m.workers["m"].idles is before
+    assert leaving.workers["m"].idle_timeout_s == 0
+
+
 def test_a_remote_is_served_without_being_started_and_never_unloaded() -> None:
     m = machine(parallel=1)
     m.attached("m", HERE)

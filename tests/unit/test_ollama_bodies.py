@@ -109,7 +109,6 @@ def test_a_picture_is_taken_as_tools_write_base64(image: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"messages": []}, "rolecast load"),
         ({"think": "very"}, '"high"'),
         ({"think": ""}, "`think` must be true, false"),
         ({"stream": "true"}, "`stream`"),

@@ -5,6 +5,7 @@ has no meaning; that it says it through the real engine is the point.
 """
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 CHAT_TEMPLATE = (
@@ -24,12 +25,21 @@ UINT32 = 4
 
 
 def write(
-    path: Path, *, context: int = 65536, seed: int = 7, pooled: bool = False, template: str = CHAT_TEMPLATE
+    path: Path,
+    *,
+    context: int = 65536,
+    seed: int = 7,
+    pooled: bool = False,
+    template: str = CHAT_TEMPLATE,
+    marks: Sequence[str] = (),
 ) -> Path:
-    """Writes the model to `path` and returns it; `pooled` marks it as a mean-pooled embedding model."""
+    """Writes the model to `path` and returns it; `pooled` marks it as a mean-pooled embedding model.
+
+    `marks` are more tokens that stand for themselves, such as those around a gap to be filled.
+    """
     import gguf
 
-    tokens, kinds = _vocabulary()
+    tokens, kinds = _vocabulary(marks)
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_name("tiny")
     writer.add_context_length(context)
@@ -74,11 +84,11 @@ def with_number(content: bytes, key: str, number: int) -> bytes:
     return content[:16] + struct.pack("<Q", pairs + 1) + name + struct.pack("<I", number) + content[24:]
 
 
-def _vocabulary() -> tuple[list[str], list[int]]:
+def _vocabulary(marks: Sequence[str]) -> tuple[list[str], list[int]]:
     from gguf import TokenType
 
-    special = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
-    kinds = [TokenType.UNKNOWN, *[TokenType.CONTROL] * 4]
+    special = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", *marks]
+    kinds = [TokenType.UNKNOWN, *[TokenType.CONTROL] * (4 + len(marks))]
     raw = [f"<0x{byte:02X}>" for byte in range(256)]
     text = ["▁", *(chr(c) for c in range(33, 127)), *(f"▁{word}" for word in WORDS.split())]
     kinds += [TokenType.BYTE] * len(raw) + [TokenType.NORMAL] * len(text)

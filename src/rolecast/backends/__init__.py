@@ -46,10 +46,14 @@ class Backend(Protocol):
         ...
 
     def can(self, model: "Model", weights: Path | None, need: str) -> bool | None:
-        """Whether the model can do this besides its kind: `vision`, `audio`, `video`, `files`, `tools`.
+        """Whether the model can do this besides its kind: `vision`, `audio`, `video`, `files`, `tools`, `insert` ...
 
         None when that is not known here: then the words of the configuration are believed.
         """
+        ...
+
+    def marks(self, model: "Model", weights: Path | None) -> tuple[str, ...]:
+        """The tokens before, between and behind what surrounds a gap, if it is us who must write them; else none."""
         ...
 
     def missing(self, model: "Model") -> str | None:
@@ -73,6 +77,7 @@ LEFT_OUT: Mapping[str, Any] = {
     "asks_stop": {},
     "can": lambda model, weights, need: None,
     "counting": lambda body: None,
+    "marks": lambda model, weights: (),
     "explain": lambda status, said: None,
 }
 """What one from elsewhere may leave out, because it was made before there was such a thing: it gets this."""

@@ -174,6 +174,10 @@ class Command:
         """Nobody can tell from here."""
         return None
 
+    def marks(self, model: Model, weights: Path | None) -> tuple[str, ...]:
+        """Its server is told what surrounds the gap."""
+        return ()
+
     def missing(self, model: Model) -> str | None:
         """The program that is not here, or the variable that is not set."""
         for command, setting in ((model.command, "command"), (model.stop, "stop")):

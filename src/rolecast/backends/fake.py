@@ -55,6 +55,10 @@ class Fake:
         """It calls tools when its script does; all else is as configured."""
         return None if need == "tools" else need in model.capabilities
 
+    def marks(self, model: Model, weights: Path | None) -> tuple[str, ...]:
+        """Its server is told what surrounds the gap."""
+        return ()
+
     def missing(self, model: Model) -> str | None:
         """Only a script that is named can be missing."""
         if not model.script:

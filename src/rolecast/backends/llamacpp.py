@@ -90,9 +90,13 @@ class LlamaCpp:
     def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
         """What the header of the weights says: tools if its chat template writes them, images with a projector."""
         header = gguf.known(weights) if weights else None
-        if need == "tools":
+        if need in ("tools", "thinking"):
             own_template = any(arg.startswith("--chat-template") for arg in model.args)
-            return None if header is None or own_template else header.template_tools
+            if header is None or own_template:
+                return None
+            return header.template_tools if need == "tools" else header.template_thinks
+        if need == "insert":
+            return None if header is None else bool(header.marks)
         projector = _projector(model, weights) if weights else None
         parts = gguf.known(projector) if projector else None
         if parts is not None and (parts.sees or parts.hears) and need in ("vision", "audio"):
@@ -100,6 +104,11 @@ class LlamaCpp:
         if projector or model.binary or (header is None and need in model.capabilities):
             return None
         return False
+
+    def marks(self, model: Model, weights: Path | None) -> tuple[str, ...]:
+        """Those in the vocabulary: the engine reads them in a prompt, and cuts what it is told to surround itself."""
+        header = gguf.known(weights) if weights else None
+        return header.marks if header else ()
 
     def missing(self, model: Model) -> str | None:
         """The engine that is not installed, or the binary that cannot be run."""

@@ -74,6 +74,10 @@ class OpenAIRemote:
         """Nobody can tell from here."""
         return None
 
+    def marks(self, model: Model, weights: Path | None) -> tuple[str, ...]:
+        """Its server is told what surrounds the gap."""
+        return ()
+
     def missing(self, model: Model) -> str | None:
         """Nothing needs to be installed; only the variable of the key must exist."""
         return secrets.unset({}, model.key)

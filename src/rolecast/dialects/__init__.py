@@ -18,7 +18,7 @@ import msgspec
 from rolecast.config.schema import Limits
 from rolecast.dialects.request import Request
 from rolecast.errors import ConfigError, RolecastError
-from rolecast.values import Chat, Event, Phases
+from rolecast.values import Chat, Event, Kind, Phases, Words
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -79,8 +79,14 @@ class Reader(Protocol):
 class Family(Protocol):
     """What workers speak."""
 
-    def ask(self, chat: Chat, *, usage: bool) -> tuple[bytes, bytes]:
-        """Path below the worker's base, and body; `usage` = the tokens of a stream must be asked for."""
+    kinds: frozenset[Kind]
+    """What can be written for them."""
+
+    def ask(self, words: Words, *, usage: bool) -> tuple[bytes, bytes]:
+        """Path below the worker's base, and body; `usage` = the tokens of a stream must be asked for.
+
+        Raises BadRequest for what cannot be said to it.
+        """
         ...
 
     def reader(self, *, streaming: bool) -> Reader:
@@ -100,6 +106,9 @@ DIALECTS = {
     "openai": "rolecast.dialects.openai:OpenAI",
     "ollama": "rolecast.dialects.ollama:Ollama",
     "anthropic": "rolecast.dialects.anthropic:Anthropic",
+    "ollama-generate": "rolecast.dialects.ollama_generate:OllamaGenerate",
+    "ollama-embed": "rolecast.dialects.ollama_embed:OllamaEmbed",
+    "ollama-embeddings": "rolecast.dialects.ollama_embed:OllamaEmbeddings",
 }
 """Of two that claim one path the first has it."""
 FAMILIES = {
@@ -139,6 +148,8 @@ def dialect(name: str) -> Dialect:
 def family(name: str) -> Family:
     """The family of that name, which a backend says that its workers speak. Raises ConfigError for none."""
     spoken: Family = _made(name, FAMILIES, GROUP_OF_FAMILIES)
+    if not hasattr(spoken, "kinds"):  # made before there was more than chats
+        spoken.kinds = frozenset({"chat"})
     return spoken
 
 

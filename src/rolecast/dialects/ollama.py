@@ -1,7 +1,8 @@
 """Ollama's `/api/chat`: bodies read into words of no dialect, answers as lines of JSON.
 
 Settings that an engine takes at its start (`num_ctx`, `num_gpu` ...) are the configuration's business and not looked
-at; a prompt that does not fit is refused, never cut. Ollama's other paths are pages, or other dialects' work.
+at; a prompt that does not fit is refused, never cut. Ollama's other paths to models are `ollama_generate`'s and
+`ollama_embed`'s; those that ask no model are pages.
 """
 
 import base64
@@ -14,7 +15,8 @@ import msgspec
 
 from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, ollama_writer
-from rolecast.dialects.openai_chat import TOOLS, explain
+from rolecast.dialects.ollama_body import KeepAlive, decoded, seconds, without_answer
+from rolecast.dialects.openai_chat import TOOLS
 from rolecast.dialects.request import MOST_BACK, NOTHING, Request
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, RolecastError
 from rolecast.values import Chat, Message, Part, Sampling, Tool, ToolCall
@@ -56,7 +58,7 @@ class _Tool(msgspec.Struct):
     type: str | None = None
 
 
-class _Options(msgspec.Struct):
+class Options(msgspec.Struct):
     """By Ollama's names. What else there is concerns the start of an engine, or nobody."""
 
     num_predict: Whole | None = None
@@ -77,17 +79,21 @@ class _Options(msgspec.Struct):
     mirostat_eta: Real | None = None
 
 
-class _Body(msgspec.Struct):
+class Body(msgspec.Struct):
+    """A chat, or what another path has in common with one."""
+
     model: Annotated[str, msgspec.Meta(max_length=512)] = ""
     messages: list[_Message] = []
     stream: bool | None = None
     tools: list[_Tool] | None = None
     format: msgspec.Raw = msgspec.Raw(b"null")
-    options: _Options | None = None
+    options: Options | None = None
     think: bool | str | None = None
+    keep_alive: KeepAlive = None
+    logprobs: bool | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(Body).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -98,6 +104,7 @@ ENGINE = {"num_keep": "n_keep", "typical_p": "typical_p", "repeat_last_n": "repe
     name: name for name in ("mirostat", "mirostat_tau", "mirostat_eta")
 }
 """Options that only llama.cpp knows, by its names for them."""
+SEES, THINKS = frozenset({"vision"}), frozenset({"thinking"})
 _PICTURES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"BM", "bmp"))
 
 
@@ -125,35 +132,32 @@ class Ollama:
 
 
 def _read(body: bytes, most: int) -> Request:
-    try:
-        body.decode()  # the decoder looks into no text that it hands on as it stands
-        fields = _decode(body)
-    except msgspec.ValidationError as exc:
-        where, text = explain(exc)
-        if not where:
-            raise BadRequest(f"The body must be a JSON object: {text}.", code="bad_json") from None
-        raise BadRequest(f"`{where}`: {text}.", param=where, code="invalid_value") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
-    if not fields.model:
-        raise BadRequest("`model` is missing: the name of a model, or 'auto'.", param="model")
+    fields = decoded(body, _decode)
+    stay_s = seconds(fields.keep_alive)
     if not fields.messages:
-        text = "`messages` is missing or empty: a list of objects with `role` and `content`"
-        load = "a model loads with its first request, or by `rolecast load NAME`, and leaves by `rolecast unload NAME`"
-        raise BadRequest(f"{text}; {load}.", param="messages")
+        return without_answer(body, fields.model, stay_s)
     if len(fields.messages) > most:
         raise BadRequest(f"`messages` holds {len(fields.messages)} entries; {most} are allowed.", param="messages")
+    chat = chat_of(fields)
+    needs = needs_of(fields, images=any(message.images for message in fields.messages))
+    prefers = TOOLS if chat.tools else NOTHING
+    return Request("chat", b"", chat.model, chat.stream, body, needs, prefers, family="", chat=chat, stay_s=stay_s)
+
+
+def needs_of(fields: Body, *, images: bool) -> frozenset[str]:
+    """What a model must be able to do for it."""
+    thinks = fields.think is True or (isinstance(fields.think, str) and fields.think not in ("", "none"))
+    return (SEES if images else NOTHING) | (THINKS if thinks else NOTHING)
+
+
+def chat_of(fields: Body) -> Chat:
+    """The chat in words of no dialect. Raises BadRequest for what cannot be said in them."""
+    if fields.logprobs:
+        raise BadRequest("`logprobs` are not given here; OpenAI's /v1/chat/completions has them.", param="logprobs")
     if isinstance(fields.think, str) and fields.think not in EFFORTS:
         allowed = ", ".join(f'"{effort}"' for effort in EFFORTS)
         raise BadRequest(f"`think` must be true, false or one of {allowed}.", param="think", code="invalid_value")
-    chat = _chat(fields)
-    needs = frozenset({"vision"}) if any(message.images for message in fields.messages) else NOTHING
-    prefers = TOOLS if chat.tools else NOTHING
-    return Request("chat", b"", chat.model, chat.stream, body, needs, prefers, family="", chat=chat)
-
-
-def _chat(fields: _Body) -> Chat:
-    options = fields.options or _Options()
+    options = fields.options or Options()
     most = _whole(options.num_predict) or 0
     return Chat(
         model=fields.model,
@@ -192,7 +196,7 @@ def _seed(number: float | None) -> int | None:
     return _whole(number)
 
 
-def _engine(options: _Options, name: str) -> float | None:
+def _engine(options: Options, name: str) -> float | None:
     value: float | None = getattr(options, name)
     if name == "repeat_last_n" and value is not None:  # below 0 Ollama means: all
         return min(int(value), MOST_BACK) if value >= 0 else MOST_BACK
@@ -251,7 +255,7 @@ def _messages(given: Sequence[_Message]) -> list[Message]:
         answers = open_calls.answered_by(message) if message.role == "tool" else ""
         content: str | tuple[Part, ...] = message.content or ""
         if message.images:
-            pictures = tuple(_picture(image, f"messages[{i}].images[{j}]") for j, image in enumerate(message.images))
+            pictures = tuple(picture(image, f"messages[{i}].images[{j}]") for j, image in enumerate(message.images))
             content = (Part("text", text=message.content or ""), *pictures)
         found.append(Message(message.role, content, message.thinking or "", calls, answers, message.name or ""))
     return found
@@ -268,7 +272,7 @@ def _arguments(given: dict[str, msgspec.Raw] | str | None, place: str) -> str:
     return given.strip() or "{}"
 
 
-def _picture(image: str, place: str) -> Part:
+def picture(image: str, place: str) -> Part:
     """A picture in base64, in lines or not, as a URL that holds it."""
     data = image.partition(";base64,")[2] if image.startswith("data:") else image
     data = "".join(data.split())

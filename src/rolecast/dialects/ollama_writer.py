@@ -9,12 +9,19 @@ import msgspec
 from rolecast.errors import UNREADABLE
 from rolecast.values import Done, Event, Phases, Reasoning, Report, Text, ToolCallDelta, Usage
 
+REASONS = ("length", "load", "unload")
+"""Besides `stop`, which is also said of calls."""
 _decode_arguments = msgspec.json.Decoder(dict[str, Any] | str | None).decode
 
 
 def writer(model: str, *, stream: bool) -> "Lines | Whole":
     """Writes one answer; `model` is the name that the client asked for."""
     return Lines(model) if stream else Whole(model)
+
+
+def moment(at: float) -> str:
+    """A time in seconds since 1970 as Ollama writes it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class _Answer:
@@ -36,12 +43,11 @@ class _Answer:
         elif isinstance(event, Report):
             self._report = event
         elif isinstance(event, Done):
-            self._reason = "length" if event.reason == "length" else "stop"
+            self._reason = event.reason if event.reason in REASONS else "stop"
 
     def _object(self, message: dict[str, Any]) -> dict[str, Any]:
-        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="microseconds")
         message = {"role": "assistant", **message}
-        return {"model": self._model, "created_at": now.replace("+00:00", "Z"), "message": message, "done": False}
+        return {"model": self._model, "created_at": moment(time.time()), "message": message, "done": False}
 
     def _called(self) -> tuple[list[dict[str, Any]], str]:
         """The calls, and what the model wrote instead of calls: their arguments are objects here, not text."""

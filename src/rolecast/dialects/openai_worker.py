@@ -1,15 +1,15 @@
-"""What most workers speak: chats written as OpenAI's wire has them, and its answers read into events.
+"""What most workers speak: chats and all else written as OpenAI's wire has them, and its answers read into events.
 
 Also reads llama.cpp's `timings`. Takes what servers of this field leave out or spell otherwise; holds at most a
 bounded piece of an answer that is not complete.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from rolecast.dialects import complaint, lenient, usage
+from rolecast.dialects import complaint, lenient, openai_plain, usage
 from rolecast.dialects.openai_calls import Calls
 from rolecast.dialects.sse import BOM, Events
 from rolecast.errors import UNREADABLE
@@ -18,6 +18,7 @@ from rolecast.values import (
     Done,
     Event,
     Failure,
+    Kind,
     Message,
     Part,
     Reasoning,
@@ -25,6 +26,8 @@ from rolecast.values import (
     Text,
     Tool,
     Usage,
+    Vector,
+    Words,
 )
 
 _SAY_NOTHING = (b"[DONE]", b"null", b"")
@@ -38,34 +41,42 @@ MOST_MS = 1e9
 class OpenAIWorker:
     """llama-server, vLLM, most servers and clouds."""
 
-    def ask(self, chat: Chat, *, usage: bool) -> tuple[bytes, bytes]:
-        """A chat completion."""
-        fields: dict[str, Any] = dict(chat.extra)
-        fields["model"] = chat.model
-        fields["messages"] = [_message(each) for each in chat.messages]
-        if chat.stream:
-            fields["stream"] = True
-            if usage:
-                fields["stream_options"] = {"include_usage": True}
-        if chat.tools:
-            fields["tools"] = [_tool(each) for each in chat.tools]
-        if chat.tool_named:
-            fields["tool_choice"] = {"type": "function", "function": {"name": chat.tool_named}}
-        elif chat.tool_choice:
-            fields["tool_choice"] = chat.tool_choice
-        if chat.answer_schema is not None:
-            fields["response_format"] = _format(chat.answer_schema)
-        if isinstance(chat.think, str):
-            fields["reasoning_effort"] = chat.think
-        elif chat.think is not None:
-            fields["chat_template_kwargs"] = fields.get("chat_template_kwargs", {}) | {"enable_thinking": chat.think}
-        sampling = msgspec.structs.asdict(chat.sampling)
-        fields |= {name: value for name, value in sampling.items() if value not in (None, ())}
-        return b"/chat/completions", msgspec.json.encode(fields)
+    kinds: frozenset[Kind] = frozenset({"chat", "completion", "embeddings"})
+
+    def ask(self, words: Words, *, usage: bool) -> tuple[bytes, bytes]:
+        """A chat completion, a completion, or embeddings."""
+        if isinstance(words, Chat):
+            return _chat(words, usage=usage)
+        return openai_plain.ask(words, usage=usage)
 
     def reader(self, *, streaming: bool) -> "_Stream | _Whole":
         """Reads a stream of events, or one object."""
         return _Stream() if streaming else _Whole()
+
+
+def _chat(chat: Chat, *, usage: bool) -> tuple[bytes, bytes]:
+    fields: dict[str, Any] = dict(chat.extra)
+    fields["model"] = chat.model
+    fields["messages"] = [_message(each) for each in chat.messages]
+    if chat.stream:
+        fields["stream"] = True
+        if usage:
+            fields["stream_options"] = {"include_usage": True}
+    if chat.tools:
+        fields["tools"] = [_tool(each) for each in chat.tools]
+    if chat.tool_named:
+        fields["tool_choice"] = {"type": "function", "function": {"name": chat.tool_named}}
+    elif chat.tool_choice:
+        fields["tool_choice"] = chat.tool_choice
+    if chat.answer_schema is not None:
+        fields["response_format"] = _format(chat.answer_schema)
+    if isinstance(chat.think, str):
+        fields["reasoning_effort"] = chat.think
+    elif chat.think is not None:
+        fields["chat_template_kwargs"] = fields.get("chat_template_kwargs", {}) | {"enable_thinking": chat.think}
+    sampling = msgspec.structs.asdict(chat.sampling)
+    fields |= {name: value for name, value in sampling.items() if value not in (None, ())}
+    return b"/chat/completions", msgspec.json.encode(fields)
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -145,6 +156,8 @@ class _Choice(msgspec.Struct):
     index: int | None = None
     delta: _Delta | None = None
     message: _Delta | None = None
+    text: str | None = None
+    """Of a completion."""
     finish_reason: str | None = None
     error: Any = None
     stop_reason: str | int | None = None
@@ -175,8 +188,15 @@ class _Usage(msgspec.Struct):
     completion_tokens_details: _Details | None = None
 
 
+class _Vector(msgspec.Struct):
+    embedding: msgspec.Raw
+    index: int | None = None
+
+
 class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
+    data: list[_Vector] | None = None
+    """Of embeddings."""
     usage: _Usage | None = None
     timings: _Timings | None = None
     error: Any = None
@@ -187,7 +207,7 @@ class _Answer(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
-_NEEDED = frozenset({"choices", "delta", "message", "content", "arguments"})
+_NEEDED = frozenset({"choices", "delta", "message", "content", "arguments", "text", "data", "embedding"})
 """Without these an answer would be another one."""
 
 
@@ -204,13 +224,23 @@ def _events(data: bytes, calls: Calls) -> list[Event]:
         index = choice.index or 0
         if delta := choice.delta or choice.message:
             _add(events, delta, index, calls)
+        if choice.text:
+            events.append(Text(choice.text, index))
         if choice.finish_reason and choice.finish_reason != "error":
             events.append(Done(choice.finish_reason, index, _stop(choice, answer)))
+    events += _vectors(answer.data or ())
     if failure := _failure(answer, data):
         return [*events, failure]
     if report := _report(answer.usage, answer.timings or _Timings()):
         events.append(report)
     return events
+
+
+def _vectors(data: Sequence[_Vector]) -> Iterator[Event]:
+    for place, vector in enumerate(data):
+        yield Vector(vector.embedding, place if vector.index is None else vector.index)
+    if data:
+        yield Done()
 
 
 def _failure(answer: _Answer, data: bytes) -> Failure | None:

@@ -1,9 +1,11 @@
 """A request as a dialect read it: the few fields that routing and safety need, and the bytes."""
 
+from typing import Literal
+
 import msgspec
 
 from rolecast.errors import UNREADABLE, BadRequest
-from rolecast.values import Chat, Kind
+from rolecast.values import Chat, Completion, Embedding, Kind
 
 NOTHING: frozenset[str] = frozenset()
 MOST_BACK = 2**20
@@ -34,6 +36,12 @@ class Request(msgspec.Struct):
     """The workers that understand the body as it is; '' = none does, and the chat is written anew for each."""
     chat: Chat | None = None
     """The same in words of no dialect, where it was read into them."""
+    plain: Completion | Embedding | None = None
+    """The same of what is no chat."""
+    only: Literal["", "load", "unload"] = ""
+    """No answer is wanted, only that the model is loaded, or leaves when nobody uses it."""
+    stay_s: float | None = None
+    """So long the model stays loaded after this request, in place of its `idle_timeout`; infinity = for good."""
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -135,8 +135,7 @@ class Fleet:
             again = max(1, again)  # the worker died between the grant and now, and the slot with it
         assert station.pool is not None
         lease = Lease(station, station.pool)
-        if slots != 1:
-            lease.slots = slots
+        lease.slots = slots
         waited_us = int((self._loop.time() - began) * 1e6)
         if cold:
             lease.load_us = waited_us
@@ -169,6 +168,10 @@ class Fleet:
     def preload(self, model_id: str) -> None:
         """Begin to load without waiting; a failure shows in the model's state and log."""
         self._spawn_task(self._load_quietly(model_id))
+
+    def keep(self, model_id: str, seconds: float) -> None:
+        """Keep the model so long after its last request, in place of its `idle_timeout`; infinity = for good."""
+        self._apply(self.machine.keep(model_id, seconds))
 
     async def unload(self, model_id: str) -> None:
         """Stop the worker and wait until it is gone. Requests in flight on it get an error event."""

@@ -183,6 +183,16 @@ class Machine:
             return effects + (self._start(w, now) if w.waiting else [])
         return effects + (self._stop(w, why) if w.state in (State.READY, State.LOADING, State.DRAINING) else [])
 
+    def keep(self, model: str, seconds: float) -> list[Effect]:
+        """Let the worker stay so long after its last request, until its end or another word; infinity = for good.
+
+        One that is pinned, remote or about to leave anyway goes by that.
+        """
+        w = self.workers.get(model)
+        if w is not None and not w.leaving and w.state in (State.READY, State.LOADING):
+            w.keep(seconds)
+        return []
+
     def configure(
         self,
         models: Mapping[str, Model],
@@ -261,6 +271,8 @@ class Machine:
             if w.state is State.FAILED:
                 w.restarts += 1
             w.generation += 1
+            if not w.leaving:
+                w.keep(None)
             w.state, w.started_at, w.wanted = State.LOADING, now, w.pinned
             return [Spawn(w.model_id, w.generation)]
         return []

@@ -32,8 +32,10 @@ class Worker:
         "failures",
         "faults",
         "generation",
+        "idle_setting_s",
         "idle_timeout_s",
         "idles",
+        "kept_s",
         "killed",
         "last_used",
         "leaving",
@@ -53,6 +55,8 @@ class Worker:
 
     def __init__(self, model_id: str, model: Model, queue_limit: int) -> None:
         self.model_id = model_id
+        self.kept_s: float | None = None
+        """What the last request that spoke of it wanted in place of `idle_timeout`; infinity = never to leave."""
         self.set(model, queue_limit)
         self.state = State.COLD
         self.generation = 0
@@ -85,6 +89,12 @@ class Worker:
         """Take over the settings that need no new process."""
         self.parallel = model.parallel
         self.pinned = model.pinned
-        self.idle_timeout_s = float(model.idle_timeout)
-        self.idles = not model.pinned and self.idle_timeout_s > 0
+        self.idle_setting_s = float(model.idle_timeout) or float("inf")
         self.queue_limit = queue_limit
+        self.keep(self.kept_s)
+
+    def keep(self, seconds: float | None) -> None:
+        """Leave after so long without a request; None = by the settings. What is pinned stays."""
+        self.kept_s = seconds
+        self.idle_timeout_s = self.idle_setting_s if seconds is None else seconds
+        self.idles = not self.pinned and self.idle_timeout_s < float("inf")

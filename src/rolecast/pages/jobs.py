@@ -16,7 +16,7 @@ from rolecast.server.asgi import json_response
 EXAMPLE = '{"kind":"pull","model":"NAME"}'
 MAX_LOG_LINES = 5000
 BREATH_S = 15.0
-"""A comment is sent when nothing was to be told for so long: whoever waits sees that the gateway is there."""
+"""A sign of life is sent when nothing was to be told for so long: whoever waits sees that the gateway is there."""
 
 
 class _Wanted(msgspec.Struct):
@@ -75,14 +75,20 @@ class JobPages:
 
 
 async def _events(jobs: AsyncIterator[Job]) -> AsyncIterator[bytes]:
+    async for job in with_breaths(jobs):
+        yield b": still here\n\n" if job is None else b"data: " + msgspec.json.encode(job) + b"\n\n"
+
+
+async def with_breaths(jobs: AsyncIterator[Job]) -> AsyncIterator[Job | None]:
+    """The same, and None whenever there was nothing to be told for a while."""
     following = aiter(jobs)
     while True:
         coming = asyncio.ensure_future(anext(following, None))
         try:
             while not (await asyncio.wait({coming}, timeout=BREATH_S))[0]:
-                yield b": still here\n\n"
+                yield None
         finally:
             coming.cancel()
         if (job := coming.result()) is None:
             return
-        yield b"data: " + msgspec.json.encode(job) + b"\n\n"
+        yield job

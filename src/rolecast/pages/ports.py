@@ -10,6 +10,7 @@ from starlette.routing import Route
 from rolecast.config.current import Current
 from rolecast.config.schema import Listener
 from rolecast.pages.health import Health
+from rolecast.pages.ollama import is_for_ollama, running
 from rolecast.server.asgi import json_response
 from rolecast.telemetry.metrics import Telemetry
 
@@ -74,7 +75,15 @@ class SingleModel:
 
     def routes(self) -> list[Route]:
         shapes = {"openai": self.front, "llama-server": self.llama_server, "pas": self.pas}
-        return [Route("/health", shapes[self._listener.surface], methods=["GET"])]
+        return [
+            Route("/health", shapes[self._listener.surface], methods=["GET"]),
+            Route("/", self.root, methods=["GET"]),
+        ]
+
+    async def root(self, request: Request) -> Response:
+        if is_for_ollama(request):
+            return running()
+        return json_response({"service": "rolecast", "status": "running", "model": self._listener.model})
 
     async def front(self, request: Request) -> Response:
         state = self._health.state(self._listener.model or "")

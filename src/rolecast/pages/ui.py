@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from rolecast import __version__
 from rolecast.errors import NotFound
+from rolecast.pages.ollama import is_for_ollama, running
 from rolecast.server.asgi import json_response
 
 SECURITY = {
@@ -36,6 +37,8 @@ def routes() -> list[Route]:
 async def root(request: Request) -> Response:
     if "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/ui", status_code=307)
+    if is_for_ollama(request):
+        return running()
     return json_response({"service": "rolecast", "version": __version__, "status": "running", "docs": "/ui"})
 
 

@@ -21,6 +21,8 @@ LACKING = {
     "audio": "cannot take sound, and this request holds some",
     "video": "cannot take video, and this request holds some",
     "files": "cannot take files, and this request holds some",
+    "insert": "cannot fill a gap before a suffix: its vocabulary has no marks for one that are known here",
+    "thinking": "does not think before it answers, as `think` asks: its chat template knows nothing of it",
     "tools": "cannot be made to call a tool, as `tool_choice` asks: its chat template knows no tools",
 }
 """The words for what a request may need, which are the words of `capabilities`, and what is said without."""
@@ -48,6 +50,11 @@ class Abilities:
         """Tokens that a request to this model may really have, by the weights that answer; None = not known."""
         model = self._current.config.models[self._current.answerer_of(model_id)]
         return weights.context(model, weights.found(self._find, model)) or None
+
+    def marks(self, model_id: str) -> tuple[str, ...]:
+        """The tokens around a gap that is to be filled, if it is us who must write them into the prompt; else none."""
+        model = self._current.config.models[model_id]
+        return backends.get(model.backend).marks(model, weights.found(self._find, model))
 
     async def prepare(self, edit: Edit) -> Change:
         """Learn what the models can do before a request asks it; nothing to refuse."""

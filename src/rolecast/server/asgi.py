@@ -115,7 +115,6 @@ class Hint(NamedTuple):
 
 
 _LM_STUDIO = Hint("LM Studio's API is not spoken here, OpenAI's is, with a base URL that ends in /v1")
-_OLLAMA = Hint("of Ollama's API only /api/chat is spoken here; OpenAI's is, with a base URL that ends in /v1", "ollama")
 HINTS = {
     "/v1/v1/": Hint("/v1 is in the base URL twice"),
     "/v1/responses": Hint("OpenAI's Responses are not spoken here, its /v1/chat/completions are"),
@@ -124,7 +123,7 @@ HINTS = {
     "/messages": Hint(dialect="anthropic"),
     "/api/v0/": _LM_STUDIO,
     "/api/v1/": _LM_STUDIO,
-    "/api/": _OLLAMA,
+    "/api/": Hint(dialect="ollama"),
 }
 """By how the path begins; the first that fits."""
 
@@ -163,7 +162,7 @@ async def _on_gone(_: HTTPRequest, exc: Exception) -> Response:
 
 async def _on_crash(request: HTTPRequest, exc: Exception) -> Response:
     log.error("%s %s failed", request.method, request.scope["path"], exc_info=exc)
-    return error_response(Internal())
+    return error_response(Internal(), dialect(_hint(request.scope["path"]).dialect))
 
 
 def make_app(lane: Lane, routes: Sequence[BaseRoute]) -> ASGIApp:

@@ -21,6 +21,7 @@ __all__ = [
     "Stored",
     "absence",
     "arriving",
+    "is_ours",
     "locate",
     "parse",
     "pull",
@@ -53,6 +54,11 @@ def locate(source: Source, folder: Path) -> Path | None:
     if path := store.located(folder, source):
         return path
     return caches.downloaded(source) if source.scheme == "hf" else None
+
+
+def is_ours(source: Source, folder: Path) -> bool:
+    """Whether its weights are in the model folder, where `remove` finds them, and not in another program's."""
+    return source.scheme in PULLED and store.located(folder, source) is not None
 
 
 _NETWORK = r"(?i:https?_proxy|all_proxy|no_proxy)|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE|NETRC"

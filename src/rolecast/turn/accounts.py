@@ -27,9 +27,11 @@ class Accounts:
         """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""
         self.active.discard(exchange)
         self._cork.running = len(self.active)
+        plan, request, caller = exchange.plan, exchange.request, exchange.caller
         if exchange.lease is not None:
             self._fleet.release(exchange.lease)
-        plan, request, caller = exchange.plan, exchange.request, exchange.caller
+            if request is not None and request.stay_s is not None:
+                self._fleet.keep(exchange.lease.worker.model_id, request.stay_s)
         if plan is None or request is None:
             if error is not None and exchange.status:
                 method, path = exchange.sink.target

@@ -8,7 +8,7 @@ from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.passage import Passage
 from rolecast.turn.plan import Plan
 from rolecast.turn.relay import Relay
-from rolecast.values import Chat
+from rolecast.values import Words
 
 
 def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False) -> None:
@@ -37,18 +37,20 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
     else:
         if plan.counts and request.stream:
             request.edit_usage = plan.injects and not (again or request.wants_usage)
-        path, body = plan.written(request, _chat(exchange, plan, request))
+        path, body = plan.written(request, _words(exchange, plan, request))
         carrier = Conversion(exchange, plan.speaks())
     exchange.carrier = carrier
     carrier.last_activity = clock()
     lease.pool.send(lease.pool.post(path, body, exchange.caller.trace_lines), carrier)
 
 
-def _chat(exchange: Exchange, plan: Plan, request: Request) -> Chat:
-    """The request in words of no dialect."""
-    if request.kind != "chat":
+def _words(exchange: Exchange, plan: Plan, request: Request) -> Words:
+    """The request in words of no dialect. Raises BadRequest for what cannot be said in them, or to this worker."""
+    if request.kind not in plan.speaks().kinds or (request.plain is None and request.kind != "chat"):
         text = f"{plan.model_id} takes chats only: its server has no {request.kind} that is known here."
         raise BadRequest(text, code="wrong_capability")
+    if request.plain is not None:
+        return request.plain
     if request.chat is None:
         request.chat = exchange.dialect.chat(request)
     return request.chat

@@ -9,7 +9,7 @@ import asyncio
 import logging
 
 from rolecast.dialects.request import Request
-from rolecast.errors import Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
+from rolecast.errors import Busy, Conflict, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.telemetry.metrics import Place
@@ -19,7 +19,7 @@ from rolecast.turn.call import call
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
-from rolecast.values import Failure
+from rolecast.values import Done, Failure, Usage
 
 log = logging.getLogger("rolecast.dispatch")
 
@@ -57,6 +57,9 @@ class Dispatch:
     def begin(self, exchange: Exchange, request: Request) -> None:
         """Start a request whose body is complete. Raises RolecastError when it cannot be routed."""
         exchange.request = request
+        if request.only:
+            self._attend(exchange, request)
+            return
         port_model = exchange.caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
@@ -72,6 +75,39 @@ class Dispatch:
             self._spawn(exchange, self._wait_and_call(exchange, plan, request))
         else:
             call(exchange, plan, request, lease)
+
+    def _attend(self, exchange: Exchange, request: Request) -> None:
+        """Start what wants no answer. Raises RolecastError when it cannot be routed."""
+        exchange.plan = plan = self.plans.of_any_kind(request, exchange.caller.port_model)
+        exchange.routed = clock()
+        self.active.add(exchange)
+        self.cork.running = len(self.active)
+        self._spawn(exchange, self._load_or_leave(exchange, plan, request))
+
+    async def _load_or_leave(self, exchange: Exchange, plan: Plan, request: Request) -> None:
+        """Load the model, or let it go when it has nothing to do, and answer with how that ended."""
+        try:
+            if request.only == "load":
+                await self._fleet.load(plan.answerer_id)
+            elif plan.model.pinned:
+                raise Conflict(
+                    f"{plan.answerer_id} is pinned in the configuration, so it stays; `rolecast unload` takes it away."
+                )
+        except RolecastError as error:
+            exchange.task = None
+            exchange.fail(error)
+            return
+        exchange.task = None
+        if exchange.closed:
+            return
+        if request.stay_s is not None:
+            self._fleet.keep(plan.answerer_id, request.stay_s)
+        exchange.first = clock()
+        exchange.status, exchange.load_us = 200, int((clock() - exchange.routed) * 1e6)
+        outlet = exchange.sink.outlet(exchange)
+        outlet.take([Done(request.only)])
+        exchange.account("ok", Usage())
+        outlet.end()
 
     async def _wait_and_call(
         self, exchange: Exchange, plan: Plan, request: Request, lost: tuple[Lease, bool] | None = None

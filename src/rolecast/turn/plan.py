@@ -13,7 +13,7 @@ from rolecast.config.schema import Model
 from rolecast.dialects import UNREAD, Family, family
 from rolecast.dialects.request import Request, read_fields
 from rolecast.telemetry.metrics import ModelStats
-from rolecast.values import Chat, Choice, Facts
+from rolecast.values import Chat, Choice, Completion, Facts, Words
 
 _WISH = b'{"include_usage":true}'
 
@@ -39,6 +39,7 @@ class Plan:
         "family",
         "head",
         "injects",
+        "marks",
         "model",
         "model_id",
         "name",
@@ -80,6 +81,8 @@ class Plan:
         named = "remote_model" not in backend.about.unused
         self.name = (model.remote_model or answerer_id) if named else ""
         """What its server calls the model, whatever the client calls it; '' = it serves one and reads no name."""
+        self.marks: tuple[str, ...] = ()
+        """Tokens around a gap, for a worker that is not told of it otherwise."""
         self.edits = bool(model.chat_template_kwargs)
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
@@ -99,8 +102,23 @@ class Plan:
         """How a chat is written for the worker, and its answers are read."""
         return family(self.family)
 
-    def written(self, request: Request, chat: Chat) -> tuple[bytes, bytes]:
+    def written(self, request: Request, words: Words) -> tuple[bytes, bytes]:
         """Path and body for a worker that speaks otherwise than the client. Raises BadRequest."""
+        if isinstance(words, Chat):
+            words = self._fitted(words)
+        elif isinstance(words, Completion) and words.suffix and self.marks:
+            before, between, behind = self.marks
+            prompt = f"{before}{words.prompt}{between}{words.suffix}{behind}"
+            words = msgspec.structs.replace(words, prompt=prompt, suffix="")
+        if self.name:
+            words = msgspec.structs.replace(words, model=self.name)
+        path, body = self.speaks().ask(words, usage=request.edit_usage or request.wants_usage)
+        written = msgspec.structs.replace(request, body=body, edit_usage=False)
+        edits = self.edits or any(name.encode() in body for name in self.backend.renames)
+        return path, self._edit(written) if edits else body
+
+    def _fitted(self, chat: Chat) -> Chat:
+        """The chat as this model's engine and template take it."""
         if chat.tool_named and not self.backend.named_tools:
             named = tuple(tool for tool in chat.tools if tool.name == chat.tool_named)
             chat = msgspec.structs.replace(chat, tools=named, tool_choice="required", tool_named="")
@@ -109,12 +127,7 @@ class Plan:
         if kwargs := self.model.chat_template_kwargs:
             given = chat.extra.get("chat_template_kwargs") or kwargs  # the client's own come first
             chat = msgspec.structs.replace(chat, extra={**chat.extra, "chat_template_kwargs": given})
-        if self.name:
-            chat = msgspec.structs.replace(chat, model=self.name)
-        path, body = self.speaks().ask(chat, usage=request.edit_usage or request.wants_usage)
-        written = msgspec.structs.replace(request, body=body, edit_usage=False)
-        edits = self.edits or any(name.encode() in body for name in self.backend.renames)
-        return path, self._edit(written) if edits else body
+        return chat
 
     def _edit(self, request: Request) -> bytes:
         fields: dict[str, Any] = read_fields(request.body)

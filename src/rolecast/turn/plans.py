@@ -3,6 +3,7 @@
 Knows the configuration, the choice and its alternatives. Leases and sends nothing.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.dialects.request import Request
-from rolecast.errors import ShuttingDown
+from rolecast.errors import BadRequest, ShuttingDown
 from rolecast.fleet import Fleet
 from rolecast.routing import Strategy, build, choose, shares
 from rolecast.routing.abilities import Can
@@ -18,7 +19,7 @@ from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.exchange import clock
 from rolecast.turn.plan import Plan, look
-from rolecast.values import Choice, Facts
+from rolecast.values import KINDS, Choice, Facts
 
 Key = tuple[str, str, str, frozenset[str], frozenset[str]]
 """Asked name, kind, model of the port, needs and wishes: what a choice depends on."""
@@ -27,11 +28,19 @@ Key = tuple[str, str, str, frozenset[str], frozenset[str]]
 class Plans:
     """Makes plans and keeps them; the next request with the same name and needs looks its own up in `made`."""
 
-    def __init__(self, current: Current, fleet: Fleet, telemetry: Telemetry, can: Can) -> None:
+    def __init__(
+        self,
+        current: Current,
+        fleet: Fleet,
+        telemetry: Telemetry,
+        can: Can,
+        marks: Callable[[str], tuple[str, ...]] = lambda _: (),
+    ) -> None:
         self._current = current
         self._fleet = fleet
         self._telemetry = telemetry
         self._can = can
+        self._marks = marks
         self._strategies = build(current.names, current.config, can)
         self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
@@ -77,6 +86,18 @@ class Plans:
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
         return self.made.get(key) or self.make(asked, request, port_model)
+
+    def of_any_kind(self, request: Request, port_model: str) -> Plan:
+        """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
+        asked = port_model or request.asked
+        for kind in KINDS:
+            request.kind = kind
+            try:
+                return self.make(asked, request, port_model)
+            except BadRequest:
+                if kind == KINDS[-1]:
+                    raise
+        raise AssertionError  # there are kinds
 
     def share(self, plan: Plan) -> Plan:
         """Of the equals of a plan the one whose turn it is."""
@@ -141,6 +162,7 @@ class Plans:
             self._fleet.backend(answerer_id),
             self._telemetry.models[model_id],
         )
+        plan.marks = self._marks(answerer_id)
         plan.injects = plan.injects and answerer_id not in self._silent
         return plan
 

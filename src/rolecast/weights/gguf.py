@@ -99,6 +99,10 @@ class Header(msgspec.Struct, frozen=True):
     """Whether it has a classification head, as rerankers have."""
     template_tools: bool = False
     """Whether its chat template writes tools."""
+    template_thinks: bool = False
+    """Whether its chat template knows of thinking before the answer."""
+    marks: tuple[str, ...] = ()
+    """Tokens that stand before, between and behind what surrounds a gap to be filled; empty = no known ones."""
     tokenizer: str = ""
     """`gpt2` (BPE), `llama` (SPM), `bert` ..."""
     vocabulary: int = 0
@@ -180,6 +184,28 @@ def read(path: Path, limit: int = HEADER_LIMIT) -> Header:
         raise SourceError(f"{path.name} is not a usable GGUF: {e}. Pull it again or choose another.") from e
 
 
+def chat_template(path: Path) -> str:
+    """The whole chat template in that file; '' when it has none, or is no usable GGUF. Reads the disk."""
+    try:
+        with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            cursor = _Cursor(view, min(len(view), HEADER_LIMIT))
+            cursor.skip(16)
+            for _ in range(min(cursor.number("<Q"), _MAX_PAIRS)):
+                key, kind = cursor.text(), cursor.number("<I")
+                if kind == _TEXT:
+                    length = cursor.number("<Q")
+                    start = cursor.skip(length)
+                    if key == _TEMPLATE:
+                        return view[start : start + length].decode("utf-8", "replace")
+                elif kind == _ARRAY:
+                    _array(cursor)
+                else:
+                    cursor.number(_SCALARS[kind])
+    except (ValueError, OSError, KeyError):
+        pass
+    return ""
+
+
 def known(path: Path) -> Header | None:
     """The header of the file as it is now, read once per version of it; None when it is no usable GGUF.
 
@@ -238,6 +264,8 @@ def _header(cursor: _Cursor, size: int) -> Header:
         causal=bool(found.get(f"{architecture}.attention.causal", architecture not in _ENCODERS)),
         ranks=tensors_found.ranks,
         template_tools=bool(found.get(_TOOLS)),
+        template_thinks=bool(found.get(_THINKS)),
+        marks=found.get(_MARKS, ()),
         tensor_bytes=tensors_found.bytes,
         repacked_bytes=tensors_found.repacked_bytes,
         sees=bool(found.get("clip.has_vision_encoder")),
@@ -248,6 +276,17 @@ def _header(cursor: _Cursor, size: int) -> Header:
 
 
 _TOKENS, _TOOLS = "tokenizer.ggml.tokens", "template names tools"
+_THINKS, _MARKS = "template names thinking", "marks of a gap"
+_THINKING = (b"think", b"THINK", b"reasoning")
+"""Words of the templates of models that think."""
+_GAPS = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    ("<\uff5cfim\u2581begin\uff5c>", "<\uff5cfim\u2581hole\uff5c>", "<\uff5cfim\u2581end\uff5c>"),
+    ("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
+)
+"""Of models that were trained to fill gaps: Qwen and CodeGemma, StarCoder, Refact, DeepSeek, GLM."""
 _TEMPLATE = "tokenizer.chat_template"
 _ENCODERS = (
     "bert",
@@ -294,13 +333,27 @@ def _settings(cursor: _Cursor, pairs: int) -> dict[str, Any]:
             found[key] = cursor.text()
             if key.startswith(_TEMPLATE) and cursor.view.find(b"tools", start, cursor.at) >= 0:
                 found[_TOOLS] = True
+            if key.startswith(_TEMPLATE) and any(cursor.view.find(w, start, cursor.at) >= 0 for w in _THINKING):
+                found[_THINKS] = True
         elif kind == _ARRAY:
+            start = cursor.at
             found[key] = _array(cursor)
             if key == _TOKENS:
                 found[key] = len(found[key])
+                found[_MARKS] = _marks(cursor.view, start, cursor.at)
         else:
             raise ValueError(f"{key!r} has the unknown type {kind}")
     return found
+
+
+def _marks(view: mmap.mmap, start: int, end: int) -> tuple[str, ...]:
+    """The marks of a gap that the list of tokens holds."""
+
+    def holds(mark: str) -> bool:
+        text = mark.encode()
+        return view.find(struct.pack("<Q", len(text)) + text, start, end) >= 0
+
+    return next((marks for marks in _GAPS if all(map(holds, marks))), ())
 
 
 _INTEGERS = frozenset({0, 1, 2, 3, 4, 5, 10, 11})

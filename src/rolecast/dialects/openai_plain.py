@@ -1,0 +1,29 @@
+"""What is no chat, written as OpenAI's wire has it for a worker: completions of a text, and embeddings.
+
+Chats, and the reading of every answer, are `openai_worker`'s.
+"""
+
+from typing import Any
+
+import msgspec
+
+from rolecast.values import Completion, Embedding
+
+
+def ask(words: Completion | Embedding, *, usage: bool) -> tuple[bytes, bytes]:
+    """Path and body; `usage` = the tokens of a stream must be asked for."""
+    if isinstance(words, Embedding):
+        return b"/embeddings", msgspec.json.encode({"model": words.model, "input": words.inputs})
+    fields: dict[str, Any] = dict(words.extra)
+    fields |= {"model": words.model, "prompt": words.prompt}
+    if words.suffix:
+        fields["suffix"] = words.suffix
+    if words.stream:
+        fields["stream"] = True
+        if usage:
+            fields["stream_options"] = {"include_usage": True}
+    if words.answer_schema is not None:
+        fields["json_schema"] = words.answer_schema  # llama.cpp's; here it reads no `response_format`
+    sampling = msgspec.structs.asdict(words.sampling)
+    fields |= {name: value for name, value in sampling.items() if value not in (None, ())}
+    return b"/completions", msgspec.json.encode(fields)
