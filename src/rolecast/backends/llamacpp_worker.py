@@ -160,14 +160,15 @@ def _relay(reading: int, weights: str) -> None:
     os.write(2, f"cannot load {weights}: {reason}\n".encode())
 
 
-def wait_for_signal() -> None:
-    """Returns at the first SIGTERM or SIGINT, whichever of the engine's threads the system gives it to."""
+def catch_signals() -> socket.socket:
+    """A byte is there to read after the first SIGTERM or SIGINT, whichever of the engine's threads the system gives it
+    to."""
     waking, woken = socket.socketpair()
     woken.setblocking(False)
-    signal.set_wakeup_fd(woken.fileno())
+    signal.set_wakeup_fd(woken.detach())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    waking.recv(1)
+    return waking
 
 
 def main() -> None:
@@ -184,8 +185,9 @@ def main() -> None:
         report.failed("" if isinstance(e, RuntimeError) else str(e))
         os._exit(1)
     report.loaded()
+    ended = catch_signals()  # before anybody can know that it serves, and end it
     print(f"serving {options.id} at {server.listening_address}", flush=True)  # noqa: T201 - the worker's log
-    wait_for_signal()
+    ended.recv(1)
     os._exit(0)  # taking the engine down in order can hang; the system frees everything
 
 
