@@ -30,6 +30,7 @@ from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
 from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_weights import OllamaWeights
+from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.readiness import Readiness
 from rolecast.reload import Reloader
@@ -67,7 +68,7 @@ class Gateway:
     """All parts of a running gateway."""
 
     def __init__(self, config: Config, config_path: Path | None = None) -> None:
-        find = weights_finder(config)
+        self._find = find = weights_finder(config)
         self._first = edit_to(config, stand_ins(config, find))
         self.current = Current(self._first)
         self.telemetry = Telemetry(i for i, m in config.models.items() if m.enabled)
@@ -133,6 +134,8 @@ class Gateway:
             routes = [route for page in self._pages for route in page.routes()] + ui.routes()
         else:
             routes = SingleModel(listener, self.current, self.telemetry, self.health).routes()
+            if listener.surface == "pas":
+                routes += PasInfo(listener, self.current, self.abilities, self.store, self._find).routes()
         return make_app(lane, [*(route for page in self._lists for route in page.routes()), *routes])
 
     async def _weights_changed(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_gateway import Answer, LiveGateway
+from live_gateway import Answer, LiveGateway, until
 
 from rolecast.config import presets
 
@@ -128,14 +128,52 @@ def test_slm_server(start: Start) -> None:
         assert gateway.curl("http://localhost:8000/v1/nothing").json["detail"]
 
 
+def generates(gateway: Preset, port: int) -> str:
+    """The model that a prompt's answer names."""
+    answer = gateway.curl(
+        *("-X", "POST", f"http://localhost:{port}/generate"),
+        *("-H", "Content-Type: application/json"),
+        "-d",
+        """{
+  "model": "llama3.1:8b",
+  "prompt": "What is AI?",
+  "stream": false,
+  "options": {
+    "temperature": 0.7,
+    "num_predict": 5
+  }
+}""",
+    )
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json; charset=utf-8"), answer.body
+    assert (bool(answer.json["response"]), answer.json["done"], answer.json["eval_count"]) == (True, True, 5)
+    assert answer.json["total_duration"] >= answer.json["prompt_eval_duration"] + answer.json["eval_duration"] > 0
+    assert answer.headers["x-rolecast-stand-in"] == "smollm2-135m"
+    return str(answer.json["model"])
+
+
+def measured(gateway: Preset, port: int, agent: str) -> bool:
+    """Whether the information about a port has the figures of its answers, which are those of the books."""
+
+    def told() -> Any:
+        answer = gateway.curl(f"http://localhost:{port}/info")
+        assert b'"service_name":"' in answer.body
+        assert {"service_name", "version", "model", "capabilities", "endpoints"} <= set(answer.json)
+        figures = answer.json["performance"]
+        times = [ms for listener, ms in gateway.rows("listener, total_ms") if listener == agent]
+        return figures if len(times) == 3 and figures["p95_latency_ms"] == round(max(times), 1) else None
+
+    figures = until(told, "the three answers are measured")
+    return 0 < figures["avg_latency_ms"] <= figures["p95_latency_ms"] and figures["avg_throughput_tok_s"] > 0
+
+
 def test_pas(start: Start) -> None:
     services = {
-        8050: ("llama3.1:8b", "llama31_8b_wrapper"),
-        8051: ("tinyllama:1.1b", "tinyllama_wrapper"),
-        8052: ("tinyllama:1.1b", "tlc_domain_classifier"),
+        8050: ("llama3.1:8b", "llama31_8b_wrapper", "llm_llama31_8b"),
+        8051: ("tinyllama:1.1b", "tinyllama_wrapper", "llm_tinyllama_1b"),
+        8052: ("tinyllama:1.1b", "tlc_domain_classifier", "tlc_domain_classifier"),
     }
     with start("pas") as gateway:
-        for port, (model, service) in services.items():
+        for port, (model, service, agent) in services.items():
             health = gateway.curl(f"http://localhost:{port}/health")
             assert b'"status":"healthy"' in health.body
             assert (health.json["service"], health.json["port"], health.json["model"]) == (
@@ -149,6 +187,8 @@ def test_pas(start: Start) -> None:
             assert stands_in(gateway.post(f"http://localhost:{port}/v1/chat/completions", model=model), model)
             health = gateway.curl(f"http://localhost:{port}/health")
             assert health.json["model_loaded"] is True
+            assert generates(gateway, port) == model
+            assert measured(gateway, port, agent)
             assert health.json["last_request_ms"] >= 0
         assert marked(gateway.curl("http://localhost:8000/v1/models"))["llm_tinyllama_1b"] == "smollm2-135m"
 

@@ -87,7 +87,7 @@ class Listener(Section, frozen=True):
     model: str | None = None
     """Every request to this port goes to this model, whatever name it asks for."""
     surface: Literal["openai", "llama-server", "pas"] = "openai"
-    """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's, whose limits hold there too."""
+    """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's, whose paths and limits it gets."""
 
     @property
     def label(self) -> str:

@@ -30,8 +30,8 @@ class Named(Protocol):
 B = TypeVar("B", bound=Named)
 
 
-def decoded(body: bytes, decode: Callable[[bytes], B]) -> B:
-    """The fields of a body, which must name a model. Raises BadRequest."""
+def decoded(body: bytes, decode: Callable[[bytes], B], model: str = "") -> B:
+    """The fields of a body; without a `model` to fall back on it must name one. Raises BadRequest."""
     try:
         body.decode()  # the decoder looks into no text that it hands on as it stands
         fields = decode(body)
@@ -42,6 +42,7 @@ def decoded(body: bytes, decode: Callable[[bytes], B]) -> B:
         raise BadRequest(f"`{where}`: {text}.", param=where, code="invalid_value") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
+    fields.model = fields.model or model
     if not fields.model:
         raise BadRequest("`model` is missing: the name of a model, or 'auto'.", param="model")
     return fields

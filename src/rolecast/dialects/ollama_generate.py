@@ -18,7 +18,9 @@ from rolecast.errors import BadRequest
 from rolecast.values import Completion, Message, Part
 
 
-class _Body(Body):
+class Prompt(Body):
+    """A prompt, and what belongs to it."""
+
     prompt: str | None = None
     suffix: str | None = None
     system: str | None = None
@@ -28,7 +30,7 @@ class _Body(Body):
     raw: bool | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(Prompt).decode
 _FORMED = ("system", "context", "images")
 """What only a prompt with the model's template can have."""
 
@@ -39,15 +41,15 @@ class OllamaGenerate(Ollama):
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         """Ollama has one spelling."""
         most = int(limits.messages)
-        return {"/api/generate": lambda body: _read(body, most)}
+        return {"/api/generate": lambda body: asked(body, decoded(body, _decode), most)}
 
     def writer(self, request: Request, model: str) -> Writer:
         """Writes lines, or one whole object."""
         return writer(request, model)
 
 
-def _read(body: bytes, most: int) -> Request:
-    fields = decoded(body, _decode)
+def asked(body: bytes, fields: Prompt, most: int) -> Request:
+    """What a body with these fields asks for. Raises BadRequest for what cannot be done."""
     stay_s = seconds(fields.keep_alive)
     if fields.template:
         text = "`template` cannot be set by a request: the model has its own, and `raw` takes a prompt without one"
@@ -71,14 +73,14 @@ def _read(body: bytes, most: int) -> Request:
     return Request("chat", b"", chat.model, chat.stream, body, needs, family="", chat=chat, stay_s=stay_s)
 
 
-def _message(fields: _Body) -> Message:
+def _message(fields: Prompt) -> Message:
     if not fields.images:
         return Message("user", fields.prompt or "")
     pictures = (picture(image, f"images[{i}]") for i, image in enumerate(fields.images))
     return Message("user", (Part("text", text=fields.prompt or ""), *pictures))
 
 
-def _completion(body: bytes, fields: _Body, stay_s: float | None) -> Request:
+def _completion(body: bytes, fields: Prompt, stay_s: float | None) -> Request:
     """A text to go on with, or a gap to fill."""
     way = "raw" if fields.raw else "suffix"
     if fields.raw and fields.suffix:

@@ -1,6 +1,7 @@
-"""What a port with `surface: pas` refuses besides: values that the PAS services themselves never took.
+"""What a port with `surface: pas` has besides: `/generate`, and chats that refuse what the PAS services never took.
 
-Judges the body once more, on these ports alone; the rest is what every chat request goes through.
+Judges the body of a chat once more, on these ports alone; the rest is what every chat request goes through. Prompts
+are `pas_generate`'s.
 """
 
 from collections.abc import Mapping
@@ -8,8 +9,10 @@ from typing import Annotated
 
 import msgspec
 
+from rolecast.config.schema import Limits
 from rolecast.dialects import Entry, Read
 from rolecast.dialects.openai_chat import explain
+from rolecast.dialects.pas_generate import PasGenerate, PasOllama
 from rolecast.dialects.request import Request
 from rolecast.errors import Invalid
 
@@ -34,14 +37,21 @@ class _Chat(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Chat).decode
 
 
-def strict(hot: Mapping[bytes, Entry], context: int) -> dict[bytes, Entry]:
-    """The same paths, their chats judged as PAS does; an answer may take `context` tokens (0 = any number)."""
-    return {
+def on_port(hot: Mapping[bytes, Entry], limits: Limits, model: str, context: int) -> dict[bytes, Entry]:
+    """The same paths with PAS's own, and chats judged as PAS does.
+
+    `model` is what answers on this port, '' = what is asked for; an answer may take `context` tokens (0 = any number).
+    """
+    found = {
         path: msgspec.structs.replace(entry, read=_strict(entry.read, context))
         if path.endswith(b"/chat/completions")
         else entry
         for path, entry in hot.items()
     }
+    for spoken in (PasGenerate(model, context), PasOllama(model)):
+        for path, read in spoken.paths(limits).items():
+            found[path.encode()] = Entry(path, read, spoken)
+    return found
 
 
 def _strict(read: Read, context: int) -> Read:

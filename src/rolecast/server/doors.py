@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Limits, Listener, Server
 from rolecast.dialects import Entry, entries
-from rolecast.dialects.pas import strict
+from rolecast.dialects.pas import on_port
 from rolecast.errors import ConfigError
 from rolecast.server import sockets
 from rolecast.server.door import Door, View
@@ -179,7 +179,7 @@ def hot_of(listener: Listener, config: Config) -> Mapping[bytes, Entry]:
     if listener.surface != "pas":
         return hot
     model = config.models.get(listener.model or "")
-    return strict(hot, model.context if model else 0)
+    return on_port(hot, config.server.limits, listener.model or "", model.context if model else 0)
 
 
 def keep(doors: Sequence[Door], places: Sequence[Place]) -> list[Door | None]:

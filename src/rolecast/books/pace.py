@@ -1,0 +1,44 @@
+"""How fast the answers of one port were, from the ledger's rows. Knows no request and no model's state."""
+
+import math
+import time
+
+import msgspec
+
+from rolecast.books.store import Query, Store
+
+DAY_S = 86_400.0
+MOST = 1000
+"""Answers that are looked at."""
+_PASSED = Query(
+    "SELECT q.completion_tokens, q.total_us FROM requests q JOIN routes r ON r.id = q.route"
+    " WHERE q.id >= :since AND r.listener = :listener AND r.worker = :worker"
+    " AND (q.bits & 12) = 0 AND q.completion_tokens > 0 ORDER BY q.id DESC LIMIT :most"
+)
+"""Answers that were complete and had text. Ids grow with time, so that older rows are never looked at."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """As clients saw it: times in ms from a request to the end of its answer, waiting and loading included."""
+
+    tokens_per_s: float
+    average_ms: float
+    p95_ms: float
+
+
+async def pace(store: Store, listener: str, worker: str) -> Pace | None:
+    """Of the newest thousand answers of that worker on that port in the last day; None when there was none.
+
+    Raises StoreError.
+    """
+    since = int((time.time() - DAY_S) * 1000) << 20
+    rows = await store.read(_PASSED, since=since, listener=listener, worker=worker, most=MOST)
+    times_ms = sorted(total_us / 1000 for _, total_us in rows)
+    total_ms = sum(times_ms)
+    if not total_ms:
+        return None
+    return Pace(
+        tokens_per_s=sum(tokens for tokens, _ in rows) / total_ms * 1000,
+        average_ms=total_ms / len(times_ms),
+        p95_ms=times_ms[math.ceil(0.95 * len(times_ms)) - 1],
+    )
