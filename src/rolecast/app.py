@@ -32,6 +32,7 @@ from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.ports import FrontDoor, SingleModel
+from rolecast.pages.responses import KeptResponses
 from rolecast.readiness import Readiness
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
@@ -49,6 +50,7 @@ from rolecast.turn.ask import Asker
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import ExchangeIds, make_ids
+from rolecast.turn.memory import Memory
 from rolecast.turn.plans import Plans
 
 log = logging.getLogger("rolecast")
@@ -77,7 +79,9 @@ class Gateway:
         self.ledger = Ledger(self.store)
         self.abilities = Abilities(self.current, find)
         self.plans = Plans(self.current, self.fleet, self.telemetry, self.abilities.can, self.abilities.marks)
-        self.dispatch = Dispatch(self.plans, Accounts(self.fleet, self.ledger, self.telemetry), self.fleet)
+        self.memory = Memory(self.store)
+        accounts = Accounts(self.fleet, self.ledger, self.telemetry)
+        self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory)
         new_id = make_ids()
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
@@ -120,10 +124,12 @@ class Gateway:
             OllamaWeights(self.current, self.fleet, self.jobs, find, store, self._weights_changed),
             FrontDoor(self.telemetry, self.health),
         ]
-        self._lists: list[Catalogue | OllamaLists | TokenCounts] = [
+        counter = Counter(self.plans, self.fleet)
+        self._lists: list[Catalogue | OllamaLists | TokenCounts | KeptResponses] = [
             Catalogue(self.current, self.abilities, self.health),
             OllamaLists(self.current, self.abilities, self.fleet, find),
-            TokenCounts(Counter(self.plans, self.fleet)),
+            TokenCounts(counter),
+            KeptResponses(self.memory, counter),
         ]
         """What every port has."""
         self._background: list[asyncio.Task[None]] = []
@@ -182,6 +188,7 @@ class Gateway:
         await self.fleet.close()
         await leaving
         await self.ledger.close()
+        await self.memory.close()
         await self.store.close()
 
 

@@ -716,7 +716,6 @@ async def test_a_failure_of_ours_says_where_to_look_and_no_more(
         ("/v1/v1/models", "/v1 is in the base URL twice"),
         ("/api/v0/models", "LM Studio's API is not spoken here"),
         ("/api/v1/chat", "LM Studio's API is not spoken here"),
-        ("/v1/responses", "its /v1/chat/completions are"),
     ],
 )
 async def test_a_client_of_another_kind_of_server_is_told_what_is_spoken_here(

@@ -11,7 +11,7 @@ Adding one = one file here plus a row in `DIALECTS` or `FAMILIES`, or an entry p
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -38,6 +38,15 @@ class Writer(Protocol):
 
     def end(self, phases: Phases) -> bytes:
         """The rest of the answer."""
+        ...
+
+
+@runtime_checkable
+class Failing(Protocol):
+    """A writer whose error at the end of a stream depends on what it wrote; else the dialect's `error` is that end."""
+
+    def fail(self, error: RolecastError) -> bytes:
+        """The end of a stream that tells of the error."""
         ...
 
 
@@ -109,6 +118,7 @@ DIALECTS = {
     "ollama-generate": "rolecast.dialects.ollama_generate:OllamaGenerate",
     "ollama-embed": "rolecast.dialects.ollama_embed:OllamaEmbed",
     "ollama-embeddings": "rolecast.dialects.ollama_embed:OllamaEmbeddings",
+    "responses": "rolecast.dialects.responses:Responses",
 }
 """Of two that claim one path the first has it."""
 FAMILIES = {

@@ -1,11 +1,13 @@
 """A request as a dialect read it: the few fields that routing and safety need, and the bytes."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
+from rolecast.dialects.thread import Thread
 from rolecast.errors import UNREADABLE, BadRequest
-from rolecast.values import Chat, Completion, Embedding, Kind
+from rolecast.values import Chat, Completion, Embedding, Kind, Message
 
 NOTHING: frozenset[str] = frozenset()
 MOST_BACK = 2**20
@@ -42,6 +44,22 @@ class Request(msgspec.Struct):
     """No answer is wanted, only that the model is loaded, or leaves when nobody uses it."""
     stay_s: float | None = None
     """So long the model stays loaded after this request, in place of its `idle_timeout`; infinity = for good."""
+    thread: Thread | None = None
+    """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
+
+    def take(self, chat: Chat) -> None:
+        """The conversation is whole now."""
+        self.chat = chat
+        self.needs |= needs_of(chat.messages)
+
+
+_WORDS = {"image": "vision", "file": "files"}
+
+
+def needs_of(messages: Sequence[Message]) -> frozenset[str]:
+    """What a model must take for these messages, in words of `capabilities`."""
+    kinds = {part.kind for each in messages if isinstance(each.content, tuple) for part in each.content}
+    return frozenset(_WORDS.get(kind, kind) for kind in kinds - {"text"})
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

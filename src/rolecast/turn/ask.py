@@ -11,7 +11,7 @@ import msgspec
 
 from rolecast.config.schema import Limits
 from rolecast.dialects import Dialect, Read, Writer
-from rolecast.dialects.request import NOTHING, Request
+from rolecast.dialects.request import NOTHING, Request, needs_of
 from rolecast.errors import Internal, RolecastError
 from rolecast.turn.exchange import Exchange, ExchangeIds, Owner
 from rolecast.values import Caller, Chat, Event
@@ -50,8 +50,7 @@ class Asker:
 
 
 def _request(chat: Chat) -> Request:
-    kinds = {part.kind for message in chat.messages if isinstance(message.content, tuple) for part in message.content}
-    needs = frozenset({"image": "vision", "file": "files"}.get(kind, kind) for kind in kinds - {"text"})
+    needs = needs_of(chat.messages)
     forced = bool(chat.tool_named) or chat.tool_choice == "required"
     tools = frozenset({"tools"}) if chat.tools else NOTHING
     return Request(
@@ -122,6 +121,9 @@ class _Sink:
 
     def end(self) -> None:
         self._events.put_nowait(None)
+
+    def last_words(self, error: RolecastError) -> bytes:
+        return b""
 
     # -- turn.exchange.Sink -------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ For a client and a worker that speak differently, and for answers that somebody 
 dialect: a `Reader` makes events of the worker's bytes, an `Outlet` takes them.
 """
 
-from rolecast.dialects import Family, Reader, Writer, complaint, usage
+from rolecast.dialects import Failing, Family, Reader, Writer, complaint, usage
 from rolecast.errors import RolecastError, WorkerDown
 from rolecast.net.connection import Connection, Headers, KnownAnswer
 from rolecast.turn.exchange import Exchange, Outlet, clock
@@ -124,7 +124,7 @@ class Conversion:
 
     def last_words(self, error: RolecastError) -> bytes | None:
         """The error as the end of a stream."""
-        return self.exchange.dialect.error(error, started=True) if self.streaming else None
+        return self._outlet.last_words(error) if self.streaming else None
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -186,12 +186,20 @@ class Written:
         """Write the rest."""
         exchange, sink = self._exchange, self._exchange.sink
         last = self._writer.end(exchange.phases())
+        if exchange.request is not None and exchange.request.thread is not None:
+            exchange.dispatch.remember(exchange)
         if not self._stream:
             sink.respond(200, exchange.head(self._lines()), last)
             return
         if not sink.started:
             sink.start(200, exchange.head(self._lines()), None)
         sink.finish(last)
+
+    def last_words(self, error: RolecastError) -> bytes:
+        """The error as this writer tells it, or as its dialect does whatever was written."""
+        if isinstance(self._writer, Failing):
+            return self._writer.fail(error)
+        return self._exchange.dialect.error(error, started=True)
 
     def _lines(self) -> bytes:
         caching = b"cache-control: no-cache\r\n" * self._stream

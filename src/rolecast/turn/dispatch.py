@@ -8,7 +8,10 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 import asyncio
 import logging
 
+import msgspec
+
 from rolecast.dialects.request import Request
+from rolecast.dialects.thread import Thread
 from rolecast.errors import Busy, Conflict, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
@@ -17,6 +20,7 @@ from rolecast.turn import verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
 from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
 from rolecast.values import Done, Failure, Usage
@@ -42,8 +46,9 @@ SETTLE_S = 2.0
 class Dispatch:
     """Takes exchanges with a decoded request and sees them through."""
 
-    def __init__(self, plans: Plans, accounts: Accounts, fleet: Fleet) -> None:
+    def __init__(self, plans: Plans, accounts: Accounts, fleet: Fleet, memory: Memory) -> None:
         self.plans = plans
+        self.memory = memory
         self.accounts = accounts
         self.active = accounts.active
         self.settle = accounts.settle  # the very method: this is called for every request
@@ -59,6 +64,9 @@ class Dispatch:
         exchange.request = request
         if request.only:
             self._attend(exchange, request)
+            return
+        if request.thread is not None and request.chat is None:
+            self._spawn(exchange, self._recall(exchange, request, request.thread))
             return
         port_model = exchange.caller.port_model
         asked = port_model or request.asked
@@ -108,6 +116,25 @@ class Dispatch:
         outlet.take([Done(request.only)])
         exchange.account("ok", Usage())
         outlet.end()
+
+    async def _recall(self, exchange: Exchange, request: Request, thread: Thread) -> None:
+        """Begin once the conversation is whole."""
+        try:
+            chat = await self.memory.whole(thread, exchange.caller.key)
+            request.take(chat)
+            request.body = msgspec.json.encode(chat.messages)  # for our own count, where a worker reports none
+            exchange.task = None
+            if not exchange.closed:
+                self.begin(exchange, request)
+        except RolecastError as error:
+            exchange.task = None
+            exchange.fail(error)
+
+    def remember(self, exchange: Exchange) -> None:
+        """The answer is written: keep of it what its thread says."""
+        _, request, _ = exchange.called()
+        if request.thread is not None and (kept := request.thread.kept()) is not None:
+            self.memory.keep(kept, exchange.caller.key)
 
     async def _wait_and_call(
         self, exchange: Exchange, plan: Plan, request: Request, lost: tuple[Lease, bool] | None = None

@@ -30,6 +30,9 @@ class Outlet(Protocol):
     def end(self) -> None:
         """The answer is complete; the exchange is accounted already."""
 
+    def last_words(self, error: RolecastError) -> bytes:
+        """What ends a stream that has begun and breaks off."""
+
 
 class Sink(Protocol):
     """The client's side: frames an answer. `started` turns true with the first byte sent."""
@@ -91,6 +94,9 @@ class Owner(Protocol):
     """Who sees an exchange through: `dispatch`."""
 
     def begin(self, exchange: "Exchange", request: Request) -> None: ...
+
+    def remember(self, exchange: "Exchange") -> None:
+        """The answer is written: keep of it what its thread says."""
 
     def lost(self, exchange: "Exchange", error: RolecastError) -> None:
         """No (more) answer comes from the worker."""

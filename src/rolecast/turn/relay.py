@@ -32,11 +32,6 @@ class Relay(Conversion):
         if self.exchange.sink.started and not self.closed:
             self._outlet.take([])  # what says nothing keeps a client waiting all the same
 
-    def last_words(self, error: RolecastError) -> bytes | None:
-        """The error as the end of a stream, after whatever piece of an event went out before it."""
-        last = super().last_words(error)
-        return last if last is None else b"\n\n" + last
-
 
 class _Bytes:
     """An outlet for bytes: events only say that there is something to send. Knows no relay, so there is no cycle."""
@@ -62,6 +57,10 @@ class _Bytes:
             sink.finish(self._released())
         else:
             sink.respond(200, exchange.head(self.lines), self._released())
+
+    def last_words(self, error: RolecastError) -> bytes:
+        """The error as the end of a stream, after whatever piece of an event went out before it."""
+        return b"\n\n" + self._exchange.dialect.error(error, started=True)
 
     def _start(self) -> None:
         if not self._exchange.sink.started:
