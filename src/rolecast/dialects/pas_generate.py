@@ -39,6 +39,8 @@ _decode_any = msgspec.json.Decoder(Prompt).decode
 class PasOllama(OllamaGenerate):
     """`/api/generate` of such a port."""
 
+    id_header = b""
+
     def __init__(self, model: str) -> None:
         self._model = model
 
