@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from rolecast.dialects import complaint, lenient, usage
-from rolecast.dialects.openai_worker import MAX_ANSWER_BYTES
+from rolecast.dialects.gathered import Gathered, unreadable
 from rolecast.dialects.sse import Events
 from rolecast.errors import UNREADABLE
 from rolecast.values import Done, Event, Failure, Reasoning, Report, Text, ToolCallDelta, Usage
@@ -109,10 +109,6 @@ def _json(raw: msgspec.Raw | bytes) -> str:
     return bytes(raw).decode("utf-8", "replace")
 
 
-def _unreadable() -> Failure:
-    return Failure("its answer cannot be read", code="bad_upstream")
-
-
 class _Stream:
     """Events of a stream."""
 
@@ -129,7 +125,7 @@ class _Stream:
         found: list[Event] = []
         for event in self._events.feed(data):
             found += self._said(event)
-        return [*found, _unreadable()] if self._events.overflowed else found
+        return [*found, unreadable()] if self._events.overflowed else found
 
     def end(self) -> list[Event]:
         """What was left; a stream that stops before it says why it ends was cut off."""
@@ -145,7 +141,7 @@ class _Stream:
             return []
         event = _read(data)
         if event is None or event.type == "error":
-            return [complaint.read(data) if event is not None or complaint.is_error(data) else _unreadable()]
+            return [complaint.read(data) if event is not None or complaint.is_error(data) else unreadable()]
         if event.type == "message_start" and isinstance(event.message, _Message):
             self._started = True
             self._counts |= _counts(event.message.usage)
@@ -191,20 +187,11 @@ def _texts(block: _Block) -> list[Event]:
     return [*found, Text(block.text)] if block.text else found
 
 
-class _Whole:
+class _Whole(Gathered):
     """One message."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def read(self, data: bytes) -> list[Event]:
-        self._parts.append(data)
-        self._size += len(data)
-        return [_unreadable()] if self._size > MAX_ANSWER_BYTES else []
-
     def end(self) -> list[Event]:
-        body = b"".join(self._parts)
+        body = self.body()
         answer = _read(body)
         if answer is None or answer.content is None:
             return [complaint.read(body)]

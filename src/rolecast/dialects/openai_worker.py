@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from rolecast.dialects import complaint, lenient, openai_plain, usage
+from rolecast.dialects.gathered import Gathered, unreadable
 from rolecast.dialects.openai_calls import Calls
 from rolecast.dialects.sse import BOM, Events
 from rolecast.errors import UNREADABLE
@@ -32,8 +33,6 @@ from rolecast.values import (
 
 _SAY_NOTHING = (b"[DONE]", b"null", b"")
 """Events of a stream that end it, or keep it alive."""
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""A plain answer beyond this is none."""
 MOST_MS = 1e9
 """Nobody computes for longer."""
 
@@ -218,7 +217,7 @@ def _events(data: bytes, calls: Calls) -> list[Event]:
     except UNREADABLE:
         answer = lenient.read(data, _Answer, _NEEDED)
     if answer is None:
-        return [complaint.read(data) if complaint.is_error(data) else _unreadable()]
+        return [complaint.read(data) if complaint.is_error(data) else unreadable()]
     events: list[Event] = []
     for choice in answer.choices or ():
         index = choice.index or 0
@@ -317,10 +316,6 @@ def _duration(ms: float | None) -> float:
     return ms if ms is not None and 0 < ms < MOST_MS else 0.0
 
 
-def _unreadable() -> Failure:
-    return Failure("its answer cannot be read", code="bad_upstream")
-
-
 class _Stream:
     """Server-sent events, up to the one that says that this is all."""
 
@@ -335,7 +330,7 @@ class _Stream:
 
     def read(self, data: bytes) -> list[Event]:
         found = self._said(self._events.feed(data))
-        return [*found, _unreadable()] if self._events.overflowed and not self._over else found
+        return [*found, unreadable()] if self._events.overflowed and not self._over else found
 
     def end(self) -> list[Event]:
         found = self._said(self._events.finish())
@@ -357,20 +352,11 @@ class _Stream:
         return found
 
 
-class _Whole:
+class _Whole(Gathered):
     """One JSON object."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def read(self, data: bytes) -> list[Event]:
-        self._parts.append(data)
-        self._size += len(data)
-        return [_unreadable()] if self._size > MAX_ANSWER_BYTES else []
-
     def end(self) -> list[Event]:
-        body = b"".join(self._parts).removeprefix(BOM)
+        body = self.body().removeprefix(BOM)
         if not complaint.is_answer(body):
             return [complaint.read(body)]
         return _events(body, Calls())
