@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from rolecast import books, statefile
@@ -17,6 +18,7 @@ from rolecast.config import located, paths
 from rolecast.config.current import Current
 from rolecast.config.edit import Participant, edit_to
 from rolecast.config.schema import Config, Limits, Listener
+from rolecast.dialects.surfaces import hot_of
 from rolecast.errors import ConfigError
 from rolecast.fleet import Fleet
 from rolecast.jobs.kinds import kinds
@@ -89,7 +91,7 @@ class Gateway:
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
         self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())
-        self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app)
+        self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, hot_of)
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
             self.abilities,
@@ -140,9 +142,14 @@ class Gateway:
             routes = [route for page in self._pages for route in page.routes()] + ui.routes()
         else:
             routes = SingleModel(listener, self.current, self.telemetry, self.health).routes()
-            if listener.surface == "pas":
-                routes += PasInfo(listener, self.current, self.abilities, self.store, self._find).routes()
-        return make_app(lane, [*(route for page in self._lists for route in page.routes()), *routes])
+        lists = [route for page in self._lists for route in page.routes()]
+        return make_app(lane, [*self._of_surface(listener), *lists, *routes])
+
+    def _of_surface(self, listener: Listener) -> list[Route]:
+        """What a port has for its surface alone; it comes before what every port has."""
+        if listener.surface == "pas" and listener.model is not None:
+            return PasInfo(listener, self.current, self.abilities, self.store, self._find).routes()
+        return []
 
     async def _weights_changed(self) -> None:
         """Some came or went: stand-ins step back or in, and pinned models begin to load."""

@@ -17,8 +17,7 @@ from starlette.types import ASGIApp
 
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Limits, Listener, Server
-from rolecast.dialects import Entry, entries
-from rolecast.dialects.pas import on_port
+from rolecast.dialects import Entry
 from rolecast.errors import ConfigError
 from rolecast.server import sockets
 from rolecast.server.door import Door, View
@@ -37,6 +36,8 @@ ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 NewLane = Callable[[Guard, Limits], Lane]
 NewApp = Callable[[Lane, Listener], ASGIApp]
 """The pages of the port that this listener asks for; without `model` it has all of them."""
+HotOf = Callable[[Listener, Config], Mapping[bytes, Entry]]
+"""The paths whose bodies go to models on that port, and what reads them."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -52,9 +53,10 @@ class Place(msgspec.Struct, frozen=True):
 class Doors:
     """All open ports. The start opens them as any later edit does: it prepares, and then commits."""
 
-    def __init__(self, new_lane: NewLane, new_app: NewApp) -> None:
+    def __init__(self, new_lane: NewLane, new_app: NewApp, hot_of: HotOf) -> None:
         self._new_lane = new_lane
         self._new_app = new_app
+        self._hot_of = hot_of
         self._open: list[Door] = []
         self._leaving: dict[asyncio.Task[None], Door] = {}
         self._sweeping: asyncio.Task[None] | None = None
@@ -124,7 +126,7 @@ class Doors:
     def _view(self, door: Door, listener: Listener, guard: Guard, config: Config) -> View:
         before = door.view
         app = before.app if before and before.listener == listener else self._new_app(door.lane, listener)
-        return View(listener, app, hot_of(listener, config), guard, config.server.limits, config.log.access)
+        return View(listener, app, self._hot_of(listener, config), guard, config.server.limits, config.log.access)
 
     def _commit(self, doors: list[Door], views: list[View], leaving: list[Door], grace_s: float) -> None:
         before = self.addresses
@@ -171,15 +173,6 @@ def wanted(server: Server) -> Iterator[tuple[str, Listener]]:
     for i, listener in enumerate(server.listeners):
         host = listener.host or server.host
         yield f"server.listeners.{i}", msgspec.structs.replace(listener, host=host)
-
-
-def hot_of(listener: Listener, config: Config) -> Mapping[bytes, Entry]:
-    """The paths whose bodies go to models on the port of this listener, and what reads them."""
-    hot = entries(config.server.limits)
-    if listener.surface != "pas":
-        return hot
-    model = config.models.get(listener.model or "")
-    return on_port(hot, config.server.limits, listener.model or "", model.context if model else 0)
 
 
 def keep(doors: Sequence[Door], places: Sequence[Place]) -> list[Door | None]:

@@ -1,0 +1,31 @@
+"""The table of surfaces: what each takes in on its ports besides what all ports take, or in another way.
+
+Knows no page: those that belong to a surface are a row in `Gateway`, and its health is `pages/ports.py`'s. Adding one =
+a row here and a word in `config/schema.py`.
+"""
+
+from collections.abc import Callable, Mapping
+
+from rolecast.config.schema import Config, Listener
+from rolecast.dialects import Entry, entries, pas
+
+Hot = Mapping[bytes, Entry]
+OnPort = Callable[[Hot, Listener, Config], Hot]
+"""The paths of a port, made of those that every port has."""
+
+
+def hot_of(listener: Listener, config: Config) -> Hot:
+    """The paths whose bodies go to models on the port of this listener, and what reads them."""
+    return SURFACES[listener.surface](entries(config.server.limits), listener, config)
+
+
+def _as_they_are(hot: Hot, listener: Listener, config: Config) -> Hot:
+    return hot
+
+
+def _pas(hot: Hot, listener: Listener, config: Config) -> Hot:
+    model = config.models.get(listener.model or "")
+    return pas.on_port(hot, config.server.limits, listener.model or "", model.context if model else 0)
+
+
+SURFACES: Mapping[str, OnPort] = {"openai": _as_they_are, "llama-server": _as_they_are, "pas": _pas}
