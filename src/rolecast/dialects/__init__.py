@@ -18,7 +18,7 @@ import msgspec
 from rolecast.config.schema import Limits
 from rolecast.dialects.request import Request
 from rolecast.errors import ConfigError, RolecastError
-from rolecast.values import Chat, Event, Kind, Phases, Words
+from rolecast.values import Caller, Chat, Event, Kind, Phases, Words
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -39,6 +39,10 @@ class Writer(Protocol):
     def end(self, phases: Phases) -> bytes:
         """The rest of the answer."""
         ...
+
+
+WriterFor = Callable[[Request, Caller, str], Writer]
+"""A writer for this request of this caller; the text is the id of the model that answers it now."""
 
 
 @runtime_checkable
@@ -66,6 +70,11 @@ class Dialect(Protocol):
 
     def writer(self, request: Request, model: str) -> Writer:
         """Writes the answer to this request; `model` is the name that the client is told."""
+        ...
+
+    @property
+    def writer_for(self) -> WriterFor | None:
+        """Makes the writer where answers tell who asked, or which model answers; None = `writer` does."""
         ...
 
     def error(self, error: RolecastError, *, started: bool = False) -> bytes:
@@ -127,7 +136,7 @@ FAMILIES = {
 }
 UNREAD = "openai"
 """The family whose answers pass unread: the lane knows where in their bytes the counts are. All others are read."""
-LEFT_OUT = {"id_header": b""}
+LEFT_OUT: Mapping[str, Any] = {"id_header": b"", "writer_for": None}
 """What a dialect may leave out: it gets this."""
 GROUP_OF_DIALECTS, GROUP_OF_FAMILIES = "rolecast.dialects", "rolecast.families"
 PARTS = {GROUP_OF_DIALECTS: ("paths", "chat", "writer", "error"), GROUP_OF_FAMILIES: ("ask", "reader")}

@@ -8,9 +8,9 @@ from rolecast.dialects.request import Request
 from rolecast.values import Event, Phases, Text
 
 
-def writer(request: Request, model: str) -> "_Lines | _Whole":
+def writer(request: Request, model: str) -> "_Lines | WholeText":
     """Writes one answer; `model` is the name that the client asked for."""
-    return _Lines(model, request) if request.stream else _Whole(model, request)
+    return _Lines(model, request) if request.stream else WholeText(model, request)
 
 
 def _flat(answer: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class _Lines(Lines):
         return super()._last(phases) | _context(self._request, self._said)
 
 
-class _Whole(Whole):
+class WholeText(Whole):
     """One object."""
 
     def __init__(self, model: str, request: Request) -> None:

@@ -147,10 +147,13 @@ class Whole(_Answer):
 
     def end(self, phases: Phases) -> bytes:
         """The whole answer."""
+        return msgspec.json.encode(self._whole(phases))
+
+    def _whole(self, phases: Phases) -> dict[str, Any]:
         calls, text = self._called()
         message: dict[str, Any] = {"content": "".join(self._texts) + text}
         if self._thoughts:
             message["thinking"] = "".join(self._thoughts)
         if calls:
             message["tool_calls"] = calls
-        return msgspec.json.encode(self._object(message) | self._last(phases))
+        return self._object(message) | self._last(phases)

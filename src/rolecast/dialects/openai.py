@@ -93,7 +93,7 @@ class OpenAI:
 
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         """With and without `/v1`."""
-        reads = {"/chat/completions": _chat(int(limits.messages)), "/completions": _completion}
+        reads = {"/chat/completions": read_chat(int(limits.messages)), "/completions": _completion}
         reads["/embeddings"] = _embeddings
         return {prefix + path: read for path, read in reads.items() for prefix in ("", "/v1")}
 
@@ -110,11 +110,17 @@ class OpenAI:
         return b"data: %b\n\ndata: [DONE]\n\n" % error.body() if started else error.body()
 
 
-def _chat(max_messages: int) -> Read:
+def _no_messages(body: bytes) -> Request:
+    raise Invalid("`messages` is missing: a list of objects with `role` and `content`.", param="messages")
+
+
+def read_chat(max_messages: int, otherwise: Read = _no_messages) -> Read:
+    """What reads the body of a chat; `otherwise` reads one without `messages`."""
+
     def read(body: bytes) -> Request:
         fields, body = _read(body, _decode_chat)
         if fields.messages is None:
-            raise Invalid("`messages` is missing: a list of objects with `role` and `content`.", param="messages")
+            return otherwise(body)
         if len(fields.messages) > max_messages:
             raise Invalid(
                 f"`messages` holds {len(fields.messages)} entries; {max_messages} are allowed.",

@@ -40,6 +40,7 @@ class PasOllama(OllamaGenerate):
     """`/api/generate` of such a port."""
 
     id_header = b""
+    writer_for = None
 
     def __init__(self, model: str) -> None:
         self._model = model

@@ -154,7 +154,10 @@ class WireSink:
         request, plan = exchange.request, exchange.plan
         assert request is not None
         assert plan is not None
-        return Written(exchange, exchange.dialect.writer(request, request.asked or plan.model_id))
+        dialect = exchange.dialect
+        if (writer_for := dialect.writer_for) is not None:
+            return Written(exchange, writer_for(request, exchange.caller, plan.model_id))
+        return Written(exchange, dialect.writer(request, request.asked or plan.model_id))
 
     # -- inside -------------------------------------------------------------------------------------------
 

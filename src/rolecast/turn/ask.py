@@ -70,6 +70,7 @@ class _Words:
     """The dialect of those who take events: nothing is written."""
 
     id_header = b""
+    writer_for = None
 
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         return {}
