@@ -28,6 +28,7 @@ from rolecast.pages.activity import Activity
 from rolecast.pages.admin import Admin
 from rolecast.pages.anthropic import TokenCounts
 from rolecast.pages.catalogue import Catalogue
+from rolecast.pages.conductor import Conductor, ConductorModels
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
 from rolecast.pages.ollama import OllamaLists
@@ -54,6 +55,7 @@ from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.memory import Memory
 from rolecast.turn.plans import Plans
+from rolecast.turn.sessions import Sessions
 
 log = logging.getLogger("rolecast")
 
@@ -82,6 +84,7 @@ class Gateway:
         self.abilities = Abilities(self.current, find)
         self.plans = Plans(self.current, self.fleet, self.telemetry, self.abilities.can, self.abilities.marks)
         self.memory = Memory(self.store)
+        self.sessions = Sessions()
         accounts = Accounts(self.fleet, self.ledger, self.telemetry)
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory)
         new_id = make_ids()
@@ -91,7 +94,9 @@ class Gateway:
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
         self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())
-        self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, hot_of)
+        self.doors = Doors(
+            partial(_new_lane, self.dispatch, new_id), self._new_app, partial(hot_of, note=self.sessions.note)
+        )
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
             self.abilities,
@@ -105,7 +110,8 @@ class Gateway:
         ]
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts)
-        self._pages: list[Admin | Activity | JobPages | FrontDoor | OllamaWeights] = [
+        self._listed = ConductorModels(self.current, self.fleet, self.telemetry, self.health)
+        self._pages: list[Admin | Activity | JobPages | FrontDoor | OllamaWeights | Conductor] = [
             Admin(
                 self.current,
                 self.fleet,
@@ -125,6 +131,15 @@ class Gateway:
             JobPages(self.jobs),
             OllamaWeights(self.current, self.fleet, self.jobs, find, store, self._weights_changed),
             FrontDoor(self.telemetry, self.health),
+            Conductor(
+                self.current,
+                self.fleet,
+                self.telemetry,
+                self.health,
+                self.reloader,
+                self.sessions,
+                self._listed,
+            ),
         ]
         counter = Counter(self.plans, self.fleet)
         self._lists: list[Catalogue | OllamaLists | TokenCounts | KeptResponses] = [
@@ -149,6 +164,8 @@ class Gateway:
         """What a port has for its surface alone; it comes before what every port has."""
         if listener.surface == "pas" and listener.model is not None:
             return PasInfo(listener, self.current, self.abilities, self.store, self._find).routes()
+        if listener.surface == "conductor":
+            return self._listed.routes("/models")
         return []
 
     async def _weights_changed(self) -> None:

@@ -86,8 +86,9 @@ class Listener(Section, frozen=True):
     """What it is called in lists, logs and the ledger."""
     model: str | None = None
     """Every request to this port goes to this model, whatever name it asks for."""
-    surface: Literal["openai", "llama-server", "pas"] = "openai"
-    """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's, whose paths and limits it gets."""
+    surface: Literal["openai", "llama-server", "pas", "conductor"] = "openai"
+    """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's, whose paths and limits it gets.
+    `conductor`: /models is Conductor's list."""
 
     @property
     def label(self) -> str:
@@ -102,6 +103,8 @@ class Server(Section, frozen=True):
     """Address to listen on; one that other machines can reach needs `keys`."""
     port: Port = 8000
     """The front door; 0 = any free port."""
+    surface: Literal["openai", "conductor"] = "openai"
+    """Shape of /models on the front door: OpenAI's object, or Conductor's list."""
     listeners: list[Listener] = []
     """More ports."""
     keys: list[str] = []

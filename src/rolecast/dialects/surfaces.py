@@ -7,25 +7,30 @@ a row here and a word in `config/schema.py`.
 from collections.abc import Callable, Mapping
 
 from rolecast.config.schema import Config, Listener
-from rolecast.dialects import Entry, entries, pas
+from rolecast.dialects import Entry, conductor, entries, pas
+from rolecast.dialects.conductor import Note
 
 Hot = Mapping[bytes, Entry]
-OnPort = Callable[[Hot, Listener, Config], Hot]
+OnPort = Callable[[Hot, Listener, Config, Note], Hot]
 """The paths of a port, made of those that every port has."""
 
 
-def hot_of(listener: Listener, config: Config) -> Hot:
-    """The paths whose bodies go to models on the port of this listener, and what reads them."""
-    return SURFACES[listener.surface](entries(config.server.limits), listener, config)
+def hot_of(listener: Listener, config: Config, note: Note) -> Hot:
+    """The paths whose bodies go to models on the port of this listener, and what reads them.
+
+    `note` is told of sessions.
+    """
+    return SURFACES[listener.surface](entries(config.server.limits), listener, config, note)
 
 
-def _as_they_are(hot: Hot, listener: Listener, config: Config) -> Hot:
-    return hot
-
-
-def _pas(hot: Hot, listener: Listener, config: Config) -> Hot:
+def _pas(hot: Hot, listener: Listener, config: Config, note: Note) -> Hot:
     model = config.models.get(listener.model or "")
     return pas.on_port(hot, config.server.limits, listener.model or "", model.context if model else 0)
 
 
-SURFACES: Mapping[str, OnPort] = {"openai": _as_they_are, "llama-server": _as_they_are, "pas": _pas}
+SURFACES: Mapping[str, OnPort] = {
+    "openai": conductor.on_port,
+    "llama-server": conductor.on_port,
+    "conductor": conductor.on_port,
+    "pas": _pas,
+}

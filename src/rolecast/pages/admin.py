@@ -15,8 +15,8 @@ from starlette.routing import Route
 from rolecast import __version__
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
-from rolecast.config.names import find, members
-from rolecast.errors import BadRequest, ConfigError, ModelNotFound
+from rolecast.config.names import members
+from rolecast.errors import BadRequest, ConfigError
 from rolecast.fleet import Fleet, wall_time
 from rolecast.pages import asked
 from rolecast.pages.health import Health
@@ -138,12 +138,7 @@ class Admin:
         return self._resolve((await asked.body(request, _Named, EXAMPLE)).model)
 
     def _resolve(self, name: str) -> str:
-        found = find(self._current.names, name)
-        if found is None or not self._current.config.models[found.models[0]].enabled:
-            raise ModelNotFound(
-                f"The model {name[:200]!r} does not exist here; `rolecast models` lists them.", param="model"
-            )
-        return self._current.answerer_of(found.models[0])
+        return asked.answerer(self._current, name)
 
     def _model(self, model_id: str, resident: Mapping[str, int]) -> dict[str, Any]:
         model = self._current.config.models[model_id]

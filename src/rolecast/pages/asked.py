@@ -1,11 +1,13 @@
-"""What the pages read of a request beside its path: a JSON body, a number."""
+"""What the pages read of a request: a JSON body, a number, which model is meant."""
 
 from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 
-from rolecast.errors import UNREADABLE, BadRequest, UnsupportedMedia
+from rolecast.config.current import Current
+from rolecast.config.names import find
+from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, UnsupportedMedia
 
 T = TypeVar("T")
 
@@ -16,6 +18,15 @@ def require_json(request: Request, example: str) -> None:
         raise UnsupportedMedia(f"Send JSON such as {example} with content-type application/json.")
 
 
+def refuse_forms(request: Request) -> None:
+    """For requests that say all in their path: what a web form would send is refused. Raises UnsupportedMedia.
+
+    A page's script could send no content type at all, but browsers then name its origin, which the guard judges.
+    """
+    if request.headers.get("content-type"):
+        require_json(request, "{}, or no body,")
+
+
 async def body(request: Request, kind: type[T], example: str) -> T:
     """The body as such a struct. Raises UnsupportedMedia or BadRequest."""
     require_json(request, example)
@@ -23,6 +34,15 @@ async def body(request: Request, kind: type[T], example: str) -> T:
         return msgspec.json.decode(await request.body(), type=kind)
     except UNREADABLE as exc:
         raise BadRequest(f"The body must be JSON such as {example}: {exc}.", code="bad_json") from None
+
+
+def answerer(current: Current, name: str) -> str:
+    """The model that answers for that name. Raises ModelNotFound."""
+    found = find(current.names, name)
+    if found is None or not found.models or not current.config.models[found.models[0]].enabled:
+        text = f"The model {name[:200]!r} does not exist here; `rolecast models` lists them."
+        raise ModelNotFound(text, param="model")
+    return current.answerer_of(found.models[0])
 
 
 def number(text: str) -> int:

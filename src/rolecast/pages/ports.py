@@ -74,7 +74,7 @@ class SingleModel:
         self._started = time.perf_counter()
 
     def routes(self) -> list[Route]:
-        shapes = {"openai": self.front, "llama-server": self.llama_server, "pas": self.pas}
+        shapes = {"openai": self.front, "llama-server": self.llama_server, "pas": self.pas, "conductor": self.front}
         return [
             Route("/health", shapes[self._listener.surface], methods=["GET"]),
             Route("/", self.root, methods=["GET"]),

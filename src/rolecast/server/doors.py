@@ -169,7 +169,7 @@ class Doors:
 
 def wanted(server: Server) -> Iterator[tuple[str, Listener]]:
     """Every port that a configuration asks for with its setting, the front door first; hosts are filled in."""
-    yield "server", Listener(port=server.port, host=server.host, name=FRONT)
+    yield "server", Listener(port=server.port, host=server.host, name=FRONT, surface=server.surface)
     for i, listener in enumerate(server.listeners):
         host = listener.host or server.host
         yield f"server.listeners.{i}", msgspec.structs.replace(listener, host=host)

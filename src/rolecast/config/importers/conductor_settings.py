@@ -3,6 +3,7 @@
 import re
 
 from rolecast.config import presets
+from rolecast.config.categories import TWINS
 from rolecast.config.document import parse
 from rolecast.config.importers.draft import Draft, Found
 from rolecast.config.importers.section import shown
@@ -17,12 +18,6 @@ _COLUMNS = {
     "best": "title",
     "vram": "memory",
 }
-_SPELLINGS = {
-    "code_review_debugging": "code_review",
-    "legal_document_analysis": "legal_analysis",
-    "long_context_tasks": "long_context",
-}
-"""The table's category keys and the engines' keys for the same category."""
 _SECTIONS = {
     "conversational persona": "left out; send it as the system message",
     "diffusiond": "left out; images are made by an external server",
@@ -62,11 +57,12 @@ def fill(found: Found, draft: Draft) -> None:
         if model_id not in draft.models:
             _add_model(model_id, rows, draft)
         key = re.sub(r"[ /]", "_", category.lower())
-        for spelling in (key, _SPELLINGS.get(key), *(t for t, e in _SPELLINGS.items() if e == key)):
+        for spelling in (key, TWINS.get(key), *(t for t, e in TWINS.items() if e == key)):
             if spelling:
                 draft.roles.setdefault(spelling, []).append(model_id)
                 draft.kept_roles.add(spelling)
     draft.default = "general_reasoning"
+    draft.surface = "conductor"
     _name_sections(found.text, draft)
 
 

@@ -59,6 +59,7 @@ class Draft:
         self.listeners: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.log_level = ""
+        self.surface = ""
         self.default = "standard"
         self._notes: dict[str, dict[str, None]] = {}
         self._secrets: dict[str, str] = {}
@@ -189,6 +190,7 @@ class Draft:
 
     def _server(self) -> dict[str, Any]:
         server: dict[str, Any] = {"host": "127.0.0.1", "port": Config().server.port}
+        server |= {"surface": self.surface} if self.surface else {}
         enabled = self.enabled()
         listeners = [x for x in self.listeners if x["model"] in enabled]
         server |= {"listeners": listeners} if listeners else {}

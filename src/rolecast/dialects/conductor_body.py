@@ -1,0 +1,165 @@
+"""Conductor's requests: a prompt of a category, read into words of no dialect.
+
+`max_tokens`, `temperature` and `top_p` may stand beside the prompt or in `extra_params`; what stands beside it counts.
+Other options of a task are taken and not looked at. Answers are `conductor_writer`'s.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from rolecast.config.categories import Categories
+from rolecast.config.names import RESERVED
+from rolecast.dialects import Read, ollama_generate
+from rolecast.dialects.ollama_body import decoded
+from rolecast.dialects.openai_chat import explain
+from rolecast.dialects.request import Request, read_fields
+from rolecast.errors import BadRequest, Invalid
+from rolecast.values import Chat, Message, Sampling
+
+SIGNS = frozenset({"category", "session_id", "extra_params", "language", "max_tokens", "temperature", "top_p"})
+"""Fields that Ollama has nowhere, or not beside the prompt: who sends one of them is a client of Conductor."""
+MISSING = "missing_prompt"
+MOST_NAMED = 30
+"""So many categories are named in an error."""
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Word = Annotated[str, msgspec.Meta(max_length=512)]
+
+
+class Prompted(Request):
+    """A prompt, and what its answer says of it."""
+
+    category: str = ""
+    session: str = ""
+    """The id that the body has; '' = none."""
+    union: bool = False
+    """A whole answer also has the fields of Ollama's."""
+    ollama: bool = False
+    """It came in Ollama's words: a stream is Ollama's, and the model is called as it was asked for."""
+
+
+class _Options(msgspec.Struct):
+    max_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+
+
+class _Body(_Options):
+    prompt: str | None = None
+    model: Word | None = None
+    category: Word | None = None
+    session_id: Word | None = None
+    stream: bool | None = None
+    language: Word | None = None
+    extra_params: _Options | None = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_decode_ollama = msgspec.json.Decoder(ollama_generate.Prompt).decode
+
+
+class Bodies:
+    """Makes what reads the bodies of one port; `model` is the one that answers there, '' = what is asked for."""
+
+    def __init__(self, categories: Categories, model: str, max_messages: int) -> None:
+        self._categories = categories
+        self._model = model
+        self._most = max_messages
+
+    def of(self, category: str = "", *, union: bool = False) -> Read:
+        """Reads a prompt; `category` is that of the path, '' = the body may name one."""
+
+        def read(body: bytes) -> Prompted:
+            return self._prompted(body, _fields(body), category, union=union)
+
+        return read
+
+    def streamed(self, body: bytes) -> Prompted:
+        """Reads a prompt whose answer must be wanted as a stream."""
+        request = self._prompted(body, _fields(body), "")
+        if not request.stream:
+            raise BadRequest("`stream` must be true here; POST /generate answers in one object.", param="stream")
+        return request
+
+    def of_either(self, body: bytes) -> Prompted:
+        """Reads a prompt in Conductor's words or in Ollama's."""
+        fields = read_fields(body)
+        if SIGNS & fields.keys() or bytes(fields.get("model") or b"null") in (b"null", b'""'):
+            return self._prompted(body, _fields(body), "", union=True)
+        return self._ollama(body)
+
+    def _prompted(self, body: bytes, fields: _Body, category: str, *, union: bool = False) -> Prompted:
+        if not fields.prompt:
+            text = "`prompt` is missing or empty: give the text to answer."
+            raise Invalid(text, param="prompt", code=MISSING)
+        asked, name = self._chosen(fields.model or "", category or fields.category or "")
+        stream = fields.stream is True
+        chat = Chat(asked, (Message("user", fields.prompt),), stream, sampling=_sampling(fields))
+        return Prompted(
+            "chat",
+            b"",
+            asked,
+            stream,
+            body,
+            family="",
+            chat=chat,
+            category=name,
+            session=fields.session_id or "",
+            union=union,
+        )
+
+    def _chosen(self, model: str, word: str) -> tuple[str, str]:
+        """The name that is asked for, and the category that the answer is of. A model that is named wins."""
+        if word in RESERVED:
+            return model, self._categories.of_model(self._model or model)
+        category = self._categories.find(word)
+        if category is None:
+            raise self._unknown(word)
+        return model or category.asked, category.name
+
+    def _unknown(self, word: str) -> BadRequest:
+        names = [category.name for category in self._categories][:MOST_NAMED]
+        why = f"{word[:100]!r} is no category that is answered here"
+        return BadRequest(f"{why}; there are {', '.join(names)}.", param="category", code="unknown_category")
+
+    def _ollama(self, body: bytes) -> Prompted:
+        try:
+            fields = decoded(body, _decode_ollama)
+            fields.stream = fields.stream is True
+            request = ollama_generate.asked(body, fields, self._most)
+        except BadRequest as error:
+            if error.param is None:  # no JSON at all
+                raise
+            raise Invalid(error.message, param=error.param) from None
+        values = {name: getattr(request, name) for name in Request.__struct_fields__}
+        category = self._categories.of_model(self._model or request.asked)
+        return Prompted(**values, category=category, union=True, ollama=True)
+
+
+def _fields(body: bytes) -> _Body:
+    try:
+        body.decode()  # the decoder looks into no text that it hands on as it stands
+        return _decode(body)
+    except msgspec.ValidationError as exc:
+        where, text = explain(exc)
+        if not where:
+            raise BadRequest(f"The body must be a JSON object: {text}.", code="bad_json") from None
+        raise Invalid(f"`{where}`: {text}.", param=where) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
+
+
+def _sampling(fields: _Body) -> Sampling:
+    """How tokens are drawn. 0 is a wish as any other."""
+    nested = fields.extra_params or _Options()
+
+    def wished(name: str) -> float | None:
+        beside: float | None = getattr(fields, name)
+        return getattr(nested, name) if beside is None else beside
+
+    most = wished("max_tokens")
+    return Sampling(
+        max_tokens=None if most is None else int(most), temperature=wished("temperature"), top_p=wished("top_p")
+    )

@@ -1,0 +1,106 @@
+"""Conductor's answers, written from events: one object, pieces of a stream, or one object with Ollama's fields as well.
+
+What a model thinks is not told: Conductor has no place for it.
+"""
+
+from typing import Any
+
+import msgspec
+
+from rolecast.dialects import Writer, ollama_generate_writer
+from rolecast.dialects.conductor_body import Prompted
+from rolecast.dialects.ollama_generate_writer import WholeText
+from rolecast.errors import RolecastError
+from rolecast.values import Event, Phases, Report, Text
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What an answer says besides its text."""
+
+    category: str
+    model: str
+    session_id: str | None
+
+
+def writer(request: Prompted, session: str, model_id: str) -> Writer:
+    """Writes one answer of that model; `session` is its conversation, '' = none was named."""
+    named = (request.asked or model_id) if request.ollama else model_id
+    told = Told(request.category, named, session or None)
+    if request.stream:
+        return ollama_generate_writer.writer(request, named) if request.ollama else _Pieces(told)
+    return _Union(request, told) if request.union else _Whole(told)
+
+
+def _fields(told: Told, text: str, tokens: int, phases: Phases) -> dict[str, Any]:
+    """The fields of a reply; the time is in seconds."""
+    return {
+        "response": text,
+        **msgspec.structs.asdict(told),
+        "generation_time": round(phases.total_us / 1e6, 6),
+        "tokens_generated": tokens,
+    }
+
+
+class _Whole:
+    """One object."""
+
+    content_type = b"application/json"
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._texts: list[str] = []
+        self._tokens = 0
+
+    def write(self, event: Event) -> bytes:
+        """Nothing before the end."""
+        if isinstance(event, Text):
+            self._texts.append(event.text)
+        elif isinstance(event, Report):
+            self._tokens = event.usage.completion_tokens
+        return b""
+
+    def end(self, phases: Phases) -> bytes:
+        """The whole answer."""
+        return msgspec.json.encode(_fields(self._told, "".join(self._texts), self._tokens, phases))
+
+
+class _Union(WholeText):
+    """One object with the fields of both."""
+
+    def __init__(self, request: Prompted, told: Told) -> None:
+        super().__init__(told.model, request)
+        self._told = told
+        self._with_context = request.ollama
+
+    def _whole(self, phases: Phases) -> dict[str, Any]:
+        theirs = super()._whole(phases)
+        if not self._with_context:  # a client of Conductor would never send it back
+            theirs.pop("context", None)
+        return theirs | _fields(self._told, theirs["response"], theirs["eval_count"], phases)
+
+
+class _Pieces:
+    """Events of a stream."""
+
+    content_type = b"text/event-stream"
+
+    def __init__(self, told: Told) -> None:
+        self._told = msgspec.structs.asdict(told)
+
+    def write(self, event: Event) -> bytes:
+        """An event for each piece of the text."""
+        if not isinstance(event, Text) or not event.text:
+            return b""
+        return _event({"chunk": event.text, **self._told})
+
+    def end(self, phases: Phases) -> bytes:
+        """The event that ends the answer."""
+        return _event({"done": True})
+
+    def fail(self, error: RolecastError) -> bytes:
+        """The end of an answer that breaks off."""
+        return _event({"error": error.message})
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: %b\n\n" % msgspec.json.encode(value)
