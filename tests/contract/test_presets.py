@@ -222,3 +222,94 @@ def test_conductor(start: Start) -> None:
         assert listed["mistralai/Mistral-7B-Instruct-v0.1"]["stand_in"] == "smollm2-135m"
         assert "stand_in" not in listed["smollm2-135m"]
         assert "facebook/nllb-200-distilled-1.3B" not in listed
+
+
+def test_conductors_documented_requests(start: Start) -> None:
+    sends = ("-H", "Content-Type: application/json")
+    with start("conductor") as gateway:
+        answer = gateway.curl(
+            *("-X", "POST", "http://localhost:8000/generate", *sends),
+            "-d",
+            """{
+  "prompt": "Explain quantum computing",
+  "category": "general_reasoning",
+  "max_tokens": 5,
+  "temperature": 0.7
+}""",
+        )
+        assert answer.status == 200, answer.body
+        assert {"response", "category", "model", "session_id", "generation_time", "tokens_generated"} <= set(
+            answer.json
+        )
+        assert (answer.json["category"], answer.json["model"]) == (
+            "general_reasoning",
+            "mistralai/Mistral-7B-Instruct-v0.1",
+        )
+        assert (bool(answer.json["response"]), answer.json["tokens_generated"]) == (True, 5)
+        assert answer.json["generation_time"] > 0
+        streamed = gateway.curl(
+            *("-X", "POST", "http://localhost:8000/generate/stream", *sends),
+            "-d",
+            """{
+  "prompt": "Write a story about...",
+  "category": "creative_writing",
+  "max_tokens": 5,
+  "stream": true
+}""",
+        )
+        *pieces, last, empty = streamed.body.split(b"\n\n")
+        assert (last, empty) == (b'data: {"done":true}', b"")
+        told = [json.loads(piece.removeprefix(b"data: ")) for piece in pieces]
+        assert "".join(each["chunk"] for each in told)
+        assert {(each["category"], each["model"]) for each in told} == {("creative_writing", "google/gemma-2b-it")}
+        models = {each["technical_name"]: each for each in gateway.curl("http://localhost:8000/models").json}
+        fields = {"technical_name", "category", "status", "memory_gb", "generation_count", "stay_loaded"}
+        assert all(set(each) >= fields for each in models.values())
+        assert models["google/gemma-2b-it"]["generation_count"] == 1
+        assert (models["smollm2-135m"]["status"], models["smollm2-135m"]["memory_gb"] > 0.05) == ("loaded", True)
+        health = gateway.curl("http://localhost:8000/health")
+        assert b'"status":"healthy"' in health.body
+        assert health.json["total_memory_gb"] > 0.05
+        stats = gateway.curl("http://localhost:8000/stats").json
+        assert (stats["request_count"], stats["activity"]["total_generations"]) == (2, 2)
+        assert stats["memory_usage"]["total_memory_gb"] > 0.05
+
+
+def test_conductors_tasks_sessions_and_models(start: Start) -> None:
+    tasks = {
+        "/code/completion": "code_completion",
+        "/code/generation": "code_generation",
+        "/translate": "translation",
+        "/math/solve": "mathematical_reasoning",
+        "/research/analyze": "scientific_research",
+        "/legal/analyze": "legal_analysis",
+        "/summarize": "summarization",
+        "/chat/completions": "conversational_chat",
+    }
+    with start("conductor") as gateway:
+        roles = gateway.get("/admin/status").json["roles"]
+        front = "http://localhost:8000"
+        wish = {"prompt": "Name a colour.", "messages": None, "extra_params": {"max_tokens": 4, "temperature": 0}}
+        for path, category in tasks.items():
+            answer = gateway.post(f"{front}{path}", **wish, max_tokens=4, session_id="s")
+            assert answer.status == 200, answer.body
+            assert (answer.json["category"], answer.json["model"]) == (category, roles[category][0])
+            assert answer.json["session_id"] == "s"
+            assert answer.json["tokens_generated"] <= 4
+        again = [gateway.post(f"{front}/translate", **wish).json["response"] for _ in range(2)]
+        assert again[0] == again[1]
+        assert gateway.post(f"{front}/translate", prompt="Hi", max_tokens=0).json["tokens_generated"] <= 1
+        assert gateway.curl(f"{front}/sessions").json["sessions"] == ["s"]
+        assert gateway.curl("-X", "DELETE", f"{front}/sessions/s").json["message"]
+        listed = gateway.curl(f"{front}/categories").json
+        assert [c for c in listed["categories"] if c in roles] == listed["categories"]
+        name = "smollm2-135m"
+        assert gateway.curl("-X", "POST", f"{front}/models/{name}/unload").status == 200
+        assert gateway.curl("-X", "POST", f"{front}/models/mistralai%2FMistral-7B-Instruct-v0.1/load").json["message"]
+
+        def status() -> Any:
+            return {m["technical_name"]: m["status"] for m in gateway.curl(f"{front}/models").json}
+
+        until(lambda: status()[name] == "loaded", "it is loaded again")
+        assert gateway.curl("-X", "POST", f"{front}/models/no/such/load").status == 404
+        assert gateway.curl("-X", "POST", f"{front}/reload-config").json["message"]

@@ -117,7 +117,7 @@ def test_the_schema_explains_settings_and_allows_units() -> None:
     assert model["properties"]["timeout"]["type"] == ["number", "string"]
     listener = schema["properties"]["server"]["properties"]["listeners"]["items"]
     assert listener["required"] == ["port"]
-    assert listener["properties"]["surface"]["enum"] == ["llama-server", "openai", "pas"]
+    assert listener["properties"]["surface"]["enum"] == ["conductor", "llama-server", "openai", "pas"]
 
 
 def test_importing_the_configuration_loads_no_yaml_reader() -> None:
