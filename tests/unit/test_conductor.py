@@ -156,6 +156,26 @@ async def test_ollamas_form_goes_on_from_a_context_and_loads_without_a_prompt(
     assert (loaded.status, loaded.json["done_reason"], loaded.json["response"]) == (200, "load", "")
 
 
+async def test_what_is_said_in_the_words_of_both_is_obeyed_and_conductors_win(
+    both: tuple[Gate, ScriptedWorker],
+) -> None:
+    gate, worker = both
+    mixed = {"system": "be brief", "options": {"temperature": 0.9, "top_k": 3, "num_predict": 9}, "temperature": 0}
+    answer = await gate.ask(asked(**mixed, category="translation", session_id="s"))
+    assert (answer.status, set(answer.json)) == (200, CONDUCTOR | OLLAMA)
+    assert (answer.json["category"], answer.json["session_id"]) == ("translation", "s")
+    assert [each["content"] for each in sent(worker)["messages"]] == ["be brief", "What is it?"]
+    got = {name: sent(worker)[name] for name in ("model", "temperature", "top_k", "max_tokens")}
+    assert got == {"model": "talker", "temperature": 0, "top_k": 3, "max_tokens": 9}
+    worker.script.append(stream(*STREAM))
+    assert events((await gate.ask(asked(**mixed, stream=True))).body)[-1] == {"done": True}
+    blind = await gate.ask(asked(images=["no base64!"], temperature=0))
+    assert (blind.status, blind.error["param"]) == (422, "images[0]")
+    # Options of tasks that happen to be called like something of Ollama's, as a client of Conductor sends them.
+    other = await gate.ask(asked(context="what was read", format="table", extra_params={"context": "what was read"}))
+    assert (other.status, other.json["response"]) == (200, "hi")
+
+
 @pytest.mark.parametrize("path", ["/conductor/generate", *TASKS, "/chat/completions"])
 async def test_every_other_path_answers_with_conductors_fields_alone(
     both: tuple[Gate, ScriptedWorker], path: str
@@ -201,13 +221,23 @@ async def test_the_versioned_path_stays_openais(both: tuple[Gate, ScriptedWorker
     assert "Conductor" not in answer.error["message"]
 
 
-async def test_openais_answer_of_another_family_is_still_named_as_asked(tmp_path: Path) -> None:
-    fake = {"m": Model(backend="fake", aliases=["other"])}
-    made = msgspec.structs.replace(config(fake), roles={"standard": ["m"]})
-    async with running_gateway(made, tmp_path) as gate:
-        answer = await gate.ask(request(chat(model="other"), path="/chat/completions"))
-        versioned = await gate.ask(request(chat(model="other")))
-        assert answer.json["model"] == versioned.json["model"]
+async def test_a_worker_of_another_family_answers_both_and_openais_is_named_as_it_was_asked(tmp_path: Path) -> None:
+    said = {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": "hi"}],
+        "stop_reason": "end_turn",
+    }
+    async with ScriptedWorker().listening(f"{tmp_path}/w.sock") as worker:
+        worker.usual = reply(json.dumps({**said, "usage": {"input_tokens": 5, "output_tokens": 2}}).encode())
+        model = Model(backend="anthropic", url=worker.url, key="k", aliases=["other"])
+        async with running_gateway(config({"m": model}), tmp_path) as gate:
+            for path in ("/chat/completions", "/v1/chat/completions"):
+                answer = (await gate.ask(request(chat(model="other"), path=path))).json
+                assert (answer["model"], answer["choices"][0]["message"]["content"]) == ("other", "hi")
+            prompted = (await gate.ask(asked("/chat/completions", model="other", max_tokens=5))).json
+            assert (prompted["model"], prompted["response"], prompted["tokens_generated"]) == ("m", "hi", 2)
+            assert sent(worker)["max_tokens"] == 5
 
 
 # -- categories ----------------------------------------------------------------------------------------------------
@@ -310,6 +340,7 @@ async def test_an_edit_changes_what_a_category_means(both: tuple[Gate, ScriptedW
         ({"temperature": 0, "extra_params": {"temperature": 0.9}}, {"temperature": 0}),
         ({"temperature": None, "extra_params": {"temperature": 0.9}}, {"temperature": 0.9}),
         ({"max_tokens": 7, "extra_params": {"max_tokens": 7, "style": "auto", "depth": None}}, {"max_tokens": 7}),
+        ({"extra_params": {"max_tokens": 7.0}}, {"max_tokens": 7}),
         ({"extra_params": None, "language": "python"}, {}),
     ],
     ids=str,
@@ -335,6 +366,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("stream", {"stream": "SECRET"}),
     ("max_tokens", {"max_tokens": -1}),
     ("max_tokens", {"max_tokens": 1.5}),
+    ("max_tokens", {"extra_params": {"max_tokens": 1.5}}),
     ("max_tokens", {"max_tokens": 10**30}),
     ("temperature", {"temperature": "SECRET"}),
     ("top_p", {"top_p": 2}),

@@ -151,6 +151,7 @@ url: http://127.0.0.1:8000
 
 def test_a_settings_md_becomes_models_and_categories(bring: Bring) -> None:
     loaded, notes = bring("SETTINGS.md", SETTINGS_MD)
+    assert loaded.server.surface == "conductor"
     mistral, llama = (
         loaded.models["mistralai/Mistral-7B-Instruct-v0.1"],
         loaded.models["meta-llama/Llama-3.1-8B-Instruct"],

@@ -4,7 +4,7 @@
 Other options of a task are taken and not looked at. Answers are `conductor_writer`'s.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,9 +20,13 @@ from rolecast.values import Chat, Message, Sampling
 SIGNS = frozenset({"category", "session_id", "extra_params", "language", "max_tokens", "temperature", "top_p"})
 """Fields that Ollama has nowhere, or not beside the prompt: who sends one of them is a client of Conductor."""
 MISSING = "missing_prompt"
+UNNAMED = "auto"
 MOST_NAMED = 30
 """So many categories are named in an error."""
-Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+OLLAMAS = frozenset({"system", "options", "images", "raw", "suffix", "template", "messages", "tools"})
+"""Fields that only Ollama's prompts have, and that Conductor's clients call no option of a task."""
+Tokens = Annotated[float, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""Clients with one kind of number write 40.0."""
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Word = Annotated[str, msgspec.Meta(max_length=512)]
@@ -84,11 +88,14 @@ class Bodies:
         return request
 
     def of_either(self, body: bytes) -> Prompted:
-        """Reads a prompt in Conductor's words or in Ollama's."""
+        """Reads a prompt in Conductor's words, in Ollama's, or in both, which Conductor's then win."""
         fields = read_fields(body)
-        if SIGNS & fields.keys() or bytes(fields.get("model") or b"null") in (b"null", b'""'):
-            return self._prompted(body, _fields(body), "", union=True)
-        return self._ollama(body)
+        if not SIGNS & fields.keys() and _says(fields, "model"):
+            request = self._of_ollama(body)
+            category = self._categories.of_model(self._model or request.asked)
+            return _prompted(request, category=category, union=True, ollama=True)
+        request = self._prompted(body, _fields(body), "", union=True)
+        return self._mixed(request) if any(_says(fields, name) for name in OLLAMAS) else request
 
     def _prompted(self, body: bytes, fields: _Body, category: str, *, union: bool = False) -> Prompted:
         if not fields.prompt:
@@ -124,18 +131,39 @@ class Bodies:
         why = f"{word[:100]!r} is no category that is answered here"
         return BadRequest(f"{why}; there are {', '.join(names)}.", param="category", code="unknown_category")
 
-    def _ollama(self, body: bytes) -> Prompted:
+    def _mixed(self, request: Prompted) -> Prompted:
+        """The same request with what Ollama's fields add to it."""
+        theirs = self._of_ollama(request.body, request)
+        assert request.chat is not None
+        given = msgspec.structs.asdict(request.chat.sampling)
+        wishes = {name: value for name, value in given.items() if value not in (None, ())}
+        for name in ("chat", "plain"):
+            if (words := getattr(theirs, name)) is not None:
+                sampling = msgspec.structs.replace(words.sampling, **wishes)
+                setattr(theirs, name, msgspec.structs.replace(words, sampling=sampling))
+        return _prompted(theirs, category=request.category, session=request.session, union=True)
+
+    def _of_ollama(self, body: bytes, chosen: Request | None = None) -> Request:
+        """What a body asks for in Ollama's words; of `chosen` the model and the wish for a stream."""
         try:
-            fields = decoded(body, _decode_ollama)
+            fields = decoded(body, _decode_ollama, UNNAMED)
             fields.stream = fields.stream is True
-            request = ollama_generate.asked(body, fields, self._most)
+            if chosen is not None:
+                fields.model = chosen.asked or UNNAMED
+            return ollama_generate.asked(body, fields, self._most)
         except BadRequest as error:
             if error.param is None:  # no JSON at all
                 raise
             raise Invalid(error.message, param=error.param) from None
-        values = {name: getattr(request, name) for name in Request.__struct_fields__}
-        category = self._categories.of_model(self._model or request.asked)
-        return Prompted(**values, category=category, union=True, ollama=True)
+
+
+def _says(fields: dict[str, msgspec.Raw], name: str) -> bool:
+    return bytes(fields.get(name, b"null")) not in (b"null", b"false", b'""', b"[]", b"{}")
+
+
+def _prompted(request: Request, **more: Any) -> Prompted:
+    values = {name: getattr(request, name) for name in Request.__struct_fields__}
+    return Prompted(**values, **more)
 
 
 def _fields(body: bytes) -> _Body:
@@ -160,6 +188,8 @@ def _sampling(fields: _Body) -> Sampling:
         return getattr(nested, name) if beside is None else beside
 
     most = wished("max_tokens")
+    if most is not None and most != int(most):
+        raise Invalid("`max_tokens` must be a whole number.", param="max_tokens")
     return Sampling(
         max_tokens=None if most is None else int(most), temperature=wished("temperature"), top_p=wished("top_p")
     )
