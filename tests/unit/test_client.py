@@ -38,7 +38,6 @@ from rolecast.client import (
 from rolecast.client.calls import api_base
 from rolecast.client.errors import pause_s
 from rolecast.client.replies import retry_after_s
-from rolecast.client.text import ThinkSplitter, split_thinking, take_tool_calls
 from rolecast.client.transport import is_loopback, pool_settings, trust
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -335,92 +334,7 @@ def test_tool_calls_written_as_text_are_found_by_the_client(server: Script, clie
     assert [(c.name, json.loads(c.arguments)) for c in result.tool_calls] == [("weather", {"city": "Bern"})]
 
 
-@pytest.mark.parametrize(
-    ("text", "left", "calls"),
-    [
-        (
-            '[TOOL_REQUEST]{"name":"weather","arguments":{"city":"Bern"}}[END_TOOL_REQUEST]',
-            "",
-            [("weather", {"city": "Bern"})],
-        ),
-        (
-            '<tool_call>\n{"name":"a"}\n</tool_call> and <tool_call>{"name":"b"}',
-            "and",
-            [("a", {}), ("b", {})],
-        ),
-        ('<tool_call>{"function":{"name":"a","arguments":"{\\"x\\":1}"}}</tool_call>', "", [("a", {"x": 1})]),
-        ('<tool_call>{"name":"a","parameters":{"x":1}}</tool_call>', "", [("a", {"x": 1})]),
-        (
-            "Sure.\nTool: weather(city=\"Bern, CH\", days=2, exact=True, unit='C', at=None)\nDone.",
-            "Sure.\n\nDone.",
-            [("weather", {"city": "Bern, CH", "days": 2, "exact": True, "unit": "C", "at": None})],
-        ),
-        (
-            'Tool: weather(day=2026-01-31, tags=["a", "b)"], city=Bern)',
-            "",
-            [("weather", {"day": "2026-01-31", "tags": ["a", "b)"], "city": "Bern"})],
-        ),
-        ("Tool: weather()", "", [("weather", {})]),
-        ("Tool: weather(quote='it\\'s')", "", [("weather", {"quote": "it's"})]),
-    ],
-)
-def test_each_text_form_of_a_tool_call_is_read(text: str, left: str, calls: list[tuple[str, dict[str, Any]]]) -> None:
-    rest, found = take_tool_calls(text, {"weather"})
-    assert rest == left
-    assert [(name, json.loads(arguments)) for name, arguments in found] == calls
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Tool: hammer(weight=3)",  # nobody offered a hammer
-        "Tool: weather(__import__('os').system('id'))",
-        "Tool: weather(city=[1, 2",
-        "Tool: weather(city=",
-        "Tool: weather(city=" + "[" * 100_000,
-        "<tool_call>not json</tool_call>",
-        '<tool_call>["name"]</tool_call>',
-        '<tool_call>{"name":5}</tool_call>',
-        "[TOOL_REQUEST]" + "[" * 100_000,
-    ],
-)
-def test_what_is_not_a_tool_call_stays_text(text: str) -> None:
-    assert take_tool_calls(text, {"weather"}) == (text, [])
-
-
-# --- thinking and control tokens --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "answer", "thinking"),
-    [
-        ("<think>Hm.</think>\n\nHi", "Hi", "Hm."),
-        ("Hi <think>and the rest is swallowed", "Hi", "and the rest is swallowed"),
-        ("Hm.</think>Hi", "Hi", "Hm."),
-        ("<think>\n\n</think>\n\nHi", "Hi", ""),
-        ("<think>a</think>x<think>b</think>y", "xy", "ab"),
-        ("<|im_start|>Hi<|im_end|>", "Hi", ""),
-        (" a < b <| c |> <thin ", " a < b  <thin ", ""),
-        ("ends with <", "ends with <", ""),
-    ],
-)
-def test_thinking_and_control_tokens_leave_the_text(text: str, answer: str, thinking: str) -> None:
-    assert split_thinking(text) == (answer, thinking)
-
-
-@given(
-    st.lists(st.sampled_from(["<think>", "</think>", "<|end|>", "<", "|", ">", "a", "</", "think"]), max_size=12),
-    st.data(),
-)
-def test_thinking_is_split_the_same_however_the_text_is_cut(words: list[str], data: st.DataObject) -> None:
-    text = "".join(words)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
-    whole, pieces = ThinkSplitter(), ThinkSplitter()
-    expected = [whole.feed(text), whole.finish()]
-    got = [pieces.feed(text[a:b]) for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    got.append(pieces.finish())
-    for part in (0, 1):
-        assert "".join(x[part] for x in got) == "".join(x[part] for x in expected)
+# --- thinking --------------------------------------------------------------------------------------------
 
 
 def test_a_reasoning_field_wins_over_tags(server: Script, client: LLMClient) -> None:

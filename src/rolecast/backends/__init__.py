@@ -56,6 +56,10 @@ class Backend(Protocol):
         """The tokens before, between and behind what surrounds a gap, if it is us who must write them; else none."""
         ...
 
+    def tells_apart(self, model: "Model") -> bool:
+        """Whether its servers give thoughts and calls in fields of their own, as far as is known, and no marks."""
+        ...
+
     def missing(self, model: "Model") -> str | None:
         """What this machine lacks to run it, with the command that mends it; None when nothing."""
         ...
@@ -78,6 +82,7 @@ LEFT_OUT: Mapping[str, Any] = {
     "can": lambda model, weights, need: None,
     "counting": lambda body: None,
     "marks": lambda model, weights: (),
+    "tells_apart": lambda model: True,
     "explain": lambda status, said: None,
 }
 """What one from elsewhere may leave out, because it was made before there was such a thing: it gets this."""

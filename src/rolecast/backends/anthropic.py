@@ -32,7 +32,7 @@ class AnthropicRemote(OpenAIRemote):
 
     about = About(
         slots=SLOTS_ELSEWHERE,
-        unused=(*WEIGHTS, *RUN_HERE, *COMMAND, "script", "stream_usage"),
+        unused=(*WEIGHTS, *RUN_HERE, *COMMAND, "script", "stream_usage", "markup"),
         problems=is_base_of,
         doubts=_doubts,
     )
@@ -45,6 +45,10 @@ class AnthropicRemote(OpenAIRemote):
         whole = msgspec.structs.replace(model, url=model.url or URL)
         endpoint = super().plan(model_id, whole, weights, listen)
         return msgspec.structs.replace(endpoint, headers=VERSION + endpoint.headers)  # the credential is the last word
+
+    def tells_apart(self, model: Model) -> bool:
+        """Anthropic's wire has blocks for both."""
+        return True
 
     def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
         """The same message without what only its answer needs."""

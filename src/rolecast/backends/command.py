@@ -178,6 +178,10 @@ class Command:
         """Its server is told what surrounds the gap."""
         return ()
 
+    def tells_apart(self, model: Model) -> bool:
+        """It depends on its flags, which nobody reads."""
+        return False
+
     def missing(self, model: Model) -> str | None:
         """The program that is not here, or the variable that is not set."""
         for command, setting in ((model.command, "command"), (model.stop, "stop")):

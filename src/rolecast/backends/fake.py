@@ -59,6 +59,10 @@ class Fake:
         """Its server is told what surrounds the gap."""
         return ()
 
+    def tells_apart(self, model: Model) -> bool:
+        """Its script says what is a thought and what a call."""
+        return True
+
     def missing(self, model: Model) -> str | None:
         """Only a script that is named can be missing."""
         if not model.script:

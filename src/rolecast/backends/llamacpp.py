@@ -110,6 +110,10 @@ class LlamaCpp:
         header = gguf.known(weights) if weights else None
         return header.marks if header else ()
 
+    def tells_apart(self, model: Model) -> bool:
+        """The engine reads the marks that the chat template writes; other models have none."""
+        return True
+
     def missing(self, model: Model) -> str | None:
         """The engine that is not installed, or the binary that cannot be run."""
         if not model.binary:

@@ -78,6 +78,10 @@ class OpenAIRemote:
         """Its server is told what surrounds the gap."""
         return ()
 
+    def tells_apart(self, model: Model) -> bool:
+        """Clouds do, which are asked over TLS. A server in the same house may be any."""
+        return model.url.startswith("https://")
+
     def missing(self, model: Model) -> str | None:
         """Nothing needs to be installed; only the variable of the key must exist."""
         return secrets.unset({}, model.key)

@@ -20,7 +20,7 @@ from rolecast.client.errors import (
     error_class,
 )
 from rolecast.client.results import ChatResult, CompletionResult, HealthResult, ModelInfo, ToolCall, Usage
-from rolecast.client.text import arguments_json, split_thinking, take_tool_calls
+from rolecast.speech import Offer, part
 
 _ERROR_TYPES: dict[str, type[LLMClientError]] = {
     "invalid_request_error": LLMBadRequest,
@@ -115,18 +115,16 @@ def read_chat(data: dict[str, Any], headers: Mapping[str, str], *, offered: froz
     message = choice.get("message")
     if not isinstance(message, dict):
         invalid("The reply's first choice has no message.", headers)
-    content, thinking = split_thinking(as_text(message.get("content")))
     calls = _tool_calls(message.get("tool_calls"))
-    if not calls:
-        content, written = take_tool_calls(content, offered)
-        calls = tuple(ToolCall(id=_new_call_id(), name=n, arguments=a) for n, a in written)
+    said = part(as_text(message.get("content")), Offer({} if calls else dict.fromkeys(offered, b"")))
+    calls = calls or tuple(ToolCall(id=_new_call_id(), name=n, arguments=a) for n, a in said.calls)
     usage = as_object(data.get("usage"))
     cost = data.get("cost_usd", usage.get("cost_usd"))
     return ChatResult(
         role=as_word(message.get("role")) or "assistant",
-        content=content,
+        content=said.text,
         tool_calls=calls,
-        reasoning_trace=as_text(message.get("reasoning_content") or message.get("reasoning")) or thinking or None,
+        reasoning_trace=as_text(message.get("reasoning_content") or message.get("reasoning")) or said.thoughts or None,
         usage=_usage(usage),
         response_id=as_word(data.get("id")),
         model=as_word(data.get("model")) or "",
@@ -174,6 +172,13 @@ def read_models(data: dict[str, Any], headers: Mapping[str, str]) -> list[ModelI
 def read_health(data: dict[str, Any], headers: Mapping[str, str]) -> HealthResult:
     """What the server says about itself."""
     return HealthResult(status=as_word(data.get("status")) or "unknown", raw=data)
+
+
+def arguments_json(arguments: Any) -> str:
+    """Arguments as a JSON string, whether the model sent a string, an object or nothing."""
+    if isinstance(arguments, str):
+        return arguments
+    return json.dumps({} if arguments is None else arguments, ensure_ascii=False)
 
 
 def as_word(value: Any) -> str | None:

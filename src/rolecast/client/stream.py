@@ -7,9 +7,9 @@ from typing import Any
 
 from rolecast.client.calls import Call
 from rolecast.client.errors import LLMConnectionError
-from rolecast.client.replies import as_object, as_text, as_word, error_object, invalid, reply_object
+from rolecast.client.replies import arguments_json, as_object, as_text, as_word, error_object, invalid, reply_object
 from rolecast.client.results import ChatResult, Delta, ToolCallDelta
-from rolecast.client.text import ThinkSplitter, arguments_json
+from rolecast.speech import Piece, Speech
 
 
 class StreamReader:
@@ -19,7 +19,7 @@ class StreamReader:
         self._call = call
         self._headers: Mapping[str, str] = {}
         self._rest = b""
-        self._splitter = ThinkSplitter()
+        self._speech = Speech()
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._tools: dict[int, dict[str, str]] = {}
@@ -56,7 +56,7 @@ class StreamReader:
                 status=200,
                 request_id=self._headers.get("x-request-id"),
             )
-        content, reasoning = self._splitter.finish()
+        content, reasoning = _parted(self._speech.end())
         if content or reasoning:
             deltas.append(Delta(content=content, reasoning=reasoning))
         self._result = self._call.read(self._assembled(), self._headers)
@@ -98,7 +98,7 @@ class StreamReader:
         delta = as_object(choice.get("delta"))
         text = as_text(delta.get("content"))
         own_reasoning = as_text(delta.get("reasoning_content") or delta.get("reasoning"))
-        content, reasoning = self._splitter.feed(text)
+        content, reasoning = _parted(self._speech.feed(text))
         self._text.append(text)
         self._reasoning.append(own_reasoning)
         self._finish_reason = as_word(choice.get("finish_reason")) or self._finish_reason
@@ -140,3 +140,10 @@ class StreamReader:
             ]
         choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
         return {**self._seen, "object": "chat.completion", "choices": [choice]}
+
+
+def _parted(pieces: list[Piece]) -> tuple[str, str]:
+    """Answer and thoughts. Calls written as text are only known of the whole, as part of the result."""
+    kinds = ("text", "thought")
+    answer, thoughts = ("".join(piece.text for piece in pieces if piece.kind == kind) for kind in kinds)
+    return answer, thoughts

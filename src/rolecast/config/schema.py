@@ -196,6 +196,11 @@ class Model(Section, frozen=True):
     stream_usage: Literal["auto", "ask", "never"] = "auto"
     """Whether streams of a remote are asked for their token counts (`stream_options.include_usage`): `auto` = until it
     refuses that, `ask` = each time anew, `never`. Without an answer Rolecast counts by itself."""
+    markup: Literal["auto", "read", "opened", "pass"] = "auto"
+    """Thoughts and calls of tools that a model writes into its text, such as `<think>`: `read` = clients get them in
+    fields of their own, `opened` = the same for a model whose template begins the thoughts, so that only `</think>`
+    comes, `pass` = the text stays as it is, `auto` = read where the server leaves them in the text as far as is known:
+    `command`, and a remote whose address begins with http:// or unix:."""
     binary: str = ""
     """Path of a `llama-server` to use instead of the built-in engine."""
     args: list[str] = []

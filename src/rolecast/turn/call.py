@@ -4,6 +4,7 @@ from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest
 from rolecast.fleet import Lease
 from rolecast.turn.conversion import Conversion
+from rolecast.turn.edited import Edited
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.passage import Passage
 from rolecast.turn.plan import Plan
@@ -28,7 +29,8 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
         if plan.relays:
             carrier = Relay(exchange, plan.speaks())
         else:
-            carrier = Passage(exchange)
+            heard = plan.markup and request.kind == "chat"
+            carrier = Edited(exchange, opened=plan.markup == "opened") if heard else Passage(exchange)
             if plan.counts and request.stream:
                 carrier.counts = True
                 request.edit_usage = plan.injects and not (again or request.wants_usage)
@@ -37,8 +39,9 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
     else:
         if plan.counts and request.stream:
             request.edit_usage = plan.injects and not (again or request.wants_usage)
-        path, body = plan.written(request, _words(exchange, plan, request))
-        carrier = Conversion(exchange, plan.speaks())
+        words = _words(exchange, plan, request)
+        path, body = plan.written(request, words)
+        carrier = Conversion(exchange, plan.listens(words))
     exchange.carrier = carrier
     carrier.last_activity = clock()
     lease.pool.send(lease.pool.post(path, body, exchange.caller.trace_lines), carrier)

@@ -5,6 +5,7 @@ dialect: a `Reader` makes events of the worker's bytes, an `Outlet` takes them.
 """
 
 from rolecast.dialects import Failing, Family, Reader, Writer, complaint, usage
+from rolecast.dialects.speech import Listener
 from rolecast.errors import RolecastError, WorkerDown
 from rolecast.net.connection import Connection, Headers, KnownAnswer
 from rolecast.turn.exchange import Exchange, Outlet, clock
@@ -123,7 +124,9 @@ class Conversion:
         return self.produced() if self._done and self._reported is not None else None
 
     def last_words(self, error: RolecastError) -> bytes | None:
-        """The error as the end of a stream."""
+        """What the reader holds back, and the error as the end of a stream."""
+        if self.streaming and isinstance(self._reader, Listener) and (rest := self._reader.rest()):
+            self._outlet.take(rest)
         return self._outlet.last_words(error) if self.streaming else None
 
     # -- inside -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from rolecast.backends import Backend
 from rolecast.config.schema import Model
 from rolecast.dialects import UNREAD, Family, family
 from rolecast.dialects.request import Request, read_fields
+from rolecast.dialects.speech import Heard, offer_of, thinks_not
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.values import Chat, Choice, Completion, Facts, Words
 
@@ -40,6 +41,7 @@ class Plan:
         "head",
         "injects",
         "marks",
+        "markup",
         "model",
         "model_id",
         "name",
@@ -83,6 +85,8 @@ class Plan:
         """What its server calls the model, whatever the client calls it; '' = it serves one and reads no name."""
         self.marks: tuple[str, ...] = ()
         """Tokens around a gap, for a worker that is not told of it otherwise."""
+        self.markup = _markup(model, backend)
+        """`read` or `opened`, where a model leaves thoughts and calls in its text; '' = answers stay as they are."""
         self.edits = bool(model.chat_template_kwargs)
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
@@ -101,6 +105,14 @@ class Plan:
     def speaks(self) -> Family:
         """How a chat is written for the worker, and its answers are read."""
         return family(self.family)
+
+    def listens(self, words: Words) -> Family:
+        """The same for the answer to this request, with what the model writes into its text told apart."""
+        if not self.markup or not isinstance(words, Chat):
+            return self.speaks()
+        own = words.extra.get("chat_template_kwargs")
+        off = thinks_not(words.think, own, self.model.chat_template_kwargs)
+        return Heard(self.speaks(), offer_of(words), opened=self.markup == "opened" and not off)
 
     def written(self, request: Request, words: Words) -> tuple[bytes, bytes]:
         """Path and body for a worker that speaks otherwise than the client. Raises BadRequest."""
@@ -143,6 +155,14 @@ class Plan:
         if request.choice_in_words and not self.backend.named_tools:
             fields.update(request.choice_in_words)
         return msgspec.json.encode(fields)
+
+
+def _markup(model: Model, backend: Backend) -> str:
+    if "markup" in backend.about.unused or model.markup == "pass":
+        return ""
+    if model.markup == "auto":
+        return "" if backend.tells_apart(model) else "read"
+    return model.markup
 
 
 def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
