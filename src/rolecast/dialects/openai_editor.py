@@ -18,14 +18,17 @@ from rolecast.speech import NO_OFFER, Offer, Piece, Speech, part
 MOST_HELD = 1024 * 1024
 """An event or an answer that is longer passes as it comes: reading it would hold up everybody."""
 MOST_CHOICES = 128
-_SUSPECT = re.compile(rb"[<`]|\\u003[cC]|\\u0060")
-"""Without one of these nothing is a mark, but for calls."""
 _GAP = re.compile(rb"\r?\n\r?\n")
 _GAPS = (b"\n\n", b"\r\n\r\n")
 _TOTALS = ("usage", "timings")
 """Told once, at the end."""
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
+
+
+def _is_suspect(data: bytes) -> bool:
+    """Whether something in these bytes may be a mark or the beginning of code, perhaps as an escape of JSON."""
+    return b"<" in data or b"`" in data or b"\\u003" in data or b"\\u0060" in data
 
 
 def heard(body: bytes, *, opened: bool, variables: Any) -> tuple[Offer, bool]:
@@ -122,7 +125,7 @@ class Editor:
             self._carry = data
             return b""
         events, self._carry = data[:end], data[end:]
-        if self._idle and _SUSPECT.search(events) is None:
+        if self._idle and not _is_suspect(events):
             self._pass()
             return events
         found, at = [], 0
@@ -157,7 +160,7 @@ class Editor:
 
     def _event(self, raw: bytes) -> bytes:
         """One event, as it came or as it must be."""
-        if self._idle and _SUSPECT.search(raw) is None:
+        if self._idle and not _is_suspect(raw):
             self._pass()
             return raw
         data = b"\n".join(Events().feed(raw))
@@ -226,7 +229,7 @@ class Editor:
 
     def stays(self, body: bytes) -> bool:
         """Whether this answer is as it must be, as far as can be told without reading it."""
-        return not (self._offer.tools or self._opened) and _SUSPECT.search(body) is None
+        return not (self._offer.tools or self._opened) and not _is_suspect(body)
 
     def whole(self, body: bytes) -> bytes:
         """A whole answer, as it came or as it must be."""

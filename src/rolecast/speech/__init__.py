@@ -30,6 +30,8 @@ MOST_GAP = 256
 """So much white space is held beside a mark; more is no mere gap."""
 _BETWEEN_CALLS = f"{string.whitespace};"
 _GAP, _GAP_OF_CALLS = re.compile(r"\s*"), re.compile(r"[ \t\n\r\x0b\x0c;]*")
+_SIGN = re.compile(r"[<`\[T]")
+"""What every mark begins with."""
 _CLOSING = re.compile(r"(?<!`)</think>")
 
 
@@ -149,7 +151,7 @@ class Speech:
                 self._say(text[at:begin], out)
                 self._form = Bare(self._offer)
                 return begin
-        mark = self._marks.search(text, at)
+        mark = _first(self._marks, text, at)
         if mark is None:
             return self._rest(text, at, self._begun, self._say, out)
         self._say(text[at : mark.start()], out)
@@ -217,7 +219,7 @@ class Speech:
     # -- thoughts ---------------------------------------------------------------------------------------------
 
     def _think(self, text: str, at: int, out: list[Piece]) -> int:
-        mark = _THINK.search(text, at)
+        mark = _first(_THINK, text, at)
         if mark is None:
             return self._rest(text, at, _THINK_BEGUN, self._thought, out)
         self._thought(text[at : mark.start()], out)
@@ -257,6 +259,15 @@ class Speech:
         self._renew()
         self._awaited, self._around = closing, _BETWEEN_CALLS
         self.called = self._said = True
+
+
+def _first(marks: re.Pattern[str], text: str, at: int) -> re.Match[str] | None:
+    """The first mark. Looking for its first sign is ten times as fast as looking for all marks at each place."""
+    while sign := _SIGN.search(text, at):
+        if mark := marks.match(text, sign.start()):
+            return mark
+        at = sign.end()
+    return None
 
 
 def _may_grow(mark: re.Match[str], text: str) -> bool:
