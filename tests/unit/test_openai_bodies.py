@@ -36,6 +36,7 @@ from rolecast.backends.fake import Fake
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config.schema import Limits, Model
+from rolecast.dialects import dialect
 from rolecast.dialects.request import Request
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.turn.dispatch import MAY_MEAN_OUR_WISH
@@ -398,6 +399,21 @@ def test_an_engine_gets_a_field_by_the_name_it_knows(backend: Any, name: str) ->
     )
     both = Request("chat", b"/x", "m", False, b'{"repetition_penalty":2,"repeat_penalty":1}', edit=True)
     assert json.loads(plan.body(both))["repeat_penalty"] == 1
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_budget_for_thinking_reaches_the_engine_by_the_name_it_knows(nested: bool) -> None:
+    own = {"thinking_budget": 64, "chat_template_kwargs": {"enable_thinking": False}, "top_k": 3, "min_p": 0.1}
+    fields = {"extra_body": own} if nested else own
+    read = dialect("openai").paths(Limits())["/v1/chat/completions"]
+    asked = read(json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}).encode())
+    plan = Plan("m", Choice("m"), "m", "m", Model(), LlamaCpp(), ModelStats())
+    assert asked.edit
+    sent = json.loads(plan.body(asked))
+    assert (sent["thinking_budget_tokens"], sent["top_k"], sent["min_p"]) == (64, 3, 0.1)
+    assert sent["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "thinking_budget" not in sent
+    assert dialect("openai").chat(asked).extra["thinking_budget_tokens"] == 64
 
 
 def test_the_fake_engine_needs_no_renames() -> None:

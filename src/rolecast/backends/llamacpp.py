@@ -60,7 +60,10 @@ class LlamaCpp:
     speaks = "openai"
     named_tools = False
     usage: Literal["timings"] = "timings"
-    renames: Mapping[str, str] = {"repetition_penalty": "repeat_penalty"}
+    renames: Mapping[str, str] = {
+        "repetition_penalty": "repeat_penalty",
+        "thinking_budget": "thinking_budget_tokens",
+    }
     asks_stop: Mapping[str, Any] = {"verbose": True, "response_fields": ["stopping_word"]}
     spawns = True
 

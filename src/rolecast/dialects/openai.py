@@ -77,6 +77,7 @@ class _Chat(_Body):
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)] | None = None
     tools: list[Tool] | None = None
     tool_choice: str | ToolChoice | None = None
+    thinking_budget: Int32 | None = None
 
 
 class _Completion(_Body):
@@ -127,6 +128,8 @@ def read_chat(max_messages: int, otherwise: Read = _no_messages) -> Read:
                 param="messages",
             )
         request = _request("chat", b"/chat/completions", fields, body)
+        if fields.thinking_budget is not None:
+            request.edit = True
         if needs := needs_of_messages(fields.messages):
             request.needs = needs
         if fields.tools is not None or fields.tool_choice is not None:

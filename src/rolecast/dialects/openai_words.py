@@ -30,6 +30,8 @@ def chat(body: bytes) -> Chat:
     extra: dict[str, Any] = {k: v for k, v in raw.items() if k not in _SAID}
     for name in ("response_format", *_LENGTH, *_PENALTY, "extra_body"):
         extra.pop(name, None)
+    if (budget := msgspec.json.decode(extra.pop("thinking_budget", b"null"))) is not None:
+        extra["thinking_budget_tokens"] = budget
     if "chat_template_kwargs" in extra:
         extra["chat_template_kwargs"] = msgspec.json.decode(extra["chat_template_kwargs"])
     return Chat(
