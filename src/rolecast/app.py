@@ -40,7 +40,7 @@ from rolecast.readiness import Readiness
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import make_app
-from rolecast.server.doors import Doors
+from rolecast.server.doors import Bind, Doors, bind_port
 from rolecast.server.guard import Guard
 from rolecast.server.lane import Lane
 from rolecast.sources.here import stand_ins, weights_finder
@@ -71,9 +71,9 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class Gateway:
-    """All parts of a running gateway."""
+    """All parts of a running gateway. `bind` decides where its listeners really listen."""
 
-    def __init__(self, config: Config, config_path: Path | None = None) -> None:
+    def __init__(self, config: Config, config_path: Path | None = None, bind: Bind = bind_port) -> None:
         self._find = find = weights_finder(config)
         self._first = edit_to(config, stand_ins(config, find))
         self.current = Current(self._first)
@@ -94,9 +94,8 @@ class Gateway:
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
         self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())
-        self.doors = Doors(
-            partial(_new_lane, self.dispatch, new_id), self._new_app, partial(hot_of, note=self.sessions.note)
-        )
+        spoken = partial(hot_of, note=self.sessions.note)
+        self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, spoken, bind)
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
             self.abilities,

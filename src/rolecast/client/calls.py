@@ -19,6 +19,8 @@ from rolecast.client.replies import read_chat, read_completion, read_embeddings,
 from rolecast.client.results import ChatResult, CompletionResult, HealthResult, ModelInfo
 
 DEFAULT_URL = "http://localhost:8000/v1"
+URL_VARIABLES = ("LLM_BASE_URL", "AGENT_LLM_BASE_URL", "ROLECAST_URL")
+"""Where the address may stand, first come first served; the second is what the Personal Agent reads."""
 HEALTH_TIMEOUT_S = 5.0
 T = TypeVar("T")
 Message = Mapping[str, Any]
@@ -109,8 +111,8 @@ class Requests:
     ) -> None:
         from rolecast import __version__
 
-        chosen = base_url or os.environ.get("LLM_BASE_URL") or os.environ.get("ROLECAST_URL")
-        self.base = api_base(chosen or DEFAULT_URL)
+        named = (os.environ.get(name) for name in URL_VARIABLES)
+        self.base = api_base(base_url or next(filter(None, named), DEFAULT_URL))
         self.endpoints = {name: api_base(url) for name, url in (endpoints or {}).items()}
         self.timeout_s = timeout_s
         self.max_retries = max_retries

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class AsyncLLMClient:
     """Client for one event loop; connections are kept and reused until `aclose`.
 
-    `base_url`: else LLM_BASE_URL, else ROLECAST_URL, else http://localhost:8000/v1.
+    `base_url`: else LLM_BASE_URL, AGENT_LLM_BASE_URL or ROLECAST_URL, else http://localhost:8000/v1.
     Every call raises a subclass of LLMClientError when it fails.
     """
 

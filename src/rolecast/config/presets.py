@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 
+FAKE = "fake"
+
+
 def names() -> list[str]:
     """The presets there are, sorted; `default` is the one used when there is no file."""
     return sorted(_files())
@@ -22,9 +25,14 @@ def text(name: str) -> str:
 
 
 def model(model_id: str) -> dict[str, Any] | None:
-    """The settings of a model of the embedded default, by its id and without its other names; None = not there."""
+    """The settings of a model of the embedded default, by its id and without its other names; None = not there.
+
+    `fake` is one too: it needs no weights and no engine, and says the same every time.
+    """
     from rolecast.config.document import parse
 
+    if model_id == FAKE:
+        return {"backend": "fake", "parallel": 64}
     models = parse(text("default"), name="default.yaml").value["models"]
     settings = models.get(model_id)
     return None if settings is None else {name: value for name, value in settings.items() if name != "aliases"}

@@ -302,5 +302,5 @@ class Config(Section, frozen=True):
     log: Log = Log()
     """What is logged."""
     stand_in: str = ""
-    """Model that answers for every configured model whose weights are absent, marked as such: one of these, or of the
-    preset `default`."""
+    """Model that answers for every configured model whose weights are absent, marked as such: one of these, one of the
+    preset `default`, or `fake`, which says the same every time and needs no weights."""

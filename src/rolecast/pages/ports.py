@@ -106,12 +106,13 @@ class SingleModel:
         state = self._health.state(model_id)
         last = self._telemetry.last_request.get(self._listener.label)
         model = self._current.config.models.get(model_id)
+        port = self._listener.port or request.scope["server"][1]  # 0 is any; Ollama's paths are on this port, too
         body = {
             "status": "unhealthy" if state in BROKEN else "healthy",
             "service": _SERVICE_NAMES.get(self._listener.name or "", self._listener.name or model_id),
             "agent_id": self._listener.name,
-            "port": self._listener.port,
-            "ollama_backend": (model.url if model else "") or f"http://127.0.0.1:{self._current.config.server.port}",
+            "port": port,
+            "ollama_backend": (model.url if model else "") or f"http://127.0.0.1:{port}",
             "model": model_id,
             "model_loaded": state in ("ready", "remote"),
             "uptime_seconds": round(time.perf_counter() - self._started, 3),

@@ -47,7 +47,9 @@ class Door:
         self.sock = sock
         self.host = host
         """The address that was asked for, in numbers."""
-        self.port: int = sock.getsockname()[1]
+        address = sock.getsockname()
+        self.port: int = address[1] if isinstance(address, tuple) else 0
+        """0 of a unix socket."""
         self.lane = lane
         self.view: View | None = None
         """Set before the first client comes in."""

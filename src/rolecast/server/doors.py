@@ -50,13 +50,23 @@ class Place(msgspec.Struct, frozen=True):
     """Where it listens, in numbers."""
 
 
+Bind = Callable[[Place, Sequence[socket.socket]], socket.socket]
+"""A socket that listens for a place, beside sockets of ours that will be closed soon. Raises OSError."""
+
+
+def bind_port(place: Place, beside: Sequence[socket.socket]) -> socket.socket:
+    """The usual way: the port that the configuration names."""
+    return sockets.listen(place.host, place.listener.port, beside)
+
+
 class Doors:
     """All open ports. The start opens them as any later edit does: it prepares, and then commits."""
 
-    def __init__(self, new_lane: NewLane, new_app: NewApp, hot_of: HotOf) -> None:
+    def __init__(self, new_lane: NewLane, new_app: NewApp, hot_of: HotOf, bind: Bind = bind_port) -> None:
         self._new_lane = new_lane
         self._new_app = new_app
         self._hot_of = hot_of
+        self._bind_one = bind
         self._open: list[Door] = []
         self._leaving: dict[asyncio.Task[None], Door] = {}
         self._sweeping: asyncio.Task[None] | None = None
@@ -114,7 +124,7 @@ class Doors:
             for place in places:
                 beside = [door.sock for door in leaving if door.port == place.listener.port]
                 try:
-                    bound.append(sockets.listen(place.host, place.listener.port, beside))
+                    bound.append(self._bind_one(place, beside))
                 except OSError as error:
                     staying = [door for door in self._open if door not in leaving]
                     raise ConfigError([await _obstacle(place, error, staying)]) from None

@@ -1,0 +1,1 @@
+"""Import paths that clients of other systems use; each leads to Rolecast."""

@@ -1,0 +1,1 @@
+"""The local LLM services of PAS as ASGI apps."""
