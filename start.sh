@@ -31,6 +31,6 @@ start_gateway --config "$config" || fail "SLM Server did not start; its log is $
 require_models "SLM Server" "$0" "$config" "set model_path, or enabled: false, in $models"
 say "✅ All backends are ready; each loads its model with the first request"
 
-say "🔄 The router answers: $("$rolecast" status --json | grep -c '"surface": ') ports"
+say "🔄 The router answers: $(grep -c '"surface": ' "$ROLECAST_HOME/status.json") ports"
 url=$(sed -n 's/.*"url":"\([^"]*\)","listeners.*/\1/p' "$ROLECAST_HOME/run/gateway.json")
 say "✅ SLM Server running on $(printf '%s' "$url" | sed 's/127\.0\.0\.1/localhost/')"

@@ -41,10 +41,11 @@ start_gateway() {
   done
 }
 
-# absent_models: those that have a port and nobody who could answer on it, one in a line.
+# absent_models: those that have a port and nobody who could answer on it, one in a line. Leaves status.json behind.
 absent_models() {
   local id
-  "$rolecast" status --json | tr -d '\n' | sed 's/"id": /\
+  "$rolecast" status --json >"$ROLECAST_HOME/status.json" || return 0
+  tr -d '\n' <"$ROLECAST_HOME/status.json" | sed 's/"id": /\
 &/g' | sed -n 's/^"id": "\([^"]*\)", *"state": "absent".*/\1/p' | while read -r id || [ -n "$id" ]; do
     if grep -qF "\"model\":\"$id\"" "$ROLECAST_HOME/run/gateway.json"; then say "$id"; fi
   done

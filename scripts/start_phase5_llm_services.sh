@@ -34,7 +34,8 @@ if [ -z "${PAS_CONFIG:-}" ] && ! is_running; then
 fi
 if [ -n "${PAS_CONFIG:-}" ]; then set -- --config "$PAS_CONFIG"; else set -- --preset pas; fi
 start_gateway "$@" || fail "The services did not start; their log is $gateway_log"
-require_models PAS "$0" "$("$rolecast" status --json | sed -n 's/^  "config": "\(.*\)",$/\1/p')" "start an Ollama that has them"
+config=$(sed -n 's/.*"config":"\([^"]*\)".*/\1/p' "$ROLECAST_HOME/run/gateway.json")
+require_models PAS "$0" "$config" "start an Ollama that has them"
 code=0
 while read -r name url; do
   case $name in

@@ -37,7 +37,8 @@ def until(condition: Callable[[], T], what: str = "", timeout_s: float = DEADLIN
 
 def plain_environment() -> dict[str, str]:
     """Ours without the settings of the person who runs the tests."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("ROLECAST_", "LLM_BASE_URL"))}
+    settings = ("ROLECAST_", "LLM_", "AGENT_LLM_BASE_URL", "SLM_CONFIG", "PAS_CONFIG", "OLLAMA_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(settings)}
 
 
 class Answer(NamedTuple):

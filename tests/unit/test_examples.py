@@ -23,7 +23,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
-@pytest.mark.parametrize(("variable", "path"), [("LLM_BASE_URL", "/v1"), ("ROLECAST_URL", "")])
+@pytest.mark.parametrize(
+    ("variable", "path"), [("LLM_BASE_URL", "/v1"), ("AGENT_LLM_BASE_URL", "/v1"), ("ROLECAST_URL", "")]
+)
 def test_an_example_finds_the_gateway_as_every_client_does(
     gateway: LiveGateway, example: str, variable: str, path: str
 ) -> None:

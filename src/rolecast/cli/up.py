@@ -213,7 +213,7 @@ def _detach(chosen: "Chosen", preset: str | None) -> None:
 
 
 def _lacks(model: "ModelStatus") -> bool:
-    """Whether it does not run although it should; `cold` with an error is one whose load was refused before it began."""
+    """Whether it does not run although it should; `cold` with an error: it was refused before it loaded."""
     return model.state in ("failed", "absent") or (model.state == "cold" and bool(model.error))
 
 
