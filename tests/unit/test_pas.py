@@ -324,6 +324,12 @@ async def test_what_the_weights_say_is_told_where_the_configuration_says_nothing
         assert (await info(gate, "n"))["model"]["parameters"] is None
 
 
+async def test_a_port_that_the_system_chose_tells_its_number(both: tuple[Gate, ScriptedWorker]) -> None:
+    gate, worker = both
+    health = (await gate.ask(request(method="GET", path="/health"), PORT, "GET")).json
+    assert (health["port"], health["ollama_backend"]) == (gate.port(PORT), worker.url)
+
+
 async def test_a_model_that_left_is_said_so(both: tuple[Gate, ScriptedWorker]) -> None:
     gate, _ = both
     now = gate.gateway.current.config
