@@ -15,7 +15,7 @@ models=${SLM_CONFIG:-$here/config/models.yaml}
 config=$ROLECAST_HOME/slm-server.yaml
 
 say "🚀 Starting SLM Server"
-mkdir -p "$ROLECAST_HOME"
+begin_start "SLM Server"
 "$rolecast" import "$models" --out "$config.new" --force 2>"$ROLECAST_HOME/import.log" >/dev/null ||
   fail "$(cat "$ROLECAST_HOME/import.log")"
 grep '^note: ' "$ROLECAST_HOME/import.log" >&2 || true
@@ -23,7 +23,7 @@ mv "$config.new" "$config"
 
 say "📦 Starting the backends of $models"
 link_log "$gateway_log" "$here/logs/slm_server.log"
-if is_running; then
+if [ -n "$ran_before" ]; then
   edit=$("$rolecast" reload 2>&1) || fail "$edit"
   case $edit in *" was refused"*) fail "$edit" ;; esac
 fi

@@ -28,10 +28,24 @@ use_gateway() {
 # A fraction of a second of Python is saved where no gateway has ever run.
 is_running() { [ -f "$ROLECAST_HOME/run/gateway.json" ] && "$rolecast" status >/dev/null 2>&1; }
 
+# begin_start WHAT: one start at a time, or the one that fails would end what the other has started. Sets `ran_before`.
+begin_start() {
+  local turn=$ROLECAST_HOME/starting other
+  mkdir -p "$ROLECAST_HOME" || fail "Set ROLECAST_HOME to a folder that can be written."
+  if ! mkdir "$turn" 2>/dev/null; then
+    other=$(cat "$turn/pid" 2>/dev/null || true)
+    if [ -z "$other" ] || kill -0 "$other" 2>/dev/null; then
+      fail "$1 is being started already (pid ${other:-not known}). Wait for that; if there is no such start, remove $turn."
+    fi
+  fi
+  printf '%s' $$ >"$turn/pid"
+  trap 'rm -rf "$ROLECAST_HOME/starting"' EXIT
+  if is_running; then ran_before=yes; else ran_before=; fi
+}
+
 # start_gateway OPTIONS...: returns when it answers and its pinned models are loaded; else the code of `rolecast up`.
 start_gateway() {
   local line
-  mkdir -p "$ROLECAST_HOME" || fail "Set ROLECAST_HOME to a folder that can be written."
   if [ "${ROLECAST_STAND_IN:-}" = fake ]; then set -- "$@" --no-pull; fi
   COLUMNS=1000 "$rolecast" up --detach "$@" 2>&1 >/dev/null | while IFS= read -r line; do
     case $line in
@@ -51,13 +65,13 @@ absent_models() {
   done
 }
 
-# require_models WHAT SCRIPT CONFIG ADVICE: ends it again when nobody could answer on one of its ports.
+# require_models WHAT SCRIPT CONFIG ADVICE: fails when nobody could answer on one of its ports, and ends what was started.
 require_models() {
-  local absent
+  local absent what="$1 was stopped again, because"
   absent=$(absent_models | tr '\n' ' ')
   [ -n "$absent" ] || return 0
-  stop_gateway "$1" >/dev/null
-  fail "$1 was stopped again, because there are no weights for: $absent
+  if [ -n "$ran_before" ]; then what="$1 runs on as before, but"; else stop_gateway "$1" >/dev/null; fi
+  fail "$what there are no weights for: $absent
 Bring them with: $rolecast pull --config $(quoted "$3") $absent
 or $4,
 or let a small model answer for them: $2 --stand-in"

@@ -6,9 +6,10 @@
 start_llm() {
   local name code=0
   stand_in_of "$@"
+  begin_start "The $part model"
   case $rest in
-    "") is_running && fail "The $part model already runs on port $port; use --restart to start it anew." ;;
-    "--restart ") is_running && stop_gateway "The $part model" ;;
+    "") [ -z "$ran_before" ] || fail "The $part model already runs on port $port; use --restart to start it anew." ;;
+    "--restart ") [ -z "$ran_before" ] || stop_gateway "The $part model" ;;
     *) fail "Unknown option: $rest; there are --restart and --stand-in [MODEL]." ;;
   esac
   if [ ! -f "$file" ]; then
@@ -28,7 +29,6 @@ start_llm() {
   export ROLECAST_ROLES__HEAVY="[$model]" ROLECAST_ROLES__LIGHT="[$model]"
   export ROLECAST_SERVER__LISTENERS="[{port: $port, name: $part, model: $model, surface: llama-server}]"
   # The name of this file is on the command line, so `pkill -f "llama-server.*8080"` finds the right gateway.
-  mkdir -p "$ROLECAST_HOME"
   "$rolecast" init "$ROLECAST_HOME/llama-server-$port.yaml" --preset bestbox --force >/dev/null
   say "Starting the $part model on port $port: $file"
   set -- --config "$ROLECAST_HOME/llama-server-$port.yaml"

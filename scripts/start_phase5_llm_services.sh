@@ -10,6 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 use_gateway phase5
 stand_in_of "$@"
 [ -z "$rest" ] || fail "Unknown option: $rest; there is --stand-in [MODEL]."
+begin_start PAS
 export ROLECAST_SERVER__PORT=${ROLECAST_SERVER__PORT:-0}
 
 # ask_ollama MODEL VARIABLE URL...: let the first of these that has the model answer for it.
@@ -27,7 +28,7 @@ ask_ollama() {
   say "$wanted: run here (no Ollama at $* has it)"
 }
 
-if [ -z "${PAS_CONFIG:-}" ] && ! is_running; then
+if [ -z "${PAS_CONFIG:-}$ran_before" ]; then
   main=${OLLAMA_HOST:-${OLLAMA_URL:-127.0.0.1:11434}}
   ask_ollama llama3.1:8b LLAMA3_1_8B "$main"
   ask_ollama tinyllama:1.1b TINYLLAMA_1_1B 127.0.0.1:11435 "$main"

@@ -329,6 +329,23 @@ def test_a_second_start_is_refused_unless_it_is_a_restart(checkout: Checkout) ->
     checkout.run("scripts/stop-llm.sh")
 
 
+def test_of_two_starts_at_once_one_says_that_the_other_is_under_way(checkout: Checkout) -> None:
+    script = str(checkout.folder / "scripts" / "start-llm.sh")
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen([script], env=checkout.env, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    said = [each.communicate(timeout=PATIENCE_S)[1] for each in both]
+    assert sorted(each.returncode for each in both) == [0, 1]
+    assert any("already" in text for text in said)
+    assert ask(checkout.url(8080), "GET", "/health").body == b'{"status":"ok"}'
+    checkout.run("scripts/stop-llm.sh")
+    left = checkout.data / "scripts" / "llm-heavy" / "starting"
+    left.mkdir()
+    (left / "pid").write_text(str(both[0].pid))  # of a start that was killed
+    assert checkout.run("scripts/start-llm.sh").returncode == 0
+    assert not left.exists()
+    checkout.run("scripts/stop-llm.sh")
+
+
 def test_the_documented_pattern_finds_the_heavy_gateway_alone(checkout: Checkout) -> None:
     checkout.run("scripts/start-llm.sh")
     checkout.run("scripts/start-llm-docker.sh")
