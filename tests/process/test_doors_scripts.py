@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from live_gateway import ask, is_refused, plain_environment
+from live_gateway import LiveGateway, ask, is_refused, plain_environment, until
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = (8000, 8500, 8501, 8502, 8503, 8050, 8051, 8052, 8080, 8081)
@@ -440,8 +440,6 @@ def test_the_heavy_model_really_loads_with_the_documented_environment(checkout: 
 
 def test_the_services_are_asked_of_an_ollama_that_has_the_model(checkout: Checkout, tmp_path: Path) -> None:
     """The part of Ollama is played by a gateway: its list and its OpenAI paths are the same."""
-    from live_gateway import LiveGateway
-
     text = 'server: {port: 0}\nmodels: {"llama3.1:8b": {backend: fake}}\nroles: {standard: ["llama3.1:8b"]}\n'
     with LiveGateway(tmp_path / "ollama", text) as ollama:
         done = checkout.run(
@@ -459,7 +457,7 @@ def test_the_services_are_asked_of_an_ollama_that_has_the_model(checkout: Checko
         body = {"model": "x", "messages": [{"role": "user", "content": "2+2"}]}
         answer = ask(checkout.url(8050), "POST", "/chat/completions", body)
         assert answer.json["choices"][0]["message"]["content"] == "fake: 2+2"
-        assert ollama.rows("model")
+        until(lambda: ollama.rows("model"), "Ollama was asked")
         logs = {path.name for path in (tmp_path / "log").iterdir()}
         assert logs == {"llm_llama31_8b.log", "llm_tinyllama.log", "llm_tlc_classifier.log"}
         assert checkout.run("scripts/stop_phase5_llm_services.sh").returncode == 0
