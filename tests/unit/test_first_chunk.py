@@ -1,0 +1,195 @@
+"""The first piece of every stream reaches its client before the last is made: each path, each family of workers.
+
+The worker sends one word and goes on only when the client has it, so an answer that is held back never ends. The
+paths are those of the running configuration: a new one fails here until it says how it streams, or that it cannot.
+"""
+
+import asyncio
+import json
+import typing
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway import (
+    DEADLINE_S,
+    SSE_HEAD,
+    USAGE,
+    Gate,
+    Peer,
+    Received,
+    ScriptedWorker,
+    chunk,
+    event,
+    on_uvloop,
+    remote,
+    request,
+    running_gateway,
+    short_folder,
+)
+from gateway import config as configured
+
+from rolecast.config.schema import Listener, Model
+from rolecast.server.doors import hot_of
+
+pytestmark = pytest.mark.anyio
+anyio_backend = on_uvloop
+
+SURFACES = typing.get_args(typing.get_type_hints(Listener)["surface"])
+SAY: Any = [{"role": "user", "content": "hi"}]
+FIRST, LAST = "alpha", "omega"
+
+STREAMS: dict[str, list[dict[str, Any]]] = {
+    "/chat/completions": [{"messages": SAY, "stream": True}],
+    "/completions": [{"prompt": "hi", "stream": True}],
+    "/responses": [{"input": "hi", "stream": True, "store": False}],
+    "/messages": [{"messages": SAY, "max_tokens": 9, "stream": True}],
+    "/api/chat": [{"messages": SAY}, {"messages": SAY, "stream": True}],
+    "/api/generate": [{"prompt": "hi", "stream": True}, {"prompt": "hi", "raw": True, "stream": True}],
+    "/generate": [{"prompt": "hi", "stream": True}],
+}
+"""The bodies that ask for a stream, by path without `/v1`. All of a path's forms are asked."""
+WHOLE = {"/embeddings", "/api/embed", "/api/embeddings"}
+"""Vectors come at once."""
+THINKS = {"/chat/completions": {}, "/responses": {}, "/messages": {}, "/api/chat": {"think": True}}
+"""Where a thought is a part of the stream, and what asks for it."""
+
+
+def bare(path: str) -> str:
+    return path.removeprefix("/v1")
+
+
+def paths(surface: str) -> list[str]:
+    """All paths of a port with that surface."""
+    listener = Listener(port=0, name=surface, model="m", surface=surface)  # type: ignore[arg-type]
+    return [path.decode() for path in hot_of(listener, configured({"m": Model(backend="fake")}))]
+
+
+ALL = [(surface, path) for surface in SURFACES for path in paths(surface)]
+FORMS = [(s, p, form) for s, p in ALL for form in STREAMS.get(bare(p), [])]
+
+
+def openai_says(received: Received, word: str, kind: str) -> bytes:
+    """One event of an OpenAI worker, of a chat or a completion."""
+    if "/chat/" not in received.line:
+        return event({"choices": [{"index": 0, "text": word}]})
+    name = "content" if kind == "text" else "reasoning_content"
+    return event({"choices": [{"index": 0, "delta": {name: word}}]})
+
+
+def anthropic_says(received: Received, word: str, kind: str) -> bytes:
+    """The same of Anthropic's; the block is opened again, which readers take."""
+    name, field = ("text", "text") if kind == "text" else ("thinking", "thinking")
+    told = {"type": "content_block_delta", "index": 0, "delta": {"type": f"{name}_delta", field: word}}
+    return named(told)
+
+
+def named(told: dict[str, Any]) -> bytes:
+    return f"event: {told['type']}\ndata: {json.dumps(told)}\n\n".encode()
+
+
+def opening(family: str, kind: str) -> bytes:
+    if family == "openai":
+        return b""
+    block = {"type": "text", "text": ""} if kind == "text" else {"type": "thinking", "thinking": "", "signature": ""}
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    return named({"type": "message_start", "message": {**message, "usage": usage}}) + named(
+        {"type": "content_block_start", "index": 0, "content_block": block}
+    )
+
+
+def ending(family: str, received: Received) -> bytes:
+    if family == "openai":
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+        choice |= {"delta": {}} if "/chat/" in received.line else {"text": ""}
+        return event({"choices": [choice]}) + USAGE + b"data: [DONE]\n\n"
+    delta = {"stop_reason": "end_turn", "stop_sequence": None}
+    return (
+        named({"type": "content_block_stop", "index": 0})
+        + named({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 2}})
+        + named({"type": "message_stop"})
+    )
+
+
+class Waiting:
+    """Says one word, and the other only when the first was acknowledged."""
+
+    def __init__(self, family: str, kind: str = "text") -> None:
+        self.family, self.kind = family, kind
+        self.acknowledged = asyncio.Event()
+
+    async def __call__(self, peer: Peer, received: Received) -> None:
+        say = openai_says if self.family == "openai" else anthropic_says
+        first = opening(self.family, self.kind) + say(received, FIRST, self.kind)
+        await peer.send(SSE_HEAD + chunk(first))
+        await self.acknowledged.wait()
+        rest = say(received, LAST, self.kind) + ending(self.family, received)
+        await peer.send(chunk(rest) + b"0\r\n\r\n")
+
+
+@pytest.fixture(scope="module")
+async def gates() -> AsyncIterator[dict[str, tuple[Gate, ScriptedWorker]]]:
+    """A gateway for each family of workers, with a port for each surface."""
+    listeners = [Listener(port=0, name=surface, model="m", surface=surface) for surface in SURFACES]
+    with short_folder() as folder:
+        async with ScriptedWorker().listening() as plain, ScriptedWorker().listening() as claude:
+            models = {"openai": remote(plain.url), "anthropic": Model(backend="anthropic", url=claude.url, parallel=9)}
+            (Path(folder) / "a").mkdir()
+            (Path(folder) / "o").mkdir()
+            of = {name: configured({"m": model}, listeners=listeners) for name, model in models.items()}
+            async with (
+                running_gateway(of["openai"], Path(folder) / "o") as one,
+                running_gateway(of["anthropic"], Path(folder) / "a") as two,
+            ):
+                yield {"openai": (one, plain), "anthropic": (two, claude)}
+
+
+async def told(
+    gates: dict[str, tuple[Gate, ScriptedWorker]], surface: str, path: str, body: Any, waiting: Waiting
+) -> bytes:
+    """All bytes of the answer's body; the last word is only asked for when the first is here."""
+    gate, worker = gates[waiting.family]
+    worker.script.append(waiting)
+    async with gate.client(surface) as client, asyncio.timeout(DEADLINE_S):
+        await client.send(request({"model": "m", **body}, path=path))
+        status, _ = await client.head()
+        assert status == 200, await client.reader.read(1000)
+        found = b""
+        async for piece in client.chunks():
+            found += piece
+            if FIRST.encode() in found and not waiting.acknowledged.is_set():
+                assert LAST.encode() not in found
+                waiting.acknowledged.set()
+        return found
+
+
+@pytest.mark.parametrize("family", ["openai", "anthropic"])
+@pytest.mark.parametrize(("surface", "path", "body"), FORMS, ids=[f"{s}:{p}:{n}" for n, (s, p, _) in enumerate(FORMS)])
+async def test_the_first_piece_is_there_before_the_last_is_made(
+    gates: dict[str, tuple[Gate, ScriptedWorker]], surface: str, path: str, body: dict[str, Any], family: str
+) -> None:
+    if family == "anthropic" and (bare(path) == "/completions" or body.get("raw")):
+        gate, _ = gates[family]
+        refused = await gate.ask(request({"model": "m", **body}, path=path), surface)
+        assert refused.status == 400, "a server of Anthropic's has no completions"
+        return
+    found = await told(gates, surface, path, body, Waiting(family))
+    assert LAST.encode() in found
+
+
+@pytest.mark.parametrize("family", ["openai", "anthropic"])
+@pytest.mark.parametrize("path", sorted(p for p in paths("openai") if bare(p) in THINKS))
+async def test_the_first_thought_is_there_before_the_last_is_made(
+    gates: dict[str, tuple[Gate, ScriptedWorker]], path: str, family: str
+) -> None:
+    body = STREAMS[bare(path)][0] | THINKS[bare(path)]
+    found = await told(gates, SURFACES[0], path, body, Waiting(family, "thinking"))
+    assert LAST.encode() in found
+
+
+def test_every_path_says_how_it_streams() -> None:
+    silent = [f"{path} on {surface}" for surface, path in ALL if bare(path) not in {*STREAMS, *WHOLE}]
+    assert not silent, f"say in STREAMS how a stream is asked for there, or in WHOLE that there is none: {silent}"
+    assert {"/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat", "/generate"} <= {p for _, p in ALL}
