@@ -1,6 +1,7 @@
 """One real gateway for the whole session: the real engine on real weights, API keys on, and a few scripted models."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import openai
@@ -44,6 +45,7 @@ roles:
 SCRIPT = """
 replies:
   - {match: "^endless", reply: "ENDLESS", token_delay: 0.05}
+  - {match: "^occupied", reply: "ENDLESS", token_delay: 1.0}
 """
 
 
@@ -69,3 +71,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[L
 def client(gateway: LiveGateway) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=0, timeout=60) as ready:
         yield ready
+
+
+@pytest.fixture(scope="module")
+def crowded(gateway: LiveGateway) -> Iterator[LiveGateway]:
+    """The gateway while its model `crowded` has one request running and its line full."""
+    with ExitStack() as stack:
+        first = stack.enter_context(gateway.stream("crowded", "occupied"))
+        assert first.event()
+        waiting = [stack.enter_context(gateway.stream("crowded", "occupied")) for _ in range(2)]
+        until(lambda: gateway.model("crowded")["waiting"] == len(waiting), "the line is full")
+        yield gateway

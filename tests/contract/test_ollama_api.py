@@ -2,23 +2,22 @@
 
 import json
 import math
-import shutil
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ollama
 import openai
 import pytest
+from client_programs import QUIET, run_node
 from live_gateway import LiveGateway, ask, until
 
 pytestmark = pytest.mark.real
 
 KEY = "sk-first"
 OPTIONS = {"num_predict": 8, "temperature": 0, "seed": 7}
-PACKAGE = "ollama@0.6.4"
 
 
 @pytest.fixture
@@ -179,7 +178,8 @@ async def test_the_asynchronous_client_works_as_well(gateway: LiveGateway) -> No
 def run(program: str, gateway: LiveGateway) -> Any:
     """What a program in a process of its own tells: these clients leave their connections to the end of theirs."""
     command = [sys.executable, "-W", "ignore", "-c", program, gateway.url, KEY]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    environment = os.environ | QUIET
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -245,64 +245,8 @@ def test_litellm_works_unchanged(gateway: LiveGateway) -> None:
     assert told["vectors"] == [384, 384]
 
 
-NODE = """
-import { Ollama } from "ollama";
-const [host, key] = process.argv.slice(2);
-const client = new Ollama({ host, headers: { authorization: `Bearer ${key}` } });
-const options = { num_predict: 8, temperature: 0, seed: 7 };
-const told = {};
-const messages = [{ role: "user", content: "Name a colour." }];
-told.chat = (await client.chat({ model: "standard", messages, options })).message.content;
-told.streamed = "";
-for await (const piece of await client.chat({ model: "standard", messages, options, stream: true })) {
-  told.streamed += piece.message.content;
-}
-const prompt = "Name a colour.";
-told.generated = "";
-for await (const piece of await client.generate({ model: "standard", prompt, options, stream: true })) {
-  told.generated += piece.response;
-}
-told.vectors = (await client.embed({ model: "minilm", input: ["a", "b"] })).embeddings.map((v) => v.length);
-told.listed = (await client.list()).models.map((m) => m.name);
-told.shown = (await client.show({ model: "standard" })).capabilities;
-told.loaded = (await client.ps()).models.length;
-told.version = (await client.version()).version;
-told.pulled = (await client.pull({ model: "standard" })).status;
-try {
-  await client.generate({ model: "nobody", prompt });
-} catch (error) {
-  told.error = [error.name, error.status_code];
-}
-const stopping = await client.chat({ model: "coding", messages: [{ role: "user", content: "endless" }], stream: true });
-try {
-  for await (const piece of stopping) {
-    stopping.abort();
-  }
-} catch (error) {
-  told.aborted = error.name;
-}
-console.log(JSON.stringify(told));
-"""
-
-
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not shutil.which("npm"):
-        pytest.skip("needs node and npm (Debian: apt-get install nodejs npm)")
-    folder = tmp_path_factory.mktemp("node")
-    install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
-    if subprocess.run(install, check=False, capture_output=True, timeout=120).returncode:
-        pytest.skip(f"npm cannot install {PACKAGE}")
-    (folder / "client.mjs").write_text(NODE)
-    return folder
-
-
-def test_the_client_for_node_works_as_well(gateway: LiveGateway, local: ollama.Client, node: Path) -> None:
-    done = subprocess.run(
-        ["node", "client.mjs", gateway.url, KEY], cwd=node, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout)
+def test_the_client_for_node_works_as_well(gateway: LiveGateway, local: ollama.Client) -> None:
+    told = run_node("ollama.mjs", gateway.url, KEY)
     said = local.generate("standard", "Name a colour.", options=OPTIONS).response
     assert [told[way] for way in ("chat", "streamed", "generated")] == [said] * 3
     assert told["vectors"] == [384, 384]

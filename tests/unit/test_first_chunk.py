@@ -31,7 +31,6 @@ from gateway import (
 from gateway import config as configured
 
 from rolecast.config.schema import Listener, Model
-from rolecast.server.doors import hot_of
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop
@@ -40,6 +39,19 @@ SURFACES = typing.get_args(typing.get_type_hints(Listener)["surface"])
 SAY: Any = [{"role": "user", "content": "hi"}]
 FIRST, LAST = "alpha", "omega"
 
+CONDUCTOR = (
+    "/generate/stream",
+    "/conductor/generate",
+    "/conductor/generate/stream",
+    "/code/completion",
+    "/code/generation",
+    "/translate",
+    "/math/solve",
+    "/research/analyze",
+    "/legal/analyze",
+    "/summarize",
+)
+"""Paths of its tasks, asked where they are there."""
 STREAMS: dict[str, list[dict[str, Any]]] = {
     "/chat/completions": [{"messages": SAY, "stream": True}],
     "/completions": [{"prompt": "hi", "stream": True}],
@@ -48,6 +60,7 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
     "/api/chat": [{"messages": SAY}, {"messages": SAY, "stream": True}],
     "/api/generate": [{"prompt": "hi", "stream": True}, {"prompt": "hi", "raw": True, "stream": True}],
     "/generate": [{"prompt": "hi", "stream": True}],
+    **{path: [{"prompt": "hi", "stream": True}] for path in CONDUCTOR},
 }
 """The bodies that ask for a stream, by path without `/v1`. All of a path's forms are asked."""
 WHOLE = {"/embeddings", "/api/embed", "/api/embeddings"}
@@ -60,14 +73,13 @@ def bare(path: str) -> str:
     return path.removeprefix("/v1")
 
 
-def paths(surface: str) -> list[str]:
-    """All paths of a port with that surface."""
-    listener = Listener(port=0, name=surface, model="m", surface=surface)  # type: ignore[arg-type]
-    return [path.decode() for path in hot_of(listener, configured({"m": Model(backend="fake")}))]
+Gates = dict[str, tuple[Gate, ScriptedWorker]]
 
 
-ALL = [(surface, path) for surface in SURFACES for path in paths(surface)]
-FORMS = [(s, p, form) for s, p in ALL for form in STREAMS.get(bare(p), [])]
+def paths(gates: Gates, surface: str) -> list[str]:
+    """All paths to models of the port with that surface."""
+    (lane,) = [door.lane for door in gates["openai"][0].gateway.doors if door.lane.name == surface]
+    return [path.decode() for path in lane.hot]
 
 
 def openai_says(received: Received, word: str, kind: str) -> bytes:
@@ -130,7 +142,7 @@ class Waiting:
 
 
 @pytest.fixture(scope="module")
-async def gates() -> AsyncIterator[dict[str, tuple[Gate, ScriptedWorker]]]:
+async def gates() -> AsyncIterator[Gates]:
     """A gateway for each family of workers, with a port for each surface."""
     listeners = [Listener(port=0, name=surface, model="m", surface=surface) for surface in SURFACES]
     with short_folder() as folder:
@@ -146,9 +158,7 @@ async def gates() -> AsyncIterator[dict[str, tuple[Gate, ScriptedWorker]]]:
                 yield {"openai": (one, plain), "anthropic": (two, claude)}
 
 
-async def told(
-    gates: dict[str, tuple[Gate, ScriptedWorker]], surface: str, path: str, body: Any, waiting: Waiting
-) -> bytes:
+async def told(gates: Gates, surface: str, path: str, body: Any, waiting: Waiting) -> bytes:
     """All bytes of the answer's body; the last word is only asked for when the first is here."""
     gate, worker = gates[waiting.family]
     worker.script.append(waiting)
@@ -166,30 +176,35 @@ async def told(
 
 
 @pytest.mark.parametrize("family", ["openai", "anthropic"])
-@pytest.mark.parametrize(("surface", "path", "body"), FORMS, ids=[f"{s}:{p}:{n}" for n, (s, p, _) in enumerate(FORMS)])
+@pytest.mark.parametrize("surface", SURFACES)
 async def test_the_first_piece_is_there_before_the_last_is_made(
-    gates: dict[str, tuple[Gate, ScriptedWorker]], surface: str, path: str, body: dict[str, Any], family: str
+    gates: Gates, surface: str, family: str, subtests: pytest.Subtests
 ) -> None:
-    if family == "anthropic" and (bare(path) == "/completions" or body.get("raw")):
-        gate, _ = gates[family]
-        refused = await gate.ask(request({"model": "m", **body}, path=path), surface)
-        assert refused.status == 400, "a server of Anthropic's has no completions"
-        return
-    found = await told(gates, surface, path, body, Waiting(family))
-    assert LAST.encode() in found
+    for path in paths(gates, surface):
+        for body in STREAMS.get(bare(path), []):
+            with subtests.test(path, body=body):
+                if family == "anthropic" and (bare(path) == "/completions" or body.get("raw")):
+                    refused = await gates[family][0].ask(request({"model": "m", **body}, path=path), surface)
+                    assert refused.status == 400, "a server of Anthropic's has no completions"
+                    continue
+                assert LAST.encode() in await told(gates, surface, path, body, Waiting(family))
 
 
 @pytest.mark.parametrize("family", ["openai", "anthropic"])
-@pytest.mark.parametrize("path", sorted(p for p in paths("openai") if bare(p) in THINKS))
 async def test_the_first_thought_is_there_before_the_last_is_made(
-    gates: dict[str, tuple[Gate, ScriptedWorker]], path: str, family: str
+    gates: Gates, family: str, subtests: pytest.Subtests
 ) -> None:
-    body = STREAMS[bare(path)][0] | THINKS[bare(path)]
-    found = await told(gates, SURFACES[0], path, body, Waiting(family, "thinking"))
-    assert LAST.encode() in found
+    thinking = [path for path in paths(gates, "openai") if bare(path) in THINKS]
+    assert len(thinking) >= len(THINKS)
+    for path in thinking:
+        body = STREAMS[bare(path)][0] | THINKS[bare(path)]
+        with subtests.test(path):
+            assert LAST.encode() in await told(gates, "openai", path, body, Waiting(family, "thinking"))
 
 
-def test_every_path_says_how_it_streams() -> None:
-    silent = [f"{path} on {surface}" for surface, path in ALL if bare(path) not in {*STREAMS, *WHOLE}]
+async def test_every_path_says_how_it_streams(gates: Gates) -> None:
+    every = [(surface, path) for surface in SURFACES for path in paths(gates, surface)]
+    silent = [f"{path} on {surface}" for surface, path in every if bare(path) not in {*STREAMS, *WHOLE}]
     assert not silent, f"say in STREAMS how a stream is asked for there, or in WHOLE that there is none: {silent}"
-    assert {"/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat", "/generate"} <= {p for _, p in ALL}
+    known = {path for _, path in every}
+    assert {"/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat", "/generate"} <= known
