@@ -38,7 +38,6 @@ roles:
   code_review_debugging: [big/model]
   conversational_chat: [big/model]
 """
-BUILT_NOW = "Conductor's prompts are not there yet"
 SAY = [{"role": "user", "content": "hello"}]
 CONDUCTOR = {"response", "category", "model", "session_id", "generation_time", "tokens_generated"}
 
@@ -91,7 +90,6 @@ def test_row_02_generate_is_always_ollamas_on_the_ports_of_pas(gateway: LiveGate
     assert not {"generation_time", "tokens_generated"} & set(more)
 
 
-@pytest.mark.xfail(reason=BUILT_NOW, strict=True)
 def test_row_02_generate_on_the_front_door_answers_with_the_fields_of_both(gateway: LiveGateway) -> None:
     for body in ({"prompt": "hello"}, {"prompt": "hello", "category": "conversational_chat"}):
         answer = gateway.post("/generate", body)
@@ -111,7 +109,6 @@ def test_row_03_chat_completions_with_messages_is_openais(gateway: LiveGateway) 
         assert says(pas(gateway, path, {"model": "auto", "messages": SAY})) == "fake: hello"
 
 
-@pytest.mark.xfail(reason=BUILT_NOW, strict=True)
 def test_row_03_chat_completions_with_a_prompt_is_conductors_and_with_neither_names_both(gateway: LiveGateway) -> None:
     answer = gateway.post("/chat/completions", {"prompt": "hello"})
     assert answer.status == 200, answer.body
@@ -140,7 +137,6 @@ def test_row_08_one_stream_of_tokens_is_told_in_each_form(gateway: LiveGateway) 
     assert json.loads(lines.body.splitlines()[-1])["done"] is True
 
 
-@pytest.mark.xfail(reason=BUILT_NOW, strict=True)
 def test_row_08_conductors_stream_is_chunks_and_an_end(gateway: LiveGateway) -> None:
     body = {"prompt": "hello there", "category": "conversational_chat", "stream": True}
     answer = gateway.post("/generate/stream", body)
@@ -295,7 +291,6 @@ def test_row_27_the_list_of_models_is_openais(gateway: LiveGateway) -> None:
         assert gateway.get(path).json["object"] == "list"
 
 
-@pytest.mark.xfail(reason=BUILT_NOW, strict=True)
 def test_row_27_conductors_list_of_models_has_a_path_of_its_own(gateway: LiveGateway) -> None:
     answer = gateway.get("/conductor/models")
     assert answer.status == 200

@@ -100,13 +100,11 @@ def test_a_prompt_of_pas(gateway: LiveGateway) -> None:
     assert {"created_at", "total_duration", "load_duration", "prompt_eval_count", "eval_count"} <= set(answer)
 
 
-@pytest.mark.xfail(reason="Conductor's prompts are not there yet", strict=True)
 def test_a_prompt_of_conductor(gateway: LiveGateway) -> None:
     answer = json.loads(curl(f"{gateway.url}/generate", CONDUCTOR))
     assert (answer["response"], answer["category"]) == ("fake: Explain quantum computing", "general_reasoning")
 
 
-@pytest.mark.xfail(reason="Conductor's prompts are not there yet", strict=True)
 def test_a_stream_of_conductor(gateway: LiveGateway) -> None:
     lines = curl(f"{gateway.url}/generate/stream", CONDUCTOR_STREAM).splitlines()
     *chunks, end = [json.loads(line.removeprefix(b"data: ")) for line in lines if line]
