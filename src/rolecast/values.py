@@ -9,7 +9,7 @@ Kind = Literal["chat", "completion", "embeddings"]
 """What a request wants from a model; equals the capability the model must have."""
 KINDS: tuple[Kind, ...] = ("chat", "completion", "embeddings")
 
-Source = Literal["explicit", "alias", "role", "default", "listener", "rule", "learned", "llm", "fallback"]
+Source = Literal["explicit", "alias", "role", "variant", "default", "listener", "rule", "learned", "llm", "fallback"]
 Outcome = Literal["ok", "error", "cancelled"]
 
 
@@ -66,6 +66,8 @@ class Choice(msgspec.Struct, frozen=True):
     alternatives: tuple[str, ...] = ()
     equals: tuple[tuple[str, ...], ...] = ()
     """Groups among these models that share the requests."""
+    defaults: "Defaults | None" = None
+    """What the asked name brings besides its model."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -132,6 +134,18 @@ class Sampling(msgspec.Struct, frozen=True):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
+
+
+class Defaults(msgspec.Struct, frozen=True):
+    """What stands in a request where it says nothing itself: what makes a variant of a model."""
+
+    system: str = ""
+    """Of a chat that does not begin with a system message."""
+    messages: tuple[Message, ...] = ()
+    """Before those of the chat, behind the system messages that it begins with. Texts only."""
+    sampling: Sampling = Sampling()
+    extra: Mapping[str, Any] = {}
+    """As a chat's."""
 
 
 class Chat(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rolecast.config import names
+from rolecast.config import names, variants
 from rolecast.config.about import About, Backends
 from rolecast.config.check import ANYWHERE, KINDS, is_loopback
 from rolecast.config.schema import Config, Model
@@ -24,6 +24,7 @@ def warnings(config: Config, backends: Backends | None = None) -> list[str]:
         *_doors(config),
         *_vectors(config),
         *_circles(config, backends),
+        *_shown(config),
         *(line for model_id, model in config.models.items() for line in _model(model_id, model, backends)),
     ]
 
@@ -73,6 +74,17 @@ def _is_reached(listens: str, name: str) -> bool:
     """Whether who calls that name arrives at a server that listens there."""
     own = is_loopback(name) or name.endswith(".localhost") or name.lower() == socket.gethostname().lower()
     return listens.strip("[]") == name or (own and (is_loopback(listens) or listens in ANYWHERE))
+
+
+def _shown(config: Config) -> Iterator[str]:
+    """Parameters of variants that only a model can have."""
+    for name, variant in config.variants.items():
+        for setting in variants.SHOWN:
+            if getattr(variant.parameters, setting) is not None:
+                yield (
+                    f"variants.{name}.parameters.{setting}: has no effect, because a variant shares the worker of its "
+                    f"model; set it there ({variants.SHOWN[setting]})"
+                )
 
 
 def _about(model: Model, backends: Backends | None) -> About:

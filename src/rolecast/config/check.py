@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from rolecast.config import allowed, names, secrets
+from rolecast.config import allowed, names, secrets, variants
 from rolecast.config.about import Backends
 from rolecast.config.document import Trail
 from rolecast.config.schema import Bytes, Config, Listener, Model
@@ -34,6 +34,7 @@ def check(config: Config, backends: Backends | None = None) -> list[Problem]:
     return [
         *_names(config),
         *_roles(config),
+        *_variants(config),
         *_listeners(config),
         *_openness(config),
         *_keys(config),
@@ -88,6 +89,30 @@ def _roles(config: Config) -> Iterator[Problem]:
         yield ("routing", "embeddings"), f"there is no role '{embeddings}'; add it under roles"
 
 
+def _variants(config: Config) -> Iterator[Problem]:
+    own = names.own_names(config)
+    for name, variant in config.variants.items():
+        trail = ("variants", name)
+        line, base = names.lineage(own, config.variants, name)
+        if base is not None and not base.models:
+            yield (*trail, "model"), f"'{base.name}' has no enabled model; enable one or name another"
+        elif base is None and (again := names.spelled(config.variants, config.variants[line[-1]].model)):
+            yield (*trail, "model"), f"{' -> '.join([*line, again])} goes round in a circle; name a model"
+        elif base is None and len(line) == 1:  # else it is told of the variant that it is made of
+            yield (*trail, "model"), _no_base(config, variant.model)
+        if variants.size(variant) > variants.MOST_BYTES:
+            yield trail, f"is longer than {variants.MOST_BYTES} bytes; shorten its texts"
+
+
+def _no_base(config: Config, base: str) -> str:
+    """Why nothing can be made of this."""
+    if base in config.models:
+        return _missing_model(config, base)
+    hint = meant(base, [*config.models, *config.roles, *config.variants])
+    there = f"did you mean '{hint}'?" if hint else f"models are: {', '.join(config.models) or 'none'}"
+    return f"there is no model '{base}'; {there}"
+
+
 def _missing_model(config: Config, model_id: str) -> str:
     """Why this model cannot be used, or ''."""
     model = config.models.get(model_id)
@@ -95,6 +120,9 @@ def _missing_model(config: Config, model_id: str) -> str:
         hint = meant(model_id, config.models)
         owner = next((i for i, m in config.models.items() if model_id in m.aliases), hint)
         there = f"did you mean '{owner}'?" if owner else f"models are: {', '.join(config.models) or 'none'}"
+        if model_id in config.variants:
+            base = variants.base(config, model_id)
+            there = f"it is a variant, which cannot stand here; name what it is made of, '{base}'"
         return f"there is no model '{model_id}'; {there}"
     return "" if model.enabled else f"model '{model_id}' is disabled; enable it or take it out here"
 

@@ -66,7 +66,7 @@ def _changed(old: Any, new: Any, trail: tuple[str, ...]) -> Iterator[str]:
 
 
 def _parts(value: Any, trail: tuple[str, ...]) -> dict[str, Any] | None:
-    """The settings below this one; None for a single setting. Models and roles are named by their file."""
+    """The settings below this one; None for a single setting. Models, roles and variants are named by their file."""
     if isinstance(value, msgspec.Struct):
         return {name: getattr(value, name) for name in value.__struct_fields__}
-    return value if trail in (("models",), ("roles",)) else None
+    return value if trail in (("models",), ("roles",), ("variants",)) else None

@@ -1,16 +1,16 @@
-"""The one table of names a request may ask for: model ids, aliases and roles.
+"""The one table of names a request may ask for: model ids, aliases, roles and variants.
 
 Knows what each name stands for. Does not judge clashes (`check` does) and chooses nothing (routing does).
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from rolecast.config.document import Trail
-from rolecast.config.schema import Config
+from rolecast.config.schema import Config, Variant
 
 RESERVED = frozenset({"", "auto"})
 """Names that mean 'you decide'; nobody may carry them."""
@@ -18,6 +18,7 @@ RESERVED = frozenset({"", "auto"})
 
 LATEST = ":latest"
 """The tag that clients of Ollama put behind a name without one: both mean the same there."""
+T = TypeVar("T")
 _USABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
@@ -25,7 +26,7 @@ class Name(msgspec.Struct, frozen=True):
     """A name and the models behind it, best first. A role lists its enabled models only."""
 
     name: str
-    kind: Literal["model", "alias", "role"]
+    kind: Literal["model", "alias", "role", "variant"]
     models: tuple[str, ...]
     equals: tuple[tuple[str, ...], ...] = ()
     """Those of them that share the requests, group by group."""
@@ -35,15 +36,21 @@ def table(config: Config) -> dict[str, Name]:
     """Every name by itself. The id of a disabled model is there too, so that asking for it can say so."""
     found: dict[str, Name] = {}
     for _, name in claims(config):
-        found.setdefault(name.name, name)
+        if name.kind != "variant" or (name.models and name.name not in config.models):
+            found.setdefault(name.name, name)
     for model_id in config.models:
         found.setdefault(model_id, Name(model_id, "model", (model_id,)))
     return found
 
 
-def find(names: Mapping[str, Name], asked: str) -> Name | None:
+def find(names: Mapping[str, T], asked: str) -> T | None:
     """What was asked for by that name: as it is written, or else without the tag, or with it."""
     return names.get(asked) or names.get(untagged(asked)) or names.get(f"{asked}{LATEST}")
+
+
+def spelled(names: Mapping[str, T], asked: str) -> str:
+    """How the name is written there that `find` would find; '' = it would find none."""
+    return next((name for name in (asked, untagged(asked), f"{asked}{LATEST}") if name in names), "")
 
 
 def untagged(asked: str) -> str:
@@ -75,7 +82,44 @@ def fault(name: str) -> str:
 
 
 def claims(config: Config) -> Iterator[tuple[Trail, Name]]:
-    """Each name that an enabled model or a role takes, with the place that takes it; clashes included."""
+    """Each name that an enabled model, a role or a variant takes, with the place that takes it; clashes included.
+
+    A variant that leads to no model has none.
+    """
+    yield from _claimed(config)
+    own = own_names(config)
+    for variant in config.variants:
+        _, base = lineage(own, config.variants, variant)
+        models, equals = (base.models, base.equals) if base is not None else ((), ())
+        yield ("variants", variant), Name(variant, "variant", models, equals)
+
+
+def own_names(config: Config) -> dict[str, Name]:
+    """What each name means that is no variant's."""
+    found: dict[str, Name] = {}
+    for _, name in _claimed(config):
+        found.setdefault(name.name, name)
+    return found
+
+
+def lineage(own: Mapping[str, Name], variants: Mapping[str, Variant], name: str) -> tuple[list[str], Name | None]:
+    """The variants that this one is made of, itself first, and what the last of them is made of.
+
+    `own` are the names of all else. None where a name leads nowhere, or back.
+    """
+    line = [name]
+    while True:
+        asked = variants[line[-1]].model
+        if base := find(own, asked):
+            return line, base
+        lower = spelled(variants, asked)
+        if not lower or lower in line:
+            return line, None
+        line.append(lower)
+
+
+def _claimed(config: Config) -> Iterator[tuple[Trail, Name]]:
+    """The names of models and roles."""
     enabled = {model_id for model_id, model in config.models.items() if model.enabled}
     for model_id in config.models:
         if model_id in enabled:

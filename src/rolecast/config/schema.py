@@ -14,6 +14,9 @@ REMOTE_PARALLEL = 64
 Strategy = Literal["explicit", "rules", "learned", "llm"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Whole = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Seconds(float):
@@ -242,6 +245,81 @@ class Model(Section, frozen=True):
             msgspec.structs.force_setattr(self, "parallel", REMOTE_PARALLEL if self.url else 1)
 
 
+class Parameters(Section, frozen=True):
+    """Settings of a variant where a request has none of its own, by the names of Ollama's Modelfiles."""
+
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    """How freely tokens are drawn; 0 = always the likeliest."""
+    top_p: Share | None = None
+    """Tokens are drawn from the likeliest that have this probability together."""
+    top_k: Whole | None = None
+    """Tokens are drawn from so many of the likeliest; 0 = of all."""
+    min_p: Share | None = None
+    """Tokens are left out that have less than this part of the probability of the likeliest."""
+    typical_p: Share | None = None
+    """Share of typical tokens that are drawn from; llama.cpp only, as are the next two and those of mirostat."""
+    num_keep: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)] | None = None
+    """Tokens of the prompt that stay when the context is full; -1 = all."""
+    repeat_last_n: Annotated[int, msgspec.Meta(ge=-1, le=2**20)] | None = None
+    """Tokens that the penalty of repetition looks back on; -1 = the whole context."""
+    mirostat: Annotated[int, msgspec.Meta(ge=0, le=2)] | None = None
+    """Which mirostat sampling; 0 = none."""
+    mirostat_tau: Real | None = None
+    """Its target of surprise."""
+    mirostat_eta: Real | None = None
+    """Its rate of learning."""
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    """Start of the random numbers."""
+    num_predict: Whole | None = None
+    """Longest answer in tokens; below 1 = as long as it gets."""
+    stop: str | list[str] | None = None
+    """Texts that end the answer."""
+    repeat_penalty: Real | None = None
+    """Penalty of repetition; 1 = none."""
+    presence_penalty: Real | None = None
+    """Penalty of what was said at all."""
+    frequency_penalty: Real | None = None
+    """Penalty of what was said often."""
+    num_ctx: Whole | None = None
+    """Without effect, as are those below: the engine is the model's, and its own settings hold (`context`)."""
+    num_batch: Whole | None = None
+    """Without effect."""
+    num_gpu: Whole | None = None
+    """Without effect."""
+    main_gpu: Whole | None = None
+    """Without effect."""
+    num_thread: Whole | None = None
+    """Without effect."""
+    use_mmap: bool | None = None
+    """Without effect."""
+
+
+class Opening(Section, frozen=True):
+    """A message that every conversation begins with."""
+
+    role: Literal["user", "assistant", "system"]
+    """Who says it."""
+    content: str
+    """What is said."""
+
+
+class Variant(Section, frozen=True):
+    """A name for a model with a system prompt, first messages and settings; it shares the model's worker."""
+
+    model: str
+    """What it is made of: a model, an alias, a role or another variant."""
+    system: str = ""
+    """System prompt of a request that does not begin with one."""
+    messages: list[Opening] = []
+    """Messages before those of the request."""
+    parameters: Parameters = Parameters()
+    """Settings where the request has none of its own."""
+    description: str = ""
+    """For people; shown by `/v1/models`."""
+    license: str = ""
+    """For people; shown by `/api/show`."""
+
+
 class Routing(Section, frozen=True):
     """Who answers when a request names no model, or `auto`."""
 
@@ -293,6 +371,8 @@ class Config(Section, frozen=True):
     roles: dict[str, list[str | list[str]]] = {}
     """Models by role, best first: when one fails before it said anything, the next answers. Models in an inner list
     are equals and share the requests: `[[a, b], c]`."""
+    variants: dict[str, Variant] = {}
+    """Names for models with a system prompt, first messages and settings of their own."""
     routing: Routing = Routing()
     """Who answers when a request names nobody."""
     memory: Memory = Memory()

@@ -17,8 +17,8 @@ import msgspec
 
 from rolecast.config.schema import Limits
 from rolecast.dialects.request import Request
-from rolecast.errors import ConfigError, RolecastError
-from rolecast.values import Caller, Chat, Event, Kind, Phases, Words
+from rolecast.errors import BadRequest, ConfigError, RolecastError
+from rolecast.values import Caller, Chat, Defaults, Event, Kind, Phases, Words
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -111,6 +111,13 @@ class Family(Protocol):
         """Reads one answer."""
         ...
 
+    def fill(self, fields: dict[str, Any], kind: Kind, defaults: Defaults) -> None:
+        """Put what a variant of a model brings into the fields of a body that passes; what they say themselves stays.
+
+        A field that is there is `msgspec.Raw`. Raises BadRequest where that cannot be said to the worker.
+        """
+        ...
+
 
 class Entry(msgspec.Struct, frozen=True):
     """A path that takes requests to models."""
@@ -169,7 +176,13 @@ def family(name: str) -> Family:
     spoken: Family = _made(name, FAMILIES, GROUP_OF_FAMILIES)
     if not hasattr(spoken, "kinds"):  # made before there was more than chats
         spoken.kinds = frozenset({"chat"})
+    if not hasattr(spoken, "fill"):  # made before there were variants
+        spoken.fill = _no_fill  # type: ignore[method-assign]
     return spoken
+
+
+def _no_fill(fields: dict[str, Any], kind: Kind, defaults: Defaults) -> None:
+    raise BadRequest("A variant of this model cannot be asked so: use another dialect, or ask the model itself.")
 
 
 def _made(name: str, rows: Mapping[str, str], group: str) -> Any:

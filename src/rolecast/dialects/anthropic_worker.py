@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from rolecast.dialects import Reader, anthropic_reader
+from rolecast.dialects import Reader, anthropic_defaults, anthropic_reader
 from rolecast.errors import UNREADABLE, BadRequest
-from rolecast.values import Chat, Message, Part, Tool, ToolCall
+from rolecast.values import Chat, Defaults, Kind, Message, Part, Tool, ToolCall
 
 MAX_TOKENS = 8192
 """The length that an answer may have where the client gives none: the wire cannot do without."""
@@ -46,6 +46,10 @@ class AnthropicWorker:
         if user := chat.extra.get("user"):
             fields["metadata"] = {"user_id": user}
         return b"/messages", msgspec.json.encode(fields)
+
+    def fill(self, fields: dict[str, Any], kind: Kind, defaults: Defaults) -> None:
+        """The defaults of a variant."""
+        anthropic_defaults.fill(fields, defaults)
 
     def reader(self, *, streaming: bool) -> Reader:
         """Reads a stream of events, or one message."""

@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from rolecast.config.schema import Limits
+from rolecast.config.variants import ENGINE
 from rolecast.dialects import Read, Writer, ollama_writer
 from rolecast.dialects.ollama_body import KeepAlive, decoded, seconds, without_answer
 from rolecast.dialects.openai_chat import TOOLS
@@ -100,10 +101,6 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """How hard a model may be asked to think; each knows some of them."""
 SEEDS = (-(2**63), 2**63 - 1)
 
-ENGINE = {"num_keep": "n_keep", "typical_p": "typical_p", "repeat_last_n": "repeat_last_n"} | {
-    name: name for name in ("mirostat", "mirostat_tau", "mirostat_eta")
-}
-"""Options that only llama.cpp knows, by its names for them."""
 SEES, THINKS = frozenset({"vision"}), frozenset({"thinking"})
 _PICTURES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"BM", "bmp"))
 

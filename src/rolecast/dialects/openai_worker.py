@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 
-from rolecast.dialects import complaint, lenient, openai_plain, usage
+from rolecast.dialects import complaint, lenient, openai_defaults, openai_plain, usage
 from rolecast.dialects.gathered import Gathered, unreadable
 from rolecast.dialects.openai_calls import Calls
 from rolecast.dialects.sse import BOM, Events
 from rolecast.errors import UNREADABLE
 from rolecast.values import (
     Chat,
+    Defaults,
     Done,
     Event,
     Failure,
@@ -47,6 +48,10 @@ class OpenAIWorker:
         if isinstance(words, Chat):
             return _chat(words, usage=usage)
         return openai_plain.ask(words, usage=usage)
+
+    def fill(self, fields: dict[str, Any], kind: Kind, defaults: Defaults) -> None:
+        """The defaults of a variant."""
+        openai_defaults.fill(fields, kind, defaults)
 
     def reader(self, *, streaming: bool) -> "_Stream | _Whole":
         """Reads a stream of events, or one object."""

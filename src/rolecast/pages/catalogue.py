@@ -59,6 +59,8 @@ class Catalogue:
             "capabilities": self._abilities.words(target),
             "state": self._health.state(target),
         }
+        if name.kind == "variant" and (about := config.variants[name.name].description):
+            entry["description"] = about
         if target in self._current.stand_ins:
             entry["stand_in"] = self._current.stand_ins[target]
         return entry

@@ -6,7 +6,7 @@ Knows the shapes; what the models are, `config`, `weights` and the fleet know. W
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,14 +14,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from rolecast.config import variants
 from rolecast.config.current import Current
 from rolecast.config.names import LATEST, RESERVED, Name, find, untagged
+from rolecast.config.schema import Config
 from rolecast.dialects.ollama_body import MOST_S
 from rolecast.dialects.ollama_writer import moment
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound
 from rolecast.fleet import Fleet, State
 from rolecast.fleet.worker import Worker
-from rolecast.pages.ollama_model import Description, describe
+from rolecast.pages.ollama_model import Description, describe, known_by, shown
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
 from rolecast.weights import Finder
@@ -55,6 +57,12 @@ async def body_of(request: Request, kind: type[B]) -> B:
     return fields
 
 
+async def lines(steps: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Each step as a line of JSON."""
+    async for step in steps:
+        yield msgspec.json.encode(step) + b"\n"
+
+
 def tagged(name: str) -> str:
     """The name as Ollama lists it: with a tag."""
     return name if ":" in name.rpartition("/")[2] else name + LATEST
@@ -66,6 +74,8 @@ def named(current: Current, asked: str, port_model: str = "") -> Name:
         asked = current.config.routing.default
     name = find(current.names, port_model or asked)
     if name is None or not _enabled(current, name):
+        if why := find(variants.unusable(current.config), asked):
+            raise ModelNotFound(f"the variant {asked[:200]!r} cannot be used now: {why}", param="model")
         raise ModelNotFound(
             f"the model {asked[:200]!r} does not exist here; GET /api/tags lists what does", param="model"
         )
@@ -99,26 +109,23 @@ class OllamaLists:
 
     async def tags(self, request: Request) -> Response:
         """Every name that can be asked now, `auto` among them: clients pull what they do not find here."""
-        names = list(self._names(request.app.state.lane.port_model))
+        names, config = list(self._names(request.app.state.lane.port_model)), self._current.config
         about = await self._about({name.models[0] for name in names})
-        return json_response({"models": [_entry(name.name, about[name.models[0]], name) for name in names]})
+        return json_response({"models": [_entry(config, name.name, about[name.models[0]], name) for name in names]})
 
     async def show(self, request: Request) -> Response:
         """All that is known of a model; of a role, what its first one is and what any of its models can do."""
         fields = await body_of(request, Named)
-        name = named(self._current, fields.model, request.app.state.lane.port_model)
+        name, config = named(self._current, fields.model, request.app.state.lane.port_model), self._current.config
         await asyncio.to_thread(self._abilities.learn, self._current.config.models.values())
         first, capabilities = name.models[0], self._capabilities(name)
         about = (await self._about({first}, template=True))[first]
-        body = {
-            "license": about.license,
-            "modelfile": f"# Rolecast's configuration says what this is.\nFROM {first}\n",
-            "parameters": f"num_ctx {about.context}" if about.context else "",
+        body = shown(config, name, about) | {
             "template": about.template,
             "details": about.details(name),
             "model_info": about.info,
             "capabilities": capabilities,
-            "modified_at": moment(about.modified_at),
+            "modified_at": moment(known_by(config, name, about)[1]),
         }
         return json_response(body)
 
@@ -131,11 +138,11 @@ class OllamaLists:
             for model_id, worker in self._fleet.machine.workers.items()
             if worker.state is State.READY and model_id in self._current.config.models and port_model in ("", model_id)
         }
-        about = await self._about(ends)
+        config, about = self._current.config, await self._about(ends)
         return json_response(
             {
                 "models": [
-                    _entry(model_id, about[model_id], None)
+                    _entry(config, model_id, about[model_id], None)
                     | {
                         "size": resident.get(model_id, 0),
                         "size_vram": 0,
@@ -202,13 +209,14 @@ def _end(worker: Worker) -> str:
     return moment(time.time() + max(0.0, worker.idle_timeout_s - since))
 
 
-def _entry(name: str, about: Description, known: Name | None) -> dict[str, Any]:
+def _entry(config: Config, name: str, about: Description, known: Name | None) -> dict[str, Any]:
+    digest, modified_at = known_by(config, known, about)
     return {
         "name": tagged(name),
         "model": tagged(name),
-        "modified_at": moment(about.modified_at),
+        "modified_at": moment(modified_at),
         "size": about.size,
-        "digest": about.digest,
+        "digest": digest,
         "details": about.details(known),
     }
 

@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 
 from rolecast import weights
+from rolecast.config import variants
 from rolecast.config.names import Name
-from rolecast.config.schema import Model
+from rolecast.config.schema import Config, Model, Variant
+from rolecast.config.variants import Made
 from rolecast.weights import Finder, gguf
 from rolecast.weights.gguf import Header
 
@@ -66,6 +68,42 @@ def describe(model_id: str, model: Model, find: Finder, began: float, *, templat
 def digest(model_id: str, model: Model) -> str:
     """What the weights are known by: their hash where the configuration has it, else one of where they come from."""
     return model.sha256 or hashlib.sha256((model.source or model_id).encode()).hexdigest()
+
+
+def known_by(config: Config, name: Name | None, about: Description) -> tuple[str, float]:
+    """The digest of a name and when it last changed: a variant's by what makes it, all else by its weights."""
+    if name is None or name.kind != "variant":
+        return about.digest, about.modified_at
+    variant = config.variants[name.name]
+    own = hashlib.sha256(about.digest.encode() + msgspec.json.encode(variant)).hexdigest()
+    return own, variant.made_at if isinstance(variant, Made) else about.modified_at
+
+
+def shown(config: Config, name: Name, about: Description) -> dict[str, Any]:
+    """What a Modelfile of it would say, whole and in parts."""
+    variant = variants.flat(config, name.name) if name.kind == "variant" else Variant(model=name.models[0])
+    parameters = dict.fromkeys(variants.parameters(variant.parameters))
+    if about.context:  # what holds, whatever a variant says
+        parameters = {("num_ctx", str(about.context)): None} | {p: None for p in parameters if p[0] != "num_ctx"}
+    lines = ["# Rolecast's configuration says what this is.", f"FROM {variant.model}"]
+    lines += [f"SYSTEM {_quoted(variant.system)}"] * bool(variant.system)
+    lines += [f"PARAMETER {key} {value}" for key, value in parameters if name.kind == "variant"]
+    lines += [f"MESSAGE {each.role} {_quoted(each.content)}" for each in variant.messages]
+    told: dict[str, Any] = {
+        "license": variant.license or about.license,
+        "modelfile": "\n".join(lines) + "\n",
+        "parameters": "\n".join(f"{key} {value}" for key, value in parameters),
+    }
+    if variant.system:
+        told["system"] = variant.system
+    if variant.messages:
+        told["messages"] = variant.messages
+    return told
+
+
+def _quoted(text: str) -> str:
+    """A text as a Modelfile has it."""
+    return f'"""{text}"""'
 
 
 def _count(parameters: int) -> str:

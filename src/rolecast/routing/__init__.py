@@ -10,15 +10,19 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from rolecast.config import variants
 from rolecast.config.names import Name, find, untagged
 from rolecast.config.schema import Config
 from rolecast.errors import BadRequest, ModelNotFound, WorkerDown
 from rolecast.routing.abilities import LACKING, Can, declared
-from rolecast.values import Choice, Facts
+from rolecast.values import Choice, Facts, Source
 
 AUTO = ("", "auto")
 MAX_NAMED = 8
 """So many models are named in an error."""
+
+
+_SOURCES: Mapping[str, Source] = {"model": "explicit", "alias": "alias", "role": "role", "variant": "variant"}
 
 
 class Strategy(Protocol):
@@ -34,6 +38,7 @@ class Named:
         self._names = names
         self._config = config
         self._can = can
+        self._defaults = variants.all_defaults(config)
         self._role_of: dict[str, str] = {}
         for name in names.values():
             for model_id in name.models if name.kind == "role" else ():
@@ -46,6 +51,8 @@ class Named:
         if name is None:
             if untagged(facts.name) in AUTO:
                 return None
+            if why := find(variants.unusable(self._config), facts.name):
+                raise ModelNotFound(f"{facts.name!r} cannot be used now: {why}.", param="model")
             raise ModelNotFound(
                 f"The model {facts.name[:200]!r} does not exist here. GET /v1/models lists what does, or use 'auto'.",
                 param="model",
@@ -63,10 +70,11 @@ class Named:
         return Choice(
             able[0],
             role=role,
-            source={"model": "explicit", "alias": "alias", "role": "role"}[name.kind],  # type: ignore[arg-type]
+            source=_SOURCES[name.kind],
             reason=f"asked for {name.kind} {name.name}{_with_needs(facts)}",
             alternatives=able[1:],
             equals=tuple(group for each in name.equals if len(group := tuple(m for m in each if m in able)) > 1),
+            defaults=self._defaults.get(name.name) if name.kind == "variant" else None,
         )
 
     def _able(self, name: Name, facts: Facts) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import msgspec
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
 from rolecast.dialects import UNREAD, Family, family
+from rolecast.dialects.defaults import filled
 from rolecast.dialects.request import Request, read_fields
 from rolecast.dialects.speech import Heard, offer_of, thinks_not
 from rolecast.telemetry.metrics import ModelStats
@@ -36,6 +37,7 @@ class Plan:
         "backend",
         "choice",
         "counts",
+        "defaults",
         "edits",
         "family",
         "head",
@@ -87,7 +89,8 @@ class Plan:
         """Tokens around a gap, for a worker that is not told of it otherwise."""
         self.markup = _markup(model, backend)
         """`read` or `opened`, where a model leaves thoughts and calls in its text; '' = answers stay as they are."""
-        self.edits = bool(model.chat_template_kwargs)
+        self.defaults = choice.defaults
+        self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
         if answerer_id != model_id:
@@ -97,7 +100,10 @@ class Plan:
     def body(self, request: Request) -> bytes:
         """The request's bytes as this worker must get them."""
         if request.edit or self.edits or (self.name and request.asked != self.name):
-            return self._edit(request)
+            fields: dict[str, Any] = read_fields(request.body)
+            if self.defaults is not None:
+                self.speaks().fill(fields, request.kind, self.defaults)
+            return self._edited(fields, request)
         if request.edit_usage:
             return request.body.rstrip()[:-1] + b',"stream_options":' + _WISH + b"}"
         return request.body
@@ -116,6 +122,8 @@ class Plan:
 
     def written(self, request: Request, words: Words) -> tuple[bytes, bytes]:
         """Path and body for a worker that speaks otherwise than the client. Raises BadRequest."""
+        if self.defaults is not None:
+            words = filled(words, self.defaults)
         if isinstance(words, Chat):
             words = self._fitted(words)
         elif isinstance(words, Completion) and words.suffix and self.marks:
@@ -127,7 +135,7 @@ class Plan:
         path, body = self.speaks().ask(words, usage=request.edit_usage or request.wants_usage)
         written = msgspec.structs.replace(request, body=body, edit_usage=False)
         edits = self.edits or any(name.encode() in body for name in self.backend.renames)
-        return path, self._edit(written) if edits else body
+        return path, self._edited(read_fields(body), written) if edits else body
 
     def _fitted(self, chat: Chat) -> Chat:
         """The chat as this model's engine and template take it."""
@@ -141,8 +149,7 @@ class Plan:
             chat = msgspec.structs.replace(chat, extra={**chat.extra, "chat_template_kwargs": given})
         return chat
 
-    def _edit(self, request: Request) -> bytes:
-        fields: dict[str, Any] = read_fields(request.body)
+    def _edited(self, fields: dict[str, Any], request: Request) -> bytes:
         for old, new in self.backend.renames.items():
             if old in fields:
                 fields.setdefault(new, fields.pop(old))

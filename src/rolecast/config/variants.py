@@ -1,0 +1,130 @@
+"""Variants of models: what each is made of, what it puts into a request, and which cannot be used.
+
+Pure: a configuration in, values out. Those that clients make are kept by `made` and stand among the configured ones.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from msgspec.structs import asdict, replace
+
+from rolecast.config import names
+from rolecast.config.names import Name
+from rolecast.config.schema import Config, Parameters, Variant
+from rolecast.values import Defaults, Message, Sampling
+
+MOST_BYTES = 1024**2
+"""No variant is longer: its texts go to the model with each request."""
+SHOWN: Mapping[str, str] = {
+    "num_ctx": "context",
+    "num_batch": "ubatch",
+    "num_gpu": "gpu_layers",
+    "main_gpu": "environment",
+    "num_thread": "threads",
+    "use_mmap": "mmap",
+}
+"""Parameters that an engine takes at its start, and the setting of the model that has their effect."""
+SAMPLING: Mapping[str, str] = {
+    "num_predict": "max_tokens",
+    "repeat_penalty": "repetition_penalty",
+    **{name: name for name in ("temperature", "top_p", "top_k", "min_p", "seed", "stop")},
+    **{name: name for name in ("presence_penalty", "frequency_penalty")},
+}
+"""Parameters that most engines know, and what they are in words of no dialect."""
+ENGINE: Mapping[str, str] = {"num_keep": "n_keep"} | {
+    name: name for name in ("typical_p", "repeat_last_n", "mirostat", "mirostat_tau", "mirostat_eta")
+}
+"""Parameters that only llama.cpp knows, by its names for them."""
+
+
+class Made(Variant, frozen=True):
+    """A variant that a client made. A configured name wins over its own."""
+
+    made_at: float = 0.0
+    """Seconds since 1970."""
+
+
+def base(config: Config, name: str) -> str:
+    """What a variant is made of in the end, as it is written there."""
+    line, _ = names.lineage(names.own_names(config), config.variants, name)
+    return config.variants[line[-1]].model
+
+
+def flat(config: Config, name: str, own: Mapping[str, Name] | None = None) -> Variant:
+    """The variant as one of what is no variant: what it does not say, those say that it is made of.
+
+    `own` are the names of all else, for who has them at hand.
+    """
+    line, _ = names.lineage(names.own_names(config) if own is None else own, config.variants, name)
+    found = config.variants[line[0]]
+    for lower in line[1:]:
+        found = over(found, config.variants[lower])
+    return found
+
+
+def over(upper: Variant, lower: Variant) -> Variant:
+    """The one with what it does not say taken from the other, which it is made of."""
+    said = {name: value for name, value in asdict(upper.parameters).items() if value is not None}
+    return replace(
+        upper,
+        model=lower.model,
+        system=upper.system or lower.system,
+        messages=upper.messages or lower.messages,
+        parameters=replace(lower.parameters, **said),
+        license=upper.license or lower.license,
+    )
+
+
+def all_defaults(config: Config) -> dict[str, Defaults]:
+    """What each variant puts where a request says nothing; those that put nothing are left out."""
+    own = names.own_names(config)
+    found = {name: defaults(flat(config, name, own)) for name in config.variants}
+    return {name: each for name, each in found.items() if each != Defaults()}
+
+
+def defaults(variant: Variant) -> Defaults:
+    """What this one puts where a request says nothing."""
+    said = {key: value for key, value in asdict(variant.parameters).items() if value is not None}
+    if isinstance(said.get("stop"), str):
+        said["stop"] = [said["stop"]]
+    stop = tuple(filter(None, said.pop("stop", ())))
+    if said.get("num_predict", 1) < 1:  # without end, which is what it is without a word
+        del said["num_predict"]
+    return Defaults(
+        system=variant.system,
+        messages=tuple(Message(each.role, each.content) for each in variant.messages),
+        sampling=Sampling(stop=stop, **{SAMPLING[key]: value for key, value in said.items() if key in SAMPLING}),
+        extra={ENGINE[key]: value for key, value in said.items() if key in ENGINE},
+    )
+
+
+def size(variant: Variant) -> int:
+    """Bytes of its texts."""
+    return len(msgspec.json.encode(variant))
+
+
+def parameters(settings: Parameters) -> Iterator[tuple[str, str]]:
+    """Each parameter as a Modelfile has it; one line for each text that ends the answer."""
+    for name, value in asdict(settings).items():
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None:
+                yield name, msgspec.json.encode(each).decode()
+
+
+def joined(config: Config, made: Mapping[str, Made]) -> Config:
+    """The configuration with these in place of those that were made before."""
+    configured = {name: variant for name, variant in config.variants.items() if not isinstance(variant, Made)}
+    added = {name: variant for name, variant in made.items() if not names.spelled(configured, name)}
+    return replace(config, variants={**configured, **added})
+
+
+def unusable(config: Config) -> dict[str, str]:
+    """The variants that nobody can ask for, and why. A configured one is always usable."""
+    known, found = names.table(config), {}
+    for name, variant in config.variants.items():
+        taken = names.find(known, name)
+        if taken is None:
+            found[name] = f"it is made of '{base(config, name)}', which the configuration does not have, or not enabled"
+        elif isinstance(variant, Made) and taken.kind != "variant":
+            found[name] = f"its name is taken by the {taken.kind} '{taken.name}' of the configuration"
+    return found
