@@ -17,6 +17,7 @@ from rolecast.books.ledger import Ledger
 from rolecast.config import located, paths
 from rolecast.config.current import Current
 from rolecast.config.edit import Participant, edit_to
+from rolecast.config.made import MadeVariants
 from rolecast.config.schema import Config, Limits, Listener
 from rolecast.dialects.surfaces import hot_of
 from rolecast.errors import ConfigError
@@ -32,6 +33,7 @@ from rolecast.pages.conductor import Conductor, ConductorModels
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
 from rolecast.pages.ollama import OllamaLists
+from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.ports import FrontDoor, SingleModel
@@ -74,6 +76,8 @@ class Gateway:
     """All parts of a running gateway. `bind` decides where its listeners really listen."""
 
     def __init__(self, config: Config, config_path: Path | None = None, bind: Bind = bind_port) -> None:
+        made = MadeVariants(paths.variants())
+        config = made.join(config)
         self._find = find = weights_finder(config)
         self._first = edit_to(config, stand_ins(config, find))
         self.current = Current(self._first)
@@ -108,9 +112,10 @@ class Gateway:
             self.doors,
         ]
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
-        self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts)
+        self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, made.join)
         self._listed = ConductorModels(self.current, self.fleet, self.telemetry, self.health)
-        self._pages: list[Admin | Activity | JobPages | FrontDoor | OllamaWeights | Conductor] = [
+        making = OllamaVariants(self.current, made, find, self.reloader.renew)
+        self._pages: list[Admin | Activity | JobPages | FrontDoor | OllamaWeights | OllamaVariants | Conductor] = [
             Admin(
                 self.current,
                 self.fleet,
@@ -128,7 +133,8 @@ class Gateway:
             ),
             Activity(self.current, self.fleet, self.ledger, self.telemetry, self.dispatch, find, store, self.jobs),
             JobPages(self.jobs),
-            OllamaWeights(self.current, self.fleet, self.jobs, find, store, self._weights_changed),
+            OllamaWeights(self.current, self.fleet, self.jobs, find, store, self._weights_changed, making.forget),
+            making,
             FrontDoor(self.telemetry, self.health),
             Conductor(
                 self.current,

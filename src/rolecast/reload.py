@@ -51,11 +51,14 @@ class Reloader:
         current: Current,
         stand_ins: Callable[[Config], Mapping[str, str]],
         parts: Sequence[Participant],
+        join: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         self._path = path
         self._current = current
         self._stand_ins = stand_ins
         self._parts = parts
+        self._join = join
+        """Adds what is kept beside the file."""
         self._closing = False
         self._lock = asyncio.Lock()
         self.last: Report | None = None
@@ -76,13 +79,13 @@ class Reloader:
     async def apply(self, config: Config) -> None:
         """Let this configuration apply from now on. Raises ConfigError, with nothing changed, when it cannot."""
         async with self._lock:
-            await self._take_over(config)
+            await self._take_over(await asyncio.to_thread(self._join, config))
 
     async def renew(self) -> None:
         """Apply once more what applies: something on this machine has changed that it depends on, such as weights."""
         async with self._lock:
             try:
-                await self._take_over(self._current.config)
+                await self._take_over(await asyncio.to_thread(self._join, self._current.config))
             except ConfigError as error:
                 log.warning("what has changed on this machine is not used before the next reload: %s", error.message)
             except ShuttingDown:
@@ -113,6 +116,7 @@ class Reloader:
         """Take over what the file says; what that changed, and doubts about it. Raises ConfigError."""
         try:
             wanted, doubts = await asyncio.to_thread(_read, path)
+            wanted = await asyncio.to_thread(self._join, wanted)
             difference = compare(self._current.config, wanted)
             # Also when nothing differs: weights may have come, or the variable of a key.
             await self._take_over(applicable(self._current.config, wanted), path)

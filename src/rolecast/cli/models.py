@@ -14,14 +14,15 @@ Name = Annotated[str, typer.Argument(metavar="MODEL", help="Model id or alias.",
 
 
 def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> None:
-    """List the configured models, their roles and whether their weights are here."""
+    """List the configured models, their roles and whether their weights are here; and the variants of them."""
     from rolecast.cli import settings
 
     chosen = settings.choose(config)
     states = _states(key)
     listed = [_describe(chosen.config, model_id, states) for model_id in chosen.config.models]
+    varied = _variants(chosen.config)
     if as_json:
-        output.print_json(listed)
+        output.print_json([*listed, *varied])
         return
     flexible = ("Roles", "Aliases", "Source")
     rows = output.table("Model", "Roles", "Aliases", "Weights", "State", "Source", right=("Weights",), wrap=flexible)
@@ -35,6 +36,7 @@ def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> N
             output.plain(one["source"]),
         )
     output.show(rows)
+    _show_variants(varied)
     missing = {one["id"]: one["absence"] for one in listed if one["present"] is False}
     for model_id, why in missing.items():
         if "not downloaded yet" not in why:
@@ -78,6 +80,39 @@ def _describe(config: "Config", model_id: str, states: dict[str, str]) -> dict[s
         "enabled": model.enabled,
         "state": states.get(model_id, "" if model.enabled else "disabled"),
     }
+
+
+def _variants(config: "Config") -> list[dict[str, Any]]:
+    """The variants, those of the configuration and those that clients made."""
+    from rolecast.config import paths, variants
+    from rolecast.config.made import MadeVariants
+
+    joined = variants.joined(config, MadeVariants(paths.variants()).read())
+    unusable = variants.unusable(joined)
+    return [
+        {
+            "id": name,
+            "roles": [],
+            "aliases": [],
+            "variant_of": variant.model,
+            "made": isinstance(variant, variants.Made),
+            "description": variant.description,
+            "unusable": unusable.get(name),
+        }
+        for name, variant in joined.variants.items()
+    ]
+
+
+def _show_variants(varied: list[dict[str, Any]]) -> None:
+    if not varied:
+        return
+    rows = output.table("Variant", "Of", "From", "About", wrap=("About",))
+    for one in varied:
+        about = f"cannot be used: {one['unusable']}" if one["unusable"] else one["description"]
+        origin = "a client" if one["made"] else "the configuration"
+        rows.add_row(*map(output.plain, (one["id"], one["variant_of"], origin, about)))
+    output.say("")
+    output.show(rows)
 
 
 def rm(name: Name, config: ConfigFile = None, key: Key = "") -> None:

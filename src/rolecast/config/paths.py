@@ -53,6 +53,11 @@ def database() -> Path:
     return home() / "rolecast.db"
 
 
+def variants() -> Path:
+    """Folder of the variants that clients made, one file each."""
+    return home() / "variants"
+
+
 def state_file() -> Path:
     """Written by a running gateway (pid, create_time, url, listeners, log); read by the other commands."""
     return home() / "run" / "gateway.json"

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -21,7 +20,7 @@ from rolecast.fleet import Fleet, State
 from rolecast.jobs.job import Job
 from rolecast.jobs.owner import Jobs
 from rolecast.pages.jobs import with_breaths
-from rolecast.pages.ollama import Named, body_of, named
+from rolecast.pages.ollama import Named, body_of, lines, named
 from rolecast.pages.ollama_model import digest
 from rolecast.server.asgi import json_response
 from rolecast.weights import Finder
@@ -37,7 +36,7 @@ class _Pull(Named):
 
 
 class OllamaWeights:
-    """`/api/pull` and `/api/delete`; `/api/copy`, `/api/create`, `/api/push` and blobs are refused."""
+    """`/api/pull` and `/api/delete`; `/api/push` and blobs are refused."""
 
     def __init__(
         self,
@@ -47,6 +46,7 @@ class OllamaWeights:
         finder: Finder,
         store: Path,
         changed: Callable[[], Awaitable[None]],
+        forget: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._current = current
         self._fleet = fleet
@@ -55,6 +55,8 @@ class OllamaWeights:
         self._store = store
         self._changed = changed
         """Lets the gateway look at what is in the store."""
+        self._forget = forget
+        """Deletes a variant; whether there was one of that name."""
 
     def routes(self) -> list[Route]:
         return [
@@ -85,7 +87,7 @@ class OllamaWeights:
             job, _ = self._jobs.start("pull", absent[0])
             steps = self._steps(job.id, digest(absent[0], models[absent[0]]))
         if fields.stream is not False:
-            return StreamingResponse(_lines(steps), media_type="application/x-ndjson")
+            return StreamingResponse(lines(steps), media_type="application/x-ndjson")
         last = [step async for step in steps][-1]
         if "error" in last:
             raise SourceError(last["error"])
@@ -103,8 +105,13 @@ class OllamaWeights:
     # -- deletions --------------------------------------------------------------------------------------------
 
     async def delete(self, request: Request) -> Response:
-        """Delete what was downloaded for a model; its configuration stays. Raises Conflict while it is needed."""
+        """Delete a variant that was made, or what was downloaded for a model; its configuration stays.
+
+        Raises Conflict while it is needed.
+        """
         fields = await body_of(request, Named)
+        if await self._forget(fields.model):
+            return Response(status_code=200)
         name = named(self._current, fields.model)
         model_id, model = name.models[0], self._current.config.models[name.models[0]]
         if len(name.models) > 1:
@@ -153,11 +160,6 @@ async def _success() -> AsyncIterator[dict[str, Any]]:
         yield {"status": status}
 
 
-async def _lines(steps: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    async for step in steps:
-        yield msgspec.json.encode(step) + b"\n"
-
-
 def _step(job: Job, of: str) -> dict[str, Any]:
     """A job as a line of a pull."""
     if job.is_over and job.state != "done":
@@ -176,9 +178,6 @@ def _step(job: Job, of: str) -> dict[str, Any]:
 # -- what is not possible ---------------------------------------------------------------------------------------
 
 REFUSED = {
-    "copy": "names are given in the configuration: write the new one under `aliases:` of the model in rolecast.yaml",
-    "create": "models are made in the configuration: add one under `models:` in rolecast.yaml, "
-    "and send `system` and `options` with each request",
     "push": "weights are not sent anywhere from here",
     "blobs": "files are not uploaded here: put them on this machine and name them by `source: file:PATH`",
 }
