@@ -17,7 +17,6 @@ from rolecast.books.ledger import Ledger
 from rolecast.config import located, paths
 from rolecast.config.current import Current
 from rolecast.config.edit import Participant, edit_to
-from rolecast.config.made import MadeVariants
 from rolecast.config.schema import Config, Limits, Listener
 from rolecast.dialects.surfaces import hot_of
 from rolecast.errors import ConfigError
@@ -33,6 +32,7 @@ from rolecast.pages.conductor import Conductor, ConductorModels
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
 from rolecast.pages.ollama import OllamaLists
+from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas_info import PasInfo
@@ -45,7 +45,7 @@ from rolecast.server.asgi import make_app
 from rolecast.server.doors import Bind, Doors, bind_port
 from rolecast.server.guard import Guard
 from rolecast.server.lane import Lane
-from rolecast.sources.here import stand_ins, weights_finder
+from rolecast.sources.here import made_variants, stand_ins, uploads, weights_finder
 from rolecast.statefile import Address
 from rolecast.telemetry import heap, logfile
 from rolecast.telemetry.logs import Logging, configure_logging
@@ -76,7 +76,7 @@ class Gateway:
     """All parts of a running gateway. `bind` decides where its listeners really listen."""
 
     def __init__(self, config: Config, config_path: Path | None = None, bind: Bind = bind_port) -> None:
-        made = MadeVariants(paths.variants())
+        made = made_variants(config)
         config = made.join(config)
         self._find = find = weights_finder(config)
         self._first = edit_to(config, stand_ins(config, find))
@@ -114,8 +114,11 @@ class Gateway:
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, made.join)
         self._listed = ConductorModels(self.current, self.fleet, self.telemetry, self.health)
-        making = OllamaVariants(self.current, made, find, self.reloader.renew)
-        self._pages: list[Admin | Activity | JobPages | FrontDoor | OllamaWeights | OllamaVariants | Conductor] = [
+        brought = uploads(config)
+        making = OllamaVariants(self.current, made, brought, find, self.reloader.renew)
+        self._pages: list[
+            Admin | Activity | JobPages | FrontDoor | OllamaWeights | OllamaVariants | OllamaBlobs | Conductor
+        ] = [
             Admin(
                 self.current,
                 self.fleet,
@@ -135,6 +138,7 @@ class Gateway:
             JobPages(self.jobs),
             OllamaWeights(self.current, self.fleet, self.jobs, find, store, self._weights_changed, making.forget),
             making,
+            OllamaBlobs(self.current, brought),
             FrontDoor(self.telemetry, self.health),
             Conductor(
                 self.current,

@@ -9,6 +9,7 @@ import anthropic
 import ollama
 import openai
 import pytest
+import tiny_gguf
 from live_gateway import LiveGateway
 
 pytestmark = pytest.mark.real
@@ -82,6 +83,31 @@ def test_a_template_that_is_the_weights_own_is_taken(local: ollama.Client) -> No
     with pytest.raises(ollama.ResponseError) as refused:
         local.create("same", from_=MODEL, template="{{ .Prompt }}")
     assert refused.value.status_code == 400
+
+
+def test_weights_that_a_client_brings_answer_and_go_with_their_name(local: ollama.Client, tmp_path: Path) -> None:
+    file = tiny_gguf.write(tmp_path / "tiny.gguf", context=512)
+    digest = local.create_blob(file)
+    assert local.create("tiny", files={"tiny.gguf": digest}, system="Hi.", stream=False).status == "success"
+    answer = local.chat("tiny", HELLO, options={"num_predict": 3})
+    assert answer.eval_count == 3
+    listed = {model.model: model.details.parent_model for model in local.list().models if model.details}
+    assert (listed["tiny:latest"] or "").startswith("weights-")
+    local.delete("tiny")
+    names = [model.model or "" for model in local.list().models]
+    assert not [name for name in names if name.startswith(("tiny", "weights-"))]
+
+
+def test_a_large_file_comes_through_whole(gateway: LiveGateway, local: ollama.Client, store: Path) -> None:
+    (weights,) = store.rglob("SmolLM2-135M-Instruct.Q4_1.gguf")
+    assert weights.stat().st_size > 64 * 1024**2  # more than any other body may have
+    local.create("big", files={"big.gguf": local.create_blob(weights)}, stream=False)
+    options = {"num_predict": 6, "temperature": 0, "seed": 7}
+    assert (
+        local.chat("big", HELLO, options=options).message.content
+        == local.chat(MODEL, HELLO, options=options).message.content
+    )
+    local.delete("big")
 
 
 SCRIPT = """

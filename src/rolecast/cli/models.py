@@ -84,10 +84,10 @@ def _describe(config: "Config", model_id: str, states: dict[str, str]) -> dict[s
 
 def _variants(config: "Config") -> list[dict[str, Any]]:
     """The variants, those of the configuration and those that clients made."""
-    from rolecast.config import paths, variants
-    from rolecast.config.made import MadeVariants
+    from rolecast.config import variants
+    from rolecast.sources import here
 
-    joined = variants.joined(config, MadeVariants(paths.variants()).read())
+    joined = here.made_variants(config).joined(config)
     unusable = variants.unusable(joined)
     return [
         {

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ import msgspec
 
 from rolecast.config import names, paths, variants
 from rolecast.config.schema import Config
-from rolecast.config.variants import MOST_BYTES, Made
+from rolecast.config.variants import MOST_BYTES, Brought, Made
 from rolecast.errors import UNREADABLE, Conflict, TooLarge
 
 log = logging.getLogger("rolecast.variants")
@@ -40,16 +40,29 @@ _decode = msgspec.json.Decoder(_Kept).decode
 class MadeVariants:
     """The variants of one data folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bring: Callable[[str], Brought | None] = lambda _: None) -> None:
         self._folder = folder
+        self._bring = bring
+        """The model of the weights that a client brought, by how their hash begins; None = they are not here."""
         self._told: set[str] = set()
 
     def join(self, config: Config) -> Config:
         """The configuration with what is kept here now. Says what cannot be read or used, once."""
-        joined = variants.joined(config, self.read())
+        joined = self.joined(config)
         for name, why in variants.unusable(joined).items():
             self._tell(f"the variant {name!r} cannot be used: {why}")
         return joined
+
+    def joined(self, config: Config) -> Config:
+        """The same, and nothing is said of what cannot be used."""
+        made = self.read()
+        return variants.joined(config, made, self._brought(made))
+
+    def _brought(self, made: Mapping[str, Made]) -> dict[str, Brought]:
+        """The models that clients brought, as long as a variant is made of them."""
+        ids = {variant.model: start for variant in made.values() if (start := variants.brought(variant.model))}
+        found = {model_id: self._bring(start) for model_id, start in ids.items()}
+        return {model_id: model for model_id, model in found.items() if model is not None}
 
     def read(self) -> dict[str, Made]:
         """All that are kept and can be read, by name."""

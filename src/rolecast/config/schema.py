@@ -56,6 +56,8 @@ class Limits(Section, frozen=True):
 
     body: Bytes = Bytes(32 * 1024**2)
     """Longest request body; more gets 413."""
+    upload: Bytes = Bytes(64 * 1000**3)
+    """Longest file of weights that a client may bring (`/api/blobs`); 0 = none."""
     head: Bytes = Bytes(64 * 1024)
     """Longest request line with headers; more gets 431."""
     headers: Count = 200

@@ -3,6 +3,7 @@
 Pure: a configuration in, values out. Those that clients make are kept by `made` and stand among the configured ones.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec.structs import asdict, replace
 
 from rolecast.config import names
 from rolecast.config.names import Name
-from rolecast.config.schema import Config, Parameters, Variant
+from rolecast.config.schema import Config, Model, Parameters, Variant
 from rolecast.values import Defaults, Message, Sampling
 
 MOST_BYTES = 1024**2
@@ -35,6 +36,13 @@ ENGINE: Mapping[str, str] = {"num_keep": "n_keep"} | {
     name: name for name in ("typical_p", "repeat_last_n", "mirostat", "mirostat_tau", "mirostat_eta")
 }
 """Parameters that only llama.cpp knows, by its names for them."""
+
+
+_BROUGHT = re.compile(r"weights-([0-9a-f]{16})")
+
+
+class Brought(Model, frozen=True):
+    """A model whose weights a client brought. It is there as long as a variant is made of it."""
 
 
 class Made(Variant, frozen=True):
@@ -111,8 +119,21 @@ def parameters(settings: Parameters) -> Iterator[tuple[str, str]]:
                 yield name, msgspec.json.encode(each).decode()
 
 
-def joined(config: Config, made: Mapping[str, Made]) -> Config:
-    """The configuration with these in place of those that were made before."""
+def brought_id(sha256: str) -> str:
+    """What the model of these weights is called."""
+    return f"weights-{sha256[:16]}"
+
+
+def brought(model_id: str) -> str:
+    """How the hash of the weights of a model begins that a client brought; '' = it is another model."""
+    found = _BROUGHT.fullmatch(model_id)
+    return found[1] if found else ""
+
+
+def joined(config: Config, made: Mapping[str, Made], models: Mapping[str, Brought]) -> Config:
+    """The configuration with these in place of those that were made or brought before."""
+    kept = {model_id: model for model_id, model in config.models.items() if not isinstance(model, Brought)}
+    config = replace(config, models=kept | {key: model for key, model in models.items() if key not in kept})
     configured = {name: variant for name, variant in config.variants.items() if not isinstance(variant, Made)}
     added = {name: variant for name, variant in made.items() if not names.spelled(configured, name)}
     return replace(config, variants={**configured, **added})
@@ -124,6 +145,9 @@ def unusable(config: Config) -> dict[str, str]:
     for name, variant in config.variants.items():
         taken = names.find(known, name)
         if taken is None:
+            if brought(base(config, name)):
+                found[name] = "its weights are not here any more; make it again"
+                continue
             found[name] = f"it is made of '{base(config, name)}', which the configuration does not have, or not enabled"
         elif isinstance(variant, Made) and taken.kind != "variant":
             found[name] = f"its name is taken by the {taken.kind} '{taken.name}' of the configuration"

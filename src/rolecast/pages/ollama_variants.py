@@ -1,7 +1,8 @@
 """Ollama's create and copy: both make a variant, a name for a configured model with a prompt and settings of its own.
 
-Weights are never copied, and no engine is changed: what would need that is refused with words. What is made is kept by
-`config.made` and applies like an edit of the configuration.
+Of weights that a client brought (`ollama_blobs`) there is a model as long as a variant is made of it. No engine and no
+weights are changed: what would need that is refused with words. What is made is kept by `config.made` and applies like
+an edit of the configuration.
 """
 
 import asyncio
@@ -24,7 +25,9 @@ from rolecast.config.schema import Opening, Parameters, Variant
 from rolecast.config.variants import Made
 from rolecast.errors import UNREADABLE, BadRequest, Conflict
 from rolecast.pages.ollama import Named, body_of, lines, named
+from rolecast.pages.ollama_blobs import sha256_of
 from rolecast.server.asgi import json_response
+from rolecast.sources.uploads import Uploads
 from rolecast.weights import Finder, gguf
 
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -58,8 +61,6 @@ class _Copy(msgspec.Struct):
 
 
 REFUSED = {
-    "files": "weights are not taken from files here; put them under `models:` in rolecast.yaml with `source: "
-    "file:PATH`, and send `from` with that name",
     "adapters": "adapters would change the weights; name weights that hold them already",
     "quantize": "weights stay as they are; name some that are quantized already",
     "quantization": "weights stay as they are; name some that are quantized already",
@@ -73,10 +74,18 @@ class OllamaVariants:
     """`/api/create`, `/api/copy`, and the deletion of what they made."""
 
     def __init__(
-        self, current: Current, made: MadeVariants, finder: Finder, changed: Callable[[], Awaitable[None]]
+        self,
+        current: Current,
+        made: MadeVariants,
+        uploads: Uploads,
+        finder: Finder,
+        changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._current = current
         self._made = made
+        self._uploads = uploads
+        self._lock = asyncio.Lock()
+        """One change after the other, so that no weights go that are just being used."""
         self._find = finder
         self._changed = changed
         """Lets the gateway read what is kept."""
@@ -94,12 +103,12 @@ class OllamaVariants:
         for field, why in REFUSED.items():
             if getattr(fields, field):
                 raise BadRequest(f"`{field}` is not possible here: {why}.", param=field, code="not_supported")
-        if not fields.from_:
-            raise BadRequest("`from` is missing: the name of the model that the new one is made of.", param="from")
-        variant = self._made_of(fields.from_, Variant(**_said(fields), model=""))
-        if fields.template:
-            await self._check_template(fields.template, variant)
-        await self._keep(name, variant)
+        said = Variant(**_said(fields), model="")
+        async with self._lock:
+            variant = await self._of_files(fields, said) if fields.files else self._made_of(fields.from_, said)
+            if fields.template:
+                await self._check_template(fields.template, variant)
+            await self._keep(name, variant)
         if fields.stream is False:
             return json_response({"status": "success"})
         return StreamingResponse(lines(_steps(fields)), media_type="application/x-ndjson")
@@ -114,7 +123,8 @@ class OllamaVariants:
         if not fields.source or not fields.destination:
             raise BadRequest("`source` and `destination` are needed: the name there is, and the new one.")
         name = self._free(fields.destination)
-        await self._keep(name, self._made_of(fields.source, Variant(model="")))
+        async with self._lock:
+            await self._keep(name, self._made_of(fields.source, Variant(model="")))
         return Response(status_code=200)
 
     async def forget(self, asked: str) -> bool:
@@ -125,10 +135,20 @@ class OllamaVariants:
         taken = find(self._current.names, asked)
         if taken is not None and taken.kind != "variant":
             return False
-        if not await asyncio.to_thread(self._made.forget, asked):
-            return False
-        await self._changed()
+        async with self._lock:
+            was = self._current.config.variants.get(known)
+            if not await asyncio.to_thread(self._made.forget, asked):
+                return False
+            await self._changed()
+            await asyncio.to_thread(self._drop, was)
         return True
+
+    def _drop(self, was: Variant | None) -> None:
+        """Delete weights that were brought for a variant that is gone, unless another is made of them."""
+        if was is None or not (start := variants.brought(was.model)):
+            return
+        if all(other.model != was.model for other in self._made.read().values()):
+            self._uploads.drop(start)
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -152,21 +172,38 @@ class OllamaVariants:
             raise Conflict(f"{kept!r} is a variant of the configuration; change it in rolecast.yaml.")
         return kept or name
 
+    async def _of_files(self, fields: _Create, said: Variant) -> Made:
+        """The variant of weights that were brought. Raises BadRequest, ModelNotFound."""
+        files = fields.files or {}
+        if len(files) > 1 or fields.from_:
+            raise BadRequest(
+                "`files` must be one GGUF file, without `from`; put a model of several files under `models:` in "
+                "rolecast.yaml with `source: file:PATH`.",
+                param="files",
+                code="not_supported",
+            )
+        sha256 = sha256_of(next(iter(files.values())))
+        await asyncio.to_thread(self._uploads.check, sha256)
+        return _made(said, variants.brought_id(sha256))
+
     def _made_of(self, asked: str, upper: Variant) -> Made:
-        """The variant of that base, which is no variant itself. Raises ModelNotFound."""
+        """The variant of that base, which is no variant itself. Raises BadRequest, ModelNotFound."""
+        if not asked:
+            raise BadRequest("`from` is missing: the name of the model that the new one is made of.", param="from")
         config = self._current.config
         base = named(self._current, asked)
         lower = variants.flat(config, base.name) if base.kind == "variant" else Variant(model=base.name)
-        whole = variants.over(upper, lower)
-        return Made(**{field: getattr(whole, field) for field in Variant.__struct_fields__}, made_at=time.time())
+        return _made(variants.over(upper, lower), lower.model)
 
     async def _check_template(self, template: str, variant: Variant) -> None:
         """Raises BadRequest for a template that the base does not have already."""
-        model_id = named(self._current, variant.model).models[0]
-        model = self._current.config.models[self._current.answerer_of(model_id)]
+        start = variants.brought(variant.model)
+        known = None if start else self._current.answerer_of(named(self._current, variant.model).models[0])
+        config = self._current.config
 
         def shown() -> str:
-            path = weights.found(self._find, model)
+            model = config.models[known] if known is not None else self._uploads.model(start)
+            path = weights.found(self._find, model) if model is not None else None
             return gguf.chat_template(path) if path is not None else ""
 
         if template.strip() != (await asyncio.to_thread(shown)).strip():
@@ -179,10 +216,18 @@ class OllamaVariants:
 
     async def _keep(self, name: str, variant: Made) -> None:
         """Keep it and let it apply. Raises Conflict when it cannot apply now."""
+        was = self._current.config.variants.get(name)
         await asyncio.to_thread(self._made.keep, name, variant)
         await self._changed()
+        await asyncio.to_thread(self._drop, was)
         if find(self._current.names, name) is None:
             raise Conflict(f"{name} is kept, but cannot be used before the next reload; the gateway's log says why.")
+
+
+def _made(variant: Variant, model: str) -> Made:
+    """The same as one that a client made, of that model."""
+    said = {field: getattr(variant, field) for field in Variant.__struct_fields__}
+    return Made(**said | {"model": model}, made_at=time.time())
 
 
 def _said(fields: _Create) -> dict[str, Any]:
@@ -210,7 +255,7 @@ def _said(fields: _Create) -> dict[str, Any]:
 
 async def _steps(fields: _Create) -> AsyncIterator[dict[str, Any]]:
     """What Ollama tells of it; it is done already."""
-    yield {"status": "reading model metadata"}
+    yield {"status": "parsing GGUF" if fields.files else "reading model metadata"}
     for field in ("template", "system", "license", "parameters", "messages"):
         if getattr(fields, field):
             yield {"status": f"creating {field} layer"}

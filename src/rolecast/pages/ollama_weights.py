@@ -36,7 +36,7 @@ class _Pull(Named):
 
 
 class OllamaWeights:
-    """`/api/pull` and `/api/delete`; `/api/push` and blobs are refused."""
+    """`/api/pull` and `/api/delete`; `/api/push` is refused."""
 
     def __init__(
         self,
@@ -63,8 +63,6 @@ class OllamaWeights:
             Route("/api/pull", self.pull, methods=["POST"]),
             Route("/api/delete", self.delete, methods=["DELETE"]),
             *(Route(f"/api/{name}", refused, methods=["POST"]) for name in REFUSED),
-            Route("/api/blobs/{digest}", no_blob, methods=["HEAD"]),
-            Route("/api/blobs/{digest}", refused, methods=["POST"]),
         ]
 
     # -- pulls ------------------------------------------------------------------------------------------------
@@ -179,7 +177,6 @@ def _step(job: Job, of: str) -> dict[str, Any]:
 
 REFUSED = {
     "push": "weights are not sent anywhere from here",
-    "blobs": "files are not uploaded here: put them on this machine and name them by `source: file:PATH`",
 }
 """Why, and what to do, by path."""
 
@@ -188,8 +185,3 @@ async def refused(request: Request) -> Response:
     """Raises BadRequest with what to do instead."""
     kind = request.url.path.split("/")[2]
     raise BadRequest(f"/api/{kind} is not possible here: {REFUSED[kind]}.", code="not_supported")
-
-
-async def no_blob(request: Request) -> Response:
-    """No file of a client is here."""
-    return Response(status_code=404)

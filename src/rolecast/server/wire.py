@@ -19,6 +19,9 @@ from rolecast.server.refusal import BODY, HEAD, IDLE
 from rolecast.server.sink import WireSink
 from rolecast.server.timeouts import TimedProtocol
 
+UPLOADS = b"/api/blobs/"
+"""How the paths begin that take whole files."""
+
 
 class _Refused(Exception):
     """Stops the parser; the reason is kept beside."""
@@ -148,7 +151,7 @@ class WireProtocol(TimedProtocol):
             self._take_in(entry, version, headers, length)
             return
         self.first_data = b""
-        if length is not None and int(length) > limits.body:
+        if length is not None and int(length) > limits.body and not self._is_upload(int(length)):
             self._stop(head.body_too_large(limits))
         self._fall_through()
         self.phase = BODY
@@ -157,7 +160,7 @@ class WireProtocol(TimedProtocol):
         cycle = self.cycle
         self.body_bytes += len(body)
         self.head_bytes = 0
-        if self.body_bytes > self.lane.limits.body:
+        if self.body_bytes > self.lane.limits.body and not self._is_taken(self.body_bytes):
             self._stop(head.body_too_large(self.lane.limits))
         if type(cycle) is not WireSink:
             super().on_body(body)
@@ -218,6 +221,17 @@ class WireProtocol(TimedProtocol):
             return
         if data and sink.keep_alive and length is not None and b"expect" not in headers:
             self.memo = remember(data, length, KnownRequest(entry, sink.exchange.caller))
+
+    def _is_upload(self, length: int) -> bool:
+        """Whether a body of that length may come to this path: a page reads it piece by piece and keeps none."""
+        lane = self.lane
+        to_file = not lane.port_model and pathname.of_target(self.url).startswith(UPLOADS)
+        return to_file and length <= lane.limits.upload
+
+    def _is_taken(self, length: int) -> bool:
+        """The same of a body that is coming: once the page has answered, nobody wants the rest."""
+        cycle = self.cycle
+        return type(cycle) is not WireSink and not cycle.response_complete and self._is_upload(length)
 
     def _fall_through(self) -> None:
         """Hand the request to uvicorn as if it had parsed it."""

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from rolecast import sources, weights
 from rolecast.config import names, paths
+from rolecast.config.made import MadeVariants
 from rolecast.config.schema import Config, Model
+from rolecast.sources.uploads import Uploads
 from rolecast.weights import Finder, gguf
 
 
@@ -24,6 +26,16 @@ def weights_finder(config: Config) -> Finder:
         return path
 
     return find
+
+
+def uploads(config: Config) -> Uploads:
+    """The weights that clients brought, in the folder of weights."""
+    return Uploads(paths.models(config.storage.models) / "uploads")
+
+
+def made_variants(config: Config) -> MadeVariants:
+    """The variants that clients made."""
+    return MadeVariants(paths.variants(), uploads(config).model)
 
 
 def stand_ins(config: Config, find: Finder | None = None) -> dict[str, str]:
