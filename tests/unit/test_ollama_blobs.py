@@ -169,6 +169,17 @@ async def test_a_file_that_is_no_model_makes_none(tmp_path: Path, data: bytes) -
         assert (refused.status, "no model" in refused.json["error"]) == (400, True), refused.json
 
 
+async def test_only_who_has_the_key_brings_files(tmp_path: Path) -> None:
+    async with running_gateway(config({"f": Model(backend="fake")}, keys=["k"]), tmp_path) as gate:
+        path = f"/api/blobs/{digest(WEIGHTS)}"
+        assert (await gate.ask(request(WEIGHTS, path=path))).status == 401
+        head = "Authorization: Bearer k\r\n"
+        foreign = f"{head}Origin: https://evil.example\r\n"
+        assert (await gate.ask(request(WEIGHTS, path=path, head=foreign))).status == 403
+        assert files(tmp_path) == []
+        assert (await gate.ask(request(WEIGHTS, path=path, head=head))).status == 201
+
+
 async def test_two_who_bring_the_same_both_succeed(tmp_path: Path) -> None:
     data = os.urandom(MIB)
     async with door(tmp_path) as gate:

@@ -209,7 +209,7 @@ async def test_what_is_not_possible_says_what_is(tmp_path: Path, path: str) -> N
         assert "not possible here" in refused.json["error"]
 
 
-@pytest.mark.parametrize("path", ["/api/show", "/api/pull", "/api/delete"])
+@pytest.mark.parametrize("path", ["/api/show", "/api/pull", "/api/delete", "/api/create", "/api/copy"])
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model":1}', b'{"model":"\xff"}', b"[" * 100_000])
 async def test_a_bad_body_is_the_clients_mistake(tmp_path: Path, path: str, body: bytes) -> None:
     method = "DELETE" if path == "/api/delete" else "POST"

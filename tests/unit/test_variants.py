@@ -199,6 +199,15 @@ async def test_a_variant_of_a_role_falls_back_and_keeps_its_prompt(tmp_path: Pat
             assert (await sent(gate, worker, CHAT, model="mario", messages=[HELLO]))["messages"] == [*OPENED, HELLO]
 
 
+async def test_letting_a_variant_go_is_no_harm_to_a_pinned_model(tmp_path: Path) -> None:
+    """Ollama's command lets a model go before it deletes it."""
+    conf = config({"f": Model(backend="fake", pinned=True)})
+    conf = msgspec.structs.replace(conf, variants={"v": Variant(model="f")})
+    async with running_gateway(conf, tmp_path) as gate:
+        assert (await post(gate, "/api/generate", model="v", keep_alive=0, stream=False)).status == 200
+        assert (await post(gate, "/api/generate", model="f", keep_alive=0, stream=False)).status == 409
+
+
 async def test_variants_are_in_every_list(tmp_path: Path) -> None:
     async with staged(tmp_path) as (gate, _):
         listed = {entry["id"]: entry for entry in (await get(gate, "/v1/models")).json["data"]}

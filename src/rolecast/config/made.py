@@ -24,6 +24,8 @@ log = logging.getLogger("rolecast.variants")
 
 MOST = 1000
 """So many are kept: each is read at a start and at a reload."""
+MOST_TOTAL_BYTES = 64 * 1024**2
+"""So much are all of them together: they lie in memory."""
 _FILE_BYTES = MOST_BYTES + 4096
 _STALE_S = 3600.0
 """A file that was being written for so long was left by a process that was killed."""
@@ -74,6 +76,8 @@ class MadeVariants:
                 kept = _decode(path.read_bytes())
                 if path != self._path(kept.name):
                     raise ValueError(f"not the file of the name {kept.name!r}")
+                if fault := names.fault(kept.name):
+                    raise ValueError(fault)
             except FileNotFoundError:
                 continue  # another gateway has just deleted it
             except (OSError, ValueError, *UNREADABLE) as error:
@@ -89,8 +93,10 @@ class MadeVariants:
             text = f"A variant may hold {MOST_BYTES} bytes of texts at most, and this one holds {len(data)}"
             raise TooLarge(f"{text}; its system prompt goes to the model with each request, so make it shorter.")
         path = self._path(name)
-        if not path.exists() and sum(1 for _ in self._files()) >= MOST:
-            raise Conflict(f"There are {MOST} variants already; delete one first.")
+        others = [_size(other) for other in self._files() if other != path]
+        if len(others) >= MOST or sum(others) + len(data) > MOST_TOTAL_BYTES:
+            most = f"{MOST}, of {MOST_TOTAL_BYTES} bytes together"
+            raise Conflict(f"No more variants can be kept ({most}, at most); delete one first.")
         part = path.with_suffix(f".{uuid4().hex}.part")
         try:
             paths.make_private(self._folder)
@@ -141,3 +147,10 @@ class MadeVariants:
         if text not in self._told and len(self._told) < 10 * MOST:
             self._told.add(text)
             log.warning("%s", text)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # it has just been deleted

@@ -139,6 +139,12 @@ def joined(config: Config, made: Mapping[str, Made], models: Mapping[str, Brough
     return replace(config, variants={**configured, **added})
 
 
+def hindrance(config: Config, asked: str) -> str:
+    """Why the variant of that name cannot be asked for; '' = there is none, or it can."""
+    name = names.spelled(config.variants, asked)
+    return unusable(config).get(name, "") if name else ""
+
+
 def unusable(config: Config) -> dict[str, str]:
     """The variants that nobody can ask for, and why. A configured one is always usable."""
     known, found = names.table(config), {}

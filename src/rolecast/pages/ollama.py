@@ -74,7 +74,7 @@ def named(current: Current, asked: str, port_model: str = "") -> Name:
         asked = current.config.routing.default
     name = find(current.names, port_model or asked)
     if name is None or not _enabled(current, name):
-        if why := find(variants.unusable(current.config), asked):
+        if why := variants.hindrance(current.config, asked):
             raise ModelNotFound(f"the variant {asked[:200]!r} cannot be used now: {why}", param="model")
         raise ModelNotFound(
             f"the model {asked[:200]!r} does not exist here; GET /api/tags lists what does", param="model"

@@ -51,7 +51,7 @@ class Named:
         if name is None:
             if untagged(facts.name) in AUTO:
                 return None
-            if why := find(variants.unusable(self._config), facts.name):
+            if why := variants.hindrance(self._config, facts.name):
                 raise ModelNotFound(f"{facts.name!r} cannot be used now: {why}.", param="model")
             raise ModelNotFound(
                 f"The model {facts.name[:200]!r} does not exist here. GET /v1/models lists what does, or use 'auto'.",

@@ -97,7 +97,7 @@ class Dispatch:
         try:
             if request.only == "load":
                 await self._fleet.load(plan.answerer_id)
-            elif plan.model.pinned:
+            elif plan.model.pinned and plan.choice.source != "variant":  # which has nothing of its own to let go
                 raise Conflict(
                     f"{plan.answerer_id} is pinned in the configuration, so it stays; `rolecast unload` takes it away."
                 )
