@@ -376,6 +376,20 @@ async def test_many_at_once_are_all_kept(tmp_path: Path) -> None:
         assert {*(f"v{i}" for i in range(50)), "same"} <= names
 
 
+async def test_two_gateways_of_one_data_folder_take_nothing_from_each_other(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    async with staged(tmp_path) as (one, _), staged(tmp_path / "b") as (other, _):
+        calls = [make(gate, model=f"{name}{i}") for i in range(10) for name, gate in (("a", one), ("b", other))]
+        assert {answer.status for answer in await asyncio.gather(*calls)} == {200}
+        for gate in (one, other):
+            await gate.gateway.reloader.renew()
+            names = {entry["id"] for entry in (await get(gate, "/v1/models")).json["data"]}
+            assert {f"{name}{i}" for i in range(10) for name in "ab"} <= names
+        assert (await post(one, "/api/delete", "DELETE", model="b3")).status == 200
+        await other.gateway.reloader.renew()
+        assert (await post(other, "/api/show", model="b3")).status == 404
+
+
 async def test_one_whose_base_is_gone_says_so_and_comes_back_with_it(tmp_path: Path) -> None:
     async with staged(tmp_path, extra=Model(backend="fake")) as (gate, _):
         assert (await make(gate, **{"from": "extra"})).status == 200
