@@ -9,7 +9,7 @@ from typing import Any
 
 from rolecast.dialects import Family, Reader
 from rolecast.speech import NO_OFFER, Offer, Piece, Speech, begins_within
-from rolecast.values import Chat, Done, Event, Failure, Kind, Reasoning, Text, ToolCallDelta, Words
+from rolecast.values import Chat, Defaults, Done, Event, Failure, Kind, Reasoning, Text, ToolCallDelta, Words
 
 PLAIN_ENDS = frozenset({"stop", "eos", ""})
 """Reasons for an end that say nothing of calls."""
@@ -53,6 +53,10 @@ class Heard:
     def ask(self, words: Words, *, usage: bool) -> tuple[bytes, bytes]:
         """As the family does."""
         return self._family.ask(words, usage=usage)
+
+    def fill(self, fields: dict[str, Any], kind: Kind, defaults: Defaults) -> None:
+        """As the family does."""
+        self._family.fill(fields, kind, defaults)
 
     def reader(self, *, streaming: bool) -> "Listener":
         """Reads one answer."""
