@@ -1,0 +1,93 @@
+"""Bodies of OpenAI's API, as far as they are looked into: types, ranges, and how a mistake is told.
+
+What a path has besides is its own file's. Fields that are not here stay in the bytes as the client wrote them.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from rolecast.dialects.openai_chat import explain, fault, is_malformed
+from rolecast.dialects.request import MOST_BACK, read_fields
+from rolecast.errors import BadRequest, Invalid
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Keep = Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
+Small = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Window = Annotated[int, msgspec.Meta(ge=-1, le=MOST_BACK)]
+Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Text = Annotated[str, msgspec.Meta(max_length=512)]
+
+B = TypeVar("B", bound="Body")
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class Body(msgspec.Struct):
+    """Fields of all requests that generate."""
+
+    model: Text | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
+    extra_body: dict[str, msgspec.Raw] | None = None
+    repetition_penalty: Real | None = None
+    max_tokens: Keep | None = None
+    max_completion_tokens: Keep | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    top_k: Int32 | None = None
+    min_p: Real | None = None
+    seed: int | None = None
+    n_predict: Keep | None = None
+    n_keep: Keep | None = None
+    n_discard: Small | None = None
+    n_probs: Small | None = None
+    # An engine sets aside memory for as many tokens as it is to look back, for each sampler anew.
+    repeat_last_n: Window | None = None
+    dry_penalty_last_n: Window | None = None
+    samplers: Annotated[str, msgspec.Meta(max_length=32)] | Annotated[list[str], msgspec.Meta(max_length=32)] | None = (
+        None
+    )
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
+    # Of another type these are ignored by engines without a word, and the answer is not what was asked for.
+    stop: str | list[str] | None = None
+    response_format: dict[str, msgspec.Raw] | None = None
+    logit_bias: dict[str, msgspec.Raw] | list[msgspec.Raw] | None = None
+
+
+def read(body: bytes, decode: Callable[[bytes], B]) -> tuple[B, bytes]:
+    """The fields of a body, and the body that goes on. What is nested in `extra_body` is judged like the rest."""
+    try:
+        if not body.isascii():
+            body.decode()  # what is only passed on is not decoded below
+        fields = decode(body)
+        if fields.extra_body is not None:
+            body = _unnest(body)
+            fields = decode(body)
+        return fields, body
+    except msgspec.ValidationError as exc:
+        where, text = explain(exc)
+        if not where:
+            raise BadRequest(f"The body must be a JSON object: {text}.", code="bad_json") from None
+        raise fault(exc) if is_malformed(where) else Invalid(f"`{where}`: {text}.", param=where) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.", code="bad_json") from None
+
+
+def _unnest(body: bytes) -> bytes:
+    """The body with the fields of `extra_body` beside the others, which win."""
+    fields = read_fields(body)
+    nested = read_fields(bytes(fields.pop("extra_body")))
+    nested.pop("extra_body", None)
+    return msgspec.json.encode({**nested, **fields})
+
+
+def absent(value: msgspec.Raw) -> bool:
+    """Whether a field is not there, or null."""
+    return len(value) in (0, 4) and bytes(value) in (b"", b"null")
