@@ -82,7 +82,8 @@ class Gateway:
         self.store = books.store_of(config)
         self.ledger = Ledger(self.store)
         self.abilities = Abilities(self.current, find)
-        self.plans = Plans(self.current, self.fleet, self.telemetry, self.abilities.can, self.abilities.marks)
+        can = self.abilities
+        self.plans = Plans(self.current, self.fleet, self.telemetry, can.can, can.marks, can.logits)
         self.memory = Memory(self.store)
         self.sessions = Sessions()
         accounts = Accounts(self.fleet, self.ledger, self.telemetry)

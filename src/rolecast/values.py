@@ -1,13 +1,13 @@
 """The values that cross module borders. Frozen; no I/O, no behaviour beyond small derivations."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
-Kind = Literal["chat", "completion", "embeddings"]
+Kind = Literal["chat", "completion", "embeddings", "rerank"]
 """What a request wants from a model; equals the capability the model must have."""
-KINDS: tuple[Kind, ...] = ("chat", "completion", "embeddings")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Source = Literal["explicit", "alias", "role", "default", "listener", "rule", "learned", "llm", "fallback"]
 Outcome = Literal["ok", "error", "cancelled"]
@@ -178,7 +178,17 @@ class Embedding(msgspec.Struct, frozen=True):
     """So many numbers of each vector are wanted, which who writes the answer sees to; 0 = all."""
 
 
-Words = Chat | Completion | Embedding
+class Ranking(msgspec.Struct, frozen=True):
+    """Texts that are to be ranked by how well they answer a query, in words of no dialect."""
+
+    model: str
+    query: str
+    documents: tuple[str, ...]
+    logits: bool = False
+    """The model that answers scores in logits, of any size, as its backend knows; else from 0 to 1, or nobody knows."""
+
+
+Words = Chat | Completion | Embedding | Ranking
 """What a request asks of a model, in words of no dialect."""
 
 
@@ -213,6 +223,13 @@ class Vector(msgspec.Struct, frozen=True, gc=False):
     index: int = 0
 
 
+class Score(msgspec.Struct, frozen=True, gc=False):
+    """How well one document answers the query, counted from 0, as the worker scored it."""
+
+    score: float
+    index: int
+
+
 class Report(msgspec.Struct, frozen=True, gc=False):
     """What the answer took: tokens, and the engine's own times in milliseconds where it tells them."""
 
@@ -244,7 +261,7 @@ class Failure(msgspec.Struct, frozen=True):
     """A status that the body names, for errors that come under another one."""
 
 
-Event = Text | Reasoning | ToolCallDelta | Vector | Report | Done | Failure
+Event = Text | Reasoning | ToolCallDelta | Vector | Score | Report | Done | Failure
 """One step of an answer."""
 
 

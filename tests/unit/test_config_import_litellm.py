@@ -9,6 +9,7 @@ from foreign_files import bring_file, bring_in, foreign
 
 from rolecast.config.importers import kinds
 from rolecast.config.schema import Config, Model
+from rolecast.values import KINDS
 
 
 def deployed(tmp_path: Path, *entries: dict[str, Any], **sections: Any) -> tuple[Config, str]:
@@ -142,7 +143,7 @@ def test_the_base_url_is_the_part_before_the_endpoint(tmp_path: Path, params: di
 def test_without_a_mode_the_kind_is_read_from_the_name_and_told(tmp_path: Path, model: str, kind: str) -> None:
     made, notes = one(tmp_path, model=model, api_base="http://h/v1" if "hosted" in model else None)
     assert made.capabilities == (["chat", "completion"] if kind == "chat" else [kind])
-    assert made.enabled == (kind in ("chat", "completion", "embeddings"))
+    assert made.enabled == (kind in KINDS)
     assert (f"taken for a model for {kind}" in notes) == (kind not in ("chat", "completion"))
 
 

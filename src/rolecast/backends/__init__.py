@@ -60,6 +60,10 @@ class Backend(Protocol):
         """Whether its servers give thoughts and calls in fields of their own, as far as is known, and no marks."""
         ...
 
+    def logits(self, model: "Model", weights: Path | None) -> bool:
+        """Whether its scores of a ranking are logits, of any size; otherwise they are passed on as they come."""
+        ...
+
     def missing(self, model: "Model") -> str | None:
         """What this machine lacks to run it, with the command that mends it; None when nothing."""
         ...
@@ -83,6 +87,7 @@ LEFT_OUT: Mapping[str, Any] = {
     "counting": lambda body: None,
     "marks": lambda model, weights: (),
     "tells_apart": lambda model: True,
+    "logits": lambda model, weights: False,
     "explain": lambda status, said: None,
 }
 """What one from elsewhere may leave out, because it was made before there was such a thing: it gets this."""

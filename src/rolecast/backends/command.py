@@ -182,6 +182,10 @@ class Command:
         """It depends on its flags, which nobody reads."""
         return False
 
+    def logits(self, model: Model, weights: Path | None) -> bool:
+        """What its scores are, only its server knows."""
+        return False
+
     def missing(self, model: Model) -> str | None:
         """The program that is not here, or the variable that is not set."""
         for command, setting in ((model.command, "command"), (model.stop, "stop")):

@@ -63,6 +63,10 @@ class Fake:
         """Its script says what is a thought and what a call."""
         return True
 
+    def logits(self, model: Model, weights: Path | None) -> bool:
+        """Its scores are shares of words."""
+        return False
+
     def missing(self, model: Model) -> str | None:
         """Only a script that is named can be missing."""
         if not model.script:

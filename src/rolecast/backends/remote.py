@@ -82,6 +82,10 @@ class OpenAIRemote:
         """Clouds do, which are asked over TLS. A server in the same house may be any."""
         return model.url.startswith("https://")
 
+    def logits(self, model: Model, weights: Path | None) -> bool:
+        """What its scores are, only its server knows."""
+        return False
+
     def missing(self, model: Model) -> str | None:
         """Nothing needs to be installed; only the variable of the key must exist."""
         return secrets.unset({}, model.key)

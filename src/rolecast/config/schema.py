@@ -151,7 +151,7 @@ class Model(Section, frozen=True):
     aliases: list[str] = []
     """More names that requests may use."""
     capabilities: list[str] = msgspec.field(default_factory=lambda: ["chat", "completion"])
-    """What it is for: `chat`, `completion` (both unless given), `embeddings`; `vision`, `audio`,
+    """What it is for: `chat`, `completion` (both unless given), `embeddings`, `rerank`; `vision`, `audio`,
     `video`, `files` tell what a chat model takes besides text, `thinking` and `insert` that it thinks and fills gaps;
     other words are only shown in lists."""
     threads: int = 0

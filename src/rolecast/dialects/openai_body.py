@@ -20,6 +20,7 @@ Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Text = Annotated[str, msgspec.Meta(max_length=512)]
 
 B = TypeVar("B", bound="Body")
+T = TypeVar("T")
 
 
 class _StreamOptions(msgspec.Struct):
@@ -61,14 +62,19 @@ class Body(msgspec.Struct):
 
 def read(body: bytes, decode: Callable[[bytes], B]) -> tuple[B, bytes]:
     """The fields of a body, and the body that goes on. What is nested in `extra_body` is judged like the rest."""
+    fields = decoded(body, decode)
+    if fields.extra_body is not None:
+        body = _unnest(body)
+        fields = decoded(body, decode)
+    return fields, body
+
+
+def decoded(body: bytes, decode: Callable[[bytes], T]) -> T:
+    """The fields of a body. Raises BadRequest or Invalid that names the place of what is wrong."""
     try:
         if not body.isascii():
             body.decode()  # what is only passed on is not decoded below
-        fields = decode(body)
-        if fields.extra_body is not None:
-            body = _unnest(body)
-            fields = decode(body)
-        return fields, body
+        return decode(body)
     except msgspec.ValidationError as exc:
         where, text = explain(exc)
         if not where:

@@ -24,6 +24,7 @@ from rolecast.values import (
     Part,
     Reasoning,
     Report,
+    Score,
     Text,
     Tool,
     Usage,
@@ -40,10 +41,10 @@ MOST_MS = 1e9
 class OpenAIWorker:
     """llama-server, vLLM, most servers and clouds."""
 
-    kinds: frozenset[Kind] = frozenset({"chat", "completion", "embeddings"})
+    kinds: frozenset[Kind] = frozenset({"chat", "completion", "embeddings", "rerank"})
 
     def ask(self, words: Words, *, usage: bool) -> tuple[bytes, bytes]:
-        """A chat completion, a completion, or embeddings."""
+        """A chat completion, a completion, embeddings, or a ranking."""
         if isinstance(words, Chat):
             return _chat(words, usage=usage)
         return openai_plain.ask(words, usage=usage)
@@ -183,6 +184,7 @@ class _Details(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -192,10 +194,18 @@ class _Vector(msgspec.Struct):
     index: int | None = None
 
 
+class _Score(msgspec.Struct):
+    index: int
+    relevance_score: float | None = None
+    score: float | None = None
+
+
 class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     data: list[_Vector] | None = None
     """Of embeddings."""
+    results: list[_Score] | None = None
+    """Of a ranking."""
     usage: _Usage | None = None
     timings: _Timings | None = None
     error: Any = None
@@ -206,7 +216,9 @@ class _Answer(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
-_NEEDED = frozenset({"choices", "delta", "message", "content", "arguments", "text", "data", "embedding"})
+_NEEDED = frozenset(
+    {"choices", "delta", "message", "content", "arguments", "text", "data", "embedding", "results", "relevance_score"}
+)
 """Without these an answer would be another one."""
 
 
@@ -228,8 +240,11 @@ def _events(data: bytes, calls: Calls) -> list[Event]:
         if choice.finish_reason and choice.finish_reason != "error":
             events.append(Done(choice.finish_reason, index, _stop(choice, answer)))
     events += _vectors(answer.data or ())
+    events += _scores(answer.results or ())
     if failure := _failure(answer, data):
         return [*events, failure]
+    if answer.results and answer.usage and answer.usage.prompt_tokens is None:
+        answer.usage.prompt_tokens = answer.usage.total_tokens  # nothing is generated
     if report := _report(answer.usage, answer.timings or _Timings()):
         events.append(report)
     return events
@@ -239,6 +254,15 @@ def _vectors(data: Sequence[_Vector]) -> Iterator[Event]:
     for place, vector in enumerate(data):
         yield Vector(vector.embedding, place if vector.index is None else vector.index)
     if data:
+        yield Done()
+
+
+def _scores(results: Sequence[_Score]) -> Iterator[Event]:
+    for each in results:
+        score = each.score if each.relevance_score is None else each.relevance_score
+        if score is not None:
+            yield Score(score, each.index)
+    if results:
         yield Done()
 
 

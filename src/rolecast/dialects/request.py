@@ -7,7 +7,7 @@ import msgspec
 
 from rolecast.dialects.thread import Thread
 from rolecast.errors import UNREADABLE, BadRequest
-from rolecast.values import Chat, Completion, Embedding, Kind, Message
+from rolecast.values import Chat, Completion, Embedding, Kind, Message, Ranking
 
 NOTHING: frozenset[str] = frozenset()
 MOST_BACK = 2**20
@@ -38,7 +38,7 @@ class Request(msgspec.Struct):
     """The workers that understand the body as it is; '' = none does, and the chat is written anew for each."""
     chat: Chat | None = None
     """The same in words of no dialect, where it was read into them."""
-    plain: Completion | Embedding | None = None
+    plain: Completion | Embedding | Ranking | None = None
     """The same of what is no chat."""
     only: Literal["", "load", "unload"] = ""
     """No answer is wanted, only that the model is loaded, or leaves when nobody uses it."""

@@ -17,6 +17,9 @@ from rolecast.pages.health import Health
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
 
+_ALONE = frozenset({"embeddings", "rerank"})
+"""Capabilities that are a model's type when it has no other."""
+
 
 class Catalogue:
     """What `/v1/models` and `/v1/backends/health` say, from the configuration and a view of the fleet."""
@@ -52,7 +55,7 @@ class Catalogue:
             "root": target,
             "backend": model.backend,
             "port": port,
-            "model_type": "embeddings" if model.capabilities == ["embeddings"] else "lm",
+            "model_type": next(iter(model.capabilities), "lm") if set(model.capabilities) <= _ALONE else "lm",
             "context_length": self._abilities.context(target),
             "quantization": model.quantization or None,
             "supports_function_calling": self._abilities.can(target, "tools") is True,

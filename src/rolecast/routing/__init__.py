@@ -126,15 +126,14 @@ class Default:
 
     def __init__(self, named: Named, config: Config) -> None:
         self._named = named
-        self._roles = {
-            "chat": config.routing.default,
-            "completion": config.routing.default,
-            "embeddings": config.routing.embeddings,
-        }
+        routing = config.routing
+        self._roles = {"chat": routing.default, "completion": routing.default, "embeddings": routing.embeddings}
         self._config = config
 
     def decide(self, facts: Facts) -> Choice | None:
-        role = self._roles[facts.kind]
+        role = self._roles.get(facts.kind, facts.kind)
+        if role not in self._config.roles and facts.kind not in self._roles:
+            return self._first_able(facts)
         if role not in self._config.roles:
             raise ModelNotFound(
                 f"No model was named and no role {role!r} exists for {facts.kind}. Name a model, or add the role.",
@@ -144,6 +143,15 @@ class Default:
         assert choice is not None
         reason = f"no model asked, default role for {facts.kind}{_with_needs(facts)}"
         return replace(choice, role=role, source="default", reason=reason)
+
+    def _first_able(self, facts: Facts) -> Choice:
+        """Of what has no role of its own: the first model that can do it."""
+        able = [i for i, m in self._config.models.items() if m.enabled and facts.kind in m.capabilities]
+        if not able:
+            text = f"No model here has the capability {facts.kind}: add one with `capabilities: [{facts.kind}]`"
+            raise ModelNotFound(f"{text}, and perhaps a role {facts.kind!r}.", param="model")
+        reason = f"no model asked, first model for {facts.kind}"
+        return Choice(able[0], source="default", reason=reason)
 
 
 def _with_needs(facts: Facts) -> str:

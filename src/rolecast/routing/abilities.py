@@ -56,6 +56,11 @@ class Abilities:
         model = self._current.config.models[model_id]
         return backends.get(model.backend).marks(model, weights.found(self._find, model))
 
+    def logits(self, model_id: str) -> bool:
+        """Whether its scores of a ranking are logits."""
+        model = self._current.config.models[model_id]
+        return backends.get(model.backend).logits(model, weights.found(self._find, model))
+
     async def prepare(self, edit: Edit) -> Change:
         """Learn what the models can do before a request asks it; nothing to refuse."""
         await asyncio.to_thread(self.learn, edit.config.models.values())

@@ -1,5 +1,7 @@
 """A leased worker is asked: the body as it must have it, and the carrier that brings the answer."""
 
+import msgspec
+
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest
 from rolecast.fleet import Lease
@@ -9,7 +11,7 @@ from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.passage import Passage
 from rolecast.turn.plan import Plan
 from rolecast.turn.relay import Relay
-from rolecast.values import Words
+from rolecast.values import Ranking, Words
 
 
 def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False) -> None:
@@ -52,6 +54,8 @@ def _words(exchange: Exchange, plan: Plan, request: Request) -> Words:
     if request.kind not in plan.speaks().kinds or (request.plain is None and request.kind != "chat"):
         text = f"{plan.model_id} takes chats only: its server has no {request.kind} that is known here."
         raise BadRequest(text, code="wrong_capability")
+    if isinstance(request.plain, Ranking):
+        request.plain = msgspec.structs.replace(request.plain, logits=plan.logits)
     if request.plain is not None:
         return request.plain
     if request.chat is None:

@@ -40,6 +40,7 @@ class Plan:
         "family",
         "head",
         "injects",
+        "logits",
         "marks",
         "markup",
         "model",
@@ -87,6 +88,8 @@ class Plan:
         """Tokens around a gap, for a worker that is not told of it otherwise."""
         self.markup = _markup(model, backend)
         """`read` or `opened`, where a model leaves thoughts and calls in its text; '' = answers stay as they are."""
+        self.logits = False
+        """Its scores of a ranking are logits."""
         self.edits = bool(model.chat_template_kwargs)
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]

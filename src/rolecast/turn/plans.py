@@ -35,12 +35,14 @@ class Plans:
         telemetry: Telemetry,
         can: Can,
         marks: Callable[[str], tuple[str, ...]] = lambda _: (),
+        logits: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._current = current
         self._fleet = fleet
         self._telemetry = telemetry
         self._can = can
         self._marks = marks
+        self._logits = logits
         self._strategies = build(current.names, current.config, can)
         self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
@@ -163,6 +165,7 @@ class Plans:
             self._telemetry.models[model_id],
         )
         plan.marks = self._marks(answerer_id)
+        plan.logits = self._logits(answerer_id)
         plan.injects = plan.injects and answerer_id not in self._silent
         return plan
 

@@ -5,6 +5,8 @@ Knows the words that makers use. A guess: whoever asks tells the user about it.
 
 import re
 
+from rolecast.values import KINDS
+
 CHAT, EMBEDDINGS = "chat", "embeddings"
 _WORDS = (
     ("rerank", r"re-?rank|(?<![a-z])ranker"),
@@ -32,4 +34,4 @@ def capabilities(kind: str) -> list[str] | None:
 
 def unreachable(kind: str) -> str:
     """Why a model of this kind cannot be asked, or ''."""
-    return "" if kind in (CHAT, "completion", EMBEDDINGS) else f"there is no endpoint for {kind} yet"
+    return "" if kind in KINDS else f"there is no endpoint for {kind} yet"
