@@ -155,10 +155,10 @@ class Chat(msgspec.Struct, frozen=True):
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """A text to go on with, as it stands, in words of no dialect."""
+    """A text to go on with, as it stands, in words of no dialect. It may be given as the numbers of its tokens."""
 
     model: str
-    prompt: str
+    prompt: str | tuple[int, ...]
     stream: bool = False
     suffix: str = ""
     """What follows the text that is wanted, which then fills the middle."""
@@ -203,6 +203,24 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """Some more of what the model thinks."""
 
     text: str
+    choice: int = 0
+
+
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """A token and how likely it was, as a natural logarithm, where the worker says so."""
+
+    text: str
+    logprob: float | None
+    data: bytes | None = None
+    """Its bytes, where they are not those of the text: a piece of a character."""
+    top: tuple["Token", ...] = ()
+    """The likeliest at that place."""
+
+
+class Chances(msgspec.Struct, frozen=True, gc=False):
+    """How likely the tokens of the next text were."""
+
+    tokens: tuple[Token, ...]
     choice: int = 0
 
 
@@ -261,7 +279,7 @@ class Failure(msgspec.Struct, frozen=True):
     """A status that the body names, for errors that come under another one."""
 
 
-Event = Text | Reasoning | ToolCallDelta | Vector | Score | Report | Done | Failure
+Event = Text | Reasoning | Chances | ToolCallDelta | Vector | Score | Report | Done | Failure
 """One step of an answer."""
 
 

@@ -38,6 +38,9 @@ class Backend(Protocol):
     spawns: bool
     """Whether its models run in workers that we start (`plan` gives a Launch), or elsewhere (an Endpoint)."""
 
+    several: bool
+    """Whether its servers take several prompts, and give several answers to one, with all fields that OpenAI's API has
+    for it; otherwise each answer is asked for by itself."""
     named_tools: bool
     """Whether `tool_choice` may name a function; otherwise it is told in words."""
 
@@ -82,6 +85,7 @@ PARTS = ("usage", "renames", "spawns", "plan", "missing")
 LEFT_OUT: Mapping[str, Any] = {
     "speaks": "openai",
     "named_tools": True,
+    "several": True,
     "asks_stop": {},
     "can": lambda model, weights, need: None,
     "counting": lambda body: None,

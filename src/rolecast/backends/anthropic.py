@@ -39,6 +39,7 @@ class AnthropicRemote(OpenAIRemote):
     speaks = "anthropic"
     credential = "x-api-key: {}"
     usage: Literal["inject", "always"] = "always"
+    several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
         """Where the server is. Raises ConfigError for a bad URL or a key that is not there."""

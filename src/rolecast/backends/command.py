@@ -126,6 +126,7 @@ class Command:
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = True
+    several = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
         """The command with all placeholders filled in. Raises ConfigError when it cannot be."""

@@ -40,6 +40,7 @@ class Fake:
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = True
+    several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
         """The command of a worker on a socket; weights are not looked at."""

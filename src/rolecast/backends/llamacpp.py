@@ -73,6 +73,7 @@ class LlamaCpp:
     }
     asks_stop: Mapping[str, Any] = {"verbose": True, "response_fields": ["stopping_word"]}
     spawns = True
+    several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
         """The command of a worker on a socket.

@@ -50,6 +50,7 @@ class OpenAIRemote:
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = False
+    several = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
         """Where the remote is. Raises ConfigError for a bad URL or a key that is not there."""

@@ -122,6 +122,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 DIALECTS = {
     "openai": "rolecast.dialects.openai:OpenAI",
+    "openai-completions": "rolecast.dialects.openai_completions:Completions",
     "ollama": "rolecast.dialects.ollama:Ollama",
     "anthropic": "rolecast.dialects.anthropic:Anthropic",
     "ollama-generate": "rolecast.dialects.ollama_generate:OllamaGenerate",

@@ -5,6 +5,7 @@ client wrote them. Numbers that have crashed engines elsewhere are range-checked
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -13,7 +14,7 @@ from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, openai_words, openai_writer
 from rolecast.dialects.openai_body import Body, absent, read
 from rolecast.dialects.openai_chat import Message, Tool, ToolChoice, in_words, needs_of_messages, needs_of_tools
-from rolecast.dialects.request import Request
+from rolecast.dialects.request import Request, Several, read_fields
 from rolecast.errors import Invalid, RolecastError
 from rolecast.values import Chat, Kind
 
@@ -25,22 +26,17 @@ class _Chat(Body):
     thinking_budget: Int32 | None = None
 
 
-class _Completion(Body):
-    prompt: msgspec.Raw = msgspec.Raw()
-
-
 class _Embeddings(Body):
     input: msgspec.Raw = msgspec.Raw()
     dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class OpenAI:
-    """Chat completions, completions and embeddings."""
+    """Chat completions and embeddings."""
 
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         """With and without `/v1`."""
-        reads = {"/chat/completions": read_chat(int(limits.messages)), "/completions": _completion}
-        reads["/embeddings"] = _embeddings
+        reads = {"/chat/completions": read_chat(int(limits.messages)), "/embeddings": _embeddings}
         return {prefix + path: read for path, read in reads.items() for prefix in ("", "/v1")}
 
     def chat(self, request: Request) -> Chat:
@@ -72,38 +68,46 @@ def read_chat(max_messages: int, otherwise: Read = _no_messages) -> Read:
                 f"`messages` holds {len(fields.messages)} entries; {max_messages} are allowed.",
                 param="messages",
             )
-        request = _request("chat", b"/chat/completions", fields, body)
+        request = opened("chat", b"/chat/completions", fields, body)
         if fields.thinking_budget is not None:
             request.edit = True
         if needs := needs_of_messages(fields.messages):
             request.needs = needs
         if fields.tools is not None or fields.tool_choice is not None:
             _take_tools(request, fields)
+        if fields.n is not None and fields.n > 1:
+            request.split = partial(_answers, fields.n, fields.seed)
         return request
 
     return read_one
-
-
-def _completion(body: bytes) -> Request:
-    fields, body = read(body, _decode_completion)
-    if absent(fields.prompt):
-        raise Invalid("`prompt` is missing.", param="prompt")
-    return _request("completion", b"/completions", fields, body)
 
 
 def _embeddings(body: bytes) -> Request:
     fields, body = read(body, _decode_embeddings)
     if absent(fields.input):
         raise Invalid("`input` is missing: a text or a list of texts.", param="input")
-    return _request("embeddings", b"/embeddings", fields, body)
+    return opened("embeddings", b"/embeddings", fields, body)
+
+
+def _answers(n: int, seed: int | None, request: Request) -> Several:
+    """One request for each answer; with a seed they still differ."""
+    fields = read_fields(request.body)
+    del fields["n"]
+    parts: list[Request] = []
+    for k in range(n):
+        if k and seed is not None:
+            fields["seed"] = msgspec.Raw(str(seed + k).encode())
+        body = msgspec.json.encode(fields) if seed is not None or not k else parts[0].body
+        parts.append(msgspec.structs.replace(request, body=body, split=None))
+    return Several(tuple(parts), n)
 
 
 _decode_chat = msgspec.json.Decoder(_Chat).decode
-_decode_completion = msgspec.json.Decoder(_Completion).decode
 _decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
 
 
-def _request(kind: Kind, path: bytes, fields: Body, body: bytes) -> Request:
+def opened(kind: Kind, path: bytes, fields: Body, body: bytes) -> Request:
+    """The request of these fields."""
     options = fields.stream_options
     request = Request(kind, path, fields.model or "", fields.stream is True, body)
     if options is not msgspec.UNSET:

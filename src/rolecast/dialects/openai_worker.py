@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
-from rolecast.dialects import complaint, lenient, openai_plain, usage
+from rolecast.dialects import complaint, lenient, openai_logprobs, openai_plain, usage
 from rolecast.dialects.gathered import Gathered, unreadable
 from rolecast.dialects.openai_calls import Calls
 from rolecast.dialects.sse import BOM, Events
 from rolecast.errors import UNREADABLE
 from rolecast.values import (
+    Chances,
     Chat,
     Done,
     Event,
@@ -158,6 +159,7 @@ class _Choice(msgspec.Struct):
     message: _Delta | None = None
     text: str | None = None
     """Of a completion."""
+    logprobs: msgspec.Raw = msgspec.Raw()
     finish_reason: str | None = None
     error: Any = None
     stop_reason: str | int | None = None
@@ -232,13 +234,9 @@ def _events(data: bytes, calls: Calls) -> list[Event]:
         return [complaint.read(data) if complaint.is_error(data) else unreadable()]
     events: list[Event] = []
     for choice in answer.choices or ():
-        index = choice.index or 0
-        if delta := choice.delta or choice.message:
-            _add(events, delta, index, calls)
-        if choice.text:
-            events.append(Text(choice.text, index))
+        _choose(events, choice, calls)
         if choice.finish_reason and choice.finish_reason != "error":
-            events.append(Done(choice.finish_reason, index, _stop(choice, answer)))
+            events.append(Done(choice.finish_reason, choice.index or 0, _stop(choice, answer)))
     events += _vectors(answer.data or ())
     events += _scores(answer.results or ())
     if failure := _failure(answer, data):
@@ -248,6 +246,17 @@ def _events(data: bytes, calls: Calls) -> list[Event]:
     if report := _report(answer.usage, answer.timings or _Timings()):
         events.append(report)
     return events
+
+
+def _choose(events: list[Event], choice: _Choice, calls: Calls) -> None:
+    """What one answer says."""
+    index = choice.index or 0
+    if len(choice.logprobs) > len("null") and (tokens := openai_logprobs.read(choice.logprobs)):
+        events.append(Chances(tokens, index))
+    if delta := choice.delta or choice.message:
+        _add(events, delta, index, calls)
+    if choice.text:
+        events.append(Text(choice.text, index))
 
 
 def _vectors(data: Sequence[_Vector]) -> Iterator[Event]:

@@ -1,6 +1,6 @@
 """A request as a dialect read it: the few fields that routing and safety need, and the bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -12,6 +12,14 @@ from rolecast.values import Chat, Completion, Embedding, Kind, Message, Ranking
 NOTHING: frozenset[str] = frozenset()
 MOST_BACK = 2**20
 """No penalty looks back further than so many tokens: more than any context holds."""
+
+
+class Several(msgspec.Struct, frozen=True):
+    """A request for several answers, cut into one for each, in the order of the answers."""
+
+    parts: "tuple[Request, ...]"
+    each: int
+    """So many of them are for one prompt, which counts once."""
 
 
 class Request(msgspec.Struct):
@@ -44,6 +52,8 @@ class Request(msgspec.Struct):
     """No answer is wanted, only that the model is loaded, or leaves when nobody uses it."""
     stay_s: float | None = None
     """So long the model stays loaded after this request, in place of its `idle_timeout`; infinity = for good."""
+    split: "Callable[[Request], Several] | None" = None
+    """Cuts it into requests for one answer, for a worker that gives no more; raises BadRequest. None = it is one."""
     thread: Thread | None = None
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
 

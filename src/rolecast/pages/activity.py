@@ -69,9 +69,10 @@ class Activity:
         `ledger_rows` and `refused` count up, so that whoever polls knows when there is more to read.
         """
         absent, loading = self._absent(), self._loading()
+        running = sorted((each for each in self._dispatch.active if not each.part), key=_number)
         body = {
             "at": time.time(),
-            "running": [_running(e) for e in sorted(self._dispatch.active, key=_number)[-MAX_RUNNING:]],
+            "running": [_running(e) for e in running[-MAX_RUNNING:]],
             "loads": [await self._load(i, m, path) for i, m, path in loading],
             "downloads": await asyncio.to_thread(_downloads, absent, self._store) if absent else [],
             "jobs": self._jobs.newest(),

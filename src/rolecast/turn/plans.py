@@ -101,6 +101,13 @@ class Plans:
                     raise
         raise AssertionError  # there are kinds
 
+    def take_several(self, plan: Plan) -> bool:
+        """Whether every model of the choice takes several prompts, and gives several answers, in one request."""
+        return all(
+            self._fleet.backend(self._current.answerer_of(model_id)).several
+            for model_id in (plan.model_id, *plan.choice.alternatives)
+        )
+
     def share(self, plan: Plan) -> Plan:
         """Of the equals of a plan the one whose turn it is."""
         return plan.shares[self._spread.pick([share.model_id for share in plan.shares])]
