@@ -24,6 +24,20 @@ class _Chat(Body):
     tools: list[Tool] | None = None
     tool_choice: str | ToolChoice | None = None
     thinking_budget: Int32 | None = None
+    logprobs: bool | int | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    # These ask for what hardly an engine has; it would leave them aside without a word.
+    modalities: list[str] | None = None
+    functions: list[msgspec.Raw] | None = None
+    web_search_options: dict[str, msgspec.Raw] | None = None
+
+    @property
+    def rare_needs(self) -> frozenset[str]:
+        """What few servers can do, in words of `capabilities`."""
+        sounds = self.modalities is not None and "audio" in self.modalities
+        asked = {"speaking": sounds, "functions": bool(self.functions), "search": self.web_search_options is not None}
+        return frozenset(word for word, is_asked in asked.items() if is_asked)
 
 
 class _Embeddings(Body):
@@ -73,6 +87,8 @@ def read_chat(max_messages: int, otherwise: Read = _no_messages) -> Read:
             request.edit = True
         if needs := needs_of_messages(fields.messages):
             request.needs = needs
+        if fields.modalities is not None or fields.functions is not None or fields.web_search_options is not None:
+            request.needs |= fields.rare_needs
         if fields.tools is not None or fields.tool_choice is not None:
             _take_tools(request, fields)
         if fields.n is not None and fields.n > 1:

@@ -19,12 +19,22 @@ Window = Annotated[int, msgspec.Meta(ge=-1, le=MOST_BACK)]
 Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Text = Annotated[str, msgspec.Meta(max_length=512)]
 
+Filled = Annotated[str, msgspec.Meta(min_length=1)]
+Bias = Real | bool
+
 B = TypeVar("B", bound="Body")
 T = TypeVar("T")
 
 
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
+
+
+class Format(msgspec.Struct):
+    """What form an answer must have."""
+
+    type: str | None = None
+    json_schema: dict[str, msgspec.Raw] | None = None
 
 
 class Body(msgspec.Struct):
@@ -55,9 +65,13 @@ class Body(msgspec.Struct):
     )
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
     # Of another type these are ignored by engines without a word, and the answer is not what was asked for.
-    stop: str | list[str] | None = None
-    response_format: dict[str, msgspec.Raw] | None = None
-    logit_bias: dict[str, msgspec.Raw] | list[msgspec.Raw] | None = None
+    # An empty one ends the answer before it begins.
+    stop: Filled | list[Filled] | None = None
+    response_format: Format | None = None
+    grammar: str | None = None
+    logit_bias: dict[str, Bias] | list[tuple[int | str, Bias]] | None = None
+    presence_penalty: Real | None = None
+    frequency_penalty: Real | None = None
 
 
 def read(body: bytes, decode: Callable[[bytes], B]) -> tuple[B, bytes]:
@@ -66,6 +80,8 @@ def read(body: bytes, decode: Callable[[bytes], B]) -> tuple[B, bytes]:
     if fields.extra_body is not None:
         body = _unnest(body)
         fields = decoded(body, decode)
+    if fields.response_format is not None:
+        check_format(fields.response_format)
     return fields, body
 
 
@@ -84,6 +100,16 @@ def decoded(body: bytes, decode: Callable[[bytes], T]) -> T:
         raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.", code="bad_json") from None
+
+
+def check_format(wanted: Format) -> None:
+    """Raises BadRequest for a form that an engine would leave aside without a word."""
+    if wanted.type == "json_schema" and "schema" not in (wanted.json_schema or {}):
+        text = 'its schema is missing: write {"type":"json_schema","json_schema":{"name":"...","schema":{...}}}'
+        raise BadRequest(f"`response_format`: {text}.", param="response_format.json_schema", code="invalid_value")
+    if wanted.type == "grammar":
+        text = "`response_format` takes no grammar; send it as the field `grammar`."
+        raise BadRequest(text, param="response_format.type", code="invalid_value")
 
 
 def _unnest(body: bytes) -> bytes:

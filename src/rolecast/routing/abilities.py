@@ -22,6 +22,9 @@ LACKING = {
     "video": "cannot take video, and this request holds some",
     "files": "cannot take files, and this request holds some",
     "insert": "cannot fill a gap before a suffix: its vocabulary has no marks for one that are known here",
+    "speaking": "cannot answer with sound, as `modalities` asks",
+    "functions": "knows no `functions`; send them as `tools`",
+    "search": "cannot search the web, as `web_search_options` asks",
     "thinking": "does not think before it answers, as `think` asks: its chat template knows nothing of it",
     "tools": "cannot be made to call a tool, as `tool_choice` asks: its chat template knows no tools",
 }
