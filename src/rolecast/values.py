@@ -5,9 +5,11 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-Kind = Literal["chat", "completion", "embeddings", "rerank"]
+Kind = Literal["chat", "completion", "embeddings", "rerank", "transcription", "speech", "images"]
 """What a request wants from a model; equals the capability the model must have."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+MEDIA: tuple[Kind, ...] = ("transcription", "speech", "images")
+"""Kinds that no engine of ours does: they are forwarded to a server that can."""
 
 Source = Literal["explicit", "alias", "role", "default", "listener", "rule", "learned", "llm", "fallback"]
 Outcome = Literal["ok", "error", "cancelled"]

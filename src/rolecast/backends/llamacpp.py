@@ -21,7 +21,7 @@ from rolecast.backends import llamacpp_defaults, llamacpp_errors, llamacpp_log
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
 from rolecast.config import paths, secrets
-from rolecast.config.about import COMMAND, RUN_ELSEWHERE, About, Remark
+from rolecast.config.about import COMMAND, RUN_ELSEWHERE, About, Remark, no_media
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.values import KINDS, Endpoint, Failure, Launch, Listen
@@ -40,6 +40,7 @@ MAX_SLOTS = 256
 def _problems(model: Model) -> Iterator[Remark]:
     if not model.binary and model.parallel > MAX_SLOTS:
         yield "parallel", f"the built-in engine has at most {MAX_SLOTS} slots; lower it, and let requests wait in line"
+    yield from no_media(model)
     if model.enabled and llamacpp_defaults.ranks(model) and {*KINDS} & {*model.capabilities} != {"rerank"}:
         yield (
             "capabilities",

@@ -129,6 +129,7 @@ DIALECTS = {
     "ollama-embed": "rolecast.dialects.ollama_embed:OllamaEmbed",
     "ollama-embeddings": "rolecast.dialects.ollama_embed:OllamaEmbeddings",
     "responses": "rolecast.dialects.responses:Responses",
+    "openai-media": "rolecast.dialects.openai_media:Media",
     "rerank": "rolecast.dialects.rerank:Rerank",
 }
 """Of two that claim one path the first has it."""

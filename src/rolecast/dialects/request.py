@@ -14,6 +14,25 @@ MOST_BACK = 2**20
 """No penalty looks back further than so many tokens: more than any context holds."""
 
 
+class Upload(msgspec.Struct, frozen=True):
+    """A body that is forwarded unread: its content type, and in a form where the name of the model stands.
+
+    The name is at `start` to `end`; where both are the same, a part with it may be put in there.
+    """
+
+    content_type: bytes
+    start: int = 0
+    end: int = 0
+
+    def renamed(self, body: bytes, name: str) -> bytes:
+        """The same form with another name of the model."""
+        said = name.encode()
+        if self.start == self.end:
+            boundary = body[self.start : body.index(b"\r\n", self.start)]
+            said = b'%b\r\ncontent-disposition: form-data; name="model"\r\n\r\n%b\r\n' % (boundary, said)
+        return body[: self.start] + said + body[self.end :]
+
+
 class Several(msgspec.Struct, frozen=True):
     """A request for several answers, cut into one for each, in the order of the answers."""
 
@@ -54,6 +73,8 @@ class Request(msgspec.Struct):
     """So long the model stays loaded after this request, in place of its `idle_timeout`; infinity = for good."""
     split: "Callable[[Request], Several] | None" = None
     """Cuts it into requests for one answer, for a worker that gives no more; raises BadRequest. None = it is one."""
+    upload: Upload | None = None
+    """It is forwarded unread, and so is its answer."""
     thread: Thread | None = None
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
 

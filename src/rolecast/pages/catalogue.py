@@ -17,8 +17,21 @@ from rolecast.pages.health import Health
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
 
-_ALONE = frozenset({"embeddings", "rerank"})
-"""Capabilities that are a model's type when it has no other."""
+_WRITES = frozenset({"chat", "completion"})
+_TYPES = {
+    "embeddings": "embeddings",
+    "rerank": "rerank",
+    "transcription": "whisper",
+    "speech": "speech",
+    "images": "image-generation",
+}
+"""What SLM Server's clients call a model by what it is for first."""
+
+
+def _type(capabilities: list[str]) -> str:
+    if _WRITES & set(capabilities):
+        return "lm"
+    return next((_TYPES[word] for word in capabilities if word in _TYPES), "lm")
 
 
 class Catalogue:
@@ -55,7 +68,7 @@ class Catalogue:
             "root": target,
             "backend": model.backend,
             "port": port,
-            "model_type": next(iter(model.capabilities), "lm") if set(model.capabilities) <= _ALONE else "lm",
+            "model_type": _type(model.capabilities),
             "context_length": self._abilities.context(target),
             "quantization": model.quantization or None,
             "supports_function_calling": self._abilities.can(target, "tools") is True,

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from rolecast.config.names import Name, find, untagged
 from rolecast.config.schema import Config
-from rolecast.errors import BadRequest, ModelNotFound, WorkerDown
+from rolecast.errors import BadRequest, ModelNotFound, NotOffered, WorkerDown
 from rolecast.routing.abilities import LACKING, Can, declared
-from rolecast.values import Choice, Facts
+from rolecast.values import MEDIA, Choice, Facts
 
 AUTO = ("", "auto")
 MAX_NAMED = 8
@@ -40,6 +40,12 @@ class Named:
                 self._role_of.setdefault(model_id, name.name)
 
     def decide(self, facts: Facts) -> Choice | None:
+        if facts.kind in MEDIA and not self._enabled(facts):
+            raise NotOffered(
+                f"No model here does {facts.kind}. Configure one that a server elsewhere or a command of yours runs: "
+                f"`backend: openai` with its `url` (or `backend: command`) and `capabilities: [{facts.kind}]`.",
+                param="model",
+            )
         if facts.name in AUTO:
             return None
         name = find(self._names, facts.name)
@@ -85,6 +91,10 @@ class Named:
                 raise self._lacks(facts, need)
         return able
 
+    def _enabled(self, facts: Facts) -> tuple[str, ...]:
+        """All models here of the kind of the request."""
+        return self._of_kind([i for i, m in self._config.models.items() if m.enabled], facts)
+
     def _of_kind(self, models: Sequence[str], facts: Facts) -> tuple[str, ...]:
         return tuple(m for m in models if facts.kind in self._config.models[m].capabilities)
 
@@ -108,7 +118,7 @@ class Named:
 
     def _lacks(self, facts: Facts, need: str) -> BadRequest:
         """No model behind that name can do it: says what is lacking and who here can."""
-        candidates = self._of_kind([i for i, m in self._config.models.items() if m.enabled], facts)
+        candidates = self._enabled(facts)
         those = [m for m in candidates if all(self._can(m, n) for n in facts.needs)]
         more = f" and {len(those) - MAX_NAMED} more" if len(those) > MAX_NAMED else ""
         able = f"Here {', '.join(those[:MAX_NAMED])}{more} can"

@@ -2,12 +2,13 @@
 
 import msgspec
 
-from rolecast.dialects.request import Request
+from rolecast.dialects.request import Request, Upload
 from rolecast.errors import BadRequest
 from rolecast.fleet import Lease
 from rolecast.turn.conversion import Conversion
 from rolecast.turn.edited import Edited
 from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.forward import Forward
 from rolecast.turn.passage import Passage
 from rolecast.turn.plan import Plan
 from rolecast.turn.relay import Relay
@@ -38,6 +39,9 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
                 request.edit_usage = plan.injects and not (again or request.wants_usage)
         if plan.edits or request.edit or request.edit_usage or (plan.name and plan.name != request.asked):
             body = plan.body(request)
+    elif request.upload is not None:
+        _forward(exchange, plan, request, lease, request.upload)
+        return
     else:
         if plan.counts and request.stream:
             request.edit_usage = plan.injects and not (again or request.wants_usage)
@@ -47,6 +51,16 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
     exchange.carrier = carrier
     carrier.last_activity = clock()
     lease.pool.send(lease.pool.post(path, body, exchange.caller.trace_lines), carrier)
+
+
+def _forward(exchange: Exchange, plan: Plan, request: Request, lease: Lease, upload: Upload) -> None:
+    """Send what is no text as it is. Raises BadRequest."""
+    body = plan.forwarded(request, upload)
+    carrier = Forward(exchange)
+    exchange.carrier = carrier
+    carrier.last_activity = clock()
+    sent = lease.pool.upload(request.path, body, upload.content_type, exchange.caller.trace_lines)
+    lease.pool.send(sent, carrier)
 
 
 def _words(exchange: Exchange, plan: Plan, request: Request) -> Words:

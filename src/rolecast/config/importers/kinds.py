@@ -12,7 +12,7 @@ _WORDS = (
     ("rerank", r"re-?rank|(?<![a-z])ranker"),
     ("transcription", r"whisper|transcri|parakeet|speech[-_]to[-_]text|(?<![a-z])(asr|stt)(?![a-z])"),
     ("speech", r"(?<![a-z])(x?tts|kokoro|piper|orpheus|chatterbox|bark)(?![a-z])|speech"),
-    ("image", (r"dall-?e|diffusion|diffusers|comfyui|(gpt|qwen)-image|image[-_](gen|edit)|(?<![a-z])(sdxl|sd-server"
+    ("images", (r"dall-?e|diffusion|diffusers|comfyui|(gpt|qwen)-image|image[-_](gen|edit)|(?<![a-z])(sdxl|sd-server"
      r"|sd[-_]?(1\.5|3(\.5)?|turbo)|flux|imagen)(?![a-z])")),
     ("video", r"(?<![a-z])(sora|veo|wan2)(?![a-z])"),
     ("moderation", r"moderation"),
