@@ -175,7 +175,7 @@ class Embedding(msgspec.Struct, frozen=True):
     """Texts of which vectors are wanted, in words of no dialect."""
 
     model: str
-    inputs: tuple[str, ...]
+    inputs: tuple[str | tuple[int, ...], ...]
     dimensions: int = 0
     """So many numbers of each vector are wanted, which who writes the answer sees to; 0 = all."""
 

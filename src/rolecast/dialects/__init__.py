@@ -123,6 +123,7 @@ class Entry(msgspec.Struct, frozen=True):
 DIALECTS = {
     "openai": "rolecast.dialects.openai:OpenAI",
     "openai-completions": "rolecast.dialects.openai_completions:Completions",
+    "openai-embeddings": "rolecast.dialects.openai_embeddings:Embeddings",
     "ollama": "rolecast.dialects.ollama:Ollama",
     "anthropic": "rolecast.dialects.anthropic:Anthropic",
     "ollama-generate": "rolecast.dialects.ollama_generate:OllamaGenerate",
@@ -130,6 +131,7 @@ DIALECTS = {
     "ollama-embeddings": "rolecast.dialects.ollama_embed:OllamaEmbeddings",
     "responses": "rolecast.dialects.responses:Responses",
     "openai-media": "rolecast.dialects.openai_media:Media",
+    "embed": "rolecast.dialects.vectors:Embed",
     "rerank": "rolecast.dialects.rerank:Rerank",
 }
 """Of two that claim one path the first has it."""

@@ -12,7 +12,7 @@ import msgspec
 
 from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, openai_words, openai_writer
-from rolecast.dialects.openai_body import Body, absent, read
+from rolecast.dialects.openai_body import Body, read
 from rolecast.dialects.openai_chat import Message, Tool, ToolChoice, in_words, needs_of_messages, needs_of_tools
 from rolecast.dialects.request import Request, Several, read_fields
 from rolecast.errors import Invalid, RolecastError
@@ -40,18 +40,12 @@ class _Chat(Body):
         return frozenset(word for word, is_asked in asked.items() if is_asked)
 
 
-class _Embeddings(Body):
-    input: msgspec.Raw = msgspec.Raw()
-    dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
-
-
 class OpenAI:
-    """Chat completions and embeddings."""
+    """Chat completions."""
 
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         """With and without `/v1`."""
-        reads = {"/chat/completions": read_chat(int(limits.messages)), "/embeddings": _embeddings}
-        return {prefix + path: read for path, read in reads.items() for prefix in ("", "/v1")}
+        return dict.fromkeys(("/v1/chat/completions", "/chat/completions"), read_chat(int(limits.messages)))
 
     def chat(self, request: Request) -> Chat:
         """A chat request in words of no dialect."""
@@ -98,13 +92,6 @@ def read_chat(max_messages: int, otherwise: Read = _no_messages) -> Read:
     return read_one
 
 
-def _embeddings(body: bytes) -> Request:
-    fields, body = read(body, _decode_embeddings)
-    if absent(fields.input):
-        raise Invalid("`input` is missing: a text or a list of texts.", param="input")
-    return opened("embeddings", b"/embeddings", fields, body)
-
-
 def _answers(n: int, seed: int | None, request: Request) -> Several:
     """One request for each answer; with a seed they still differ."""
     fields = read_fields(request.body)
@@ -119,7 +106,6 @@ def _answers(n: int, seed: int | None, request: Request) -> Several:
 
 
 _decode_chat = msgspec.json.Decoder(_Chat).decode
-_decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
 
 
 def opened(kind: Kind, path: bytes, fields: Body, body: bytes) -> Request:

@@ -10,7 +10,7 @@ import msgspec
 
 from rolecast.dialects.openai_chat import explain, fault, is_malformed
 from rolecast.dialects.request import MOST_BACK, read_fields
-from rolecast.errors import BadRequest, Invalid
+from rolecast.errors import UNREADABLE, BadRequest, Invalid
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Keep = Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
@@ -21,6 +21,11 @@ Text = Annotated[str, msgspec.Meta(max_length=512)]
 
 Filled = Annotated[str, msgspec.Meta(min_length=1)]
 Bias = Real | bool
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Prompt = str | tuple[int, ...]
+"""A text, or the numbers of its tokens."""
+FORMS = "a text, a list of texts, a list of token numbers, or a list of such lists"
 
 B = TypeVar("B", bound="Body")
 T = TypeVar("T")
@@ -123,3 +128,22 @@ def _unnest(body: bytes) -> bytes:
 def absent(value: msgspec.Raw) -> bool:
     """Whether a field is not there, or null."""
     return len(value) in (0, 4) and bytes(value) in (b"", b"null")
+
+
+_decode_list = msgspec.json.Decoder(list[str | Number | list[Number]]).decode
+
+
+def prompts_in(raw: msgspec.Raw, field: str) -> list[Prompt]:
+    """The texts of a field one by one. Raises Invalid for what is none."""
+    try:
+        given = [msgspec.json.decode(raw, type=str)] if bytes(raw).startswith(b'"') else _decode_list(raw)
+    except UNREADABLE:
+        raise Invalid(f"`{field}`: expected {FORMS}.", param=field) from None
+    if not given or [] in given:
+        raise Invalid(f"`{field}` is an empty list: expected {FORMS}.", param=field)
+    nested, numbers = sum(isinstance(each, list) for each in given), sum(isinstance(each, int) for each in given)
+    if nested not in (0, len(given)) or (numbers and numbers < len(given)):
+        raise Invalid(f"`{field}` mixes texts and tokens: expected {FORMS}.", param=field)
+    if numbers:
+        return [tuple(each for each in given if isinstance(each, int))]
+    return [tuple(each) if isinstance(each, list) else each for each in given if not isinstance(each, int)]

@@ -14,22 +14,18 @@ import msgspec
 from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer
 from rolecast.dialects.openai import OpenAI, opened
-from rolecast.dialects.openai_body import Body, absent, read
+from rolecast.dialects.openai_body import FORMS, Body, Prompt, absent, prompts_in, read
 from rolecast.dialects.openai_completions_writer import Wishes, writer
 from rolecast.dialects.request import NOTHING, Request, Several, read_fields
-from rolecast.errors import UNREADABLE, BadRequest, Invalid
+from rolecast.errors import BadRequest, Invalid
 from rolecast.values import Completion
 
 MOST_ANSWERS = 1024
 """Prompts times answers of one request."""
-_FORMS = "a text, a list of texts, a list of token numbers, or a list of such lists"
 _OURS = frozenset(
     {"model", "prompt", "stream", "stream_options", "echo", "suffix", "n", "best_of", "logprobs", "extra_body"}
 )
 """Fields that no part has as the client wrote them."""
-
-Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-Prompt = str | tuple[int, ...]
 
 
 class _Completion(Body):
@@ -41,7 +37,6 @@ class _Completion(Body):
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
-_decode_list = msgspec.json.Decoder(list[str | Number | list[Number]]).decode
 
 
 class Completions(OpenAI):
@@ -54,16 +49,16 @@ class Completions(OpenAI):
     def writer(self, request: Request, model: str) -> Writer:
         """Writes pieces, or one whole answer."""
         fields, _ = read(request.body, _decode)
-        prompts = _prompts(fields.prompt)
+        prompts = prompts_in(fields.prompt, "prompt")
         return writer(request, model, _wishes(fields, prompts))
 
 
 def _read(body: bytes) -> Request:
     fields, body = read(body, _decode)
     if absent(fields.prompt):
-        raise Invalid(f"`prompt` is missing: {_FORMS}.", param="prompt")
+        raise Invalid(f"`prompt` is missing: {FORMS}.", param="prompt")
     request = opened("completion", b"/completions", fields, body)
-    many = not bytes(fields.prompt).startswith(b'"') and len(_prompts(fields.prompt)) > 1
+    many = not bytes(fields.prompt).startswith(b'"') and len(prompts_in(fields.prompt, "prompt")) > 1
     _check(fields)
     if fields.suffix:
         request.needs = frozenset({"insert"})
@@ -92,22 +87,6 @@ def _check(fields: _Completion) -> None:
         raise BadRequest(text, param="best_of", code="invalid_value")
 
 
-def _prompts(raw: msgspec.Raw) -> list[Prompt]:
-    """The prompts one by one. Raises Invalid for what is none."""
-    try:
-        given = [msgspec.json.decode(raw, type=str)] if bytes(raw).startswith(b'"') else _decode_list(raw)
-    except UNREADABLE:
-        raise Invalid(f"`prompt`: expected {_FORMS}.", param="prompt") from None
-    if not given or [] in given:
-        raise Invalid(f"`prompt` is an empty list: expected {_FORMS}.", param="prompt")
-    nested, numbers = sum(isinstance(each, list) for each in given), sum(isinstance(each, int) for each in given)
-    if nested not in (0, len(given)) or (numbers and numbers < len(given)):
-        raise Invalid(f"`prompt` mixes texts and tokens: expected {_FORMS}.", param="prompt")
-    if numbers:
-        return [tuple(each for each in given if isinstance(each, int))]
-    return [tuple(each) if isinstance(each, list) else each for each in given if not isinstance(each, int)]
-
-
 def _wishes(fields: _Completion, prompts: list[Prompt]) -> Wishes:
     n = fields.n or 1
     asked = _is_asked(fields.logprobs)
@@ -121,7 +100,7 @@ def _wishes(fields: _Completion, prompts: list[Prompt]) -> Wishes:
 
 def _parts(fields: _Completion, request: Request) -> Several:
     """One request for each answer. Raises BadRequest for what an engine of one answer cannot do."""
-    prompts = _prompts(fields.prompt)
+    prompts = prompts_in(fields.prompt, "prompt")
     wishes = _wishes(fields, prompts)
     if len(prompts) * wishes.each > MOST_ANSWERS:
         text = (

@@ -9,6 +9,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from rolecast.config import words
 from rolecast.config.current import Current
 from rolecast.config.names import Name, find, members
 from rolecast.errors import ModelNotFound
@@ -87,7 +88,8 @@ class Catalogue:
         return json_response({"object": "list", "data": entries})
 
     async def one(self, request: HTTPRequest) -> Response:
-        name = find(self._current.names, request.path_params["model"])
+        asked = request.path_params["model"]
+        name = find(self._current.names, asked) or words.find(self._current.config, self._current.names, asked)
         if name is None:
             raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
         entry = self.entry(name)

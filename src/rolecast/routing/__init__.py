@@ -10,6 +10,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from rolecast.config import words
 from rolecast.config.names import Name, find, untagged
 from rolecast.config.schema import Config
 from rolecast.errors import BadRequest, ModelNotFound, NotOffered, WorkerDown
@@ -49,6 +50,10 @@ class Named:
         if facts.name in AUTO:
             return None
         name = find(self._names, facts.name)
+        if name is None and (name := words.find(self._config, self._names, facts.name)) is not None:
+            choice = self._chosen(name, facts)
+            reason = f"asked for the word {untagged(facts.name)}, which means {name.name}{_with_needs(facts)}"
+            return replace(choice, source="rule", reason=reason)
         if name is None:
             if untagged(facts.name) in AUTO:
                 return None
@@ -62,6 +67,10 @@ class Named:
                 param="model",
                 code="model_disabled",
             )
+        return self._chosen(name, facts)
+
+    def _chosen(self, name: Name, facts: Facts) -> Choice:
+        """The models behind a name that can. Raises BadRequest without any."""
         able = self._preferred(self._able(name, facts), facts)
         if facts.kind == "embeddings":
             able = tuple(m for m in able if self._alike(able[0], m, name))

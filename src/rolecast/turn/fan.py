@@ -15,7 +15,19 @@ from rolecast.dialects.request import Request, Several
 from rolecast.errors import Internal, RolecastError, UpstreamError
 from rolecast.turn.exchange import Exchange, Owner, clock
 from rolecast.turn.plan import Plan
-from rolecast.values import Chances, Done, Event, Failure, Outcome, Reasoning, Report, Text, ToolCallDelta, Usage
+from rolecast.values import (
+    Chances,
+    Done,
+    Event,
+    Failure,
+    Outcome,
+    Reasoning,
+    Report,
+    Text,
+    ToolCallDelta,
+    Usage,
+    Vector,
+)
 
 NUMBERED = Text | Reasoning | ToolCallDelta | Chances | Done
 """Events that say whose answer they belong to."""
@@ -90,10 +102,15 @@ class Fan:
                 return
             if isinstance(event, NUMBERED):
                 told.append(msgspec.structs.replace(event, choice=part.index))
+            elif isinstance(event, Vector):
+                told.append(event)
         if told:
             self.exchange.first = self.exchange.first or clock()
             self.events += len(told)
-            self._outlet.take(told)
+            try:
+                self._outlet.take(told)
+            except RolecastError as error:  # only the answer shows that what was asked for is not there
+                self.failed(error)
 
     def over(self, part: "_Part", usage: Usage) -> None:
         """A part was accounted: its counts, and how long it waited."""
