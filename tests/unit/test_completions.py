@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import openai
 import pytest
 import tiny_gguf
 from gateway import (
@@ -234,6 +235,22 @@ async def test_a_chat_may_have_several_answers(gate: Gate, stream: bool) -> None
         assert len(answer.json["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 2
     assert texts[0] == one["choices"][0]["message"]["content"]
     assert len(set(texts)) == 3
+
+
+async def test_openais_client_reads_them(gate: Gate) -> None:
+    async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{gate.port()}/v1", api_key="x", max_retries=0) as client:
+        whole = await client.completions.create(model="m", prompt=["hello", "the"], max_tokens=4, logprobs=2, n=2)
+        assert [each.index for each in whole.choices] == [0, 1, 2, 3]
+        assert whole.choices[0].logprobs is not None
+        assert whole.choices[0].logprobs.text_offset is not None
+        assert whole.usage is not None
+        assert whole.usage.completion_tokens == 16
+        stream = await client.completions.create(model="m", prompt="hello", max_tokens=4, echo=True, stream=True)
+        assert "".join([piece.choices[0].text async for piece in stream]).startswith("hello")
+        chat = await client.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "x"}], n=2, max_tokens=3
+        )
+        assert [each.index for each in chat.choices] == [0, 1]
 
 
 # -- a server that takes several ------------------------------------------------------------------------------

@@ -75,7 +75,11 @@ class Catalogue:
             "supports_function_calling": self._abilities.can(target, "tools") is True,
             "capabilities": self._abilities.words(target),
             "state": self._health.state(target),
+            "roles": [role for role, listed in config.roles.items() if target in members(listed)],
+            "size_bytes": self._abilities.size(target),
         }
+        if name.kind == "role":
+            entry["models"] = list(name.models)
         if target in self._current.stand_ins:
             entry["stand_in"] = self._current.stand_ins[target]
         return entry
@@ -98,14 +102,16 @@ class Catalogue:
     async def backends_health(self, request: HTTPRequest) -> Response:
         """One status per configured role, as SLM Server's clients read it."""
         out: dict[str, Any] = {}
-        for role, models in self._current.config.roles.items():
-            first = members(models)[0]
+        roles = {role: members(models)[0] for role, models in self._current.config.roles.items()}
+        firsts = list(dict.fromkeys(roles.values()))
+        said = dict(zip(firsts, await asyncio.gather(*map(self._health.asked, firsts)), strict=True))
+        for role, first in roles.items():
             entry = (
                 self.entry(self._current.names[first])
                 if first in self._current.names
                 else {"port": None, "backend": None}
             )
-            status = await self._health.asked(first)
+            status = said[first]
             out[role] = {
                 "status": status,
                 "port": entry["port"],

@@ -12,6 +12,7 @@ from rolecast import backends, weights
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Model
+from rolecast.weights import gguf
 
 Can = Callable[[str, str], bool | None]
 """Whether the model of that id can do this; None when nobody knows, as of a remote."""
@@ -53,6 +54,13 @@ class Abilities:
         """Tokens that a request to this model may really have, by the weights that answer; None = not known."""
         model = self._current.config.models[self._current.answerer_of(model_id)]
         return weights.context(model, weights.found(self._find, model)) or None
+
+    def size(self, model_id: str) -> int | None:
+        """Bytes of the weights that answer for this model; None = they are not here, or nobody knows."""
+        model = self._current.config.models[self._current.answerer_of(model_id)]
+        path = weights.found(self._find, model)
+        headers = [gguf.known(part) for part in weights.parts(path)] if path else []
+        return sum(header.tensor_bytes for header in headers if header) or None
 
     def marks(self, model_id: str) -> tuple[str, ...]:
         """The tokens around a gap that is to be filled, if it is us who must write them into the prompt; else none."""
