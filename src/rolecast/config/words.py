@@ -6,17 +6,12 @@ asked before. Chooses nothing; destructive commands do not look here.
 
 from collections.abc import Mapping, Sequence
 
+from rolecast.config.categories import TWINS
 from rolecast.config.names import Name, untagged
 from rolecast.config.schema import Config
 
 LIGHT, STANDARD = ("light", "standard", "router"), ("standard", "light")
 HEAVY, REASONING, CODING = ("heavy", "reasoning", "standard"), ("reasoning", "heavy"), ("coding", "heavy")
-ALIASES = {
-    "code_review_debugging": "code_review",
-    "legal_document_analysis": "legal_analysis",
-    "long_context_tasks": "long_context",
-}
-"""Two spellings of one category mean each other."""
 ROLES: Mapping[str, Sequence[str]] = {
     "light": LIGHT,
     "heavy": HEAVY,
@@ -46,7 +41,7 @@ def find(config: Config, names: Mapping[str, Name], asked: str) -> Name | None:
     Two spellings of a category are one. A role is there with the models it has.
     """
     word = untagged(asked)
-    spellings = [word, *(b for pair in ALIASES.items() for a, b in (pair, pair[::-1]) if a == word)]
+    spellings = [word, *(b for pair in TWINS.items() for a, b in (pair, pair[::-1]) if a == word)]
     for spelling in spellings:
         if spelling in names and _answers(config, names[spelling]):
             return names[spelling]
