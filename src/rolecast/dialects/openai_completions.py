@@ -22,6 +22,7 @@ from rolecast.values import Completion
 
 MOST_ANSWERS = 1024
 """Prompts times answers of one request."""
+QUOTE = ord('"')
 _OURS = frozenset(
     {"model", "prompt", "stream", "stream_options", "echo", "suffix", "n", "best_of", "logprobs", "extra_body"}
 )
@@ -58,17 +59,14 @@ def _read(body: bytes) -> Request:
     if absent(fields.prompt):
         raise Invalid(f"`prompt` is missing: {FORMS}.", param="prompt")
     request = opened("completion", b"/completions", fields, body)
-    many = not bytes(fields.prompt).startswith(b'"') and len(prompts_in(fields.prompt, "prompt")) > 1
+    many = memoryview(fields.prompt)[0] != QUOTE and len(prompts_in(fields.prompt, "prompt")) > 1
+    if fields.n is fields.best_of is None and not (many or fields.echo or fields.suffix or fields.logprobs is not None):
+        return request
     _check(fields)
     if fields.suffix:
         request.needs = frozenset({"insert"})
-    if (
-        many
-        or fields.echo
-        or fields.suffix
-        or _is_asked(fields.logprobs)
-        or max(fields.n or 1, fields.best_of or 1) > 1
-    ):
+    many = many or max(fields.n or 1, fields.best_of or 1) > 1
+    if many or fields.echo or fields.suffix or _is_asked(fields.logprobs):
         request.split = partial(_parts, fields)
     return request
 
