@@ -12,7 +12,7 @@ import msgspec
 
 from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, openai_words, openai_writer
-from rolecast.dialects.openai_body import Body, read
+from rolecast.dialects.openai_body import Body, Int32, read
 from rolecast.dialects.openai_chat import Message, Tool, ToolChoice, in_words, needs_of_messages, needs_of_tools
 from rolecast.dialects.request import Request, Several, read_fields
 from rolecast.errors import Invalid, RolecastError
