@@ -22,6 +22,7 @@ from rolecast.dialects.openai_chat import (
     needs_of_messages,
     needs_of_tools,
 )
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import MOST_BACK, Request, read_fields
 from rolecast.errors import BadRequest, Invalid, RolecastError
 from rolecast.values import Chat, Kind
@@ -33,19 +34,19 @@ Window = Annotated[int, msgspec.Meta(ge=-1, le=MOST_BACK)]
 Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Text = Annotated[str, msgspec.Meta(max_length=512)]
 
-B = TypeVar("B", bound="_Body")
+B = TypeVar("B", bound="Body")
 
 
-class _StreamOptions(msgspec.Struct):
+class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class _Body(msgspec.Struct):
+class Body(msgspec.Struct):
     """Fields of all three kinds of request."""
 
     model: Text | None = None
     stream: bool | None = None
-    stream_options: _StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
+    stream_options: StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
     extra_body: dict[str, msgspec.Raw] | None = None
     repetition_penalty: Real | None = None
     max_tokens: Keep | None = None
@@ -73,18 +74,18 @@ class _Body(msgspec.Struct):
     logit_bias: dict[str, msgspec.Raw] | list[msgspec.Raw] | None = None
 
 
-class _Chat(_Body):
+class ChatBody(Body):
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)] | None = None
     tools: list[Tool] | None = None
     tool_choice: str | ToolChoice | None = None
     thinking_budget: Int32 | None = None
 
 
-class _Completion(_Body):
+class CompletionBody(Body):
     prompt: msgspec.Raw = msgspec.Raw()
 
 
-class _Embeddings(_Body):
+class EmbeddingsBody(Body):
     input: msgspec.Raw = msgspec.Raw()
     dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
@@ -109,6 +110,12 @@ class OpenAI:
     def error(self, error: RolecastError, *, started: bool = False) -> bytes:
         """The error object; in a stream as an event, with the end that clients wait for."""
         return b"data: %b\n\ndata: [DONE]\n\n" % error.body() if started else error.body()
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import openai_reference
+
+        return openai_reference.REFERENCE
 
 
 def _no_messages(body: bytes) -> Request:
@@ -142,20 +149,20 @@ def read_chat(max_messages: int, otherwise: Read = _no_messages) -> Read:
 def _completion(body: bytes) -> Request:
     fields, body = _read(body, _decode_completion)
     if _absent(fields.prompt):
-        raise Invalid("`prompt` is missing.", param="prompt")
+        raise Invalid("`prompt` is missing or empty: a text, or a list of texts or tokens.", param="prompt")
     return _request("completion", b"/completions", fields, body)
 
 
 def _embeddings(body: bytes) -> Request:
     fields, body = _read(body, _decode_embeddings)
     if _absent(fields.input):
-        raise Invalid("`input` is missing: a text or a list of texts.", param="input")
+        raise Invalid("`input` is missing or empty: a text or a list of texts.", param="input")
     return _request("embeddings", b"/embeddings", fields, body)
 
 
-_decode_chat = msgspec.json.Decoder(_Chat).decode
-_decode_completion = msgspec.json.Decoder(_Completion).decode
-_decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
+_decode_chat = msgspec.json.Decoder(ChatBody).decode
+_decode_completion = msgspec.json.Decoder(CompletionBody).decode
+_decode_embeddings = msgspec.json.Decoder(EmbeddingsBody).decode
 
 
 def _read(body: bytes, decode: Callable[[bytes], B]) -> tuple[B, bytes]:
@@ -188,10 +195,11 @@ def _unnest(body: bytes) -> bytes:
 
 
 def _absent(value: msgspec.Raw) -> bool:
-    return len(value) in (0, 4) and bytes(value) in (b"", b"null")
+    """Whether nothing was given: an engine may answer an empty list with nothing, which would look like its fault."""
+    return len(value) < 16 and bytes(value).translate(None, b" \t\r\n") in (b"", b"null", b"[]")
 
 
-def _request(kind: Kind, path: bytes, fields: _Body, body: bytes) -> Request:
+def _request(kind: Kind, path: bytes, fields: Body, body: bytes) -> Request:
     options = fields.stream_options
     request = Request(kind, path, fields.model or "", fields.stream is True, body)
     if options is not msgspec.UNSET:
@@ -203,7 +211,7 @@ def _request(kind: Kind, path: bytes, fields: _Body, body: bytes) -> Request:
     return request
 
 
-def _take_tools(request: Request, fields: _Chat) -> None:
+def _take_tools(request: Request, fields: ChatBody) -> None:
     """What the tools of a chat mean for who may answer and for how it is asked."""
     needs, request.prefers = needs_of_tools(fields.tools, fields.tool_choice)
     request.needs |= needs
