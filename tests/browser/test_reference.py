@@ -22,12 +22,11 @@ def test_the_status_page_leads_to_it_and_back(page: "Page", gateway: LiveGateway
 
 def test_a_path_tells_what_it_takes_and_a_request_is_tried(page: "Page", gateway: LiveGateway) -> None:
     page.goto(f"{gateway.url}/docs")
-    page.locator("#filter").fill("post chat comp")
+    page.locator("#filter").fill("post v1/chat comp")
     expect(page.locator("#count")).to_have_text("1 path")
     chat = page.locator(CHAT)
     chat.locator("summary").first.press("Enter")
     assert page.url.endswith(CHAT)
-    expect(chat).to_contain_text("Also /chat/completions")
     chat.locator("summary", has_text="OpenAIChatBody").click()
     first = chat.locator(".fields-of > li").first
     expect(first).to_contain_text("messages needed")

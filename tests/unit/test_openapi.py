@@ -120,7 +120,7 @@ async def test_ports_differ_and_each_tells_of_itself() -> None:
     paths = {listener: set(document["paths"]) for listener, document in documents.items()}
     assert "/admin/status" in paths["front door"] & paths["second"]
     assert "/admin/status" not in paths["one"] | paths["llama"] | paths["wrapper"]
-    assert [name for name in PORTS if "/generate" in paths[name]] == ["wrapper"]
+    assert [name for name in PORTS if "/info" in paths[name]] == ["wrapper"]
     healthy = {name: documents[name]["paths"]["/health"]["get"]["responses"] for name in PORTS}
     assert ["503" in healthy[name] for name in PORTS] == [False, True, True, False, False]
     strict = documents["wrapper"]["components"]["schemas"]["PASStrictChat"]["properties"]
@@ -131,8 +131,9 @@ async def test_ports_differ_and_each_tells_of_itself() -> None:
 async def test_another_spelling_of_a_path_says_which_is_meant() -> None:
     async with ports() as gate:
         paths = (await read(gate))["paths"]
-    assert paths["/chat/completions"]["post"]["x-same-as"] == "/v1/chat/completions"
-    assert "x-same-as" not in paths["/v1/chat/completions"]["post"]
+    assert paths["/completions"]["post"]["x-same-as"] == "/v1/completions"
+    assert "x-same-as" not in paths["/v1/completions"]["post"]
+    assert "x-same-as" not in paths["/chat/completions"]["post"], "it takes Conductor's prompts, too"
     assert "x-same-as" not in paths["/api/chat"]["post"]
 
 

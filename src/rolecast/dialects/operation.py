@@ -53,6 +53,8 @@ class Operation(msgspec.Struct, frozen=True):
     """The media type of an answer that comes in pieces; empty = none does."""
     event: Shape = None
     """One piece of it."""
+    lines: Shape = None
+    """One line of an answer in lines of JSON, where a path has that besides another kind of stream."""
     ends: str = ""
     """The data of the event after the last piece, where that is no piece."""
     leads: str = ""

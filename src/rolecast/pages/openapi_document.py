@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from rolecast import __version__
 from rolecast.dialects import Dialect, Entry, dialect, reference
-from rolecast.dialects.operation import EVENTS, JSON, MODEL_ERRORS, Operation, declared, resolved
+from rolecast.dialects.operation import EVENTS, JSON, LINES, MODEL_ERRORS, Operation, declared, resolved
 from rolecast.pages.openapi_schemas import Schema, Schemas
 from rolecast.server.asgi import dialect_at
 from rolecast.server.guard import is_open
@@ -182,6 +182,8 @@ class _Document:
         if operation.streams:
             event = self._schema(operation.event) if operation.event is not None else {}
             content[operation.streams] = {"schema": _stream(operation, event)}
+        if operation.lines is not None:
+            content[LINES] = {"schema": _lines(LINES, self._schema(operation.lines))}
         return {"description": _says(status), **({"content": content} if content else {})}
 
     def _error(self, place: Place, status: int) -> Schema:
@@ -210,7 +212,11 @@ def _stream(operation: Operation, event: Schema) -> Schema:
     """An answer in pieces: of server-sent events what one of them is, of lines the text that they are in."""
     if operation.streams == EVENTS:
         return _events(operation, event)
-    return {"type": "string", "contentMediaType": operation.streams, "contentSchema": event}
+    return _lines(operation.streams, event)
+
+
+def _lines(media: str, line: Schema) -> Schema:
+    return {"type": "string", "contentMediaType": media, "contentSchema": line}
 
 
 def _events(operation: Operation, event: Schema) -> Schema:
