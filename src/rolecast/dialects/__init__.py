@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import msgspec
 
 from rolecast.config.schema import Limits
+from rolecast.dialects.operation import Operation, Reference
 from rolecast.dialects.request import Request
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.values import Caller, Chat, Event, Kind, Phases, Words
@@ -51,6 +52,15 @@ class Failing(Protocol):
 
     def fail(self, error: RolecastError) -> bytes:
         """The end of a stream that tells of the error."""
+        ...
+
+
+@runtime_checkable
+class Referenced(Protocol):
+    """A dialect that says what its paths take and give; of others the reference has the paths alone."""
+
+    def reference(self) -> Reference:
+        """For people and programs that read of it."""
         ...
 
 
@@ -118,6 +128,8 @@ class Entry(msgspec.Struct, frozen=True):
     path: str
     read: Read
     dialect: Dialect
+    operation: Operation | str | None = None
+    """What it takes and gives, where that is not what its dialect says; a text is where that is, as `module:NAME`."""
 
 
 DIALECTS = {
@@ -175,6 +187,11 @@ def family(name: str) -> Family:
     if not hasattr(spoken, "kinds"):  # made before there was more than chats
         spoken.kinds = frozenset({"chat"})
     return spoken
+
+
+def reference(spoken: Dialect) -> Reference:
+    """What a dialect says of itself; nothing when it does not."""
+    return spoken.reference() if isinstance(spoken, Referenced) else Reference()
 
 
 def _made(name: str, rows: Mapping[str, str], group: str) -> Any:

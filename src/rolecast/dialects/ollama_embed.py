@@ -19,7 +19,7 @@ from rolecast.errors import BadRequest
 from rolecast.values import Embedding, Event, Phases, Report, Usage, Vector
 
 
-class _Body(msgspec.Struct):
+class EmbedBody(msgspec.Struct):
     model: Annotated[str, msgspec.Meta(max_length=512)] = ""
     input: str | list[str] | None = None
     prompt: str | None = None
@@ -30,7 +30,7 @@ class _Body(msgspec.Struct):
     keep_alive: KeepAlive = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(EmbedBody).decode
 
 
 class OllamaEmbed(Ollama):
@@ -71,7 +71,7 @@ def _read_one(body: bytes) -> Request:
     return _request(body, fields, [fields.prompt] if fields.prompt else [])
 
 
-def _request(body: bytes, fields: _Body, inputs: list[str]) -> Request:
+def _request(body: bytes, fields: EmbedBody, inputs: list[str]) -> Request:
     stay_s = seconds(fields.keep_alive)
     if not inputs:
         return without_answer(body, fields.model, stay_s)

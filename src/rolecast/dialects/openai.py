@@ -14,12 +14,13 @@ from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, openai_words, openai_writer
 from rolecast.dialects.openai_body import Body, Int32, read
 from rolecast.dialects.openai_chat import Message, Tool, ToolChoice, in_words, needs_of_messages, needs_of_tools
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import Request, Several, read_fields
 from rolecast.errors import Invalid, RolecastError
 from rolecast.values import Chat, Kind
 
 
-class _Chat(Body):
+class ChatBody(Body):
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)] | None = None
     tools: list[Tool] | None = None
     tool_choice: str | ToolChoice | None = None
@@ -58,6 +59,12 @@ class OpenAI:
     def error(self, error: RolecastError, *, started: bool = False) -> bytes:
         """The error object; in a stream as an event, with the end that clients wait for."""
         return b"data: %b\n\ndata: [DONE]\n\n" % error.body() if started else error.body()
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import openai_reference
+
+        return openai_reference.REFERENCE
 
 
 def _no_messages(body: bytes) -> Request:
@@ -105,7 +112,7 @@ def _answers(n: int, seed: int | None, request: Request) -> Several:
     return Several(tuple(parts), n)
 
 
-_decode_chat = msgspec.json.Decoder(_Chat).decode
+_decode_chat = msgspec.json.Decoder(ChatBody).decode
 
 
 def opened(kind: Kind, path: bytes, fields: Body, body: bytes) -> Request:
@@ -121,7 +128,7 @@ def opened(kind: Kind, path: bytes, fields: Body, body: bytes) -> Request:
     return request
 
 
-def _take_tools(request: Request, fields: _Chat) -> None:
+def _take_tools(request: Request, fields: ChatBody) -> None:
     """What the tools of a chat mean for who may answer and for how it is asked."""
     needs, request.prefers = needs_of_tools(fields.tools, fields.tool_choice)
     request.needs |= needs

@@ -29,7 +29,7 @@ _OURS = frozenset(
 """Fields that no part has as the client wrote them."""
 
 
-class _Completion(Body):
+class CompletionBody(Body):
     prompt: msgspec.Raw = msgspec.Raw()
     echo: bool | None = None
     suffix: str | None = None
@@ -37,7 +37,7 @@ class _Completion(Body):
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=1000)] | bool | None = None
 
 
-_decode = msgspec.json.Decoder(_Completion).decode
+_decode = msgspec.json.Decoder(CompletionBody).decode
 
 
 class Completions(OpenAI):
@@ -75,7 +75,7 @@ def _is_asked(logprobs: int | bool | None) -> bool:
     return logprobs is not None and logprobs is not False
 
 
-def _check(fields: _Completion) -> None:
+def _check(fields: CompletionBody) -> None:
     if fields.best_of is None:
         return
     if fields.best_of < (fields.n or 1):
@@ -85,7 +85,7 @@ def _check(fields: _Completion) -> None:
         raise BadRequest(text, param="best_of", code="invalid_value")
 
 
-def _wishes(fields: _Completion, prompts: list[Prompt]) -> Wishes:
+def _wishes(fields: CompletionBody, prompts: list[Prompt]) -> Wishes:
     n = fields.n or 1
     asked = _is_asked(fields.logprobs)
     return Wishes(
@@ -96,7 +96,7 @@ def _wishes(fields: _Completion, prompts: list[Prompt]) -> Wishes:
     )
 
 
-def _parts(fields: _Completion, request: Request) -> Several:
+def _parts(fields: CompletionBody, request: Request) -> Several:
     """One request for each answer. Raises BadRequest for what an engine of one answer cannot do."""
     prompts = prompts_in(fields.prompt, "prompt")
     wishes = _wishes(fields, prompts)

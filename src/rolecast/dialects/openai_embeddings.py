@@ -14,13 +14,13 @@ from rolecast.dialects.request import Request, Several
 from rolecast.errors import Invalid
 
 
-class _Embeddings(Body):
+class EmbeddingsBody(Body):
     input: msgspec.Raw = msgspec.Raw()
     dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
 
 
-_decode = msgspec.json.Decoder(_Embeddings).decode
+_decode = msgspec.json.Decoder(EmbeddingsBody).decode
 
 
 class Embeddings(OpenAI):
@@ -46,13 +46,13 @@ def _read(body: bytes) -> Request:
     return request
 
 
-def _wanted(fields: _Embeddings) -> vectors.Wanted:
+def _wanted(fields: EmbeddingsBody) -> vectors.Wanted:
     texts = tuple(prompts_in(fields.input, "input"))
     packed = fields.encoding_format == "base64"
     return vectors.Wanted(fields.model or "", texts, dimensions=fields.dimensions or 0, packed=packed)
 
 
-def _whole(fields: _Embeddings, request: Request) -> Several:
+def _whole(fields: EmbeddingsBody, request: Request) -> Several:
     """One part: the same texts, for an engine that shortens no vector."""
     wanted = _wanted(fields)
     part = Request("embeddings", b"", wanted.model, False, request.body, family="", plain=wanted)

@@ -14,6 +14,7 @@ from rolecast.config.schema import Limits
 from rolecast.dialects import Read
 from rolecast.dialects.openai import OpenAI
 from rolecast.dialects.openai_body import Text, decoded
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import Request, Upload
 from rolecast.errors import BadRequest, Invalid
 from rolecast.values import Kind
@@ -36,12 +37,12 @@ _IS_MODEL = re.compile(rb'(?im)^content-disposition:\s*form-data\s*;\s*name\s*=\
 _FORM = "multipart/form-data, with the fields as OpenAI's API has them"
 
 
-class _Body(msgspec.Struct):
+class MediaBody(msgspec.Struct):
     model: Text | None = None
     stream: bool | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(MediaBody).decode
 
 
 class Media(OpenAI):
@@ -50,6 +51,12 @@ class Media(OpenAI):
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         """With and without `/v1`."""
         return {f"{prefix}{path}": partial(_read, path, kind) for path, kind in _PATHS for prefix in ("", "/v1")}
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import openai_more_reference
+
+        return openai_more_reference.REFERENCE
 
 
 def _read(path: str, kind: Kind, body: bytes) -> Request:

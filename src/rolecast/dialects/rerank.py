@@ -15,23 +15,24 @@ from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer
 from rolecast.dialects.openai import OpenAI
 from rolecast.dialects.openai_body import Text, decoded
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, Invalid
 from rolecast.values import Event, Phases, Ranking, Report, Score, Usage
 
 MOST_DOCUMENTS = 4096
 """An engine makes a task of each."""
-_SPELLINGS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
+SPELLINGS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
 
 
-class _Document(msgspec.Struct):
+class Document(msgspec.Struct):
     text: str
 
 
-class _Body(msgspec.Struct):
+class RerankBody(msgspec.Struct):
     model: Text | None = None
     query: str | None = None
-    documents: list[str | _Document] | None = None
+    documents: list[str | Document] | None = None
     texts: list[str] | None = None
     """TEI's documents; its answer is a bare list."""
     top_n: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -42,7 +43,7 @@ class _Body(msgspec.Struct):
     """TEI's wish for scores as the model gives them."""
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(RerankBody).decode
 
 
 class Asked(Ranking, frozen=True):
@@ -62,12 +63,18 @@ class Rerank(OpenAI):
 
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         """All that servers of this field have."""
-        return dict.fromkeys(_SPELLINGS, _read)
+        return dict.fromkeys(SPELLINGS, _read)
 
     def writer(self, request: Request, model: str) -> Writer:
         """Writes one object, or TEI's list."""
         assert isinstance(request.plain, Asked)
         return _Ranked(request.plain, model)
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import openai_more_reference
+
+        return openai_more_reference.REFERENCE
 
 
 def _read(body: bytes) -> Request:

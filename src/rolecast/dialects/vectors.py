@@ -12,6 +12,7 @@ from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer
 from rolecast.dialects.openai import OpenAI
 from rolecast.dialects.openai_body import Text, decoded
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import Request
 from rolecast.errors import UNREADABLE, BadRequest, Invalid
 from rolecast.values import Embedding, Event, Phases, Report, Usage, Vector
@@ -94,7 +95,7 @@ def writer(wanted: Wanted, model: str) -> Writer:
     return _Gathered(wanted, model)
 
 
-class _Body(msgspec.Struct):
+class EmbedBody(msgspec.Struct):
     model: Text | None = None
     inputs: str | list[str] | None = None
     texts: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
@@ -102,7 +103,7 @@ class _Body(msgspec.Struct):
     truncate: bool | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(EmbedBody).decode
 
 
 class Embed(OpenAI):
@@ -116,6 +117,12 @@ class Embed(OpenAI):
         """Writes a list, or an object."""
         assert isinstance(request.plain, Wanted)
         return writer(request.plain, model)
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import openai_more_reference
+
+        return openai_more_reference.REFERENCE
 
 
 def _read(body: bytes) -> Request:

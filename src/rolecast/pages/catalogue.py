@@ -12,6 +12,7 @@ from starlette.routing import Route
 from rolecast.config import words
 from rolecast.config.current import Current
 from rolecast.config.names import Name, find, members
+from rolecast.dialects.operation import told
 from rolecast.errors import ModelNotFound
 from rolecast.pages import anthropic
 from rolecast.pages.health import Health
@@ -84,6 +85,7 @@ class Catalogue:
             entry["stand_in"] = self._current.stand_ins[target]
         return entry
 
+    @told("Every name that a request may use", "Models", answer="rolecast.pages.shapes:MODELS")
     async def models(self, request: HTTPRequest) -> Response:
         await asyncio.to_thread(self._abilities.learn, self._current.config.models.values())
         entries = list(self.entries(request.app.state.lane.port_model))
@@ -91,6 +93,7 @@ class Catalogue:
             return json_response(anthropic.listed(entries))
         return json_response({"object": "list", "data": entries})
 
+    @told("One of the names", "Models", answer="rolecast.pages.shapes:MODEL", errors=(404,))
     async def one(self, request: HTTPRequest) -> Response:
         asked = request.path_params["model"]
         name = find(self._current.names, asked) or words.find(self._current.config, self._current.names, asked)
@@ -99,6 +102,7 @@ class Catalogue:
         entry = self.entry(name)
         return json_response(anthropic.card(entry) if anthropic.speaks(request) else entry)
 
+    @told("The health of each role", "Models", answer="rolecast.pages.shapes:BACKENDS")
     async def backends_health(self, request: HTTPRequest) -> Response:
         """One status per configured role, as SLM Server's clients read it."""
         out: dict[str, Any] = {}
