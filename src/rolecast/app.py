@@ -23,7 +23,7 @@ from rolecast.errors import ConfigError
 from rolecast.fleet import Fleet
 from rolecast.jobs.kinds import kinds
 from rolecast.jobs.owner import Jobs
-from rolecast.pages import ui
+from rolecast.pages import openapi, ui
 from rolecast.pages.activity import Activity
 from rolecast.pages.admin import Admin
 from rolecast.pages.anthropic import TokenCounts
@@ -86,7 +86,8 @@ class Gateway:
         self.store = books.store_of(config)
         self.ledger = Ledger(self.store)
         self.abilities = Abilities(self.current, find)
-        self.plans = Plans(self.current, self.fleet, self.telemetry, self.abilities.can, self.abilities.marks)
+        can = self.abilities
+        self.plans = Plans(self.current, self.fleet, self.telemetry, can.can, can.marks, can.logits)
         self.memory = Memory(self.store)
         self.sessions = Sessions()
         accounts = Accounts(self.fleet, self.ledger, self.telemetry)
@@ -165,9 +166,9 @@ class Gateway:
         if listener.model is None:
             routes = [route for page in self._pages for route in page.routes()] + ui.routes()
         else:
-            routes = SingleModel(listener, self.current, self.telemetry, self.health).routes()
+            routes = SingleModel(listener, self.current, self.telemetry, self.health).routes() + ui.assets()
         lists = [route for page in self._lists for route in page.routes()]
-        return make_app(lane, [*self._of_surface(listener), *lists, *routes])
+        return make_app(lane, [*self._of_surface(listener), *lists, *openapi.routes(), *routes])
 
     def _of_surface(self, listener: Listener) -> list[Route]:
         """What a port has for its surface alone; it comes before what every port has."""

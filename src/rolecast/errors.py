@@ -15,6 +15,7 @@ RolecastError                 500
 ├── UnsupportedMedia          415
 ├── HeadersTooLarge           431
 ├── Busy                      429  queue full; carries retry_after
+├── NotOffered                501  no model here does this kind of work
 ├── WorkerDown                503  retryable
 │   ├── LoadFailed            503  the model could not be started
 │   └── ShuttingDown          503  the gateway, or this port of it, closes
@@ -144,6 +145,10 @@ class HeadersTooLarge(RolecastError):
 
 class Busy(RolecastError):
     status, type, code, retryable = 429, "rate_limit_error", "busy", True
+
+
+class NotOffered(RolecastError):
+    status, type, code = 501, "invalid_request_error", "not_offered"
 
 
 class WorkerDown(RolecastError):

@@ -174,8 +174,10 @@ def _weights(model: Model, path: Path, remarks: bool) -> Iterator[str]:
 
 def _remarks(model: Model, path: Path, first: Header, tokens: int) -> Iterator[str]:
     if not first.generates and {"chat", "completion"} & set(model.capabilities):
-        what = "ranks texts" if first.ranks else "makes embeddings"
-        yield f"capabilities: {path.name} {what} and cannot write text; set capabilities: [embeddings]"
+        what, word = ("ranks texts", "rerank") if first.ranks else ("makes embeddings", "embeddings")
+        yield f"capabilities: {path.name} {what} and cannot write text; set capabilities: [{word}]"
+    if "rerank" in model.capabilities and not first.ranks:
+        yield f"capabilities: {path.name} has no head that ranks, so its scores would mean nothing; name a reranker"
     if tokens < model.context:
         trained = f"{model.context} is more than the {tokens} tokens that the weights were trained on"
         yield f"context: {trained}, so {tokens} are used; write {tokens}, or 0 for all"

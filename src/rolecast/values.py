@@ -1,13 +1,15 @@
 """The values that cross module borders. Frozen; no I/O, no behaviour beyond small derivations."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
-Kind = Literal["chat", "completion", "embeddings"]
+Kind = Literal["chat", "completion", "embeddings", "rerank", "transcription", "speech", "images"]
 """What a request wants from a model; equals the capability the model must have."""
-KINDS: tuple[Kind, ...] = ("chat", "completion", "embeddings")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+MEDIA: tuple[Kind, ...] = ("transcription", "speech", "images")
+"""Kinds that no engine of ours does: they are forwarded to a server that can."""
 
 Source = Literal["explicit", "alias", "role", "variant", "default", "listener", "rule", "learned", "llm", "fallback"]
 Outcome = Literal["ok", "error", "cancelled"]
@@ -169,10 +171,10 @@ class Chat(msgspec.Struct, frozen=True):
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """A text to go on with, as it stands, in words of no dialect."""
+    """A text to go on with, as it stands, in words of no dialect. It may be given as the numbers of its tokens."""
 
     model: str
-    prompt: str
+    prompt: str | tuple[int, ...]
     stream: bool = False
     suffix: str = ""
     """What follows the text that is wanted, which then fills the middle."""
@@ -187,12 +189,22 @@ class Embedding(msgspec.Struct, frozen=True):
     """Texts of which vectors are wanted, in words of no dialect."""
 
     model: str
-    inputs: tuple[str, ...]
+    inputs: tuple[str | tuple[int, ...], ...]
     dimensions: int = 0
     """So many numbers of each vector are wanted, which who writes the answer sees to; 0 = all."""
 
 
-Words = Chat | Completion | Embedding
+class Ranking(msgspec.Struct, frozen=True):
+    """Texts that are to be ranked by how well they answer a query, in words of no dialect."""
+
+    model: str
+    query: str
+    documents: tuple[str, ...]
+    logits: bool = False
+    """The model that answers scores in logits, of any size, as its backend knows; else from 0 to 1, or nobody knows."""
+
+
+Words = Chat | Completion | Embedding | Ranking
 """What a request asks of a model, in words of no dialect."""
 
 
@@ -207,6 +219,24 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """Some more of what the model thinks."""
 
     text: str
+    choice: int = 0
+
+
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """A token and how likely it was, as a natural logarithm, where the worker says so."""
+
+    text: str
+    logprob: float | None
+    data: bytes | None = None
+    """Its bytes, where they are not those of the text: a piece of a character."""
+    top: tuple["Token", ...] = ()
+    """The likeliest at that place."""
+
+
+class Chances(msgspec.Struct, frozen=True, gc=False):
+    """How likely the tokens of the next text were."""
+
+    tokens: tuple[Token, ...]
     choice: int = 0
 
 
@@ -225,6 +255,13 @@ class Vector(msgspec.Struct, frozen=True, gc=False):
 
     numbers: msgspec.Raw
     index: int = 0
+
+
+class Score(msgspec.Struct, frozen=True, gc=False):
+    """How well one document answers the query, counted from 0, as the worker scored it."""
+
+    score: float
+    index: int
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
@@ -258,7 +295,7 @@ class Failure(msgspec.Struct, frozen=True):
     """A status that the body names, for errors that come under another one."""
 
 
-Event = Text | Reasoning | ToolCallDelta | Vector | Report | Done | Failure
+Event = Text | Reasoning | Chances | ToolCallDelta | Vector | Score | Report | Done | Failure
 """One step of an answer."""
 
 

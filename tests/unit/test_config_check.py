@@ -284,15 +284,16 @@ def test_a_remote_address_with_a_path_too_many_is_pointed_out(url: str, said: st
 
 
 def test_a_disabled_model_may_be_for_something_that_no_request_reaches() -> None:
-    assert found(with_model(source="hf:o/r", enabled=False, capabilities=["rerank"])).keys() <= {"roles.standard.0"}
-    assert "models.foo.capabilities" in found(with_model(source="hf:o/r", capabilities=["rerank"]))
+    assert found(with_model(source="hf:o/r", enabled=False, capabilities=["seeing"])).keys() <= {"roles.standard.0"}
+    assert "models.foo.capabilities" in found(with_model(source="hf:o/r", capabilities=["seeing"]))
+    assert not found(with_model(source="hf:o/r", capabilities=["rerank"])).keys() - {"roles.standard.0"}
 
 
 @pytest.mark.parametrize(
     ("settings", "place", "says"),
     [
         ({"pooling": "none"}, "pooling", "mean, cls, last"),
-        ({"pooling": "rank"}, "pooling", "no endpoint"),
+        ({"pooling": "rank"}, "pooling", "capabilities: [rerank]"),
         ({"pooling": "meen"}, "pooling", "did you mean 'mean'?"),
         ({"pooling": "x"}, "pooling", "mean, cls, last"),
         ({"prompt_cache": "much"}, "prompt_cache", "512MiB"),

@@ -9,6 +9,7 @@ from foreign_files import bring_file, bring_in, foreign
 
 from rolecast.config.importers import kinds
 from rolecast.config.schema import Config, Model
+from rolecast.values import KINDS
 
 
 def deployed(tmp_path: Path, *entries: dict[str, Any], **sections: Any) -> tuple[Config, str]:
@@ -127,8 +128,8 @@ def test_the_base_url_is_the_part_before_the_endpoint(tmp_path: Path, params: di
         ("whisper-1", "transcription"),
         ("openai/gpt-4o-transcribe", "transcription"),
         ("openai/gpt-4o-mini-tts", "speech"),
-        ("dall-e-3", "image"),
-        ("openai/gpt-image-1", "image"),
+        ("dall-e-3", "images"),
+        ("openai/gpt-image-1", "images"),
         ("openai/omni-moderation-latest", "moderation"),
         ("openai/gpt-4o-realtime-preview", "realtime"),
         ("text-completion-openai/davinci", "completion"),
@@ -142,7 +143,7 @@ def test_the_base_url_is_the_part_before_the_endpoint(tmp_path: Path, params: di
 def test_without_a_mode_the_kind_is_read_from_the_name_and_told(tmp_path: Path, model: str, kind: str) -> None:
     made, notes = one(tmp_path, model=model, api_base="http://h/v1" if "hosted" in model else None)
     assert made.capabilities == (["chat", "completion"] if kind == "chat" else [kind])
-    assert made.enabled == (kind in ("chat", "completion", "embeddings"))
+    assert made.enabled == (kind in KINDS)
     assert (f"taken for a model for {kind}" in notes) == (kind not in ("chat", "completion"))
 
 
@@ -153,7 +154,7 @@ def test_without_a_mode_the_kind_is_read_from_the_name_and_told(tmp_path: Path, 
         ("rerank", "rerank"),
         ("audio_transcription", "transcription"),
         ("audio_speech", "speech"),
-        ("image_generation", "image"),
+        ("image_generation", "images"),
         ("moderation", "moderation"),
         ("responses", "responses"),
         ("completion", "completion"),
@@ -214,16 +215,15 @@ def test_every_way_to_write_fallbacks_is_read(
     assert reached == roles
 
 
-def test_a_model_for_chat_stands_in_for_none_that_no_endpoint_asks(tmp_path: Path) -> None:
+def test_a_model_for_chat_stands_in_for_none_that_does_other_work(tmp_path: Path) -> None:
     entries = [
         {"model_name": "a", "litellm_params": {"model": "openai/a"}},
         {"model_name": "ears", "litellm_params": {"model": "whisper-1"}},
         {"model_name": "draw", "litellm_params": {"model": "openai/x"}, "model_info": {"mode": "image_generation"}},
     ]
     settings = {"default_fallbacks": ["a"], "fallbacks": [{"draw": ["a"]}]}
-    loaded, notes = deployed(tmp_path, *entries, litellm_settings=settings)
-    assert not {"ears", "draw"} & loaded.roles.keys()
-    assert "roles.ears, roles.draw: left out: no model of it can run" in notes
+    loaded, _ = deployed(tmp_path, *entries, litellm_settings=settings)
+    assert (loaded.roles["ears"], loaded.roles["draw"]) == (["whisper-1"], ["openai/x"])
 
 
 def test_embedding_models_never_stand_in_for_each_other_or_for_chat() -> None:

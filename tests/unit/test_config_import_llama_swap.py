@@ -200,11 +200,11 @@ def test_what_a_command_says_is_carried_over(
     assert "hush" not in notes + repr(found)
 
 
-@pytest.mark.parametrize(("model", "kind"), [("ears", "transcription"), ("voice", "speech"), ("painter", "image")])
+@pytest.mark.parametrize(("model", "kind"), [("ears", "transcription"), ("voice", "speech"), ("painter", "images")])
 def test_a_server_for_something_else_is_no_chat_model(model: str, kind: str) -> None:
     loaded, notes = bring_file(foreign("swap-others.yaml"))
-    assert (loaded.models[model].enabled, loaded.models[model].capabilities) == (False, [kind])
-    assert f"models.{model}: disabled: there is no endpoint for {kind} yet" in notes
+    assert (loaded.models[model].enabled, loaded.models[model].capabilities) == (True, [kind])
+    assert "there is no endpoint" not in notes
 
 
 def test_a_server_that_nobody_starts_is_a_remote(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_server_that_nobody_starts_is_a_remote(tmp_path: Path) -> None:
 
 def test_reranking_is_told_and_embeddings_are_not_mixed() -> None:
     loaded, notes = bring_file(foreign("swap-kinds.yaml"))
-    assert (loaded.models["order"].enabled, loaded.models["order"].capabilities) == (False, ["rerank"])
+    assert (loaded.models["order"].enabled, loaded.models["order"].capabilities) == (True, ["rerank"])
     assert loaded.roles["embeddings"] == ["embed-a"]
     assert "requests without a model go to embed-a; name embed-b to use another" in notes
 
@@ -286,7 +286,7 @@ def test_models_of_peers_are_remotes_by_both_names() -> None:
     assert loaded.models["qwen/qwen3-235b-a22b"].url == "https://openrouter.ai/api/v1"
     assert loaded.models["x-large"].url == "https://api.example.org/v1"
     assert loaded.models["nomic-embed-text"].capabilities == ["embeddings"]
-    assert not loaded.models["bge-reranker-v2-m3"].enabled
+    assert loaded.models["bge-reranker-v2-m3"].capabilities == ["rerank"]
     assert loaded.server.keys == ["env:ROLECAST_API_KEY", "env:FRONT"]
 
 

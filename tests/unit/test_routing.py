@@ -293,3 +293,50 @@ def test_whatever_is_asked_the_choice_is_a_model_that_can_do_it(name: str, kind:
         assert CONFIG.models[model].enabled
         assert kind in CONFIG.models[model].capabilities
     assert choice.model not in choice.alternatives
+
+
+WORDED = Config(
+    models={
+        "small": Model(),
+        "big": Model(capabilities=["chat", "completion", "code_review", "vision"]),
+        "vectors": Model(capabilities=["embeddings"]),
+        "heavy": Model(enabled=False),
+    },
+    roles={"standard": ["small"], "coding": ["big"], "legal_analysis": ["big", "small"]},
+)
+
+
+@pytest.mark.parametrize(
+    ("word", "model"),
+    [
+        ("light", "small"),  # no such role: the standard one is the light one
+        ("coding", "big"),  # a configured name
+        ("code_generation", "big"),  # a category, by its role
+        ("code_generation:latest", "big"),
+        ("code_review", "big"),  # a word that a model lists
+        ("code_review_debugging", "big"),  # its other spelling
+        ("legal_document_analysis", "big"),  # another spelling of a configured name
+        ("vision", "big"),
+        ("conversational_chat", "small"),
+        ("reasoning", "small"),  # neither the role nor a heavy one: the standard one
+        ("tagging", "small"),
+        ("embeddings", "vectors"),
+    ],
+)
+def test_words_of_other_systems_mean_what_there_is_of_the_kind(word: str, model: str) -> None:
+    kind: Kind = "embeddings" if word == "embeddings" else "chat"
+    choice = pick(word, kind, WORDED)
+    assert choice.model == model
+    assert choice.source in ("role", "rule")
+
+
+def test_a_word_is_explained_and_a_configured_name_wins() -> None:
+    choice = pick("mathematical_reasoning", config=WORDED)
+    assert (choice.source, choice.role) == ("rule", "standard")
+    assert choice.reason == "asked for the word mathematical_reasoning, which means standard"
+    with pytest.raises(WorkerDown, match="disabled"):
+        pick("heavy", config=WORDED)  # a model of that name, though disabled
+    with pytest.raises(ModelNotFound):
+        pick("gpt-4o", config=WORDED)
+    with pytest.raises(BadRequest, match="cannot do chat"):
+        pick("embeddings", config=WORDED)

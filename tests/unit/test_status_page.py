@@ -1,4 +1,4 @@
-"""The status page as it is served: closed to everything but its own files. No browser is needed here."""
+"""The status page and the reference as they are served: closed to everything but their own files. Without a browser."""
 
 import re
 from html.parser import HTMLParser
@@ -10,19 +10,22 @@ import pytest
 from starlette.applications import Starlette
 
 from rolecast.errors import NotFound
-from rolecast.pages import ui
+from rolecast.pages import openapi, ui
 from rolecast.server.asgi import error_response
 
 WEB = files("rolecast").joinpath("web")
 SCRIPTS = sorted(file.name for file in WEB.iterdir() if file.name.endswith(".js"))
 FILES = {
     "/ui": "text/html; charset=utf-8",
+    "/docs": "text/html; charset=utf-8",
     "/ui/style.css": "text/css; charset=utf-8",
+    "/ui/reference.css": "text/css; charset=utf-8",
     "/ui/icon.svg": "image/svg+xml",
 } | {f"/ui/{name}": "text/javascript; charset=utf-8" for name in SCRIPTS}
 ERRORS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
-LARGEST_BYTES = 100_000
-"""All of the page, uncompressed."""
+PAGES = ("index.html", "docs.html")
+LARGEST_BYTES = 125_000
+"""All of both pages, uncompressed."""
 
 
 class Elements(HTMLParser):
@@ -50,13 +53,15 @@ def scripts() -> str:
     return "\n".join(map(text_of, SCRIPTS))
 
 
-@pytest.fixture
-def page() -> Elements:
-    return Elements(text_of("index.html"))
+@pytest.fixture(params=PAGES)
+def page(request: pytest.FixtureRequest) -> Elements:
+    return Elements(text_of(request.param))
 
 
 async def get(path: str, accept: str = "*/*") -> httpx2.Response:
-    app = Starlette(routes=ui.routes(), exception_handlers={NotFound: lambda _, error: error_response(error)})
+    app = Starlette(
+        routes=[*ui.routes(), *openapi.routes()], exception_handlers={NotFound: lambda _, error: error_response(error)}
+    )
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         return await client.get(path, headers={"accept": accept})
@@ -87,14 +92,15 @@ async def test_no_other_file_is_served(name: str) -> None:
     assert (await get(f"/ui/{name}")).status_code == 404
 
 
-def test_the_page_loads_only_what_is_served(page: Elements) -> None:
-    named = {value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")}
-    loaded = {value for value in named if value and not value.startswith("#")}
-    imported = {f"/ui/{name}" for name in re.findall(r'from "\./([\w.]+)";', scripts())}
-    assert loaded | imported == set(FILES) - {"/ui"}
+def test_the_pages_load_only_what_is_served() -> None:
+    tags = [tag for name in PAGES for tag in Elements(text_of(name)).tags]
+    named = {value for _, attrs in tags for name, value in attrs.items() if name in ("src", "href")}
+    loaded = {value for value in named if value and not value.startswith("#")} - {"/openapi.json"}
+    imported = {f"/ui/{name}" for name in re.findall(r'from "\./([\w.-]+)";', scripts())}
+    assert loaded | imported == set(FILES)
 
 
-def test_the_page_is_small() -> None:
+def test_the_pages_are_small() -> None:
     assert sum(len(file.read_bytes()) for file in WEB.iterdir() if file.is_file()) < LARGEST_BYTES
 
 
@@ -103,7 +109,7 @@ def test_no_script_or_style_stands_in_the_page_itself(page: Elements) -> None:
     assert not [attrs for _, attrs in page.tags if "style" in attrs or any(name.startswith("on") for name in attrs)]
 
 
-@pytest.mark.parametrize("name", ["index.html", "style.css", "icon.svg", *SCRIPTS])
+@pytest.mark.parametrize("name", [*PAGES, "style.css", "reference.css", "icon.svg", *SCRIPTS])
 def test_no_file_names_an_address_elsewhere(name: str) -> None:
     addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", text_of(name)))
     assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of a format, never fetched
@@ -116,9 +122,9 @@ def test_text_never_becomes_markup_or_code(name: str) -> None:
 
 
 def test_every_field_has_a_label_and_every_element_that_the_script_looks_up_exists(page: Elements) -> None:
-    ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     labelled = {attrs["for"] for tag, attrs in page.tags if tag == "label"}
     assert labelled == {attrs["id"] for tag, attrs in page.tags if tag in ("input", "select", "textarea")}
+    ids = {attrs["id"] for name in PAGES for _, attrs in Elements(text_of(name)).tags if "id" in attrs}
     assert set(re.findall(r'\$\("([\w-]+)"', scripts())) <= ids
 
 

@@ -38,6 +38,9 @@ class Backend(Protocol):
     spawns: bool
     """Whether its models run in workers that we start (`plan` gives a Launch), or elsewhere (an Endpoint)."""
 
+    several: bool
+    """Whether its servers take several prompts, and give several answers to one, with all fields that OpenAI's API has
+    for it; otherwise each answer is asked for by itself."""
     named_tools: bool
     """Whether `tool_choice` may name a function; otherwise it is told in words."""
 
@@ -60,6 +63,10 @@ class Backend(Protocol):
         """Whether its servers give thoughts and calls in fields of their own, as far as is known, and no marks."""
         ...
 
+    def logits(self, model: "Model", weights: Path | None) -> bool:
+        """Whether its scores of a ranking are logits, of any size; otherwise they are passed on as they come."""
+        ...
+
     def missing(self, model: "Model") -> str | None:
         """What this machine lacks to run it, with the command that mends it; None when nothing."""
         ...
@@ -78,11 +85,13 @@ PARTS = ("usage", "renames", "spawns", "plan", "missing")
 LEFT_OUT: Mapping[str, Any] = {
     "speaks": "openai",
     "named_tools": True,
+    "several": True,
     "asks_stop": {},
     "can": lambda model, weights, need: None,
     "counting": lambda body: None,
     "marks": lambda model, weights: (),
     "tells_apart": lambda model: True,
+    "logits": lambda model, weights: False,
     "explain": lambda status, said: None,
 }
 """What one from elsewhere may leave out, because it was made before there was such a thing: it gets this."""

@@ -11,7 +11,7 @@ import msgspec
 
 from rolecast.backends import SLOTS_ELSEWHERE
 from rolecast.backends.remote import OpenAIRemote, is_base_of
-from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About, Remark
+from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About, Remark, no_media
 from rolecast.config.schema import Model
 from rolecast.dialects.request import read_fields
 from rolecast.values import Endpoint, Listen
@@ -20,6 +20,11 @@ URL = "https://api.anthropic.com/v1"
 VERSION = b"anthropic-version: 2023-06-01\r\n"
 COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
 """Fields that a count may have."""
+
+
+def _problems(model: Model) -> Iterator[Remark]:
+    yield from is_base_of(model)
+    yield from no_media(model)
 
 
 def _doubts(model: Model) -> Iterator[Remark]:
@@ -33,12 +38,13 @@ class AnthropicRemote(OpenAIRemote):
     about = About(
         slots=SLOTS_ELSEWHERE,
         unused=(*WEIGHTS, *RUN_HERE, *COMMAND, "script", "stream_usage", "markup"),
-        problems=is_base_of,
+        problems=_problems,
         doubts=_doubts,
     )
     speaks = "anthropic"
     credential = "x-api-key: {}"
     usage: Literal["inject", "always"] = "always"
+    several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
         """Where the server is. Raises ConfigError for a bad URL or a key that is not there."""

@@ -126,6 +126,7 @@ class Command:
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = True
+    several = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
         """The command with all placeholders filled in. Raises ConfigError when it cannot be."""
@@ -180,6 +181,10 @@ class Command:
 
     def tells_apart(self, model: Model) -> bool:
         """It depends on its flags, which nobody reads."""
+        return False
+
+    def logits(self, model: Model, weights: Path | None) -> bool:
+        """What its scores are, only its server knows."""
         return False
 
     def missing(self, model: Model) -> str | None:

@@ -40,6 +40,7 @@ class Fake:
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = True
+    several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
         """The command of a worker on a socket; weights are not looked at."""
@@ -62,6 +63,10 @@ class Fake:
     def tells_apart(self, model: Model) -> bool:
         """Its script says what is a thought and what a call."""
         return True
+
+    def logits(self, model: Model, weights: Path | None) -> bool:
+        """Its scores are shares of words."""
+        return False
 
     def missing(self, model: Model) -> str | None:
         """Only a script that is named can be missing."""

@@ -73,12 +73,14 @@ class StreamOptions(msgspec.Struct):
 
 
 class Request(msgspec.Struct):
-    """The fields of a chat, completion or embeddings request that change the answer; others are ignored."""
+    """The fields of a chat, completion, embeddings or ranking request that change the answer; others are ignored."""
 
     messages: list[Message] = []
     prompt: str | list[str] = ""
     input: str | list[str | int | list[int]] = ""
     encoding_format: str | None = None
+    query: str = ""
+    documents: list[str] = []
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
@@ -223,3 +225,9 @@ def embed(text: str) -> list[float]:
     raw = [int.from_bytes(digest[i : i + 2], "little") - 32767.5 for i in range(0, len(digest), 2)]
     length = math.sqrt(sum(x * x for x in raw))
     return [x / length for x in raw]
+
+
+def score(query: str, document: str) -> float:
+    """How much of the query's words are in the document, from 0 to 1."""
+    asked = set(query.lower().split())
+    return len(asked & set(document.lower().split())) / len(asked) if asked else 0.0

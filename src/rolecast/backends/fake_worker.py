@@ -48,6 +48,7 @@ class Worker:
             Route("/v1/chat/completions/input_tokens", self.count, methods=["POST"]),
             Route("/v1/completions", self.complete, methods=["POST"]),
             Route("/v1/embeddings", self.embed, methods=["POST"]),
+            Route("/v1/rerank", self.rank, methods=["POST"]),
         ]
         self.app = until_client_leaves(self._counted(Starlette(routes=routes)))
 
@@ -116,6 +117,19 @@ class Worker:
         tokens = sum(len(text.split()) for text in texts)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return _json({"object": "list", "model": self._options.id, "data": data, "usage": usage})
+
+    async def rank(self, http: HttpRequest) -> Response:
+        request = await _decode(http)
+        if isinstance(request, Response):
+            return request
+        reply = self._script.find(request.query)
+        if fault := await _fault(reply, stream=False):
+            return fault
+        scores = [fake_answer.score(request.query, text) for text in request.documents]
+        results = [{"index": i, "relevance_score": score} for i, score in enumerate(scores)]
+        tokens = sum(len(f"{request.query} {text}".split()) for text in request.documents)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return _json({"object": "list", "model": self._options.id, "results": results, "usage": usage})
 
     async def _respond(self, request: Request, reply: Reply, answers: Sequence[Answer], wire: "Wire") -> Response:
         if fault := await _fault(reply, stream=bool(request.stream)):

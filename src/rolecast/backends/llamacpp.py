@@ -21,16 +21,18 @@ from rolecast.backends import llamacpp_defaults, llamacpp_errors, llamacpp_log
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
 from rolecast.config import paths, secrets
-from rolecast.config.about import COMMAND, RUN_ELSEWHERE, About, Remark
+from rolecast.config.about import COMMAND, RUN_ELSEWHERE, About, Remark, no_media
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, RolecastError
-from rolecast.values import Endpoint, Failure, Launch, Listen
+from rolecast.values import KINDS, Endpoint, Failure, Launch, Listen
 from rolecast.weights import gguf
 
 WORKER = "rolecast.backends.llamacpp_worker"
 # The engine closes a connection after 100 requests or 5 s without one; we leave first.
 MAX_REQUESTS = 99
 IDLE_S = 4.0
+SUMS_TO_ONE = ("qwen3", "qwen3vl")
+"""The engine brings the scores of these architectures to the range of 0 to 1 itself."""
 MAX_SLOTS = 256
 """What the built-in engine was compiled for."""
 
@@ -38,12 +40,18 @@ MAX_SLOTS = 256
 def _problems(model: Model) -> Iterator[Remark]:
     if not model.binary and model.parallel > MAX_SLOTS:
         yield "parallel", f"the built-in engine has at most {MAX_SLOTS} slots; lower it, and let requests wait in line"
+    yield from no_media(model)
+    if model.enabled and llamacpp_defaults.ranks(model) and {*KINDS} & {*model.capabilities} != {"rerank"}:
+        yield (
+            "capabilities",
+            "an engine that ranks does nothing else; list rerank alone",
+        )
 
 
 def _doubts(model: Model) -> Iterator[Remark]:
     if model.args and not model.binary:
         yield "args", "does nothing without binary: the built-in engine takes no arguments"
-    if model.pooling and "embeddings" not in model.capabilities:
+    if model.pooling and not {"embeddings", "rerank"} & set(model.capabilities):
         yield "pooling", "does nothing without the capability embeddings"
 
 
@@ -66,6 +74,7 @@ class LlamaCpp:
     }
     asks_stop: Mapping[str, Any] = {"verbose": True, "response_fields": ["stopping_word"]}
     spawns = True
+    several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
         """The command of a worker on a socket.
@@ -116,6 +125,11 @@ class LlamaCpp:
     def tells_apart(self, model: Model) -> bool:
         """The engine reads the marks that the chat template writes; other models have none."""
         return True
+
+    def logits(self, model: Model, weights: Path | None) -> bool:
+        """A ranking head gives its number as it is, but in a family whose two are brought to 1."""
+        header = gguf.known(weights) if weights else None
+        return header is None or header.architecture not in SUMS_TO_ONE
 
     def missing(self, model: Model) -> str | None:
         """The engine that is not installed, or the binary that cannot be run."""
@@ -202,7 +216,8 @@ def _server_command(model: Model, options: Options) -> tuple[str, ...]:
 def _embedding_flags(options: Options) -> list[str]:
     if not options.embeddings:
         return []
-    flags = ["--embedding", *(["--pooling", options.pooling] if options.pooling else [])]
+    flags = ["--embedding", *(["--reranking"] if options.pooling == llamacpp_defaults.RANK else [])]
+    flags += [*(["--pooling", options.pooling] if options.pooling else [])]
     if options.whole_inputs and options.context:
         size = str(max(options.context, options.ubatch or CPU_UBATCH))
         flags += ["--batch-size", str(max(2048, int(size))), "--ubatch-size", size]

@@ -26,6 +26,8 @@ REPACKED_SHARE = 0.25
 OFFLINE = (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"), ("HF_HUB_DISABLE_TELEMETRY", "1"))
 """The weights are here: whatever an engine is built with, it has nothing to fetch and nothing to tell."""
 BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q5_1": 6.0, "q5_0": 5.5, "q4_1": 5.0, "q4_0": 4.5}
+RANK = "rank"
+"""llama.cpp's name of the pooling that scores."""
 LAST = 3
 """llama.cpp's number of the pooling that takes the last token."""
 
@@ -51,9 +53,9 @@ def options(
         parallel=model.parallel,
         threads=model.threads or hardware.cores,
         gpu_layers=model.gpu_layers,
-        embeddings=embeds(model),
+        embeddings=embeds(model) or ranks(model),
         pooling=chosen,
-        whole_inputs=embeds(model) and not _splits(chosen, header),
+        whole_inputs=ranks(model) or (embeds(model) and not _splits(chosen, header)),
         chat_template_kwargs=model.chat_template_kwargs,
         cache_type_k=model.cache_type_k,
         cache_type_v=model.cache_type_v,
@@ -75,6 +77,10 @@ def embeds(model: Model) -> bool:
     return "embeddings" in model.capabilities
 
 
+def ranks(model: Model) -> bool:
+    return "rerank" in model.capabilities
+
+
 def generates(model: Model) -> bool:
     return "chat" in model.capabilities or "completion" in model.capabilities
 
@@ -85,6 +91,8 @@ def pooling(model: Model, header: Header | None) -> str:
     Decoders that were trained to embed put it into the last token, though their files do not always say so; of a
     model that also chats the mean of all tokens says more. Encoders whose file is silent were trained on the mean.
     """
+    if ranks(model):
+        return RANK
     if not embeds(model) or model.pooling:
         return model.pooling if embeds(model) else ""
     if header is not None and header.pooling:

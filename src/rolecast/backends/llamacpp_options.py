@@ -27,8 +27,9 @@ class Options(msgspec.Struct, frozen=True):
     gpu_layers: int
     """-1 = as many as fit."""
     embeddings: bool
+    """Whether it gives vectors, or scores, which are made of them."""
     pooling: str
-    """How an embedding is made of its tokens: mean, cls, last; '' = as the weights say."""
+    """How an embedding is made of its tokens: mean, cls, last; rank = it scores; '' = as the weights say."""
     whole_inputs: bool
     """Whether an input must be computed in one batch, as nearly all embeddings must."""
     chat_template_kwargs: dict[str, Any]

@@ -47,6 +47,8 @@ def parameters(options: Options) -> Any:
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = options.threads
     p.n_gpu_layers = options.gpu_layers
     p.embedding = options.embeddings
+    if options.whole_inputs:  # with a cache for each slot, a decoder mixes inputs that are computed together
+        p.kv_unified = True
     if options.pooling:
         p.pooling_type = engine.llama_pooling_type[f"LLAMA_POOLING_TYPE_{options.pooling.upper()}"]
     p.default_template_kwargs = {k: json.dumps(v) for k, v in options.chat_template_kwargs.items()}

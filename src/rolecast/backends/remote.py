@@ -50,6 +50,7 @@ class OpenAIRemote:
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = False
+    several = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
         """Where the remote is. Raises ConfigError for a bad URL or a key that is not there."""
@@ -81,6 +82,10 @@ class OpenAIRemote:
     def tells_apart(self, model: Model) -> bool:
         """Clouds do, which are asked over TLS. A server in the same house may be any."""
         return model.url.startswith("https://")
+
+    def logits(self, model: Model, weights: Path | None) -> bool:
+        """What its scores are, only its server knows."""
+        return False
 
     def missing(self, model: Model) -> str | None:
         """Nothing needs to be installed; only the variable of the key must exist."""

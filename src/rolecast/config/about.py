@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from rolecast.config.schema import Model
+from rolecast.values import MEDIA
 
 Remark = tuple[str, str]
 """A setting of a model, or '' for the model as a whole, and what is to be said of it."""
@@ -47,6 +48,15 @@ COMMAND = ("command", "health", "stop")
 def nothing(model: Model) -> Iterator[Remark]:
     """No remark."""
     yield from ()
+
+
+def no_media(model: Model) -> Iterator[Remark]:
+    """What is wrong with sound and pictures of a model whose engine knows none."""
+    if model.enabled and (lacking := [kind for kind in MEDIA if kind in model.capabilities]):
+        yield (
+            "capabilities",
+            f"this backend does no {', '.join(lacking)}; a server that does is `backend: openai` or `command`",
+        )
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):

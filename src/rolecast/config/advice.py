@@ -13,9 +13,10 @@ import msgspec
 
 from rolecast.config import names, variants
 from rolecast.config.about import About, Backends
-from rolecast.config.check import ANYWHERE, KINDS, is_loopback
+from rolecast.config.check import ANYWHERE, is_loopback
 from rolecast.config.schema import Config, Model
 from rolecast.config.shape import meant
+from rolecast.values import KINDS
 
 
 def warnings(config: Config, backends: Backends | None = None) -> list[str]:

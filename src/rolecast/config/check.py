@@ -14,14 +14,13 @@ from rolecast.config.schema import Bytes, Config, Listener, Model
 from rolecast.config.shape import Problem, meant
 from rolecast.config.source import parse
 from rolecast.errors import ConfigError, SourceError
+from rolecast.values import KINDS
 
-KINDS = ("chat", "completion", "embeddings")
-"""Capabilities that an endpoint asks for; any other word is free text for discovery."""
 POOLINGS = ("mean", "cls", "last")
 """How an engine makes one vector of a text."""
 _NO_VECTOR = {
     "none": "gives one vector per token, which the API cannot carry",
-    "rank": "scores pairs of texts and gives no vectors, and there is no endpoint for that yet",
+    "rank": "scores pairs of texts and gives no vectors, which capabilities: [rerank] says",
 }
 MAX_TOKENS = 2**31 - 1
 """Engines count the tokens of all slots together in a 32-bit integer."""
@@ -222,10 +221,11 @@ def _size(model: Model) -> Iterator[Problem]:
 
 def _engine(model: Model) -> Iterator[tuple[str, str]]:
     """Settings of the engine whose values depend on words or on each other."""
-    if model.pooling in _NO_VECTOR:
+    allowed = ("rank",) if "rerank" in model.capabilities else POOLINGS
+    if model.pooling in _NO_VECTOR and model.pooling not in allowed:
         if model.enabled:
             yield "pooling", f"{model.pooling} {_NO_VECTOR[model.pooling]}; use {', '.join(POOLINGS)}"
-    elif model.pooling and model.pooling not in POOLINGS:
+    elif model.pooling and model.pooling not in (*POOLINGS, *_NO_VECTOR):
         hint = meant(model.pooling, POOLINGS)
         there = f"did you mean '{hint}'?" if hint else f"use one of {', '.join(POOLINGS)}"
         yield "pooling", f"there is no pooling '{model.pooling}'; {there}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import msgspec
 
 from rolecast.config.schema import Limits
+from rolecast.dialects.operation import Operation, Reference
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ConfigError, RolecastError
 from rolecast.values import Caller, Chat, Defaults, Event, Kind, Phases, Words
@@ -51,6 +52,15 @@ class Failing(Protocol):
 
     def fail(self, error: RolecastError) -> bytes:
         """The end of a stream that tells of the error."""
+        ...
+
+
+@runtime_checkable
+class Referenced(Protocol):
+    """A dialect that says what its paths take and give; of others the reference has the paths alone."""
+
+    def reference(self) -> Reference:
+        """For people and programs that read of it."""
         ...
 
 
@@ -125,16 +135,23 @@ class Entry(msgspec.Struct, frozen=True):
     path: str
     read: Read
     dialect: Dialect
+    operation: Operation | str | None = None
+    """What it takes and gives, where that is not what its dialect says; a text is where that is, as `module:NAME`."""
 
 
 DIALECTS = {
     "openai": "rolecast.dialects.openai:OpenAI",
+    "openai-completions": "rolecast.dialects.openai_completions:Completions",
+    "openai-embeddings": "rolecast.dialects.openai_embeddings:Embeddings",
     "ollama": "rolecast.dialects.ollama:Ollama",
     "anthropic": "rolecast.dialects.anthropic:Anthropic",
     "ollama-generate": "rolecast.dialects.ollama_generate:OllamaGenerate",
     "ollama-embed": "rolecast.dialects.ollama_embed:OllamaEmbed",
     "ollama-embeddings": "rolecast.dialects.ollama_embed:OllamaEmbeddings",
     "responses": "rolecast.dialects.responses:Responses",
+    "openai-media": "rolecast.dialects.openai_media:Media",
+    "embed": "rolecast.dialects.vectors:Embed",
+    "rerank": "rolecast.dialects.rerank:Rerank",
 }
 """Of two that claim one path the first has it."""
 FAMILIES = {
@@ -183,6 +200,11 @@ def family(name: str) -> Family:
 
 def _no_fill(fields: dict[str, Any], kind: Kind, defaults: Defaults) -> None:
     raise BadRequest("A variant of this model cannot be asked so: use another dialect, or ask the model itself.")
+
+
+def reference(spoken: Dialect) -> Reference:
+    """What a dialect says of itself; nothing when it does not."""
+    return spoken.reference() if isinstance(spoken, Referenced) else Reference()
 
 
 def _made(name: str, rows: Mapping[str, str], group: str) -> Any:

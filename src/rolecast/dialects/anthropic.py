@@ -12,6 +12,7 @@ import msgspec
 from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, anthropic_body, anthropic_words, anthropic_writer
 from rolecast.dialects.anthropic_body import Body, Message
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, RolecastError
 from rolecast.values import Chat
@@ -57,6 +58,12 @@ class Anthropic:
         told = {"type": kind, "message": _message(error)}
         body = msgspec.json.encode({"type": "error", "error": told, "request_id": error.request_id or None})
         return b"event: error\ndata: %b\n\n" % body if started else body
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import anthropic_reference
+
+        return anthropic_reference.REFERENCE
 
 
 def to_count(body: bytes, limits: Limits) -> Request:

@@ -46,7 +46,7 @@ class Block(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    role: str
+    role: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ROLES})]
     content: str | list[Block]
 
 
@@ -60,7 +60,7 @@ class Tool(msgspec.Struct):
 
 
 class ToolChoice(msgspec.Struct):
-    type: str
+    type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": CHOICES})]
     name: str = ""
     disable_parallel_tool_use: bool | None = None
 

@@ -13,6 +13,7 @@ from rolecast.config.schema import Config, Listener
 from rolecast.dialects import Entry, Read, Writer, conductor_writer
 from rolecast.dialects.conductor_body import MISSING, Bodies, Prompted
 from rolecast.dialects.openai import OpenAI, read_chat
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import Request
 from rolecast.errors import Invalid, RolecastError
 from rolecast.values import Caller, Chat
@@ -64,6 +65,12 @@ class Conductor:
         """The one shape of all pages, whose `detail` is Conductor's; the last line of a stream of Ollama's."""
         return error.body() + b"\n" * started
 
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import conductor_reference
+
+        return conductor_reference.REFERENCE
+
 
 class ChatOrPrompt(OpenAI):
     """OpenAI's chats, and Conductor's prompts where a body has no messages."""
@@ -78,6 +85,12 @@ class ChatOrPrompt(OpenAI):
         if isinstance(request, Prompted):
             return self._conductor.writer_for(request, caller, model_id)
         return self.writer(request, request.asked or model_id)
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import conductor_reference
+
+        return conductor_reference.CHAT_OR_PROMPT
 
 
 def on_port(hot: Mapping[bytes, Entry], listener: Listener, config: Config, note: Note) -> dict[bytes, Entry]:

@@ -50,7 +50,7 @@ class _Options(msgspec.Struct):
     top_p: Share | None = None
 
 
-class _Body(_Options):
+class Body(_Options):
     prompt: str | None = None
     model: Word | None = None
     category: Word | None = None
@@ -60,7 +60,7 @@ class _Body(_Options):
     extra_params: _Options | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(Body).decode
 _decode_ollama = msgspec.json.Decoder(ollama_generate.Prompt).decode
 
 
@@ -97,7 +97,7 @@ class Bodies:
         request = self._prompted(body, _fields(body), "", union=True)
         return self._mixed(request) if any(_says(fields, name) for name in OLLAMAS) else request
 
-    def _prompted(self, body: bytes, fields: _Body, category: str, *, union: bool = False) -> Prompted:
+    def _prompted(self, body: bytes, fields: Body, category: str, *, union: bool = False) -> Prompted:
         if not fields.prompt:
             text = "`prompt` is missing or empty: give the text to answer."
             raise Invalid(text, param="prompt", code=MISSING)
@@ -166,7 +166,7 @@ def _prompted(request: Request, **more: Any) -> Prompted:
     return Prompted(**values, **more)
 
 
-def _fields(body: bytes) -> _Body:
+def _fields(body: bytes) -> Body:
     try:
         body.decode()  # the decoder looks into no text that it hands on as it stands
         return _decode(body)
@@ -179,7 +179,7 @@ def _fields(body: bytes) -> _Body:
         raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
 
 
-def _sampling(fields: _Body) -> Sampling:
+def _sampling(fields: Body) -> Sampling:
     """How tokens are drawn. 0 is a wish as any other."""
     nested = fields.extra_params or _Options()
 

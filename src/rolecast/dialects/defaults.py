@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import asdict, replace
 
-from rolecast.values import Chat, Completion, Defaults, Embedding, Message, Sampling, Words
+from rolecast.values import Chat, Completion, Defaults, Message, Sampling, Words
 
 LEADING = ("system", "developer")
 """Roles of messages that a system prompt is in."""
@@ -15,7 +15,7 @@ LEADING = ("system", "developer")
 
 def filled(words: Words, defaults: Defaults) -> Words:
     """The request with what it does not say."""
-    if isinstance(words, Embedding):
+    if not isinstance(words, Chat | Completion):
         return words
     sampling = replace(words.sampling, **dict(missing(words.sampling, defaults.sampling)))
     extra = {**defaults.extra, **words.extra}

@@ -18,6 +18,7 @@ from rolecast.config.variants import ENGINE
 from rolecast.dialects import Read, Writer, ollama_writer
 from rolecast.dialects.ollama_body import KeepAlive, decoded, seconds, without_answer
 from rolecast.dialects.openai_chat import TOOLS
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import MOST_BACK, NOTHING, Request
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, RolecastError
 from rolecast.values import Chat, Message, Part, Sampling, Tool, ToolCall
@@ -126,6 +127,12 @@ class Ollama:
         """Ollama's errors are a text; its clients look for `not found` before they pull a model."""
         told = f"model not found: {error.message}" if isinstance(error, ModelNotFound) else error.message
         return msgspec.json.encode({"error": told}) + b"\n" * started
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import ollama_reference
+
+        return ollama_reference.REFERENCE
 
 
 def _read(body: bytes, most: int) -> Request:

@@ -4,7 +4,6 @@ Texts are never cut, whatever `truncate` says: one that is too long is an error.
 brought to length 1 again, as Ollama does it.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -15,11 +14,12 @@ from rolecast.dialects import Read, Writer
 from rolecast.dialects.ollama import Ollama, Options
 from rolecast.dialects.ollama_body import KeepAlive, decoded, seconds, without_answer
 from rolecast.dialects.request import Request
-from rolecast.errors import UNREADABLE, BadRequest
+from rolecast.dialects.vectors import shortened
+from rolecast.errors import BadRequest
 from rolecast.values import Embedding, Event, Phases, Report, Usage, Vector
 
 
-class _Body(msgspec.Struct):
+class EmbedBody(msgspec.Struct):
     model: Annotated[str, msgspec.Meta(max_length=512)] = ""
     input: str | list[str] | None = None
     prompt: str | None = None
@@ -30,8 +30,7 @@ class _Body(msgspec.Struct):
     keep_alive: KeepAlive = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
-_decode_vector = msgspec.json.Decoder(list[float]).decode
+_decode = msgspec.json.Decoder(EmbedBody).decode
 
 
 class OllamaEmbed(Ollama):
@@ -72,7 +71,7 @@ def _read_one(body: bytes) -> Request:
     return _request(body, fields, [fields.prompt] if fields.prompt else [])
 
 
-def _request(body: bytes, fields: _Body, inputs: list[str]) -> Request:
+def _request(body: bytes, fields: EmbedBody, inputs: list[str]) -> Request:
     stay_s = seconds(fields.keep_alive)
     if not inputs:
         return without_answer(body, fields.model, stay_s)
@@ -115,7 +114,7 @@ class _Many:
         vectors = sorted(self._vectors, key=lambda vector: vector.index)
         if not self._dimensions:
             return [vector.numbers for vector in vectors]
-        return [_shortened(vector.numbers, self._dimensions) for vector in vectors]
+        return [shortened(vector.numbers, self._dimensions) for vector in vectors]
 
 
 class _One(_Many):
@@ -127,15 +126,3 @@ class _One(_Many):
     def end(self, phases: Phases) -> bytes:
         """The whole answer."""
         return msgspec.json.encode({"embedding": next(iter(self._numbers()), [])})
-
-
-def _shortened(numbers: msgspec.Raw, dimensions: int) -> list[float] | msgspec.Raw:
-    """The first numbers of a vector, brought to length 1; all of it when it has no more, or is none."""
-    try:
-        vector = _decode_vector(numbers)
-    except UNREADABLE:
-        return numbers
-    if dimensions >= len(vector):
-        return numbers
-    length = math.hypot(*vector[:dimensions])
-    return [number / length for number in vector[:dimensions]] if length else vector[:dimensions]

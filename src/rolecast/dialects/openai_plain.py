@@ -1,4 +1,4 @@
-"""What is no chat, written as OpenAI's wire has it for a worker: completions of a text, and embeddings.
+"""What is no chat, written as OpenAI's wire has it for a worker: completions of a text, embeddings, rankings.
 
 Chats, and the reading of every answer, are `openai_worker`'s.
 """
@@ -7,13 +7,16 @@ from typing import Any
 
 import msgspec
 
-from rolecast.values import Completion, Embedding
+from rolecast.values import Completion, Embedding, Ranking
 
 
-def ask(words: Completion | Embedding, *, usage: bool) -> tuple[bytes, bytes]:
+def ask(words: Completion | Embedding | Ranking, *, usage: bool) -> tuple[bytes, bytes]:
     """Path and body; `usage` = the tokens of a stream must be asked for."""
     if isinstance(words, Embedding):
         return b"/embeddings", msgspec.json.encode({"model": words.model, "input": words.inputs})
+    if isinstance(words, Ranking):
+        asked = {"model": words.model, "query": words.query, "documents": words.documents}
+        return b"/rerank", msgspec.json.encode(asked)
     fields: dict[str, Any] = dict(words.extra)
     fields |= {"model": words.model, "prompt": words.prompt}
     if words.suffix:

@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
-from rolecast.dialects import complaint, lenient, openai_defaults, openai_plain, usage
+from rolecast.dialects import complaint, lenient, openai_defaults, openai_logprobs, openai_plain, usage
 from rolecast.dialects.gathered import Gathered, unreadable
 from rolecast.dialects.openai_calls import Calls
 from rolecast.dialects.sse import BOM, Events
 from rolecast.errors import UNREADABLE
 from rolecast.values import (
+    Chances,
     Chat,
     Defaults,
     Done,
@@ -25,6 +26,7 @@ from rolecast.values import (
     Part,
     Reasoning,
     Report,
+    Score,
     Text,
     Tool,
     Usage,
@@ -41,10 +43,10 @@ MOST_MS = 1e9
 class OpenAIWorker:
     """llama-server, vLLM, most servers and clouds."""
 
-    kinds: frozenset[Kind] = frozenset({"chat", "completion", "embeddings"})
+    kinds: frozenset[Kind] = frozenset({"chat", "completion", "embeddings", "rerank"})
 
     def ask(self, words: Words, *, usage: bool) -> tuple[bytes, bytes]:
-        """A chat completion, a completion, or embeddings."""
+        """A chat completion, a completion, embeddings, or a ranking."""
         if isinstance(words, Chat):
             return _chat(words, usage=usage)
         return openai_plain.ask(words, usage=usage)
@@ -162,6 +164,7 @@ class _Choice(msgspec.Struct):
     message: _Delta | None = None
     text: str | None = None
     """Of a completion."""
+    logprobs: msgspec.Raw = msgspec.Raw()
     finish_reason: str | None = None
     error: Any = None
     stop_reason: str | int | None = None
@@ -188,6 +191,7 @@ class _Details(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -197,10 +201,18 @@ class _Vector(msgspec.Struct):
     index: int | None = None
 
 
+class _Score(msgspec.Struct):
+    index: int
+    relevance_score: float | None = None
+    score: float | None = None
+
+
 class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     data: list[_Vector] | None = None
     """Of embeddings."""
+    results: list[_Score] | None = None
+    """Of a ranking."""
     usage: _Usage | None = None
     timings: _Timings | None = None
     error: Any = None
@@ -211,7 +223,9 @@ class _Answer(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
-_NEEDED = frozenset({"choices", "delta", "message", "content", "arguments", "text", "data", "embedding"})
+_NEEDED = frozenset(
+    {"choices", "delta", "message", "content", "arguments", "text", "data", "embedding", "results", "relevance_score"}
+)
 """Without these an answer would be another one."""
 
 
@@ -225,25 +239,44 @@ def _events(data: bytes, calls: Calls) -> list[Event]:
         return [complaint.read(data) if complaint.is_error(data) else unreadable()]
     events: list[Event] = []
     for choice in answer.choices or ():
-        index = choice.index or 0
-        if delta := choice.delta or choice.message:
-            _add(events, delta, index, calls)
-        if choice.text:
-            events.append(Text(choice.text, index))
+        _choose(events, choice, calls)
         if choice.finish_reason and choice.finish_reason != "error":
-            events.append(Done(choice.finish_reason, index, _stop(choice, answer)))
+            events.append(Done(choice.finish_reason, choice.index or 0, _stop(choice, answer)))
     events += _vectors(answer.data or ())
+    events += _scores(answer.results or ())
     if failure := _failure(answer, data):
         return [*events, failure]
+    if answer.results and answer.usage and answer.usage.prompt_tokens is None:
+        answer.usage.prompt_tokens = answer.usage.total_tokens  # nothing is generated
     if report := _report(answer.usage, answer.timings or _Timings()):
         events.append(report)
     return events
+
+
+def _choose(events: list[Event], choice: _Choice, calls: Calls) -> None:
+    """What one answer says."""
+    index = choice.index or 0
+    if len(choice.logprobs) > len("null") and (tokens := openai_logprobs.read(choice.logprobs)):
+        events.append(Chances(tokens, index))
+    if delta := choice.delta or choice.message:
+        _add(events, delta, index, calls)
+    if choice.text:
+        events.append(Text(choice.text, index))
 
 
 def _vectors(data: Sequence[_Vector]) -> Iterator[Event]:
     for place, vector in enumerate(data):
         yield Vector(vector.embedding, place if vector.index is None else vector.index)
     if data:
+        yield Done()
+
+
+def _scores(results: Sequence[_Score]) -> Iterator[Event]:
+    for each in results:
+        score = each.score if each.relevance_score is None else each.relevance_score
+        if score is not None:
+            yield Score(score, each.index)
+    if results:
         yield Done()
 
 

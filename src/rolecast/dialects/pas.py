@@ -16,8 +16,11 @@ from rolecast.dialects.pas_generate import PasGenerate, PasOllama
 from rolecast.dialects.request import Request
 from rolecast.errors import Invalid
 
+CHAT = "rolecast.dialects.pas_reference:CHAT"
+"""What the reference says of chats here."""
 ROLES = ("system", "user", "assistant")
 Tokens = Annotated[int, msgspec.Meta(ge=1)]
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 
@@ -29,7 +32,7 @@ class _Chat(msgspec.Struct):
     messages: list[_Message]
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    temperature: Temperature | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
 
@@ -43,7 +46,7 @@ def on_port(hot: Mapping[bytes, Entry], limits: Limits, model: str, context: int
     `model` is what answers on this port, '' = what is asked for; an answer may take `context` tokens (0 = any number).
     """
     found = {
-        path: msgspec.structs.replace(entry, read=_strict(entry.read, context))
+        path: msgspec.structs.replace(entry, read=_strict(entry.read, context), operation=CHAT)
         if path.endswith(b"/chat/completions")
         else entry
         for path, entry in hot.items()

@@ -14,6 +14,7 @@ from rolecast.dialects import Read
 from rolecast.dialects.ollama import Options
 from rolecast.dialects.ollama_body import decoded
 from rolecast.dialects.ollama_generate import OllamaGenerate, Prompt, asked
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, Invalid, RolecastError
 
@@ -27,12 +28,12 @@ class _Options(Options):
     repeat_penalty: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None = None
 
 
-class _Prompt(Prompt):
+class PromptOptions(Prompt):
     options: _Options | None = None
 
 
 P = TypeVar("P", bound=Prompt)
-_decode = msgspec.json.Decoder(_Prompt).decode
+_decode = msgspec.json.Decoder(PromptOptions).decode
 _decode_any = msgspec.json.Decoder(Prompt).decode
 
 
@@ -49,6 +50,12 @@ class PasOllama(OllamaGenerate):
         """Ollama's own."""
         most = int(limits.messages)
         return {"/api/generate": lambda body: asked(body, self._fields(body, _decode_any), most)}
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import pas_reference
+
+        return pas_reference.OLLAMA
 
     def _fields(self, body: bytes, decode: Callable[[bytes], P]) -> P:
         fields = decoded(body, decode, self._model or UNNAMED)
@@ -72,6 +79,12 @@ class PasGenerate(PasOllama):
     def error(self, error: RolecastError, *, started: bool = False) -> bytes:
         """The one shape of all pages, whose `detail` is PAS's; in a stream it is the last line."""
         return error.body() + b"\n" * started
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import pas_reference
+
+        return pas_reference.GENERATE
 
     def _read(self, body: bytes, most: int) -> Request:
         try:

@@ -1,17 +1,44 @@
 """A request as a dialect read it: the few fields that routing and safety need, and the bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
 
 from rolecast.dialects.thread import Thread
 from rolecast.errors import UNREADABLE, BadRequest
-from rolecast.values import Chat, Completion, Embedding, Kind, Message
+from rolecast.values import Chat, Completion, Embedding, Kind, Message, Ranking
 
 NOTHING: frozenset[str] = frozenset()
 MOST_BACK = 2**20
 """No penalty looks back further than so many tokens: more than any context holds."""
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A body that is forwarded unread: its content type, and in a form where the name of the model stands.
+
+    The name is at `start` to `end`; where both are the same, a part with it may be put in there.
+    """
+
+    content_type: bytes
+    start: int = 0
+    end: int = 0
+
+    def renamed(self, body: bytes, name: str) -> bytes:
+        """The same form with another name of the model."""
+        said = name.encode()
+        if self.start == self.end:
+            boundary = body[self.start : body.index(b"\r\n", self.start)]
+            said = b'%b\r\ncontent-disposition: form-data; name="model"\r\n\r\n%b\r\n' % (boundary, said)
+        return body[: self.start] + said + body[self.end :]
+
+
+class Several(msgspec.Struct, frozen=True):
+    """A request for several answers, cut into one for each, in the order of the answers."""
+
+    parts: "tuple[Request, ...]"
+    each: int
+    """So many of them are for one prompt, which counts once."""
 
 
 class Request(msgspec.Struct):
@@ -38,12 +65,16 @@ class Request(msgspec.Struct):
     """The workers that understand the body as it is; '' = none does, and the chat is written anew for each."""
     chat: Chat | None = None
     """The same in words of no dialect, where it was read into them."""
-    plain: Completion | Embedding | None = None
+    plain: Completion | Embedding | Ranking | None = None
     """The same of what is no chat."""
     only: Literal["", "load", "unload"] = ""
     """No answer is wanted, only that the model is loaded, or leaves when nobody uses it."""
     stay_s: float | None = None
     """So long the model stays loaded after this request, in place of its `idle_timeout`; infinity = for good."""
+    split: "Callable[[Request], Several] | None" = None
+    """Cuts it into requests for one answer, for a worker that gives no more; raises BadRequest. None = it is one."""
+    upload: Upload | None = None
+    """It is forwarded unread, and so is its answer."""
     thread: Thread | None = None
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
 

@@ -14,6 +14,7 @@ import msgspec
 from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, responses_body, responses_items, responses_writer
 from rolecast.dialects.openai_chat import TOOLS
+from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import NOTHING, Request
 from rolecast.dialects.responses_items import Item
 from rolecast.dialects.thread import Kept
@@ -51,6 +52,12 @@ class Responses:
     def error(self, error: RolecastError, *, started: bool = False) -> bytes:
         """The error object; in a stream whose writer is not known, as an event without a number."""
         return responses_writer.error_event(error, None) if started else error.body()
+
+    def reference(self) -> Reference:
+        """What its paths take and give."""
+        from rolecast.dialects import responses_reference
+
+        return responses_reference.REFERENCE
 
 
 class ResponsesThread:

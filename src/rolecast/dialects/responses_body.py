@@ -34,7 +34,7 @@ class _Text(msgspec.Struct):
 
 
 class _Reasoning(msgspec.Struct):
-    effort: str | None = None
+    effort: Annotated[str, msgspec.Meta(extra_json_schema={"enum": EFFORTS})] | None = None
 
 
 class Body(msgspec.Struct):
@@ -62,7 +62,7 @@ class Body(msgspec.Struct):
     chat_template_kwargs: dict[str, msgspec.Raw] | None = None
     top_logprobs: int | None = None
     include: list[str] | None = None
-    truncation: str | None = None
+    truncation: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ("auto", "disabled")})] | None = None
     previous_response_id: str | None = None
     store: bool | None = None
     background: bool | None = None

@@ -40,16 +40,22 @@ class Pool:
             prefix = self._prefixes[path] = self._head(b"POST", self.endpoint.base.encode() + path)
         return self._form % (prefix, extra, len(body), body)
 
+    def upload(self, path: bytes, body: bytes, content_type: bytes, extra: bytes = b"") -> bytes:
+        """A whole POST below the endpoint's base of what is no JSON."""
+        head = self._head(b"POST", self.endpoint.base.encode() + path, content_type)
+        return self._form % (head, extra, len(body), body)
+
     def request(self, method: bytes, path: bytes, body: bytes) -> bytes:
         """A whole request to any path."""
         return b"%bcontent-length: %d\r\n\r\n%b" % (self._head(method, path), len(body), body)
 
-    def _head(self, method: bytes, path: bytes) -> bytes:
-        return b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%bcontent-type: application/json\r\n" % (
+    def _head(self, method: bytes, path: bytes, content_type: bytes = b"application/json") -> bytes:
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%bcontent-type: %b\r\n" % (
             method,
             path,
             self._host,
             self.endpoint.headers,
+            content_type,
         )
 
     def send(self, request: bytes, receiver: Receiver) -> None:

@@ -20,6 +20,7 @@ from rolecast import sources, weights
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.config.schema import Model
+from rolecast.dialects.operation import told
 from rolecast.errors import RolecastError
 from rolecast.fleet import Fleet, State, wall_time
 from rolecast.jobs.owner import Jobs
@@ -63,15 +64,17 @@ class Activity:
             Route("/admin/refusals", self.refusals, methods=["GET"]),
         ]
 
+    @told("What goes on now", "Administration", answer="rolecast.pages.shapes:Activity")
     async def activity(self, request: Request) -> Response:
         """Everything that changes from one second to the next.
 
         `ledger_rows` and `refused` count up, so that whoever polls knows when there is more to read.
         """
         absent, loading = self._absent(), self._loading()
+        running = sorted((each for each in self._dispatch.active if not each.part), key=_number)
         body = {
             "at": time.time(),
-            "running": [_running(e) for e in sorted(self._dispatch.active, key=_number)[-MAX_RUNNING:]],
+            "running": [_running(e) for e in running[-MAX_RUNNING:]],
             "loads": [await self._load(i, m, path) for i, m, path in loading],
             "downloads": await asyncio.to_thread(_downloads, absent, self._store) if absent else [],
             "jobs": self._jobs.newest(),
@@ -81,6 +84,7 @@ class Activity:
         }
         return json_response(body)
 
+    @told("What was refused", "Administration", answer="rolecast.pages.shapes:Refusals")
     async def refusals(self, request: Request) -> Response:
         """Requests that were answered before they reached a model, newest first; equal ones are one row."""
         return json_response({"refusals": self._telemetry.refusals.newest(KEPT_REFUSALS)})

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import psutil
@@ -16,6 +16,7 @@ from rolecast import __version__
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.config.names import members
+from rolecast.dialects.operation import TEXT, Query, told
 from rolecast.errors import BadRequest, ConfigError
 from rolecast.fleet import Fleet, wall_time
 from rolecast.pages import asked
@@ -31,7 +32,16 @@ MAX_LOG_LINES = 5000
 EXAMPLE = '{"model":"NAME"}'
 
 
-class _Named(msgspec.Struct):
+BODY = {"model": "standard"}
+ON_A_MODEL = (404, 409, 415, 502, 503, 504)
+LOGS = (
+    Query("model", says="whose log; the gateway's own without"),
+    Query("lines", asked.Number, f"at most {MAX_LOG_LINES}"),
+    Query("follow", Literal["true", "false"], "keeps the answer open"),
+)
+
+
+class _ModelName(msgspec.Struct):
     model: str
 
 
@@ -71,6 +81,7 @@ class Admin:
             Route("/admin/requests", self.requests, methods=["GET"]),
         ]
 
+    @told("State of everything", "Administration", answer="rolecast.pages.shapes:Status")
     async def status(self, request: Request) -> Response:
         started = self._telemetry.started_at
         resident = await self._fleet.stations.resident()
@@ -89,16 +100,41 @@ class Admin:
         }
         return json_response(body)
 
+    @told(
+        "Load a model",
+        "Administration",
+        body=_ModelName,
+        example=BODY,
+        answer="rolecast.pages.shapes:Stated",
+        errors=ON_A_MODEL,
+    )
     async def load(self, request: Request) -> Response:
         model_id = await self._asked(request)
         await self._fleet.load(model_id)
         return json_response({"model": model_id, "state": self._health.state(model_id)})
 
+    @told(
+        "Take a model out of memory",
+        "Administration",
+        body=_ModelName,
+        example=BODY,
+        answer="rolecast.pages.shapes:Stated",
+        errors=ON_A_MODEL,
+    )
     async def unload(self, request: Request) -> Response:
         model_id = await self._asked(request)
         await self._fleet.unload(model_id)
         return json_response({"model": model_id, "state": self._health.state(model_id)})
 
+    @told(
+        "Read the configuration again",
+        "Administration",
+        body=Any,
+        example={},
+        optional=True,
+        answer="rolecast.reload:Report",
+        errors=(415,),
+    )
     async def reload(self, request: Request) -> Response:
         """Read the configuration's file again: what changed, what waits for a restart, or why it was refused."""
         asked.require_json(request, EXAMPLE)
@@ -107,15 +143,17 @@ class Admin:
         except ConfigError as error:
             raise BadRequest(f"Nothing was changed: {error.message}", code="bad_config") from None
 
+    @told("Lines of a log", "Administration", answer=str, media=TEXT, query=LOGS, errors=(404,))
     async def logs(self, request: Request) -> Response:
         """Log lines as plain text; `follow=true` keeps the answer open."""
         name = request.query_params.get("model", "")
         lines = min(asked.number(request.query_params.get("lines", "200")), MAX_LOG_LINES)
+        follow = asked.flag(request.query_params.get("follow", "false"))
         if not name:
-            return self._own_log(lines, follow=request.query_params.get("follow") == "true")
+            return self._own_log(lines, follow=follow)
         model_id = self._resolve(name)
         child = self._fleet.stations.child(model_id)
-        if child and request.query_params.get("follow") == "true":
+        if child and follow:
             text = (f"{line}\n" async for line in child.follow(lines))
             return StreamingResponse(text, media_type="text/plain; charset=utf-8")
         tail = "".join(f"{line}\n" for line in child.tail(lines)) if child else ""
@@ -129,13 +167,19 @@ class Admin:
             return StreamingResponse(text, media_type="text/plain; charset=utf-8")
         return Response("".join(f"{line}\n" for line in ring.tail(lines)), media_type="text/plain; charset=utf-8")
 
+    @told(
+        "The newest requests",
+        "Administration",
+        answer="rolecast.pages.shapes:Receipts",
+        query=(Query("limit", asked.Number, "at most 1,000"),),
+    )
     async def requests(self, request: Request) -> Response:
         """The newest ledger rows, newest first."""
         limit = min(asked.number(request.query_params.get("limit", "50")), 1000)
         return json_response({"requests": [msgspec.structs.asdict(r) for r in await self._ledger.tail(limit)]})
 
     async def _asked(self, request: Request) -> str:
-        return self._resolve((await asked.body(request, _Named, EXAMPLE)).model)
+        return self._resolve((await asked.body(request, _ModelName, EXAMPLE)).model)
 
     def _resolve(self, name: str) -> str:
         return asked.answerer(self._current, name)

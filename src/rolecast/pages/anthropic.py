@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolecast.dialects import anthropic, dialect
+from rolecast.dialects.operation import told_in
 from rolecast.server.asgi import json_response
 from rolecast.server.lane import Lane
 from rolecast.turn.count import Counter
@@ -23,6 +24,7 @@ class TokenCounts:
     def routes(self) -> list[Route]:
         return [Route(f"{prefix}/messages/count_tokens", self.count, methods=["POST"]) for prefix in ("/v1", "")]
 
+    @told_in("rolecast.dialects.anthropic_reference:COUNT")
     async def count(self, request: Request) -> Response:
         """`{"input_tokens":N}`, which is what the message would be charged with."""
         lane: Lane = request.app.state.lane

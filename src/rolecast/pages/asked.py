@@ -1,6 +1,6 @@
 """What the pages read of a request: a JSON body, a number, which model is meant."""
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -10,6 +10,8 @@ from rolecast.config.names import find
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, UnsupportedMedia
 
 T = TypeVar("T")
+Number = Annotated[int, msgspec.Meta(ge=0, le=999_999_999)]
+"""What `number` reads."""
 
 
 def require_json(request: Request, example: str) -> None:
@@ -43,6 +45,13 @@ def answerer(current: Current, name: str) -> str:
         text = f"The model {name[:200]!r} does not exist here; `rolecast models` lists them."
         raise ModelNotFound(text, param="model")
     return current.answerer_of(found.models[0])
+
+
+def flag(text: str) -> bool:
+    """A yes or no of a query. Raises BadRequest."""
+    if text not in ("true", "false"):
+        raise BadRequest(f"`true` or `false` is needed, not {text[:50]!r}.")
+    return text == "true"
 
 
 def number(text: str) -> int:

@@ -9,13 +9,31 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from rolecast.config import words
 from rolecast.config.current import Current
 from rolecast.config.names import Name, find, members
+from rolecast.dialects.operation import told
 from rolecast.errors import ModelNotFound
 from rolecast.pages import anthropic
 from rolecast.pages.health import Health
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
+
+_WRITES = frozenset({"chat", "completion"})
+_TYPES = {
+    "embeddings": "embeddings",
+    "rerank": "rerank",
+    "transcription": "whisper",
+    "speech": "speech",
+    "images": "image-generation",
+}
+"""What SLM Server's clients call a model by what it is for first."""
+
+
+def _type(capabilities: list[str]) -> str:
+    if _WRITES & set(capabilities):
+        return "lm"
+    return next((_TYPES[word] for word in capabilities if word in _TYPES), "lm")
 
 
 class Catalogue:
@@ -52,19 +70,24 @@ class Catalogue:
             "root": target,
             "backend": model.backend,
             "port": port,
-            "model_type": "embeddings" if model.capabilities == ["embeddings"] else "lm",
+            "model_type": _type(model.capabilities),
             "context_length": self._abilities.context(target),
             "quantization": model.quantization or None,
             "supports_function_calling": self._abilities.can(target, "tools") is True,
             "capabilities": self._abilities.words(target),
             "state": self._health.state(target),
+            "roles": [role for role, listed in config.roles.items() if target in members(listed)],
+            "size_bytes": self._abilities.size(target),
         }
         if name.kind == "variant" and (about := config.variants[name.name].description):
             entry["description"] = about
+        if name.kind == "role":
+            entry["models"] = list(name.models)
         if target in self._current.stand_ins:
             entry["stand_in"] = self._current.stand_ins[target]
         return entry
 
+    @told("Every name that a request may use", "Models", answer="rolecast.pages.shapes:MODELS")
     async def models(self, request: HTTPRequest) -> Response:
         await asyncio.to_thread(self._abilities.learn, self._current.config.models.values())
         entries = list(self.entries(request.app.state.lane.port_model))
@@ -72,24 +95,29 @@ class Catalogue:
             return json_response(anthropic.listed(entries))
         return json_response({"object": "list", "data": entries})
 
+    @told("One of the names", "Models", answer="rolecast.pages.shapes:MODEL", errors=(404,))
     async def one(self, request: HTTPRequest) -> Response:
-        name = find(self._current.names, request.path_params["model"])
+        asked = request.path_params["model"]
+        name = find(self._current.names, asked) or words.find(self._current.config, self._current.names, asked)
         if name is None:
             raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
         entry = self.entry(name)
         return json_response(anthropic.card(entry) if anthropic.speaks(request) else entry)
 
+    @told("The health of each role", "Models", answer="rolecast.pages.shapes:BACKENDS")
     async def backends_health(self, request: HTTPRequest) -> Response:
         """One status per configured role, as SLM Server's clients read it."""
         out: dict[str, Any] = {}
-        for role, models in self._current.config.roles.items():
-            first = members(models)[0]
+        roles = {role: members(models)[0] for role, models in self._current.config.roles.items()}
+        firsts = list(dict.fromkeys(roles.values()))
+        said = dict(zip(firsts, await asyncio.gather(*map(self._health.asked, firsts)), strict=True))
+        for role, first in roles.items():
             entry = (
                 self.entry(self._current.names[first])
                 if first in self._current.names
                 else {"port": None, "backend": None}
             )
-            status = await self._health.asked(first)
+            status = said[first]
             out[role] = {
                 "status": status,
                 "port": entry["port"],

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from rolecast.config.categories import Categories
 from rolecast.config.current import Current
 from rolecast.config.schema import Model
+from rolecast.dialects.operation import told
 from rolecast.errors import BadRequest, ConfigError, LoadFailed, NotFound
 from rolecast.fleet import Fleet, State, absence, wall_time
 from rolecast.pages import asked
@@ -35,6 +36,7 @@ STATUSES = {
     "failed": "error",
 }
 """Conductor's words for states of a model; every other one is `unloaded`."""
+TAG = "Conductor"
 MOST_USED = 5
 RECENT_S = 3600.0
 """A model that was used so long ago was used recently."""
@@ -52,6 +54,7 @@ class ConductorModels:
     def routes(self, path: str = "/conductor/models") -> list[Route]:
         return [Route(path, self.models, methods=["GET"])]
 
+    @told("The models", TAG, answer=list[dict[str, Any]])
     async def models(self, request: Request) -> Response:
         """One entry for each model; on a port of one model only that."""
         port_model = request.app.state.lane.port_model
@@ -113,6 +116,7 @@ class Conductor:
             Route("/reload-config", self.reload, methods=["POST"]),
         ]
 
+    @told("The categories that somebody answers", TAG, answer=dict[str, Any])
     async def categories(self, request: Request) -> Response:
         """The categories that somebody answers, and who is asked first."""
         models = self._current.config.models
@@ -126,6 +130,7 @@ class Conductor:
         }
         return json_response({"categories": list(info), "category_info": info})
 
+    @told("What was answered since the start", TAG, answer=dict[str, Any])
     async def stats(self, request: Request) -> Response:
         """What was answered since the start, and what is in memory here now, remotes left out."""
         listed = await self._models.listed()
@@ -153,12 +158,14 @@ class Conductor:
         }
         return json_response(body)
 
+    @told("The sessions of this key", TAG, answer=dict[str, Any])
     async def sessions(self, request: Request) -> Response:
         """The sessions of this key, the one that was used last first."""
         used = list(self._sessions.of(_key(request)).items())[::-1]
         times = {session: round(at, 3) for session, at in used}
         return json_response({"active_sessions": len(used), "sessions": list(times), "last_used": times})
 
+    @told("Forget a session", TAG, answer=dict[str, Any], errors=(404, 415))
     async def forget(self, request: Request) -> Response:
         """Forget a session of this key."""
         asked.refuse_forms(request)
@@ -172,6 +179,7 @@ class Conductor:
             )
         return json_response({"message": f"Session {session} is forgotten."})
 
+    @told("Begin to load a model", TAG, answer=dict[str, Any], errors=(404, 409, 415, 502, 503))
     async def load(self, request: Request) -> Response:
         """Begin to load a model; the list of models says when it is there. Raises LoadFailed without its weights."""
         name, model_id = self._named(request)
@@ -182,6 +190,7 @@ class Conductor:
         self._fleet.preload(model_id)
         return json_response({"message": f"Model {name} is being loaded; GET /conductor/models says when it is."})
 
+    @told("Take a model out of memory", TAG, answer=dict[str, Any], errors=(404, 409, 415, 502, 503))
     async def unload(self, request: Request) -> Response:
         """Unload a model, and wait until its memory is free."""
         name, model_id = self._named(request)
@@ -196,6 +205,7 @@ class Conductor:
         name = request.path_params["model"]
         return name, asked.answerer(self._current, name)
 
+    @told("Read the configuration again", TAG, answer=dict[str, Any], errors=(415,))
     async def reload(self, request: Request) -> Response:
         """Read the configuration's file again."""
         asked.refuse_forms(request)

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from rolecast.dialects.operation import EVENTS, TEXT, Query, told
 from rolecast.jobs.job import Job
 from rolecast.jobs.owner import Jobs
 from rolecast.pages import asked
@@ -19,7 +21,12 @@ BREATH_S = 15.0
 """A sign of life is sent when nothing was to be told for so long: whoever waits sees that the gateway is there."""
 
 
-class _Wanted(msgspec.Struct):
+BODY = {"kind": "pull", "model": "standard"}
+ON_A_JOB = (404, 409, 415, 422, 502)
+LINES = Query("lines", asked.Number, f"at most {MAX_LOG_LINES}")
+
+
+class _JobWanted(msgspec.Struct):
     kind: str
     model: str
 
@@ -40,24 +47,29 @@ class JobPages:
             Route("/admin/jobs/{id}/log", self.log, methods=["GET"]),
         ]
 
+    @told("All jobs", "Jobs", answer="rolecast.pages.shapes:Jobs")
     async def list(self, request: Request) -> Response:
         """Those not over first, then the newest."""
         return json_response({"jobs": self._jobs.all()})
 
+    @told("Start a job", "Jobs", body=_JobWanted, example=BODY, answer=Job, statuses=(200, 202), errors=ON_A_JOB)
     async def start(self, request: Request) -> Response:
         """202 for a new job, 200 for one that does the same already."""
-        wanted = await asked.body(request, _Wanted, EXAMPLE)
+        wanted = await asked.body(request, _JobWanted, EXAMPLE)
         job, is_new = self._jobs.start(wanted.kind, wanted.model)
         return json_response(job, 202 if is_new else 200)
 
+    @told("One job", "Jobs", answer=Job, errors=(404,))
     async def show(self, request: Request) -> Response:
         return json_response(self._jobs.get(request.path_params["id"]))
 
+    @told("Cancel a job", "Jobs", body=Any, example={}, optional=True, answer=Job, errors=(404, 415))
     async def cancel(self, request: Request) -> Response:
         """The job as it ended, when nothing of it runs any more; one that was over stays as it was."""
         asked.require_json(request, "{}")
         return json_response(await self._jobs.cancel(request.path_params["id"]))
 
+    @told("Follow a job", "Jobs", answer=Job, media=EVENTS, errors=(404,))
     async def events(self, request: Request) -> Response:
         """Server-sent events, each the job as it is; the last is how it ended."""
         job = self._jobs.get(request.path_params["id"])
@@ -67,6 +79,7 @@ class JobPages:
             headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
         )
 
+    @told("What a job printed", "Jobs", answer=str, media=TEXT, query=(LINES,), errors=(404,))
     async def log(self, request: Request) -> Response:
         """What it printed, as plain text."""
         lines = min(asked.number(request.query_params.get("lines", "200")), MAX_LOG_LINES)

@@ -20,6 +20,7 @@ from rolecast.config.names import LATEST, RESERVED, Name, find, untagged
 from rolecast.config.schema import Config
 from rolecast.dialects.ollama_body import MOST_S
 from rolecast.dialects.ollama_writer import moment
+from rolecast.dialects.operation import told
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound
 from rolecast.fleet import Fleet, State
 from rolecast.fleet.worker import Worker
@@ -33,6 +34,9 @@ VERSION = "0.12.6"
 RUNNING = "Ollama is running"
 """What clients read at the root to know the server."""
 B = TypeVar("B", bound="Named")
+ROOT = "Clients of Ollama's get the text `Ollama is running`."
+"""What the reference says of the root."""
+BODY = {"model": "auto"}
 FOR_GOOD = "2318-01-01T00:00:00Z"
 """When a model leaves that stays."""
 
@@ -104,15 +108,25 @@ class OllamaLists:
             Route("/api/ps", self.loaded, methods=["GET"]),
         ]
 
+    @told("The version of Ollama's API", "Ollama", answer="rolecast.pages.shapes:OllamaVersion")
     async def version(self, request: Request) -> Response:
         return json_response({"version": VERSION})
 
+    @told("Names that can be asked now", "Ollama", answer="rolecast.pages.shapes:OllamaModels")
     async def tags(self, request: Request) -> Response:
         """Every name that can be asked now, `auto` among them: clients pull what they do not find here."""
         names, config = list(self._names(request.app.state.lane.port_model)), self._current.config
         about = await self._about({name.models[0] for name in names})
         return json_response({"models": [_entry(config, name.name, about[name.models[0]], name) for name in names]})
 
+    @told(
+        "What is known of a model",
+        "Ollama",
+        body=Named,
+        example=BODY,
+        answer="rolecast.pages.shapes:OllamaShown",
+        errors=(404,),
+    )
     async def show(self, request: Request) -> Response:
         """All that is known of a model; of a role, what its first one is and what any of its models can do."""
         fields = await body_of(request, Named)
@@ -129,6 +143,7 @@ class OllamaLists:
         }
         return json_response(body)
 
+    @told("What is in memory", "Ollama", answer="rolecast.pages.shapes:OllamaRunning")
     async def loaded(self, request: Request) -> Response:
         """What is in memory here; remotes are not."""
         port_model = request.app.state.lane.port_model

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolecast.config.current import Current
+from rolecast.dialects.operation import BYTES, told
 from rolecast.errors import BadRequest, SourceError, TooLarge
 from rolecast.sources.uploads import Uploads, pieces
 
@@ -36,11 +37,21 @@ class OllamaBlobs:
             Route("/api/blobs/{digest}", self.take, methods=["POST"]),
         ]
 
+    @told("Whether a file is here", "Ollama", statuses=(200,), errors=(400, 404))
     async def look(self, request: Request) -> Response:
         """Whether it is here."""
         path = self._uploads.path(sha256_of(request.path_params["digest"]))
         return Response(status_code=200 if await asyncio.to_thread(path.is_file) else 404)
 
+    @told(
+        "Bring a file of weights",
+        "Ollama",
+        more="Streamed to the disk, and kept when it hashes to the digest.",
+        body=bytes,
+        takes=(BYTES,),
+        statuses=(200, 201),
+        errors=(507,),
+    )
     async def take(self, request: Request) -> Response:
         """Keep the file, checked while it comes. One that is here already is not written again."""
         sha256 = sha256_of(request.path_params["digest"])

@@ -23,6 +23,7 @@ from rolecast.config.made import MadeVariants
 from rolecast.config.names import find, untagged
 from rolecast.config.schema import Opening, Parameters, Variant
 from rolecast.config.variants import Made
+from rolecast.dialects.operation import LINES, told
 from rolecast.errors import UNREADABLE, BadRequest, Conflict
 from rolecast.pages.ollama import Named, body_of, lines, named
 from rolecast.pages.ollama_blobs import sha256_of
@@ -96,6 +97,18 @@ class OllamaVariants:
             Route("/api/copy", self.copy, methods=["POST"]),
         ]
 
+    @told(
+        "Make a variant of a model",
+        "Ollama",
+        more="A name for a configured model, or for a file that was brought, with a prompt and settings of its own.",
+        body=_Create,
+        needs=("model",),
+        example={"model": "pirate", "from": "auto", "system": "You are a pirate.", "stream": False},
+        answer="rolecast.pages.shapes:OllamaStep",
+        streams=LINES,
+        event="rolecast.pages.shapes:OllamaStep",
+        errors=(404, 409, 503),
+    )
     async def create(self, request: Request) -> Response:
         """Make a variant, in place of one of that name that was made before. Raises BadRequest, Conflict, TooLarge."""
         fields = await body_of(request, _Create)
@@ -113,6 +126,14 @@ class OllamaVariants:
             return json_response({"status": "success"})
         return StreamingResponse(lines(_steps(fields)), media_type="application/x-ndjson")
 
+    @told(
+        "Give a model another name",
+        "Ollama",
+        body=_Copy,
+        needs=("source", "destination"),
+        example={"source": "auto", "destination": "mine"},
+        errors=(404, 409, 503),
+    )
     async def copy(self, request: Request) -> Response:
         """Another name for the same. Raises ModelNotFound, BadRequest, Conflict."""
         try:

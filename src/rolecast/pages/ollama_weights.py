@@ -15,12 +15,13 @@ from starlette.routing import Route
 from rolecast import sources, weights
 from rolecast.config.current import Current
 from rolecast.config.schema import Model
+from rolecast.dialects.operation import LINES, told
 from rolecast.errors import BadRequest, Conflict, ModelNotFound, SourceError
 from rolecast.fleet import Fleet, State
 from rolecast.jobs.job import Job
 from rolecast.jobs.owner import Jobs
 from rolecast.pages.jobs import with_breaths
-from rolecast.pages.ollama import Named, body_of, lines, named
+from rolecast.pages.ollama import BODY, Named, body_of, lines, named
 from rolecast.pages.ollama_model import digest
 from rolecast.server.asgi import json_response
 from rolecast.weights import Finder
@@ -67,6 +68,16 @@ class OllamaWeights:
 
     # -- pulls ------------------------------------------------------------------------------------------------
 
+    @told(
+        "Bring the weights of a model",
+        "Ollama",
+        body=_Pull,
+        example=BODY,
+        answer="rolecast.pages.shapes:OllamaStep",
+        streams=LINES,
+        event="rolecast.pages.shapes:OllamaStep",
+        errors=(404, 409, 502),
+    )
     async def pull(self, request: Request) -> Response:
         """Bring the weights of a configured model, and tell how far that is. Who leaves ends nothing."""
         fields = await body_of(request, _Pull)
@@ -102,6 +113,7 @@ class OllamaWeights:
 
     # -- deletions --------------------------------------------------------------------------------------------
 
+    @told("Delete the weights of a model", "Ollama", body=Named, example=BODY, errors=(404, 409))
     async def delete(self, request: Request) -> Response:
         """Delete a variant that was made, or what was downloaded for a model; its configuration stays.
 
@@ -181,6 +193,7 @@ REFUSED = {
 """Why, and what to do, by path."""
 
 
+@told("Not possible here", "Ollama", more="Models and their names are given in the configuration.", statuses=())
 async def refused(request: Request) -> Response:
     """Raises BadRequest with what to do instead."""
     kind = request.url.path.split("/")[2]

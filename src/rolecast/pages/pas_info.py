@@ -12,6 +12,7 @@ from rolecast.books.pace import Pace, pace
 from rolecast.books.store import Store
 from rolecast.config.current import Current
 from rolecast.config.schema import Listener, Model
+from rolecast.dialects.operation import told
 from rolecast.errors import ModelNotFound
 from rolecast.pages.ollama_model import describe
 from rolecast.routing.abilities import Abilities
@@ -42,6 +43,7 @@ class PasInfo:
     def routes(self) -> list[Route]:
         return [Route("/info", self.info, methods=["GET"])]
 
+    @told("What this port answers with", "PAS", answer="rolecast.pages.shapes:PASInfo", errors=(404,))
     async def info(self, request: Request) -> Response:
         """A stand-in's speed is its own, and not told any more once the weights are here."""
         model_id = self._listener.model or ""

@@ -9,8 +9,9 @@ from starlette.routing import Route
 
 from rolecast.config.current import Current
 from rolecast.config.schema import Listener
+from rolecast.dialects.operation import TEXT, told
 from rolecast.pages.health import Health
-from rolecast.pages.ollama import is_for_ollama, running
+from rolecast.pages.ollama import ROOT, is_for_ollama, running
 from rolecast.server.asgi import json_response
 from rolecast.telemetry.metrics import Telemetry
 
@@ -28,6 +29,7 @@ class FrontDoor:
             Route("/metrics", self.metrics, methods=["GET"]),
         ]
 
+    @told("Health of the gateway", "Health", answer="rolecast.pages.shapes:FrontHealth")
     async def health(self, request: Request) -> Response:
         """`healthy` while every model that should run does and all is recorded; `degraded` says what does not and why.
 
@@ -49,6 +51,7 @@ class FrontDoor:
             body["problems"] = problems
         return json_response(body)
 
+    @told("Metrics for Prometheus", "Health", answer=str, media=TEXT)
     async def metrics(self, request: Request) -> Response:
         return Response(self._telemetry.exposition(), media_type="text/plain; version=0.0.4")
 
@@ -80,11 +83,18 @@ class SingleModel:
             Route("/", self.root, methods=["GET"]),
         ]
 
+    @told("Who answers here", "Health", answer="rolecast.pages.shapes:Root", more=ROOT)
     async def root(self, request: Request) -> Response:
         if is_for_ollama(request):
             return running()
         return json_response({"service": "rolecast", "status": "running", "model": self._listener.model})
 
+    @told(
+        "Health of the model",
+        "Health",
+        answer="rolecast.pages.shapes:ModelHealth",
+        others={503: "rolecast.pages.shapes:ModelHealth"},
+    )
     async def front(self, request: Request) -> Response:
         state = self._health.state(self._listener.model or "")
         healthy = state not in BROKEN
@@ -95,12 +105,19 @@ class SingleModel:
         }
         return json_response(self._marked(body), 200 if healthy else 503)
 
+    @told(
+        "Health of the model",
+        "Health",
+        answer="rolecast.pages.shapes:LlamaHealth",
+        others={503: "rolecast.pages.shapes:LlamaTrouble"},
+    )
     async def llama_server(self, request: Request) -> Response:
         """Exactly llama.cpp's bytes: start scripts compare them."""
         if self._health.state(self._listener.model or "") in BROKEN:
             return json_response({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, 503)
         return json_response({"status": "ok"})
 
+    @told("Health of the model", "Health", answer="rolecast.pages.shapes:PASHealth")
     async def pas(self, request: Request) -> Response:
         model_id = self._listener.model or ""
         state = self._health.state(model_id)

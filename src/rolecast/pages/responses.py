@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from rolecast.dialects.operation import told_in
 from rolecast.dialects.responses_body import ID
 from rolecast.dialects.thread import Kept
 from rolecast.errors import BadRequest, NotFound
@@ -17,6 +18,7 @@ from rolecast.turn.count import Counter
 from rolecast.turn.memory import Memory
 
 PATH = b"/v1/responses"
+REFERENCE = "rolecast.dialects.responses_reference"
 MOST, USUAL = 100, 20
 """So many items of an input are listed at once."""
 
@@ -43,19 +45,22 @@ class KeptResponses:
             )
         ]
 
+    @told_in(f"{REFERENCE}:SHOW")
     async def show(self, request: Request) -> Response:
         """The answer as it was given."""
-        if request.query_params.get("stream", "false") == "true":
+        if asked.flag(request.query_params.get("stream", "false")):
             raise BadRequest("`stream`: a kept answer is given whole.", param="stream", code="unsupported_value")
         kept = await self._kept(request)
         return Response(kept.answer, media_type="application/json")
 
+    @told_in(f"{REFERENCE}:DELETE")
     async def delete(self, request: Request) -> Response:
         """Forget it, with what was asked for it."""
         name = _name(request)
         await self._memory.delete(name, _key(request))
         return json_response({"id": name, "object": "response", "deleted": True})
 
+    @told_in(f"{REFERENCE}:ITEMS")
     async def items(self, request: Request) -> Response:
         """What was asked for it, the newest first unless `order=asc`."""
         kept = await self._kept(request)
@@ -79,12 +84,14 @@ class KeptResponses:
         ends = {"first_id": ids[0], "last_id": ids[:most][-1]} if ids else {"first_id": "", "last_id": ""}
         return json_response({"object": "list", "data": found[:most], **ends, "has_more": len(found) > most})
 
+    @told_in(f"{REFERENCE}:CANCEL")
     async def cancel(self, request: Request) -> Response:
         """Nothing runs in the background, so that there is nothing to cancel."""
         kept = await self._kept(request)
         text = f"{kept.id} is complete: only answers made in the background can be cancelled, and there are none here."
         raise BadRequest(f"{text} A client that hangs up ends its own.", code="not_cancellable")
 
+    @told_in(f"{REFERENCE}:COUNT")
     async def count(self, request: Request) -> Response:
         """How many tokens a request has that is not sent yet."""
         lane: Lane = request.app.state.lane
@@ -94,6 +101,7 @@ class KeptResponses:
         tokens = await self._counter.count(wanted, lane.hot[PATH].dialect, lane.port_model)
         return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 
+    @told_in(f"{REFERENCE}:COMPACT")
     async def elsewhere(self, request: Request) -> Response:
         """What OpenAI has besides."""
         raise NotFound(

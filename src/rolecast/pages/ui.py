@@ -9,8 +9,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rolecast import __version__
+from rolecast.dialects.operation import PAGE, told
 from rolecast.errors import NotFound
-from rolecast.pages.ollama import is_for_ollama, running
+from rolecast.pages.ollama import ROOT, is_for_ollama, running
 from rolecast.server.asgi import json_response
 
 SECURITY = {
@@ -30,10 +31,22 @@ def routes() -> list[Route]:
     return [
         Route("/", root, methods=["GET"]),
         Route("/ui", page, methods=["GET"]),
-        Route("/ui/{name}", asset, methods=["GET"]),
+        *assets(),
     ]
 
 
+def assets() -> list[Route]:
+    """The files that pages are made of."""
+    return [Route("/ui/{name}", asset, methods=["GET"])]
+
+
+@told(
+    "Who answers here",
+    "Health",
+    more=f"{ROOT} A browser is sent to the status page.",
+    answer="rolecast.pages.shapes:Root",
+    statuses=(200, 307),
+)
 async def root(request: Request) -> Response:
     if "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/ui", status_code=307)
@@ -42,15 +55,17 @@ async def root(request: Request) -> Response:
     return json_response({"service": "rolecast", "version": __version__, "status": "running", "docs": "/ui"})
 
 
+@told("The status page", "Page", answer=str, media=PAGE)
 async def page(request: Request) -> Response:
-    return _file("index.html", "text/html")
+    return file("index.html", "text/html")
 
 
+@told("A file of the page", "Page", answer=str, media="*/*", errors=(404,))
 async def asset(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _assets():
         raise NotFound(f"There is nothing at /ui/{name[:200]}; the status page is /ui.")
-    return _file(name, _assets()[name])
+    return file(name, _assets()[name])
 
 
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -63,6 +78,6 @@ def _assets() -> dict[str, str]:
     return {name.name: _TYPES[name.suffix] for name in names if name.suffix in _TYPES}
 
 
-def _file(name: str, media_type: str) -> Response:
+def file(name: str, media_type: str) -> Response:
     content = files("rolecast").joinpath("web").joinpath(name).read_bytes()
     return Response(content, media_type=media_type, headers=SECURITY)

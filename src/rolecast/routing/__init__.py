@@ -10,12 +10,12 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from rolecast.config import variants
+from rolecast.config import variants, words
 from rolecast.config.names import Name, find, untagged
 from rolecast.config.schema import Config
-from rolecast.errors import BadRequest, ModelNotFound, WorkerDown
+from rolecast.errors import BadRequest, ModelNotFound, NotOffered, WorkerDown
 from rolecast.routing.abilities import LACKING, Can, declared
-from rolecast.values import Choice, Facts, Source
+from rolecast.values import MEDIA, Choice, Facts, Source
 
 AUTO = ("", "auto")
 MAX_NAMED = 8
@@ -45,9 +45,19 @@ class Named:
                 self._role_of.setdefault(model_id, name.name)
 
     def decide(self, facts: Facts) -> Choice | None:
+        if facts.kind in MEDIA and not self._enabled(facts):
+            raise NotOffered(
+                f"No model here does {facts.kind}. Configure one that a server elsewhere or a command of yours runs: "
+                f"`backend: openai` with its `url` (or `backend: command`) and `capabilities: [{facts.kind}]`.",
+                param="model",
+            )
         if facts.name in AUTO:
             return None
         name = find(self._names, facts.name)
+        if name is None and (name := words.find(self._config, self._names, facts.name)) is not None:
+            choice = self._chosen(name, facts)
+            reason = f"asked for the word {untagged(facts.name)}, which means {name.name}{_with_needs(facts)}"
+            return replace(choice, source="rule", reason=reason)
         if name is None:
             if untagged(facts.name) in AUTO:
                 return None
@@ -63,6 +73,10 @@ class Named:
                 param="model",
                 code="model_disabled",
             )
+        return self._chosen(name, facts)
+
+    def _chosen(self, name: Name, facts: Facts) -> Choice:
+        """The models behind a name that can. Raises BadRequest without any."""
         able = self._preferred(self._able(name, facts), facts)
         if facts.kind == "embeddings":
             able = tuple(m for m in able if self._alike(able[0], m, name))
@@ -93,6 +107,10 @@ class Named:
                 raise self._lacks(facts, need)
         return able
 
+    def _enabled(self, facts: Facts) -> tuple[str, ...]:
+        """All models here of the kind of the request."""
+        return self._of_kind([i for i, m in self._config.models.items() if m.enabled], facts)
+
     def _of_kind(self, models: Sequence[str], facts: Facts) -> tuple[str, ...]:
         return tuple(m for m in models if facts.kind in self._config.models[m].capabilities)
 
@@ -116,7 +134,7 @@ class Named:
 
     def _lacks(self, facts: Facts, need: str) -> BadRequest:
         """No model behind that name can do it: says what is lacking and who here can."""
-        candidates = self._of_kind([i for i, m in self._config.models.items() if m.enabled], facts)
+        candidates = self._enabled(facts)
         those = [m for m in candidates if all(self._can(m, n) for n in facts.needs)]
         more = f" and {len(those) - MAX_NAMED} more" if len(those) > MAX_NAMED else ""
         able = f"Here {', '.join(those[:MAX_NAMED])}{more} can"
@@ -134,15 +152,14 @@ class Default:
 
     def __init__(self, named: Named, config: Config) -> None:
         self._named = named
-        self._roles = {
-            "chat": config.routing.default,
-            "completion": config.routing.default,
-            "embeddings": config.routing.embeddings,
-        }
+        routing = config.routing
+        self._roles = {"chat": routing.default, "completion": routing.default, "embeddings": routing.embeddings}
         self._config = config
 
     def decide(self, facts: Facts) -> Choice | None:
-        role = self._roles[facts.kind]
+        role = self._roles.get(facts.kind, facts.kind)
+        if role not in self._config.roles and facts.kind not in self._roles:
+            return self._first_able(facts)
         if role not in self._config.roles:
             raise ModelNotFound(
                 f"No model was named and no role {role!r} exists for {facts.kind}. Name a model, or add the role.",
@@ -152,6 +169,15 @@ class Default:
         assert choice is not None
         reason = f"no model asked, default role for {facts.kind}{_with_needs(facts)}"
         return replace(choice, role=role, source="default", reason=reason)
+
+    def _first_able(self, facts: Facts) -> Choice:
+        """Of what has no role of its own: the first model that can do it."""
+        able = [i for i, m in self._config.models.items() if m.enabled and facts.kind in m.capabilities]
+        if not able:
+            text = f"No model here has the capability {facts.kind}: add one with `capabilities: [{facts.kind}]`"
+            raise ModelNotFound(f"{text}, and perhaps a role {facts.kind!r}.", param="model")
+        reason = f"no model asked, first model for {facts.kind}"
+        return Choice(able[0], source="default", reason=reason)
 
 
 def _with_needs(facts: Facts) -> str:

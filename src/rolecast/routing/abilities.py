@@ -12,6 +12,7 @@ from rolecast import backends, weights
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Model
+from rolecast.weights import gguf
 
 Can = Callable[[str, str], bool | None]
 """Whether the model of that id can do this; None when nobody knows, as of a remote."""
@@ -22,6 +23,9 @@ LACKING = {
     "video": "cannot take video, and this request holds some",
     "files": "cannot take files, and this request holds some",
     "insert": "cannot fill a gap before a suffix: its vocabulary has no marks for one that are known here",
+    "speaking": "cannot answer with sound, as `modalities` asks",
+    "functions": "knows no `functions`; send them as `tools`",
+    "search": "cannot search the web, as `web_search_options` asks",
     "thinking": "does not think before it answers, as `think` asks: its chat template knows nothing of it",
     "tools": "cannot be made to call a tool, as `tool_choice` asks: its chat template knows no tools",
 }
@@ -51,10 +55,22 @@ class Abilities:
         model = self._current.config.models[self._current.answerer_of(model_id)]
         return weights.context(model, weights.found(self._find, model)) or None
 
+    def size(self, model_id: str) -> int | None:
+        """Bytes of the weights that answer for this model; None = they are not here, or nobody knows."""
+        model = self._current.config.models[self._current.answerer_of(model_id)]
+        path = weights.found(self._find, model)
+        headers = [gguf.known(part) for part in weights.parts(path)] if path else []
+        return sum(header.tensor_bytes for header in headers if header) or None
+
     def marks(self, model_id: str) -> tuple[str, ...]:
         """The tokens around a gap that is to be filled, if it is us who must write them into the prompt; else none."""
         model = self._current.config.models[model_id]
         return backends.get(model.backend).marks(model, weights.found(self._find, model))
+
+    def logits(self, model_id: str) -> bool:
+        """Whether its scores of a ranking are logits."""
+        model = self._current.config.models[model_id]
+        return backends.get(model.backend).logits(model, weights.found(self._find, model))
 
     async def prepare(self, edit: Edit) -> Change:
         """Learn what the models can do before a request asks it; nothing to refuse."""

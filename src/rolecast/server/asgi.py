@@ -5,7 +5,7 @@ another method is told so in what is spoken there.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,13 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rolecast.dialects import Dialect, dialect
 from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError
 from rolecast.server import pathname, preflight
-from rolecast.server.guard import OPEN_PATHS
+from rolecast.server.guard import is_open
 from rolecast.server.lane import Lane
 from rolecast.telemetry.metrics import Place
 
@@ -51,7 +51,7 @@ class _Front:
                 return
             scope = {**scope, "path": path.decode()}
             if entry is not None:
-                raise _not_allowed(scope["method"], scope["path"], "POST")
+                raise _not_allowed(scope["method"], scope["path"], ["POST"])
             await self._app(scope, receive, answer)
         except RolecastError as error:
             _note(self._lane, error, scope)
@@ -65,8 +65,7 @@ class _Front:
         # The raw path decides, never a URL rebuilt from Host (CVE-2026-48710), nor one with its percent signs
         # resolved: what is open is written plainly.
         path = pathname.plain(scope.get("raw_path", scope["path"].encode()))
-        is_open = scope["method"] in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith(b"/ui/"))
-        if not is_open and scope["method"] != "OPTIONS":
+        if not is_open(scope["method"], path) and scope["method"] != "OPTIONS":
             guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
 
 
@@ -127,6 +126,11 @@ HINTS = {
 """By how the path begins; the first that fits."""
 
 
+def dialect_at(path: str) -> str:
+    """The name of the dialect in which errors at this path are told, when no path to models is there."""
+    return _hint(path).dialect
+
+
 def _hint(path: str) -> Hint:
     return next((hint for start, hint in HINTS.items() if path.startswith(start)), Hint())
 
@@ -141,15 +145,23 @@ async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
             f"There is nothing at {path}{': ' * bool(said)}{said}; docs/reference/http-api.md lists what there is."
         )
     elif exc.status_code == 405:
-        error = _not_allowed(request.method, path, (exc.headers or {}).get("Allow", ""))
+        error = _not_allowed(request.method, path, _methods(request))
     else:
         error = BadRequest(str(exc.detail), status=exc.status_code)
     _note(request.app.state.lane, error, request.scope)
     return error_response(error, dialect(_hint(path).dialect))
 
 
-def _not_allowed(method: str, path: str, allow: str) -> MethodNotAllowed:
-    taken = ", ".join(sorted(allow.split(", ")))
+def _methods(request: HTTPRequest) -> set[str]:
+    """What this path takes: each method may have a route of its own."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    return {
+        method for route in routes if route.path_regex.match(request.scope["path"]) for method in route.methods or ()
+    }
+
+
+def _not_allowed(method: str, path: str, allow: Iterable[str]) -> MethodNotAllowed:
+    taken = ", ".join(sorted(allow))
     return MethodNotAllowed(
         f"{method} is not possible at {path[:200]}; use {taken.replace(', ', ' or ')}.", allow=taken
     )

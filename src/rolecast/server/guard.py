@@ -18,8 +18,13 @@ from rolecast.errors import BadRequest, ConfigError, Forbidden, RolecastError, U
 
 _SHA256 = re.compile(r"sha256:[0-9a-fA-F]{64}\Z")
 _HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?\Z")
-OPEN_PATHS = frozenset({b"/", b"/health", b"/ui", b"/favicon.ico"})
+OPEN_PATHS = frozenset({b"/", b"/health", b"/ui", b"/docs", b"/favicon.ico"})
 """Answered without a key: they tell no more than that somebody is home."""
+
+
+def is_open(method: str, path: bytes) -> bool:
+    """Whether this is answered without a key."""
+    return method in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith(b"/ui/"))
 
 
 class Guard:

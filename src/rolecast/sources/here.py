@@ -7,6 +7,7 @@ from rolecast.config import names, paths
 from rolecast.config.made import MadeVariants
 from rolecast.config.schema import Config, Model
 from rolecast.sources.uploads import Uploads
+from rolecast.values import KINDS
 from rolecast.weights import Finder, gguf
 
 
@@ -46,9 +47,9 @@ def stand_ins(config: Config, find: Finder | None = None) -> dict[str, str]:
     helper = names.table(config)[config.stand_in].models[0]
     replaced = {}
     for model_id, model in config.models.items():
-        kinds = set(model.capabilities) & {"chat", "completion", "embeddings"}
-        # Vectors of another model mean something else: nobody stands in for a model that embeds.
-        capable = "embeddings" not in kinds and kinds <= set(config.models[helper].capabilities)
+        kinds = set(model.capabilities) & set(KINDS)
+        # Vectors and scores of another model mean something else: nobody stands in for one that embeds or ranks.
+        capable = not kinds & {"embeddings", "rerank"} and kinds <= set(config.models[helper].capabilities)
         if model_id != helper and model.enabled and capable and model.source and weights.found(find, model) is None:
             replaced[model_id] = helper
     return replaced

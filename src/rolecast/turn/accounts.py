@@ -62,6 +62,13 @@ class Accounts:
             caller.client_id,
         )
 
+    def let_go(self, part: Exchange) -> None:
+        """Free the slot of a part of a request; the books are the whole's."""
+        self.active.discard(part)
+        self._cork.running = len(self.active)
+        if part.lease is not None:
+            self._fleet.release(part.lease)
+
     def refused(self, error: RolecastError, place: Place) -> None:
         """Count and note a request that never reached a model."""
         self._telemetry.refuse(error, place)

@@ -1,15 +1,18 @@
 """A leased worker is asked: the body as it must have it, and the carrier that brings the answer."""
 
-from rolecast.dialects.request import Request
+import msgspec
+
+from rolecast.dialects.request import Request, Upload
 from rolecast.errors import BadRequest
 from rolecast.fleet import Lease
 from rolecast.turn.conversion import Conversion
 from rolecast.turn.edited import Edited
 from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.forward import Forward
 from rolecast.turn.passage import Passage
 from rolecast.turn.plan import Plan
 from rolecast.turn.relay import Relay
-from rolecast.values import Words
+from rolecast.values import Ranking, Words
 
 
 def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False) -> None:
@@ -36,6 +39,9 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
                 request.edit_usage = plan.injects and not (again or request.wants_usage)
         if plan.edits or request.edit or request.edit_usage or (plan.name and plan.name != request.asked):
             body = plan.body(request)
+    elif request.upload is not None:
+        _forward(exchange, plan, request, lease, request.upload)
+        return
     else:
         if plan.counts and request.stream:
             request.edit_usage = plan.injects and not (again or request.wants_usage)
@@ -47,11 +53,23 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
     lease.pool.send(lease.pool.post(path, body, exchange.caller.trace_lines), carrier)
 
 
+def _forward(exchange: Exchange, plan: Plan, request: Request, lease: Lease, upload: Upload) -> None:
+    """Send what is no text as it is. Raises BadRequest."""
+    body = plan.forwarded(request, upload)
+    carrier = Forward(exchange)
+    exchange.carrier = carrier
+    carrier.last_activity = clock()
+    sent = lease.pool.upload(request.path, body, upload.content_type, exchange.caller.trace_lines)
+    lease.pool.send(sent, carrier)
+
+
 def _words(exchange: Exchange, plan: Plan, request: Request) -> Words:
     """The request in words of no dialect. Raises BadRequest for what cannot be said in them, or to this worker."""
     if request.kind not in plan.speaks().kinds or (request.plain is None and request.kind != "chat"):
         text = f"{plan.model_id} takes chats only: its server has no {request.kind} that is known here."
         raise BadRequest(text, code="wrong_capability")
+    if isinstance(request.plain, Ranking):
+        request.plain = msgspec.structs.replace(request.plain, logits=plan.logits)
     if request.plain is not None:
         return request.plain
     if request.chat is None:

@@ -10,13 +10,13 @@ import logging
 
 import msgspec
 
-from rolecast.dialects.request import Request
+from rolecast.dialects.request import Request, Several
 from rolecast.dialects.thread import Thread
 from rolecast.errors import Busy, Conflict, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.telemetry.metrics import Place
-from rolecast.turn import verdict
+from rolecast.turn import fan, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
 from rolecast.turn.exchange import Exchange, clock
@@ -51,6 +51,7 @@ class Dispatch:
         self.memory = memory
         self.accounts = accounts
         self.active = accounts.active
+        self.let_go = accounts.let_go
         self.settle = accounts.settle  # the very method: this is called for every request
         self.cork = fleet.cork
         self._fleet = fleet
@@ -64,6 +65,8 @@ class Dispatch:
         exchange.request = request
         if request.only:
             self._attend(exchange, request)
+            return
+        if request.split is not None and self._divide(exchange, request):
             return
         if request.thread is not None and request.chat is None:
             self._spawn(exchange, self._recall(exchange, request, request.thread))
@@ -83,6 +86,20 @@ class Dispatch:
             self._spawn(exchange, self._wait_and_call(exchange, plan, request))
         else:
             call(exchange, plan, request, lease)
+
+    def _divide(self, exchange: Exchange, request: Request) -> bool:
+        """Ask for several answers one by one, if a model that may answer takes no request for them. Raises likewise."""
+        plan = self.plans.known(request, exchange.caller.port_model)
+        if self.plans.take_several(plan):
+            request.split = None
+            return False
+        several = request.split(request) if request.split is not None else Several((), 1)
+        self.active.add(exchange)
+        try:
+            fan.start(exchange, several, plan, self)
+        except RolecastError as error:
+            exchange.fail(error)
+        return True
 
     def _attend(self, exchange: Exchange, request: Request) -> None:
         """Start what wants no answer. Raises RolecastError when it cannot be routed."""

@@ -121,6 +121,8 @@ class Exchange:
     carrier: Carrier | None = None
     task: asyncio.Task[None] | None = None
     closed = False
+    part = False
+    """One of several answers to a request, which has the books. Set by fan."""
     unasked = False
     """The request is sent again without our wish for usage. Set by dispatch."""
     attempts = 0

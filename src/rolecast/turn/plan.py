@@ -12,11 +12,13 @@ from rolecast.backends import Backend
 from rolecast.config.schema import Model
 from rolecast.dialects import UNREAD, Family, family
 from rolecast.dialects.defaults import filled
-from rolecast.dialects.request import Request, read_fields
+from rolecast.dialects.request import Request, Upload, read_fields
 from rolecast.dialects.speech import Heard, offer_of, thinks_not
+from rolecast.errors import BadRequest
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.values import Chat, Choice, Completion, Facts, Words
 
+JSON = b"application/json"
 _WISH = b'{"include_usage":true}'
 
 
@@ -42,6 +44,7 @@ class Plan:
         "family",
         "head",
         "injects",
+        "logits",
         "marks",
         "markup",
         "model",
@@ -90,6 +93,8 @@ class Plan:
         self.markup = _markup(model, backend)
         """`read` or `opened`, where a model leaves thoughts and calls in its text; '' = answers stay as they are."""
         self.defaults = choice.defaults
+        self.logits = False
+        """Its scores of a ranking are logits."""
         self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
@@ -107,6 +112,17 @@ class Plan:
         if request.edit_usage:
             return request.body.rstrip()[:-1] + b',"stream_options":' + _WISH + b"}"
         return request.body
+
+    def forwarded(self, request: Request, upload: Upload) -> bytes:
+        """The body with the name by which its server knows the model. Raises BadRequest where there is no such path."""
+        if self.family != UNREAD:
+            text = f"{self.model_id} takes no {request.kind}: its server has no such path that is known here."
+            raise BadRequest(text, code="wrong_capability")
+        if upload.content_type == JSON:
+            return self.body(request)
+        if not self.name or request.asked == self.name:
+            return request.body
+        return upload.renamed(request.body, self.name)
 
     def speaks(self) -> Family:
         """How a chat is written for the worker, and its answers are read."""

@@ -35,12 +35,14 @@ class Plans:
         telemetry: Telemetry,
         can: Can,
         marks: Callable[[str], tuple[str, ...]] = lambda _: (),
+        logits: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._current = current
         self._fleet = fleet
         self._telemetry = telemetry
         self._can = can
         self._marks = marks
+        self._logits = logits
         self._strategies = build(current.names, current.config, can)
         self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
@@ -98,6 +100,13 @@ class Plans:
                 if kind == KINDS[-1]:
                     raise
         raise AssertionError  # there are kinds
+
+    def take_several(self, plan: Plan) -> bool:
+        """Whether every model of the choice takes several prompts, and gives several answers, in one request."""
+        return all(
+            self._fleet.backend(self._current.answerer_of(model_id)).several
+            for model_id in (plan.model_id, *plan.choice.alternatives)
+        )
 
     def share(self, plan: Plan) -> Plan:
         """Of the equals of a plan the one whose turn it is."""
@@ -163,6 +172,7 @@ class Plans:
             self._telemetry.models[model_id],
         )
         plan.marks = self._marks(answerer_id)
+        plan.logits = self._logits(answerer_id)
         plan.injects = plan.injects and answerer_id not in self._silent
         return plan
 

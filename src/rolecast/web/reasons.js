@@ -23,6 +23,7 @@ const REASONS = {
   session_not_found: "No session of that id was used with this key, or it is forgotten. GET /sessions lists those that were.",
   unknown_category: "No category of that name is answered here. GET /categories lists those that are; a role adds one.",
   missing_prompt: "A request of Conductor's has no `prompt`, or an empty one.",
+  not_offered: "No model here hears, speaks or paints. Configure one with `backend: openai` or `command` and that capability.",
   job_not_found: "No job has that id (any more). `rolecast jobs` lists those there are.",
   not_found: "There is nothing at that path. Check the base URL of the client: it usually ends in /v1.",
   not_supported: "A client of Ollama wanted to make, copy or send a model: that is done in the configuration here.",

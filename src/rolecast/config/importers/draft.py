@@ -183,10 +183,10 @@ class Draft:
         """Whether the model only makes vectors."""
         return self.models.get(model_id, {}).get("capabilities") == ["embeddings"]
 
-    def is_asked(self, model_id: str) -> bool:
-        """Whether there is an endpoint for what the model does."""
+    def is_text(self, model_id: str) -> bool:
+        """Whether texts are written or embedded by it, which others of its kind can do in its place."""
         given = self.models.get(model_id, {}).get("capabilities") or [kinds.CHAT]
-        return any(not kinds.unreachable(kind) for kind in given)
+        return bool({kinds.CHAT, "completion", kinds.EMBEDDINGS} & set(given))
 
     def _server(self) -> dict[str, Any]:
         server: dict[str, Any] = {"host": "127.0.0.1", "port": Config().server.port}
@@ -289,7 +289,8 @@ class Draft:
     def _first(self) -> str:
         """The model for requests that name none: one called like the default role, else the first that can chat."""
         enabled = self.enabled()
-        talking = [model_id for model_id in enabled if not self.embeds(model_id)] or enabled
+        texts = [model_id for model_id in enabled if self.is_text(model_id)]
+        talking = [model_id for model_id in texts if not self.embeds(model_id)] or enabled
         return "standard" if "standard" in talking else talking[0]
 
     def _settle_embeddings(self) -> None:

@@ -5,12 +5,14 @@ Knows the words that makers use. A guess: whoever asks tells the user about it.
 
 import re
 
+from rolecast.values import KINDS
+
 CHAT, EMBEDDINGS = "chat", "embeddings"
 _WORDS = (
     ("rerank", r"re-?rank|(?<![a-z])ranker"),
     ("transcription", r"whisper|transcri|parakeet|speech[-_]to[-_]text|(?<![a-z])(asr|stt)(?![a-z])"),
     ("speech", r"(?<![a-z])(x?tts|kokoro|piper|orpheus|chatterbox|bark)(?![a-z])|speech"),
-    ("image", (r"dall-?e|diffusion|diffusers|comfyui|(gpt|qwen)-image|image[-_](gen|edit)|(?<![a-z])(sdxl|sd-server"
+    ("images", (r"dall-?e|diffusion|diffusers|comfyui|(gpt|qwen)-image|image[-_](gen|edit)|(?<![a-z])(sdxl|sd-server"
      r"|sd[-_]?(1\.5|3(\.5)?|turbo)|flux|imagen)(?![a-z])")),
     ("video", r"(?<![a-z])(sora|veo|wan2)(?![a-z])"),
     ("moderation", r"moderation"),
@@ -32,4 +34,4 @@ def capabilities(kind: str) -> list[str] | None:
 
 def unreachable(kind: str) -> str:
     """Why a model of this kind cannot be asked, or ''."""
-    return "" if kind in (CHAT, "completion", EMBEDDINGS) else f"there is no endpoint for {kind} yet"
+    return "" if kind in KINDS else f"there is no endpoint for {kind} yet"

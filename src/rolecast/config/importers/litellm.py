@@ -49,8 +49,8 @@ _MODES = {
     "rerank": "rerank",
     "audio_transcription": "transcription",
     "audio_speech": "speech",
-    "image_generation": "image",
-    "image_edit": "image",
+    "image_generation": "images",
+    "image_edit": "images",
     "moderation": "moderation",
     "video_generation": "video",
     "realtime": "realtime",
@@ -115,7 +115,7 @@ class _Importer:
         for name, own in members.items():
             if own != [name]:
                 # A model for chat is no way out for sound or pictures.
-                behind = fallbacks.behind(name) if any(map(self._draft.is_asked, flat(own))) else []
+                behind = fallbacks.behind(name) if any(map(self._draft.is_text, flat(own))) else []
                 self._draft.roles[name] = own + [m for other in behind for m in members[other]]
         self._settle_aliases(members)
 

@@ -40,7 +40,7 @@ def add(entry: Entry, draft: Draft) -> None:
         capabilities=[kind] if kind else ["chat", "completion", *extra] if extra else None,
         chat_template_kwargs=given.get("chat_template_kwargs"),
         binary=entry.command.program.replace("${env.HOME}", "~"),
-        args=["--reranking", *rest] if kind == "rerank" else rest,
+        args=rest,
         idle_timeout=entry.idle_timeout,
         load_timeout=entry.load_timeout,
         environment=entry.environment,

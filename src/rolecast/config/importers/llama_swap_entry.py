@@ -52,7 +52,7 @@ def read(
     title, about = section.text("name"), section.text("description")
     told = section.section("capabilities")
     takes, gives = told.texts("in"), told.texts("out")
-    made = "image" if "image" in gives else "speech" if "audio" in gives else ""
+    made = "images" if "image" in gives else "speech" if "audio" in gives else ""
     if section.peek("unlisted") is False:
         section.take("unlisted")
     return Entry(

@@ -15,7 +15,7 @@ REASONS = {
     **dict.fromkeys(("chat_template_file", "fit", "kv_unified", "config_name"), _ENGINE),
 }
 _KEYS = frozenset({"backend", "port", "model_path"})
-_CAPABILITIES = {"lm": None, "multimodal": None, "embeddings": ["embeddings"]}
+_CAPABILITIES = {"lm": None, "multimodal": None, "embeddings": ["embeddings"], "rerank": ["rerank"]}
 _REMOTE, _GGUF = "lmstudio", "llamacpp"
 """What that system calls the ways it runs models."""
 _SOURCES = ("hf:", "ollama:", "pypi:", "https://")

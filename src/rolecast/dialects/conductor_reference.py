@@ -1,0 +1,92 @@
+"""What the reference says of Conductor's prompts."""
+
+from typing import Any
+
+import msgspec
+
+from rolecast.dialects import ollama_reference, openai_reference
+from rolecast.dialects.conductor_body import Body
+from rolecast.dialects.ollama_generate import Prompt
+from rolecast.dialects.openai import ChatBody
+from rolecast.dialects.operation import EVENTS, MODEL_ERRORS, Operation, Reference
+
+TAG = "Conductor"
+
+
+class EitherBody(Prompt):
+    """A prompt in Conductor's words, or in Ollama's."""
+
+    category: str | None = None
+    session_id: str | None = None
+
+
+class ChatOrPromptBody(ChatBody):
+    """OpenAI's chat, or a `prompt` in Conductor's words in place of `messages`."""
+
+    prompt: str | None = None
+
+
+class Answer(msgspec.Struct):
+    """The text, and who wrote it in how many seconds."""
+
+    response: str
+    category: str
+    model: str
+    session_id: str | None
+    generation_time: float
+    tokens_generated: int
+
+
+class Piece(msgspec.Struct):
+    """The data of one event: a piece of the text, at the end `done` or an `error`."""
+
+    chunk: str | None = None
+    done: bool | None = None
+    error: str | None = None
+    category: str | None = None
+    model: str | None = None
+    session_id: str | None = None
+
+
+_PROMPT = Operation(
+    "Answer a prompt",
+    TAG,
+    more="`category` says which models are asked; paths of a task have theirs.",
+    body=Body,
+    needs=("prompt",),
+    example={"prompt": "Say hi.", "max_tokens": 100},
+    answer=Answer,
+    streams=EVENTS,
+    event=Piece,
+    errors=MODEL_ERRORS,
+)
+_EITHER = msgspec.structs.replace(
+    _PROMPT,
+    more="In Conductor's words or in Ollama's, whose fields the answer has then, too; its streams are lines of JSON.",
+    body=EitherBody,
+    fields={**ollama_reference.FIELDS, "options": dict[str, Any] | None, "context": list[Any] | None},
+    needs=(),
+    answer=(Answer, ollama_reference.Generated),
+    lines=ollama_reference.Generated,
+)
+_STREAM = msgspec.structs.replace(
+    _PROMPT, says="Answer a prompt in pieces", answer=None, example={"prompt": "Say hi.", "stream": True}
+)
+TASKS = dict.fromkeys(
+    (
+        *("/conductor/generate", "/code/completion", "/code/generation", "/translate", "/math/solve"),
+        *("/research/analyze", "/legal/analyze", "/summarize"),
+    ),
+    _PROMPT,
+)
+STREAMS = dict.fromkeys(("/generate/stream", "/conductor/generate/stream"), _STREAM)
+REFERENCE = Reference({"/generate": _EITHER, **TASKS, **STREAMS}, openai_reference.Error)
+_CHAT = msgspec.structs.replace(
+    openai_reference.CHAT,
+    more="OpenAI's chat, or a `prompt` without `messages`, which is answered as Conductor does.",
+    body=ChatOrPromptBody,
+    needs=(),
+    answer=(openai_reference.ChatCompletion, Answer),
+    event=(openai_reference.ChatChunk, Piece),
+)
+CHAT_OR_PROMPT = Reference({"/chat/completions": _CHAT}, openai_reference.Error)
