@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 SYSTEM = "You are a helpful assistant."
 QUESTION = "What is the capital of France? "
+FLAT = ("/conductor/generate/stream",)
+"""Paths of prompts that have no `options`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Way:
         question = QUESTION + "x" * pad
         fields: dict[str, object] = {"model": model}
         if self.prompts:
-            fields |= {"prompt": question, "options": {"num_predict": events}}
+            fields |= {"prompt": question}
+            fields |= {"max_tokens": events} if self.path in FLAT else {"options": {"num_predict": events}}
         elif self.path == "/api/chat":
             fields |= {"messages": [{"role": "user", "content": question}], "options": {"num_predict": events}}
         elif self.path == "/v1/responses":
@@ -58,6 +61,7 @@ WAYS = {
     "anthropic": Way("Anthropic", "/v1/messages", b"\ndata: " + b'{"type":"content_block_delta"', b"message_stop"),
     "responses": Way("Responses", "/v1/responses", b"event: response.output_text.delta", b'"status":"'),
     "pas": Way("PAS, generate", "/generate", b'"done":false', b'"done":true', prompts=True, surface="pas"),
+    "conductor": Way("Conductor", "/conductor/generate/stream", b'{"chunk":', b'"done":true', prompts=True),
     "openai-anthropic": Way(
         "OpenAI, of an Anthropic server", "/v1/chat/completions", b'"content":', _DONE, worker="anthropic"
     ),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from rolecast.dialects import complaint, lenient, usage
+from rolecast.dialects.alike import Alike
 from rolecast.dialects.gathered import Gathered, unreadable
 from rolecast.dialects.sse import Events
 from rolecast.errors import UNREADABLE
@@ -114,6 +115,7 @@ class _Stream:
 
     def __init__(self) -> None:
         self._events = Events()
+        self._alike = Alike(_text_alone)
         self._counts: dict[str, int] = {}
         self._calls: dict[int, int] = {}
         """The number of the call in a block."""
@@ -123,8 +125,14 @@ class _Stream:
 
     def read(self, data: bytes) -> list[Event]:
         found: list[Event] = []
+        again = self._alike.again
         for event in self._events.feed(data):
-            found += self._said(event)
+            if (text := again(event)) is not None:
+                found.append(text)
+                continue
+            said = self._said(event)
+            self._alike.learn(event, said)
+            found += said
         return [*found, unreadable()] if self._events.overflowed else found
 
     def end(self) -> list[Event]:
@@ -180,6 +188,14 @@ class _Stream:
             self._ended = True
             found.append(_done(event.delta.stop_reason, event.delta.stop_sequence))
         return [*found, _report(self._counts)] if self._counts else found
+
+
+def _text_alone(data: bytes) -> list[Event]:
+    """What an event says that is some more of a block, and no call."""
+    event = _read(data)
+    if event is None or event.type != "content_block_delta" or event.delta is None or event.delta.partial_json:
+        return []
+    return _texts(event.delta)
 
 
 def _texts(block: _Block) -> list[Event]:

@@ -25,6 +25,8 @@ def _flat(answer: dict[str, Any]) -> dict[str, Any]:
 class _Lines(Lines):
     """A line for each piece, and one that ends the answer."""
 
+    around = b'","done":false,"response":', b"}\n"
+
     def __init__(self, model: str, request: Request) -> None:
         super().__init__(model)
         self._request = request
@@ -32,8 +34,9 @@ class _Lines(Lines):
 
     def write(self, event: Event) -> bytes:
         """The same, and kept for the context."""
-        if isinstance(event, Text):
+        if type(event) is Text:
             self._said.append(event.text)
+            return self._text(event.text)
         return super().write(event)
 
     def _object(self, message: dict[str, Any]) -> dict[str, Any]:

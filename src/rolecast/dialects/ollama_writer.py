@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from rolecast.values import Done, Event, Phases, Reasoning, Report, Text, ToolCa
 
 REASONS = ("length", "load", "unload")
 """Besides `stop`, which is also said of calls."""
+_encode = msgspec.json.encode
 _decode_arguments = msgspec.json.Decoder(dict[str, Any] | str | None).decode
 
 
@@ -22,6 +24,18 @@ def writer(model: str, *, stream: bool) -> "Lines | Whole":
 def moment(at: float) -> str:
     """A time in seconds since 1970 as Ollama writes it."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=4)
+def _second(at: int) -> bytes:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+
+
+def _now() -> bytes:
+    """The time as `moment` writes it, of which most stays the same for a second."""
+    now = time.time_ns()
+    second = now // 1_000_000_000
+    return b"%b.%06dZ" % (_second(second), (now - second * 1_000_000_000) // 1000)
 
 
 class _Answer:
@@ -98,11 +112,17 @@ class Lines(_Answer):
     """A line for each piece, and one that ends the answer."""
 
     content_type = b"application/x-ndjson"
+    around = b'","message":{"role":"assistant","content":', b'},"done":false}\n'
+    """What stands between the time and a text, and after the text."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self._start = b'{"model":%b,"created_at":"' % _encode(model)
 
     def write(self, event: Event) -> bytes:
         """A line for text and thoughts; calls wait for the end of theirs."""
-        if isinstance(event, Text):
-            return self._line({"content": event.text})
+        if type(event) is Text:
+            return self._text(event.text)
         if isinstance(event, Reasoning):
             return self._line({"content": "", "thinking": event.text})
         self._note(event)
@@ -112,6 +132,11 @@ class Lines(_Answer):
         """The line with counts and durations, after calls that came late."""
         last = msgspec.json.encode(self._object({"content": ""}) | self._last(phases)) + b"\n"
         return self._calls_line() + last
+
+    def _text(self, text: str) -> bytes:
+        """A line for a text, which most lines are."""
+        before, behind = self.around
+        return b"%b%b%b%b%b" % (self._start, _now(), before, _encode(text), behind)
 
     def _calls_line(self) -> bytes:
         """The calls so far, once."""

@@ -4,12 +4,13 @@ Also reads llama.cpp's `timings`. Takes what servers of this field leave out or 
 bounded piece of an answer that is not complete.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from rolecast.dialects import complaint, lenient, openai_defaults, openai_logprobs, openai_plain, usage
+from rolecast.dialects.alike import Alike
 from rolecast.dialects.gathered import Gathered, unreadable
 from rolecast.dialects.openai_calls import Calls
 from rolecast.dialects.sse import BOM, Events
@@ -359,7 +360,9 @@ class _Stream:
 
     def __init__(self) -> None:
         self._events = Events()
-        self._calls = Calls()
+        calls = Calls()
+        self._said_by: Callable[[bytes], list[Event]] = lambda event: _events(event, calls)
+        self._alike = Alike(self._said_by)
         self._begun = False
         self._ended = False
         """It said that it is complete: servers end their connections in good order, too, when their engine dies."""
@@ -378,16 +381,25 @@ class _Stream:
 
     def _said(self, events: list[bytes]) -> list[Event]:
         found: list[Event] = []
+        again = self._alike.again
         for event in events:
-            word = event.strip()
             if self._over:
                 break
-            if word not in _SAY_NOTHING:
-                found += _events(event, self._calls)
-            self._over = word == b"[DONE]"
+            if (text := again(event)) is not None:
+                found.append(text)
+            else:
+                found += self._read_new(event)
         self._begun = self._begun or bool(found)
-        self._ended = self._ended or self._over or any(isinstance(each, Done) for each in found)
         return found
+
+    def _read_new(self, event: bytes) -> list[Event]:
+        """What an event says that is like none before it."""
+        word = event.strip()
+        self._over = word == b"[DONE]"
+        said = [] if word in _SAY_NOTHING else self._said_by(event)
+        self._alike.learn(event, said)
+        self._ended = self._ended or self._over or any(isinstance(each, Done) for each in said)
+        return said
 
 
 class _Whole(Gathered):

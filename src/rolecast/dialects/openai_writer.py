@@ -38,6 +38,7 @@ class _Chunks:
 
     def __init__(self, model: str, *, wants_usage: bool) -> None:
         self._head = _head("chat.completion.chunk", model)
+        self._start = b'data: %b,"choices":[{"index":' % msgspec.json.encode(self._head)[:-1]
         self._begun: set[int] = set()
         self._tokens: dict[int, list[Token]] = {}
         self._wants_usage = wants_usage
@@ -45,7 +46,10 @@ class _Chunks:
 
     def write(self, event: Event) -> bytes:
         if isinstance(event, Text):
-            return self._chunk({"content": event.text}, event.choice)
+            if event.choice not in self._begun:
+                return self._chunk({"content": event.text}, event.choice)
+            told = self._start, event.choice, msgspec.json.encode(event.text)
+            return b'%b%d,"delta":{"content":%b},"finish_reason":null}]}\n\n' % told
         if isinstance(event, Reasoning):
             return self._chunk({"reasoning_content": event.text}, event.choice)
         if isinstance(event, ToolCallDelta):

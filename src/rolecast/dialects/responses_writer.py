@@ -69,11 +69,20 @@ class _Item:
     delta, done = "", ""
     """The events for more of it and for all of it."""
     field = "text"
+    beside = b""
+    """What is told beside each piece."""
 
     def __init__(self, item_id: str, index: int) -> None:
         self.id = item_id
         self.index = index
         self.pieces: list[str] = []
+        where = _encode(self.place())[1:-1]
+        self.around = (
+            b'event: %b\ndata: {"type":"%b","sequence_number":' % (self.delta.encode(), self.delta.encode()),
+            b',%b,"delta":' % where,
+            b"%b}\n\n" % self.beside,
+        )
+        """What stands before the number of a piece, between it and the text, and after the text."""
 
     def fields(self, status: str, text: str) -> dict[str, Any]:
         """The item as it is now."""
@@ -90,6 +99,7 @@ class _Item:
 
 class _Said(_Item):
     kind, part, delta, done = "msg", "output_text", "response.output_text.delta", "response.output_text.done"
+    beside = b',"logprobs":[]'
 
     def fields(self, status: str, text: str) -> dict[str, Any]:
         content = [] if status == "in_progress" else [self.part_fields(text)]
@@ -242,8 +252,7 @@ class Stream:
 
     def _grow(self, item: _Item, text: str) -> None:
         item.pieces.append(text)
-        more: dict[str, Any] = {"logprobs": []} if type(item) is _Said else {}
-        self._tell(item.delta, **item.place(), delta=text, **more)
+        self._tell_piece(item, text)
 
     def _close(self, status: str) -> None:
         """End the text or the thoughts under way."""
@@ -262,6 +271,12 @@ class Stream:
         whole = self._output[item.index] = item.fields(status, text)
         self._tell("response.output_item.done", output_index=item.index, item=whole)
 
+    def _tell_piece(self, item: _Item, text: str) -> None:
+        """Some more of an item, which most events are: only its number and its text are written anew."""
+        start, between, end = item.around
+        self._out.append(b"%b%d%b%b%b" % (start, self._number, between, _encode(text), end))
+        self._number += 1
+
     def _tell(self, kind: str, **fields: Any) -> None:
         self._out.append(_event(kind, {"type": kind, "sequence_number": self._number, **fields}))
         self._number += 1
@@ -277,6 +292,10 @@ class Whole(Stream):
     content_type = b"application/json"
 
     def _tell(self, kind: str, **fields: Any) -> None:
+        """Nothing before the end."""
+        self._number += 1
+
+    def _tell_piece(self, item: _Item, text: str) -> None:
         """Nothing before the end."""
         self._number += 1
 

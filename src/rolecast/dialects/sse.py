@@ -24,6 +24,12 @@ class Events:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that these bytes complete."""
+        if self._begun and not self._size and (found := _whole(data)):
+            return found
+        return self._fed(data)
+
+    def _fed(self, data: bytes) -> list[bytes]:
+        """The same, whatever these bytes hold."""
         self._rest.append(data)
         self._size += len(data)
         if self._size > MAX_EVENT_BYTES:
@@ -59,3 +65,11 @@ class Events:
     def finish(self) -> list[bytes]:
         """The data of an event whose end did not come."""
         return self.feed(b"\n\n") if self._size else []
+
+
+def _whole(data: bytes) -> list[bytes]:
+    """The data of whole events of one line each, as most reads hold; nothing when it is anything else."""
+    if len(data) > MAX_EVENT_BYTES or not data.startswith(b"data: ") or not data.endswith(b"\n\n") or b"\r" in data:
+        return []
+    found = data[6:-2].split(b"\n\ndata: ")
+    return found if data.count(b"\n") == 2 * len(found) else []

@@ -135,22 +135,30 @@ class Conversion:
         """Note what the books want, and hand on what came before an error, if one came."""
         if not events:
             return
-        failure = None
+        failure, pieces = None, 0
         for place, event in enumerate(events):
-            if isinstance(event, Text | Reasoning | ToolCallDelta):
-                self.events += 1 if self.in_pieces else _tokens(event)
-                self.exchange.first = self.exchange.first or clock()
-            elif isinstance(event, Report):
-                self._reported = event.usage
-            elif isinstance(event, Done):
-                self._done = True
+            kind = type(event)  # an event of a stream is a text, hardly ever anything else
+            if kind is Text or kind is Reasoning or kind is ToolCallDelta:
+                pieces += 1 if self.in_pieces else _tokens(event)  # type: ignore[arg-type]
             elif isinstance(event, Failure):
                 failure, events = event, events[:place]
                 break
+            else:
+                self._note(event)
+        if pieces:
+            self.events += pieces
+            self.exchange.first = self.exchange.first or clock()
         if events:
             self._outlet.take(events)
         if failure is not None and not self.closed:
             self._failed(failure)
+
+    def _note(self, event: Event) -> None:
+        """Keep what is told at the end."""
+        if isinstance(event, Report):
+            self._reported = event.usage
+        elif isinstance(event, Done):
+            self._done = True
 
     def _failed(self, said: Failure) -> None:
         """What came with status 200 is an error, or no answer."""
