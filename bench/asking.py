@@ -14,7 +14,8 @@ FLAT = ("/conductor/generate/stream",)
 
 @dataclass(frozen=True)
 class Way:
-    """One dialect's stream. `mark` stands once in each event with a piece of the text, `end` in the last bytes."""
+    """One dialect's stream. `mark` stands once in each event with a piece of the text, `end` in
+    its last event."""
 
     title: str
     path: str
@@ -26,6 +27,8 @@ class Way:
     """The surface of the port that has its path; '' = the front door has it."""
     worker: str = "openai"
     """What the model's server speaks."""
+    heard: bool = False
+    """The model may leave thoughts and calls in its text, which are looked for."""
 
     def body(self, model: str, events: int, *, stream: bool = True, pad: int = 0) -> bytes:
         """A request for an answer of so many events."""
@@ -56,10 +59,12 @@ PASSED = "openai"
 """The stream that goes on as it comes; the others are measured against it."""
 WAYS = {
     PASSED: Way("OpenAI, passed on", "/v1/chat/completions", _PIECE, _DONE),
+    "openai-heard": Way("OpenAI, heard for marks", "/v1/chat/completions", _PIECE, _DONE, heard=True),
     "ollama": Way("Ollama, chat", "/api/chat", b'"done":false', b'"done":true'),
+    "ollama-heard": Way("Ollama, chat, heard for marks", "/api/chat", b'"done":false', b'"done":true', heard=True),
     "ollama-generate": Way("Ollama, generate", "/api/generate", b'"done":false', b'"done":true', prompts=True),
     "anthropic": Way("Anthropic", "/v1/messages", b"\ndata: " + b'{"type":"content_block_delta"', b"message_stop"),
-    "responses": Way("Responses", "/v1/responses", b"event: response.output_text.delta", b'"status":"'),
+    "responses": Way("Responses", "/v1/responses", b"event: response.output_text.delta", b"event: response.incomplete"),
     "pas": Way("PAS, generate", "/generate", b'"done":false', b'"done":true', prompts=True, surface="pas"),
     "conductor": Way("Conductor", "/conductor/generate/stream", b'{"chunk":', b'"done":true', prompts=True),
     "openai-anthropic": Way(
@@ -98,8 +103,9 @@ MESSAGE_STOP = (
 )
 
 
-def said(worker: str, events: int) -> tuple[bytes, list[bytes], bytes]:
-    """What a server of that family streams: before the pieces, the pieces, and after them."""
+def said(worker: str, events: int, *, told: int = 0) -> tuple[bytes, list[bytes], bytes]:
+    """What a server of that family streams: before the pieces, the pieces, and after them, where it tells how many."""
+    told = told or events
     if worker == "anthropic":
-        return MESSAGE_START, [MESSAGE_DELTA % (i % 100) for i in range(events)], MESSAGE_STOP % events
-    return b"", [EVENT % (i % 100) for i in range(events)], LAST % (events, events + 31) + _DONE
+        return MESSAGE_START, [MESSAGE_DELTA % (i % 100) for i in range(events)], MESSAGE_STOP % told
+    return b"", [EVENT % (i % 100) for i in range(events)], LAST % (told, told + 31) + _DONE

@@ -184,7 +184,11 @@ async def gateway(worker: int) -> AsyncIterator[Callable[[str], int]]:
 
     stop_clocks()
     url = f"http://127.0.0.1:{worker}/v1"
-    models = {"openai": schema.Model(backend="openai", url=url)}
+    passes = {"markup": "pass"} if "markup" in schema.Model.__struct_fields__ else {}
+    models = {
+        "openai": schema.Model(backend="openai", url=url, **passes),
+        "heard": schema.Model(backend="openai", url=url),
+    }
     listeners = []
     with contextlib.suppress(ImportError):  # older sources have fewer of both
         from rolecast.backends.anthropic import AnthropicRemote  # noqa: F401
@@ -226,7 +230,9 @@ async def measure(world: World, work: str, count: int, worker: int, port: Callab
     async def once(number: int) -> float:
         events = 0 if kind == "request" else number
         began = time.process_time()
-        await world.ask(where, way, way.worker, events=events, size=int(size or 1), count=number)
+        await world.ask(
+            where, way, "heard" if way.heard else way.worker, events=events, size=int(size or 1), count=number
+        )
         return time.process_time() - began
 
     await once(PARTIAL)

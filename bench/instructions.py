@@ -39,12 +39,13 @@ BORDERS = """
 void begin(void) { CALLGRIND_START_INSTRUMENTATION; }
 void border(void) { CALLGRIND_DUMP_STATS; }
 """
-REQUEST = "request"
+REQUEST, HEARD = "request", "request:openai-heard"
+"""Plain answers, passed on and heard for marks."""
 
 
 def works(only: list[str], sizes: list[int]) -> list[str]:
     """What is measured; what client and fake server take comes first."""
-    found = ["direct:request", "request"] if REQUEST in only else []
+    found = ["direct:request", REQUEST, HEARD] if REQUEST in only else []
     workers = sorted({asking.WAYS[name].worker for name in only if name != REQUEST})
     for size in sizes:
         found += [f"direct:stream:{worker}:{size}" for worker in workers]
@@ -87,8 +88,8 @@ def count(source: Path, work: list[str], number: int) -> dict[str, float]:
 
 def own(found: dict[str, float], name: str, size: int) -> float | None:
     """What the gateway takes, without client and server; None where that was not measured."""
-    if name == REQUEST:
-        work, direct = REQUEST, "direct:request"
+    if name in (REQUEST, HEARD):
+        work, direct = name, "direct:request"
     else:
         work, direct = f"stream:{name}:{size}", f"direct:stream:{asking.WAYS[name].worker}:{size}"
     return found[work] - found[direct] if work in found and direct in found else None
@@ -97,13 +98,15 @@ def own(found: dict[str, float], name: str, size: int) -> float | None:
 def table(now: dict[str, float], then: dict[str, float] | None, only: list[str], sizes: list[int]) -> Iterator[str]:
     """The lines of the table: instructions, ratio to the stream that passes, ratio to the other version."""
     yield f"{'instructions of the gateway':34}{'now':>9}{'x passed':>10}" + (f"{'then':>9}{'ratio':>8}" if then else "")
-    for name in only:
-        for size in sizes[:1] if name == REQUEST else sizes:
+    rows = [HEARD] if REQUEST in only else []
+    for name in [*only[:1], *rows, *only[1:]] if only[0] == REQUEST else only:
+        for size in sizes[:1] if name in (REQUEST, HEARD) else sizes:
             mine, passed = own(now, name, size), own(now, asking.PASSED, size)
-            title = "a request" if name == REQUEST else f"{asking.WAYS[name].title}, {SIZES.get(size, size)}"
+            plain = {REQUEST: "a request", HEARD: "a request, heard for marks"}.get(name)
+            title = plain or f"{asking.WAYS[name].title}, {SIZES.get(size, size)}"
             if mine is None:
                 continue
-            line = f"{title:34}{mine:9,.0f}{mine / passed if passed and name != REQUEST else '':>10.3}"
+            line = f"{title:34}{mine:9,.0f}{mine / passed if passed and not plain else '':>10.3}"
             if then:
                 its = own(then, name, size)
                 line += f"{its:9,.0f}{mine / its:8.3f}" if its else f"{'-':>9}{'-':>8}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Closed-loop load generator for OpenAI-compatible chat endpoints.
+"""Closed-loop load generator for chat endpoints: OpenAI's, and with --dialect those of other APIs.
 
     loadgen.py http://127.0.0.1:8000/v1/chat/completions -c 16 -d 5
     loadgen.py URL -c 64 -d 5 --stream --events 128 --model fake-paced
@@ -8,7 +8,8 @@
 Every connection sends a request, reads the whole answer, and sends the next. Prints one JSON object: answers
 finished per second, latency and time-to-first-byte percentiles in ms; with --stream also SSE events/s, TTFT
 (first `data:` line) and the gap between reads. An answer is an error unless its status is 200 and, when
-streamed, it holds at least --events + 1 events and ends with [DONE].
+streamed, it holds at least --events + 1 events and ends with [DONE]; with --dialect, --events pieces of the text and
+its own end. `lost` counts the pieces that such streams lack.
 
 Standard library only; uses uvloop when it is installed (about twice the capacity). One process saturates
 near 40,000 requests/s: `loadgen_cpu` close to 1 says that the generator was the limit.
@@ -22,6 +23,7 @@ import re
 import time
 from urllib.parse import urlsplit
 
+import asking
 import procfs
 
 KEY = "sk-bench-0123456789abcdef0123456789abcdef"
@@ -35,7 +37,7 @@ now = time.perf_counter
 class Stats:
     def __init__(self):
         self.latency, self.first, self.gaps = [], [], []
-        self.events = self.bytes = self.errors = self.reconnects = 0
+        self.events = self.bytes = self.errors = self.reconnects = self.lost = 0
         self.error_samples = []
 
     def error(self, what):
@@ -59,6 +61,7 @@ class Client(asyncio.Protocol):
         self.left = None  # body bytes to come, or how the end is told
         self.tail = b""
         self.events = 0
+        self.ended = False
         self.t_first = self.t_last = 0.0
         self.t0 = now()
         self.transport.write(self.run.request)
@@ -102,7 +105,10 @@ class Client(asyncio.Protocol):
         return None if not data and self.left else data
 
     def count_events(self, data, t):
-        n = (self.tail[-5:] + data).count(b"data: ")
+        mark, end = self.run.mark, self.run.end
+        n = (self.tail[1 - len(mark) :] + data).count(mark)
+        if end and end in self.tail[1 - len(end) :] + data:
+            self.ended = True
         if not n:
             return
         run = self.run
@@ -115,11 +121,16 @@ class Client(asyncio.Protocol):
             run.stats.gaps.append(t - self.t_last)
         self.t_last = t
 
+    def is_ended(self):
+        """Whether the stream said that it is complete."""
+        return self.ended if self.run.end else b"[DONE]" in FRAME.sub(b"", self.tail)
+
     def finish(self, t):
         run, stats = self.run, self.run.stats
         if self.status != b"200":
             stats.error(f"status {self.status!r}")
-        elif run.stream and (self.events < run.events + 1 or b"[DONE]" not in FRAME.sub(b"", self.tail)):
+        elif run.stream and (self.events < run.least or not self.is_ended()):
+            stats.lost += max(0, run.events - self.events)
             stats.error(f"{self.events} events, then {self.tail!r}")
         elif run.t_start <= t <= run.t_end:
             stats.latency.append(t - self.t0)
@@ -150,18 +161,11 @@ class Run:
         self.stats, self.tasks = Stats(), set()
         url = urlsplit(args.url)
         self.host, self.port = url.hostname, url.port or 80
-        question = "What is the capital of France? " + "x" * args.pad
-        body = {
-            "model": args.model,
-            "max_tokens": args.events,
-            "messages": [
-                {"role": "system", "content": "You are a helpful assistant."},
-                {"role": "user", "content": question},
-            ],
-        }
-        if args.stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-        content = json.dumps(body).encode()
+        way = asking.WAYS[args.dialect or asking.PASSED]
+        self.mark, self.end, self.least = way.mark, way.end, args.events
+        if not args.dialect:  # every `data:` counts, also those of the end, which is looked for there
+            self.mark, self.end, self.least = b"data: ", b"", args.events + 1
+        content = way.body(args.model, args.events, stream=args.stream, pad=args.pad)
         self.request = (
             f"POST {url.path or '/'} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\n"
             f"Authorization: Bearer {args.key}\r\nAccept: */*\r\nContent-Length: {len(content)}\r\n\r\n"
@@ -213,7 +217,7 @@ class Run:
         if s.error_samples:
             out["error_samples"] = s.error_samples
         if a.stream:
-            out |= {"events_s": round(s.events / a.duration), "gap_ms": percentiles(s.gaps)}
+            out |= {"events_s": round(s.events / a.duration), "lost": s.lost, "gap_ms": percentiles(s.gaps)}
         if a.pid:
             out["cpu"] = round(cpu / a.duration, 3)
             if served[0]:
@@ -243,6 +247,7 @@ def main():
     p.add_argument("--model", default="fake-fast")
     p.add_argument("--key", default=os.environ.get("BENCH_KEY", KEY))
     p.add_argument("--stream", action="store_true")
+    p.add_argument("--dialect", choices=asking.WAYS, help="whose stream, and count its pieces alone")
     p.add_argument("--events", type=int, default=128, help="content events per stream (sent as max_tokens)")
     p.add_argument("--pad", type=int, default=0, help="extra bytes in the user message")
     p.add_argument("--pid", type=int, action="append", default=[], help="process tree to measure; repeatable")

@@ -26,6 +26,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import converted
 import procfs
 import report
 import targets as table
@@ -33,6 +34,8 @@ from targets import Site, Target, Unavailable
 
 RESULTS = table.HERE / "results"
 STARTS = 3
+CONVERTED_ROUNDS = 2
+"""About half a minute each."""
 MILLION, MILLION_LIMIT_S = 1_000_000, 120
 REST_S = 12
 """Memory is read at rest, as before the load."""
@@ -186,6 +189,8 @@ class Bench:
         seconds = self.args.duration * (1.5 if part.paced or target.slow else 1)
         url = target.paced_url if part.paced and target.paced_url else target.url
         options = [url, "-d", str(seconds), *part.options, "--model", target.models[part.paced]]
+        if target.dialect:
+            options += ["--dialect", target.dialect]
         if process:
             options += ["--pid", str(process.pid)]
         results = []
@@ -319,6 +324,7 @@ def main() -> int:
             bench.prepare()
             bench.start_all()
             bench.measure()
+            converted.measure(bench, 1 if args.quick else CONVERTED_ROUNDS)
             bench.reach_a_million()
         finally:
             for process in filter(None, [*bench.processes.values(), bench.upstream]):

@@ -47,6 +47,8 @@ class Target:
     shares: str = ""
     """Name of the target whose process serves this one too."""
     version: str = ""
+    dialect: str = ""
+    """Whose stream is asked for, of asking.WAYS; '' = OpenAI's, and every event counts."""
 
 
 @dataclass
@@ -59,6 +61,8 @@ class Site:
     fast: int = 0
     paced: int = 0
     socket: str = ""
+    pas: int = 0
+    """Rolecast's port of that surface."""
 
     def start_upstream(self) -> subprocess.Popen:
         """Compile and start the fake model server; returns once it answers."""
@@ -168,15 +172,20 @@ def direct(site: Site) -> Target:
     return Target("direct", f"http://127.0.0.1:{site.fast}{CHAT}", f"http://127.0.0.1:{site.paced}{CHAT}")
 
 
-def rolecast_config(site: Site, port: int) -> str:
+def rolecast_config(site: Site, port: int, pas: int) -> str:
     """Twenty models behind one key; JSON is YAML, so no YAML writer is needed."""
     fast, paced = f"http://127.0.0.1:{site.fast}/v1", f"http://127.0.0.1:{site.paced}/v1"
     urls = {"fake-fast": fast, "fake-paced": paced, "fake-uds": f"unix:{site.socket}"}
-    urls |= {f"other-{i}": fast for i in range(20 - len(urls))}
+    urls |= {f"other-{i}": fast for i in range(16 - len(urls))}
     common = {"backend": "openai", "parallel": 1024, "capabilities": ["chat", "completion"]}
+    models = {name: common | {"url": url, "markup": "pass"} for name, url in urls.items()}
+    models |= {f"heard-{name}": common | {"url": url} for name, url in (("fast", fast), ("paced", paced))}
+    for name, url in (("messages-fast", fast), ("messages-paced", paced)):
+        models[name] = {"backend": "anthropic", "parallel": 1024, "url": url, "key": KEY}
+    listener = {"port": pas, "surface": "pas", "name": "pas"}
     config = {
-        "server": {"port": port, "keys": [KEY]},
-        "models": {name: common | {"url": url} for name, url in urls.items()},
+        "server": {"port": port, "keys": [KEY], "listeners": [listener]},
+        "models": models,
         "roles": {"standard": ["fake-fast"]},
         "storage": {"url": f"sqlite:///{site.folder / 'rolecast.db'}"},
     }
@@ -184,8 +193,8 @@ def rolecast_config(site: Site, port: int) -> str:
 
 
 def rolecast(site: Site) -> Target:
-    port, config = free_port(), site.folder / "rolecast.yaml"
-    config.write_text(rolecast_config(site, port))
+    port, site.pas, config = free_port(), free_port(), site.folder / "rolecast.yaml"
+    config.write_text(rolecast_config(site, port, site.pas))
     probe = subprocess.run(
         [sys.executable, "-c", "import rolecast; print(rolecast.__version__)"], capture_output=True, text=True
     )

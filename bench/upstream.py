@@ -5,7 +5,8 @@
                 [--ttft-us 0] [--events 128] [--keepalive-max 0]
 
 POST (any path): a chat completion of 537 bytes with usage, or, when the body has "stream": true, an SSE
-stream of "max_tokens" (default --events) chunks of ~215 bytes, a final chunk with usage, and [DONE].
+stream of "max_tokens" (default --events) chunks of ~215 bytes, a final chunk with usage, and [DONE]; to a path that
+ends in /messages it streams as Anthropic's servers do.
 --port and --unix answer at once; on --paced-port the first event (or the JSON answer) comes after
 --ttft-us and the others --interval-us apart. GET /stats counts requests, streams, finished and aborted
 streams, and events sent ("aborted" tells whether a gateway passes client disconnects on).
@@ -25,6 +26,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asking
+
 
 def native(argv):
     """Replace this process by the compiled server, if there is a compiler."""
@@ -43,16 +46,6 @@ def native(argv):
 
 
 STATS = {"requests": 0, "streams": 0, "finished": 0, "aborted": 0, "events": 0}
-EVENT = (
-    'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":" word%02d"}}],'
-    '"created":1760000000,"id":"chatcmpl-fake0123456789abcdef","model":"fake",'
-    '"system_fingerprint":"b0-fake","object":"chat.completion.chunk"}\n\n'
-)
-LAST = (
-    'data: {"choices":[{"finish_reason":"length","index":0,"delta":{}}],"created":1760000000,'
-    '"id":"chatcmpl-fake0123456789abcdef","model":"fake","object":"chat.completion.chunk",'
-    '"usage":{"completion_tokens":%d,"prompt_tokens":31,"total_tokens":%d}}\n\n'
-)
 TEXT = (
     "The capital of France is Paris. It lies on the Seine in the north of the country and has been the "
     "seat of government for most of the time since the tenth century."
@@ -73,10 +66,7 @@ ANSWER = json.dumps(
 
 
 def chunk(text):
-    return b"%x\r\n%b\r\n" % (len(text), text.encode())
-
-
-EVENTS = [chunk(EVENT % i) for i in range(100)]
+    return b"%x\r\n%b\r\n" % (len(text), text)
 
 
 class Connection(asyncio.Protocol):
@@ -124,6 +114,7 @@ class Connection(asyncio.Protocol):
                 self.answer(json.dumps(STATS if b"/stats " in head[:12] else {"status": "ok"}).encode())
                 continue
             fields = json.loads(body or b"{}")
+            fields["worker"] = "anthropic" if b"/messages " in head.partition(b"\r\n")[0] else "openai"
             if fields.get("stream") or self.paced:
                 self.task = asyncio.get_running_loop().create_task(self.later(fields))
             else:
@@ -146,21 +137,25 @@ class Connection(asyncio.Protocol):
         due = loop.time() + self.args.ttft_us / 1e6
         if fields.get("stream"):
             STATS["streams"] += 1
+            before, pieces, last = asking.said(fields["worker"], 100, told=n)
+            pieces = [chunk(piece) for piece in pieces]
             write(
                 b"HTTP/1.1 200 OK\r\nServer: fake\r\nContent-Type: text/event-stream\r\n"
                 b"%bTransfer-Encoding: chunked\r\n\r\n" % self.close
             )
+            if before:
+                write(chunk(before))
             for i in range(n):
                 if self.paced:
                     await asyncio.sleep(max(0, due - loop.time()))
                     due += self.args.interval_us / 1e6
                 elif not self.room.is_set():
                     await self.room.wait()
-                write(EVENTS[i % 100])
+                write(pieces[i % 100])
                 STATS["events"] += 1
             if self.paced:
                 await asyncio.sleep(max(0, due - loop.time()))
-            write(chunk(LAST % (n, n + 31)) + chunk("data: [DONE]\n\n") + b"0\r\n\r\n")
+            write(chunk(last) + b"0\r\n\r\n")
             STATS["finished"] += 1
             if self.close:
                 self.transport.close()

@@ -73,6 +73,13 @@ class _Voice:
         self.calls = 0
         self.over = False
 
+    def speaks_on(self, text: str) -> bool:
+        """Whether this text is no more than text, as most are; then it is taken note of."""
+        if "<" in text or "`" in text or not self.speech.idle:
+            return False
+        self.speech.passed()
+        return True
+
     def place(self, index: int) -> int:
         """Where a call of the worker's own stands."""
         if index not in self.places:
@@ -112,7 +119,9 @@ class Listener:
     def _heard(self, events: list[Event]) -> list[Event]:
         found: list[Event] = []
         for event in events:
-            if isinstance(event, Text) and len(event.text) <= MOST_TEXT:
+            if type(event) is Text and (known := self._voices.get(event.choice)) and known.speaks_on(event.text):
+                found.append(event)
+            elif isinstance(event, Text) and len(event.text) <= MOST_TEXT:
                 voice = self._voice(event.choice, event.text)
                 found += self._events(voice, voice.speech.feed(event.text), event.choice)
             elif isinstance(event, Reasoning):

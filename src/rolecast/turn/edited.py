@@ -4,9 +4,10 @@ What comes and goes is OpenAI's wire, as in `passage`; the editor takes the byte
 once it is complete.
 """
 
-from rolecast.dialects.openai_editor import MOST_HELD, Editor, heard
+from rolecast.dialects.openai_editor import MOST_HELD, Editor, heard, stays
 from rolecast.errors import RolecastError
 from rolecast.net.connection import Headers, KnownAnswer
+from rolecast.speech import NO_OFFER
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.passage import Passage
 
@@ -16,20 +17,25 @@ class Edited(Passage):
 
     _editor: Editor | None = None
     """None where the bytes are no answer that can be read."""
+    _offer = NO_OFFER
+    _opened = False
+    _whole: "list[bytes]" = []  # noqa: RUF012  # replaced in on_head, never filled here
+    _size = 0
 
     def __init__(self, exchange: Exchange, *, opened: bool) -> None:
-        super().__init__(exchange)
-        plan, request, _ = exchange.called()
-        variables = plan.model.chat_template_kwargs
-        self._offer, self._opened = heard(request.body, opened=opened, variables=variables)
-        self._whole: list[bytes] = []
-        self._size = 0
+        self.exchange = exchange
+        request = exchange.request
+        if opened or request.needs or request.prefers:  # type: ignore[union-attr]  # else it has no tools
+            plan, request, _ = exchange.called()
+            variables = plan.model.chat_template_kwargs
+            self._offer, self._opened = heard(request.body, opened=opened, variables=variables)
 
     def on_head(self, status: int, headers: Headers) -> None:
         super().on_head(status, headers)
         self._length = None  # an edited answer has another one
         if self.status == 200 and not self._is_packed():
             self._editor = Editor(self._offer, opened=self._opened)
+            self._whole = []
 
     def on_body(self, parts: list[bytes], last: bool) -> None:
         editor = self._editor
@@ -43,12 +49,12 @@ class Edited(Passage):
             return
         self.chunks += len(parts) - 1
         if self.counts:
-            super()._count(data)
+            Passage._count(self, data)  # noqa: SLF001  # its own does nothing: counted before it was edited
         data = editor.feed(data)
         if last:
             data += editor.end()
         if data or last:
-            super().on_body([data], last)
+            Passage.on_body(self, [data], last)
         elif not self.exchange.first:
             self.exchange.first = now
 
@@ -64,8 +70,8 @@ class Edited(Passage):
     def on_whole(self, head: KnownAnswer, body: bytes) -> None:
         if self.exchange.closed:
             return
-        if Editor(self._offer, opened=self._opened).stays(body):
-            super().on_whole(head, body)
+        if stays(body, self._offer, opened=self._opened):
+            Passage.on_whole(self, head, body)
         else:
             self._in_steps(head, body)
 
