@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import converted
+
 TITLES = {
     "direct": "direct (no gateway)",
     "rolecast": "Rolecast",
@@ -259,6 +261,7 @@ def markdown(results: dict) -> str:
             ["sse_c1", "sse_c16", "paced_c64", "paced_c256"],
             [("TTFT", ("first_ms.p50", "first_ms.p99")), ("streams/s", ("req_s",))],
         ),
+        *converted.section(results),
         *footprint(m),
         *ratios(m),
     ]
