@@ -388,7 +388,14 @@ async def test_a_wrong_value_is_422_with_a_detail(
     assert not worker.requests
 
 
-@pytest.mark.parametrize(("param", "fields"), [("options.top_p", {"options": {"top_p": 2}}), ("think", {"think": "x"})])
+@pytest.mark.parametrize(
+    ("param", "fields"),
+    [
+        ("options.top_p", {"options": {"top_p": 2}}),
+        ("think", {"think": "x"}),
+        ("raw", {"raw": {}, "max_tokens": 5}),
+    ],
+)
 async def test_a_wrong_value_of_ollamas_is_422_too(
     both: tuple[Gate, ScriptedWorker], param: str, fields: dict[str, Any]
 ) -> None:

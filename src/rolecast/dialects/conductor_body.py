@@ -21,6 +21,7 @@ SIGNS = frozenset({"category", "session_id", "extra_params", "language", "max_to
 """Fields that Ollama has nowhere, or not beside the prompt: who sends one of them is a client of Conductor."""
 MISSING = "missing_prompt"
 UNNAMED = "auto"
+NULL = b"null"
 MOST_NAMED = 30
 """So many categories are named in an error."""
 OLLAMAS = frozenset({"system", "options", "images", "raw", "suffix", "template", "messages", "tools"})
@@ -95,7 +96,7 @@ class Bodies:
             category = self._categories.of_model(self._model or request.asked)
             return _prompted(request, category=category, union=True, ollama=True)
         request = self._prompted(body, _fields(body), "", union=True)
-        return self._mixed(request) if any(_says(fields, name) for name in OLLAMAS) else request
+        return self._mixed(request) if any(bytes(fields.get(name, NULL)) != NULL for name in OLLAMAS) else request
 
     def _prompted(self, body: bytes, fields: Body, category: str, *, union: bool = False) -> Prompted:
         if not fields.prompt:
@@ -158,7 +159,7 @@ class Bodies:
 
 
 def _says(fields: dict[str, msgspec.Raw], name: str) -> bool:
-    return bytes(fields.get(name, b"null")) not in (b"null", b"false", b'""', b"[]", b"{}")
+    return bytes(fields.get(name, NULL)) not in (NULL, b'""')
 
 
 def _prompted(request: Request, **more: Any) -> Prompted:
