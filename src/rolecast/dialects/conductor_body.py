@@ -24,7 +24,9 @@ UNNAMED = "auto"
 NULL = b"null"
 MOST_NAMED = 30
 """So many categories are named in an error."""
-OLLAMAS = frozenset({"system", "options", "images", "raw", "suffix", "template", "messages", "tools"})
+OLLAMAS = frozenset(
+    ["system", "options", "images", "raw", "suffix", "template", "messages", "tools", "think", "keep_alive", "logprobs"]
+)
 """Fields that only Ollama's prompts have, and that Conductor's clients call no option of a task."""
 Tokens = Annotated[float, msgspec.Meta(ge=0, le=2**31 - 1)]
 """Clients with one kind of number write 40.0."""

@@ -64,7 +64,14 @@ _EITHER = msgspec.structs.replace(
     _PROMPT,
     more="In Conductor's words or in Ollama's, whose fields the answer has then, too; its streams are lines of JSON.",
     body=EitherBody,
-    fields={**ollama_reference.FIELDS, "options": dict[str, Any] | None, "context": list[Any] | None},
+    # Tasks have options of the first two names, too, which are not Ollama's; the others may be null in Conductor's words.
+    fields={
+        "format": Any,
+        "context": Any,
+        "options": dict[str, Any] | None,
+        "messages": list[Any] | None,
+        "model": str | None,
+    },
     needs=(),
     answer=(Answer, ollama_reference.Generated),
     lines=ollama_reference.Generated,
