@@ -43,6 +43,9 @@ class Backend(Protocol):
     for it; otherwise each answer is asked for by itself."""
     named_tools: bool
     """Whether `tool_choice` may name a function; otherwise it is told in words."""
+    stops_streams_only: bool
+    """Whether its servers heed a client that leaves in streams alone. Such a one is asked for a stream also where the
+    client wants a whole answer, which is then gathered here. Only for servers that speak OpenAI's wire as llama.cpp."""
 
     def plan(self, model_id: str, model: "Model", weights: Path | None, listen: "Listen") -> "Launch | Endpoint":
         """How to start a worker that listens on one of `listen`, or where a remote one is."""
@@ -86,6 +89,7 @@ LEFT_OUT: Mapping[str, Any] = {
     "speaks": "openai",
     "named_tools": True,
     "several": True,
+    "stops_streams_only": False,
     "asks_stop": {},
     "can": lambda model, weights, need: None,
     "counting": lambda body: None,

@@ -122,6 +122,7 @@ class Command:
     )
     speaks = "openai"
     named_tools = True
+    stops_streams_only = False
     usage: Literal["inject"] = "inject"
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}

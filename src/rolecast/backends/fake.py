@@ -36,6 +36,7 @@ class Fake:
     about = About(unused=(*RUN_ELSEWHERE, *WEIGHTS, *RUN_HERE, *COMMAND))
     speaks = "openai"
     named_tools = True
+    stops_streams_only = False
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}

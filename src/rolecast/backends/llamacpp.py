@@ -67,6 +67,7 @@ class LlamaCpp:
     )
     speaks = "openai"
     named_tools = False
+    stops_streams_only = True
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {
         "repetition_penalty": "repeat_penalty",

@@ -46,6 +46,7 @@ class OpenAIRemote:
     credential = "Authorization: Bearer {}"
     """The header line that carries the key."""
     named_tools = True
+    stops_streams_only = False
     usage: Literal["inject", "always"] = "inject"
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
