@@ -22,6 +22,8 @@ WORDS = """
 WIDTH, HEADS, LAYERS, HIDDEN = 64, 4, 2, 128
 MEAN_POOLING = 1
 UINT32 = 4
+FIRST_MARK = 5
+"""The number of its token."""
 
 
 def write(
@@ -32,14 +34,16 @@ def write(
     pooled: bool = False,
     template: str = CHAT_TEMPLATE,
     marks: Sequence[str] = (),
+    phrases: Sequence[str] = (),
 ) -> Path:
     """Writes the model to `path` and returns it; `pooled` marks it as a mean-pooled embedding model.
 
-    `marks` are more tokens that stand for themselves, such as those around a gap to be filled.
+    `marks` are more tokens that stand for themselves, such as those around a gap to be filled; `phrases` follow them
+    and are written as text: a bias of `FIRST_MARK` or a number behind it makes the model say one.
     """
     import gguf
 
-    tokens, kinds = _vocabulary(marks)
+    tokens, kinds = _vocabulary(marks, phrases)
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_name("tiny")
     writer.add_context_length(context)
@@ -84,11 +88,11 @@ def with_number(content: bytes, key: str, number: int) -> bytes:
     return content[:16] + struct.pack("<Q", pairs + 1) + name + struct.pack("<I", number) + content[24:]
 
 
-def _vocabulary(marks: Sequence[str]) -> tuple[list[str], list[int]]:
+def _vocabulary(marks: Sequence[str], phrases: Sequence[str]) -> tuple[list[str], list[int]]:
     from gguf import TokenType
 
-    special = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", *marks]
-    kinds = [TokenType.UNKNOWN, *[TokenType.CONTROL] * (4 + len(marks))]
+    special = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", *marks, *phrases]
+    kinds = [TokenType.UNKNOWN, *[TokenType.CONTROL] * (4 + len(marks)), *[TokenType.USER_DEFINED] * len(phrases)]
     raw = [f"<0x{byte:02X}>" for byte in range(256)]
     text = ["▁", *(chr(c) for c in range(33, 127)), *(f"▁{word}" for word in WORDS.split())]
     kinds += [TokenType.BYTE] * len(raw) + [TokenType.NORMAL] * len(text)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from rolecast.dialects.openai_joined import as_stream, is_joinable, streamed
 from rolecast.dialects.request import Request, Upload
 from rolecast.errors import BadRequest
 from rolecast.fleet import Lease
@@ -9,6 +10,7 @@ from rolecast.turn.conversion import Conversion
 from rolecast.turn.edited import Edited
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.forward import Forward
+from rolecast.turn.gathering import Gathering
 from rolecast.turn.passage import Passage
 from rolecast.turn.plan import Plan
 from rolecast.turn.relay import Relay
@@ -18,7 +20,8 @@ from rolecast.values import Ranking, Words
 def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False) -> None:
     """Ask this worker, as the client wrote it where both speak alike. Raises BadRequest for what cannot be said to it.
 
-    `again` = the same attempt once more, without our wish for usage. One function, for it runs for every request.
+    `again` = the same attempt once more, without our wish for usage or a stream. One function as far as bytes pass, for
+    it runs for every request.
     """
     if not again:
         exchange.lease = lease
@@ -26,7 +29,7 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
         if lease.queue_us or lease.load_us:
             exchange.queue_us += lease.queue_us
             exchange.load_us += lease.load_us
-    carrier: Passage | Conversion
+    carrier: Passage | Gathering | Conversion
     if request.family == plan.family:
         path, body = request.path, request.body
         if plan.relays:
@@ -37,17 +40,18 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
             if plan.counts and request.stream:
                 carrier.counts = True
                 request.edit_usage = plan.injects and not (again or request.wants_usage)
-        if plan.edits or request.edit or request.edit_usage or (plan.name and plan.name != request.asked):
+            if plan.gathers and not (again or request.stream) and is_joinable(request):
+                exchange.gathers = True
+                carrier, body = Gathering(exchange, carrier), as_stream(plan.body(request))
+        if not exchange.gathers and (
+            plan.edits or request.edit or request.edit_usage or (plan.name and plan.name != request.asked)
+        ):
             body = plan.body(request)
     elif request.upload is not None:
         _forward(exchange, plan, request, lease, request.upload)
         return
     else:
-        if plan.counts and request.stream:
-            request.edit_usage = plan.injects and not (again or request.wants_usage)
-        words = _words(exchange, plan, request)
-        path, body = plan.written(request, words)
-        carrier = Conversion(exchange, plan.listens(words))
+        path, body, carrier = _converted(exchange, plan, request, again=again)
     exchange.carrier = carrier
     carrier.last_activity = clock()
     lease.pool.send(lease.pool.post(path, body, exchange.caller.trace_lines), carrier)
@@ -61,6 +65,18 @@ def _forward(exchange: Exchange, plan: Plan, request: Request, lease: Lease, upl
     carrier.last_activity = clock()
     sent = lease.pool.upload(request.path, body, upload.content_type, exchange.caller.trace_lines)
     lease.pool.send(sent, carrier)
+
+
+def _converted(exchange: Exchange, plan: Plan, request: Request, *, again: bool) -> tuple[bytes, bytes, Conversion]:
+    """Path, body and carrier for a worker that speaks otherwise than the client. Raises BadRequest."""
+    if plan.counts and request.stream:
+        request.edit_usage = plan.injects and not (again or request.wants_usage)
+    words = _words(exchange, plan, request)
+    if plan.gathers and not (again or request.stream or plan.markup):  # marks are read otherwise in a whole answer
+        asked, words = words, streamed(words)
+        exchange.gathers = words is not asked
+    path, body = plan.written(request, words)
+    return path, body, Conversion(exchange, plan.listens(words))
 
 
 def _words(exchange: Exchange, plan: Plan, request: Request) -> Words:

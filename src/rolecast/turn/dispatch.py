@@ -30,6 +30,8 @@ log = logging.getLogger("rolecast.dispatch")
 MAX_ATTEMPTS = 3
 MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
 """Statuses with which a server may refuse a field that it does not know."""
+MAY_MEAN_OUR_STREAM = MAY_MEAN_OUR_WISH | {200}
+"""The same of a stream that nobody but us wished for, and an error within it."""
 MAX_LOSSES = 2
 """A request that was alone on two workers that died before they answered anybody gets no third: it is the cause."""
 AT_ONCE_S = 1.0
@@ -236,10 +238,11 @@ class Dispatch:
     def _judge(self, exchange: Exchange, said: Failure, location: str) -> None:
         plan, request, lease = exchange.called()
         begun = exchange.sink.started
-        if request.edit_usage and not begun and exchange.status in MAY_MEAN_OUR_WISH:
-            exchange.unasked = exchange.status != 500  # that may be any failure, and is not remembered
-            exchange.first = 0.0
-            # In case that it was our wish for usage that the worker refused.
+        usage = request.edit_usage and exchange.status in MAY_MEAN_OUR_WISH
+        if not begun and (usage or (exchange.gathers and exchange.status in MAY_MEAN_OUR_STREAM)):
+            exchange.unasked = usage and exchange.status != 500  # that may be any failure, and is not remembered
+            exchange.first, exchange.gathers = 0.0, False
+            # In case that it was our wish that the worker refused, or could not fulfil.
             call(exchange, plan, request, lease, again=True)
             return
         error = _explained(exchange.status, said, location, plan, lease)
@@ -277,6 +280,7 @@ class Dispatch:
         spawned = plan.backend.spawns
         exchange.lease = exchange.carrier = None
         exchange.first, exchange.unasked, request.edit_usage = 0.0, False, False
+        exchange.gathers = False
         self.plans.failed(plan)
         following = self.plans.next(plan)
         if following is not None:

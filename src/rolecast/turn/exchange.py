@@ -125,6 +125,8 @@ class Exchange:
     """One of several answers to a request, which has the books. Set by fan."""
     unasked = False
     """The request is sent again without our wish for usage. Set by dispatch."""
+    gathers = False
+    """The worker was asked for a stream, and the client wants a whole answer. Set by `call`."""
     attempts = 0
     forgiven = 0
     """Attempts that ended with their worker: they do not count against the request."""

@@ -42,6 +42,7 @@ class Plan:
         "defaults",
         "edits",
         "family",
+        "gathers",
         "head",
         "injects",
         "logits",
@@ -81,6 +82,9 @@ class Plan:
         """What the worker speaks: requests of that family pass as they are."""
         self.relays = self.family != UNREAD
         """An answer that passes as it is must be read besides."""
+        stops = choice.defaults is not None and choice.defaults.sampling.stop  # a stream loses what may begin one
+        self.gathers = backend.stops_streams_only and not (self.relays or stops)
+        """A stream is asked for also where the client wants a whole answer."""
         self.counts = backend.usage == "inject"
         """Tokens of a stream are counted here, in case that the worker does not report them."""
         self.injects = self.counts and model.stream_usage != "never"
@@ -148,7 +152,8 @@ class Plan:
             words = msgspec.structs.replace(words, prompt=prompt, suffix="")
         if self.name:
             words = msgspec.structs.replace(words, model=self.name)
-        path, body = self.speaks().ask(words, usage=request.edit_usage or request.wants_usage)
+        usage = request.edit_usage or request.wants_usage or not request.stream  # a stream for us to gather
+        path, body = self.speaks().ask(words, usage=usage)
         written = msgspec.structs.replace(request, body=body, edit_usage=False)
         edits = self.edits or any(name.encode() in body for name in self.backend.renames)
         return path, self._edited(read_fields(body), written) if edits else body
