@@ -64,7 +64,7 @@ _EITHER = msgspec.structs.replace(
     _PROMPT,
     more="In Conductor's words or in Ollama's, whose fields the answer has then, too; its streams are lines of JSON.",
     body=EitherBody,
-    # Tasks have options of the first two names, too, which are not Ollama's; the others may be null in Conductor's words.
+    # Tasks have options of the first two names, too, which are not Ollama's; the others may be null for Conductor.
     fields={
         "format": Any,
         "context": Any,
