@@ -611,6 +611,33 @@ def test_what_is_said_in_one_turn_is_one_message() -> None:
 # -- counts ------------------------------------------------------------------------------------------------------
 
 
+async def test_what_an_agent_puts_between_turns_keeps_its_place_and_results_stay_behind_their_calls(
+    both: tuple[Gate, ScriptedWorker],
+) -> None:
+    """Templates refuse a second system message, and servers a text between a call and its result."""
+    gate, worker = both
+    call = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": "42"}
+    messages = [
+        {"role": "system", "content": "More."},
+        {"role": "user", "content": "Go."},
+        {"role": "system", "content": "Early."},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [{"type": "text", "text": "Note."}, result]},
+        {"role": "system", "content": "Late."},
+    ]
+    answer = await gate.ask(request(body(messages=messages, system="First."), path=PATH))
+    assert answer.status == 200, answer.body
+    sent = worker.requests[-1].json["messages"]
+    assert [(each["role"], each["content"]) for each in sent] == [
+        ("system", "First.\n\nMore."),
+        ("user", "Go.\n\n<system-reminder>\nEarly.\n</system-reminder>"),
+        ("assistant", ""),
+        ("tool", "42"),
+        ("user", "Note.\n\n<system-reminder>\nLate.\n</system-reminder>"),
+    ]
+
+
 async def test_a_server_that_cannot_count_is_named(both: tuple[Gate, ScriptedWorker]) -> None:
     gate, worker = both
     for path in ("/v1/messages/count_tokens", "/messages/count_tokens"):

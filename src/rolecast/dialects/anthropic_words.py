@@ -6,6 +6,7 @@ in a history.
 
 import msgspec
 
+from rolecast.dialects import turns
 from rolecast.dialects.anthropic_body import Block, Body, Message, Source, Tool, inside, wrong
 from rolecast.errors import UNREADABLE
 from rolecast.values import Chat, Part, Sampling, ToolCall
@@ -96,31 +97,13 @@ def _messages(fields: Body, given: list[Message]) -> list[Said]:
         if message.role == "system":
             found.append(Said("system", _text(message.content, place)))
         elif message.role == "assistant":
-            _join(found, _assistant(message.content, place))
+            turns.join(found, _assistant(message.content, place))
         elif isinstance(message.content, str):
-            _join(found, Said("user", message.content))
+            turns.join(found, Said("user", message.content))
         else:
             for said in _user(message.content, place):
-                _join(found, said)
+                turns.join(found, said)
     return found
-
-
-def _join(found: list[Said], said: Said) -> None:
-    before = found[-1] if found else None
-    if before is None or before.role != said.role or said.role == "tool" or before.tool_calls:
-        found.append(said)
-        return
-    content: str | tuple[Part, ...]
-    if isinstance(before.content, str) and isinstance(said.content, str):
-        content = "\n\n".join(filter(None, (before.content, said.content)))
-    else:
-        content = (*_parts(before.content), *_parts(said.content))
-    thought = "\n\n".join(filter(None, (before.reasoning, said.reasoning)))
-    found[-1] = msgspec.structs.replace(before, content=content, reasoning=thought, tool_calls=said.tool_calls)
-
-
-def _parts(content: str | tuple[Part, ...]) -> tuple[Part, ...]:
-    return content if isinstance(content, tuple) else (Part("text", text=content),) if content else ()
 
 
 def _text(content: str | list[Block], place: str) -> str:
@@ -162,15 +145,12 @@ def _call(block: Block, place: str) -> ToolCall:
 
 
 def _user(content: list[Block], place: str) -> list[Said]:
-    """What the user says, and results of tools, each a message of its own."""
+    """Results of tools, each a message of its own, and what the user says: other wires want results behind calls."""
     found: list[Said] = []
     parts: list[Part] = []
     for i, block in enumerate(content):
         where = f"{place}[{i}]"
         if block.type == "tool_result":
-            if parts:
-                found.append(Said("user", _plain(parts)))
-                parts = []
             found.append(_result(block, where))
         else:
             parts += _part(block, where)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from rolecast.dialects import Reader, anthropic_defaults, anthropic_reader
+from rolecast.dialects.turns import placed
 from rolecast.errors import UNREADABLE, BadRequest
 from rolecast.values import Chat, Defaults, Kind, Message, Part, Tool, ToolCall
 
@@ -31,10 +32,10 @@ class AnthropicWorker:
         asked = sampling.max_tokens or 0
         most = asked if asked > 0 else MAX_TOKENS
         fields: dict[str, Any] = {"model": chat.model, "max_tokens": most}
-        system = [_text(each) for each in chat.messages if each.role in ("system", "developer")]
-        if any(system):
-            fields["system"] = "\n\n".join(filter(None, system))
-        fields["messages"] = _turns(chat.messages)
+        said = placed(chat.messages)
+        if said and said[0].role == "system" and (system := _text(said.pop(0))):
+            fields["system"] = system
+        fields["messages"] = _turns(said)
         if chat.stream:
             fields["stream"] = True
         fields |= _tools(chat) | _thinking(chat, most) | _output(chat)
@@ -108,8 +109,6 @@ def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
     """The messages by turns: results of tools are the user's, and neighbours of one role are one message."""
     turns: list[dict[str, Any]] = []
     for message in messages:
-        if message.role in ("system", "developer"):
-            continue
         role = "assistant" if message.role == "assistant" else "user"
         blocks = [_result(message)] if message.role == "tool" else [*_blocks(message), *map(_call, message.tool_calls)]
         if turns and turns[-1]["role"] == role:

@@ -14,6 +14,7 @@ from rolecast.dialects.alike import Alike
 from rolecast.dialects.gathered import Gathered, unreadable
 from rolecast.dialects.openai_calls import Calls
 from rolecast.dialects.sse import BOM, Events
+from rolecast.dialects.turns import settled
 from rolecast.errors import UNREADABLE
 from rolecast.values import (
     Chances,
@@ -64,7 +65,7 @@ class OpenAIWorker:
 def _chat(chat: Chat, *, usage: bool) -> tuple[bytes, bytes]:
     fields: dict[str, Any] = dict(chat.extra)
     fields["model"] = chat.model
-    fields["messages"] = [_message(each) for each in chat.messages]
+    fields["messages"] = [_message(each) for each in settled(chat.messages)]
     if chat.stream:
         fields["stream"] = True
         if usage:
