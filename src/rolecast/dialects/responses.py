@@ -1,7 +1,7 @@
 """OpenAI's Responses: bodies read into words of no dialect, and their place in a conversation that is kept.
 
-Built-in tools, background work and stored prompts are not here and refused. Settings are `responses_body`'s, answers
-`responses_writer`'s.
+What OpenAI's servers would run, background work and stored prompts are not here and refused. Settings are
+`responses_body`'s, answers `responses_writer`'s.
 """
 
 import re
@@ -21,7 +21,7 @@ from rolecast.dialects.thread import Kept
 from rolecast.errors import UNREADABLE, BadRequest, RolecastError
 from rolecast.values import Chat
 
-_ITEM = re.compile(r"(?:msg|rs|fc|in)_([0-9a-f]{32})_\d{1,6}\Z")
+_ITEM = re.compile(r"(?:msg|rs|fc|ctc|in)_([0-9a-f]{32})_\d{1,6}\Z")
 RawItem = dict[str, msgspec.Raw]
 """An item in the bytes it was written in: what is kept is what was sent."""
 _decode_items = msgspec.json.Decoder(list[RawItem]).decode
@@ -74,6 +74,11 @@ class ResponsesThread:
         self.answer = responses_writer.Answer(uuid4().hex, responses_body.told(body))
         self._keep = body.store is not False
 
+    @property
+    def brings_tools(self) -> bool:
+        """Whether tools are among the items."""
+        return any(item.tools for item in self._items)
+
     def join(self, before: Sequence[Kept], referred: Mapping[str, Kept]) -> Chat:
         """The whole conversation. Raises BadRequest."""
         if referred:
@@ -81,7 +86,9 @@ class ResponsesThread:
         earlier = [item for each in before for item in _items_of(each)]
         items = [*earlier, *self._items]
         self._check_number(len(items))
-        return responses_body.chat(self._body, items, len(earlier))
+        offers = responses_body.offered(self._body, items, len(earlier))
+        self.answer.offered = {each.function.name: each for each in offers}
+        return responses_body.chat(self._body, items, len(earlier), offers)
 
     def kept(self) -> Kept | None:
         """The answer, once it is complete."""
@@ -148,7 +155,7 @@ def _read(body: bytes, most: int) -> Request:
     fields, body = responses_body.read(body)
     responses_body.refuse(fields)
     thread = ResponsesThread(fields, responses_body.items(fields), most)
-    tools = TOOLS if fields.tools else NOTHING
+    tools = TOOLS if fields.tools or thread.brings_tools else NOTHING
     request = Request("chat", b"", fields.model or "", fields.stream is True, body, family="", thread=thread)
     request.prefers = tools
     choice = fields.tool_choice

@@ -13,6 +13,7 @@ from rolecast.dialects import responses_items, responses_tools
 from rolecast.dialects.openai_chat import explain
 from rolecast.dialects.request import read_fields
 from rolecast.dialects.responses_items import Item
+from rolecast.dialects.responses_tools import Offered
 from rolecast.errors import BadRequest, NotFound
 from rolecast.values import Chat, Sampling
 
@@ -140,9 +141,15 @@ def items(fields: Body) -> bytes:
     return given
 
 
-def chat(body: Body, conversation: Sequence[Item], earlier: int) -> Chat:
-    tools = tuple(responses_tools.tool(each, f"tools[{i}]") for i, each in enumerate(body.tools or ()))
-    tools, choice, named = responses_tools.choice(tools, body.tool_choice)
+def offered(body: Body, conversation: Sequence[Item], earlier: int) -> list[Offered]:
+    """The tools of this request, and those that its items brought. Raises BadRequest."""
+    brought = [(f"input[{i - earlier}].tools", each.tools) for i, each in enumerate(conversation) if each.tools]
+    return responses_tools.offered([("tools", body.tools or []), *brought])
+
+
+def chat(body: Body, conversation: Sequence[Item], earlier: int, offers: Sequence[Offered]) -> Chat:
+    """The whole conversation in words of no dialect. Raises BadRequest."""
+    tools, choice, named = responses_tools.choice(offers, body.tool_choice)
     extra: dict[str, Any] = {}
     if body.parallel_tool_calls is not None and tools:
         extra["parallel_tool_calls"] = body.parallel_tool_calls
@@ -208,7 +215,7 @@ def told(body: Body) -> dict[str, Any]:
         **{name: said if (said := getattr(body, name)) is not None else usual for name, usual in _NUMBERS.items()},
         "text": {"format": _told_format(body.text.format if body.text else None)},
         "tool_choice": responses_tools.told_choice(body.tool_choice),
-        "tools": [responses_tools.told(each) for each in body.tools or ()],
+        "tools": responses_tools.told(body.tools or ()),
         "top_logprobs": 0,
         "truncation": "disabled",
         "user": body.user,

@@ -9,13 +9,14 @@ from typing import Annotated
 import msgspec
 
 from rolecast.dialects.openai_chat import explain
+from rolecast.dialects.responses_tools import Tool, qualified
 from rolecast.errors import UNREADABLE, BadRequest
 from rolecast.values import Message, Part, ToolCall
 
 ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 """Roles of messages, and what models know them as."""
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
-_KNOWN = "message, function_call, function_call_output, reasoning, item_reference"
+_KNOWN = "message, function_call, custom_tool_call, the outputs of both, reasoning, additional_tools, item_reference"
 
 
 class _Sound(msgspec.Struct):
@@ -44,7 +45,12 @@ class Item(msgspec.Struct):
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
+    input: str | None = None
+    """Of a custom tool."""
+    namespace: str | None = None
     output: str | list[_Part] | None = None
+    tools: list[Tool] | None = None
+    """Those that may be called from here on."""
 
     @property
     def kind(self) -> str:
@@ -94,13 +100,13 @@ class _History:
         kind = item.kind
         if kind == "message":
             self._message(item, place)
-        elif kind == "function_call":
+        elif kind in ("function_call", "custom_tool_call"):
             self._call(item, place)
-        elif kind == "function_call_output":
+        elif kind in ("function_call_output", "custom_tool_call_output"):
             self._result(item, place)
         elif kind == "reasoning":
             self._thoughts.append(_text(item.content, f"{place}.content"))
-        else:
+        elif kind != "additional_tools":  # which are no part of what was said
             raise _refused(kind, place)
 
     def says(self, role: str, content: str | tuple[Part, ...]) -> None:
@@ -110,7 +116,7 @@ class _History:
         if role == "system" and len(self._found) == 1 and both and last is not None and last.role == "system":
             self._found[-1] = Message("system", f"{last.content}\n\n{content}")
             return
-        self._found.append(Message(role, content, self._taken() if role == "assistant" else ""))
+        self._found.append(Message(role, content))
 
     def _message(self, item: Item, place: str) -> None:
         role = ROLES.get(item.role or "")
@@ -120,19 +126,31 @@ class _History:
             self._think_aloud()
             self.says(role, _content(item.content, f"{place}.content"))
         else:
-            self.says(role, _text(item.content, f"{place}.content"))
+            self._goes_on(_text(item.content, f"{place}.content"))
 
     def _call(self, item: Item, place: str) -> None:
         if not item.call_id or not item.name:
             raise BadRequest(f"`{place}` needs `call_id`, `name` and `arguments`.", param=place)
         arguments = item.arguments or "{}"
-        call = ToolCall(item.call_id, item.name, arguments)
+        if item.kind == "custom_tool_call":
+            arguments = msgspec.json.encode({"input": item.input or ""}).decode()
         self._called.add(item.call_id)
+        self._goes_on("", (ToolCall(item.call_id, qualified(item.namespace, item.name), arguments),))
+
+    def _goes_on(self, text: str, calls: tuple[ToolCall, ...] = ()) -> None:
+        """Something more that the model said or called. Behind calls it is the same turn: their results come next."""
         last = self._found[-1] if self._found else None
-        if last is not None and last.role == "assistant" and not self._thoughts:
-            self._found[-1] = msgspec.structs.replace(last, tool_calls=(*last.tool_calls, call))
-        else:
-            self._found.append(Message("assistant", "", self._taken(), (call,)))
+        same = last is not None and last.role == "assistant"
+        if last is None or not same or not (last.tool_calls or (calls and not self._thoughts)):
+            self._found.append(Message("assistant", text, self._taken(), calls))
+            return
+        assert isinstance(last.content, str)
+        self._found[-1] = msgspec.structs.replace(
+            last,
+            content="\n\n".join(filter(None, (last.content, text))),
+            reasoning="\n".join(filter(None, (last.reasoning, self._taken()))),
+            tool_calls=(*last.tool_calls, *calls),
+        )
 
     def _result(self, item: Item, place: str) -> None:
         self._think_aloud()
@@ -142,7 +160,16 @@ class _History:
         if item.output is None:
             raise BadRequest(f"`{place}.output` is missing: a text, or a list of parts.", param=f"{place}.output")
         content = _content(item.output, f"{place}.output")
-        self._found.append(Message("tool", content, tool_call_id=item.call_id))
+        self._found.insert(self._behind(item.call_id), Message("tool", content, tool_call_id=item.call_id))
+
+    def _behind(self, call_id: str) -> int:
+        """Where the result of a call belongs: behind it, whatever somebody said in between."""
+        place = len(self._found)
+        while not any(call.id == call_id for call in self._found[place - 1].tool_calls):
+            place -= 1
+        while place < len(self._found) and self._found[place].role == "tool":
+            place += 1
+        return place
 
     def _taken(self) -> str:
         """The thoughts so far, which belong to what is said next."""

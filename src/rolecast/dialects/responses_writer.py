@@ -5,10 +5,12 @@ calls stay open to the end, since their pieces may come in turns.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from rolecast.dialects.responses_tools import Offered, free_text
 from rolecast.errors import RolecastError
 from rolecast.values import Done, Event, Phases, Reasoning, Report, Text, ToolCallDelta, Usage
 
@@ -24,6 +26,8 @@ class Answer:
         self.id = f"resp_{hex_id}"
         self.told = told
         self.created_at = int(time.time())
+        self.offered: Mapping[str, Offered] = {}
+        """The tools by the names that the model knows."""
         self.written = b""
         """The whole answer; empty until it is complete."""
 
@@ -126,10 +130,26 @@ class _Called(_Item):
         super().__init__(item_id, index)
         self.name = ""
         self.call_id = ""
+        self.namespace = ""
 
     def fields(self, status: str, text: str) -> dict[str, Any]:
         item = {"id": self.id, "type": "function_call", "status": status, "call_id": self.call_id}
-        return {**item, "name": self.name, "arguments": text}
+        return {**item, **self.named(), "arguments": text}
+
+    def named(self) -> dict[str, Any]:
+        """What the client knows the tool by."""
+        return {"name": self.name, **({"namespace": self.namespace} if self.namespace else {})}
+
+
+class _CustomCalled(_Called):
+    """A call of a custom tool: its text is known when the arguments are whole."""
+
+    kind, field = "ctc", "input"
+    delta, done = "response.custom_tool_call_input.delta", "response.custom_tool_call_input.done"
+
+    def fields(self, status: str, text: str) -> dict[str, Any]:
+        item = {"id": self.id, "type": "custom_tool_call", "status": status, "call_id": self.call_id}
+        return {**item, **self.named(), "input": text}
 
 
 class Stream:
@@ -229,13 +249,18 @@ class Stream:
         call = self._calls.get(event.index)
         if call is None:
             self._close("completed")
-            call = self._calls[event.index] = self._new(_Called)
-            call.name = event.name
+            known = self._answer.offered.get(event.name)
+            call = self._new(_CustomCalled if known is not None and known.is_custom else _Called)
+            self._calls[event.index] = call
+            call.name = known.name if known is not None else event.name
+            call.namespace = known.namespace if known is not None else ""
             call.call_id = event.id or f"call_{self._answer.hex}_{call.index}"
             self._tell("response.output_item.added", output_index=call.index, item=call.fields("in_progress", ""))
         else:
             call.name += event.name
-        if event.arguments:
+        if event.arguments and isinstance(call, _CustomCalled):
+            call.pieces.append(event.arguments)
+        elif event.arguments:
             self._grow(call, event.arguments)
 
     def _new(self, kind: type[Any]) -> Any:
@@ -261,15 +286,20 @@ class Stream:
             self._open = None
 
     def _finish(self, item: _Item, status: str) -> None:
+        if isinstance(item, _CustomCalled):
+            whole, item.pieces = free_text("".join(item.pieces)), []
+            self._grow(item, whole)
+        elif isinstance(item, _Called) and status == "completed" and not "".join(item.pieces).strip():
+            self._grow(item, "{}")  # what takes no arguments is called with nothing by some, which is no JSON
         text = "".join(item.pieces)
         more: dict[str, Any] = {"logprobs": []} if type(item) is _Said else {}
-        if isinstance(item, _Called):
+        if type(item) is _Called:
             more["name"] = item.name
         self._tell(item.done, **item.place(), **{item.field: text}, **more)
         if item.part:
             self._tell("response.content_part.done", **item.place(), part=item.part_fields(text))
-        whole = self._output[item.index] = item.fields(status, text)
-        self._tell("response.output_item.done", output_index=item.index, item=whole)
+        self._output[item.index] = item.fields(status, text)
+        self._tell("response.output_item.done", output_index=item.index, item=self._output[item.index])
 
     def _tell_piece(self, item: _Item, text: str) -> None:
         """Some more of an item, which most events are: only its number and its text are written anew."""
