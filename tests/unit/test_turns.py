@@ -52,6 +52,12 @@ def test_what_it_says_later_is_told_at_its_place(before: list[Message], after: l
     assert kept(before) == after
 
 
+def test_pictures_of_the_system_stay_too() -> None:
+    picture = Part("image", data="data:image/png;base64,AA==")
+    given = [says("user", "x"), Message("system", (Part("text", text="be brief"), picture))]
+    assert kept(given) == [("user", (Part("text", text="x"), Part("text", text=TOLD), picture))]
+
+
 def test_pictures_stay_and_texts_of_nothing_go() -> None:
     picture = Part("image", data="data:image/png;base64,AA==")
     given = [Message("user", (Part("text"), picture)), says("system", "be brief"), Message("user", (Part("text"),))]

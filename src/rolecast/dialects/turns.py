@@ -73,11 +73,13 @@ def _more(message: Message, content: Content) -> Message:
     return msgspec.structs.replace(message, content=both(message.content, content))
 
 
-def _reminder(content: Content) -> str:
-    """What the system said, marked as such unless it is already. It is text; pictures are the user's."""
+def _reminder(content: Content) -> Content:
+    """What the system said, marked as such unless it is already."""
     text = content if isinstance(content, str) else "\n\n".join(part.text for part in content if part.text)
-    marked = text.lstrip().startswith(f"<{_TAG}>")
-    return text if marked or not text else f"<{_TAG}>\n{text}\n</{_TAG}>"
+    rest = () if isinstance(content, str) else tuple(part for part in content if part.kind != "text")
+    if text and not text.lstrip().startswith(f"<{_TAG}>"):
+        text = f"<{_TAG}>\n{text}\n</{_TAG}>"
+    return both(text, rest) if rest else text
 
 
 def _without_empty(message: Message) -> Message:
