@@ -95,7 +95,7 @@ def test_a_call_in_a_history_may_have_no_arguments(arguments: Any) -> None:
 @pytest.mark.parametrize("function", [{"name": "look"}, {"name": "look", "parameters": None, "description": None}])
 def test_a_tool_may_have_no_parameters(function: Any) -> None:
     (tool,) = asked(tools=[{"function": function}])["tools"]
-    assert tool == {"type": "function", "function": {"name": "look", "parameters": {}}}
+    assert tool == {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,17 @@ async def test_an_agents_tools_are_offered_and_what_only_openai_runs_is_left_out
     assert repeated[2]["tools"][0]["name"] == "search"
 
 
+async def test_a_schema_says_that_it_is_an_objects(both: tuple[Gate, ScriptedWorker]) -> None:
+    """Servers refuse one that does not, and MCP servers leave it out; an open object stays open."""
+    gate, worker = both
+    first = {"type": "function", "name": "a", "parameters": {"properties": {"x": {}}}}
+    tools = [first, {"type": "function", "name": "b"}]
+    answer = await gate.ask(asks(tools=tools))
+    assert answer.status == 200, answer.body
+    schemas = [each["function"]["parameters"] for each in worker.requests[-1].json["tools"]]
+    assert schemas == [{"type": "object", "properties": {"x": {}}}, {"type": "object"}]
+
+
 async def test_tools_that_come_among_the_items_are_offered_too(both: tuple[Gate, ScriptedWorker]) -> None:
     gate, worker = both
     brought = {"type": "additional_tools", "role": "developer", "tools": [DOCS, PATCH]}

@@ -5,6 +5,7 @@ bounded piece of an answer that is not complete.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ from rolecast.values import (
 
 _SAY_NOTHING = (b"[DONE]", b"null", b"")
 """Events of a stream that end it, or keep it alive."""
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 MOST_MS = 1e9
 """Nobody computes for longer."""
 
@@ -119,7 +121,11 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
+    """A function. Strict servers want a schema that says it is an object's; `properties` would close an open one."""
+    schema: Any = tool.parameters
+    with suppress(*UNREADABLE):  # what is no schema at all is refused there
+        schema = {"type": "object"} | _object(tool.parameters)
+    function: dict[str, Any] = {"name": tool.name, "parameters": schema}
     if tool.description:
         function["description"] = tool.description
     return {"type": "function", "function": function}
