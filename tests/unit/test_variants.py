@@ -134,9 +134,11 @@ async def test_what_a_request_says_itself_wins(tmp_path: Path) -> None:
 async def test_a_system_message_later_on_takes_nothing_away(tmp_path: Path) -> None:
     note = {"role": "system", "content": "A note."}
     async with staged(tmp_path) as (gate, worker):
-        for path in (CHAT, "/api/chat"):
-            got = await sent(gate, worker, path, model="mario", messages=[HELLO, note], stream=False)
-            assert got["messages"] == [*OPENED, HELLO, note]
+        got = await sent(gate, worker, CHAT, model="mario", messages=[HELLO, note], stream=False)
+        assert got["messages"] == [*OPENED, HELLO, note]
+        got = await sent(gate, worker, "/api/chat", model="mario", messages=[HELLO, note], stream=False)
+        told = "hello\n\n<system-reminder>\nA note.\n</system-reminder>"
+        assert got["messages"] == [*OPENED, {"role": "user", "content": told}]
 
 
 async def test_a_text_to_go_on_with_gets_settings_and_no_messages(tmp_path: Path) -> None:
