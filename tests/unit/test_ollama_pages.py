@@ -166,7 +166,7 @@ async def test_weights_are_deleted_and_can_be_pulled_again(hub: Hub, tmp_path: P
         for _ in range(2):
             assert steps(await post(gate, "/api/pull", model="tiny"))[-1] == {"status": "success"}
             assert list((tmp_path / "models").rglob(Q4))
-            gone = await post(gate, "/api/delete", method="DELETE", name="t")
+            gone = await post(gate, "/api/delete", method="DELETE", name="tiny")
             assert (gone.status, gone.body) == (200, b"")
             assert not list((tmp_path / "models").rglob(Q4))
             assert "tiny:latest" not in [m["name"] for m in (await get(gate, "/api/tags")).json["models"]]
@@ -182,14 +182,17 @@ async def test_weights_that_are_needed_or_not_ours_stay(hub: Hub, tmp_path: Path
         "two": Model(source=source, aliases=["second"]),
         "far": remote("http://127.0.0.1:9/v1"),
     }
-    conf = msgspec.structs.replace(config(models), roles={"standard": ["one", "two"]})
+    conf = msgspec.structs.replace(config(models), roles={"standard": ["one", "two"], "coding": ["one"]})
     async with running_gateway(conf, tmp_path) as gate:
         assert steps(await post(gate, "/api/pull", model="one"))[-1] == {"status": "success"}
         for name, status, told in (
-            ("second", 409, "one needs the same weights"),
+            ("two", 409, "one needs the same weights"),
             ("own", 409, "not downloaded by Rolecast"),
             ("far", 400, "runs elsewhere"),
-            ("standard", 400, "role of several models"),
+            ("second", 400, "second is an alias of the configuration, which stays; weights are deleted by the name"),
+            ("standard", 400, "standard is a role of the configuration"),
+            ("coding", 400, "by the name of their model: one"),
+            ("auto", 400, "by the name of their model: one or two"),
             ("nobody", 404, "not found"),
         ):
             refused = await post(gate, "/api/delete", method="DELETE", model=name)

@@ -123,9 +123,13 @@ class OllamaWeights:
         if await self._forget(fields.model):
             return Response(status_code=200)
         name = named(self._current, fields.model)
+        if name.kind != "model":  # a name that is given up costs nothing there, and must cost no weights here
+            raise BadRequest(
+                f"{name.name} is {'an alias' if name.kind == 'alias' else 'a role'} of the configuration, which stays; "
+                f"weights are deleted by the name of their model: {' or '.join(name.models)}.",
+                param="model",
+            )
         model_id, model = name.models[0], self._current.config.models[name.models[0]]
-        if len(name.models) > 1:
-            raise BadRequest(f"{name.name} is a role of several models ({', '.join(name.models)}); name one.")
         if not model.source:
             raise BadRequest(f"{model_id} runs elsewhere, so there are no weights to delete.", param="model")
         if not await asyncio.to_thread(self._is_here, model):
@@ -154,7 +158,7 @@ class OllamaWeights:
         if others:
             return f"{', '.join(others)} needs the same weights; take it out of the configuration first."
         if model.pinned:
-            return f"{model_id} is pinned in the configuration, so it is to be loaded; set `pinned: false` first."
+            return f"{model_id} is pinned in the configuration, so its weights are needed; set `pinned: false` there first."
         if replaced := [i for i, helper in self._current.stand_ins.items() if helper == model_id]:
             return f"{model_id} stands in for {', '.join(replaced)}; bring their weights first."
         if worker.active or worker.waiting or worker.state is State.LOADING:
