@@ -205,6 +205,8 @@ async def test_health_is_compact_and_has_conductors_fields(gate: Gate) -> None:
     assert isinstance(answer.json["last_updated"], float)
     root = await get(gate, "/")
     assert set(root.json) == {"service", "version", "status", "docs"}
+    assert b"/ui/reference.js" in (await get(gate, root.json["docs"])).body
+    assert f"GET {root.json['docs']} lists" in (await get(gate, "/v1/nothing")).json["error"]["message"]
 
 
 # -- sessions ------------------------------------------------------------------------------------------------------

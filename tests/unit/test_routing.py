@@ -252,6 +252,13 @@ def test_a_model_that_cannot_do_it_says_what_it_can(name: str, kind: Kind) -> No
     assert isinstance(error, BadRequest)
     assert (error.status, error.code) == (400, "wrong_capability")
     assert f"cannot do {kind}: its capabilities are" in error.message
+    assert error.message.endswith("Here minilm, both can." if kind == "embeddings" else " can.")
+
+
+def test_when_nobody_can_the_setting_is_told_that_adds_one() -> None:
+    error = failure("tiny", "rerank")
+    assert error.code == "wrong_capability"
+    assert error.message.endswith("No model here can: add one with `capabilities: [rerank]`.")
 
 
 def test_a_role_without_anybody_able_is_the_same_mistake() -> None:

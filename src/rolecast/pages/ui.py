@@ -52,7 +52,7 @@ async def root(request: Request) -> Response:
         return RedirectResponse("/ui", status_code=307)
     if is_for_ollama(request):
         return running()
-    return json_response({"service": "rolecast", "version": __version__, "status": "running", "docs": "/ui"})
+    return json_response({"service": "rolecast", "version": __version__, "status": "running", "docs": "/docs"})
 
 
 @told("The status page", "Page", answer=str, media=PAGE)

@@ -97,7 +97,8 @@ class Named:
         if not able:
             words = ", ".join(sorted({c for m in name.models for c in self._config.models[m].capabilities})) or "none"
             raise BadRequest(
-                f"{facts.name!r} cannot do {facts.kind}: its capabilities are {words}.",
+                f"{facts.name!r} cannot do {facts.kind}: its capabilities are {words}. "
+                + (_those(self._enabled(facts)) or f"No model here can: add one with `capabilities: [{facts.kind}]`."),
                 param="model",
                 code="wrong_capability",
             )
@@ -136,12 +137,9 @@ class Named:
         """No model behind that name can do it: says what is lacking and who here can."""
         candidates = self._enabled(facts)
         those = [m for m in candidates if all(self._can(m, n) for n in facts.needs)]
-        more = f" and {len(those) - MAX_NAMED} more" if len(those) > MAX_NAMED else ""
-        able = f"Here {', '.join(those[:MAX_NAMED])}{more} can"
-        if not those:
-            able = "No model here can: send it without, or add a model that can"
+        able = _those(those) or "No model here can: send it without, or add a model that can."
         return BadRequest(
-            f"{facts.name or 'auto'!r} {LACKING[need]}. {able}.",
+            f"{facts.name or 'auto'!r} {LACKING[need]}. {able}",
             param="model",
             code="wrong_capability",
         )
@@ -178,6 +176,12 @@ class Default:
             raise ModelNotFound(f"{text}, and perhaps a role {facts.kind!r}.", param="model")
         reason = f"no model asked, first model for {facts.kind}"
         return Choice(able[0], source="default", reason=reason)
+
+
+def _those(able: Sequence[str]) -> str:
+    """Who can, as a sentence; '' when nobody can."""
+    more = f" and {len(able) - MAX_NAMED} more" if len(able) > MAX_NAMED else ""
+    return f"Here {', '.join(able[:MAX_NAMED])}{more} can." if able else ""
 
 
 def _with_needs(facts: Facts) -> str:

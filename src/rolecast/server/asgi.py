@@ -142,7 +142,7 @@ async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
     if exc.status_code == 404:
         said = _hint(path).said
         error = NotFound(
-            f"There is nothing at {path}{': ' * bool(said)}{said}; docs/reference/http-api.md lists what there is."
+            f"There is nothing at {path}{': ' * bool(said)}{said}; GET /docs lists what there is."
         )
     elif exc.status_code == 405:
         error = _not_allowed(request.method, path, _methods(request))
