@@ -51,6 +51,8 @@ roles:
   standard: [smollm2]
   coding: [qwen-coder, smollm2]
   embeddings: [minilm]
+variants:
+  mario: {model: standard, system: You are Mario.}
 """
 
 

@@ -63,6 +63,22 @@ def test_models_are_loaded_and_unloaded_and_tell_what_they_did(page: "Page", gat
     expect(shown.locator(".badge")).to_have_text("not loaded")
 
 
+def test_variants_are_seen_at_their_model_and_can_be_asked(page: "Page", gateway: LiveGateway) -> None:
+    expect(card(page, "smollm2")).to_contain_text("also default · varied as mario")
+    expect(card(page, "minilm")).to_contain_text("plays embeddings · for embeddings")
+    expect(card(page, "qwen-coder")).not_to_contain_text("varied")
+    made = gateway.post("/api/create", {"model": "luigi", "from": "qwen-coder", "system": "You are Luigi."})
+    assert made.status == 200
+    expect(card(page, "qwen-coder")).to_contain_text("varied as luigi")
+    page.locator("#to-chat").click()
+    expect(page.locator("#model optgroup[label=Variants] option")).to_have_text(["mario", "luigi"])
+    page.get_by_label("Who answers").select_option("mario")
+    page.locator("#prompt").fill("hello")
+    page.locator("#send").click()
+    expect(page.locator("#talk")).to_contain_text("fake: hello")
+    assert gateway.get("/admin/requests?limit=1").json["requests"][0]["asked"] == "mario"
+
+
 def test_a_load_shows_how_far_it_is_and_can_be_cancelled(page: "Page", gateway: LiveGateway) -> None:
     shown = card(page, "slow")
     shown.get_by_role("button", name="Load slow").click()

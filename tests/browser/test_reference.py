@@ -27,7 +27,7 @@ def test_a_path_tells_what_it_takes_and_a_request_is_tried(page: "Page", gateway
     chat = page.locator(CHAT)
     chat.locator("summary").first.press("Enter")
     assert page.url.endswith(CHAT)
-    chat.locator("summary", has_text="OpenAIChatBody").click()
+    expect(chat.locator("summary", has_text="OpenAIChatBody")).to_be_visible()
     first = chat.locator(".fields-of > li").first
     expect(first).to_contain_text("messages needed")
     first.locator("summary").press("Enter")

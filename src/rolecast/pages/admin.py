@@ -14,8 +14,9 @@ from starlette.routing import Route
 
 from rolecast import __version__
 from rolecast.books.ledger import Ledger
+from rolecast.config import variants
 from rolecast.config.current import Current
-from rolecast.config.names import members
+from rolecast.config.names import find, members
 from rolecast.dialects.operation import TEXT, Query, told
 from rolecast.errors import BadRequest, ConfigError
 from rolecast.fleet import Fleet, wall_time
@@ -97,6 +98,7 @@ class Admin:
             "roles": {role: members(models) for role, models in self._current.config.roles.items()},
             "problems": self._health.problems(),
             "models": [self._model(i, resident) for i, m in self._current.config.models.items() if m.enabled],
+            "variants": self._variants(),
         }
         return json_response(body)
 
@@ -183,6 +185,24 @@ class Admin:
 
     def _resolve(self, name: str) -> str:
         return asked.answerer(self._current, name)
+
+    def _variants(self) -> list[dict[str, Any]]:
+        """The variants, with the models that may answer for each, or why none can."""
+        config, known = self._current.config, self._current.names
+        if not config.variants:
+            return []
+        unusable = variants.unusable(config)
+        return [
+            {
+                "id": name,
+                "variant_of": variant.model,
+                "made": isinstance(variant, variants.Made),
+                "description": variant.description,
+                "models": list(behind.models) if name not in unusable and (behind := find(known, name)) else [],
+                "error": unusable.get(name),
+            }
+            for name, variant in config.variants.items()
+        ]
 
     def _model(self, model_id: str, resident: Mapping[str, int]) -> dict[str, Any]:
         model = self._current.config.models[model_id]

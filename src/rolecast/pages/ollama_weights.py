@@ -158,7 +158,7 @@ class OllamaWeights:
         if others:
             return f"{', '.join(others)} needs the same weights; take it out of the configuration first."
         if model.pinned:
-            return f"{model_id} is pinned in the configuration, so its weights are needed; set `pinned: false` there first."
+            return f"{model_id} is pinned in the configuration, so its weights stay; set `pinned: false` first."
         if replaced := [i for i, helper in self._current.stand_ins.items() if helper == model_id]:
             return f"{model_id} stands in for {', '.join(replaced)}; bring their weights first."
         if worker.active or worker.waiting or worker.state is State.LOADING:

@@ -159,6 +159,7 @@ class Status(msgspec.Struct):
     roles: dict[str, list[str]]
     problems: list[str]
     models: list["ModelStatus"]
+    variants: list["VariantStatus"]
 
 
 class ModelStatus(msgspec.Struct):
@@ -187,6 +188,17 @@ class ModelStatus(msgspec.Struct):
     prompt_tokens: int
     completion_tokens: int
     load_seconds: float | None
+
+
+class VariantStatus(msgspec.Struct):
+    """A variant, of which `models` are those that may answer, and `error` is why none can."""
+
+    id: str
+    variant_of: str
+    made: bool
+    description: str
+    models: list[str]
+    error: str | None
 
 
 class Stated(msgspec.Struct):

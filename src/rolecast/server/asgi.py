@@ -141,9 +141,7 @@ async def _on_http(request: HTTPRequest, exc: Exception) -> Response:
     error: RolecastError
     if exc.status_code == 404:
         said = _hint(path).said
-        error = NotFound(
-            f"There is nothing at {path}{': ' * bool(said)}{said}; GET /docs lists what there is."
-        )
+        error = NotFound(f"There is nothing at {path}{': ' * bool(said)}{said}; GET /docs lists what there is.")
     elif exc.status_code == 405:
         error = _not_allowed(request.method, path, _methods(request))
     else:

@@ -122,10 +122,11 @@ function health(text, tone) {
 }
 
 /** What can be asked for, as groups of the choice. */
-function names({ models, roles }) {
+function names({ models, roles, variants }) {
   const able = models.filter((m) => m.capabilities.includes("chat")).map((m) => m.id);
   const playing = Object.keys(roles).filter((role) => roles[role].some((id) => able.includes(id)));
-  return [["The gateway decides", ["auto"]], ["Roles", playing], ["Models", able]].filter(([, found]) => found.length);
+  const varied = variants.filter((variant) => able.includes(variant.models[0])).map((variant) => variant.id);
+  return [["The gateway decides", ["auto"]], ["Roles", playing], ["Models", able], ["Variants", varied]].filter(([, found]) => found.length);
 }
 
 // -- views -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ export function showModels(actions, { status, activity, rows }) {
   const models = status.models.map((model) => ({
     ...model,
     roles: Object.keys(status.roles).filter((role) => status.roles[role].includes(model.id)),
+    variants: status.variants.filter((variant) => variant.models[0] === model.id).map((variant) => variant.id),
     load: activity.loads.find((load) => load.model === (model.stand_in ?? model.id)),
     download: activity.downloads.find((download) => download.model === model.id),
     pull: activity.jobs.find((job) => job.kind === "pull" && job.subject === model.id),
@@ -84,7 +85,7 @@ function card(id, actions) {
   element.update = (model) => {
     setText(part.state, WORDS[model.state] ?? model.state);
     setAttribute(part.state, "class", `badge ${TONES[model.state] ?? "busy"}`);
-    setText(part.names, [model.roles.length && `plays ${model.roles.join(", ")}`, model.aliases.length && `also ${model.aliases.join(", ")}`].filter(Boolean).join(" · "));
+    setText(part.names, named(model));
     setText(part.error, lacks(model) ? failure(model.pull) : (model.error ?? "")); // of absent weights `showProgress` speaks
     showProgress(part, progress, model);
     setText(pull, bringing(model));
@@ -95,6 +96,12 @@ function card(id, actions) {
     part.log.hidden = Boolean(model.stand_in) || ["remote", "absent"].includes(model.state);
   };
   return element;
+}
+
+/** What it is called and what it is for; that it chats goes without saying. */
+function named({ roles, aliases, variants, capabilities }) {
+  const parts = [["plays", roles], ["also", aliases], ["varied as", variants], ["for", capabilities.includes("chat") ? [] : capabilities]];
+  return parts.filter(([, words]) => words.length).map(([is, words]) => `${is} ${words.join(", ")}`).join(" · ");
 }
 
 function showProgress(part, box, model) {

@@ -25,7 +25,7 @@ export function parameters(whole, operation) {
 export function body(whole, operation) {
   const content = operation.requestBody?.content?.["application/json"];
   if (!content) return null;
-  return h("div", {}, h("h3", {}, "Body"), shape(whole, content.schema));
+  return h("div", {}, h("h3", {}, "Body"), opened(shape(whole, content.schema)));
 }
 
 export function answers(whole, operation) {
@@ -64,6 +64,12 @@ function shape(whole, schema) {
 function unfolding(name, make) {
   const element = h("details", {}, h("summary", {}, name));
   element.addEventListener("toggle", () => element.open && element.children.length === 1 && element.append(make()));
+  return element;
+}
+
+/** The same, open at once: what a request takes is what people come for. */
+function opened(element) {
+  if (element?.tagName === "DETAILS") element.open = true; // its toggle fills it
   return element;
 }
 
