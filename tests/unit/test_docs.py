@@ -50,6 +50,12 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
     assert set(re.findall(r": (\S+\.md)$", text_of("mkdocs.yml"), re.MULTILINE)) == pages
 
 
+def test_every_page_can_be_found_from_the_first_one() -> None:
+    linked = set(re.findall(r"\]\(([^)#]+\.md)", text_of("docs/index.md")))
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if ROOT / "docs" in page.parents}
+    assert pages - linked == {"index.md"}
+
+
 def test_the_commands_named_in_the_documentation_exist() -> None:
     known = {name for rows in COMMANDS.values() for name, _ in rows}
     for page in PAGES:

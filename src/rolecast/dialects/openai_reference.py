@@ -123,8 +123,8 @@ class Vectors(msgspec.Struct):
 CHAT = Operation(
     "Answer a chat",
     TAG,
-    more="`model` is a model, an alias, a role or a variant; `auto` or nothing is the default role. Fields that are not "
-    "listed go to the model's engine as they are.",
+    more="`model` is a model, an alias, a role or a variant; `auto` or nothing is the default role. Fields that are "
+    "not listed go to the model's engine as they are.",
     body=ChatBody,
     needs=("messages",),
     example={"model": "auto", "messages": [{"role": "user", "content": "Say hi."}], "max_tokens": 100},

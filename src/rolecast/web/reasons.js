@@ -26,7 +26,7 @@ const REASONS = {
   not_offered: "No model here hears, speaks or paints. Configure one with `backend: openai` or `command` and that capability.",
   job_not_found: "No job has that id (any more). `rolecast jobs` lists those there are.",
   not_found: "There is nothing at that path. Check the base URL of the client: it usually ends in /v1.",
-  not_supported: "A client of Ollama wanted to make, copy or send a model: that is done in the configuration here.",
+  not_supported: "A client of Ollama wanted what is not possible here: weights to be sent away, or a variant with a template, an adapter or a quantizing of its own.",
   method_not_allowed: "That path takes another method.",
   conflict: "The database held something else already; look again before trying it once more.",
   unstorable: "A number beyond 64 bits, or text that no database can hold; the client was told which.",
