@@ -423,7 +423,7 @@ def complete(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("rolecast pull ", ["tiny", "t1", "vendor/odd"]),
         ("rolecast load v", ["vendor/odd"]),
         ("rolecast up --stand-in t", ["tiny", "t1"]),
-        ("rolecast ask -m ", ["auto", "standard", "tiny", "t1", "vendor/odd"]),
+        ("rolecast ask -m ", ["auto", "standard", "brief", "tiny", "t1", "vendor/odd"]),
         ("rolecast up --preset p", ["pas"]),
         ("rolecast init --preset b", ["bestbox"]),
     ],
@@ -433,6 +433,7 @@ def test_tab_offers_names_of_the_configuration(
 ) -> None:
     (tmp_path / "rolecast.yaml").write_text(
         "models: {tiny: {backend: fake, aliases: [t1]}, vendor/odd: {backend: fake}}\nroles: {standard: [tiny]}\n"
+        "variants: {brief: {model: tiny}}\n"
     )
     assert complete(line, monkeypatch) == offered
 
@@ -570,6 +571,19 @@ def test_rm_by_any_name_of_a_model_does_not_call_it_another_one(tmp_path: Path, 
     code, out, err = invoke("rm", name)
     assert (code, err, weights.exists()) == (0, "", False)
     assert f"Removed the weights of {name}" in out
+
+
+def test_rm_of_a_variant_deletes_no_weights(tmp_path: Path) -> None:
+    weights = tmp_path / "data" / "models" / "hf" / "o" / "r" / "main" / "x.gguf"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"GGUF" + bytes(96))
+    (tmp_path / "rolecast.yaml").write_text(
+        f"storage: {{models: '{tmp_path}/data/models'}}\nmodels: {{m: {{source: 'hf:o/r/x.gguf'}}}}\n"
+        "roles: {standard: [m]}\nvariants: {mario: {model: m, system: You are Mario.}}\n"
+    )
+    code, _, err = invoke("rm", "mario")
+    assert (code, weights.exists()) == (1, True)
+    assert "mario is a variant of m and has no weights of its own; it goes by taking it out of `variants:`" in err
 
 
 def test_a_repository_without_its_scheme_is_answered_with_the_source_that_is_meant(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ models:
   spare: {backend: fake}
   big: {source: "hf:owner/repo/big.gguf"}
 roles: {standard: [tiny], coding: [big]}
+variants: {paris: {model: tiny, system: You are in Paris.}}
 """
 SCRIPT = """
 replies:
@@ -328,6 +329,8 @@ def test_chat_keeps_the_conversation_and_obeys_commands(gateway: Running, tmp_pa
         "of France?",
         f"/save {talk}",
         "/model nope",
+        "/model paris",
+        "/model auto",
         "/stats",
         "/bogus",
         "/exit",
@@ -336,6 +339,7 @@ def test_chat_keeps_the_conversation_and_obeys_commands(gateway: Running, tmp_pa
     assert code == 0
     assert "Paris is the capital." in out
     assert "There is no model 'nope'" in err
+    assert "Talking to paris (variant of tiny)." in out
     assert "/bogus is not a command" in err
     assert [message["content"] for message in json.loads(talk.read_text())["messages"]] == [
         "Be brief.",

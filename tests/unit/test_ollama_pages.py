@@ -172,6 +172,13 @@ async def test_weights_are_deleted_and_can_be_pulled_again(hub: Hub, tmp_path: P
             assert "tiny:latest" not in [m["name"] for m in (await get(gate, "/api/tags")).json["models"]]
 
 
+async def test_a_client_that_was_given_the_address_of_openais_is_told_ours(tmp_path: Path) -> None:
+    async with running_gateway(config({"f": Model(backend="fake")}), tmp_path) as gate:
+        for refused in (await get(gate, "/v1/api/tags"), await post(gate, "/v1/api/chat", model="f", messages=[])):
+            assert (refused.status, list(refused.json)) == (404, ["error"])
+            assert "clients want the address without /v1" in refused.json["error"]
+
+
 async def test_weights_that_are_needed_or_not_ours_stay(hub: Hub, tmp_path: Path) -> None:
     own = tmp_path / "own.gguf"
     own.write_bytes(weights(1))

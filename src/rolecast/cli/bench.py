@@ -51,7 +51,8 @@ class Report(msgspec.Struct, frozen=True):
 
 def bench(
     name: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="Model, role or alias, as with --model.", show_default=False)
+        str,
+        typer.Argument(metavar="[MODEL]", help="Model, role, alias or variant, as with --model.", show_default=False),
     ] = "",
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-c", min=1, max=MAX_CONCURRENCY, help="Requests in flight.")
@@ -60,7 +61,7 @@ def bench(
         float, typer.Option("--duration", "-d", min=0.1, max=MAX_SECONDS, help="How long, in seconds.")
     ] = 10,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Model, role or alias.", autocompletion=complete.names)
+        str, typer.Option("--model", "-m", help="Model, role, alias or variant.", autocompletion=complete.names)
     ] = "auto",
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 32,
     stream: Annotated[bool, typer.Option("--stream", help="Stream the answers and measure the first token.")] = False,

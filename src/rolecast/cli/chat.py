@@ -43,7 +43,7 @@ class Chat:
         self._answers: list[Stats] = []
         self._saved: set[Path] = set()
         self._commands: dict[str, tuple[Callable[[str], None], str]] = {
-            "/model": (self._switch, "NAME  talk to another model, role or alias"),
+            "/model": (self._switch, "NAME  talk to another model, role, alias or variant"),
             "/models": (self._list_models, "show what can be talked to"),
             "/system": (self._instruct, "TEXT  set the system prompt; without TEXT remove it"),
             "/clear": (self._clear, "forget the conversation"),
@@ -116,7 +116,7 @@ class Chat:
         for model in status.models:
             names[model.id] = f"model, {model.state}"
             names |= dict.fromkeys(model.aliases, f"alias of {model.id}")
-        return names
+        return names | {v.id: f"variant of {v.variant_of}" for v in status.variants if v.models}
 
     def _completions(self) -> list[str]:
         try:

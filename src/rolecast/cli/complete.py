@@ -23,7 +23,7 @@ def models(ctx: Any, incomplete: str) -> list[str]:
 
 
 def names(ctx: Any, incomplete: str) -> list[str]:
-    """Everything that answers: `auto`, roles, ids and aliases."""
+    """Everything that answers: `auto`, roles, ids, aliases and variants."""
     return _fitting(_names(ctx), incomplete)
 
 
@@ -35,6 +35,7 @@ def _names(ctx: Any) -> Iterator[str]:
     yield "auto"
     for config in _configurations(ctx):
         yield from config["roles"]
+        yield from config["variants"]
     yield from _models(ctx)
 
 
@@ -46,7 +47,7 @@ def _models(ctx: Any) -> Iterator[str]:
 
 
 def _configurations(ctx: Any) -> Iterator[dict[str, Any]]:
-    """Roles, and models with their aliases: of the gateway that is asked, else of the file that would start."""
+    """Roles, variants, models with their aliases: of the gateway that is asked, else of the file that would start."""
     for learn in (_of_gateway, _of_file):
         found = None
         with suppress(Exception):  # whatever is wrong, Tab is not the place to say so
@@ -63,11 +64,13 @@ def _of_gateway(given: dict[str, Any]) -> dict[str, Any]:
         raise LookupError  # that file is meant
     with connect(given.get("url") or "", given.get("key") or "", timeout_s=PATIENCE_S) as gateway:
         status = gateway.status()
-    return {"roles": list(status.roles), "models": {model.id: model.aliases for model in status.models}}
+    models = {model.id: model.aliases for model in status.models}
+    return {"roles": list(status.roles), "variants": [v.id for v in status.variants if v.models], "models": models}
 
 
 def _of_file(given: dict[str, Any]) -> dict[str, Any]:
     from rolecast.cli import settings
 
     config = settings.choose(given.get("config")).config
-    return {"roles": list(config.roles), "models": {i: model.aliases for i, model in config.models.items()}}
+    models = {i: model.aliases for i, model in config.models.items()}
+    return {"roles": list(config.roles), "variants": list(config.variants), "models": models}

@@ -61,6 +61,15 @@ class ModelStatus(msgspec.Struct, frozen=True):
     load_seconds: float | None = None
 
 
+class VariantStatus(msgspec.Struct, frozen=True):
+    """One variant of a running gateway; without `models` it cannot be used, and `error` is why."""
+
+    id: str
+    variant_of: str
+    models: list[str] = []
+    error: str | None = None
+
+
 class Reload(msgspec.Struct, frozen=True):
     """What became of the last edit of the configuration: settings by path, or why it was refused."""
 
@@ -85,6 +94,7 @@ class Status(msgspec.Struct, frozen=True):
     listeners: list[Address] = []
     roles: dict[str, list[str]] = {}
     models: list[ModelStatus] = []
+    variants: list[VariantStatus] = []
     reload: Reload | None = None
     problems: list[str] = []
 

@@ -121,6 +121,11 @@ def rm(name: Name, config: ConfigFile = None, key: Key = "") -> None:
     from rolecast.sources import remove
 
     chosen = settings.choose(config)
+    if varied := next((one for one in _variants(chosen.config) if one["id"] == name), None):
+        how = (
+            "`DELETE /api/delete` (`ollama rm`)" if varied["made"] else "taking it out of `variants:` in rolecast.yaml"
+        )
+        output.fail(f"{name} is a variant of {varied['variant_of']} and has no weights of its own; it goes by {how}.")
     source = weights.source_of(chosen.config, name)
     shared = [other for other, model in chosen.config.models.items() if model.source == source.text]
     states = _states(key)

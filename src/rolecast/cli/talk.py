@@ -19,7 +19,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Model, role or alias; `auto` lets the gateway choose.",
+        help="Model, role, alias or variant; `auto` lets the gateway choose.",
         autocompletion=complete.names,
     ),
 ]

@@ -116,6 +116,7 @@ class Hint(NamedTuple):
 _LM_STUDIO = Hint("LM Studio's API is not spoken here, OpenAI's is, with a base URL that ends in /v1")
 HINTS = {
     "/v1/v1/": Hint("/v1 is in the base URL twice"),
+    "/v1/api/": Hint("Ollama's clients want the address without /v1", "ollama"),
     "/v1/messages/batches": Hint("Anthropic's batches are not spoken here, single messages are", "anthropic"),
     "/v1/messages": Hint(dialect="anthropic"),
     "/messages": Hint(dialect="anthropic"),
