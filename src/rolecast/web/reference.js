@@ -94,11 +94,11 @@ function inside(whole, { method, path, operation }, also) {
     operation.description && h("p", {}, ...words(operation.description)),
     also.length > 0 && h("p", { class: "soft" }, "Also ", ...also.flatMap((other, at) => [at ? ", " : "", h("code", {}, other)]), "."),
     parameters(whole, operation),
+    h("h3", {}, "Try it"),
+    trial(method, path, operation),
     body(whole, operation),
     h("h3", {}, "Answers"),
     answers(whole, operation),
-    h("h3", {}, "Try it"),
-    trial(method, path, operation),
   );
 }
 
