@@ -327,7 +327,7 @@ def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, 
     output.show(listeners_table(listeners))
     output.say("\n[dim]Try it[/]")
     output.say(output.escape(curl_line(front, with_key=bool(config.server.keys))), whole=True)
-    output.say(f"[dim]Dashboard[/]\n{front}/ui\n", whole=True)
+    output.say(f"[dim]Status page, and all paths with a form to try them[/]\n{front}/ui\n{front}/docs\n", whole=True)
 
 
 def curl_line(url: str, *, with_key: bool) -> str:
