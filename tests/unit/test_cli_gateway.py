@@ -294,7 +294,14 @@ def test_loading_an_unknown_model_is_a_sentence(gateway: Running) -> None:
 
 def test_models_show_the_state_in_the_gateway(gateway: Running) -> None:
     out = gateway.invoke("models", "--config", str(gateway.config), "--json")[1]
-    assert [one["state"] for one in json.loads(out)] == ["ready", "cold", "absent"]
+    rows = json.loads(out)
+    assert [(one["state"], one["variant_of"]) for one in rows] == [
+        ("ready", None),
+        ("cold", None),
+        ("absent", None),
+        (None, "tiny"),
+    ]
+    assert len({tuple(one) for one in rows}) == 1
 
 
 @pytest.mark.parametrize("how", ["--stats", "--no-stream"])

@@ -22,7 +22,10 @@ def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> N
     listed = [_describe(chosen.config, model_id, states) for model_id in chosen.config.models]
     varied = _variants(chosen.config)
     if as_json:
-        output.print_json([*listed, *varied])
+        keys = dict.fromkeys(
+            each for one in (*listed, *varied) for each in one
+        )  # the same in all rows: scripts rely on it
+        output.print_json([{each: one.get(each) for each in keys} for one in (*listed, *varied)])
         return
     flexible = ("Roles", "Aliases", "Source")
     rows = output.table("Model", "Roles", "Aliases", "Weights", "State", "Source", right=("Weights",), wrap=flexible)
