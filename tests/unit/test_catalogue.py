@@ -41,7 +41,9 @@ async def test_one_model_is_found_by_every_name_and_says_what_it_is(tmp_path: Pa
         assert (await one("heavy"))["id"] == "standard"
         assert (await one("order"))["model_type"] == "rerank"
         listed = (await gate.ask(request(path="/v1/models", method="GET"), method="GET")).json["data"]
-        assert {each["id"] for each in listed} == {*models, "a/b/c", "short", "standard", "coding"}
+        assert {each["id"] for each in listed} == {*models, "a/b/c", "short", "standard", "coding", "auto"}
+        auto = await one("auto")
+        assert (auto["kind"], auto["root"], listed[-1]["id"]) == ("auto", "vendor/odd:name", "auto")
         assert (await gate.ask(request(path="/v1/models/none", method="GET"), method="GET")).status == 404
 
 

@@ -19,6 +19,7 @@ from rolecast.pages.health import Health
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
 
+AUTO = "auto"
 _WRITES = frozenset({"chat", "completion"})
 _TYPES = {
     "embeddings": "embeddings",
@@ -55,6 +56,15 @@ class Catalogue:
         ]
         for name in sorted(names, key=lambda n: n.kind != "model"):
             yield self.entry(name)
+        if not port_model and (auto := self._auto()) is not None:
+            yield auto
+
+    def _auto(self) -> dict[str, Any] | None:
+        """What `auto` means: last in the list, because many clients begin with the first. None without a default."""
+        default = self._current.names.get(self._current.config.routing.default)
+        if default is None or not self._current.config.models[default.models[0]].enabled:
+            return None
+        return self.entry(default) | {"id": AUTO, "kind": "auto"}
 
     def entry(self, name: Name) -> dict[str, Any]:
         target = name.models[0]
@@ -98,6 +108,8 @@ class Catalogue:
     @told("One of the names", "Models", answer="rolecast.pages.shapes:MODEL", errors=(404,))
     async def one(self, request: HTTPRequest) -> Response:
         asked = request.path_params["model"]
+        if asked == AUTO and (auto := self._auto()) is not None:
+            return json_response(anthropic.card(auto) if anthropic.speaks(request) else auto)
         name = find(self._current.names, asked) or words.find(self._current.config, self._current.names, asked)
         if name is None:
             raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
