@@ -101,6 +101,27 @@ async def test_what_is_no_answer_is_an_error(both: tuple[Gate, ScriptedWorker], 
     assert (answer.status, list(answer.json)) == (502, ["error"])
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        vectors([0.6, 0.8]),
+        vectors([0.6, 0.8], [1.0, 0.0], [0.0, 1.0]),
+        b'{"data":[{"index":0,"embedding":null},{"index":1,"embedding":[1]}]}',
+        b'{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}',
+    ],
+)
+@pytest.mark.parametrize("path", [EMBED, "/embed"])
+async def test_no_client_takes_the_vectors_of_some_texts_for_those_of_all(
+    both: tuple[Gate, ScriptedWorker], path: str, body: bytes
+) -> None:
+    gate, worker = both
+    worker.usual = reply(body)
+    texts = {"model": "m", "inputs" if path == "/embed" else "input": ["a", "b"]}
+    assert (await gate.ask(request(texts, path=path))).status == 502
+    row = (await gate.rows())[-1]
+    assert (row.kind, row.outcome) == ("embeddings", "error")
+
+
 async def test_a_model_that_only_chats_is_not_asked_for_vectors() -> None:
     async with pair() as (gate, worker):
         answer = await gate.ask(request({"model": "m", "input": "x"}, path=EMBED))

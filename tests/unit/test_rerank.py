@@ -69,7 +69,9 @@ async def test_a_request_in_teis_words_gets_teis_list(both: tuple[Gate, Scripted
     [
         (scores(0.1, 0.9, 0.5, usage={"total_tokens": 9}), 9),
         (
-            json.dumps({"results": [{"index": 1, "score": 0.9}, {"index": 7, "score": 1}, {"index": -1, "score": 1}]}),
+            json.dumps(
+                {"results": [{"index": i, "score": s} for i, s in [(1, 0.9), (7, 1), (0, 0.1), (-1, 1), (2, 0)]]}
+            ),
             None,
         ),
     ],
@@ -112,10 +114,25 @@ async def test_a_wrong_value_is_refused_with_its_place(
     assert not worker.requests
 
 
-async def test_an_answer_that_scores_nothing_is_an_error(both: tuple[Gate, ScriptedWorker]) -> None:
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"object":"list"}',
+        b'{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}',
+        scores(0.1, 0.9),
+        b'{"results":[{"index":0,"score":1},{"index":0,"score":1},{"index":1,"score":1}]}',
+        b'{"results":[{"index":0,"score":1},{"index":2,"score":null},{"index":1,"score":1}]}',
+    ],
+)
+async def test_an_answer_that_does_not_score_each_document_is_an_error(
+    both: tuple[Gate, ScriptedWorker], path: str, body: bytes
+) -> None:
     gate, worker = both
-    worker.usual = reply(b'{"object":"list"}')
-    assert (await gate.ask(asked())).status == 502
+    worker.usual = reply(body)
+    answer = await gate.ask(asked(path))
+    assert answer.status == 502
+    assert answer.error["code"] == "upstream_error"
 
 
 async def test_only_models_that_rank_rank() -> None:

@@ -274,7 +274,8 @@ def _choose(events: list[Event], choice: _Choice, calls: Calls) -> None:
 
 def _vectors(data: Sequence[_Vector]) -> Iterator[Event]:
     for place, vector in enumerate(data):
-        yield Vector(vector.embedding, place if vector.index is None else vector.index)
+        if bytes(vector.embedding)[:1] == b"[":
+            yield Vector(vector.embedding, place if vector.index is None else vector.index)
     if data:
         yield Done()
 

@@ -10,7 +10,20 @@ from rolecast.errors import RolecastError, WorkerDown
 from rolecast.net.connection import Connection, Headers, KnownAnswer
 from rolecast.turn.exchange import Exchange, Outlet, clock
 from rolecast.turn.passage import MEAN_200, answer_lines, redirect
-from rolecast.values import Done, Event, Failure, Reasoning, Report, Text, ToolCallDelta, Usage
+from rolecast.values import (
+    Done,
+    Embedding,
+    Event,
+    Failure,
+    Ranking,
+    Reasoning,
+    Report,
+    Score,
+    Text,
+    ToolCallDelta,
+    Usage,
+    Vector,
+)
 
 ERROR_BYTES = 1024 * 1024
 """No error needs more words."""
@@ -37,6 +50,8 @@ class Conversion:
         self._outlet: Outlet = exchange.sink.outlet(exchange)
         self._parts: list[bytes] = []
         self._held = 0
+        self._given: list[int] = []
+        """Of which inputs vectors or scores came."""
 
     @property
     def closed(self) -> bool:
@@ -87,6 +102,9 @@ class Conversion:
             return
         if not (self.events or self._done or self._reported):
             self._failed(Failure())
+            return
+        if lacking := self._lacking():
+            self._failed(Failure(lacking))
             return
         if not self._done:
             self._outlet.take([Done()])
@@ -159,6 +177,21 @@ class Conversion:
             self._reported = event.usage
         elif isinstance(event, Done):
             self._done = True
+        elif isinstance(event, Vector | Score):
+            self._given.append(event.index)
+
+    def _lacking(self) -> str:
+        """What is missing of vectors or scores: who asked for some must not take fewer for all; '' = nothing."""
+        request = self.exchange.request
+        plain = request.plain if request is not None else None
+        if isinstance(plain, Embedding):  # some servers number them strangely, and order tells enough
+            have, wanted, what = len(self._given), len(plain.inputs), "vectors"
+        elif isinstance(plain, Ranking):
+            wanted, what = len(plain.documents), "scores"
+            have = len({index for index in self._given if 0 <= index < wanted})
+        else:
+            return ""
+        return f"{have} of {wanted} {what} came" if have != wanted else ""
 
     def _failed(self, said: Failure) -> None:
         """What came with status 200 is an error, or no answer."""
