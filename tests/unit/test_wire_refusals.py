@@ -274,3 +274,12 @@ async def test_a_refusal_behind_a_running_answer_of_another_dialect_keeps_its_wo
         assert told(refused, second)
         assert await client.is_closed()
     assert len(worker.requests) == 1
+
+
+@pytest.mark.parametrize("path", ["/api/push", "/v1/responses/compact", "/nowhere", "/api/tags", "/admin/status"])
+@pytest.mark.parametrize("line", ["Connection: close\r\n", ""])
+async def test_a_page_that_answers_before_the_body_is_read_is_heard(path: str, line: str) -> None:
+    body = b"x" * 4_000_000  # more than fits between the two: most is still to come when the answer is made
+    async with pair(keys=["sesame"]) as (gate, _):
+        assert (await gate.ask(request(body, path=path, head=line))).status == 401
+        assert (await gate.ask(request(body, path=path, head=line + KEY))).status in (400, 404, 405)

@@ -17,6 +17,32 @@ LINGER_S = 1.0
 IDLE, HEAD, BODY = range(3)
 
 
+class ToldEnd:
+    """The transport of a page whose request has a body: a page may answer before it has read that.
+
+    Closed at once, the system would end the connection with a reset, and many a client lose the answer over it.
+    """
+
+    def __init__(self, protocol: "RefusingProtocol") -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        """Some of the answer."""
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether no more is sent."""
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        """The answer is complete, and the connection ends with it."""
+        protocol = self._protocol
+        if protocol.running is not None and protocol.running.more_body:
+            protocol.close_gently()
+        else:
+            protocol.transport.close()
+
+
 class RefusingProtocol(PipelineProtocol):
     """A pipeline whose input can be closed before the client closes it."""
 

@@ -15,7 +15,7 @@ from rolecast.errors import BadRequest, RolecastError
 from rolecast.net.headmemo import HeadMemo, remember
 from rolecast.server import head, pathname
 from rolecast.server.lane import KnownRequest, Lane, by_name
-from rolecast.server.refusal import BODY, HEAD, IDLE
+from rolecast.server.refusal import BODY, HEAD, IDLE, ToldEnd
 from rolecast.server.sink import WireSink
 from rolecast.server.timeouts import TimedProtocol
 
@@ -236,6 +236,7 @@ class WireProtocol(TimedProtocol):
     def _fall_through(self) -> None:
         """Hand the request to uvicorn as if it had parsed it."""
         url, headers = self.url, self.headers
+        names = {name for name, _ in headers}
         super().on_message_begin()
         self.url = url
         self.headers += headers
@@ -243,6 +244,8 @@ class WireProtocol(TimedProtocol):
             (n, v.lower()) for n, v in headers if n == b"expect"
         ]
         super().on_headers_complete()
+        if b"content-length" in names or b"transfer-encoding" in names:
+            self.cycle.transport = ToldEnd(self)
 
     def _stop(self, error: RolecastError) -> None:
         """Leave the parser with this refusal."""
