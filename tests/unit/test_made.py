@@ -118,6 +118,18 @@ def test_a_folder_in_place_of_a_file_is_told(made: MadeVariants, tmp_path: Path)
     assert list(made.read()) == ["good"]
 
 
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(made: MadeVariants, tmp_path: Path) -> None:
+    made.keep("good", MADE)
+    pipe = tmp_path / "variants" / f"{'0' * 32}.json"
+    os.mkfifo(pipe)
+    found: list[list[str]] = []
+    reading = threading.Thread(target=lambda: found.append(list(made.read())), daemon=True)
+    reading.start()
+    reading.join(20)  # only bounds how long a failure takes to show
+    assert found == [["good"]]
+    assert pipe.exists()
+
+
 def test_what_is_too_long_or_too_many_is_refused(made: MadeVariants, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TooLarge, match="shorter"):
         made.keep("x", Made(model="m", system="x" * variants.MOST_BYTES))

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -71,7 +72,10 @@ class MadeVariants:
         found: dict[str, Made] = {}
         for path in self._files():
             try:
-                if path.stat().st_size > _FILE_BYTES:
+                there = path.stat()
+                if not stat.S_ISREG(there.st_mode):  # a pipe would be waited for without end
+                    raise ValueError("no file")
+                if there.st_size > _FILE_BYTES:
                     raise ValueError(f"larger than {_FILE_BYTES} bytes")
                 kept = _decode(path.read_bytes())
                 if path != self._path(kept.name):
