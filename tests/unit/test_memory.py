@@ -82,6 +82,21 @@ async def test_the_oldest_go_first_by_number_and_by_size(store: Store, monkeypat
     assert await memory.get("3", "k")
 
 
+async def test_the_oldest_are_not_looked_for_with_every_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(store)
+    monkeypatch.setattr(memories, "KEPT", 200)  # two more may be there until somebody looks
+    for number in range(201):
+        memory.keep(kept(str(number)), "k")
+        await memory.close()
+    assert await memory.get("0", "k")
+    memory.keep(kept("201"), "k")
+    await memory.close()
+    for name in ("0", "1"):
+        with pytest.raises(NotFound):
+            await memory.get(name, "k")
+    assert await memory.get("2", "k")
+
+
 @pytest.mark.parametrize(("bound", "value"), [("DEEPEST", 2), ("LARGEST", 4)])
 async def test_a_conversation_has_an_end(store: Store, monkeypatch: pytest.MonkeyPatch, bound: str, value: int) -> None:
     memory = Memory(store)

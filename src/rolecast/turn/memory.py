@@ -20,6 +20,8 @@ log = logging.getLogger("rolecast.memory")
 KEPT = 10_000
 KEPT_BYTES = 512 * 1000 * 1000
 """So many answers, and so many bytes of them, are kept; older ones are forgotten."""
+SLACK = 100
+"""One part in so many may be kept beyond that: to look for what is to be forgotten takes longer than to keep one."""
 MOST_WAITING = 64 * 1000 * 1000
 """While the database cannot be used, so many bytes wait for it."""
 DEEPEST = 1000
@@ -57,6 +59,8 @@ class Memory:
         self._waiting: dict[str, tuple[Kept, str, float]] = {}
         self._writing: asyncio.Task[None] | None = None
         self._trouble = ""
+        self._added = (KEPT, KEPT_BYTES)
+        """So many answers and bytes were kept since older ones were forgotten; at the start nobody knows."""
 
     async def whole(self, thread: Thread, key: str) -> Chat:
         """The conversation that a request goes on with. Raises NotFound for what is not kept, and StoreError."""
@@ -125,8 +129,13 @@ class Memory:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, {}
+                added = (
+                    self._added[0] + len(batch),
+                    self._added[1] + sum(_size(kept) for kept, _, _ in batch.values()),
+                )
+                forget = added[0] > KEPT // SLACK or added[1] > KEPT_BYTES // SLACK
                 try:
-                    await self._store.transact(partial(_steps, tuple(batch.values())))
+                    await self._store.transact(partial(_steps, tuple(batch.values()), forget))
                 except StoreError as error:
                     self._waiting = batch | self._waiting
                     self._note_trouble(error.message)
@@ -134,6 +143,7 @@ class Memory:
                 except Exception as error:  # its words might quote what was to be kept
                     log.error("answers could not be kept: %s: %s", type(error).__name__, ", ".join(batch))
                 else:
+                    self._added = (0, 0) if forget else added
                     self._note_trouble("")
         finally:
             self._writing = None
@@ -155,12 +165,13 @@ def _size(kept: Kept) -> int:
     return len(kept.asked) + len(kept.answer)
 
 
-def _steps(batch: tuple[tuple[Kept, str, float], ...]) -> Generator[Step, list[Row], None]:
+def _steps(batch: tuple[tuple[Kept, str, float], ...], forget: bool) -> Generator[Step, list[Row], None]:
     for kept, key, at in batch:
         size = _size(kept)
         place: dict[str, Value] = {"id": kept.id, "previous": kept.previous, "key": key, "at": at, "size": size}
         yield Step(PUT, {**place, "asked": kept.asked, "answer": kept.answer})
-    yield Step(PRUNE, {"most": KEPT, "bytes": float(KEPT_BYTES)})
+    if forget:
+        yield Step(PRUNE, {"most": KEPT, "bytes": float(KEPT_BYTES)})
 
 
 def _delete(name: str, key: str) -> Generator[Step, list[Row], bool]:
