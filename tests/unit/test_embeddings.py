@@ -71,7 +71,7 @@ async def test_fewer_dimensions_are_the_first_ones_at_length_one(gate: Gate) -> 
 @pytest.mark.parametrize(
     ("fields", "status", "param"),
     [
-        ({"input": []}, 400, "input"),
+        ({"input": []}, 422, "input"),
         ({"input": None}, 422, "input"),
         ({"input": {"a": 1}}, 400, "prompt"),
         ({"input": [], "dimensions": 2}, 422, "input"),

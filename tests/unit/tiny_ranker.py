@@ -22,7 +22,7 @@ def decoder(path: Path) -> Path:
     writer.add_value_length(WIDTH // HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_array("qwen3.classifier.output_labels", ["yes", "no"])
-    tokens, kinds = tiny_gguf._vocabulary(())
+    tokens, kinds = tiny_gguf._vocabulary((), ())
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     normal = gguf.TokenType.NORMAL
