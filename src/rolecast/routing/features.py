@@ -1,0 +1,198 @@
+"""What the learned router sees of a prompt: hashed pieces of words, words, places and shape, in plain numpy.
+
+A pure function of the text, the same for training and for serving. Knows no label and no model. Of a long text only
+the head and the tail are read: there stands what is asked, and a decision costs the same for any length.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEAD_BYTES = 1024
+TAIL_BYTES = 1024
+
+PIECES = 1 << 16
+"""Buckets of pieces of 2 to 5 bytes."""
+WORDS = 1 << 15
+"""Buckets of words and pairs of words."""
+EDGES = 1 << 13
+"""Buckets of the first and the last words, by side: an instruction stands before or after what was pasted."""
+EDGE_WORDS = 10
+BLOCKS = (PIECES, WORDS, EDGES)
+BUCKETS = sum(BLOCKS)
+
+Indices = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
+_P = 0x9E3779B97F4A7C15 | 1
+_MASK = (1 << 64) - 1
+_LIMIT = HEAD_BYTES + TAIL_BYTES + 64
+_POWERS = np.empty(_LIMIT, np.uint64)
+_INVERSES = np.empty(_LIMIT, np.uint64)
+
+
+def _fill_powers() -> None:
+    power, inverse, step = 1, 1, pow(_P, -1, 1 << 64)
+    for i in range(_LIMIT):
+        _POWERS[i], _INVERSES[i] = power, inverse
+        power, inverse = power * _P & _MASK, inverse * step & _MASK
+
+
+_fill_powers()
+_PRIME = np.uint64(_P)
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+_PAIR = np.uint64(0xC2B2AE3D27D4EB4F)
+_SALT_FIRST = np.uint64(0xA0761D6478BD642F)
+_SALT_LAST = np.uint64(0xE7037ED1A0B428DB)
+_SHORT_PRIME = np.uint32(0x9E3779B1)
+_SHORT_MIX = [np.uint32(0x85EBCA6B + 0x3C6EF372 * n & 0xFFFFFFFF | 1) for n in range(6)]
+
+_SPACE, _WORD, _OTHER = 0, 1, 2
+_CLASS = np.full(256, _OTHER, np.uint8)
+_CLASS[[9, 10, 11, 12, 13, 32, 0]] = _SPACE
+_CLASS[128:] = _WORD
+for _span in (range(48, 58), range(65, 91), range(97, 123)):
+    _CLASS[list(_span)] = _WORD
+_CLASS[ord("_")] = _WORD
+
+_FOLD = np.arange(256, dtype=np.uint8)
+_FOLD[[0, 9, 10, 11, 12, 13]] = 32
+_FOLD[65:91] += 32
+_FOLD[48:58] = ord("0")
+
+SIGNS = b"?!.,:;()[]{}<>=+-*/\\$`\"'#|@_%&"
+"""Each has a column of the shape: its share of the text."""
+SHAPE = 12 + len(SIGNS)
+"""Numbers that say how a text looks."""
+
+
+class Seen(NamedTuple):
+    """What is seen of one text."""
+
+    buckets: Indices
+    """The buckets that it falls into, ascending, each once."""
+    weights: Floats
+    """For each of them, 1 + log of how often it occurs."""
+    words: NDArray[np.uint64]
+    """The hashes of its words in order."""
+    shape: Floats
+    """SHAPE numbers, each about 0 to 1."""
+
+
+def clip(text: str) -> tuple[bytes, int]:
+    """The head and the tail of a text as UTF-8, and the bytes of the whole; what is between them is never encoded."""
+    if len(text) <= HEAD_BYTES + TAIL_BYTES:
+        raw = text.encode("utf-8", "replace")
+        if len(raw) <= HEAD_BYTES + TAIL_BYTES:
+            return raw, len(raw)
+    head = text[:HEAD_BYTES].encode("utf-8", "replace")[:HEAD_BYTES]
+    tail = text[-TAIL_BYTES:].encode("utf-8", "replace")[-TAIL_BYTES:]
+    return head + b" \n " + tail, max(len(text), HEAD_BYTES + TAIL_BYTES)
+
+
+def see(text: str) -> Seen:
+    """What the router sees of a text; of any text, also an empty one or one that is no Unicode."""
+    raw, length = clip(text)
+    if not raw.isascii():
+        raw = raw.decode("utf-8", "ignore").casefold().encode("utf-8", "replace")[: _LIMIT - 8]
+    data = np.frombuffer(raw, np.uint8)
+    kinds = _CLASS[data]
+    folded = _folded(data, kinds)
+    words = _words(_FOLD[data], kinds)
+    pieces = _pieces(folded)
+    pairs = words[:-1] * _PAIR + words[1:]
+    edges = np.concatenate(
+        (words[:EDGE_WORDS] ^ _SALT_FIRST, words[-EDGE_WORDS:] ^ _SALT_LAST, pairs[:1] ^ _SALT_FIRST)
+    )
+    where = np.concatenate(
+        (
+            pieces,
+            _bucket(np.concatenate((words, pairs)), 15) + np.int32(PIECES),
+            _bucket(edges, 13) + np.int32(PIECES + WORDS),
+        )
+    )
+    buckets, counts = _counted(where)
+    return Seen(buckets, 1 + np.log(counts), words, _shape(data, kinds, length, len(words)))
+
+
+def word_hash(word: str) -> int:
+    """The hash under which a word of its own is seen: that of `Seen.words`."""
+    return int(see(word).words[0])
+
+
+def _folded(data: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """The bytes in lower case, digits alike, between single spaces."""
+    space = kinds == _SPACE
+    keep = np.ones(len(data), np.bool_)
+    if len(data):
+        keep[1:] = ~(space[1:] & space[:-1])
+    kept = _FOLD[data[keep]]
+    return np.concatenate((_EDGE, kept, _EDGE)).astype(np.uint32)
+
+
+_EDGE = np.array([32], np.uint8)
+
+
+def _pieces(data: NDArray[np.uint32]) -> Indices:
+    """The buckets of all pieces of 2 to 5 bytes: each length is one step on from the one before."""
+    found = np.empty(4 * len(data), np.int32)
+    rolling, at = data, 0
+    for n in range(2, min(5, len(data)) + 1):
+        rolling = rolling[:-1] * _SHORT_PRIME + data[n - 1 :]
+        mixed = (rolling ^ (rolling >> np.uint32(15))) * _SHORT_MIX[n]
+        found[at : at + len(rolling)] = mixed >> np.uint32(16)
+        at += len(rolling)
+    return found[:at]
+
+
+def _words(data: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """The hash of each word: a difference of two prefix sums, shifted back to where every word begins alike."""
+    edge = np.diff((kinds == _WORD).astype(np.int8), prepend=0, append=0)
+    starts, ends = np.flatnonzero(edge == 1), np.flatnonzero(edge == -1)
+    sums = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum((data + np.uint64(1)) * _POWERS[: len(data)], out=sums[1:])
+    return (sums[ends] - sums[starts]) * _INVERSES[starts]
+
+
+def _bucket(hashes: NDArray[np.uint64], bits: int) -> Indices:
+    mixed = hashes ^ (hashes >> np.uint64(32))
+    return (mixed * _MIX >> np.uint64(64 - bits)).astype(np.int32)
+
+
+def _counted(where: Indices) -> tuple[Indices, Floats]:
+    """Each bucket once, ascending, with how often it occurs."""
+    where.sort()
+    new = np.empty(len(where), np.bool_)
+    new[:1] = True
+    np.not_equal(where[1:], where[:-1], out=new[1:])
+    first = np.flatnonzero(new)
+    counts = np.empty(len(first), np.float32)
+    counts[:-1] = first[1:] - first[:-1]
+    counts[-1:] = len(where) - first[-1:]
+    return where[first], counts
+
+
+def _shape(data: NDArray[np.uint8], kinds: NDArray[np.uint8], length: int, words: int) -> Floats:
+    found = np.zeros(SHAPE, np.float32)
+    seen = max(len(data), 1)
+    by_byte = np.bincount(data, minlength=256)
+    lines = int(by_byte[10])
+    digits = int(by_byte[48:58].sum())
+    upper = int(by_byte[65:91].sum())
+    digit = (data >= 48) & (data < 58)
+    numbers = int(np.count_nonzero(digit[1:] & ~digit[:-1])) + int(seen > 0 and len(digit) > 0 and bool(digit[0]))
+    found[0] = np.log1p(length) / 10
+    found[1] = np.log1p(words) / 7
+    found[2] = min(length / max(words, 1) / 12, 2)
+    found[3] = np.log1p(lines) / 5
+    found[4] = digits / seen * 4
+    found[5] = np.log1p(numbers) / 4
+    found[6] = upper / seen * 4
+    found[7] = int(by_byte[128:].sum()) / seen
+    found[8] = np.count_nonzero(kinds == _OTHER) / seen * 3
+    found[9] = min(length / 400, 3)
+    found[10] = min(words / max(lines + 1, 1) / 40, 2)
+    found[11] = min(int(by_byte[63]), 4) / 4
+    np.minimum(by_byte[list(SIGNS)] / seen * 20, 2, out=found[12:], casting="unsafe")
+    return found

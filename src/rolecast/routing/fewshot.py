@@ -1,0 +1,104 @@
+"""Labels of the user's own, learned from about ten examples each while the configuration is read.
+
+Ridge over the similarity of prompts (shared buckets, nearness of meaning), solved once for the few examples; a
+prompt then costs two small products. Knows the learned model's view of a text, and no configuration.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rolecast.routing.features import BUCKETS
+from rolecast.routing.learned import Floats, Learned, Opinion, Sight
+
+MEANING_PULL = 3.0
+"""How much nearness of meaning counts beside shared buckets."""
+STIFFNESS = 0.5
+SURE = 0.5
+"""The default confidence below which a label is no opinion."""
+MOST_EXAMPLES = 2000
+"""Of all labels together: beyond it, solving would hold up a reload."""
+
+
+class Labels:
+    """One set of labels and what tells them apart."""
+
+    def __init__(self, name: str, model: Learned, examples: Mapping[str, Sequence[str]], sure: float = SURE) -> None:
+        """Learn the labels. Raises ValueError for fewer than two labels, one without examples, or too many."""
+        self.name = name
+        self.labels = tuple(examples)
+        self._sure = sure
+        texts = [text for label in self.labels for text in examples[label]]
+        _check(name, examples, len(texts))
+        truth = np.repeat(np.arange(len(self.labels)), [len(examples[label]) for label in self.labels])
+        sights = [model.look(text) for text in texts]
+        targets = np.where(truth[:, None] == np.arange(len(self.labels)), 1.0, -1.0 / (len(self.labels) - 1))
+        likeness = _likeness(sights)
+        solver = np.linalg.inv(likeness + STIFFNESS * np.eye(len(texts)))
+        pull = np.asarray(solver @ targets, np.float64)
+        # What the solution would say of each example had it not been among the examples.
+        apart = targets - pull / np.diag(solver)[:, None]
+        self._temperature = _temperature(apart, truth)
+        meaning = np.stack([s.meaning for s in sights])
+        self._meaning = (MEANING_PULL * meaning.T @ pull).astype(np.float32)
+        self._row_of, self._rows = _rows(sights, pull)
+
+    def opinion(self, sight: Sight) -> Opinion:
+        """Which label a prompt has, and how sure that is."""
+        at = self._row_of[sight.seen.buckets]
+        raw = sight.sparse @ self._rows[at] + sight.meaning @ self._meaning
+        odds = _odds(raw.astype(np.float64)[None], self._temperature)[0]
+        order = np.argsort(-odds, kind="stable").tolist()
+        best = float(odds[order[0]])
+        ranked = {self.labels[i]: float(odds[i]) for i in order}
+        return Opinion(self.name, self.labels[order[0]], best, best >= self._sure, ranked)
+
+
+def _check(name: str, examples: Mapping[str, Sequence[str]], count: int) -> None:
+    if len(examples) < 2:
+        raise ValueError(f"The labels {name!r} are {len(examples)}; it takes at least two to tell apart.")
+    for label, texts in examples.items():
+        if not texts:
+            raise ValueError(f"The label {label!r} of {name!r} has no examples; give it about ten prompts.")
+    if count > MOST_EXAMPLES:
+        raise ValueError(f"The labels {name!r} have {count} examples; at most {MOST_EXAMPLES} are taken.")
+
+
+def _likeness(sights: Sequence[Sight]) -> NDArray[np.float64]:
+    meaning = np.stack([s.meaning for s in sights]).astype(np.float64)
+    found = MEANING_PULL * meaning @ meaning.T
+    row = np.zeros(BUCKETS, np.float32)
+    for i, one in enumerate(sights):
+        row[one.seen.buckets] = one.sparse
+        for j, other in enumerate(sights[: i + 1]):
+            shared = float(row[other.seen.buckets] @ other.sparse)
+            found[i, j] += shared
+            if i != j:
+                found[j, i] += shared
+        row[one.seen.buckets] = 0
+    return found
+
+
+def _rows(sights: Sequence[Sight], pull: NDArray[np.float64]) -> tuple[NDArray[np.int32], Floats]:
+    """For every bucket the row of its weights; row 0 is all zeros, for what no example has."""
+    used = np.unique(np.concatenate([s.seen.buckets for s in sights]))
+    row_of = np.zeros(BUCKETS, np.int32)
+    row_of[used] = np.arange(1, len(used) + 1)
+    rows = np.zeros((len(used) + 1, pull.shape[1]), np.float32)
+    for sight, weight in zip(sights, pull, strict=True):
+        rows[row_of[sight.seen.buckets]] += sight.sparse[:, None] * weight.astype(np.float32)
+    return row_of, rows
+
+
+def _odds(raw: NDArray[np.float64], heat: float) -> NDArray[np.float64]:
+    made: NDArray[np.float64] = np.exp((raw - raw.max(1, keepdims=True)) / heat)
+    made /= made.sum(1, keepdims=True)
+    return made
+
+
+def _temperature(raw: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """The one that makes the right labels likeliest on examples left out, searched on a fixed grid."""
+    grid = np.geomspace(0.02, 2, 40)
+    own = np.arange(len(truth))
+    return float(min(grid, key=lambda heat: -np.log(_odds(raw, heat)[own, truth] + 1e-9).mean()))

@@ -1,0 +1,160 @@
+"""The learned router: reads the small model file and says of a prompt what it is, how sure it is, and when to abstain.
+
+The file holds one table of int8 weights over the buckets of `features`, one of word vectors, and heads: columns of
+both that belong to one question (category, role, tier, domain ...). Pure: no I/O after `load`, no configuration. What
+follows from an opinion is decided elsewhere. numpy is imported by whoever imports this file, so import it late.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rolecast.routing.features import BLOCKS, BUCKETS, SHAPE, Seen, see
+
+FORMAT = 1
+"""Of the file; one of another format is refused."""
+MODEL = Path(__file__).parent.parent / "data" / "router.npz"
+
+Floats = NDArray[np.float32]
+_ENDS = np.cumsum(BLOCKS)[:-1].astype(np.int32)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """One question to the model and its possible answers."""
+
+    name: str
+    labels: tuple[str, ...]
+    """Of a question with one right label; for a probability the one label that it belongs to."""
+    start: int
+    """The first of its columns, one per label."""
+    temperature: float = 1.0
+    """Divides the scores before they become probabilities; fitted by cross-validation."""
+    threshold: float = 0.0
+    """A confidence below it is no opinion."""
+
+
+class Opinion(msgspec.Struct, frozen=True):
+    """What one head says of one prompt."""
+
+    head: str
+    label: str
+    """The likeliest label, also when `sure` is false."""
+    confidence: float
+    """Its calibrated probability, 0 to 1."""
+    sure: bool
+    """Whether the confidence reaches the head's threshold; if not, another strategy should decide."""
+    probabilities: Mapping[str, float]
+    """Of every label, the likeliest first."""
+
+
+class Sight:
+    """One prompt as the model sees it; the scores of all heads are computed at once, opinions when asked for."""
+
+    def __init__(self, model: "Learned", text: str) -> None:
+        self.model = model
+        self.seen = see(text)
+
+    @cached_property
+    def sparse(self) -> Floats:
+        """The weights of the seen buckets: each block of length 1."""
+        return self.model.weigh(self.seen)
+
+    @cached_property
+    def meaning(self) -> Floats:
+        """The mean of its known words' vectors, of length 1; zeros when no word is known."""
+        return self.model.meaning(self.seen)
+
+    @cached_property
+    def scores(self) -> Floats:
+        """Of all columns, before temperature."""
+        return self.model.scores(self)
+
+    def opinion(self, head: str) -> Opinion:
+        """What one head says. Raises KeyError for a head that the model does not have."""
+        return self.model.opinion(self, head)
+
+    def probability(self, head: str) -> float:
+        """Of a head that has one label: how probable it is, without the ceremony of an opinion."""
+        found = self.model.heads[head]
+        return float(1 / (1 + np.exp(-self.scores[found.start] / found.temperature)))
+
+
+class Learned:
+    """The model. Every method is a pure function of the file and its arguments."""
+
+    def __init__(self, parts: Mapping[str, NDArray[Any]]) -> None:
+        about = msgspec.json.decode(parts["about"].tobytes())
+        if about["format"] != FORMAT:
+            raise ValueError(f"The router's file has format {about['format']}; this version reads {FORMAT}.")
+        self.about: Mapping[str, Any] = about
+        self.heads = {h.name: h for h in msgspec.convert(about["heads"], list[Head])}
+        self._table = parts["table"]
+        self._scale = parts["scale"]
+        self._rarity = parts["rarity"].astype(np.float32)
+        self._dense = parts["dense"]
+        self._bias = parts["bias"]
+        self._hashes = parts["word_hashes"]
+        self._vectors = parts["word_vectors"]
+        columns = len(self._bias)
+        wide = self._vectors.shape[1] + SHAPE
+        if self._table.shape != (BUCKETS, columns) or self._dense.shape != (wide, columns):
+            raise ValueError("The router's file does not fit the features of this version; train it again.")
+
+    @classmethod
+    def load(cls, path: Path = MODEL) -> "Learned":
+        """Read the file, which holds numbers and no code. Raises OSError without it and ValueError for a wrong one."""
+        with np.load(path, allow_pickle=False) as file:
+            return cls({name: file[name] for name in file.files})
+
+    def look(self, text: str) -> Sight:
+        """A prompt as the model sees it."""
+        return Sight(self, text)
+
+    def weigh(self, seen: Seen) -> Floats:
+        """The weight of every seen bucket: how often times how rare, each block of length 1."""
+        made = seen.weights * self._rarity[seen.buckets]
+        first, second = np.searchsorted(seen.buckets, _ENDS)
+        for part in (made[:first], made[first:second], made[second:]):
+            length = float(part @ part)
+            if length > 0:
+                part /= np.float32(length**0.5)
+        return made
+
+    def meaning(self, seen: Seen) -> Floats:
+        """The mean of the vectors of known words, of length 1; rare words weigh more, which is in the vectors."""
+        if not len(seen.words):
+            return np.zeros(self._vectors.shape[1], np.float32)
+        at = np.searchsorted(self._hashes, seen.words)
+        at[at == len(self._hashes)] = 0
+        known = at[self._hashes[at] == seen.words]
+        total: Floats = self._vectors[known].sum(0, dtype=np.int32).astype(np.float32)
+        length = float(total @ total)
+        if length > 0:
+            total /= np.float32(length**0.5)
+        return total
+
+    def scores(self, sight: Sight) -> Floats:
+        """Of all columns."""
+        rows = self._table[sight.seen.buckets].astype(np.float32)
+        dense = np.concatenate((sight.meaning, sight.seen.shape))
+        made: Floats = (sight.sparse @ rows) * self._scale + dense @ self._dense + self._bias
+        return made
+
+    def opinion(self, sight: Sight, name: str) -> Opinion:
+        """What one head says of a prompt."""
+        head = self.heads[name]
+        if len(head.labels) == 1:
+            p = sight.probability(name)
+            return Opinion(name, head.labels[0], p, p >= head.threshold, {head.labels[0]: p})
+        raw = sight.scores[head.start : head.start + len(head.labels)].astype(np.float64) / head.temperature
+        odds = np.exp(raw - raw.max())
+        odds /= odds.sum()
+        order = np.argsort(-odds, kind="stable")
+        best = float(odds[order[0]])
+        ranked = {head.labels[i]: float(odds[i]) for i in order.tolist()}
+        return Opinion(name, head.labels[int(order[0])], best, best >= head.threshold, ranked)
