@@ -9,10 +9,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up install test check fix bench docs clean
+.PHONY: help up install test check fix bench train-router bench-routing docs clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 up: .venv/installed ## Install what is missing, then start the gateway (make up ARGS="--detach")
 	@exec $(BIN)/rolecast up $(ARGS)
@@ -39,6 +39,12 @@ fix: .venv/installed-dev ## Format, mend what the linter can, rewrite the genera
 
 bench: .venv/installed-bench ## Compare with other gateways, side by side (make bench ARGS=--quick)
 	@exec $(BIN)/python bench/run.py $(ARGS)
+
+train-router: .venv/installed-router ## Build the learned router's model file again from its data, and report on it
+	@exec $(BIN)/python training/router/train.py $(ARGS)
+
+bench-routing: .venv/installed-router ## Measure the learned router (training/router/README.md)
+	@exec $(BIN)/python training/router/bench.py $(ARGS)
 
 docs: .venv/installed-docs ## Build the documentation into site/
 	@$(BIN)/python docs/generate.py
@@ -80,6 +86,12 @@ clean: ## Remove the environment and everything built
 	@echo "Installing the tools for the benchmark."
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --group bench
+	@touch $@
+
+.venv/installed-router: .venv/installed
+	@echo "Installing the tools that train the router."
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --group router
 	@touch $@
 
 .venv/installed-docs: .venv/installed

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rolecast.routing.features import BUCKETS
 from rolecast.routing.learned import Floats, Learned, Opinion, Sight
 
-MEANING_PULL = 3.0
+MEANING_PULL = 6.0
 """How much nearness of meaning counts beside shared buckets."""
 STIFFNESS = 0.5
 SURE = 0.5
@@ -52,7 +52,8 @@ class Labels:
         order = np.argsort(-odds, kind="stable").tolist()
         best = float(odds[order[0]])
         ranked = {self.labels[i]: float(odds[i]) for i in order}
-        return Opinion(self.name, self.labels[order[0]], best, best >= self._sure, ranked)
+        sure = best >= self._sure and len(sight.seen.words) > 0
+        return Opinion(self.name, self.labels[order[0]], best, sure, ranked)
 
 
 def _check(name: str, examples: Mapping[str, Sequence[str]], count: int) -> None:

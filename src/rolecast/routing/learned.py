@@ -21,6 +21,8 @@ FORMAT = 1
 MODEL = Path(__file__).parent.parent / "data" / "router.npz"
 
 Floats = NDArray[np.float32]
+_ROWS = 640
+"""So many rows of the table are weighed at a time: they stay in the cache and below what malloc maps anew."""
 _ENDS = np.cumsum(BLOCKS)[:-1].astype(np.int32)
 
 
@@ -47,7 +49,7 @@ class Opinion(msgspec.Struct, frozen=True):
     confidence: float
     """Its calibrated probability, 0 to 1."""
     sure: bool
-    """Whether the confidence reaches the head's threshold; if not, another strategy should decide."""
+    """Whether the confidence reaches the head's threshold, and the prompt has words; if not, ask another strategy."""
     probabilities: Mapping[str, float]
     """Of every label, the likeliest first."""
 
@@ -132,7 +134,7 @@ class Learned:
         at = np.searchsorted(self._hashes, seen.words)
         at[at == len(self._hashes)] = 0
         known = at[self._hashes[at] == seen.words]
-        total: Floats = self._vectors[known].sum(0, dtype=np.int32).astype(np.float32)
+        total: Floats = self._vectors.take(known, axis=0).astype(np.float32).sum(0)
         length = float(total @ total)
         if length > 0:
             total /= np.float32(length**0.5)
@@ -140,9 +142,13 @@ class Learned:
 
     def scores(self, sight: Sight) -> Floats:
         """Of all columns."""
-        rows = self._table[sight.seen.buckets].astype(np.float32)
+        buckets, weights = sight.seen.buckets, sight.sparse
+        total = np.zeros(len(self._bias), np.float32)
+        for i in range(0, len(buckets), _ROWS):
+            rows = self._table.take(buckets[i : i + _ROWS], axis=0)
+            total += weights[i : i + _ROWS] @ rows.astype(np.float32)
         dense = np.concatenate((sight.meaning, sight.seen.shape))
-        made: Floats = (sight.sparse @ rows) * self._scale + dense @ self._dense + self._bias
+        made: Floats = total * self._scale + dense @ self._dense + self._bias
         return made
 
     def opinion(self, sight: Sight, name: str) -> Opinion:
@@ -157,4 +163,6 @@ class Learned:
         order = np.argsort(-odds, kind="stable")
         best = float(odds[order[0]])
         ranked = {head.labels[i]: float(odds[i]) for i in order.tolist()}
-        return Opinion(name, head.labels[int(order[0])], best, best >= head.threshold, ranked)
+        # Without a single word there is nothing to be sure of, whatever the prior says.
+        sure = best >= head.threshold and len(sight.seen.words) > 0
+        return Opinion(name, head.labels[int(order[0])], best, sure, ranked)
