@@ -44,7 +44,8 @@ train-router: .venv/installed-router ## Build the learned router's model file ag
 	@exec $(BIN)/python training/router/train.py $(ARGS)
 
 bench-routing: .venv/installed-router ## Measure the learned router (training/router/README.md)
-	@exec $(BIN)/python training/router/bench.py $(ARGS)
+	@$(BIN)/python training/router/bench.py
+	@exec $(BIN)/python training/router/compare.py
 
 docs: .venv/installed-docs ## Build the documentation into site/
 	@$(BIN)/python docs/generate.py

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,36 @@ def test_a_file_with_objects_in_it_is_not_read(tmp_path: Path) -> None:
     np.savez(path, about=np.array([{"format": 1}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         Learned.load(path)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 3_000_000, -40], ids=["empty", "stub", "half", "tail"])
+def test_a_damaged_file_is_refused_and_named(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "router.npz"
+    path.write_bytes(MODEL.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"router\.npz|pickled"):
+        Learned.load(path)
+
+
+def test_a_file_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "router.npz"
+    np.savez(path, **{name: part for name, part in parts().items() if name != "bias"})
+    with pytest.raises(ValueError, match=r"router\.npz"):
+        Learned.load(path)
+
+
+def test_a_file_that_is_missing_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Learned.load(tmp_path / "none.npz")
+
+
+def test_threads_share_one_model(model: Learned) -> None:
+    texts = [
+        f"{verb} {thing}" for verb in ("translate", "draw", "debug", "prove") for thing in ("it", "π", "a poem " * 200)
+    ]
+    alone = [model.look(t).opinion("category").probabilities for t in texts]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            assert list(pool.map(lambda t: model.look(t).opinion("category").probabilities, texts)) == alone
 
 
 def test_the_package_without_the_learned_router_does_not_import_numpy() -> None:

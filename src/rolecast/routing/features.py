@@ -66,6 +66,7 @@ _FOLD[48:58] = ord("0")
 
 SIGNS = b"?!.,:;()[]{}<>=+-*/\\$`\"'#|@_%&"
 """Each has a column of the shape: its share of the text."""
+_SIGNS = np.frombuffer(SIGNS, np.uint8).astype(np.intp)
 SHAPE = 12 + len(SIGNS)
 """Numbers that say how a text looks."""
 
@@ -153,8 +154,10 @@ def _pieces(data: NDArray[np.uint32]) -> Indices:
 
 def _words(data: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """The hash of each word: a difference of two prefix sums, shifted back to where every word begins alike."""
-    edge = np.diff((kinds == _WORD).astype(np.int8), prepend=0, append=0)
-    starts, ends = np.flatnonzero(edge == 1), np.flatnonzero(edge == -1)
+    within = np.zeros(len(kinds) + 2, np.bool_)
+    np.equal(kinds, _WORD, out=within[1:-1])
+    edges = np.flatnonzero(within[1:] != within[:-1])
+    starts, ends = edges[::2], edges[1::2]
     sums = np.zeros(len(data) + 1, np.uint64)
     np.cumsum((data + np.uint64(1)) * _POWERS[: len(data)], out=sums[1:])
     return (sums[ends] - sums[starts]) * _INVERSES[starts]
@@ -185,8 +188,9 @@ def _shape(data: NDArray[np.uint8], kinds: NDArray[np.uint8], length: int, words
     lines = int(by_byte[10])
     digits = int(by_byte[48:58].sum())
     upper = int(by_byte[65:91].sum())
-    digit = (data >= 48) & (data < 58)
-    numbers = int(np.count_nonzero(digit[1:] & ~digit[:-1])) + int(seen > 0 and len(digit) > 0 and bool(digit[0]))
+    # Below 48 an unsigned difference wraps round to something large.
+    digit = data - np.uint8(48) < 10
+    numbers = int(np.count_nonzero(digit[1:] > digit[:-1])) + int(digit[:1].sum())
     found[0] = np.log1p(length) / 10
     found[1] = np.log1p(words) / 7
     found[2] = min(length / max(words, 1) / 12, 2)
@@ -199,5 +203,5 @@ def _shape(data: NDArray[np.uint8], kinds: NDArray[np.uint8], length: int, words
     found[9] = min(length / 400, 3)
     found[10] = min(words / max(lines + 1, 1) / 40, 2)
     found[11] = min(int(by_byte[63]), 4) / 4
-    np.minimum(by_byte[list(SIGNS)] / seen * 20, 2, out=found[12:], casting="unsafe")
+    np.minimum(by_byte[_SIGNS] / seen * 20, 2, out=found[12:], casting="unsafe")
     return found

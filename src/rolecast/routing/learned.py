@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -21,7 +22,7 @@ FORMAT = 1
 MODEL = Path(__file__).parent.parent / "data" / "router.npz"
 
 Floats = NDArray[np.float32]
-_ROWS = 640
+_ROWS = 320
 """So many rows of the table are weighed at a time: they stay in the cache and below what malloc maps anew."""
 _ENDS = np.cumsum(BLOCKS)[:-1].astype(np.int32)
 
@@ -110,8 +111,11 @@ class Learned:
     @classmethod
     def load(cls, path: Path = MODEL) -> "Learned":
         """Read the file, which holds numbers and no code. Raises OSError without it and ValueError for a wrong one."""
-        with np.load(path, allow_pickle=False) as file:
-            return cls({name: file[name] for name in file.files})
+        try:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                return cls({name: file[name] for name in file.files})
+        except (BadZipFile, EOFError, KeyError, AttributeError, TypeError, msgspec.MsgspecError) as e:
+            raise ValueError(f"{path} is no model file of the router, or a damaged one; install Rolecast again.") from e
 
     def look(self, text: str) -> Sight:
         """A prompt as the model sees it."""
