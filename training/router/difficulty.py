@@ -15,8 +15,8 @@ from scipy import sparse
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, KFold
 
-FOLDS = 3
-STIFFNESS = 5.0
+FOLDS = 5
+STIFFNESS = 12.0
 
 Report = dict[str, Any]
 

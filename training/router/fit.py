@@ -18,7 +18,7 @@ from sklearn.svm import LinearSVC
 
 from rolecast.routing.features import SHAPE, Seen, word_hash
 
-FOLDS = 3
+FOLDS = 5
 SEED = 11
 SHAPE_PULL = 0.7
 """How strongly the shape of a text counts beside its words."""
