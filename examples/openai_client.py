@@ -1,13 +1,15 @@
 """The official OpenAI client against Rolecast. Needs `pip install openai` and a running gateway (`make up`).
 
-The gateway is looked for where Rolecast's own client looks: LLM_BASE_URL, else ROLECAST_URL, else port 8000.
+The gateway is looked for where Rolecast's own client looks: LLM_BASE_URL, AGENT_LLM_BASE_URL, ROLECAST_URL, else
+port 8000.
 """
 
 import os
 
 from openai import OpenAI
 
-address = os.environ.get("LLM_BASE_URL") or os.environ.get("ROLECAST_URL") or "http://localhost:8000"
+names = ("LLM_BASE_URL", "AGENT_LLM_BASE_URL", "ROLECAST_URL")
+address = next((value for name in names if (value := os.environ.get(name))), "http://localhost:8000")
 client = OpenAI(
     base_url=address.rstrip("/").removesuffix("/v1") + "/v1",
     api_key=os.environ.get("ROLECAST_API_KEY") or "none-needed-on-loopback",

@@ -91,10 +91,6 @@ def test_errors_are_the_clients_own(local: ollama.Client) -> None:
     assert status("standard", "x", images=["iVBORw0KGgo="])[0] == 400
     assert status("standard", "x", template="{{ .Prompt }}")[0] == 400
     with pytest.raises(ollama.ResponseError, match="not possible here"):
-        local.copy("standard", "mine")
-    with pytest.raises(ollama.ResponseError, match="not possible here"):
-        local.create("mine", from_="standard", system="x")
-    with pytest.raises(ollama.ResponseError, match="not possible here"):
         local.push("standard")
     with pytest.raises(ollama.ResponseError, match="file does not exist"):
         local.pull("llama3.2")

@@ -18,6 +18,8 @@ OTHER_WORDS: dict[str, set[str]] = {
         *dialects.DIALECTS,
         *dialects.FAMILIES,
     },  # their own rows, which may be called as a backend is
+    "dialects/surfaces.py": {"openai"},  # the shape of a port
+    "pages/openapi_schemas.py": {"openai"},  # a dialect
     "pages/ports.py": {"openai"},  # the shape of a port
 }
 """Files in which some of the words are names of something else."""

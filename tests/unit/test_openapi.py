@@ -19,7 +19,7 @@ from rolecast.pages import openapi_document
 from rolecast.pages.openapi_schemas import Schemas
 
 pytestmark = pytest.mark.anyio
-VECTOR = b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}],"usage":{"prompt_tokens":1}}'
+VECTORS = b'{"object":"list","data":[%b],"usage":{"prompt_tokens":1}}'
 SCORES = b'{"results":[{"index":0,"relevance_score":0.5},{"index":1,"relevance_score":0.25}]}'
 PORTS = {
     "front door": "front door",
@@ -189,7 +189,10 @@ async def test_the_example_of_every_request_is_one_that_works() -> None:
                     continue
                 if example.get("model") in ("embeddings", "rerank"):
                     example["model"] = "m"
-                usual = {"embed": reply(VECTOR), "rerank": reply(SCORES)}
+                texts = example.get("input", example.get("inputs", ""))
+                count = len(texts) if isinstance(texts, list) else 1
+                vectors = [b'{"object":"embedding","index":%d,"embedding":[0.5]}' % i for i in range(count)]
+                usual = {"embed": reply(VECTORS % b",".join(vectors)), "rerank": reply(SCORES)}
                 worker.usual = next((each for word, each in usual.items() if word in path), reply())
                 answer = await gate.ask(request(example, path=path, method=method.upper()), listener)
                 # No server of the scripted worker's kind counts tokens.
