@@ -6,8 +6,9 @@ dialect: a `Reader` makes events of the worker's bytes, an `Outlet` takes them.
 
 from rolecast.dialects import Failing, Family, Reader, Writer, complaint, usage
 from rolecast.dialects.speech import Listener
-from rolecast.errors import RolecastError, WorkerDown
+from rolecast.errors import RolecastError
 from rolecast.net.connection import Connection, Headers, KnownAnswer
+from rolecast.turn.attempt import Attempt
 from rolecast.turn.exchange import Exchange, Outlet, clock
 from rolecast.turn.passage import MEAN_200, answer_lines, redirect
 from rolecast.values import (
@@ -29,7 +30,7 @@ ERROR_BYTES = 1024 * 1024
 """No error needs more words."""
 
 
-class Conversion:
+class Conversion(Attempt):
     """Reads the answer of one attempt and hands its events on."""
 
     connection: Connection | None = None
@@ -52,11 +53,6 @@ class Conversion:
         self._held = 0
         self._given: list[int] = []
         """Of which inputs vectors or scores came."""
-
-    @property
-    def closed(self) -> bool:
-        """Nobody wants the answer any more."""
-        return self.exchange.closed or self.exchange.carrier is not self
 
     @property
     def streaming(self) -> bool:
@@ -122,10 +118,6 @@ class Conversion:
         self.on_body([body], True)
         if not self.closed:
             self.on_end()
-
-    def on_lost(self, error: Exception) -> None:
-        failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))
-        self.exchange.dispatch.lost(self.exchange, failure)
 
     # -- turn.exchange.Carrier ----------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ For sound and pictures. Knows of an answer whether it is an error, and what it r
 import msgspec
 
 from rolecast.dialects import complaint
-from rolecast.errors import UNREADABLE, RolecastError, WorkerDown
+from rolecast.errors import UNREADABLE, RolecastError
 from rolecast.net.connection import Connection, Headers, KnownAnswer
+from rolecast.turn.attempt import Attempt
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.passage import MEAN_200, answer_lines, redirect
 from rolecast.values import Usage
@@ -30,7 +31,7 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-class Forward:
+class Forward(Attempt):
     """Takes the answer of one attempt from its connection and gives it to the client's sink."""
 
     connection: Connection | None = None
@@ -48,11 +49,6 @@ class Forward:
         self._parts: list[bytes] = []
         self._held = 0
         self._used = Usage(counted=True)
-
-    @property
-    def closed(self) -> bool:
-        """Nobody wants the answer any more."""
-        return self.exchange.closed or self.exchange.carrier is not self
 
     # -- net.connection.Receiver --------------------------------------------------------------------------
 
@@ -112,10 +108,6 @@ class Forward:
         self.on_body([body], True)
         if not self.closed:
             self.on_end()
-
-    def on_lost(self, error: Exception) -> None:
-        failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))
-        self.exchange.dispatch.lost(self.exchange, failure)
 
     # -- turn.exchange.Carrier ----------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ longer than the client waits.
 from rolecast.dialects import usage
 from rolecast.dialects.gathered import MAX_ANSWER_BYTES
 from rolecast.dialects.openai_joined import Joined
-from rolecast.errors import RolecastError, WorkerDown
+from rolecast.errors import RolecastError
 from rolecast.net.connection import Connection, Headers, KnownAnswer
+from rolecast.turn.attempt import Attempt
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.passage import COLLECT_BYTES, MEAN_200, Passage, answer_lines
 from rolecast.values import Usage
@@ -18,7 +19,7 @@ _BROKE_OFF = b'{"error":{"message":"its answer broke off","code":"bad_upstream"}
 _OF_A_STREAM = (b"content-type", b"content-length")
 
 
-class Gathering:
+class Gathering(Attempt):
     """Takes the stream of one attempt and gives it on as one answer."""
 
     connection: Connection | None = None
@@ -37,11 +38,6 @@ class Gathering:
         self._headers: Headers = []
         self._parts: list[bytes] = []
         self._held = 0
-
-    @property
-    def closed(self) -> bool:
-        """Nobody wants the answer any more."""
-        return self.exchange.closed or self.exchange.carrier is not self
 
     # -- net.connection.Receiver --------------------------------------------------------------------------
 
@@ -86,10 +82,6 @@ class Gathering:
             self.on_head(head.status, head.headers)
             self.on_body([body], True)
             self.on_end()
-
-    def on_lost(self, error: Exception) -> None:
-        failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))
-        self.exchange.dispatch.lost(self.exchange, failure)
 
     # -- turn.exchange.Carrier ----------------------------------------------------------------------------
 
