@@ -11,7 +11,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 MEDIA: tuple[Kind, ...] = ("transcription", "speech", "images")
 """Kinds that no engine of ours does: they are forwarded to a server that can."""
 
-Source = Literal["explicit", "alias", "role", "variant", "default", "listener", "rule", "learned", "llm", "fallback"]
 Outcome = Literal["ok", "error", "cancelled"]
 
 
@@ -54,34 +53,6 @@ class Caller(msgspec.Struct, frozen=True):
     """Header lines that go on to the worker."""
     answer_lines: bytes = b""
     """Header lines that go back with every answer."""
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """The router's answer. `alternatives` are tried in order when the model fails before its first byte."""
-
-    model: str
-    role: str = ""
-    task: str = ""
-    source: Source = "explicit"
-    reason: str = ""
-    confidence: float = 1.0
-    alternatives: tuple[str, ...] = ()
-    equals: tuple[tuple[str, ...], ...] = ()
-    """Groups among these models that share the requests."""
-    defaults: "Defaults | None" = None
-    """What the asked name brings besides its model."""
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """What routing may look at: the asked name ('' or 'auto' = you decide) and what the request needs.
-
-    `needs` are words of `capabilities` that the request cannot do without; `prefers` are those it can.
-    """
-
-    name: str
-    kind: Kind
-    needs: frozenset[str] = frozenset()
-    prefers: frozenset[str] = frozenset()
 
 
 # -- a conversation, in words of no dialect -----------------------------------------------------------------

@@ -9,12 +9,12 @@ import pytest
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config.schema import Limits, Model
+from rolecast.decision import Choice
 from rolecast.dialects import entries
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.turn.plan import Plan
-from rolecast.values import Choice
 
 READ = entries(Limits())[b"/v1/chat/completions"].read
 USER = {"role": "user", "content": "hi"}

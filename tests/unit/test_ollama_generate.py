@@ -34,10 +34,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolecast.config.schema import Limits, Model
-from rolecast.dialects import entries, family, ollama_context
+from rolecast.dialects import dialect, entries, family, ollama_context
 from rolecast.dialects.ollama_body import seconds
 from rolecast.errors import BadRequest
-from rolecast.values import Completion, Done, Message, Report, Text, Usage
+from rolecast.values import Caller, Completion, Done, Message, Report, Text, Usage
 
 pytestmark = pytest.mark.anyio
 PATH = "/api/generate"
@@ -218,7 +218,7 @@ async def test_the_engine_here_gets_the_marks_of_its_vocabulary_around_a_gap(
                 False,
             )
             return
-        plan = gate.gateway.plans.make("m", read, "")
+        plan = gate.gateway.plans.make("m", read, Caller(), dialect("ollama"))
         assert read.plain is not None
         _, written = plan.written(read, read.plain)
         sent = json.loads(written)

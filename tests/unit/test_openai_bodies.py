@@ -36,12 +36,12 @@ from rolecast.backends.fake import Fake
 from rolecast.backends.llamacpp import LlamaCpp
 from rolecast.backends.remote import OpenAIRemote
 from rolecast.config.schema import Limits, Model
+from rolecast.decision import Choice
 from rolecast.dialects import dialect
 from rolecast.dialects.request import Request
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.turn.dispatch import MAY_MEAN_OUR_WISH
 from rolecast.turn.plan import Plan
-from rolecast.values import Choice
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop

@@ -8,9 +8,13 @@ from hypothesis import strategies as st
 
 from rolecast.config import names
 from rolecast.config.schema import Config, Model, Routing
+from rolecast.decision import Choice, Facts, Verdict
 from rolecast.errors import BadRequest, ModelNotFound, RolecastError, WorkerDown
-from rolecast.routing import build, choose, shares
-from rolecast.values import Choice, Facts, Kind
+from rolecast.routing import Router, build, shares
+from rolecast.routing.default import Default
+from rolecast.routing.named import Named
+from rolecast.routing.view import View
+from rolecast.values import Kind
 
 CONFIG = Config(
     models={
@@ -32,7 +36,7 @@ CONFIG = Config(
 
 
 def pick(name: str, kind: Kind = "chat", config: Config = CONFIG) -> Choice:
-    return choose(Facts(name, kind), build(names.table(config), config))
+    return build(names.table(config), config).choose(Facts(name, kind))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,7 @@ def can(model_id: str, need: str) -> bool | None:
 
 def look(name: str, *needs: str, prefers: str = "") -> Choice:
     facts = Facts(name, "chat", frozenset(needs), frozenset(prefers.split()))
-    return choose(facts, build(names.table(SENSES), SENSES, can))
+    return build(names.table(SENSES), SENSES, can).choose(facts)
 
 
 @pytest.mark.parametrize(
@@ -272,19 +276,28 @@ def test_without_a_default_role_a_model_must_be_named() -> None:
     assert "Name a model, or add the role" in failure("", "embeddings", bare).message
 
 
-def test_strategies_are_asked_in_their_order() -> None:
+def test_strategies_are_asked_in_their_order_until_one_knows() -> None:
     class Says:
-        def __init__(self, answer: Choice | None) -> None:
+        def __init__(self, answer: str) -> None:
             self.answer = answer
 
-        def decide(self, facts: Facts) -> Choice | None:
-            return self.answer
+        def decide(self, view: View) -> Verdict | None:
+            return Verdict(self.answer, "rule", f"said {self.answer}", 0.9) if self.answer else None
 
-    first, second = Choice("first"), Choice("second")
-    facts = Facts("", "chat")
-    assert choose(facts, [Says(None), Says(first), Says(second)]) is first
-    with pytest.raises(ModelNotFound):
-        choose(facts, [Says(None)])
+    named = Named(names.table(CONFIG), CONFIG, lambda *_: None)
+    default = Default(named, CONFIG)
+
+    def chosen(*answers: str) -> Choice:
+        router = Router(named, default, [Says(a) for a in answers], lambda f: View(f, lambda: None, {}))
+        return router.choose(Facts("", "chat"))
+
+    assert (chosen("", "tiny", "loner").model, chosen("", "tiny").reason) == ("tiny", "said tiny")
+    assert chosen("nobody", "minilm", "loner").model == "loner"  # unknown, and no chat model: the next is asked
+    assert chosen("").source == "default"
+    assert (
+        Router(named, default, [Says("loner")], lambda f: View(f, lambda: None, {})).choose(Facts("tiny", "chat")).model
+        == "tiny"
+    )  # a name is obeyed
 
 
 @given(

@@ -27,8 +27,8 @@ from gateway import (
 )
 
 from rolecast.config.schema import Config, Listener, Model
+from rolecast.decision import Facts
 from rolecast.sources.here import stand_ins
-from rolecast.values import Facts
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop

@@ -1,54 +1,21 @@
 """The shape of `rolecast.yaml`: every setting, its default and its unit. Nothing here reads files."""
 
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_UNITS_B = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
-_UNITS_B |= {"kib": 1024, "mib": 1024**2, "gib": 1024**3}
+from rolecast.config.routing import Routing
+from rolecast.config.units import Bytes as Bytes
+from rolecast.config.units import Count as Count
+from rolecast.config.units import NotNegative as NotNegative
+from rolecast.config.units import Port as Port
+from rolecast.config.units import Real as Real
+from rolecast.config.units import Seconds as Seconds
+from rolecast.config.units import Section as Section
+from rolecast.config.units import Share as Share
+from rolecast.config.units import Whole as Whole
 
-Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 REMOTE_PARALLEL = 64
-Strategy = Literal["explicit", "rules", "learned", "llm"]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-NotNegative = Annotated[int, msgspec.Meta(ge=0)]
-Whole = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
-
-class Seconds(float):
-    """A duration: a number of seconds, or text such as `500ms`, `90s`, `10m`, `2h`."""
-
-    @classmethod
-    def parse(cls, value: Any) -> "Seconds":
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            number, unit = float(value), "s"
-        else:
-            m = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", str(value))
-            if not m:
-                raise ValueError(f"Expected a duration such as 30s, 10m or 2h, got {value!r}")
-            number, unit = float(m[1]), m[2]
-        if not 0 <= number < float("inf"):
-            raise ValueError(f"Expected a duration of zero or more, got {value!r}")
-        return cls(number * _UNITS_S[unit])
-
-
-class Bytes(int):
-    """A size: a number of bytes, or text such as `64KiB`, `32MiB`, `4GB`."""
-
-    @classmethod
-    def parse(cls, value: Any) -> "Bytes":
-        m = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?i?b?)\s*", str(value).lower())
-        if isinstance(value, bool) or not m or m[2] not in _UNITS_B:
-            raise ValueError(f"Expected a size such as 64KiB, 32MiB or 4GB, got {value!r}")
-        return cls(float(m[1]) * _UNITS_B[m[2]])
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all sections: an unknown key is an error."""
 
 
 class Limits(Section, frozen=True):
@@ -320,19 +287,6 @@ class Variant(Section, frozen=True):
     """For people; shown by `/v1/models`."""
     license: str = ""
     """For people; shown by `/api/show`."""
-
-
-class Routing(Section, frozen=True):
-    """Who answers when a request names no model, or `auto`."""
-
-    default: str = "standard"
-    """Role that answers when the request names no model or `auto`."""
-    embeddings: str = "embeddings"
-    """The same for embeddings."""
-    strategies: list[Strategy] = msgspec.field(default_factory=lambda: ["explicit"])
-    """Checked, but not used yet: names are obeyed, all else goes to the default role."""
-    min_confidence: float = 0.7
-    """Checked, but not used yet."""
 
 
 class Memory(Section, frozen=True):

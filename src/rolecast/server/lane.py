@@ -61,6 +61,11 @@ class Lane:
         for connection in self.connections:
             connection.memo = None
 
+    @property
+    def anybody(self) -> Caller:
+        """Who asks through a page of this port: nobody in particular."""
+        return Caller(self.name, port_model=self.port_model)
+
     def reopen(self, known: KnownRequest, sink: Sink) -> Exchange:
         """A new exchange for a head that was let in before. What judged it lives as long as the memory of it."""
         return Exchange(self.dispatch, sink, self.new_id(), known.caller, known.entry.dialect)

@@ -15,6 +15,7 @@ from rolecast.net.pool import Pool
 from rolecast.turn import verdict
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
+from rolecast.values import Caller
 
 TIMEOUT_S = 60.0
 MISSING = (404, 405, 501)
@@ -35,9 +36,9 @@ class Counter:
         self._plans = plans
         self._fleet = fleet
 
-    async def count(self, request: Request, dialect: Dialect, port_model: str) -> int:
+    async def count(self, request: Request, dialect: Dialect, caller: Caller) -> int:
         """Tokens of this chat. Raises RolecastError, BadRequest where the model's server cannot be asked."""
-        plan = self._plans.known(request, port_model)
+        plan = self._plans.known(request, caller, dialect)
         if request.family == plan.family:
             body = plan.body(request)
         else:

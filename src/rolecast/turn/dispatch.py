@@ -7,11 +7,9 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 
 import asyncio
 import logging
-
-import msgspec
+from collections.abc import Awaitable
 
 from rolecast.dialects.request import Request, Several
-from rolecast.dialects.thread import Thread
 from rolecast.errors import Busy, Conflict, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
@@ -71,12 +69,19 @@ class Dispatch:
         if request.split is not None and self._divide(exchange, request):
             return
         if request.thread is not None and request.chat is None:
-            self._spawn(exchange, self._recall(exchange, request, request.thread))
+            self._spawn(
+                exchange, self._begin_after(exchange, request, self.memory.recall(request, exchange.caller.key))
+            )
             return
         port_model = exchange.caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
-        plan = self.plans.made.get(key) or self.plans.make(asked, request, port_model)
+        plan = self.plans.made.get(key)
+        if plan is None:
+            if self.plans.mind.asleep and self.plans.reads(asked, request):
+                self._spawn(exchange, self._begin_after(exchange, request, self.plans.mind.wake()))
+                return
+            plan = self.plans.make(asked, request, exchange.caller, exchange.dialect)
         if plan.shares:
             plan = self.plans.share(plan)
         exchange.plan = plan
@@ -91,7 +96,7 @@ class Dispatch:
 
     def _divide(self, exchange: Exchange, request: Request) -> bool:
         """Ask for several answers one by one, if a model that may answer takes no request for them. Raises likewise."""
-        plan = self.plans.known(request, exchange.caller.port_model)
+        plan = self.plans.known(request, exchange.caller, exchange.dialect)
         if self.plans.take_several(plan):
             request.split = None
             return False
@@ -105,7 +110,7 @@ class Dispatch:
 
     def _attend(self, exchange: Exchange, request: Request) -> None:
         """Start what wants no answer. Raises RolecastError when it cannot be routed."""
-        exchange.plan = plan = self.plans.of_any_kind(request, exchange.caller.port_model)
+        exchange.plan = plan = self.plans.of_any_kind(request, exchange.caller, exchange.dialect)
         exchange.routed = clock()
         self.active.add(exchange)
         self.cork.running = len(self.active)
@@ -136,12 +141,10 @@ class Dispatch:
         exchange.account("ok", Usage())
         outlet.end()
 
-    async def _recall(self, exchange: Exchange, request: Request, thread: Thread) -> None:
-        """Begin once the conversation is whole."""
+    async def _begin_after(self, exchange: Exchange, request: Request, wanted: Awaitable[None]) -> None:
+        """Begin once what it waits for is there."""
         try:
-            chat = await self.memory.whole(thread, exchange.caller.key)
-            request.take(chat)
-            request.body = msgspec.json.encode(chat.messages)  # for our own count, where a worker reports none
+            await wanted
             exchange.task = None
             if not exchange.closed:
                 self.begin(exchange, request)

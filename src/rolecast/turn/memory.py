@@ -10,7 +10,10 @@ import time
 from collections.abc import Generator
 from functools import partial
 
+import msgspec
+
 from rolecast.books.store import Query, Row, Step, Store, StoreError, Value
+from rolecast.dialects.request import Request
 from rolecast.dialects.thread import Kept, Thread
 from rolecast.errors import BadRequest, NotFound
 from rolecast.values import Chat
@@ -67,6 +70,13 @@ class Memory:
         before = await self._before(thread.follows, key) if thread.follows else []
         referred = {each: await self.get(each, key, param="input") for each in thread.refers}
         return thread.join(before, referred)
+
+    async def recall(self, request: Request, key: str) -> None:
+        """Put the conversation that it goes on with into the request. Raises likewise."""
+        assert request.thread is not None
+        chat = await self.whole(request.thread, key)
+        request.take(chat)
+        request.body = msgspec.json.encode(chat.messages)  # for our own count, where a worker reports none
 
     async def get(self, name: str, key: str, *, param: str | None = None) -> Kept:
         """One answer. Raises NotFound and StoreError."""

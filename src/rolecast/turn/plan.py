@@ -10,21 +10,17 @@ import msgspec
 
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
+from rolecast.decision import Choice
 from rolecast.dialects import UNREAD, Family, family
 from rolecast.dialects.defaults import filled
 from rolecast.dialects.request import Request, Upload, read_fields
 from rolecast.dialects.speech import Heard, offer_of, thinks_not
 from rolecast.errors import BadRequest
 from rolecast.telemetry.metrics import ModelStats
-from rolecast.values import Chat, Choice, Completion, Facts, Words
+from rolecast.values import Chat, Completion, Words
 
 JSON = b"application/json"
 _WISH = b'{"include_usage":true}'
-
-
-def look(request: Request, asked: str) -> Facts:
-    """What routing may know of a request; `asked` is the name it asks for, or that of its port."""
-    return Facts(asked, request.kind, request.needs, request.prefers)
 
 
 class Plan:

@@ -3,23 +3,29 @@
 Knows the configuration, the choice and its alternatives. Leases and sends nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
 
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
+from rolecast.config.names import Name
+from rolecast.config.schema import Config
+from rolecast.decision import Card, Choice, Facts
+from rolecast.dialects import Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown
 from rolecast.fleet import Fleet
-from rolecast.routing import Strategy, build, choose, shares
+from rolecast.routing import Router, build, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.exchange import clock
-from rolecast.turn.plan import Plan, look
-from rolecast.values import KINDS, Choice, Facts
+from rolecast.turn.look import look, look_closely
+from rolecast.turn.mind import Mind
+from rolecast.turn.plan import Plan
+from rolecast.values import KINDS, Caller
 
 Key = tuple[str, str, str, frozenset[str], frozenset[str]]
 """Asked name, kind, model of the port, needs and wishes: what a choice depends on."""
@@ -36,6 +42,7 @@ class Plans:
         can: Can,
         marks: Callable[[str], tuple[str, ...]] = lambda _: (),
         logits: Callable[[str], bool] = lambda _: False,
+        mind: Mind | None = None,
     ) -> None:
         self._current = current
         self._fleet = fleet
@@ -43,7 +50,8 @@ class Plans:
         self._can = can
         self._marks = marks
         self._logits = logits
-        self._strategies = build(current.names, current.config, can)
+        self.mind = mind or Mind()
+        self._router = self._built(current.names, current.config)
         self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
         """Workers that refused to be asked for usage."""
@@ -52,11 +60,14 @@ class Plans:
 
     async def prepare(self, edit: Edit) -> Change:
         """Nothing to refuse."""
-        return Change(partial(self._renew, build(edit.names, edit.config, self._can)))
+        return Change(partial(self._renew, self._built(edit.names, edit.config)))
 
-    def _renew(self, strategies: tuple[Strategy, ...]) -> None:
+    def _built(self, names: Mapping[str, Name], config: Config) -> Router:
+        return build(names, config, self._can, self.mind)
+
+    def _renew(self, router: Router) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
-        self._strategies = strategies
+        self._router = router
         self.made.clear()
         self._silent.clear()
 
@@ -67,35 +78,43 @@ class Plans:
 
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
-        return choose(facts, self._strategies)
+        return self._router.choose(facts, self._card)
 
-    def make(self, asked: str, request: Request, port_model: str) -> Plan:
+    def reads(self, asked: str, request: Request) -> bool:
+        """Whether this request's text decides who answers it."""
+        return self._router.reads(look(request, asked))
+
+    def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
         if self._closed:
             raise ShuttingDown
+        port_model = caller.port_model
         facts = look(request, asked)
+        if reads := self._router.reads(facts):
+            facts = look_closely(facts, request, caller, dialect)
         choice = self.choose(facts)
         if port_model:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
         plan = self._concrete(asked, choice, choice.model)
         plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
-        if not (facts.needs or facts.prefers) or self._lasts(choice):
+        if not reads and (not (facts.needs or facts.prefers) or self._lasts(choice)):
             self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
         return plan
 
-    def known(self, request: Request, port_model: str) -> Plan:
+    def known(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """The kept plan for this request, else a new one. Raises RolecastError when there is nobody to ask."""
+        port_model = caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
-        return self.made.get(key) or self.make(asked, request, port_model)
+        return self.made.get(key) or self.make(asked, request, caller, dialect)
 
-    def of_any_kind(self, request: Request, port_model: str) -> Plan:
+    def of_any_kind(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
-        asked = port_model or request.asked
+        asked = caller.port_model or request.asked
         for kind in KINDS:
             request.kind = kind
             try:
-                return self.make(asked, request, port_model)
+                return self.make(asked, request, caller, dialect)
             except BadRequest:
                 if kind == KINDS[-1]:
                     raise
@@ -151,6 +170,10 @@ class Plans:
             for known in (kept, *kept.shares):
                 known.injects = known.injects and known.answerer_id != answerer_id
         return True
+
+    def _card(self, model_id: str) -> Card:
+        """How a model stands just now."""
+        return Card(model_id)
 
     def _can_follow(self, plan: Plan, model_id: str) -> bool:
         model = self._current.config.models.get(model_id)  # an edit may have removed or disabled it meanwhile

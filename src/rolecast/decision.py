@@ -1,0 +1,140 @@
+"""The values that routing takes and gives: what is known of a request and of models, and who answers. Frozen."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from rolecast.values import Defaults, Kind
+
+Source = Literal["explicit", "alias", "role", "variant", "default", "listener", "rule", "learned", "llm", "fallback"]
+
+
+class Ranked(msgspec.Struct, frozen=True):
+    """A model that would do, what it is worth, and why: for people who ask about a choice."""
+
+    model: str
+    worth_s: float
+    """In seconds of waiting; the highest is chosen."""
+    reason: str = ""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The router's answer. `alternatives` are tried in order when the model fails before its first byte."""
+
+    model: str
+    role: str = ""
+    task: str = ""
+    """The category of what is asked; '' = nobody looked."""
+    source: Source = "explicit"
+    reason: str = ""
+    """For people, and bounded: it names labels, names and models, and quotes no prompt."""
+    confidence: float = 1.0
+    alternatives: tuple[str, ...] = ()
+    equals: tuple[tuple[str, ...], ...] = ()
+    """Groups among these models that share the requests."""
+    defaults: Defaults | None = None
+    """What the asked name brings besides its model."""
+    tier: str = ""
+    """`light` or `heavy`; '' = nobody looked, as in the next."""
+    domain: str = ""
+    difficulty: float = -1.0
+    """How probably a weak model fails; -1 = nobody looked."""
+    labels: Mapping[str, str] = {}
+    """Labels of the user's own, by what they belong to, as far as they are sure."""
+    ranking: tuple[Ranked, ...] = ()
+    """How the models that would do were weighed, best first; empty where nothing had to be."""
+    consult: str = ""
+    """The name of a model that is to be asked who answers; '' = this choice is final."""
+
+
+class Hints(msgspec.Struct, frozen=True):
+    """What a caller says of a request besides its words; '' = nothing."""
+
+    category: str = ""
+    """The task, as Conductor names it."""
+    channel: str = ""
+    """Where it comes from: CHAT, CODE_TASK, SYSTEM_HEALTH."""
+    type: str = ""
+    """`metadata.type`: routing, classification, planning ..."""
+    prefer: str = ""
+    """`quality`, `speed`, `cost`, `balanced`."""
+    metadata: Mapping[str, str] = {}
+    """All texts of the body's `metadata`, these among them."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What routing may look at: the asked name ('' or 'auto' = you decide) and what the request needs.
+
+    `needs` are words of `capabilities` that the request cannot do without; `prefers` are those it can. What follows
+    them is looked up only where somebody reads it: a name is obeyed without.
+    """
+
+    name: str
+    kind: Kind
+    needs: frozenset[str] = frozenset()
+    prefers: frozenset[str] = frozenset()
+    text: str = ""
+    """What is asked last: the user's last words, or the text to go on with. Never logged."""
+    system: str = ""
+    """The system prompt."""
+    language: str = ""
+    """Of the text, by its two letters; '' = not known."""
+    tokens: int = 0
+    """Of the whole prompt, as estimated; 0 = nobody looked."""
+    answer_tokens: int = 0
+    """At most so many are wanted; 0 = not said."""
+    turns: int = 0
+    """Messages of the user."""
+    tools: int = 0
+    images: int = 0
+    code: bool = False
+    """The text holds code."""
+    schema: bool = False
+    """The answer must be JSON."""
+    open_call: bool = False
+    """A tool was called and the model has not answered its result yet."""
+    conversation: str = ""
+    """What all turns of one conversation have alike and no other has; '' = nobody looked."""
+    hints: Hints = Hints()
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a strategy says of a request that names nobody: who should answer, and why."""
+
+    name: str
+    """A name that a request may ask for: a role, a model, a tier ..."""
+    source: Source
+    reason: str
+    confidence: float = 1.0
+
+
+class Consult(msgspec.Struct, frozen=True):
+    """A strategy that cannot tell without asking a model."""
+
+    name: str
+    """Whom to ask: a name that a request may ask for."""
+
+
+class Card(msgspec.Struct, frozen=True):
+    """A model as a choice may weigh it: what it is, and how it stands just now. None = nobody knows."""
+
+    model: str
+    context: int | None = None
+    """Tokens that prompt and answer may have together."""
+    quality: float | None = None
+    """How good it is, from 0 to 1, as configured or guessed by its size."""
+    ready: bool = True
+    """Loaded, or a server elsewhere."""
+    load_s: float = 0.0
+    """So long it would take to load, as far as it is known."""
+    wait_s: float = 0.0
+    """So long its queue takes."""
+    tokens_per_s: float = 0.0
+    """How fast it writes; 0 = not known."""
+    prompt_tokens_per_s: float = 0.0
+    input_cents: float = 0.0
+    """Per million tokens of a prompt."""
+    output_cents: float = 0.0
+    watts: float = 0.0
+    """What the machine takes more while it answers; 0 = not known, or somebody else's."""

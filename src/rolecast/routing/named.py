@@ -1,0 +1,150 @@
+"""Obeys the name in a request: a model's id, an alias, a role, a variant, or a word for a kind of model."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from rolecast.config import variants, words
+from rolecast.config.names import Name, find, untagged
+from rolecast.config.schema import Config
+from rolecast.decision import Choice, Facts, Source
+from rolecast.errors import BadRequest, ModelNotFound, NotOffered, WorkerDown
+from rolecast.routing.abilities import LACKING, Can
+from rolecast.values import MEDIA
+
+AUTO = ("", "auto")
+MAX_NAMED = 8
+"""So many models are named in an error."""
+
+
+_SOURCES: Mapping[str, Source] = {"model": "explicit", "alias": "alias", "role": "role", "variant": "variant"}
+
+
+class Named:
+    """Obeys the name in the request: a model's id, an alias or a role."""
+
+    def __init__(self, names: Mapping[str, Name], config: Config, can: Can) -> None:
+        self._names = names
+        self._config = config
+        self._can = can
+        self._defaults = variants.all_defaults(config)
+        self._role_of: dict[str, str] = {}
+        for name in names.values():
+            for model_id in name.models if name.kind == "role" else ():
+                self._role_of.setdefault(model_id, name.name)
+
+    def leaves_open(self, facts: Facts) -> bool:
+        """Whether nobody is named."""
+        return facts.name in AUTO or (untagged(facts.name) in AUTO and find(self._names, facts.name) is None)
+
+    def decide(self, facts: Facts) -> Choice | None:
+        """The models of that name that can do it, best first; None when nobody is named. Raises RolecastError."""
+        if facts.kind in MEDIA and not self._enabled(facts):
+            raise NotOffered(
+                f"No model here does {facts.kind}. Configure one that a server elsewhere or a command of yours runs: "
+                f"`backend: openai` with its `url` (or `backend: command`) and `capabilities: [{facts.kind}]`.",
+                param="model",
+            )
+        if facts.name in AUTO:
+            return None
+        name = find(self._names, facts.name)
+        if name is None and (name := words.find(self._config, self._names, facts.name)) is not None:
+            choice = self._chosen(name, facts)
+            reason = f"asked for the word {untagged(facts.name)}, which means {name.name}{with_needs(facts)}"
+            return replace(choice, source="rule", reason=reason)
+        if name is None:
+            if untagged(facts.name) in AUTO:
+                return None
+            if why := variants.hindrance(self._config, facts.name):
+                raise ModelNotFound(f"{facts.name!r} cannot be used now: {why}.", param="model")
+            raise ModelNotFound(
+                f"The model {facts.name[:200]!r} does not exist here. GET /v1/models lists what does, or use 'auto'.",
+                param="model",
+            )
+        if name.kind == "model" and not self._config.models[name.name].enabled:
+            raise WorkerDown(
+                f"The model {facts.name!r} is disabled in the configuration (enabled: false).",
+                param="model",
+                code="model_disabled",
+            )
+        return self._chosen(name, facts)
+
+    def _chosen(self, name: Name, facts: Facts) -> Choice:
+        """The models behind a name that can. Raises BadRequest without any."""
+        able = self._preferred(self._able(name, facts), facts)
+        if facts.kind == "embeddings":
+            able = tuple(m for m in able if self._alike(able[0], m, name))
+        role = name.name if name.kind == "role" else self._role_of.get(able[0], "")
+        return Choice(
+            able[0],
+            role=role,
+            source=_SOURCES[name.kind],
+            reason=f"asked for {name.kind} {name.name}{with_needs(facts)}",
+            alternatives=able[1:],
+            equals=tuple(group for each in name.equals if len(group := tuple(m for m in each if m in able)) > 1),
+            defaults=self._defaults.get(name.name) if name.kind == "variant" else None,
+        )
+
+    def _able(self, name: Name, facts: Facts) -> tuple[str, ...]:
+        """The models behind a name that can do what the request cannot do without. Raises BadRequest without any."""
+        able = self._of_kind(name.models, facts)
+        if not able:
+            words = ", ".join(sorted({c for m in name.models for c in self._config.models[m].capabilities})) or "none"
+            raise BadRequest(
+                f"{facts.name!r} cannot do {facts.kind}: its capabilities are {words}. "
+                + (_those(self._enabled(facts)) or f"No model here can: add one with `capabilities: [{facts.kind}]`."),
+                param="model",
+                code="wrong_capability",
+            )
+        for need in sorted(facts.needs):
+            able = self._with(able, need)
+            if not able:
+                raise self._lacks(facts, need)
+        return able
+
+    def _enabled(self, facts: Facts) -> tuple[str, ...]:
+        """All models here of the kind of the request."""
+        return self._of_kind([i for i, m in self._config.models.items() if m.enabled], facts)
+
+    def _of_kind(self, models: Sequence[str], facts: Facts) -> tuple[str, ...]:
+        return tuple(m for m in models if facts.kind in self._config.models[m].capabilities)
+
+    def _with(self, models: Sequence[str], need: str) -> tuple[str, ...]:
+        """Those that can; where nobody is known to, those of whom nothing is known."""
+        said = {m: self._can(m, need) for m in models}
+        return tuple(m for m in models if said[m]) or tuple(m for m in models if said[m] is None)
+
+    def _preferred(self, models: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
+        """The same models; those that cannot do what the request would like to have come last."""
+        for need in sorted(facts.prefers):
+            models = tuple(sorted(models, key=lambda m: self._can(m, need) is False))
+        return models
+
+    def _alike(self, one: str, other: str, name: Name) -> bool:
+        """Whether their vectors can be compared: vectors of different models mean different things."""
+        if one == other or any(one in group and other in group for group in name.equals):
+            return True
+        a, b = self._config.models[one], self._config.models[other]
+        return a.source != "" and (a.source, a.sha256) == (b.source, b.sha256)
+
+    def _lacks(self, facts: Facts, need: str) -> BadRequest:
+        """No model behind that name can do it: says what is lacking and who here can."""
+        candidates = self._enabled(facts)
+        those = [m for m in candidates if all(self._can(m, n) for n in facts.needs)]
+        able = _those(those) or "No model here can: send it without, or add a model that can."
+        return BadRequest(
+            f"{facts.name or 'auto'!r} {LACKING[need]}. {able}",
+            param="model",
+            code="wrong_capability",
+        )
+
+
+def _those(able: Sequence[str]) -> str:
+    """Who can, as a sentence; '' when nobody can."""
+    more = f" and {len(able) - MAX_NAMED} more" if len(able) > MAX_NAMED else ""
+    return f"Here {', '.join(able[:MAX_NAMED])}{more} can." if able else ""
+
+
+def with_needs(facts: Facts) -> str:
+    """What besides the name decided, for people."""
+    return f", needs {' and '.join(sorted(facts.needs))}" if facts.needs else ""

@@ -1,0 +1,55 @@
+"""A request as strategies see it: its facts, and what the learned model says of it, looked up once and only if asked.
+
+Also tells, for choices and for people, what it is: task, tier, domain, difficulty, labels of the user's own.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from rolecast.decision import Facts
+
+if TYPE_CHECKING:  # numpy comes with them
+    from rolecast.routing.fewshot import Labels
+    from rolecast.routing.learned import Learned, Opinion, Sight
+
+Mind = Callable[[], "Learned | None"]
+"""Gives the learned model; None as long as it is not loaded, or cannot be."""
+
+
+class View:
+    """One request. Lives as long as the choice takes."""
+
+    def __init__(self, facts: Facts, mind: Mind, labels: "Mapping[str, Labels]") -> None:
+        self.facts = facts
+        self._mind = mind
+        self._labels = labels
+
+    @cached_property
+    def sight(self) -> "Sight | None":
+        """The text as the learned model sees it; None without a text or a model."""
+        model = self._mind() if self.facts.text else None
+        return model.look(self.facts.text) if model is not None else None
+
+    @cached_property
+    def _opinions(self) -> "dict[str, Opinion]":
+        return {}
+
+    def opinion(self, of: str) -> "Opinion | None":
+        """What the model says of the category, role, tier, domain, or of a set of labels; None = it cannot say."""
+        if self.sight is None:
+            return None
+        if of not in self._opinions:
+            own = self._labels.get(of)
+            self._opinions[of] = own.opinion(self.sight) if own is not None else self.sight.opinion(of)
+        return self._opinions[of]
+
+    def sure(self, of: str) -> str:
+        """The label, if the model is sure of it; else ''."""
+        said = self.opinion(of)
+        return said.label if said is not None and said.sure else ""
+
+    @property
+    def difficulty(self) -> float:
+        """How probably a weak model fails; -1 = nobody can tell."""
+        return -1.0 if self.sight is None else 1.0 - self.sight.probability("difficulty")
