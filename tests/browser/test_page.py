@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hf_server import Hub, weights
-from live_gateway import LiveGateway, ask
+from live_gateway import LiveGateway, ask, until
 from playwright.sync_api import Locator, expect
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_variants_are_seen_at_their_model_and_can_be_asked(page: "Page", gateway
     page.locator("#prompt").fill("hello")
     page.locator("#send").click()
     expect(page.locator("#talk")).to_contain_text("fake: hello")
-    assert gateway.get("/admin/requests?limit=1").json["requests"][0]["asked"] == "mario"
+    until(lambda: gateway.get("/admin/requests?limit=1").json["requests"][0]["asked"] == "mario", "its row")
 
 
 def test_a_load_shows_how_far_it_is_and_can_be_cancelled(page: "Page", gateway: LiveGateway) -> None:

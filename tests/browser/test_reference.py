@@ -1,5 +1,6 @@
 """The reference of the API in a real browser: found, opened, tried, with a key and on a phone."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def test_a_path_tells_what_it_takes_and_a_request_is_tried(page: "Page", gateway
     expect(page.locator("#count")).to_have_text("1 path")
     chat = page.locator(CHAT)
     chat.locator("summary").first.press("Enter")
-    assert page.url.endswith(CHAT)
+    expect(page).to_have_url(re.compile(f"{CHAT}$"))
     expect(chat.locator("summary", has_text="OpenAIChatBody")).to_be_visible()
     first = chat.locator(".fields-of > li").first
     expect(first).to_contain_text("messages needed")
