@@ -168,7 +168,7 @@ def test_a_running_request_is_shown_with_its_speed_and_then_with_its_details(
     details = page.locator("tr.details")
     for text in (
         request_id,
-        "default; no model asked",
+        "auto",
         "chat, streamed",
         "front door",
         "standard",

@@ -62,8 +62,8 @@ def test_a_model_answers_to_its_id_its_aliases_its_roles_and_auto(client: openai
     raw = client.chat.completions.with_raw_response.create(model=name, messages=COLOUR, max_tokens=1)
     assert raw.headers["x-rolecast-model"] == "smollm2-135m"
     assert raw.headers["x-rolecast-role"] == "standard"
-    source = {"auto": "default", "standard": "role", "smollm2-135m": "explicit"}.get(name, "alias")
-    assert raw.headers["x-rolecast-route"].startswith(f"{source}; ")
+    sources = {"auto": ("default; ", "learned; "), "standard": ("role; ",), "smollm2-135m": ("explicit; ",)}
+    assert raw.headers["x-rolecast-route"].startswith(sources.get(name, ("alias; ",)))
 
 
 def test_a_stream_brings_the_same_words_as_the_whole_answer(client: openai.OpenAI) -> None:

@@ -203,7 +203,10 @@ def test_bestbox(start: Start) -> None:
             listed = gateway.curl(f"http://localhost:{port}/v1/models")
             assert marked(listed) == {model: "smollm2-135m"} == {m["id"]: "smollm2-135m" for m in listed.json["data"]}
         assert stands_in(gateway.post("http://localhost:8000/v1/chat/completions", model="light"), models[8081])
-        assert stands_in(gateway.post("http://localhost:8000/v1/chat/completions"), models[8080])
+        front = "http://localhost:8000/v1/chat/completions"
+        assert stands_in(gateway.post(front), models[8081])  # a greeting
+        plan = "Work out step by step which of three suppliers we should keep, and prove that no other plan is cheaper."
+        assert stands_in(gateway.post(front, messages=[{"role": "user", "content": plan}]), models[8080])
 
 
 def test_conductor(start: Start) -> None:

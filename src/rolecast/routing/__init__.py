@@ -39,12 +39,14 @@ def build(
     are the user's own, learned already.
     """
     named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None))
-    return Router(named, Default(named, config), _strategies(config), partial(View, mind=mind, labels=labels or {}))
+    return Router(
+        named, Default(named, config), _strategies(names, config), partial(View, mind=mind, labels=labels or {})
+    )
 
 
-def _strategies(config: Config) -> list[Strategy]:
+def _strategies(names: Mapping[str, Name], config: Config) -> list[Strategy]:
     """Those that read requests, in the configured order; names are obeyed before, whatever stands there."""
-    made: dict[str, Strategy] = {"learned": Judged(config.routing.min_confidence)}
+    made: dict[str, Strategy] = {"learned": Judged(names, config.routing.min_confidence, config.routing.default)}
     return [made[name] for name in config.routing.strategies if name in made]
 
 

@@ -90,7 +90,8 @@ class Plans:
             raise ShuttingDown
         port_model = caller.port_model
         facts = look(request, asked)
-        if reads := self._router.reads(facts):
+        reads = not request.only and self._router.reads(facts)  # which may bring no text
+        if reads:
             facts = look_closely(facts, request, caller, dialect)
         choice = self.choose(facts)
         if port_model:
