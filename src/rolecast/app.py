@@ -38,6 +38,8 @@ from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.pages.responses import KeptResponses
+from rolecast.pages.tlc import Domains
+from rolecast.pages.tlc import serves as serves_domains
 from rolecast.readiness import Readiness
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
@@ -58,6 +60,7 @@ from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.memory import Memory
 from rolecast.turn.plans import Plans
 from rolecast.turn.sessions import Sessions
+from rolecast.turn.tlc import Refiner, Tlc
 
 log = logging.getLogger("rolecast")
 
@@ -114,11 +117,12 @@ class Gateway:
         ]
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, made.join)
+        self._domains = Domains(Tlc(self.plans.mind), Refiner(self.asker, self.plans), self.telemetry)
         self._listed = ConductorModels(self.current, self.fleet, self.telemetry, self.health)
         brought = uploads(config)
         making = OllamaVariants(self.current, made, brought, find, self.reloader.renew)
         self._pages: list[
-            Admin | Activity | JobPages | FrontDoor | OllamaWeights | OllamaVariants | OllamaBlobs | Conductor
+            Admin | Activity | JobPages | FrontDoor | OllamaWeights | OllamaVariants | OllamaBlobs | Conductor | Domains
         ] = [
             Admin(
                 self.current,
@@ -150,6 +154,7 @@ class Gateway:
                 self.sessions,
                 self._listed,
             ),
+            self._domains,
         ]
         counter = Counter(self.plans, self.fleet)
         self._lists: list[Catalogue | OllamaLists | TokenCounts | KeptResponses] = [
@@ -173,7 +178,8 @@ class Gateway:
     def _of_surface(self, listener: Listener) -> list[Route]:
         """What a port has for its surface alone; it comes before what every port has."""
         if listener.surface == "pas" and listener.model is not None:
-            return PasInfo(listener, self.current, self.abilities, self.store, self._find).routes()
+            own = self._domains.routes("") if serves_domains(listener, self.current.config) else []
+            return own + PasInfo(listener, self.current, self.abilities, self.store, self._find).routes()
         if listener.surface == "conductor":
             return self._listed.routes("/models")
         return []

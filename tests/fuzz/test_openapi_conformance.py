@@ -27,6 +27,7 @@ server:
     - {name: one, port: 0, model: tiny}
     - {name: llama, port: 0, model: tiny, surface: llama-server}
     - {name: wrapper, port: 0, model: tiny, surface: pas}
+    - {name: tlc_domain_classifier, port: 0, model: tiny, surface: pas}
 models:
   tiny: {backend: fake, capabilities: [chat, completion, tools]}
   vectors: {backend: fake, capabilities: [embeddings]}
@@ -36,6 +37,7 @@ OWN = {
     "one": ("/health", "/"),
     "llama": ("/health", "/"),
     "wrapper": ("/health", "/", "/info", "/generate", "/api/generate", "/v1/chat/completions"),
+    "tlc_domain_classifier": ("/info", "/classify_domain", "/extract_tmd", "/validate_domain", "/taxonomies"),
 }
 """Where ports that look like one model differ from the front door."""
 

@@ -26,12 +26,14 @@ PORTS = {
     "one": "openai",
     "llama": "llama-server",
     "wrapper": "pas",
+    "tlc_domain_classifier": "pas",
     "second": "without a model",
 }
 LISTENERS = [
     Listener(port=0, name="one", model="m"),
     Listener(port=0, name="llama", model="m", surface="llama-server"),
     Listener(port=0, name="wrapper", model="m", surface="pas"),
+    Listener(port=0, name="tlc_domain_classifier", model="m", surface="pas"),
     Listener(port=0, name="second"),
 ]
 NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload")
@@ -121,9 +123,11 @@ async def test_ports_differ_and_each_tells_of_itself() -> None:
     paths = {listener: set(document["paths"]) for listener, document in documents.items()}
     assert "/admin/status" in paths["front door"] & paths["second"]
     assert "/admin/status" not in paths["one"] | paths["llama"] | paths["wrapper"]
-    assert [name for name in PORTS if "/info" in paths[name]] == ["wrapper"]
+    assert [name for name in PORTS if "/info" in paths[name]] == ["wrapper", "tlc_domain_classifier"]
+    assert [name for name in PORTS if "/extract_tmd" in paths[name]] == ["tlc_domain_classifier"]
+    assert "/v1/tlc/extract_tmd" in paths["front door"] & paths["second"]
     healthy = {name: documents[name]["paths"]["/health"]["get"]["responses"] for name in PORTS}
-    assert ["503" in healthy[name] for name in PORTS] == [False, True, True, False, False]
+    assert ["503" in healthy[name] for name in PORTS] == [False, True, True, False, False, False]
     strict = documents["wrapper"]["components"]["schemas"]["PASStrictChat"]["properties"]
     assert (strict["temperature"]["maximum"], strict["max_tokens"]["minimum"]) == (2, 1)
     assert documents["one"]["components"]["schemas"]["OpenAIChatBody"]["properties"]["temperature"]["maximum"] == 100

@@ -14,7 +14,9 @@ from rolecast.config.current import Current
 from rolecast.config.schema import Listener, Model
 from rolecast.dialects.operation import told
 from rolecast.errors import ModelNotFound
+from rolecast.pages import tlc
 from rolecast.pages.ollama_model import describe
+from rolecast.routing import taxonomy
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
 from rolecast.weights import Finder
@@ -59,6 +61,9 @@ class PasInfo:
             "performance": _told(await pace(self._store, self._listener.label, self._current.answerer_of(model_id))),
             "endpoints": ENDPOINTS,
         }
+        if tlc.serves(self._listener, self._current.config):
+            version = taxonomy.scheme("seed").version
+            body |= {"endpoints": (*ENDPOINTS, *tlc.PATHS), "domain_taxonomy_version": version}
         stand_in = self._current.stand_ins.get(model_id)
         return json_response({**body, "stand_in": stand_in} if stand_in else body)
 

@@ -130,6 +130,8 @@ class PASInfo(msgspec.Struct):
     capabilities: list[str]
     performance: dict[str, float | None]
     endpoints: list[str]
+    domain_taxonomy_version: str | None = None
+    """Of the port of the domain classifier."""
     stand_in: str | None = None
 
 

@@ -12,10 +12,10 @@ TOPIC = "x"
 """Stands for any run of words about the topic."""
 _TOKEN = re.compile(
     r"(?P<quote>\"[^\"\n]{2,80}\")"
-    r"|(?P<code>\b(?=[\w.:/#-]*\d)(?=[\w.:/#-]*[A-Za-z_])[\w#]+(?:[.:/-]\w+)*\b|\b\w+\.(?:py|md|txt|pdf|yaml|yml|json|csv|docx?|xml)\b"
-    r"|\b[a-z]+[A-Z]\w*|\b\w+_\w+)"
+    r"|(?P<code>\b(?=[\w.:/#-]*\d)(?=[\w.:/#-]*[A-Za-z_])[\w#]+(?:[.:/-]\w+)*\b"
+    r"|\b\w+\.(?:py|md|txt|pdf|yaml|yml|json|csv|docx?|xml)\b|\b[a-z]+[A-Z]\w*|\b\w+_\w+)"
     r"|(?P<number>#?\d[\d.,/()-]*)"
-    r"|(?P<word>[^\W\d_]+(?:['’][^\W\d_]+)?)"
+    r"|(?P<word>[^\W\d_]+(?:['\u2019][^\W\d_]+)?)"
     r"|(?P<sign>[?:])"
 )
 _KINDS = {"quote": "aquote", "code": "acode", "number": "anumber"}
@@ -26,28 +26,28 @@ would shall should may might must not no never or and but if than then as of in 
 into over under after before between against through during per all any every each both either neither some most more
 less least much many few other another same so too very really actually only just also there here one two three ten
 yes please up out off down says say said now last next one's isn't doesn't don't didn't can't what's i'm that's it's
-""".split()
+"""
 _DOING = """
 find search show list get give retrieve fetch locate look pull bring dig collect sources source references papers paper
 articles article documents document records record files file studies study books literature links archive entry passage
 chapter section mention mentions mentioned discuss discusses published latest quotes need looking
-true false correct right wrong fact facts check verify confirm validate claim claims rumor myth evidence support supports
-accurate sure heard read told statement double valid agree agrees contradict prove
+true false correct right wrong fact facts check verify confirm validate claim claims rumor myth evidence support
+supports accurate sure heard read told statement double valid agree agrees contradict prove
 compare compared comparison difference differences differ different versus vs better worse best cheaper larger heavier
 similar similarities alike contrast pros cons advantages disadvantages distinguish distinguishes rank prefer similarly
 summarize summarise summary sum recap gist tldr tl dr condense shorten brief briefly short overview outline points point
 key main takeaways highlights abstract synopsis digest nutshell boil bullet ideas words sentences sentence executive
 explain define meaning mean means write solve compute calculate cause causes happens make use work works tell describe
-think become make makes common unlike benefits shorter longer reduce core lessons essentials distill reviews definition paragraph
-attached decide order catalogue pages page
+think become make makes common unlike benefits shorter longer reduce core lessons essentials distill reviews definition
+paragraph attached decide order catalogue pages page
 connected connection connects connect relation relations related relationship relationships path chain tree family links
 depends depend dependencies descendants ancestors influenced influence cite cites reports colleagues owned owns network
 subsidiaries suppliers interact interacts knows worked parents children grandchildren
 error code ticket version exact phrase id number part invoice isbn doi rfc article named string line
-""".split()
+"""
 _IS = ("is", "are", "was", "were", "be")
 """A word in -er behind one of them compares."""
-_KEPT = frozenset(_SMALL) | frozenset(_DOING)
+_KEPT = frozenset((_SMALL + _DOING).split())
 
 
 def frame(text: str) -> str:
@@ -57,7 +57,7 @@ def frame(text: str) -> str:
     found: list[str] = []
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or ""
-        word = match[0].lower().replace("’", "'")
+        word = match[0].lower().replace("\u2019", "'")
         if kind in _KINDS:
             word = _KINDS[kind]
         elif kind == "word" and word not in _KEPT:

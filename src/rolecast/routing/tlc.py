@@ -74,27 +74,27 @@ class Classifier:
 
     # -- domains ---------------------------------------------------------------------------------------------
 
-    def domain(self, text: str, scheme: Scheme, documents: Sequence[str] = ()) -> Said:
-        """The domain of a text by the names of this scheme.
+    def odds(self, text: str, scheme: Scheme) -> Odds | None:
+        """How probable each domain of this scheme is; None for a text without words."""
+        sight = self._model.look(text)
+        if not _has_words(sight):
+            return None
+        said = sight.opinion("domain")
+        return said.probabilities if scheme.name == "seed" else _ranked(self._homes(sight, said, scheme))
+
+    def domain(self, text: str, scheme: Scheme, documents: Sequence[Odds] = ()) -> Said:
+        """The domain of a text by the names of this scheme; `documents` is what `odds` says of those beside it.
 
         Documents weigh as much as the text leaves open: beside a text whose domain is certain they say nothing.
         """
-        sight = self._model.look(text)
-        sights = [sight, *(self._model.look(each) for each in documents[:DOCUMENTS])]
-        sights = [each for each in sights if _has_words(each)]
-        if not sights:
-            names = list(dict.fromkeys((OTHER, *scheme.domains)))
+        odds = _pooled(self.odds(text, scheme), documents)
+        if odds is None:
+            names = tuple(dict.fromkeys((OTHER, *scheme.domains)))
             return Said(OTHER, 1 / len(names), False, dict.fromkeys(names, 1 / len(names)))
-        opinions = [each.opinion("domain") for each in sights]
-        if scheme.name == "seed":
-            odds = _pooled(sight, sights, [each.probabilities for each in opinions])
-            threshold = self._model.heads["domain"].threshold
-        else:
-            shares = [self._homes(each, said, scheme) for each, said in zip(sights, opinions, strict=True)]
-            odds = _pooled(sight, sights, shares)
-            threshold = scheme.sure
         best = next(iter(odds))
-        sure = odds[best] >= threshold and (best != OTHER or scheme.name == "seed")
+        is_seed = scheme.name == "seed"
+        threshold = self._model.heads["domain"].threshold if is_seed else scheme.sure
+        sure = odds[best] >= threshold and (is_seed or best != OTHER)
         label = best if sure else OTHER
         return Said(label, odds.get(label, 0.0), sure, odds)
 
@@ -181,17 +181,12 @@ def _topics_of(domain: str, topics: Odds) -> Sequence[str]:
     return [topic for topic in topics if topic != "Other"] if "*" in about else about
 
 
-def _pooled(first: Sight, sights: Sequence[Sight], each: Sequence[Odds]) -> Odds:
+def _pooled(own: Odds | None, documents: Sequence[Odds]) -> Odds | None:
     """One opinion of several: the text's, and the mean of the documents' for as much as the text is unsure."""
-    if sights[0] is not first:  # the text says nothing
-        return _ranked({name: sum(odds[name] for odds in each) / len(each) for name in each[0]})
-    own, others = each[0], each[1:]
-    if not others:
-        return _ranked(own)
+    if not documents:
+        return own
+    mean = {name: sum(odds[name] for odds in documents) / len(documents) for name in documents[0]}
+    if own is None:
+        return _ranked(mean)
     open_share = 1.0 - max(own.values())
-    return _ranked(
-        {
-            name: (1 - open_share) * own[name] + open_share * sum(odds[name] for odds in others) / len(others)
-            for name in own
-        }
-    )
+    return _ranked({name: (1 - open_share) * own[name] + open_share * mean[name] for name in own})
