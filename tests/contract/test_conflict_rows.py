@@ -26,6 +26,7 @@ server:
   limits: {queue: 1}
   listeners:
     - {port: 0, name: llm_llama31_8b, model: "llama3.1:8b", surface: pas}
+    - {port: 0, name: tlc_domain_classifier, model: "llama3.1:8b", surface: pas}
     - {port: 0, name: heavy, model: big/model, surface: llama-server}
 models:
   "llama3.1:8b": {backend: fake, context: 64}
@@ -204,6 +205,45 @@ def test_row_12_three_foreign_files_are_read_the_environment_has_the_last_word_a
         running.config.write_text(config.replace("one: {backend: fake}", "one: {backend: fake, aliases: [uno]}"))
         until(lambda: running.chat("uno", "hello").status == 200, "the edit applies")
         assert running.chat("auto", "hello").headers["x-rolecast-model"] == "two"
+
+
+def tlc(gateway: LiveGateway, path: str, **body: Any) -> Any:
+    answer = ask(gateway.port("tlc_domain_classifier"), "POST", path, body)
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+def test_row_13_tmd_keeps_the_names_of_the_seed_and_schemes_add_codes(gateway: LiveGateway) -> None:
+    query = "What is the role of glucose in diabetes?"
+    plain = tlc(gateway, "/extract_tmd", query=query)
+    assert plain["tmd"] == {"task": "ANSWER", "method": "DENSE", "domain": "MEDICINE"}
+    for scheme, packing in (("v1", (12, 7)), ("v2", (10, 6))):
+        coded = tlc(gateway, "/extract_tmd", query=query, scheme=scheme)
+        assert (coded["tmd"], coded["confidence"]) == (plain["tmd"], plain["confidence"])
+        codes = coded["codes"]
+        packed = codes["domain"] << packing[0] | codes["task"] << packing[1] | codes["modifier"] << 1
+        assert (coded["packed"], coded["lane"]) == (packed, packed >> 1)
+    assert tlc(gateway, "/extract_tmd", query=query, scheme="pas_l0")["domain_l0"] == "medicine"
+    taxonomies = ask(gateway.port("tlc_domain_classifier"), "GET", "/taxonomies").json["taxonomies"]
+    assert [(each["name"], len(each["domains"])) for each in taxonomies] == [
+        ("seed", 21),
+        ("v1", 16),
+        ("v2", 64),
+        ("pas_l0", 16),
+    ]
+
+
+def test_row_14_an_unknown_domain_is_other_its_confidence_low_and_it_is_marked(gateway: LiveGateway) -> None:
+    for query in ("?!", "qwxz vbnm plkj"):
+        told = tlc(gateway, "/classify_domain", query=query)
+        assert (told["primary_domain"], told["metadata"]["fallback"]) == ("OTHER", True)
+        names = [each["domain"] for each in told["domains"]]
+        assert len(set(names)) == len(names)
+        assert all(each["confidence"] < 0.6 for each in told["domains"])
+        extracted = tlc(gateway, "/extract_tmd", query=query)
+        assert (extracted["tmd"]["domain"], extracted["metadata"]["fallback"]) == ("OTHER", True)
+    sure = tlc(gateway, "/classify_domain", query="Who won the world cup in 1998?")
+    assert (sure["primary_domain"], sure["metadata"]["fallback"]) == ("SPORTS", False)
 
 
 def test_row_15_a_port_tells_its_service_by_the_name_of_its_system(gateway: LiveGateway) -> None:

@@ -72,6 +72,10 @@ done
 curl -s -X POST http://localhost:8050/generate -H "Content-Type: application/json" -d '{
   "model": "llama3.1:8b", "prompt": "What is AI?", "stream": false,
   "options": {"temperature": 0.7, "num_predict": 500}}' | grep -q '"response"'
+curl -s -X POST http://localhost:8052/classify_domain -H "Content-Type: application/json" -d '{
+  "query": "What is the role of glucose in diabetes?", "top_k": 3}' | grep -q '"primary_domain"'
+curl -s -X POST http://localhost:8052/extract_tmd -H "Content-Type: application/json" -d '{
+  "query": "What is machine learning?", "method_hint": "DENSE"}' | grep -q '"tmd"'
 scripts/stop_phase5_llm_services.sh
 """
 

@@ -1,5 +1,6 @@
 """What happens to the real engine when it is killed, broken, or started again."""
 
+import json
 import os
 import signal
 import time
@@ -58,6 +59,18 @@ def test_a_gap_is_told_to_the_engine_by_the_marks_of_its_vocabulary(gateway: Liv
     assert ask(gateway.url, "POST", "/api/show", {"model": "gaps"}).json["capabilities"] == ["completion", "insert"]
     refused = ask(gateway.url, "POST", "/api/generate", {**gap, "model": "smollm2-135m"})
     assert (refused.status, "Here gaps can" in refused.json["error"]) == (400, True)
+
+
+def test_a_refined_domain_is_one_of_the_names(gateway: LiveGateway) -> None:
+    """Whatever this small model thinks: the grammar leaves it no other word."""
+    names = set(ask(gateway.url, "GET", "/v1/tlc/taxonomies").json["taxonomies"][0]["domains"])
+    for query in ("Who won the world cup in 1998?", "Say exactly: banana"):
+        body = {"query": query, "refine": True}
+        told = ask(gateway.url, "POST", "/v1/tlc/classify_domain", body).json
+        about = told["metadata"]
+        assert about["model_used"] == "smollm2-135m", about
+        assert told["primary_domain"] in names
+        assert json.loads(about["llm_raw_response"]) == {"domain": told["primary_domain"]}
 
 
 def test_killing_the_engine_under_sixteen_clients_costs_only_the_running_streams(gateway: LiveGateway) -> None:

@@ -313,6 +313,12 @@ for app, port in ((llama, 8050), (tiny, 8051), (tlc, 8052)):
     answer = client.post("/generate", json={"model": "m", "prompt": "What is AI?", "options": {"num_predict": 5}})
     assert answer.json()["response"] and answer.json()["done"] is True
     assert "service_name" in client.get("/info").json()
+client = TestClient(tlc)
+query = "What is the role of glucose in diabetes?"
+assert client.post("/classify_domain", json={"query": query, "top_k": 3}).json()["primary_domain"] == "MEDICINE"
+assert client.post("/extract_tmd", json={"query": query}).json()["tmd"]["domain"] == "MEDICINE"
+assert client.post("/classify_domain", json={"query": ""}).status_code == 422
+assert TestClient(llama).post("/classify_domain", json={"query": query}).status_code == 404
 with TestClient(llama) as client:
     with client.stream("POST", "/generate", json={"model": "m", "prompt": "hi", "stream": True}) as response:
         assert [json.loads(line) for line in response.iter_lines()][-1]["done"] is True

@@ -278,14 +278,16 @@ class _Work:
         from rolecast.routing.tlc import MODEL
 
         now = self._now
+        refined = now is not None and bool(now.answers)
         return shapes.TlcMetadata(
             _ms(self._began),
-            now.model if now is not None and now.answers else MODEL,
+            now.model if now is not None and refined else MODEL,
             now.text if now is not None and now.text else None,
             not domain.sure,
             self._scheme.name,  # type: ignore[arg-type]
             self._scheme.version,
             [name for name, said in each.items() if not said.sure],
+            {name: next(iter(said.odds)) for name, said in each.items()} if refined else msgspec.UNSET,
             now.error if now is not None and now.error else msgspec.UNSET,
         )
 

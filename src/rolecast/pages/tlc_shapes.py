@@ -65,6 +65,8 @@ class TlcMetadata(msgspec.Struct):
     taxonomy_version: str
     unsure: list[str] = []
     """What may well be something else."""
+    learned: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """What the learned model says, where a language model has answered."""
     refine_error: str | msgspec.UnsetType = msgspec.UNSET
     """Why a language model was of no use; the learned answer stands."""
 
