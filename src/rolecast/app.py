@@ -178,7 +178,7 @@ class Gateway:
     def _of_surface(self, listener: Listener) -> list[Route]:
         """What a port has for its surface alone; it comes before what every port has."""
         if listener.surface == "pas" and listener.model is not None:
-            own = self._domains.routes("") if serves_domains(listener, self.current.config) else []
+            own = self._domains.routes("") if serves_domains(listener) else []
             return own + PasInfo(listener, self.current, self.abilities, self.store, self._find).routes()
         if listener.surface == "conductor":
             return self._listed.routes("/models")

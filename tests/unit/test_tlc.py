@@ -169,6 +169,8 @@ async def test_a_text_is_of_its_domain_and_of_no_other(both: tuple[Gate, Scripte
     assert (right["valid"], wrong["valid"]) == (True, False)
     assert right["confidence"] > 0.6 > 0.1 > wrong["confidence"]
     assert right["primary_domain"] == wrong["primary_domain"] == "MEDICINE"
+    nobody_knows = await answer(gate, "/validate_domain", query="the of and", domain="OTHER")
+    assert nobody_knows["valid"] is (nobody_knows["confidence"] >= 0.5)
     unknown = await answer(gate, "/validate_domain", query=GLUCOSE, domain="ASTROLOGY")
     assert (unknown["known"], unknown["valid"], unknown["confidence"]) == (False, False, 0.0)
 
@@ -383,10 +385,16 @@ async def test_the_info_names_all_paths_and_only_this_port_has_them(both: tuple[
         assert (await post(gate, path, {"query": "a"}, "front door")).status == 404
 
 
-async def test_a_model_that_claims_the_capability_makes_its_port_a_classifier() -> None:
-    listeners = [Listener(port=0, name="mine", model="m", surface="pas")]
+async def test_the_name_of_its_port_decides_and_not_what_its_model_claims() -> None:
+    """Two ports of one model stay two services: the capabilities are those of the weights."""
+    listeners = [
+        Listener(port=0, name="llm_tinyllama_1b", model="m", surface="pas"),
+        Listener(port=0, name=PORT, model="m"),
+    ]
     async with pair(listeners=listeners, model={"capabilities": ["chat", "domain_classification"]}) as (gate, _):
-        assert (await answer(gate, "/classify_domain", "mine", query=GLUCOSE))["primary_domain"] == "MEDICINE"
+        for port in ("llm_tinyllama_1b", PORT):
+            assert (await post(gate, "/classify_domain", {"query": GLUCOSE}, port)).status == 404
+        assert (await post(gate, "/v1/tlc/classify_domain", {"query": GLUCOSE}, "front door")).status == 200
 
 
 async def test_a_classification_counts_as_the_last_request() -> None:

@@ -61,7 +61,7 @@ class PasInfo:
             "performance": _told(await pace(self._store, self._listener.label, self._current.answerer_of(model_id))),
             "endpoints": ENDPOINTS,
         }
-        if tlc.serves(self._listener, self._current.config):
+        if tlc.serves(self._listener):
             version = taxonomy.scheme("seed").version
             body |= {"endpoints": (*ENDPOINTS, *tlc.PATHS), "domain_taxonomy_version": version}
         stand_in = self._current.stand_ins.get(model_id)

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolecast.config.schema import Config, Listener
+from rolecast.config.schema import Listener
 from rolecast.dialects.openai_chat import explain, missing_field
 from rolecast.dialects.operation import told
 from rolecast.errors import UNREADABLE, BadRequest, Invalid
@@ -41,7 +41,7 @@ PLACES = 4
 SIDE_BY_SIDE = 4
 """So many questions of one request are put to a language model at a time."""
 VALID = 0.5
-"""A text is of a domain that is so probable, or that comes first."""
+"""A text is of a domain that is so probable, or that stands for sure."""
 _WORDS = {"scheme": taxonomy.NAMES, "method_hint": get_args(shapes.Method)}
 """Fields that are one of a few words."""
 _HERE = "rolecast.pages.tlc_shapes"
@@ -61,12 +61,9 @@ class Mistaken(Invalid):
         return msgspec.json.encode({"error": error, "detail": [detail]})
 
 
-def serves(listener: Listener, config: Config) -> bool:
+def serves(listener: Listener) -> bool:
     """Whether this port has the pages at the paths that PAS has them at."""
-    if listener.surface != "pas" or listener.model is None:
-        return False
-    model = config.models.get(listener.model)
-    return listener.name == AGENT or (model is not None and "domain_classification" in model.capabilities)
+    return listener.surface == "pas" and listener.model is not None and listener.name == AGENT
 
 
 class Domains:
@@ -238,7 +235,7 @@ class _Work:
         said = self._domain(query, self._scheme)
         known = name in self._scheme.domains
         confidence = round(said.odds.get(name, 0.0), PLACES) if known else 0.0
-        valid = known and (said.label == name or confidence >= VALID)
+        valid = known and (said.sure and said.label == name or confidence >= VALID)
         about = self._about(said, {"domain": said})
         return shapes.Validated(name, known, valid, query, confidence, said.label, near, about)
 

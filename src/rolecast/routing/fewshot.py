@@ -69,14 +69,13 @@ def _check(name: str, examples: Mapping[str, Sequence[str]], count: int) -> None
 def _likeness(sights: Sequence[Sight]) -> NDArray[np.float64]:
     meaning = np.stack([s.meaning for s in sights]).astype(np.float64)
     found = MEANING_PULL * meaning @ meaning.T
+    buckets = np.concatenate([s.seen.buckets for s in sights])
+    weights = np.concatenate([s.sparse for s in sights])
+    owners = np.repeat(np.arange(len(sights)), [len(s.seen.buckets) for s in sights])
     row = np.zeros(BUCKETS, np.float32)
     for i, one in enumerate(sights):
         row[one.seen.buckets] = one.sparse
-        for j, other in enumerate(sights[: i + 1]):
-            shared = float(row[other.seen.buckets] @ other.sparse)
-            found[i, j] += shared
-            if i != j:
-                found[j, i] += shared
+        found[i] += np.bincount(owners, row[buckets] * weights, len(sights))
         row[one.seen.buckets] = 0
     return found
 
