@@ -235,7 +235,7 @@ class _Work:
         said = self._domain(query, self._scheme)
         known = name in self._scheme.domains
         confidence = round(said.odds.get(name, 0.0), PLACES) if known else 0.0
-        valid = known and (said.sure and said.label == name or confidence >= VALID)
+        valid = known and ((said.sure and said.label == name) or confidence >= VALID)
         about = self._about(said, {"domain": said})
         return shapes.Validated(name, known, valid, query, confidence, said.label, near, about)
 
