@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from rolecast.decision import Choice
 from rolecast.dialects.thread import Thread
 from rolecast.errors import UNREADABLE, BadRequest
 from rolecast.values import Chat, Completion, Embedding, Kind, Message, Ranking
@@ -77,6 +78,10 @@ class Request(msgspec.Struct):
     """It is forwarded unread, and so is its answer."""
     thread: Thread | None = None
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
+
+    settled: Choice | None = None
+    """Who answers, where that was found out before: by a model that was asked, or for the request that this is part
+    of. Set by dispatch."""
 
     def take(self, chat: Chat) -> None:
         """The conversation is whole now."""

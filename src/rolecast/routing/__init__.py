@@ -16,6 +16,7 @@ from rolecast.decision import Choice
 from rolecast.routing.abilities import Can, declared
 from rolecast.routing.default import Default
 from rolecast.routing.judged import Judged
+from rolecast.routing.llm import Llm
 from rolecast.routing.named import Named
 from rolecast.routing.router import Cast, Router, Strategy
 from rolecast.routing.view import Mind, View
@@ -46,7 +47,10 @@ def build(
 
 def _strategies(names: Mapping[str, Name], config: Config) -> list[Strategy]:
     """Those that read requests, in the configured order; names are obeyed before, whatever stands there."""
-    made: dict[str, Strategy] = {"learned": Judged(names, config.routing.min_confidence, config.routing.default)}
+    made: dict[str, Strategy] = {
+        "learned": Judged(names, config.routing.min_confidence, config.routing.default),
+        "llm": Llm(config),
+    }
     return [made[name] for name in config.routing.strategies if name in made]
 
 

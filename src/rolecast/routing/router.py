@@ -69,6 +69,17 @@ class Router:
         choice = replace(choice, source=said.source, reason=said.reason, confidence=said.confidence)
         return self._told(choice, view)
 
+    def after(self, said: Verdict, facts: Facts, cast: Cast = Card) -> Choice:
+        """The choice once the model that was to be asked has `said` something; the default's without a name.
+
+        Raises as `choose`.
+        """
+        view = self._see(facts)
+        if said.name and (settled := self.settle(said, view, cast)) is not None:
+            return settled
+        choice = self._told(self._default.decide(facts), view)
+        return replace(choice, reason=f"{said.reason}, {choice.reason}")
+
     def _told(self, choice: Choice, view: View) -> Choice:
         """The choice with what the request is, as far as somebody is sure."""
         return replace(

@@ -14,10 +14,10 @@ from rolecast.errors import Busy, Conflict, Internal, RolecastError, ShuttingDow
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.telemetry.metrics import Place
-from rolecast.turn import fan, verdict
+from rolecast.turn import consult, fan, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
-from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
@@ -46,7 +46,8 @@ SETTLE_S = 2.0
 class Dispatch:
     """Takes exchanges with a decoded request and sees them through."""
 
-    def __init__(self, plans: Plans, accounts: Accounts, fleet: Fleet, memory: Memory) -> None:
+    def __init__(self, plans: Plans, accounts: Accounts, fleet: Fleet, memory: Memory, new_id: ExchangeIds) -> None:
+        self.new_id = new_id
         self.plans = plans
         self.memory = memory
         self.accounts = accounts
@@ -76,12 +77,15 @@ class Dispatch:
         port_model = exchange.caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
-        plan = self.plans.made.get(key)
+        plan = self.plans.made.get(key) if request.settled is None else None
         if plan is None:
             if self.plans.mind.asleep and self.plans.reads(asked, request):
                 self._spawn(exchange, self._begin_after(exchange, request, self.plans.mind.wake()))
                 return
             plan = self.plans.make(asked, request, exchange.caller, exchange.dialect)
+            if plan.choice.consult and request.settled is None:
+                self._consult(exchange, request, plan)
+                return
         if plan.shares:
             plan = self.plans.share(plan)
         exchange.plan = plan
@@ -97,6 +101,11 @@ class Dispatch:
     def _divide(self, exchange: Exchange, request: Request) -> bool:
         """Ask for several answers one by one, if a model that may answer takes no request for them. Raises likewise."""
         plan = self.plans.known(request, exchange.caller, exchange.dialect)
+        if plan.choice.consult and request.settled is None:
+            self._consult(exchange, request, plan)
+            return True
+        if self.plans.reads(plan.asked, request):
+            request.settled = plan.choice  # one choice for all its answers
         if self.plans.take_several(plan):
             request.split = None
             return False
@@ -107,6 +116,18 @@ class Dispatch:
         except RolecastError as error:
             exchange.fail(error)
         return True
+
+    def _consult(self, exchange: Exchange, request: Request, plan: Plan) -> None:
+        """Have a model asked who answers. Until that is known, `plan` is what the books have of the request."""
+        exchange.plan = plan
+        exchange.routed = clock()
+        self.active.add(exchange)
+        self.cork.running = len(self.active)
+        self._spawn(exchange, consult.resolve(exchange, request, plan, self))
+
+    def is_cold(self, model_id: str) -> bool:
+        """Whether that model is not loaded now."""
+        return self._fleet.worker(model_id).endpoint is None
 
     def _attend(self, exchange: Exchange, request: Request) -> None:
         """Start what wants no answer. Raises RolecastError when it cannot be routed."""
@@ -154,8 +175,8 @@ class Dispatch:
 
     def remember(self, exchange: Exchange) -> None:
         """The answer is written: keep of it what its thread says."""
-        _, request, _ = exchange.called()
-        if request.thread is not None and (kept := request.thread.kept()) is not None:
+        request = exchange.request
+        if request is not None and request.thread is not None and (kept := request.thread.kept()) is not None:
             self.memory.keep(kept, exchange.caller.key)
 
     async def _wait_and_call(

@@ -102,6 +102,12 @@ class Plan:
             lines.append(("stand-in", answerer_id))
         self.head = b"".join(f"x-rolecast-{k}: {_header_text(v)}\r\n".encode() for k, v in lines if v)
 
+    def told(self, asked: str, choice: Choice) -> "Plan":
+        """The same plan with another explanation, for one answer."""
+        plan = Plan(asked, choice, self.model_id, self.answerer_id, self.model, self.backend, self.stats)
+        plan.marks, plan.logits, plan.injects = self.marks, self.logits, self.injects
+        return plan
+
     def body(self, request: Request) -> bytes:
         """The request's bytes as this worker must get them."""
         if request.edit or self.edits or (self.name and request.asked != self.name):

@@ -11,13 +11,14 @@ import msgspec
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
+from rolecast.config.routing import Routing
 from rolecast.config.schema import Config
-from rolecast.decision import Card, Choice, Facts
+from rolecast.decision import Card, Choice, Facts, Verdict
 from rolecast.dialects import Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown
 from rolecast.fleet import Fleet
-from rolecast.routing import Router, build, shares
+from rolecast.routing import Router, build, llm, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
@@ -76,6 +77,11 @@ class Plans:
         self._closed = True
         self.made.clear()
 
+    @property
+    def routing(self) -> Routing:
+        """The settings that apply now."""
+        return self._current.config.routing
+
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
         return self._router.choose(facts, self._card)
@@ -86,6 +92,8 @@ class Plans:
 
     def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
+        if request.settled is not None and self._lives(request.settled.model):
+            return self._shared(asked, request.settled)
         if self._closed:
             raise ShuttingDown
         port_model = caller.port_model
@@ -96,8 +104,7 @@ class Plans:
         choice = self.choose(facts)
         if port_model:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
-        plan = self._concrete(asked, choice, choice.model)
-        plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
+        plan = self._shared(asked, choice)
         if not reads and (not (facts.needs or facts.prefers) or self._lasts(choice)):
             self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
         return plan
@@ -120,6 +127,20 @@ class Plans:
                 if kind == KINDS[-1]:
                     raise
         raise AssertionError  # there are kinds
+
+    def asked(self, name: str) -> Choice:
+        """The choice for a question of ours to the model of that name, told apart in the books. Raises likewise."""
+        choice = self.choose(Facts(name, "chat"))
+        return msgspec.structs.replace(choice, source="llm", reason="asked who answers")
+
+    def verdict(self, said: llm.Decision) -> Verdict:
+        """What follows from the decision of a router model."""
+        return llm.verdict(said, self._current.config)
+
+    def after(self, said: Verdict, request: Request, caller: Caller, dialect: Dialect) -> Choice:
+        """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
+        facts = look_closely(look(request, request.asked), request, caller, dialect)
+        return self._router.after(said, facts, self._card)
 
     def take_several(self, plan: Plan) -> bool:
         """Whether every model of the choice takes several prompts, and gives several answers, in one request."""
@@ -177,12 +198,22 @@ class Plans:
         return Card(model_id)
 
     def _can_follow(self, plan: Plan, model_id: str) -> bool:
-        model = self._current.config.models.get(model_id)  # an edit may have removed or disabled it meanwhile
-        return model is not None and model.enabled and self._current.answerer_of(model_id) != plan.answerer_id
+        return self._lives(model_id) and self._current.answerer_of(model_id) != plan.answerer_id
+
+    def _lives(self, model_id: str) -> bool:
+        """Whether the model is still there: an edit may have removed or disabled it meanwhile."""
+        model = self._current.config.models.get(model_id)
+        return model is not None and model.enabled
 
     def _lasts(self, choice: Choice) -> bool:
         """Whether a choice by abilities can be kept: weights that are still to come may tell something else."""
         return all(self._fleet.present(self._current.answerer_of(m)) for m in (choice.model, *choice.alternatives))
+
+    def _shared(self, asked: str, choice: Choice) -> Plan:
+        """The plan of a choice, and of each of its equals."""
+        plan = self._concrete(asked, choice, choice.model)
+        plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
+        return plan
 
     def _concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
         answerer_id = answerer_id or self._current.answerer_of(model_id)
