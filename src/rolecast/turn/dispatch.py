@@ -10,18 +10,18 @@ import logging
 from collections.abc import Awaitable
 
 from rolecast.dialects.request import Request, Several
-from rolecast.errors import Busy, Conflict, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
+from rolecast.errors import Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.telemetry.metrics import Place
-from rolecast.turn import consult, fan, verdict
+from rolecast.turn import attend, consult, fan, losses, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
-from rolecast.values import Done, Failure, Usage
+from rolecast.values import Failure
 
 log = logging.getLogger("rolecast.dispatch")
 
@@ -30,17 +30,9 @@ MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
 """Statuses with which a server may refuse a field that it does not know."""
 MAY_MEAN_OUR_STREAM = MAY_MEAN_OUR_WISH | {200}
 """The same of a stream that nobody but us wished for, and an error within it."""
-MAX_LOSSES = 2
-"""A request that was alone on two workers that died before they answered anybody gets no third: it is the cause."""
-AT_ONCE_S = 1.0
-"""A worker that is killed so soon after a request came is hardly killed by somebody else."""
-SHARED_LOSSES = 2
-"""After so many deaths under a request it runs alone, so that the next one shows whether it is the cause."""
 GONE = ("worker_lost", "unreachable")
 """Codes of a worker that went away, as one that died does."""
 SWEEP_S = 0.5
-SETTLE_S = 2.0
-"""After a lost connection the fleet has this long to learn whether the worker died."""
 
 
 class Dispatch:
@@ -79,8 +71,7 @@ class Dispatch:
         key = (asked, request.kind, port_model, request.needs, request.prefers)
         plan = self.plans.made.get(key) if request.settled is None else None
         if plan is None:
-            if self.plans.mind.asleep and self.plans.reads(asked, request):
-                self._spawn(exchange, self._begin_after(exchange, request, self.plans.mind.wake()))
+            if self._wakes(exchange, request, asked):
                 return
             plan = self.plans.make(asked, request, exchange.caller, exchange.dialect)
             if plan.choice.consult and request.settled is None:
@@ -100,6 +91,8 @@ class Dispatch:
 
     def _divide(self, exchange: Exchange, request: Request) -> bool:
         """Ask for several answers one by one, if a model that may answer takes no request for them. Raises likewise."""
+        if self._wakes(exchange, request, exchange.caller.port_model or request.asked):
+            return True
         plan = self.plans.known(request, exchange.caller, exchange.dialect)
         if plan.choice.consult and request.settled is None:
             self._consult(exchange, request, plan)
@@ -115,6 +108,13 @@ class Dispatch:
             fan.start(exchange, several, plan, self)
         except RolecastError as error:
             exchange.fail(error)
+        return True
+
+    def _wakes(self, exchange: Exchange, request: Request, asked: str) -> bool:
+        """Whether this request has to wait for the learned model, which nobody needed before; then it does."""
+        if not (self.plans.mind.asleep and self.plans.reads(asked, request)):
+            return False
+        self._spawn(exchange, self._begin_after(exchange, request, self.plans.mind.wake()))
         return True
 
     def _consult(self, exchange: Exchange, request: Request, plan: Plan) -> None:
@@ -135,32 +135,7 @@ class Dispatch:
         exchange.routed = clock()
         self.active.add(exchange)
         self.cork.running = len(self.active)
-        self._spawn(exchange, self._load_or_leave(exchange, plan, request))
-
-    async def _load_or_leave(self, exchange: Exchange, plan: Plan, request: Request) -> None:
-        """Load the model, or let it go when it has nothing to do, and answer with how that ended."""
-        try:
-            if request.only == "load":
-                await self._fleet.load(plan.answerer_id)
-            elif plan.model.pinned and plan.choice.source != "variant":  # which has nothing of its own to let go
-                raise Conflict(
-                    f"{plan.answerer_id} is pinned in the configuration, so it stays; `rolecast unload` takes it away."
-                )
-        except RolecastError as error:
-            exchange.task = None
-            exchange.fail(error)
-            return
-        exchange.task = None
-        if exchange.closed:
-            return
-        if request.stay_s is not None:
-            self._fleet.keep(plan.answerer_id, request.stay_s)
-        exchange.first = clock()
-        exchange.status, exchange.load_us = 200, int((clock() - exchange.routed) * 1e6)
-        outlet = exchange.sink.outlet(exchange)
-        outlet.take([Done(request.only)])
-        exchange.account("ok", Usage())
-        outlet.end()
+        self._spawn(exchange, attend.load_or_leave(exchange, plan, request, self._fleet))
 
     async def _begin_after(self, exchange: Exchange, request: Request, wanted: Awaitable[None]) -> None:
         """Begin once what it waits for is there."""
@@ -187,7 +162,11 @@ class Dispatch:
         With `lost`, this is another attempt after that lease's worker went away, perhaps because of the request.
         """
         try:
-            lease = await (self._fleet.lease(plan.answerer_id) if lost is None else self._lease_again(exchange, *lost))
+            lease = await (
+                self._fleet.lease(plan.answerer_id)
+                if lost is None
+                else losses.lease_again(self._fleet, exchange, *lost)
+            )
         except RolecastError as error:
             self.plans.failed(plan)
             elsewhere = isinstance(error, Busy | WorkerDown | UpstreamTimeout)
@@ -208,32 +187,6 @@ class Dispatch:
             call(exchange, plan, request, lease)
         except RolecastError as error:
             exchange.fail(error)
-
-    async def _lease_again(self, exchange: Exchange, lost: Lease, suspect: bool) -> Lease:
-        """A lease after that one's worker went away, within the deadline of the first wait. Raises what ends it."""
-        if await self._fleet.settle(lost, SETTLE_S):
-            exchange.forgiven += 1
-            exchange.losses += 1
-            if suspect:
-                by_others = lost.worker.killed and exchange.lost_after_s > AT_ONCE_S
-                exchange.suspicions += 0.5 if by_others else 1.0
-        model_id = lost.worker.model_id
-        if exchange.suspicions >= MAX_LOSSES:
-            text = f"The worker of {model_id} ended {exchange.losses} times under this request, which may be the cause."
-            raise WorkerDown(f"{text} See `rolecast logs {model_id}`.", code="worker_lost")
-        exchange.patience = exchange.patience or self._fleet.deadline()
-        alone = exchange.losses >= SHARED_LOSSES
-        return await self._fleet.lease(model_id, deadline=exchange.patience, again=max(1, exchange.losses), alone=alone)
-
-    def _is_suspect(self, exchange: Exchange, lost: Lease) -> bool:
-        """Whether nothing but this request was on that worker, which had answered nobody since its start."""
-        worker, generation = lost.worker, lost.generation
-        return worker.answered != generation and not any(
-            lease is not None and lease.worker is worker and lease.generation == generation
-            for other in self.active
-            if other is not exchange
-            for lease in (other.lease, other.lost)
-        )
 
     def refused(self, error: RolecastError, place: Place) -> None:
         """Count and note a request that never reached a model."""
@@ -314,7 +267,7 @@ class Dispatch:
         elif not spawned and error.code == "unreachable":
             exchange.fail(error)
         else:
-            suspect = self._is_suspect(exchange, lost)
+            suspect = losses.is_suspect(self.active, exchange, lost)
             self._spawn(exchange, self._wait_and_call(exchange, plan, request, (lost, suspect)))
 
     # -- time and the end ---------------------------------------------------------------------------------
