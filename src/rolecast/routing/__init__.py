@@ -40,9 +40,9 @@ def build(
     are the user's own, learned already.
     """
     named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None))
-    return Router(
-        named, Default(named, config), _strategies(names, config), partial(View, mind=mind, labels=labels or {})
-    )
+    see = partial(View, mind=mind, labels=labels or {})
+    cascades = config.routing.cascade.enabled
+    return Router(named, Default(named, config), _strategies(names, config), see, cascades=cascades)
 
 
 def _strategies(names: Mapping[str, Name], config: Config) -> list[Strategy]:

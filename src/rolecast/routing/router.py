@@ -32,16 +32,24 @@ class Router:
     """Chooses by one configuration."""
 
     def __init__(
-        self, named: Named, default: Default, strategies: Sequence[Strategy], see: Callable[[Facts], View]
+        self,
+        named: Named,
+        default: Default,
+        strategies: Sequence[Strategy],
+        see: Callable[[Facts], View],
+        *,
+        cascades: bool = False,
     ) -> None:
         self._named = named
         self._default = default
         self._strategies = strategies
-        self._see = see
+        self.see = see
+        """A request as strategies see it."""
+        self._reads = cascades or bool(strategies)
 
     def reads(self, facts: Facts) -> bool:
         """Whether more than the name counts for this request, so that the rest of the facts is needed."""
-        return bool(self._strategies) and facts.kind in READ and self._named.leaves_open(facts)
+        return self._reads and facts.kind in READ and self._named.leaves_open(facts)
 
     def choose(self, facts: Facts, cast: Cast = Card) -> Choice:
         """The choice. Raises ModelNotFound or BadRequest with what to do instead."""
@@ -49,7 +57,7 @@ class Router:
             return choice
         if not self.reads(facts):
             return self._default.decide(facts)
-        view = self._see(facts)
+        view = self.see(facts)
         for strategy in self._strategies:
             said = strategy.decide(view)
             if isinstance(said, Consult):
@@ -74,7 +82,7 @@ class Router:
 
         Raises as `choose`.
         """
-        view = self._see(facts)
+        view = self.see(facts)
         if said.name and (settled := self.settle(said, view, cast)) is not None:
             return settled
         choice = self._told(self._default.decide(facts), view)

@@ -269,6 +269,12 @@ class Question:
     def answered_error(self, exchange: Exchange, said: Failure, location: str = "") -> None:
         self._desk.answered_error(exchange, said, location)
 
+    def escalate(self, exchange: Exchange, used: Usage, why: str) -> None:
+        self._desk.escalate(exchange, used, why)
+
+    def ask_plainly(self, exchange: Exchange) -> None:
+        self._desk.ask_plainly(exchange)
+
     def accepted(self, exchange: Exchange) -> None:
         self._desk.accepted(exchange)
 

@@ -21,7 +21,7 @@ from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
-from rolecast.values import Failure
+from rolecast.values import Failure, Usage
 
 log = logging.getLogger("rolecast.dispatch")
 
@@ -228,6 +228,27 @@ class Dispatch:
             self._retry(exchange, error)
         else:
             exchange.fail(error)
+
+    def escalate(self, exchange: Exchange, used: Usage, why: str) -> None:
+        """The first answer of a cascade is not good enough: have the next model answer, as if nobody had."""
+        try:
+            plan, request, lease = exchange.called()
+            self.accounts.set_aside(exchange, self.new_id(), used, why)
+            self._fleet.release(lease)
+            exchange.lease = exchange.carrier = None
+            exchange.first, exchange.forgiven = 0.0, exchange.forgiven + 1
+            exchange.plan = following = self.plans.escalated(plan, why)
+            self._spawn(exchange, self._wait_and_call(exchange, following, request))
+        except RolecastError as error:
+            exchange.fail(error)
+        except Exception:  # called by a transport, as `_retry` is
+            log.exception("request %s failed", exchange.id)
+            exchange.fail(Internal())
+
+    def ask_plainly(self, exchange: Exchange) -> None:
+        """Ask the same worker once more, without a wish of ours."""
+        plan, request, lease = exchange.called()
+        call(exchange, plan, request, lease, again=True)
 
     def accepted(self, exchange: Exchange) -> None:
         """It was our wish that the worker refused: its streams are not asked for usage any more."""

@@ -16,6 +16,7 @@ from rolecast.dialects.defaults import filled
 from rolecast.dialects.request import Request, Upload, read_fields
 from rolecast.dialects.speech import Heard, offer_of, thinks_not
 from rolecast.errors import BadRequest
+from rolecast.routing.cascade import Trial
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.values import Chat, Completion, Words
 
@@ -52,6 +53,7 @@ class Plan:
         "routes",
         "shares",
         "stats",
+        "trial",
     )
 
     def __init__(
@@ -95,6 +97,8 @@ class Plan:
         self.defaults = choice.defaults
         self.logits = False
         """Its scores of a ranking are logits."""
+        self.trial: Trial | None = None
+        """How its answer is judged, where it is the first of a cascade."""
         self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
@@ -181,7 +185,7 @@ class Plan:
         if self.name:
             fields["model"] = msgspec.Raw(msgspec.json.encode(self.name))
         if request.edit_usage:
-            fields["stream_options"] = _with_usage(fields.get("stream_options"))
+            fields["stream_options"] = with_usage(fields.get("stream_options"))
         if request.choice_in_words and not self.backend.named_tools:
             fields.update(request.choice_in_words)
         return msgspec.json.encode(fields)
@@ -195,7 +199,7 @@ def _markup(model: Model, backend: Backend) -> str:
     return model.markup
 
 
-def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+def with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     """The client's own options of a stream, and usage besides."""
     if options is None or not bytes(options).startswith(b"{"):
         return msgspec.Raw(_WISH)

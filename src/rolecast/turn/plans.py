@@ -14,12 +14,13 @@ from rolecast.config.names import Name
 from rolecast.config.routing import Routing
 from rolecast.config.schema import Config
 from rolecast.decision import Card, Choice, Facts, Verdict
-from rolecast.dialects import Dialect
+from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
-from rolecast.errors import BadRequest, ShuttingDown
+from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
 from rolecast.fleet import Fleet
-from rolecast.routing import Router, build, llm, shares
+from rolecast.routing import Router, build, cascade, llm, shares
 from rolecast.routing.abilities import Can
+from rolecast.routing.cascade import Trial, may_cascade
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.exchange import clock
@@ -104,6 +105,12 @@ class Plans:
         choice = self.choose(facts)
         if port_model:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
+        if reads and (found := self._trial(choice, facts, request)) is not None:
+            choice, trial = found
+            plan = self._shared(asked, choice)
+            for each in (plan, *plan.shares):
+                each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
+            return plan
         plan = self._shared(asked, choice)
         if not reads and (not (facts.needs or facts.prefers) or self._lasts(choice)):
             self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
@@ -158,7 +165,9 @@ class Plans:
         model = self._current.config.models.get(plan.answerer_id)
         if model is None or not model.enabled or model == plan.model:
             return plan
-        return self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
+        fresh = self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
+        fresh.trial = plan.trial
+        return fresh
 
     def has_next(self, plan: Plan) -> bool:
         """Whether another model of the choice was not tried yet."""
@@ -176,8 +185,25 @@ class Plans:
                     reason=f"{plan.model_id} failed",
                     alternatives=rest[i + 1 :],
                 )
-                return self._concrete(plan.asked, choice, model_id)
+                following = self._concrete(plan.asked, choice, model_id)
+                following.trial = plan.trial if plan.trial is not None and model_id in plan.trial.models else None
+                return following
         return None
+
+    def escalated(self, plan: Plan, why: str) -> Plan:
+        """Who answers where the first of a cascade failed. Raises WorkerDown when an edit left nobody."""
+        assert plan.trial is not None
+        then = plan.trial.then
+        living = [m for m in (then.model, *then.alternatives) if self._lives(m)]
+        if not living:
+            raise WorkerDown("The models of this cascade are no longer in the configuration.", code="model_removed")
+        reason = f"{why}, {then.reason} answers"
+        equals = tuple(group for group in then.equals if all(map(self._lives, group)))
+        choice = msgspec.structs.replace(
+            then, model=living[0], alternatives=tuple(living[1:]), equals=equals, reason=reason
+        )
+        found = self._shared(plan.asked, choice)
+        return self.share(found) if found.shares else found
 
     def failed(self, plan: Plan) -> None:
         """Its model did not answer just now: of equals the others come first for a while."""
@@ -208,6 +234,15 @@ class Plans:
     def _lasts(self, choice: Choice) -> bool:
         """Whether a choice by abilities can be kept: weights that are still to come may tell something else."""
         return all(self._fleet.present(self._current.answerer_of(m)) for m in (choice.model, *choice.alternatives))
+
+    def _trial(self, choice: Choice, facts: Facts, request: Request) -> tuple[Choice, Trial] | None:
+        """Who answers first in a cascade, if this request may have one."""
+        setting = self.routing.cascade
+        chat = request.chat
+        if not setting.enabled or choice.consult or chat is None or request.split is not None or not may_cascade(chat):
+            return None
+        view = self._router.see(facts)
+        return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self._card))
 
     def _shared(self, asked: str, choice: Choice) -> Plan:
         """The plan of a choice, and of each of its equals."""
