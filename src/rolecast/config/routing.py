@@ -88,7 +88,7 @@ class Cascade(Section, frozen=True):
     """Who answers when that was not sure."""
     tokens: Count = 48
     """The first so many tokens are judged; as long nothing is sent."""
-    min_confidence: Share = 0.6
+    min_confidence: Share = 0.7
     """The geometric mean of their probabilities that is sure enough."""
 
 

@@ -169,12 +169,12 @@ def schema(*, may_handle: bool) -> msgspec.Raw:
     about = {
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
         "reasoning_depth": {"type": "integer", "minimum": 1, "maximum": 10},
-        "reason": {"type": "string", "maxLength": 120},
+        "reason": {"type": "string", "maxLength": 60},
     }
     # Not required, and last: a model that has nothing to say of the format takes no time for it.
     last = {"detected_format": {"enum": list(BASE_TOKENS)}}
     delegate = {"routing_decision": {"const": "DELEGATE"}, "target_model": {"enum": list(TARGETS)}, **about}
-    handle = {"routing_decision": {"const": "HANDLE"}, **about, "response": {"type": "string", "maxLength": 600}}
+    handle = {"routing_decision": {"const": "HANDLE"}, **about, "response": {"type": "string", "maxLength": 400}}
     shapes = [
         {"type": "object", "properties": {**each, **last}, "required": list(each), "additionalProperties": False}
         for each in ([handle] * may_handle + [delegate])

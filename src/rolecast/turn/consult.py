@@ -38,9 +38,6 @@ class Desk(Owner, Protocol):
     def let_go(self, part: Exchange) -> None:
         """Free the slot. No books are written."""
 
-    def is_cold(self, model_id: str) -> bool:
-        """Whether that model is not loaded now."""
-
 
 async def resolve(exchange: Exchange, request: Request, plan: Plan, desk: Desk) -> None:
     """Find out who answers this request, and begin it; or answer it. `plan` is what holds if that fails."""
@@ -52,14 +49,9 @@ async def resolve(exchange: Exchange, request: Request, plan: Plan, desk: Desk) 
     part = Question(desk, exchange.caller)
     try:
         said = await part.decide(asked, plan.choice.consult, routing, may_handle=may_handle)
-    finally:
-        if not part.done:  # the client left
-            part.book()
-    exchange.task = None
-    if exchange.closed:
-        part.book()
-        return
-    try:
+        exchange.task = None
+        if exchange.closed:
+            return
         if said is not None and said.routing_decision == "HANDLE" and fits(said.response, chat):
             _answer(exchange, plan, part, said)
             return
@@ -68,6 +60,8 @@ async def resolve(exchange: Exchange, request: Request, plan: Plan, desk: Desk) 
         desk.begin(exchange, request)
     except RolecastError as error:
         exchange.fail(error)
+    finally:
+        part.close()
 
 
 def may_be_handled(request: Request, chat: Chat) -> bool:
@@ -130,6 +124,7 @@ def _answer(exchange: Exchange, plan: Plan, part: "Question", said: Decision) ->
     exchange.status = 200
     outlet = exchange.sink.outlet(exchange)
     outlet.take([Text(said.response), Done(), part.report])
+    part.forget()
     exchange.account("ok", part.report.usage)  # the books come before the last byte
     outlet.end()
 
@@ -145,14 +140,12 @@ class Question:
 
     def __init__(self, desk: Desk, caller: Caller) -> None:
         self._desk = desk
-        caller = Caller(caller.listener, caller.key, session=caller.session, trace_lines=caller.trace_lines)
+        caller = replace(caller, port_model="", client_id="", answer_lines=b"")
         self.exchange = Exchange(self, self, desk.new_id(), caller, WORDS)
         self.started = False
         self.report = Report(Usage())
         self.why = ""
         """Why there is no decision, for people."""
-        self.done = False
-        """It came to an end of its own."""
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._texts: list[str] = []
         self._size = 0
@@ -171,7 +164,6 @@ class Question:
             await self._over(float(routing.llm.timeout))
         finally:
             exchange.client_gone()
-        self.done = True
         if self.why:
             return None
         return llm.parse("".join(self._texts), least=float(routing.min_confidence), may_handle=may_handle)
@@ -180,10 +172,8 @@ class Question:
         """Wait for the end, so long at most; while the model loads, no time passes."""
         exchange, since = self.exchange, clock()
         while not self._ended.done():
-            cold = (
-                exchange.lease is None and exchange.plan is not None and self._desk.is_cold(exchange.plan.answerer_id)
-            )
-            if cold:
+            plan = exchange.plan
+            if exchange.lease is None and plan is not None and self._desk.plans.is_loading(plan):
                 since = clock()
             left = since + limit_s - clock()
             if left <= 0:
@@ -194,13 +184,20 @@ class Question:
             await asyncio.wait({self._ended}, timeout=min(left, LOOK_S) if exchange.lease is None else left)
 
     def book(self) -> None:
-        """Write the row of the question itself."""
-        if self._books is None or self.exchange.plan is None:
-            return
-        self.exchange.lease = None  # it was given back
-        outcome, used, error = self._books
+        """Write the row of the question itself, if it came to a model."""
+        books, self._books = self._books, None
+        if books is not None and self.exchange.plan is not None:
+            self.exchange.lease = None  # it was given back
+            self._desk.settle(self.exchange, *books)
+
+    def forget(self) -> None:
+        """It has no row of its own: the client's has what it took."""
         self._books = None
-        self._desk.settle(self.exchange, outcome, used, error)
+
+    def close(self) -> None:
+        """Write what is still to be written. Both are freed at once, without the collector."""
+        self.book()
+        del self.exchange
 
     def _give_up(self) -> None:
         self.why = self.why or "router could not be asked"

@@ -13,7 +13,6 @@ from rolecast.dialects.request import Request, Several
 from rolecast.errors import Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
-from rolecast.telemetry.metrics import Place
 from rolecast.turn import attend, consult, fan, losses, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
@@ -46,6 +45,7 @@ class Dispatch:
         self.active = accounts.active
         self.let_go = accounts.let_go
         self.settle = accounts.settle  # the very method: this is called for every request
+        self.refused = accounts.refused
         self.cork = fleet.cork
         self._fleet = fleet
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,10 +125,6 @@ class Dispatch:
         self.cork.running = len(self.active)
         self._spawn(exchange, consult.resolve(exchange, request, plan, self))
 
-    def is_cold(self, model_id: str) -> bool:
-        """Whether that model is not loaded now."""
-        return self._fleet.worker(model_id).endpoint is None
-
     def _attend(self, exchange: Exchange, request: Request) -> None:
         """Start what wants no answer. Raises RolecastError when it cannot be routed."""
         exchange.plan = plan = self.plans.of_any_kind(request, exchange.caller, exchange.dialect)
@@ -187,10 +183,6 @@ class Dispatch:
             call(exchange, plan, request, lease)
         except RolecastError as error:
             exchange.fail(error)
-
-    def refused(self, error: RolecastError, place: Place) -> None:
-        """Count and note a request that never reached a model."""
-        self.accounts.refused(error, place)
 
     # -- failures -----------------------------------------------------------------------------------------
 

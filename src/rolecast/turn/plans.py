@@ -17,7 +17,7 @@ from rolecast.decision import Card, Choice, Facts, Verdict
 from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
-from rolecast.fleet import Fleet
+from rolecast.fleet import Fleet, State
 from rolecast.routing import Router, build, cascade, llm, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.cascade import Trial, may_cascade
@@ -148,6 +148,11 @@ class Plans:
         """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
         facts = look_closely(look(request, request.asked), request, caller, dialect)
         return self._router.after(said, facts, self._card)
+
+    def is_loading(self, plan: Plan) -> bool:
+        """Whether its model is not loaded yet, and will be."""
+        station = self._fleet.stations.at.get(plan.answerer_id)  # an edit may have removed it
+        return station is not None and station.worker.endpoint is None and station.worker.state is not State.FAILED
 
     def take_several(self, plan: Plan) -> bool:
         """Whether every model of the choice takes several prompts, and gives several answers, in one request."""
