@@ -1,6 +1,7 @@
 """A model is asked who answers: what it handles goes to the client at once, all else to the role that it names."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable
@@ -38,6 +39,7 @@ from rolecast.config.edit import edit_to
 from rolecast.config.routing import Consulting
 from rolecast.config.schema import Config, Model, Routing
 from rolecast.config.units import Count, Seconds
+from rolecast.turn.consult import Question
 from rolecast.values import Receipt
 
 pytestmark = pytest.mark.anyio
@@ -424,6 +426,37 @@ async def apply(gate: Gate, models: dict[str, Model], roles: dict[str, list[str]
     changes = [await part.prepare(edit) for part in gate.gateway.parts if part is not gate.gateway.doors]
     for change in changes:
         change.commit()
+
+
+async def test_a_router_that_a_reload_takes_away_from_who_waits_costs_no_request() -> None:
+    async with cast(parallel=1) as c:
+        c.r.usual = slow = Held()
+        first = asyncio.ensure_future(c.ask())
+        await slow.began.wait()
+        waiting = asyncio.ensure_future(c.ask())
+        await until(lambda: c.gate.gateway.fleet.worker("r").waiting, "one is in line")
+        models = {name: model for name, model in c.gate.gateway.current.config.models.items() if name != "r"}
+        await apply(c.gate, models, {"standard": ["s"]})
+        await asyncio.sleep(0.5)
+        slow.let_go.set()
+        for answer in await asyncio.gather(first, waiting):
+            assert (answer.status, answer.header("x-rolecast-model")) == (200, "s")
+        await until(lambda: not c.gate.gateway.dispatch.active)
+
+
+async def test_nothing_of_a_question_is_left_for_the_collector() -> None:
+    async with cast() as c:
+        c.r.script += [delegate(), handle(), says("?"), raw(b"", close=True)]
+        await c.ask()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                await c.ask()
+            await c.is_idle()
+            assert [x for x in gc.get_objects() if isinstance(x, Question)] == []
+        finally:
+            gc.enable()
 
 
 # -- many ------------------------------------------------------------------------------------------------
