@@ -334,7 +334,7 @@ async def test_a_router_that_takes_too_long_is_stopped() -> None:
         await asyncio.wait_for(slow.peer.gone.wait(), 5)
         await c.is_idle()
         client, question = await c.rows()
-        assert (question.error, question.outcome, client.outcome) == ("too_slow", "error", "ok")
+        assert (question.error, question.outcome, client.outcome) == ("upstream_timeout", "error", "ok")
 
 
 async def test_a_router_with_no_free_slot_is_not_waited_for_longer() -> None:

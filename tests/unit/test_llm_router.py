@@ -206,7 +206,8 @@ def test_an_answer_heeds_the_system_prompt_and_a_mere_decision_does_not_see_it()
     said = (Message("system", "Answer in French."), Message("user", "hi"))
     assert "Answer in French." in str(question(*said).messages[0].content)
     assert "Answer in French." not in str(question(*said, may_handle=False).messages[0].content)
-    assert not llm.heeds(Chat("", (Message("developer", "x" * 10_000),)))
+    assert llm.heeds(Chat("", (Message("developer", "x" * 2000),)))
+    assert not llm.heeds(Chat("", (Message("developer", "x" * 2001),)))
 
 
 def test_the_schema_offers_to_handle_only_what_may_be() -> None:

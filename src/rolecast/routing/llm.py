@@ -23,6 +23,8 @@ TARGETS: Mapping[str, str] = {"STANDARD": "standard", "REASONING": "reasoning", 
 """Roles by the names that a decision has for them."""
 MOST_MESSAGES, MOST_PROMPT_TOKENS = 3, 1500
 """Of a conversation so many messages are shown, and so many tokens of them."""
+MOST_SYSTEM_TOKENS = 500
+"""Of a system prompt so many are shown; an answer of the router model could not heed a longer one."""
 CHARS_PER_TOKEN = 4
 MOST_DECISION = 256 * 1024
 """A longer answer is none."""
@@ -129,7 +131,7 @@ def question(chat: Chat, *, may_handle: bool, max_tokens: int) -> Chat:
 
 def heeds(chat: Chat) -> bool:
     """Whether the system prompt is short enough to be shown, so that an answer can heed it."""
-    return len(_system(chat)) <= MOST_PROMPT_TOKENS * CHARS_PER_TOKEN
+    return len(_system(chat)) <= MOST_SYSTEM_TOKENS * CHARS_PER_TOKEN
 
 
 def _system(chat: Chat) -> str:

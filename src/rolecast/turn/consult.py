@@ -179,7 +179,7 @@ class Question:
             if left <= 0:
                 self.why = "router took too long"
                 if exchange.task is None:
-                    exchange.fail(UpstreamTimeout(f"It decided nothing within {limit_s:g} s.", code="too_slow"))
+                    exchange.fail(UpstreamTimeout(f"It decided nothing within {limit_s:g} s."))
                 return
             await asyncio.wait({self._ended}, timeout=min(left, LOOK_S) if exchange.lease is None else left)
 
