@@ -93,7 +93,8 @@ def decisions(gateway: LiveGateway, prompt: str, *, may_handle: bool) -> str:
 @pytest.mark.parametrize("may_handle", [True, False])
 def test_the_grammar_of_the_decision_is_taken_and_makes_decisions(gateway: LiveGateway, may_handle: bool) -> None:
     with ThreadPoolExecutor(4) as threads:
-        said = list(threads.map(lambda prompt: decisions(gateway, prompt, may_handle=may_handle), PROMPTS))
+        prompts = PROMPTS if may_handle else PROMPTS[:2]
+        said = list(threads.map(lambda prompt: decisions(gateway, prompt, may_handle=may_handle), prompts))
     for text in said:
         raw = json.loads(text)
         allowed = ("HANDLE", "DELEGATE") if may_handle else ("DELEGATE",)
