@@ -76,6 +76,8 @@ class Request(msgspec.Struct):
     """Cuts it into requests for one answer, for a worker that gives no more; raises BadRequest. None = it is one."""
     upload: Upload | None = None
     """It is forwarded unread, and so is its answer."""
+    found: str = ""
+    """The category of what is asked, as far as somebody looked and was sure. Set when it is routed."""
     thread: Thread | None = None
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
 

@@ -96,6 +96,7 @@ class Router:
             tier=view.sure("tier"),
             domain=view.sure("domain"),
             difficulty=view.difficulty,
+            labels=view.labels,
         )
 
 

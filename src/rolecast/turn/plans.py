@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from rolecast.config import labels
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
@@ -52,7 +53,7 @@ class Plans:
         self._can = can
         self._marks = marks
         self._logits = logits
-        self.mind = mind or Mind()
+        self.mind = mind or Mind(current.config.routing)
         self._router = self._built(current.names, current.config)
         self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
@@ -61,14 +62,16 @@ class Plans:
         self.made: dict[Key, Plan] = {}
 
     async def prepare(self, edit: Edit) -> Change:
-        """Nothing to refuse."""
-        return Change(partial(self._renew, self._built(edit.names, edit.config)))
+        """Nothing to refuse. Labels of the user's own are learned now, so that no request waits for them."""
+        follow = await self.mind.prepare(edit.config.routing)
+        return Change(partial(self._renew, self._built(edit.names, edit.config), follow))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
-        return build(names, config, self._can, self.mind)
+        return build(names, config, self._can, self.mind, self.mind.labels)
 
-    def _renew(self, router: Router) -> None:
+    def _renew(self, router: Router, follow: Callable[[], None]) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
+        follow()
         self._router = router
         self.made.clear()
         self._silent.clear()
@@ -103,6 +106,7 @@ class Plans:
         if reads:
             facts = look_closely(facts, request, caller, dialect)
         choice = self.choose(facts)
+        request.found = choice.task or labels.category(choice.role)
         if port_model:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
         if reads and (found := self._trial(choice, facts, request)) is not None:
