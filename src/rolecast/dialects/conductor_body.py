@@ -131,7 +131,8 @@ class Bodies:
         category = self._categories.find(word)
         if category is None:
             raise self._unknown(word)
-        return model or category.asked or category.name, category.name
+        named = "" if untagged(model) in RESERVED else model
+        return named or category.asked or category.name, category.name
 
     def _is_open(self, model: str, word: str = "") -> bool:
         """Whether neither a model nor a category is named, so that the text decides."""

@@ -77,7 +77,7 @@ class Request(msgspec.Struct):
     upload: Upload | None = None
     """It is forwarded unread, and so is its answer."""
     found: str = ""
-    """The category of what is asked, as far as somebody looked and was sure. Set when it is routed."""
+    """The category as which it is answered, as far as somebody decided. Set when it is routed."""
     thread: Thread | None = None
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
 

@@ -106,7 +106,7 @@ class Plans:
         if reads:
             facts = look_closely(facts, request, caller, dialect)
         choice = self.choose(facts)
-        request.found = choice.task or labels.category(choice.role)
+        request.found = labels.category(choice.role) or ("" if choice.source == "default" else choice.task)
         if port_model:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
         if reads and (found := self._trial(choice, facts, request)) is not None:
