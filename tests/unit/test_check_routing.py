@@ -76,7 +76,8 @@ def test_two_rules_are_not_called_alike() -> None:
     assert "already that of rule 1" in problems["routing.rules.3.name"]
 
 
-def test_rules_are_not_without_end() -> None:
+def test_rules_and_sets_are_not_without_end() -> None:
+    assert list(found(labels={f"s{i}": Labels(examples=TWO) for i in range(21)})) == ["routing.labels"]
     assert list(found(rules=[Rule(use="foo")] * 201)) == ["routing.rules"]
 
 

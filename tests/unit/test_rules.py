@@ -141,6 +141,52 @@ def test_rules_are_asked_only_where_the_strategies_say_so_and_in_their_order(mod
     assert choose(rules(rule, strategies=("explicit",)), code, model).source == "default"
 
 
+_FLAG = st.sampled_from([None, True, False])
+_WHEN = st.builds(
+    When,
+    matches=st.sampled_from(["", "a", r"^\w+$", "[äö]"]),
+    language=st.lists(st.sampled_from(["de", "EN"]), max_size=2),
+    min_tokens=st.integers(0, 3),
+    max_tokens=st.integers(0, 3),
+    tools=_FLAG,
+    images=_FLAG,
+    code=_FLAG,
+    schema=_FLAG,
+    metadata=st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["x", "*"]), max_size=2),
+    label=st.dictionaries(st.just("category"), st.just("translation"), max_size=1),
+)
+_FACTS = st.fixed_dictionaries(
+    {
+        "text": st.text(max_size=5),
+        "language": st.sampled_from(["", "de", "en"]),
+        "tokens": st.integers(0, 4),
+        "tools": st.integers(0, 1),
+        "images": st.integers(0, 1),
+        "code": st.booleans(),
+        "schema": st.booleans(),
+        "hints": st.builds(
+            Hints, category=st.sampled_from(["", "translation", "Translation "]), metadata=st.just({"a": "x", "b": ""})
+        ),
+    }
+)
+
+
+@given(_WHEN, _FACTS)
+def test_a_rule_fits_exactly_when_all_that_it_asks_holds(when: When, facts: dict[str, Any]) -> None:
+    hints = facts["hints"]
+    holds = [
+        not when.matches or compiled(when.matches)(facts["text"]),
+        not when.language or facts["language"] in [each.lower() for each in when.language],
+        facts["tokens"] >= when.min_tokens,
+        not when.max_tokens or 0 < facts["tokens"] <= when.max_tokens,
+        *(getattr(when, name) in (None, bool(facts[name])) for name in ("tools", "images", "code", "schema")),
+        all(name in hints.metadata and value in ("*", hints.metadata[name]) for name, value in when.metadata.items()),
+        not when.label or hints.category.strip().lower() == "translation",
+    ]
+    config = rules(Rule(use="coding", name="it", when=when))
+    assert (choose(config, **facts).reason == "rule it") is all(holds)
+
+
 # -- patterns --------------------------------------------------------------------------------------------------
 
 SLOW = [

@@ -16,6 +16,8 @@ from rolecast.config.shape import Problem, meant
 MOST_NAME = 64
 """Characters of what is told in reasons: names of rules and of sets, and labels."""
 MOST_RULES = 200
+MOST_SETS = 20
+"""Of labels: each takes memory, and time of every request."""
 MOST_EXAMPLES = 2000
 """Of all labels of a set: beyond it, learning would hold up a reload."""
 MOST_EXAMPLE = 20_000
@@ -38,6 +40,8 @@ def problems(config: Config) -> Iterator[Problem]:
         if rule.name and called.setdefault(rule.name, i) != i:
             text = f"the name '{rule.name}' is already that of rule {called[rule.name] + 1}; take another"
             yield ("routing", "rules", i, "name"), text
+    if len(routing.labels) > MOST_SETS:
+        yield ("routing", "labels"), f"there are {len(routing.labels)} sets; at most {MOST_SETS} are learned"
     for name, each in routing.labels.items():
         yield from ((("routing", "labels", name, *trail), text) for trail, text in _labels(name, each, config, table))
     if routing.cascade.enabled:

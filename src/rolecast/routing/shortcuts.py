@@ -102,9 +102,10 @@ def _greeting(view: View, known: Known) -> Said:
 def _thought(view: View, known: Known) -> Said:
     """An explicit wish for thought, but not about code: that is for who codes."""
     facts = view.facts
-    if facts.code or not wants_thought(facts.text) or _is_for(view, known, "coding"):
+    name = known.role(*labels.REASONING)
+    if not name or facts.code or not wants_thought(facts.text) or _is_for(view, known, "coding"):
         return None
-    return _said(known.role(*labels.REASONING), "asks for thought")
+    return _said(name, "asks for thought")
 
 
 def _tools(view: View, known: Known) -> Said:

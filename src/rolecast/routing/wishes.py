@@ -96,10 +96,12 @@ def _is_all(words: Sequence[str]) -> bool:
     return reached.get(len(words), False)
 
 
-_START = r"(?:^|[.!?:;\n]\s*|,\s*(?:and|but|so|then)\s+)"
-_START += r"(?:(?:please|now|first|ok|okay|but|and|so|also|then)[\s,]+){0,3}"
+_BREAK = re.compile(r"\A|[.!?:;,\n]")
+"""Where a sentence may begin, or go on with another wish."""
+_LINK = re.compile(r"\s*(?:and|but|so|then)\s+", re.IGNORECASE)
 _THOUGHT = re.compile(
-    _START + r"(?:(?:take (?:your|the) time (?:and|to) )?(?:really )?think (?:(?:about )?(?:it|this|that) )?"
+    r"\s*(?:(?:please|now|first|ok|okay|but|and|so|also|then)[\s,]+){0,3}"
+    r"(?:(?:take (?:your|the) time (?:and|to) )?(?:really )?think (?:(?:about )?(?:it|this|that) )?"
     r"(?:very )?(?:step by step|step-by-step|through|deeply|carefully|hard|thoroughly|critically|rigorously)"
     r"|(?:think|reason) (?:very )?(?:deeply|carefully|hard|step by step|step-by-step|rigorously)"
     r" (?:about|through|before)"
@@ -114,8 +116,12 @@ _THOUGHT = re.compile(
     r"|(?:pensa|ragiona) (?:passo (?:per|dopo|a) passo|bene|attentamente)|pense (?:passo a passo|bem|com cuidado)"
     r"|denk (?:stap voor stap|goed) na|myśl krok po kroku"
     r"|(?:подумай|рассуждай|думай)(?:те)? (?:шаг за шагом|пошагово|внимательно|хорошо))"
-    r"(?![\w'])|(?:一步一步|一步步|逐步|仔细|深入)(?:地)?(?:思考|推理|想)|ステップバイステップで考え|段階的に考え",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?![\w'])",
+    re.IGNORECASE,
+)
+_THOUGHT_CJK = re.compile(
+    r"(?:一步一步|一步步|逐步|仔细|深入)(?:地)?(?:思考|推理|想)"
+    r"|ステップバイステップで考え|段階的に考え"
 )
 _STEMS = (
     *("think", "reason", "prove", "derive", "proof", "denk", "beweis", "réfléchi", "démontre", "piens", "demuestr"),
@@ -146,7 +152,19 @@ def wants_thought(text: str) -> bool:
     folded = ends.casefold()
     if not any(stem in folded for stem in _STEMS):
         return False
-    return _THOUGHT.search(_QUOTED.sub(" ", ends)) is not None
+    said = _QUOTED.sub(" ", ends)
+    if any(_wishes(said, found) for found in _BREAK.finditer(said)):
+        return True
+    return not said.isascii() and _THOUGHT_CJK.search(said) is not None
+
+
+def _wishes(text: str, start: re.Match[str]) -> bool:
+    """Whether a wish for thought begins there; behind a comma only what is joined by a word."""
+    at = start.end()
+    if start[0] == ",":
+        link = _LINK.match(text, at)
+        at = link.end() if link is not None else len(text)
+    return _THOUGHT.match(text, at) is not None
 
 
 def wants_tools(text: str) -> bool:
