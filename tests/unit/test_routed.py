@@ -33,7 +33,7 @@ LABELS = Labels(
 
 def settings(*roles: str, **routing: Any) -> Config:
     """Each role has a fake model of its name, and the first is the default."""
-    made = config({f"m-{role}": Model(backend="fake", parallel=16) for role in roles})
+    made = config({f"m-{role}": Model(backend="fake", parallel=16, context=2_000_000) for role in roles})
     listed: dict[str, list[str | list[str]]] = {role: [f"m-{role}"] for role in roles}
     return msgspec.structs.replace(made, roles=listed, routing=Routing(default=roles[0], **routing))
 
