@@ -298,7 +298,7 @@ def test_a_forced_domain_comes_before_a_task_and_that_before_a_channel() -> None
 def test_a_domain_of_the_users_own_can_be_forced() -> None:
     sets = {"desk": Labels(examples={"hr": ["a"], "it-ops": ["b"]}, use={"hr": "coding", "it-ops": "reasoning"})}
     config = cast("standard", "coding", "reasoning", labels=sets)
-    assert hinted(config, force_domain="HR").reason == "domain coding is forced, so coding"
+    assert hinted(config, force_domain="HR").reason == "domain hr is forced, so coding"
     assert hinted(config, force_domain="itops").role == "reasoning"
 
 

@@ -46,21 +46,16 @@ def _domain(view: View, known: Known) -> Said:
     if not domain:
         return None
     spelled = (domain, domain.replace("_", ""), f"{domain}_agent", word.strip())
-    if name := known.role(*spelled) or _use_of(known, domain):
-        return _said(name, f"domain {name if domain not in labels.DESTINATIONS else domain} is forced")
+    if name := known.role(*spelled):
+        return _said(name, f"domain {name} is forced")
+    for each in known.routing.labels.values():
+        for label, use in each.use.items():
+            if labels.destination(label) == domain:
+                return _said(use, f"domain {label} is forced")
     if domain not in labels.DESTINATIONS:
         return None
     heavy = labels.HEAVY if domain in labels.BUSINESS else ()
     return _said(known.usual(heavy), f"domain {domain} is forced")
-
-
-def _use_of(known: Known, domain: str) -> str:
-    """Who answers a label of the user's own."""
-    for each in known.routing.labels.values():
-        for label, use in each.use.items():
-            if labels.destination(label) == domain:
-                return use
-    return ""
 
 
 def _category(view: View, known: Known) -> Said:
