@@ -126,6 +126,9 @@ async def test_rules_alone_never_read_the_learned_model(tmp_path: Path) -> None:
         assert await ask(gate, "hi") == ("m-router", "rule; a bare greeting, so router")
         assert (await ask(gate, CODE))[0] == "m-standard"
         assert gate.gateway.plans.mind() is None
+        await gate.gateway.plans.mind.wake()  # as another part of the gateway may
+        assert gate.gateway.plans.mind() is not None
+        assert await ask(gate, "thanks") == ("m-router", "rule; a bare greeting, so router")
 
 
 async def test_labels_of_the_users_own_are_learned_with_the_model_and_again_by_an_edit(tmp_path: Path) -> None:

@@ -38,8 +38,11 @@ class Mind:
         return self._labels
 
     async def wake(self) -> None:
-        """Read the model and learn the labels, or wait until it is done. Without a model the next strategy decides."""
-        if not self.asleep:
+        """Read the model and learn the labels, or wait until it is done, also where no strategy needs them.
+
+        Raises nothing: without a model the next strategy decides.
+        """
+        if self._done:
             return
         if self._waking is None:
             self._waking = asyncio.create_task(self._wake())
@@ -47,19 +50,19 @@ class Mind:
 
     async def prepare(self, routing: Routing) -> Callable[[], None]:
         """Learn the labels of another configuration, if the model is awake; gives what makes them apply."""
-        if self.asleep or self._model is None or routing.labels == self._wanted:
+        if not self._done or self._model is None or routing.labels == self._wanted:
             return partial(self._follow, routing)
         return partial(self._follow, routing, await asyncio.to_thread(_learned, self._model, routing.labels))
 
     def _follow(self, routing: Routing, labels: "Mapping[str, Labels] | None" = None) -> None:
         """Want what this configuration wants. What is not learned yet is learned before the next request is read."""
-        same = labels is not None or (self._model is not None and routing.labels == self._wanted)
+        self._done = labels is not None or (self._model is not None and routing.labels == self._wanted)
         self._wanted: Mapping[str, Wanted] = routing.labels
         if labels is not None:
             self._labels = labels
         needed = "learned" in routing.strategies or any(rule.when.label for rule in routing.rules)
-        self.asleep = needed and not same
-        """Somebody will need it, and it is not read yet, or is being read."""
+        self.asleep = needed and not self._done
+        """A strategy will need it, and it is not read yet, or is being read."""
 
     async def _wake(self) -> None:
         try:
@@ -74,7 +77,7 @@ class Mind:
             log.exception("the learned router fails, and is not asked")
         finally:
             self._waking = None
-            self.asleep = False
+            self._done, self.asleep = True, False
 
 
 def _read() -> "Learned | None":
