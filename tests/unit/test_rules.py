@@ -264,10 +264,13 @@ def test_a_channel_goes_to_its_role(channel: str, slm: str, bestbox: str) -> Non
 
 
 def test_what_comes_from_a_chat_starts_at_the_router_if_that_is_asked_at_all() -> None:
-    asks = cast("standard", "router", strategies=["rules", "llm"])
+    asks = cast("standard", "router", "coding", strategies=["rules", "llm"])
     choice = hinted(asks, channel="CHAT")
     assert (choice.consult, choice.role) == ("router", "standard")
     assert hinted(asks, channel="CODE_TASK").consult == ""
+    assert choose(asks, "hi").reason == "a bare greeting, so router"  # which needs no asking
+    hints = Hints(channel="CHAT")
+    assert choose(asks, "go", hints=hints, open_call=True).reason == "channel CHAT, so router"
 
 
 @pytest.mark.parametrize("kind", ["routing", "classification", "intent_detection", "asr_cleanup"])

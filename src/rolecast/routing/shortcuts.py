@@ -10,6 +10,7 @@ from rolecast.config import labels
 from rolecast.config.routing import SHORTCUTS, Shortcut
 from rolecast.decision import Consult, Facts, Verdict
 from rolecast.routing.known import Known
+from rolecast.routing.llm import ROLE
 from rolecast.routing.view import View
 from rolecast.routing.wishes import greets, wants_thought, wants_tools
 
@@ -72,7 +73,8 @@ def _channel(view: View, known: Known) -> Said:
     if channel not in labels.CHANNELS:
         return None
     name = known.role(*labels.CHANNELS[channel])
-    if name == "router" and "llm" in known.routing.strategies:
+    asks = view.facts.kind == "chat" and not view.facts.open_call
+    if name == ROLE and asks and "llm" in known.routing.strategies:
         return Consult(name)
     return _said(name, f"channel {channel}")
 
