@@ -16,7 +16,7 @@ from rolecast.decision import Choice
 from rolecast.routing.abilities import Can, declared
 from rolecast.routing.default import Default
 from rolecast.routing.judged import Judged
-from rolecast.routing.named import Named
+from rolecast.routing.named import Named, Room
 from rolecast.routing.router import Cast, Router, Strategy
 from rolecast.routing.view import Mind, View
 
@@ -32,13 +32,14 @@ def build(
     can: Can | None = None,
     mind: Mind = lambda: None,
     labels: "Mapping[str, Labels] | None" = None,
+    room: Room | None = None,
 ) -> Router:
     """The router of this configuration.
 
-    `can` tells what a model can do; without it the configuration is believed. `mind` gives the learned model, `labels`
-    are the user's own, learned already.
+    `can` tells what a model can do and `room` how much it holds; without them the configuration is believed. `mind` gives
+    the learned model, `labels` are the user's own, learned already.
     """
-    named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None))
+    named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None), room)
     return Router(
         named, Default(named, config), _strategies(names, config), partial(View, mind=mind, labels=labels or {})
     )

@@ -77,7 +77,7 @@ class Dispatch:
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
         plan = self.plans.made.get(key)
-        if plan is None:
+        if plan is None or len(request.body) > plan.fits:
             if self.plans.mind.asleep and self.plans.reads(asked, request):
                 self._spawn(exchange, self._begin_after(exchange, request, self.plans.mind.wake()))
                 return

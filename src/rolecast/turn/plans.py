@@ -19,6 +19,7 @@ from rolecast.errors import BadRequest, ShuttingDown
 from rolecast.fleet import Fleet
 from rolecast.routing import Router, build, shares
 from rolecast.routing.abilities import Can
+from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.exchange import clock
@@ -43,11 +44,13 @@ class Plans:
         marks: Callable[[str], tuple[str, ...]] = lambda _: (),
         logits: Callable[[str], bool] = lambda _: False,
         mind: Mind | None = None,
+        room: Room | None = None,
     ) -> None:
         self._current = current
         self._fleet = fleet
         self._telemetry = telemetry
         self._can = can
+        self._room = room
         self._marks = marks
         self._logits = logits
         self.mind = mind or Mind()
@@ -63,7 +66,7 @@ class Plans:
         return Change(partial(self._renew, self._built(edit.names, edit.config)))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
-        return build(names, config, self._can, self.mind)
+        return build(names, config, self._can, self.mind, room=self._room)
 
     def _renew(self, router: Router) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
@@ -85,29 +88,49 @@ class Plans:
         return self._router.reads(look(request, asked))
 
     def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
-        """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
+        """A plan for this request and those like it. Raises RolecastError when there is nobody to ask.
+
+        One whose text decides, or that is too long to fit for sure, gets a plan of its own.
+        """
         if self._closed:
             raise ShuttingDown
-        port_model = caller.port_model
         facts = look(request, asked)
-        reads = not request.only and self._router.reads(facts)  # which may bring no text
-        if reads:
-            facts = look_closely(facts, request, caller, dialect)
+        if not request.only and self._router.reads(facts):  # the first may bring no text
+            return self._planned(look_closely(facts, request, caller, dialect), caller)
+        key = (asked, request.kind, caller.port_model, facts.needs, facts.prefers)
+        plan = self.made.get(key)
+        if plan is None:
+            plan = self._planned(facts, caller)
+            if not (facts.needs or facts.prefers) or self._lasts(plan.choice):
+                self.made[key] = plan
+        if len(request.body) <= plan.fits or request.only:
+            return plan
+        return self._planned(look_closely(facts, request, caller, dialect), caller)
+
+    def _planned(self, facts: Facts, caller: Caller) -> Plan:
         choice = self.choose(facts)
-        if port_model:
+        fits = self._router.surely_fits(choice, facts)
+        if port_model := caller.port_model:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
-        plan = self._concrete(asked, choice, choice.model)
-        plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
-        if not reads and (not (facts.needs or facts.prefers) or self._lasts(choice)):
-            self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
+        plan = self._concrete(facts.name, choice, choice.model)
+        plan.shares = tuple(self._concrete(facts.name, share, share.model) for share in shares(choice))
+        plan.fits = fits
         return plan
 
     def known(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
-        """The kept plan for this request, else a new one. Raises RolecastError when there is nobody to ask."""
+        """The kept plan for this request, else a new one, however long it is. Raises RolecastError without anybody."""
         port_model = caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
-        return self.made.get(key) or self.make(asked, request, caller, dialect)
+        plan = self.made.get(key)
+        if plan is not None and len(request.body) <= plan.fits:
+            return plan
+        try:
+            return self.make(asked, request, caller, dialect)
+        except BadRequest as error:
+            if error.code != CONTEXT_EXCEEDED:
+                raise
+            return self._planned(look(request, asked), caller)
 
     def of_any_kind(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
