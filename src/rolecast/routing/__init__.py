@@ -36,8 +36,8 @@ def build(
 ) -> Router:
     """The router of this configuration.
 
-    `can` tells what a model can do and `room` how much it holds; without them the configuration is believed. `mind` gives
-    the learned model, `labels` are the user's own, learned already.
+    `can` tells what a model can do and `room` how much it holds; without them the configuration is believed. `mind`
+    gives the learned model, `labels` are the user's own, learned already.
     """
     named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None), room)
     return Router(

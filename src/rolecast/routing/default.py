@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from rolecast.config.schema import Config
 from rolecast.decision import Choice, Facts
 from rolecast.errors import BadRequest, ModelNotFound, RolecastError
-from rolecast.routing.named import Named, with_needs
+from rolecast.routing.named import CONTEXT_EXCEEDED, Named, with_needs
 
 
 class Default:
@@ -36,12 +36,13 @@ class Default:
             return self._by(role, self._named.decide(replace(facts, name=role)), facts)
         try:
             choice = self._named.decide(replace(facts, name=role))
-        except BadRequest:
-            if (other := self._anybody(facts)) is None:
+        except BadRequest as error:
+            other = self._anybody(facts, well=error.code == CONTEXT_EXCEEDED)
+            if other is None:
                 raise
             return other
-        if choice is not None and not self._named.suits(choice, facts) and (other := self._anybody(facts)) is not None:
-            return other
+        if choice is not None and not self._named.suits(choice, facts):
+            return self._anybody(facts, well=True) or self._by(role, choice, facts)
         return self._by(role, choice, facts)
 
     def _by(self, role: str, choice: Choice | None, facts: Facts) -> Choice:
@@ -49,16 +50,19 @@ class Default:
         reason = f"no model asked, default role for {facts.kind}{with_needs(facts)}"
         return replace(choice, role=role, source="default", reason=reason)
 
-    def _anybody(self, facts: Facts) -> Choice | None:
-        """Who else can do it: the first role that has somebody, else the first model; None when nobody can."""
+    def _anybody(self, facts: Facts, *, well: bool) -> Choice | None:
+        """Who else can do it: the first role that has somebody, else the first model; None when nobody can.
+
+        `well` = only somebody who holds the prompt and can do what it would like; else those come first.
+        """
         able = None
         reason = f"no model asked, the default role has nobody for it{with_needs(facts)}"
         for choice in self._choices(facts):
             told = replace(choice, source="default", reason=reason)
-            if self._named.suits(choice, facts):
+            if self._named.serves_well(choice, facts):
                 return told
             able = able or told
-        return able
+        return None if well else able
 
     def _choices(self, facts: Facts) -> Iterator[Choice]:
         """Of every role and then of every model those who can what the request cannot do without."""

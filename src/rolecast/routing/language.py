@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001  # letters of other languages are meant
-"""Which language a text is written in, by its two letters: first by its script, then by words that only one has much of.
+"""Which language a text is in, by its two letters: first by its script, then by words that only one has much of.
 
 Pure and without a model. A text that says too little, or that is in no language of these, is ''.
 """

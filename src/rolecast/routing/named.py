@@ -141,10 +141,14 @@ class Named:
         """Whether one of these models holds the prompt and can do what it would like, or nobody here does."""
         if facts.tokens <= LEAST_ROOM and not facts.prefers:
             return True
-        if any(self._fulfils(m, facts) for m in (choice.model, *choice.alternatives)):
+        if self.serves_well(choice, facts):
             return True
         others = (m for m in self._enabled(facts) if all(self._can(m, need) is not False for need in facts.needs))
         return not any(self._fulfils(m, facts) for m in others)
+
+    def serves_well(self, choice: Choice, facts: Facts) -> bool:
+        """Whether one of these models holds the prompt and can do what it would like, as far as is known."""
+        return any(self._fulfils(m, facts) for m in (choice.model, *choice.alternatives))
 
     def _fulfils(self, model_id: str, facts: Facts) -> bool:
         return self._holds(model_id, facts) and all(self._can(model_id, wish) is not False for wish in facts.prefers)
