@@ -78,6 +78,7 @@ def test_of_a_role_only_those_are_asked_that_hold_the_prompt_and_all_when_none_s
 ) -> None:
     choice = pick("both", tokens, answer)
     assert (choice.model, *choice.alternatives) == models
+    assert choice.reason == "asked for role both" + ", a model that holds the prompt" * (len(models) == 1)
 
 
 def test_a_prompt_of_more_than_twice_the_context_is_refused_and_told_who_holds_more() -> None:
@@ -218,9 +219,11 @@ async def test_a_role_gives_long_prompts_to_the_model_that_holds_them_and_short_
 
 
 async def test_a_long_body_of_few_tokens_stays_with_the_first() -> None:
-    async with cast(MODELS, {"standard": ["small", "big"]}) as (gate, _):
-        padded = chat("hi", "standard", user="u" * 20_000)
+    async with cast(MODELS, {"standard": ["small", "big"]}) as (gate, workers):
+        padded = chat("hi", "standard", user="u" * 20_000, metadata={"prefer": "a seat by the window"})
         assert (await gate.ask(request(padded))).header("x-rolecast-model") == "small"
+        (received,) = workers["small"].requests
+        assert received.json["metadata"] == padded["metadata"], "who names a model says no hint"
 
 
 async def test_a_client_of_anthropic_learns_that_it_must_shorten_its_prompt() -> None:

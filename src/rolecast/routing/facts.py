@@ -50,6 +50,15 @@ def of_words(facts: Facts, words: Words) -> Facts:
     return facts
 
 
+def length_of(facts: Facts, words: Words) -> Facts:
+    """The same facts with how long prompt and answer are, and nothing else."""
+    if isinstance(words, Completion):
+        return replace(facts, tokens=_tokens_of_completion(words, ""), answer_tokens=_answer_tokens(words))
+    if isinstance(words, Chat):
+        return replace(facts, tokens=_tokens_of_chat(words, ""), answer_tokens=_answer_tokens(words))
+    return facts
+
+
 def opening(chat: Chat) -> tuple[str, str]:
     """The system prompt and what the user said first, whole: what all turns of a conversation begin with."""
     first = next((message for message in chat.messages if message.role == "user"), None)
@@ -57,19 +66,16 @@ def opening(chat: Chat) -> tuple[str, str]:
 
 
 def _of_completion(facts: Facts, words: Completion) -> Facts:
-    most = words.sampling.max_tokens
-    answer = max(0, most) if isinstance(most, int) else 0
     if not isinstance(words.prompt, str):
-        return replace(facts, tokens=len(words.prompt), answer_tokens=answer)
+        return length_of(facts, words)
     text = clipped(words.prompt, HEAD, TAIL)
     language = language_of(text)
-    texts = [words.prompt, words.suffix] if words.suffix else [words.prompt]
     return replace(
         facts,
         text=text,
         language=language,
-        tokens=round(tokens.of_texts(texts, language)),
-        answer_tokens=answer,
+        tokens=_tokens_of_completion(words, language),
+        answer_tokens=_answer_tokens(words),
         code=holds_code(text),
         schema=words.answer_schema is not None or "json_schema" in words.extra,
     )
@@ -79,24 +85,41 @@ def _of_chat(facts: Facts, chat: Chat) -> Facts:
     messages = chat.messages
     text = clipped(_asked(messages), HEAD, TAIL)
     language = language_of(text)
-    most = chat.sampling.max_tokens
-    media = [part.kind for m in messages if isinstance(m.content, tuple) for part in m.content if part.kind != "text"]
-    estimate = tokens.of_texts(list(_all_texts(messages)), language) + tokens.PER_MESSAGE * len(messages)
-    estimate += tokens.PER_MEDIUM * len(media) + _weight_of_tools(chat)
     return replace(
         facts,
         text=text,
         system=clipped(_system(messages), SYSTEM_HEAD, SYSTEM_TAIL),
         language=language,
-        tokens=round(estimate),
-        answer_tokens=max(0, most) if isinstance(most, int) else 0,
+        tokens=_tokens_of_chat(chat, language),
+        answer_tokens=_answer_tokens(chat),
         turns=sum(message.role == "user" for message in messages),
         tools=len(chat.tools),
-        images=media.count("image"),
+        images=_media(messages).count("image"),
         code=holds_code(text),
         schema=chat.answer_schema is not None or "json_schema" in chat.extra,
         open_call=_open_call(messages),
     )
+
+
+def _answer_tokens(words: Chat | Completion) -> int:
+    most = words.sampling.max_tokens
+    return max(0, most) if isinstance(most, int) else 0
+
+
+def _tokens_of_completion(words: Completion, language: str) -> int:
+    if not isinstance(words.prompt, str):
+        return len(words.prompt)
+    return round(tokens.of_texts([words.prompt, words.suffix] if words.suffix else [words.prompt], language))
+
+
+def _tokens_of_chat(chat: Chat, language: str) -> int:
+    estimate = tokens.of_texts(list(_all_texts(chat.messages)), language) + tokens.PER_MESSAGE * len(chat.messages)
+    return round(estimate + tokens.PER_MEDIUM * len(_media(chat.messages)) + _weight_of_tools(chat))
+
+
+def _media(messages: Sequence[Message]) -> list[str]:
+    """The kinds of all parts that are no texts."""
+    return [part.kind for m in messages if isinstance(m.content, tuple) for part in m.content if part.kind != "text"]
 
 
 def clipped(text: str, head: int, tail: int) -> str:

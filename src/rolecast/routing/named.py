@@ -86,7 +86,13 @@ class Named:
 
     def _chosen(self, name: Name, facts: Facts) -> Choice:
         """The models behind a name that can. Raises BadRequest without any."""
-        able = self._preferred(self._able(name, facts), facts)
+        able = self._able(name, facts)
+        also = with_needs(facts)
+        if name.kind not in _ONE and facts.tokens > LEAST_ROOM:
+            fitting = self._roomy(able, facts)
+            also += ", a model that holds the prompt" if len(fitting) < len(able) else ""
+            able = fitting
+        able = self._preferred(able, facts)
         if facts.kind == "embeddings":
             able = tuple(m for m in able if self._alike(able[0], m, name))
         role = name.name if name.kind == "role" else self._role_of.get(able[0], "")
@@ -94,7 +100,7 @@ class Named:
             able[0],
             role=role,
             source=_SOURCES[name.kind],
-            reason=f"asked for {name.kind} {name.name}{with_needs(facts)}",
+            reason=f"asked for {name.kind} {name.name}{also}",
             alternatives=able[1:],
             equals=tuple(group for each in name.equals if len(group := tuple(m for m in each if m in able)) > 1),
             defaults=self._defaults.get(name.name) if name.kind == "variant" else None,
@@ -115,7 +121,7 @@ class Named:
             able = self._with(able, need)
             if not able:
                 raise self._lacks(facts, need)
-        return able if name.kind in _ONE or facts.tokens <= LEAST_ROOM else self._roomy(able, facts)
+        return able
 
     def _roomy(self, able: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
         """Those that hold the prompt. When none does, all, the largest first: an estimate is no proof.

@@ -6,7 +6,7 @@ four: for English, Markdown and code these differ little, for other scripts up t
 
 from collections.abc import Sequence
 
-WINDOWS, WINDOW = 4, 512
+WINDOWS, WINDOW = 4, 320
 """Of a long prompt so many pieces of so many characters are looked at, spread evenly."""
 PER_MESSAGE = 4.0
 """Marks that a chat template puts around a message."""

@@ -28,12 +28,19 @@ def look_closely(facts: Facts, request: Request, caller: Caller, dialect: Dialec
     """
     said = _hints(request, caller)
     words = _words(request, dialect)
-    if words is None:
-        return replace(facts, hints=said)
-    facts = routing_facts.of_words(replace(facts, hints=said), words)
+    belongs = ""
     if session := request.session or caller.session:
-        return replace(facts, conversation=conversation.of_session(caller, session))
-    return replace(facts, conversation=conversation.of_chat(caller, words)) if isinstance(words, Chat) else facts
+        belongs = conversation.of_session(caller, session)
+    elif isinstance(words, Chat):
+        belongs = conversation.of_chat(caller, words)
+    facts = replace(facts, hints=said, conversation=belongs)
+    return facts if words is None else routing_facts.of_words(facts, words)
+
+
+def look_at_length(facts: Facts, request: Request, dialect: Dialect) -> Facts:
+    """How long prompt and answer are, of a request that names who is to answer it. Its body stays as it is."""
+    words = _words(request, dialect)
+    return facts if words is None else routing_facts.length_of(facts, words)
 
 
 def _hints(request: Request, caller: Caller) -> Hints:

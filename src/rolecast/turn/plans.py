@@ -23,7 +23,7 @@ from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.exchange import clock
-from rolecast.turn.look import look, look_closely
+from rolecast.turn.look import look, look_at_length, look_closely
 from rolecast.turn.mind import Mind
 from rolecast.turn.plan import Plan
 from rolecast.values import KINDS, Caller
@@ -105,7 +105,7 @@ class Plans:
                 self.made[key] = plan
         if len(request.body) <= plan.fits or request.only:
             return plan
-        return self._planned(look_closely(facts, request, caller, dialect), caller)
+        return self._planned(look_at_length(facts, request, dialect), caller)
 
     def _planned(self, facts: Facts, caller: Caller) -> Plan:
         choice = self.choose(facts)
