@@ -154,7 +154,10 @@ def _compiled(pattern: str) -> tuple[re.Pattern[str], bool]:
 
 
 _AROUND_WORDS = {word.encode(): [_compiled(each) for each in patterns] for word, patterns in _WORDS.items()}
-_AROUND_SIGNS = [(sign, _compiled(pattern)) for sign, pattern in _SIGNS]
+_AROUND_SIGNS: dict[str, list[tuple[str, tuple[re.Pattern[str], bool]]]] = {}
+"""By a character of them: that one is not there is known soonest."""
+for _sign, _pattern in _SIGNS:
+    _AROUND_SIGNS.setdefault(_sign.strip()[-1], []).append((_sign, _compiled(_pattern)))
 _OF_WORDS = bytes(i if (chr(i).isalnum() and i < 128) or i == ord("_") else 32 for i in range(256))
 _NOT_LINE = re.compile(r"\s*(?:[-*•>|]|\d+[.)])\s|[^\\$]*[\\$]")
 
@@ -168,9 +171,10 @@ def holds_code(text: str) -> bool:
     for word in words & _AROUND_WORDS.keys():
         if any(_occurs(check, seen) for check in _AROUND_WORDS[word]):
             return True
-    if seen.isalnum():
-        return False
-    return any(sign in seen and _occurs(check, seen) for sign, check in _AROUND_SIGNS) or _ends_as_code(seen)
+    for character, around in _AROUND_SIGNS.items():
+        if character in seen and any(sign in seen and _occurs(check, seen) for sign, check in around):
+            return True
+    return _ends_as_code(seen)
 
 
 def _fences(text: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ HEAD, TAIL = 400, 200
 """Characters that are looked at: a long text begins and ends in the language of the one who asks."""
 LEAST = 0.75
 """Words must say at least so much; one that a single language has says 1."""
-START, CLEAR = 160, 3.0
+START, CLEAR = 120, 3.0
 """So many characters decide alone, if they say so many times as much for one language as for the next."""
 LEAD = 1.3
 """And so many times as much as for the next language."""
@@ -248,7 +248,9 @@ def _by_script(text: str) -> str:
 def _by_words(text: str, lead: float) -> str:
     """The language of a text in Latin letters, if its words say so many times as much for it as for the next."""
     says: dict[str, float] = {}
-    lower = text.lower().replace("’", "'")
+    lower = text.lower()
+    if not lower.isascii():
+        lower = lower.replace("’", "'")
     words = _WORD.findall(lower)
     for number, word in enumerate(words):
         times = FIRST if number < FIRST_WORDS else 1
