@@ -83,7 +83,8 @@ def test_of_a_role_only_those_are_asked_that_hold_the_prompt_and_all_when_none_s
 
 def test_a_prompt_of_more_than_twice_the_context_is_refused_and_told_who_holds_more() -> None:
     with pytest.raises(
-        BadRequest, match=r"about 17000 tokens.*'both' holds over 8192 tokens.*vast holds most.*100000"
+        BadRequest,
+        match=r"about 17000 tokens.*'both' has a context of 8192 tokens.*vast holds most, up to 100000. Ask for it",
     ) as e:
         pick("both", 17_000)
     assert (e.value.status, e.value.code) == (400, "context_length_exceeded")

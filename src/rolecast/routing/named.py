@@ -203,12 +203,11 @@ class Named:
         """No model behind that name holds it: says how much they hold, and who here holds most."""
         rooms = {m: room for m in self._enabled(facts) if (room := self._room(m)) is not None}
         largest = max(rooms, key=lambda m: rooms[m], default="")
-        if largest and rooms[largest] > most:
-            who = f"Here {largest} holds most, up to {rooms[largest]}: ask for it, or shorten the prompt."
-        else:
-            who = "Shorten it, or add a model that holds more."
+        who = f"Here {largest} holds most, up to {rooms[largest]}. " if largest and rooms[largest] > most else ""
+        holds = largest and rooms[largest] >= facts.tokens
+        who += "Ask for it, or shorten the prompt." if holds else "Shorten it, or add a model that holds more."
         asked = facts.name or "auto"
-        text = f"The prompt has about {facts.tokens} tokens, and nothing behind {asked!r} holds over {most} tokens."
+        text = f"The prompt has about {facts.tokens} tokens, and {asked!r} has a context of {most} tokens at most."
         return BadRequest(f"{text} {who}", param="messages", code=CONTEXT_EXCEEDED)
 
     def _lacks(self, facts: Facts, need: str) -> BadRequest:
