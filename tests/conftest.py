@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-REAL_ENGINE = ("tests/contract/", "tests/process/test_real_engine.py")
+REAL_ENGINE = ("tests/contract/", "tests/process/test_real_engine.py", "tests/process/test_real_routing.py")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -94,8 +94,8 @@ class Gateway:
         self.memory = Memory(self.store)
         self.sessions = Sessions()
         accounts = Accounts(self.fleet, self.ledger, self.telemetry)
-        self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory)
         new_id = make_ids()
+        self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
         self.health = Health(self.current, self.fleet, self.ledger)

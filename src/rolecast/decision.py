@@ -7,7 +7,9 @@ import msgspec
 
 from rolecast.values import Defaults, Kind
 
-Source = Literal["explicit", "alias", "role", "variant", "default", "listener", "rule", "learned", "llm", "fallback"]
+Source = Literal[
+    "explicit", "alias", "role", "variant", "default", "listener", "rule", "learned", "llm", "cascade", "fallback"
+]
 
 
 class Ranked(msgspec.Struct, frozen=True):

@@ -68,6 +68,15 @@ class Worth(Section, frozen=True):
     """A kilojoule that is saved is."""
 
 
+class Consulting(Section, frozen=True):
+    """How the strategy `llm` asks a model of the role `router` who answers."""
+
+    timeout: Seconds = Seconds(5)
+    """It may take so long, once its model is loaded; then the default role answers."""
+    max_tokens: Count = 256
+    """Its decision may be so long; with it goes the answer to what it handles itself."""
+
+
 class Cascade(Section, frozen=True):
     """A small model answers first; a bigger one does when the small one was not sure."""
 
@@ -79,7 +88,7 @@ class Cascade(Section, frozen=True):
     """Who answers when that was not sure."""
     tokens: Count = 48
     """The first so many tokens are judged; as long nothing is sent."""
-    min_confidence: Share = 0.6
+    min_confidence: Share = 0.7
     """The geometric mean of their probabilities that is sure enough."""
 
 
@@ -104,5 +113,7 @@ class Routing(Section, frozen=True):
     """What quality, time, money and energy are worth beside each other."""
     sticky: bool = True
     """A conversation stays with its model as long as that will do."""
+    llm: Consulting = Consulting()
+    """How a model is asked who answers, where `llm` is among the strategies."""
     cascade: Cascade = Cascade()
     """Small models first."""

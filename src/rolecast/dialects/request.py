@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from rolecast.decision import Hints
+from rolecast.decision import Choice, Hints
 from rolecast.dialects.thread import Thread
 from rolecast.errors import UNREADABLE, BadRequest
 from rolecast.values import Chat, Completion, Embedding, Kind, Message, Ranking
@@ -83,6 +83,10 @@ class Request(msgspec.Struct):
     """The id of its session that the body has; '' = none."""
     hints: Hints | None = None
     """What the body says of it besides its words, where somebody looked."""
+
+    settled: Choice | None = None
+    """Who answers, where that was found out before: by a model that was asked, or for the request that this is part
+    of. Set by dispatch."""
 
     def take(self, chat: Chat) -> None:
         """The conversation is whole now."""

@@ -16,6 +16,7 @@ from rolecast.decision import Choice
 from rolecast.routing.abilities import Can, declared
 from rolecast.routing.default import Default
 from rolecast.routing.judged import Judged
+from rolecast.routing.llm import Llm
 from rolecast.routing.named import Named, Room
 from rolecast.routing.router import Cast, Router, Strategy
 from rolecast.routing.view import Mind, View
@@ -40,14 +41,17 @@ def build(
     gives the learned model, `labels` are the user's own, learned already.
     """
     named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None), room)
-    return Router(
-        named, Default(named, config), _strategies(names, config), partial(View, mind=mind, labels=labels or {})
-    )
+    see = partial(View, mind=mind, labels=labels or {})
+    cascades = config.routing.cascade.enabled
+    return Router(named, Default(named, config), _strategies(names, config), see, cascades=cascades)
 
 
 def _strategies(names: Mapping[str, Name], config: Config) -> list[Strategy]:
     """Those that read requests, in the configured order; names are obeyed before, whatever stands there."""
-    made: dict[str, Strategy] = {"learned": Judged(names, config.routing.min_confidence, config.routing.default)}
+    made: dict[str, Strategy] = {
+        "learned": Judged(names, config.routing.min_confidence, config.routing.default),
+        "llm": Llm(config),
+    }
     return [made[name] for name in config.routing.strategies if name in made]
 
 

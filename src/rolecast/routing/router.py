@@ -32,16 +32,24 @@ class Router:
     """Chooses by one configuration."""
 
     def __init__(
-        self, named: Named, default: Default, strategies: Sequence[Strategy], see: Callable[[Facts], View]
+        self,
+        named: Named,
+        default: Default,
+        strategies: Sequence[Strategy],
+        see: Callable[[Facts], View],
+        *,
+        cascades: bool = False,
     ) -> None:
         self._named = named
         self._default = default
         self._strategies = strategies
-        self._see = see
+        self.see = see
+        """A request as strategies see it."""
+        self._reads = cascades or bool(strategies)
 
     def reads(self, facts: Facts) -> bool:
         """Whether more than the name counts for this request, so that the rest of the facts is needed."""
-        return bool(self._strategies) and facts.kind in READ and self._named.leaves_open(facts)
+        return self._reads and facts.kind in READ and self._named.leaves_open(facts)
 
     def surely_fits(self, choice: Choice, facts: Facts) -> int:
         """A request like this one, of so many bytes, gets this choice without a look at how long it is."""
@@ -53,7 +61,7 @@ class Router:
             return choice
         if not self.reads(facts):
             return self._default.decide(facts)
-        view = self._see(facts)
+        view = self.see(facts)
         for strategy in self._strategies:
             said = strategy.decide(view)
             if isinstance(said, Consult):
@@ -72,6 +80,17 @@ class Router:
             return None
         choice = replace(choice, source=said.source, reason=said.reason, confidence=said.confidence)
         return self._told(choice, view)
+
+    def after(self, said: Verdict, facts: Facts, cast: Cast = Card) -> Choice:
+        """The choice once the model that was to be asked has `said` something; the default's without a name.
+
+        Raises as `choose`.
+        """
+        view = self.see(facts)
+        if said.name and (settled := self.settle(said, view, cast)) is not None:
+            return settled
+        choice = self._told(self._default.decide(facts), view)
+        return replace(choice, reason=f"{said.reason}, {choice.reason}")
 
     def _told(self, choice: Choice, view: View) -> Choice:
         """The choice with what the request is, as far as somebody is sure."""

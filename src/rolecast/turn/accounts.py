@@ -3,6 +3,8 @@
 Also knows which requests are under way. Runs for every request before its last byte goes out, so nothing here waits.
 """
 
+from msgspec.structs import replace
+
 from rolecast.books.ledger import Ledger
 from rolecast.dialects.request import Request
 from rolecast.errors import RolecastError
@@ -61,6 +63,17 @@ class Accounts:
             exchange.load_us,
             caller.client_id,
         )
+
+    def set_aside(self, exchange: Exchange, number: int, usage: Usage, why: str) -> None:
+        """Write the row of an answer that nobody gets: the first of a cascade. The request goes on."""
+        plan, request, lease = exchange.called()
+        told = plan.told(plan.asked, replace(plan.choice, source="cascade", reason=why))
+        first_s = exchange.first - exchange.began if exchange.first else 0.0
+        total_s = clock() - exchange.began
+        plan.stats.count("ok", usage, first_s * 1000, total_s * 1000)
+        route = self._route(exchange, told, request)
+        waits = lease.queue_us, lease.load_us
+        self._ledger.record(number, route, 200, "ok", None, request.stream, usage, first_s, total_s, 1, *waits, "")
 
     def let_go(self, part: Exchange) -> None:
         """Free the slot of a part of a request; the books are the whole's."""

@@ -34,12 +34,12 @@ class Asker:
         stops listening (closes the iterator, or is cancelled) frees the slot.
         """
         sink = _Sink()
-        exchange = Exchange(self._dispatch, sink, self._new_id(), caller, _WORDS)
+        exchange = Exchange(self._dispatch, sink, self._new_id(), caller, WORDS)
         sink.exchange = exchange
         chat = msgspec.structs.replace(chat, stream=True)
         try:
             try:
-                self._dispatch.begin(exchange, _request(chat))
+                self._dispatch.begin(exchange, request_of(chat))
             except RolecastError as error:
                 exchange.fail(error)
             async for event in sink.events():
@@ -49,7 +49,8 @@ class Asker:
             sink.exchange = None
 
 
-def _request(chat: Chat) -> Request:
+def request_of(chat: Chat) -> Request:
+    """The request for this chat, which is written for whichever worker gets it."""
     needs = needs_of(chat.messages)
     forced = bool(chat.tool_named) or chat.tool_choice == "required"
     tools = frozenset({"tools"}) if chat.tools else NOTHING
@@ -86,7 +87,7 @@ class _Words:
         return b""
 
 
-_WORDS: Dialect = _Words()
+WORDS: Dialect = _Words()
 
 
 class _Sink:

@@ -6,6 +6,7 @@ from rolecast.dialects.openai_joined import as_stream, is_joinable, streamed
 from rolecast.dialects.request import Request, Upload
 from rolecast.errors import BadRequest
 from rolecast.fleet import Lease
+from rolecast.turn import cascade
 from rolecast.turn.conversion import Conversion
 from rolecast.turn.edited import Edited
 from rolecast.turn.exchange import Exchange, clock
@@ -30,7 +31,11 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
             exchange.queue_us += lease.queue_us
             exchange.load_us += lease.load_us
     carrier: Passage | Gathering | Conversion
-    if request.family == plan.family:
+    if plan.trial is not None and not again and request.chat is not None:
+        path, body = cascade.asked(plan, request, request.chat)
+        keeps = cascade.keeps(request.chat)
+        carrier = cascade.Judging(exchange, plan.listens(request.chat), plan.trial, keeps=keeps)
+    elif request.family == plan.family:
         path, body = request.path, request.body
         if plan.relays:
             carrier = Relay(exchange, plan.speaks())

@@ -94,6 +94,7 @@ class Conversion(Attempt):
             exchange.dispatch.answered_error(exchange, complaint.read(b"".join(self._parts)), self.location)
             return
         self._take(self._reader.end())
+        self._complete()
         if self.closed:
             return
         if not (self.events or self._done or self._reported):
@@ -140,6 +141,9 @@ class Conversion(Attempt):
         return self._outlet.last_words(error) if self.streaming else None
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    def _complete(self) -> None:
+        """Nothing more comes: for those who hold something back."""
 
     def _take(self, events: list[Event]) -> None:
         """Note what the books want, and hand on what came before an error, if one came."""

@@ -10,18 +10,17 @@ import logging
 from collections.abc import Awaitable
 
 from rolecast.dialects.request import Request, Several
-from rolecast.errors import Busy, Conflict, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
+from rolecast.errors import Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
-from rolecast.telemetry.metrics import Place
-from rolecast.turn import fan, verdict
+from rolecast.turn import attend, consult, fan, losses, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
-from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
-from rolecast.values import Done, Failure, Usage
+from rolecast.values import Failure, Usage
 
 log = logging.getLogger("rolecast.dispatch")
 
@@ -30,29 +29,23 @@ MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
 """Statuses with which a server may refuse a field that it does not know."""
 MAY_MEAN_OUR_STREAM = MAY_MEAN_OUR_WISH | {200}
 """The same of a stream that nobody but us wished for, and an error within it."""
-MAX_LOSSES = 2
-"""A request that was alone on two workers that died before they answered anybody gets no third: it is the cause."""
-AT_ONCE_S = 1.0
-"""A worker that is killed so soon after a request came is hardly killed by somebody else."""
-SHARED_LOSSES = 2
-"""After so many deaths under a request it runs alone, so that the next one shows whether it is the cause."""
 GONE = ("worker_lost", "unreachable")
 """Codes of a worker that went away, as one that died does."""
 SWEEP_S = 0.5
-SETTLE_S = 2.0
-"""After a lost connection the fleet has this long to learn whether the worker died."""
 
 
 class Dispatch:
     """Takes exchanges with a decoded request and sees them through."""
 
-    def __init__(self, plans: Plans, accounts: Accounts, fleet: Fleet, memory: Memory) -> None:
+    def __init__(self, plans: Plans, accounts: Accounts, fleet: Fleet, memory: Memory, new_id: ExchangeIds) -> None:
+        self.new_id = new_id
         self.plans = plans
         self.memory = memory
         self.accounts = accounts
         self.active = accounts.active
         self.let_go = accounts.let_go
         self.settle = accounts.settle  # the very method: this is called for every request
+        self.refused = accounts.refused
         self.cork = fleet.cork
         self._fleet = fleet
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,12 +69,14 @@ class Dispatch:
         port_model = exchange.caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
-        plan = self.plans.made.get(key)
+        plan = self.plans.made.get(key) if request.settled is None else None
         if plan is None or len(request.body) > plan.fits:
-            if self.plans.mind.asleep and self.plans.reads(asked, request):
-                self._spawn(exchange, self._begin_after(exchange, request, self.plans.mind.wake()))
+            if self._wakes(exchange, request, asked):
                 return
             plan = self.plans.make(asked, request, exchange.caller, exchange.dialect)
+            if plan.choice.consult and request.settled is None:
+                self._consult(exchange, request, plan)
+                return
         if plan.shares:
             plan = self.plans.share(plan)
         exchange.plan = plan
@@ -96,7 +91,14 @@ class Dispatch:
 
     def _divide(self, exchange: Exchange, request: Request) -> bool:
         """Ask for several answers one by one, if a model that may answer takes no request for them. Raises likewise."""
+        if self._wakes(exchange, request, exchange.caller.port_model or request.asked):
+            return True
         plan = self.plans.known(request, exchange.caller, exchange.dialect)
+        if plan.choice.consult and request.settled is None:
+            self._consult(exchange, request, plan)
+            return True
+        if self.plans.reads(plan.asked, request):
+            request.settled = plan.choice  # one choice for all its answers
         if self.plans.take_several(plan):
             request.split = None
             return False
@@ -108,38 +110,28 @@ class Dispatch:
             exchange.fail(error)
         return True
 
+    def _wakes(self, exchange: Exchange, request: Request, asked: str) -> bool:
+        """Whether this request has to wait for the learned model, which nobody needed before; then it does."""
+        if not (self.plans.mind.asleep and self.plans.reads(asked, request)):
+            return False
+        self._spawn(exchange, self._begin_after(exchange, request, self.plans.mind.wake()))
+        return True
+
+    def _consult(self, exchange: Exchange, request: Request, plan: Plan) -> None:
+        """Have a model asked who answers. Until that is known, `plan` is what the books have of the request."""
+        exchange.plan = plan
+        exchange.routed = clock()
+        self.active.add(exchange)
+        self.cork.running = len(self.active)
+        self._spawn(exchange, consult.resolve(exchange, request, plan, self))
+
     def _attend(self, exchange: Exchange, request: Request) -> None:
         """Start what wants no answer. Raises RolecastError when it cannot be routed."""
         exchange.plan = plan = self.plans.of_any_kind(request, exchange.caller, exchange.dialect)
         exchange.routed = clock()
         self.active.add(exchange)
         self.cork.running = len(self.active)
-        self._spawn(exchange, self._load_or_leave(exchange, plan, request))
-
-    async def _load_or_leave(self, exchange: Exchange, plan: Plan, request: Request) -> None:
-        """Load the model, or let it go when it has nothing to do, and answer with how that ended."""
-        try:
-            if request.only == "load":
-                await self._fleet.load(plan.answerer_id)
-            elif plan.model.pinned and plan.choice.source != "variant":  # which has nothing of its own to let go
-                raise Conflict(
-                    f"{plan.answerer_id} is pinned in the configuration, so it stays; `rolecast unload` takes it away."
-                )
-        except RolecastError as error:
-            exchange.task = None
-            exchange.fail(error)
-            return
-        exchange.task = None
-        if exchange.closed:
-            return
-        if request.stay_s is not None:
-            self._fleet.keep(plan.answerer_id, request.stay_s)
-        exchange.first = clock()
-        exchange.status, exchange.load_us = 200, int((clock() - exchange.routed) * 1e6)
-        outlet = exchange.sink.outlet(exchange)
-        outlet.take([Done(request.only)])
-        exchange.account("ok", Usage())
-        outlet.end()
+        self._spawn(exchange, attend.load_or_leave(exchange, plan, request, self._fleet))
 
     async def _begin_after(self, exchange: Exchange, request: Request, wanted: Awaitable[None]) -> None:
         """Begin once what it waits for is there."""
@@ -154,8 +146,8 @@ class Dispatch:
 
     def remember(self, exchange: Exchange) -> None:
         """The answer is written: keep of it what its thread says."""
-        _, request, _ = exchange.called()
-        if request.thread is not None and (kept := request.thread.kept()) is not None:
+        request = exchange.request
+        if request is not None and request.thread is not None and (kept := request.thread.kept()) is not None:
             self.memory.keep(kept, exchange.caller.key)
 
     async def _wait_and_call(
@@ -166,7 +158,11 @@ class Dispatch:
         With `lost`, this is another attempt after that lease's worker went away, perhaps because of the request.
         """
         try:
-            lease = await (self._fleet.lease(plan.answerer_id) if lost is None else self._lease_again(exchange, *lost))
+            lease = await (
+                self._fleet.lease(plan.answerer_id)
+                if lost is None
+                else losses.lease_again(self._fleet, exchange, *lost)
+            )
         except RolecastError as error:
             self.plans.failed(plan)
             elsewhere = isinstance(error, Busy | WorkerDown | UpstreamTimeout)
@@ -187,36 +183,6 @@ class Dispatch:
             call(exchange, plan, request, lease)
         except RolecastError as error:
             exchange.fail(error)
-
-    async def _lease_again(self, exchange: Exchange, lost: Lease, suspect: bool) -> Lease:
-        """A lease after that one's worker went away, within the deadline of the first wait. Raises what ends it."""
-        if await self._fleet.settle(lost, SETTLE_S):
-            exchange.forgiven += 1
-            exchange.losses += 1
-            if suspect:
-                by_others = lost.worker.killed and exchange.lost_after_s > AT_ONCE_S
-                exchange.suspicions += 0.5 if by_others else 1.0
-        model_id = lost.worker.model_id
-        if exchange.suspicions >= MAX_LOSSES:
-            text = f"The worker of {model_id} ended {exchange.losses} times under this request, which may be the cause."
-            raise WorkerDown(f"{text} See `rolecast logs {model_id}`.", code="worker_lost")
-        exchange.patience = exchange.patience or self._fleet.deadline()
-        alone = exchange.losses >= SHARED_LOSSES
-        return await self._fleet.lease(model_id, deadline=exchange.patience, again=max(1, exchange.losses), alone=alone)
-
-    def _is_suspect(self, exchange: Exchange, lost: Lease) -> bool:
-        """Whether nothing but this request was on that worker, which had answered nobody since its start."""
-        worker, generation = lost.worker, lost.generation
-        return worker.answered != generation and not any(
-            lease is not None and lease.worker is worker and lease.generation == generation
-            for other in self.active
-            if other is not exchange
-            for lease in (other.lease, other.lost)
-        )
-
-    def refused(self, error: RolecastError, place: Place) -> None:
-        """Count and note a request that never reached a model."""
-        self.accounts.refused(error, place)
 
     # -- failures -----------------------------------------------------------------------------------------
 
@@ -254,6 +220,27 @@ class Dispatch:
             self._retry(exchange, error)
         else:
             exchange.fail(error)
+
+    def escalate(self, exchange: Exchange, used: Usage, why: str) -> None:
+        """The first answer of a cascade is not good enough: have the next model answer, as if nobody had."""
+        try:
+            plan, request, lease = exchange.called()
+            self.accounts.set_aside(exchange, self.new_id(), used, why)
+            self._fleet.release(lease)
+            exchange.lease = exchange.carrier = None
+            exchange.first, exchange.forgiven = 0.0, exchange.forgiven + 1
+            exchange.plan = following = self.plans.escalated(plan, why)
+            self._spawn(exchange, self._wait_and_call(exchange, following, request))
+        except RolecastError as error:
+            exchange.fail(error)
+        except Exception:  # called by a transport, as `_retry` is
+            log.exception("request %s failed", exchange.id)
+            exchange.fail(Internal())
+
+    def ask_plainly(self, exchange: Exchange) -> None:
+        """Ask the same worker once more, without a wish of ours."""
+        plan, request, lease = exchange.called()
+        call(exchange, plan, request, lease, again=True)
 
     def accepted(self, exchange: Exchange) -> None:
         """It was our wish that the worker refused: its streams are not asked for usage any more."""
@@ -293,7 +280,7 @@ class Dispatch:
         elif not spawned and error.code == "unreachable":
             exchange.fail(error)
         else:
-            suspect = self._is_suspect(exchange, lost)
+            suspect = losses.is_suspect(self.active, exchange, lost)
             self._spawn(exchange, self._wait_and_call(exchange, plan, request, (lost, suspect)))
 
     # -- time and the end ---------------------------------------------------------------------------------

@@ -104,6 +104,12 @@ class Owner(Protocol):
     def answered_error(self, exchange: "Exchange", said: Failure, location: str = "") -> None:
         """The worker answered with an error: a status, or one in place of an answer; `location` of a redirect."""
 
+    def escalate(self, exchange: "Exchange", used: Usage, why: str) -> None:
+        """The first answer of a cascade, which took so much, is not good enough: have the next model answer."""
+
+    def ask_plainly(self, exchange: "Exchange") -> None:
+        """Ask the same worker once more, without a wish of ours."""
+
     def accepted(self, exchange: "Exchange") -> None:
         """The worker takes the request without the wish for usage that it had refused."""
 

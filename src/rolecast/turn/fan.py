@@ -293,6 +293,12 @@ class _Part:
     def answered_error(self, exchange: Exchange, said: Failure, location: str = "") -> None:
         self._fan.owner.answered_error(exchange, said, location)
 
+    def escalate(self, exchange: Exchange, used: Usage, why: str) -> None:
+        self._fan.owner.escalate(exchange, used, why)
+
+    def ask_plainly(self, exchange: Exchange) -> None:
+        self._fan.owner.ask_plainly(exchange)
+
     def accepted(self, exchange: Exchange) -> None:
         self._fan.owner.accepted(exchange)
 

@@ -17,6 +17,7 @@ from rolecast.dialects.defaults import filled
 from rolecast.dialects.request import Request, Upload, read_fields
 from rolecast.dialects.speech import Heard, offer_of, thinks_not
 from rolecast.errors import BadRequest
+from rolecast.routing.cascade import Trial
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.values import Chat, Completion, Words
 
@@ -54,6 +55,7 @@ class Plan:
         "routes",
         "shares",
         "stats",
+        "trial",
     )
 
     def __init__(
@@ -99,12 +101,20 @@ class Plan:
         self.defaults = choice.defaults
         self.logits = False
         """Its scores of a ranking are logits."""
+        self.trial: Trial | None = None
+        """How its answer is judged, where it is the first of a cascade."""
         self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
         if answerer_id != model_id:
             lines.append(("stand-in", answerer_id))
         self.head = b"".join(f"x-rolecast-{k}: {_header_text(v)}\r\n".encode() for k, v in lines if v)
+
+    def told(self, asked: str, choice: Choice) -> "Plan":
+        """The same plan with another explanation, for one answer."""
+        plan = Plan(asked, choice, self.model_id, self.answerer_id, self.model, self.backend, self.stats)
+        plan.marks, plan.logits, plan.injects = self.marks, self.logits, self.injects
+        return plan
 
     def body(self, request: Request) -> bytes:
         """The request's bytes as this worker must get them."""
@@ -179,7 +189,7 @@ class Plan:
         if self.name:
             fields["model"] = msgspec.Raw(msgspec.json.encode(self.name))
         if request.edit_usage:
-            fields["stream_options"] = _with_usage(fields.get("stream_options"))
+            fields["stream_options"] = with_usage(fields.get("stream_options"))
         if request.choice_in_words and not self.backend.named_tools:
             fields.update(request.choice_in_words)
         return msgspec.json.encode(fields)
@@ -193,7 +203,7 @@ def _markup(model: Model, backend: Backend) -> str:
     return model.markup
 
 
-def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+def with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     """The client's own options of a stream, and usage besides."""
     if options is None or not bytes(options).startswith(b"{"):
         return msgspec.Raw(_WISH)

@@ -11,14 +11,16 @@ import msgspec
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
+from rolecast.config.routing import Routing
 from rolecast.config.schema import Config
-from rolecast.decision import Card, Choice, Facts
-from rolecast.dialects import Dialect
+from rolecast.decision import Card, Choice, Facts, Verdict
+from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
-from rolecast.errors import BadRequest, ShuttingDown
-from rolecast.fleet import Fleet
-from rolecast.routing import Router, build, shares
+from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
+from rolecast.fleet import Fleet, State
+from rolecast.routing import Router, build, cascade, llm, shares
 from rolecast.routing.abilities import Can
+from rolecast.routing.cascade import Trial, may_cascade
 from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
@@ -79,6 +81,11 @@ class Plans:
         self._closed = True
         self.made.clear()
 
+    @property
+    def routing(self) -> Routing:
+        """The settings that apply now."""
+        return self._current.config.routing
+
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
         return self._router.choose(facts, self._card)
@@ -92,11 +99,13 @@ class Plans:
 
         One whose text decides, or that is too long to fit for sure, gets a plan of its own.
         """
+        if request.settled is not None and self._lives(request.settled.model):
+            return self._shared(asked, request.settled)
         if self._closed:
             raise ShuttingDown
         facts = look(request, asked)
         if not request.only and self._router.reads(facts):  # the first may bring no text
-            return self._planned(look_closely(facts, request, caller, dialect), caller)
+            return self._read(look_closely(facts, request, caller, dialect), request, caller)
         key = (asked, request.kind, caller.port_model, facts.needs, facts.prefers)
         plan = self.made.get(key)
         if plan is None:
@@ -107,13 +116,24 @@ class Plans:
             return plan
         return self._planned(look_at_length(facts, request, dialect), caller)
 
+    def _read(self, facts: Facts, request: Request, caller: Caller) -> Plan:
+        """A plan for a request whose text decides."""
+        plan = self._planned(facts, caller)
+        found = self._trial(plan.choice, facts, request)
+        if found is None:
+            return plan
+        plan = self._shared(facts.name, found[0])
+        for each in (plan, *plan.shares):
+            each.trial = found[1] if each.family == UNREAD else None  # others tell no probabilities
+        return plan
+
     def _planned(self, facts: Facts, caller: Caller) -> Plan:
+        """A plan by these facts alone."""
         choice = self.choose(facts)
         fits = self._router.surely_fits(choice, facts)
         if port_model := caller.port_model:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
-        plan = self._concrete(facts.name, choice, choice.model)
-        plan.shares = tuple(self._concrete(facts.name, share, share.model) for share in shares(choice))
+        plan = self._shared(facts.name, choice)
         plan.fits = fits
         return plan
 
@@ -144,6 +164,25 @@ class Plans:
                     raise
         raise AssertionError  # there are kinds
 
+    def asked(self, name: str) -> Choice:
+        """The choice for a question of ours to the model of that name, told apart in the books. Raises likewise."""
+        choice = self.choose(Facts(name, "chat"))
+        return msgspec.structs.replace(choice, source="llm", reason="asked who answers")
+
+    def verdict(self, said: llm.Decision) -> Verdict:
+        """What follows from the decision of a router model."""
+        return llm.verdict(said, self._current.config)
+
+    def after(self, said: Verdict, request: Request, caller: Caller, dialect: Dialect) -> Choice:
+        """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
+        facts = look_closely(look(request, request.asked), request, caller, dialect)
+        return self._router.after(said, facts, self._card)
+
+    def is_loading(self, plan: Plan) -> bool:
+        """Whether its model is not loaded yet, and will be."""
+        station = self._fleet.stations.at.get(plan.answerer_id)  # an edit may have removed it
+        return station is not None and station.worker.endpoint is None and station.worker.state is not State.FAILED
+
     def take_several(self, plan: Plan) -> bool:
         """Whether every model of the choice takes several prompts, and gives several answers, in one request."""
         return all(
@@ -160,7 +199,9 @@ class Plans:
         model = self._current.config.models.get(plan.answerer_id)
         if model is None or not model.enabled or model == plan.model:
             return plan
-        return self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
+        fresh = self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
+        fresh.trial = plan.trial
+        return fresh
 
     def has_next(self, plan: Plan) -> bool:
         """Whether another model of the choice was not tried yet."""
@@ -178,8 +219,25 @@ class Plans:
                     reason=f"{plan.model_id} failed",
                     alternatives=rest[i + 1 :],
                 )
-                return self._concrete(plan.asked, choice, model_id)
+                following = self._concrete(plan.asked, choice, model_id)
+                following.trial = plan.trial if plan.trial is not None and model_id in plan.trial.models else None
+                return following
         return None
+
+    def escalated(self, plan: Plan, why: str) -> Plan:
+        """Who answers where the first of a cascade failed. Raises WorkerDown when an edit left nobody."""
+        assert plan.trial is not None
+        then = plan.trial.then
+        living = [m for m in (then.model, *then.alternatives) if self._lives(m)]
+        if not living:
+            raise WorkerDown("The models of this cascade are no longer in the configuration.", code="model_removed")
+        reason = f"{why}, {then.reason} answers"
+        equals = tuple(group for group in then.equals if all(map(self._lives, group)))
+        choice = msgspec.structs.replace(
+            then, model=living[0], alternatives=tuple(living[1:]), equals=equals, reason=reason
+        )
+        found = self._shared(plan.asked, choice)
+        return self.share(found) if found.shares else found
 
     def failed(self, plan: Plan) -> None:
         """Its model did not answer just now: of equals the others come first for a while."""
@@ -200,12 +258,31 @@ class Plans:
         return Card(model_id)
 
     def _can_follow(self, plan: Plan, model_id: str) -> bool:
-        model = self._current.config.models.get(model_id)  # an edit may have removed or disabled it meanwhile
-        return model is not None and model.enabled and self._current.answerer_of(model_id) != plan.answerer_id
+        return self._lives(model_id) and self._current.answerer_of(model_id) != plan.answerer_id
+
+    def _lives(self, model_id: str) -> bool:
+        """Whether the model is still there: an edit may have removed or disabled it meanwhile."""
+        model = self._current.config.models.get(model_id)
+        return model is not None and model.enabled
 
     def _lasts(self, choice: Choice) -> bool:
         """Whether a choice by abilities can be kept: weights that are still to come may tell something else."""
         return all(self._fleet.present(self._current.answerer_of(m)) for m in (choice.model, *choice.alternatives))
+
+    def _trial(self, choice: Choice, facts: Facts, request: Request) -> tuple[Choice, Trial] | None:
+        """Who answers first in a cascade, if this request may have one."""
+        setting = self.routing.cascade
+        chat = request.chat
+        if not setting.enabled or choice.consult or chat is None or request.split is not None or not may_cascade(chat):
+            return None
+        view = self._router.see(facts)
+        return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self._card))
+
+    def _shared(self, asked: str, choice: Choice) -> Plan:
+        """The plan of a choice, and of each of its equals."""
+        plan = self._concrete(asked, choice, choice.model)
+        plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
+        return plan
 
     def _concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
         answerer_id = answerer_id or self._current.answerer_of(model_id)
