@@ -90,7 +90,7 @@ class Gateway:
         self.ledger = Ledger(self.store)
         self.abilities = Abilities(self.current, find)
         can = self.abilities
-        self.plans = Plans(self.current, self.fleet, self.telemetry, can.can, can.marks, can.logits)
+        self.plans = Plans(self.current, self.fleet, self.telemetry, can.can, can.marks, can.logits, room=can.room)
         self.memory = Memory(self.store)
         self.sessions = Sessions()
         accounts = Accounts(self.fleet, self.ledger, self.telemetry)

@@ -305,3 +305,69 @@ async def test_without_the_learned_strategy_a_prompt_is_of_the_default_roles_cat
         for _ in range(2):
             answer = await gate.ask(request({"prompt": CODE}, path="/generate"))
             assert answer.json["category"] == "conversational_chat"
+
+
+# -- what a request says of itself -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metadata", "model", "reason"),
+    [
+        ({"channel": "CODE_TASK"}, "m-coding", "channel CODE_TASK, so coding"),
+        ({"channel": "SYSTEM_HEALTH"}, "m-reasoning", "channel SYSTEM_HEALTH, so reasoning"),
+        ({"channel": "CHAT"}, "m-router", "channel CHAT, so router"),
+        ({"type": "planning"}, "m-reasoning", "type planning, so reasoning"),
+        ({"force_domain": "erp"}, "m-reasoning", "domain erp is forced, so reasoning"),
+        ({"force_domain": "general"}, "m-standard", "domain general is forced, so standard"),
+        ({"category": "code_review_debugging"}, "m-coding", "task code_review is asked, so coding"),
+    ],
+)
+async def test_metadata_decides_for_every_dialect(
+    tmp_path: Path, metadata: dict[str, str], model: str, reason: str
+) -> None:
+    text = "What is the role of glucose in diabetes?"
+    talk = {"model": "auto", "messages": [{"role": "user", "content": text}], "metadata": metadata, "max_tokens": 99}
+    bodies = {
+        "/v1/chat/completions": talk,
+        "/v1/messages": talk,
+        "/v1/responses": {"model": "auto", "input": text, "metadata": metadata},
+    }
+    async with gateway(tmp_path, *SLM) as gate:
+        for path, body in bodies.items():
+            assert why(await gate.ask(request(body, path=path))) == (model, f"rule; {reason}"), path
+
+
+async def test_a_rule_reads_metadata_tools_and_length(tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    listed = [
+        Rule(use="reasoning", name="team", when=When(metadata={"team": "*"})),
+        Rule(use="coding", name="tools", when=When(tools=True)),
+        Rule(use="router", name="long", when=When(min_tokens=1000)),
+        Rule(use="coding", name="french", when=When(language=["fr"])),
+    ]
+    async with gateway(tmp_path, *SLM, rules=listed) as gate:
+        for fields, name in (
+            ({"metadata": {"team": "a"}}, "team"),
+            ({"tools": [tool]}, "tools"),
+        ):
+            assert (await ask(gate, "what is the time in Oslo", **fields))[1] == f"rule; rule {name}"
+        assert (await ask(gate, "the river rose again " * 500))[1] == "rule; rule long"
+        french = "Pourquoi le ciel est-il bleu pendant la journée et rouge le soir ?"
+        assert (await ask(gate, french))[1] == "rule; rule french"
+
+
+async def test_tools_never_reach_the_light_model_of_bestbox(tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    async with gateway(tmp_path, "light", "heavy") as gate:
+        assert (await ask(gate, "hi"))[0] == "m-light"
+        for text in ("hi", "what is the capital of Norway", "thanks"):
+            assert (await ask(gate, text, tools=[tool]))[0] == "m-heavy"
+
+
+async def test_a_completion_is_routed_by_its_prompt(tmp_path: Path) -> None:
+    made = settings(*SLM, rules=[Rule(use="m-coding", name="python", when=When(matches="^def "))])
+    models = {i: msgspec.structs.replace(m, capabilities=["chat", "completion"]) for i, m in made.models.items()}
+    async with running_gateway(msgspec.structs.replace(made, models=models), tmp_path) as gate:
+        body = {"model": "auto", "prompt": "def merge(a, b):\n"}
+        answer = await gate.ask(request(body, path="/v1/completions"))
+        assert why(answer) == ("m-coding", "rule; rule python")

@@ -10,7 +10,7 @@ import msgspec
 
 from rolecast.config.categories import Categories
 from rolecast.config.names import RESERVED, untagged
-from rolecast.dialects import Read, ollama_generate
+from rolecast.dialects import Read, hints, ollama_generate
 from rolecast.dialects.ollama_body import decoded
 from rolecast.dialects.openai_chat import explain
 from rolecast.dialects.request import Request, read_fields
@@ -42,8 +42,6 @@ class Prompted(Request):
     """As the body, its path, or the model that answers says."""
     open: bool = False
     """Nobody said it: what the text is found to be is told in its place."""
-    session: str = ""
-    """The id that the body has; '' = none."""
     union: bool = False
     """A whole answer also has the fields of Ollama's."""
     ollama: bool = False
@@ -107,7 +105,11 @@ class Bodies:
         if not fields.prompt:
             text = "`prompt` is missing or empty: give the text to answer."
             raise Invalid(text, param="prompt", code=MISSING)
-        asked, name = self._chosen(fields.model or "", category or fields.category or "")
+        word = category or fields.category or ""
+        asked, name = self._chosen(fields.model or "", word)
+        said = hints.in_body(body)
+        if word not in RESERVED:
+            said = msgspec.structs.replace(said, category=name)
         stream = fields.stream is True
         chat = Chat(asked, (Message("user", fields.prompt),), stream, sampling=_sampling(fields))
         return Prompted(
@@ -121,6 +123,7 @@ class Bodies:
             category=name,
             open=self._is_open(fields.model or "", category or fields.category or ""),
             session=fields.session_id or "",
+            hints=said,
             union=union,
         )
 
@@ -153,7 +156,8 @@ class Bodies:
             if (words := getattr(theirs, name)) is not None:
                 sampling = msgspec.structs.replace(words.sampling, **wishes)
                 setattr(theirs, name, msgspec.structs.replace(words, sampling=sampling))
-        return _prompted(theirs, category=request.category, open=request.open, session=request.session, union=True)
+        more = {"category": request.category, "open": request.open, "session": request.session, "hints": request.hints}
+        return _prompted(theirs, **more, union=True)
 
     def _of_ollama(self, body: bytes, chosen: Request | None = None) -> Request:
         """What a body asks for in Ollama's words; of `chosen` the model and the wish for a stream."""
@@ -175,7 +179,7 @@ def _says(fields: dict[str, msgspec.Raw], name: str) -> bool:
 
 def _prompted(request: Request, **more: Any) -> Prompted:
     values = {name: getattr(request, name) for name in Request.__struct_fields__}
-    return Prompted(**values, **more)
+    return Prompted(**{**values, **more})
 
 
 def _fields(body: bytes) -> Body:

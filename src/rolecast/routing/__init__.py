@@ -18,7 +18,7 @@ from rolecast.routing.default import Default
 from rolecast.routing.judged import Judged
 from rolecast.routing.known import Known
 from rolecast.routing.llm import Llm
-from rolecast.routing.named import Named
+from rolecast.routing.named import Named, Room
 from rolecast.routing.router import Cast, Router, Strategy
 from rolecast.routing.rules import Own
 from rolecast.routing.view import Mind, View
@@ -35,13 +35,14 @@ def build(
     can: Can | None = None,
     mind: Mind = lambda: None,
     labels: "Callable[[], Mapping[str, Labels]]" = dict,
+    room: Room | None = None,
 ) -> Router:
     """The router of this configuration.
 
-    `can` tells what a model can do; without it the configuration is believed. `mind` gives the learned model, `labels`
-    the user's own, as far as they are learned.
+    `can` tells what a model can do and `room` how much it holds; without them the configuration is believed. `mind`
+    gives the learned model, `labels` the user's own, as far as they are learned.
     """
-    named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None))
+    named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None), room)
     cascades = config.routing.cascade.enabled
     strategies = _strategies(Known(names, config), config)
     return Router(named, Default(named, config), strategies, lambda f: View(f, mind, labels()), cascades=cascades)

@@ -51,6 +51,10 @@ class Router:
         """Whether more than the name counts for this request, so that the rest of the facts is needed."""
         return self._reads and facts.kind in READ and self._named.leaves_open(facts)
 
+    def surely_fits(self, choice: Choice, facts: Facts) -> int:
+        """A request like this one, of so many bytes, gets this choice without a look at how long it is."""
+        return self._named.surely_fits(choice, facts)
+
     def choose(self, facts: Facts, cast: Cast = Card) -> Choice:
         """The choice. Raises ModelNotFound or BadRequest with what to do instead."""
         if (choice := self._named.decide(facts)) is not None:
@@ -72,7 +76,7 @@ class Router:
             choice = self._named.decide(replace(view.facts, name=said.name))
         except RolecastError:
             return None
-        if choice is None:
+        if choice is None or not self._named.suits(choice, view.facts):
             return None
         choice = replace(choice, source=said.source, reason=said.reason, confidence=said.confidence)
         return self._told(choice, view)

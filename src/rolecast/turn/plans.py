@@ -22,10 +22,11 @@ from rolecast.fleet import Fleet, State
 from rolecast.routing import Router, build, cascade, llm, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.cascade import Trial, may_cascade
+from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.exchange import clock
-from rolecast.turn.look import look, look_closely
+from rolecast.turn.look import look, look_at_length, look_closely
 from rolecast.turn.mind import Mind
 from rolecast.turn.plan import Plan
 from rolecast.values import KINDS, Caller
@@ -46,11 +47,13 @@ class Plans:
         marks: Callable[[str], tuple[str, ...]] = lambda _: (),
         logits: Callable[[str], bool] = lambda _: False,
         mind: Mind | None = None,
+        room: Room | None = None,
     ) -> None:
         self._current = current
         self._fleet = fleet
         self._telemetry = telemetry
         self._can = can
+        self._room = room
         self._marks = marks
         self._logits = logits
         self.mind = mind or Mind(current.config.routing)
@@ -67,7 +70,7 @@ class Plans:
         return Change(partial(self._renew, self._built(edit.names, edit.config), follow))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
-        return build(names, config, self._can, self.mind, self.mind.labels)
+        return build(names, config, self._can, self.mind, self.mind.labels, self._room)
 
     def _renew(self, router: Router, follow: Callable[[], None]) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
@@ -95,37 +98,64 @@ class Plans:
         return self._router.reads(look(request, asked))
 
     def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
-        """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
+        """A plan for this request and those like it. Raises RolecastError when there is nobody to ask.
+
+        One whose text decides, or that is too long to fit for sure, gets a plan of its own.
+        """
         if request.settled is not None and self._lives(request.settled.model):
             return self._shared(asked, request.settled)
         if self._closed:
             raise ShuttingDown
-        port_model = caller.port_model
         facts = look(request, asked)
-        reads = not request.only and self._router.reads(facts)  # which may bring no text
-        if reads:
-            facts = look_closely(facts, request, caller, dialect)
-        choice = self.choose(facts)
-        request.found = labels.category(choice.role) or ("" if choice.source == "default" else choice.task)
-        if port_model:
-            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
-        if reads and (found := self._trial(choice, facts, request)) is not None:
-            choice, trial = found
-            plan = self._shared(asked, choice)
-            for each in (plan, *plan.shares):
-                each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
+        if not request.only and self._router.reads(facts):  # the first may bring no text
+            return self._read(look_closely(facts, request, caller, dialect), request, caller)
+        key = (asked, request.kind, caller.port_model, facts.needs, facts.prefers)
+        plan = self.made.get(key)
+        if plan is None:
+            plan = self._planned(facts, caller)
+            if not (facts.needs or facts.prefers) or self._lasts(plan.choice):
+                self.made[key] = plan
+        if len(request.body) <= plan.fits or request.only:
             return plan
-        plan = self._shared(asked, choice)
-        if not reads and (not (facts.needs or facts.prefers) or self._lasts(choice)):
-            self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
+        return self._planned(look_at_length(facts, request, dialect), caller)
+
+    def _read(self, facts: Facts, request: Request, caller: Caller) -> Plan:
+        """A plan for a request whose text decides."""
+        plan = self._planned(facts, caller)
+        choice = plan.choice
+        request.found = labels.category(choice.role) or ("" if choice.source == "default" else choice.task)
+        found = self._trial(choice, facts, request)
+        if found is None:
+            return plan
+        plan = self._shared(facts.name, found[0])
+        for each in (plan, *plan.shares):
+            each.trial = found[1] if each.family == UNREAD else None  # others tell no probabilities
+        return plan
+
+    def _planned(self, facts: Facts, caller: Caller) -> Plan:
+        """A plan by these facts alone."""
+        choice = self.choose(facts)
+        fits = self._router.surely_fits(choice, facts)
+        if port_model := caller.port_model:
+            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
+        plan = self._shared(facts.name, choice)
+        plan.fits = fits
         return plan
 
     def known(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
-        """The kept plan for this request, else a new one. Raises RolecastError when there is nobody to ask."""
+        """The kept plan for this request, else a new one, however long it is. Raises RolecastError without anybody."""
         port_model = caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
-        return self.made.get(key) or self.make(asked, request, caller, dialect)
+        plan = self.made.get(key)
+        if plan is not None and len(request.body) <= plan.fits:
+            return plan
+        try:
+            return self.make(asked, request, caller, dialect)
+        except BadRequest as error:
+            if error.code != CONTEXT_EXCEEDED:
+                raise
+            return self._planned(look(request, asked), caller)
 
     def of_any_kind(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
