@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import optimize, sparse
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
+from vocabulary import spelling
 
 from rolecast.routing.features import SHAPE, Seen, word_hash
 
@@ -29,6 +30,8 @@ class Words(NamedTuple):
 
     hashes: NDArray[np.uint64]
     vectors: NDArray[np.int8]
+    names: list[str]
+    """The words, in no order that the other two know."""
 
     @classmethod
     def load(cls, path: object) -> "Words":
@@ -36,7 +39,7 @@ class Words(NamedTuple):
             names, vectors = file["words"].tobytes().decode().split("\n"), file["vectors"]
         hashes = np.array([word_hash(w) for w in names], np.uint64)
         hashes, first = np.unique(hashes, return_index=True)
-        return cls(hashes, vectors[first])
+        return cls(hashes, vectors[first], names)
 
     def mean(self, seen: list[Seen]) -> Floats:
         """As `Learned.meaning`, for many."""
@@ -53,10 +56,15 @@ class Space:
 
     def __init__(self, texts: list[str], words: Words) -> None:
         self.words = words
-        self.idf = rarity(counts(look(texts))).astype(np.float16).astype(np.float32)
+        self.spelling = spelling(texts, words.names)
+        self.idf = rarity(counts(look(self.mended(texts)))).astype(np.float16).astype(np.float32)
+
+    def mended(self, texts: list[str]) -> list[str]:
+        """The texts as they are looked at."""
+        return [self.spelling.mended(t) for t in texts]
 
     def rows(self, texts: list[str]) -> sparse.csr_matrix:
-        seen = look(texts)
+        seen = look(self.mended(texts))
         dense = np.hstack((self.words.mean(seen), shapes(seen) * SHAPE_PULL))
         return sparse.hstack([weighted(counts(seen), self.idf), sparse.csr_matrix(dense)]).tocsr().astype(np.float32)
 

@@ -52,7 +52,7 @@ def scope_lesson() -> Lesson:
 
 def is_out(row: Row) -> bool:
     """Whether a written prompt was marked as nonsense, too vague, or nothing that a model could serve."""
-    return row["file"] == SCOPE
+    return row.get("note") == "out of scope"
 
 
 def outcomes() -> tuple[list[Row], NDArray[np.float64], NDArray[np.float64]]:

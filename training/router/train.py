@@ -129,6 +129,7 @@ def write(path: Path, space: Space, heads: list[tuple[str, Fitted, float]], repo
         bias=np.concatenate([f.bias for _, f, _ in heads]).astype(np.float32),
         word_hashes=space.words.hashes,
         word_vectors=space.words.vectors,
+        **space.spelling.parts(),
     )
 
 

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rolecast.routing.frames import BUCKETS as FRAMES
+from rolecast.routing.frames import frames
+
 HEAD_BYTES = 1024
 TAIL_BYTES = 1024
 
@@ -22,7 +25,7 @@ WORDS = 1 << 15
 EDGES = 1 << 13
 """Buckets of the first and the last words, by side: an instruction stands before or after what was pasted."""
 EDGE_WORDS = 10
-BLOCKS = (PIECES, WORDS, EDGES)
+BLOCKS = (PIECES, WORDS, EDGES, FRAMES)
 BUCKETS = sum(BLOCKS)
 
 Indices = NDArray[np.int32]
@@ -116,6 +119,7 @@ def see(text: str) -> Seen:
             pieces,
             _bucket(np.concatenate((words, pairs)), 15) + np.int32(PIECES),
             _bucket(edges, 13) + np.int32(PIECES + WORDS),
+            frames(text) + np.int32(PIECES + WORDS + EDGES),
         )
     )
     buckets, counts = _counted(where)

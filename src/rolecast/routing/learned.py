@@ -7,6 +7,7 @@ follows from an opinion is decided elsewhere. numpy is imported by whoever impor
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rolecast.routing.features import BLOCKS, BUCKETS, SHAPE, Seen, see
+from rolecast.routing.spelling import Spelling
 
-FORMAT = 1
+FORMAT = 2
 """Of the file; one of another format is refused."""
 MODEL = Path(__file__).parent.parent / "data" / "router.npz"
 
@@ -60,7 +62,7 @@ class Sight:
 
     def __init__(self, model: "Learned", text: str) -> None:
         self.model = model
-        self.seen = see(text)
+        self.seen = see(model.spelling.mended(text))
 
     @cached_property
     def sparse(self) -> Floats:
@@ -103,6 +105,7 @@ class Learned:
         self._bias = parts["bias"]
         self._hashes = parts["word_hashes"]
         self._vectors = parts["word_vectors"]
+        self.spelling = Spelling.read(parts)
         columns = len(self._bias)
         wide = self._vectors.shape[1] + SHAPE
         if self._table.shape != (BUCKETS, columns) or self._dense.shape != (wide, columns):
@@ -124,8 +127,8 @@ class Learned:
     def weigh(self, seen: Seen) -> Floats:
         """The weight of every seen bucket: how often times how rare, each block of length 1."""
         made = seen.weights * self._rarity[seen.buckets]
-        first, second = np.searchsorted(seen.buckets, _ENDS)
-        for part in (made[:first], made[first:second], made[second:]):
+        cuts = [0, *seen.buckets.searchsorted(_ENDS).tolist(), len(made)]
+        for part in (made[start:end] for start, end in pairwise(cuts)):
             length = float(part @ part)
             if length > 0:
                 part /= np.float32(length**0.5)

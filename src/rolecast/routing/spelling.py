@@ -1,0 +1,130 @@
+"""Mends slips of the keyboard before a prompt is looked at, so that a typo does not change what it is taken for.
+
+A word that the router does not know becomes the commonest known word one slip away: a letter lost, doubled, wrong, or
+swapped with the next. Found by deletions, as SymSpell does: two words one slip apart share a form with a letter less.
+Pure; the lists of words come with the model file. Only what the router sees is mended, never the request.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHORTEST: Final = 3
+LONGEST: Final = 20
+"""Letters of a word that is mended; shorter ones are one slip from too many others."""
+MOST: Final = 48
+"""So many unknown words of a text are tried: what is full of them is code or another language."""
+SPAN: Final = 640
+"""Characters at either end that are mended: as far as `features` cuts into pieces."""
+TARGETS: Final = 1 << 16
+"""Numbers of words that fit the file's list of owners."""
+
+WORD = re.compile(r"[^\W\d_]{3,}")
+"""What is taken for a word."""
+
+
+class Spelling:
+    """The words that are known, the commonest first, and the forms under which those to mend to are found."""
+
+    def __init__(self, words: list[str], keys: NDArray[np.uint32], owners: NDArray[np.uint16]) -> None:
+        self._words = words
+        self._known = frozenset(words)
+        self._keys = keys
+        self._owners = owners
+
+    @classmethod
+    def read(cls, parts: Mapping[str, NDArray[Any]]) -> "Spelling":
+        """Out of the model file."""
+        words = parts["spelling_words"].tobytes().decode().split("\n")
+        return cls(words, parts["spelling_keys"], parts["spelling_owners"])
+
+    def parts(self) -> dict[str, NDArray[Any]]:
+        """What `read` reads."""
+        words = np.frombuffer("\n".join(self._words).encode(), np.uint8)
+        return {"spelling_words": words, "spelling_keys": self._keys, "spelling_owners": self._owners}
+
+    def mended(self, text: str) -> str:
+        """The text with its slips mended near its two ends; the same object if there is none."""
+        if len(text) <= 2 * SPAN:
+            return self._mended(text)
+        head, tail = text[:SPAN], text[-SPAN:]
+        better, best = self._mended(head), self._mended(tail)
+        return text if better is head and best is tail else better + text[SPAN:-SPAN] + best
+
+    def _mended(self, text: str) -> str:
+        unknown = set(WORD.findall(text.lower())) - self._known
+        if not unknown:
+            return text
+        fixes = self.fixes(sorted(w for w in unknown if len(w) <= LONGEST)[:MOST])
+        if not fixes:
+            return text
+        return WORD.sub(lambda found: _cased(found[0], fixes), text)
+
+    def fixes(self, unknown: list[str]) -> dict[str, str]:
+        """Of each word that can be mended, in lower case: what it should be."""
+        forms = [(number, form) for number, word in enumerate(unknown) for form in shorter(word)]
+        keys = np.array([crc32(form.encode()) for _, form in forms], np.uint32)
+        low = np.searchsorted(self._keys, keys)
+        high = np.searchsorted(self._keys, keys, side="right")
+        best: dict[str, tuple[int, str]] = {}
+        for i in np.flatnonzero(high > low).tolist():
+            word = unknown[forms[i][0]]
+            for owner in self._owners[low[i] : high[i]].tolist():
+                right = self._words[owner]
+                # People seldom miss the first letter.
+                rank = owner if right[0] == word[0] else owner * 8 + 64
+                if (word not in best or rank < best[word][0]) and one_slip(word, right):
+                    best[word] = rank, right
+        return {word: right for word, (_, right) in best.items()}
+
+
+def _cased(word: str, fixes: dict[str, str]) -> str:
+    right = fixes.get(word.lower())
+    if right is None:
+        return word
+    return right.upper() if word.isupper() else right.capitalize() if word[0].isupper() else right
+
+
+def shorter(word: str) -> Iterator[str]:
+    """The word, and it without each of its letters."""
+    yield word
+    for i in range(len(word)):
+        # Of two equal letters in a row it does not matter which is gone.
+        if not i or word[i] != word[i - 1]:
+            yield word[:i] + word[i + 1 :]
+
+
+def one_slip(word: str, right: str) -> bool:
+    """Whether one letter lost, added or replaced, or two neighbours swapped, makes the one of the other."""
+    if abs(len(word) - len(right)) > 1:
+        return False
+    start = 0
+    for a, b in zip(word, right, strict=False):
+        if a != b:
+            break
+        start += 1
+    one, other = word[start:], right[start:]
+    return (
+        one[1:] == other
+        or one == other[1:]
+        or one[1:] == other[1:]
+        or (one[:2] == other[1::-1] and len(other) > 1 and one[2:] == other[2:])
+    )
+
+
+def known_words(words: list[str], targets: int) -> Spelling:
+    """Knows words, the commonest first, and mends to the first `targets` of them. Used in training."""
+    found = sorted(
+        {
+            (crc32(form.encode()), owner)
+            for owner, word in enumerate(words[: min(targets, TARGETS)])
+            if SHORTEST <= len(word) <= LONGEST
+            for form in shorter(word)
+        }
+    )
+    keys, owners = zip(*found, strict=True)
+    return Spelling(words, np.array(keys, np.uint32), np.array(owners, np.uint16))
