@@ -45,7 +45,7 @@ def test_words_of_the_same_letters_in_another_order_differ() -> None:
 
 
 def test_case_and_runs_of_blanks_change_no_bucket() -> None:
-    assert see("Write   a\n\nPOEM").buckets.tolist() == see("write a poem").buckets.tolist()
+    assert see("Write   a \t POEM").buckets.tolist() == see("write a poem").buckets.tolist()
 
 
 def test_of_a_long_text_the_head_and_the_tail_are_seen_and_nothing_between() -> None:

@@ -138,7 +138,13 @@ def test_training_and_serving_compute_the_same_numbers(model: Learned) -> None:
     sys.path.insert(0, str(ROUTER))
     from matrix import counts, weighted
 
-    texts = ["Write a poem about rust (the metal).", "Wrtie a peom", "def f(x):\n    return x +", "какая погода завтра", ""]
+    texts = [
+        "Write a poem about rust (the metal).",
+        "Wrtie a peom",
+        "def f(x):\n    return x +",
+        "какая погода завтра",
+        "",
+    ]
     rarity = parts()["rarity"].astype(np.float32)
     rows = weighted(counts([see(model.spelling.mended(t)) for t in texts]), rarity)
     for row, text in zip(rows, texts, strict=True):

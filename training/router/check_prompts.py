@@ -70,7 +70,7 @@ ALLOWED = {
     "note": frozenset(("hard negative", "out of scope")),
 }
 AT_LEAST = {  # folder or file -> label set -> prompts of each label
-    "prompts": {"category": 260, "domain": 120},
+    "prompts": {"category": 330, "domain": 120},
     "destinations/examples.jsonl": {"destination": 10},
     "destinations/test.jsonl": {"destination": 40},
     "test/categories.jsonl": {"category": 30},

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,16 @@ def main() -> None:
     space = Space(everything(), words)
     report: Report = {}
     heads: list[tuple[str, Fitted, float]] = []
-    for name in (*LABELLED, "scope"):
-        fitted, threshold, report[name] = labelled(name, space)
-        heads.append((name, fitted, threshold))
-        print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
-    for name, fitted, report[name] in fit_difficulty(space):
-        heads.append((name, fitted, 0.0))
-        print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
+    with ProcessPoolExecutor(2) as pool:
+        tasks = {name: pool.submit(labelled, name, space) for name in ("category", "domain", "role", "tier", "scope")}
+        hard = pool.submit(fit_difficulty, space)
+        for name in (*LABELLED, "scope"):
+            fitted, threshold, report[name] = tasks[name].result()
+            heads.append((name, fitted, threshold))
+            print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
+        for name, fitted, report[name] in hard.result():
+            heads.append((name, fitted, 0.0))
+            print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else MODEL
     write(target, space, heads, report)
     (HERE / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rolecast.routing.frames import BUCKETS as FRAMES
-from rolecast.routing.frames import frames
+from rolecast.routing.skeleton import BUCKETS as BONES
+from rolecast.routing.skeleton import skeleton
 
 HEAD_BYTES = 1024
 TAIL_BYTES = 1024
@@ -25,7 +25,7 @@ WORDS = 1 << 15
 EDGES = 1 << 13
 """Buckets of the first and the last words, by side: an instruction stands before or after what was pasted."""
 EDGE_WORDS = 10
-BLOCKS = (PIECES, WORDS, EDGES, FRAMES)
+BLOCKS = (PIECES, WORDS, EDGES, BONES)
 BUCKETS = sum(BLOCKS)
 
 Indices = NDArray[np.int32]
@@ -119,7 +119,7 @@ def see(text: str) -> Seen:
             pieces,
             _bucket(np.concatenate((words, pairs)), 15) + np.int32(PIECES),
             _bucket(edges, 13) + np.int32(PIECES + WORDS),
-            frames(text) + np.int32(PIECES + WORDS + EDGES),
+            skeleton(text) + np.int32(PIECES + WORDS + EDGES),
         )
     )
     buckets, counts = _counted(where)

@@ -6,7 +6,7 @@ Pure; the lists of words come with the model file. Only what the router sees is 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from zlib import crc32
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 SHORTEST: Final = 3
 LONGEST: Final = 20
 """Letters of a word that is mended; shorter ones are one slip from too many others."""
-MOST: Final = 48
-"""So many unknown words of a text are tried: what is full of them is code or another language."""
-SPAN: Final = 640
-"""Characters at either end that are mended: as far as `features` cuts into pieces."""
+MOST: Final = 16
+"""So many unknown words at either end are tried, the first: what is full of them is code or another language."""
+SPAN: Final = 400
+"""Characters at either end that are mended: there stands what is asked."""
 TARGETS: Final = 1 << 16
 """Numbers of words that fit the file's list of owners."""
 
@@ -56,23 +56,24 @@ class Spelling:
         return text if better is head and best is tail else better + text[SPAN:-SPAN] + best
 
     def _mended(self, text: str) -> str:
-        unknown = set(WORD.findall(text.lower())) - self._known
-        if not unknown:
+        words = WORD.findall(text.lower())
+        if self._known.issuperset(words):
             return text
-        fixes = self.fixes(sorted(w for w in unknown if len(w) <= LONGEST)[:MOST])
+        fixes = self.fixes([w for w in dict.fromkeys(words) if w not in self._known and len(w) <= LONGEST][:MOST])
         if not fixes:
             return text
         return WORD.sub(lambda found: _cased(found[0], fixes), text)
 
     def fixes(self, unknown: list[str]) -> dict[str, str]:
         """Of each word that can be mended, in lower case: what it should be."""
-        forms = [(number, form) for number, word in enumerate(unknown) for form in shorter(word)]
-        keys = np.array([crc32(form.encode()) for _, form in forms], np.uint32)
-        low = np.searchsorted(self._keys, keys)
-        high = np.searchsorted(self._keys, keys, side="right")
+        forms = [shorter(word) for word in unknown]
+        keys = np.array([crc32(form.encode()) for of_one in forms for form in of_one], np.uint32)
+        whose = [word for word, of_one in zip(unknown, forms, strict=True) for _ in of_one]
+        low = self._keys.searchsorted(keys)
+        high = self._keys.searchsorted(keys, side="right")
         best: dict[str, tuple[int, str]] = {}
         for i in np.flatnonzero(high > low).tolist():
-            word = unknown[forms[i][0]]
+            word = whose[i]
             for owner in self._owners[low[i] : high[i]].tolist():
                 right = self._words[owner]
                 # People seldom miss the first letter.
@@ -89,13 +90,11 @@ def _cased(word: str, fixes: dict[str, str]) -> str:
     return right.upper() if word.isupper() else right.capitalize() if word[0].isupper() else right
 
 
-def shorter(word: str) -> Iterator[str]:
+def shorter(word: str) -> list[str]:
     """The word, and it without each of its letters."""
-    yield word
-    for i in range(len(word)):
-        # Of two equal letters in a row it does not matter which is gone.
-        if not i or word[i] != word[i - 1]:
-            yield word[:i] + word[i + 1 :]
+    # Of two equal letters in a row it does not matter which is gone.
+    gone = (i for i in range(len(word)) if not i or word[i] != word[i - 1])
+    return [word, *(word[:i] + word[i + 1 :] for i in gone)]
 
 
 def one_slip(word: str, right: str) -> bool:

@@ -1,4 +1,4 @@
-"""The frame of a request: its small words in their order, with what it is about left out.
+"""The skeleton of a request: its small words in their order, with what it is about left out.
 
 `should i ~ or ~ ?` is a matter to think about whatever stands in the gaps; `who ~ the ~` asks for a fact. Sentences
 also show their first words, where what is to be done mostly stands. A pure function of the text.
@@ -62,12 +62,12 @@ _SHIFT = np.uint32(15)
 _SALT_OPENING, _SALT_FIRST, _SALT_LAST = 0x51ED270B, 0x2545F491, 0x68E31DA4
 
 
-def frames(text: str) -> NDArray[np.int32]:
-    """The buckets, 0 to BUCKETS, of the frame's runs of two to four and of the first words of its sentences."""
+def skeleton(text: str) -> NDArray[np.int32]:
+    """The buckets, 0 to BUCKETS, of the skeleton's runs of two to four and of the first words of its sentences."""
     if len(text) > HEAD + TAIL:
         text = f"{text[:HEAD]}\n{text[-TAIL:]}"
     tokens = _TOKEN.findall(text.casefold())
-    ids = np.array(_skeleton(tokens), np.uint32)
+    ids = np.array(_bones(tokens), np.uint32)
     rolling = ids
     runs = []
     for n in range(2, 5):
@@ -79,7 +79,7 @@ def frames(text: str) -> NDArray[np.int32]:
     return made
 
 
-def _skeleton(tokens: list[str]) -> list[int]:
+def _bones(tokens: list[str]) -> list[int]:
     """Small words and signs as numbers; one gap for however many other words stand together."""
     found = [_START]
     for token in tokens:
