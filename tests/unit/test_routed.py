@@ -266,7 +266,7 @@ async def conductor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[G
         ("Name a well-known painter of the baroque", "mathematical_reasoning"),
         ("What is a class action lawsuit?", "code_generation"),
         ("Review this contract: the tenant shall indemnify the landlord for all damages.", "code_review"),
-        ("I think this is which research needs", "conversational_chat"),
+        ("Which research does this theory need, you think?", "conversational_chat"),
         ("How long does a ball python live in captivity?", "code_generation"),
         ("Help me complete the form for a parking permit", "code_completion"),
         ("draw up a list of what Rome left to Europe", "image_generation"),

@@ -69,8 +69,10 @@ def test_nonsense_gets_finite_scores_and_probabilities(model: Learned, text: str
         assert 0 <= sight.opinion(head).confidence <= 1
 
 
-@pytest.mark.parametrize("text", ["", " \n ", "\0", "\ud800", "?!?!", "--- ... ---"], ids=range(6))
-def test_no_head_is_sure_of_a_prompt_without_words(model: Learned, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["", " \n ", "\0", "\ud800", "?!?!", "--- ... ---", "xqzt vvk", "qwpo zxnv ghhh"], ids=range(8)
+)
+def test_no_head_is_sure_of_a_prompt_without_words_that_it_knows(model: Learned, text: str) -> None:
     sight = model.look(text)
     assert not any(sight.opinion(head).sure for head in ("category", "role", "tier", "domain"))
     assert not Labels("room", model, EXAMPLES).opinion(sight).sure

@@ -46,4 +46,4 @@ def test_the_check_names_what_breaks_a_rule(tmp_path: Path) -> None:
     assert "prompts/a.jsonl:3: the same as prompts/a.jsonl:2" in said
     assert "prompts/a.jsonl:1: 1.00 like test/traps.jsonl:1" in said
     assert "test/traps.jsonl:1: a trap needs a right and a wrong label that differ" in said
-    assert "prompts: 1 prompts of category question_answering, 260 wanted" in said
+    assert "prompts: 1 prompts of category question_answering, 330 wanted" in said

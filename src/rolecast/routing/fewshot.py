@@ -52,7 +52,7 @@ class Labels:
         order = np.argsort(-odds, kind="stable").tolist()
         best = float(odds[order[0]])
         ranked = {self.labels[i]: float(odds[i]) for i in order}
-        sure = best >= self._sure and len(sight.seen.words) > 0
+        sure = best >= self._sure and sight.telling
         return Opinion(self.name, self.labels[order[0]], best, sure, ranked)
 
 

@@ -52,7 +52,7 @@ class Opinion(msgspec.Struct, frozen=True):
     confidence: float
     """Its calibrated probability, 0 to 1."""
     sure: bool
-    """Whether the confidence reaches the head's threshold, and the prompt has words; if not, ask another strategy."""
+    """Whether the confidence reaches the head's threshold, and the prompt has known words; if not, ask another strategy."""
     probabilities: Mapping[str, float]
     """Of every label, the likeliest first."""
 
@@ -62,7 +62,10 @@ class Sight:
 
     def __init__(self, model: "Learned", text: str) -> None:
         self.model = model
-        self.seen = see(model.spelling.mended(text))
+        mended = model.spelling.mended(text)
+        self.seen = see(mended)
+        self.telling = len(self.seen.words) > 0 and not model.spelling.strange(mended)
+        """Whether it has words, and not only unknown ones: of others there is nothing to be sure of."""
 
     @cached_property
     def sparse(self) -> Floats:
@@ -170,6 +173,6 @@ class Learned:
         order = np.argsort(-odds, kind="stable")
         best = float(odds[order[0]])
         ranked = {head.labels[i]: float(odds[i]) for i in order.tolist()}
-        # Without a single word there is nothing to be sure of, whatever the prior says.
-        sure = best >= head.threshold and len(sight.seen.words) > 0
+        # Without a single word that tells something there is nothing to be sure of, whatever the prior says.
+        sure = best >= head.threshold and sight.telling
         return Opinion(name, head.labels[int(order[0])], best, sure, ranked)

@@ -55,6 +55,11 @@ class Spelling:
         better, best = self._mended(head), self._mended(tail)
         return text if better is head and best is tail else better + text[SPAN:-SPAN] + best
 
+    def strange(self, text: str) -> bool:
+        """Whether a text has words in Latin letters and its first ones are all unknown: what is told of it is a guess."""
+        words = WORD.findall(text[:SPAN].lower())
+        return bool(words) and self._known.isdisjoint(words) and all(w.isascii() for w in words)
+
     def _mended(self, text: str) -> str:
         words = WORD.findall(text.lower())
         if self._known.issuperset(words):

@@ -173,7 +173,7 @@ def _ranked(odds: Odds) -> Odds:
 
 
 def _has_words(sight: Sight) -> bool:
-    return len(sight.seen.words) > 0
+    return sight.telling
 
 
 def _topics_of(domain: str, topics: Odds) -> Sequence[str]:
