@@ -79,6 +79,8 @@ class Request(msgspec.Struct):
     thread: Thread | None = None
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
 
+    conversation: str = ""
+    """The digest of the conversation that it is a turn of, where who answers it was left to us; '' = none."""
     settled: Choice | None = None
     """Who answers, where that was found out before: by a model that was asked, or for the request that this is part
     of. Set by dispatch."""

@@ -18,6 +18,7 @@ from rolecast.routing.default import Default
 from rolecast.routing.judged import Judged
 from rolecast.routing.llm import Llm
 from rolecast.routing.named import Named
+from rolecast.routing.price import ANSWER_TOKENS, Price
 from rolecast.routing.router import Cast, Router, Strategy
 from rolecast.routing.view import Mind, View
 
@@ -33,16 +34,25 @@ def build(
     can: Can | None = None,
     mind: Mind = lambda: None,
     labels: "Mapping[str, Labels] | None" = None,
+    lengths: Mapping[str, float] = ANSWER_TOKENS,
 ) -> Router:
     """The router of this configuration.
 
     `can` tells what a model can do; without it the configuration is believed. `mind` gives the learned model, `labels`
-    are the user's own, learned already.
+    are the user's own, learned already; `lengths` tells how long answers are, by category.
     """
     named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None))
     see = partial(View, mind=mind, labels=labels or {})
-    cascades = config.routing.cascade.enabled
-    return Router(named, Default(named, config), _strategies(names, config), see, cascades=cascades)
+    routing = config.routing
+    return Router(
+        named,
+        Default(named, config),
+        _strategies(names, config),
+        see,
+        Price(routing.worth, routing.prefer, lengths),
+        routing.default,
+        cascades=routing.cascade.enabled,
+    )
 
 
 def _strategies(names: Mapping[str, Name], config: Config) -> list[Strategy]:

@@ -69,6 +69,23 @@ class Named:
             )
         return self._chosen(name, facts)
 
+    def able(self, models: Sequence[str], facts: Facts) -> tuple[str, ...]:
+        """Those of these models that are enabled and can do it; maybe none."""
+        there = tuple(m for m in models if m in self._config.models and self._config.models[m].enabled)
+        try:
+            return self._able(Name("", "role", there), facts) if there else ()
+        except BadRequest:
+            return ()
+
+    def behind(self, role: str) -> tuple[str, ...]:
+        """The enabled models of a role, best first."""
+        name = self._names.get(role)
+        return name.models if name is not None and name.kind == "role" else ()
+
+    def lacks(self, model_id: str, facts: Facts) -> bool:
+        """Whether it surely cannot do what the request would like to have."""
+        return any(self._can(model_id, need) is False for need in facts.prefers)
+
     def _chosen(self, name: Name, facts: Facts) -> Choice:
         """The models behind a name that can. Raises BadRequest without any."""
         able = self._preferred(self._able(name, facts), facts)

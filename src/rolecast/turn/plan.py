@@ -35,6 +35,7 @@ class Plan:
         "asked",
         "backend",
         "choice",
+        "conversation",
         "counts",
         "defaults",
         "edits",
@@ -69,6 +70,8 @@ class Plan:
         self.stats = stats
         self.asked = asked
         self.choice = choice
+        self.conversation = ""
+        """The conversation that it is a turn of, and that was left to us; '' = none."""
         self.shares: tuple[Plan, ...] = ()
         """The same choice for each of its equals, itself among them; empty without equals."""
         self.routes: dict[tuple[str, str], int] = {}

@@ -3,7 +3,7 @@
 Knows the configuration, the choice and its alternatives. Leases and sends nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import msgspec
@@ -18,11 +18,13 @@ from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
 from rolecast.fleet import Fleet, State
-from rolecast.routing import Router, build, cascade, llm, shares
+from rolecast.routing import Cast, Router, build, cascade, llm, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.cascade import Trial, may_cascade
-from rolecast.routing.spread import Spread
+from rolecast.routing.price import ANSWER_TOKENS
+from rolecast.routing.spread import REST_S, Spread
 from rolecast.telemetry.metrics import Telemetry
+from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import clock
 from rolecast.turn.look import look, look_closely
 from rolecast.turn.mind import Mind
@@ -45,6 +47,9 @@ class Plans:
         marks: Callable[[str], tuple[str, ...]] = lambda _: (),
         logits: Callable[[str], bool] = lambda _: False,
         mind: Mind | None = None,
+        cards: Cast = Card,
+        bonds: Bonds | None = None,
+        lengths: Mapping[str, float] = ANSWER_TOKENS,
     ) -> None:
         self._current = current
         self._fleet = fleet
@@ -53,6 +58,9 @@ class Plans:
         self._marks = marks
         self._logits = logits
         self.mind = mind or Mind()
+        self._cards = cards
+        self.bonds = bonds or Bonds()
+        self._lengths = lengths
         self._router = self._built(current.names, current.config)
         self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
@@ -62,16 +70,18 @@ class Plans:
 
     async def prepare(self, edit: Edit) -> Change:
         """Nothing to refuse."""
-        return Change(partial(self._renew, self._built(edit.names, edit.config)))
+        enabled = {model_id for model_id, model in edit.config.models.items() if model.enabled}
+        return Change(partial(self._renew, self._built(edit.names, edit.config), enabled))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
-        return build(names, config, self._can, self.mind)
+        return build(names, config, self._can, self.mind, lengths=self._lengths)
 
-    def _renew(self, router: Router) -> None:
+    def _renew(self, router: Router, enabled: Collection[str]) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
         self._router = router
         self.made.clear()
         self._silent.clear()
+        self.bonds.keep(enabled)
 
     def close(self) -> None:
         """Make no more plans, and look none up: every new request is refused."""
@@ -85,7 +95,13 @@ class Plans:
 
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
-        return self._router.choose(facts, self._card)
+        return self._router.choose(self._with_bond(facts), self._card)
+
+    def _with_bond(self, facts: Facts) -> Facts:
+        """The same facts with who answered the conversation before, where that counts."""
+        if not (facts.conversation and self.routing.sticky):
+            return facts
+        return msgspec.structs.replace(facts, bond=self.bonds.of(facts.conversation))
 
     def reads(self, asked: str, request: Request) -> bool:
         """Whether this request's text decides who answers it."""
@@ -94,24 +110,25 @@ class Plans:
     def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
         if request.settled is not None and self._lives(request.settled.model):
-            return self._shared(asked, request.settled)
+            return self._shared(asked, request.settled, request.conversation)
         if self._closed:
             raise ShuttingDown
         port_model = caller.port_model
         facts = look(request, asked)
-        reads = not request.only and self._router.reads(facts)  # which may bring no text
-        if reads:
+        reads = self._router.reads(facts)
+        if reads and not request.only:  # which may bring no text
             facts = look_closely(facts, request, caller, dialect)
+            request.conversation = facts.conversation
         choice = self.choose(facts)
         if port_model:
             choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
         if reads and (found := self._trial(choice, facts, request)) is not None:
             choice, trial = found
-            plan = self._shared(asked, choice)
+            plan = self._shared(asked, choice, request.conversation)
             for each in (plan, *plan.shares):
                 each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
             return plan
-        plan = self._shared(asked, choice)
+        plan = self._shared(asked, choice, request.conversation)
         if not reads and (not (facts.needs or facts.prefers) or self._lasts(choice)):
             self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
         return plan
@@ -147,7 +164,7 @@ class Plans:
     def after(self, said: Verdict, request: Request, caller: Caller, dialect: Dialect) -> Choice:
         """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
         facts = look_closely(look(request, request.asked), request, caller, dialect)
-        return self._router.after(said, facts, self._card)
+        return self._router.after(said, self._with_bond(facts), self._card)
 
     def is_loading(self, plan: Plan) -> bool:
         """Whether its model is not loaded yet, and will be."""
@@ -171,7 +188,7 @@ class Plans:
         if model is None or not model.enabled or model == plan.model:
             return plan
         fresh = self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
-        fresh.trial = plan.trial
+        fresh.trial, fresh.conversation = plan.trial, plan.conversation
         return fresh
 
     def has_next(self, plan: Plan) -> bool:
@@ -192,6 +209,7 @@ class Plans:
                 )
                 following = self._concrete(plan.asked, choice, model_id)
                 following.trial = plan.trial if plan.trial is not None and model_id in plan.trial.models else None
+                following.conversation = plan.conversation
                 return following
         return None
 
@@ -207,7 +225,7 @@ class Plans:
         choice = msgspec.structs.replace(
             then, model=living[0], alternatives=tuple(living[1:]), equals=equals, reason=reason
         )
-        found = self._shared(plan.asked, choice)
+        found = self._shared(plan.asked, choice, plan.conversation)
         return self.share(found) if found.shares else found
 
     def failed(self, plan: Plan) -> None:
@@ -225,8 +243,9 @@ class Plans:
         return True
 
     def _card(self, model_id: str) -> Card:
-        """How a model stands just now."""
-        return Card(model_id)
+        """How a model stands just now; one that did not answer is left alone for a while."""
+        card = self._cards(model_id)
+        return msgspec.structs.replace(card, wait_s=card.wait_s + REST_S) if self._spread.rests(model_id) else card
 
     def _can_follow(self, plan: Plan, model_id: str) -> bool:
         return self._lives(model_id) and self._current.answerer_of(model_id) != plan.answerer_id
@@ -249,10 +268,12 @@ class Plans:
         view = self._router.see(facts)
         return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self._card))
 
-    def _shared(self, asked: str, choice: Choice) -> Plan:
+    def _shared(self, asked: str, choice: Choice, conversation: str = "") -> Plan:
         """The plan of a choice, and of each of its equals."""
         plan = self._concrete(asked, choice, choice.model)
         plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
+        for each in (plan, *plan.shares):
+            each.conversation = conversation
         return plan
 
     def _concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
