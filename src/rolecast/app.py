@@ -104,6 +104,7 @@ class Gateway:
             can.can,
             can.marks,
             can.logits,
+            room=can.room,
             cards=self.cards,
             lengths=self.paces.lengths,
         )

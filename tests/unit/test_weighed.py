@@ -1,7 +1,6 @@
 """Who answers `auto` on a running gateway: by what is loaded, by queues, by the client's wish, by the conversation."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -27,33 +26,11 @@ from gateway import (
 from rolecast.config.edit import edit_to
 from rolecast.config.edit import prepare as prepare_edit
 from rolecast.config.schema import Config, Model
-from rolecast.decision import Facts
-from rolecast.turn import plans
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("facts_of_bodies")]
+pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 CODE = "Write a Python function that merges two sorted lists into one and explain its complexity."
-
-
-@pytest.fixture
-def facts_of_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Conversation, turns, open calls and the wish, as a body tells them, whatever else reads them."""
-    real = plans.look_closely
-
-    def look(facts: Facts, asked: Any, caller: Any, dialect: Any) -> Facts:
-        body = json.loads(asked.body)
-        said = [m for m in body["messages"] if m["role"] == "user"]
-        found = real(facts, asked, caller, dialect)
-        return msgspec.structs.replace(
-            found,
-            conversation=found.conversation or str(hash(said[0]["content"])),
-            turns=len(said),
-            open_call=body["messages"][-1]["role"] == "tool",
-            hints=msgspec.structs.replace(found.hints, prefer=body.get("metadata", {}).get("prefer", "")),
-        )
-
-    monkeypatch.setattr(plans, "look_closely", look)
 
 
 @asynccontextmanager

@@ -64,6 +64,10 @@ class Router:
         """Whether more than the name counts for this request, so that the rest of the facts is needed."""
         return self._reads and facts.kind in READ and self._named.leaves_open(facts)
 
+    def surely_fits(self, choice: Choice, facts: Facts) -> int:
+        """A request like this one, of so many bytes, gets this choice without a look at how long it is."""
+        return self._named.surely_fits(choice, facts)
+
     def choose(self, facts: Facts, cast: Cast = Card) -> Choice:
         """The choice. Raises ModelNotFound or BadRequest with what to do instead."""
         if (choice := self._named.decide(facts)) is not None:
@@ -85,7 +89,7 @@ class Router:
             choice = self._named.decide(replace(view.facts, name=said.name))
         except RolecastError:
             return None
-        if choice is None:
+        if choice is None or not self._named.suits(choice, view.facts):
             return None
         by_role = choice.source in BY_ROLE
         choice = replace(choice, source=said.source, reason=said.reason, confidence=said.confidence)
@@ -98,7 +102,7 @@ class Router:
         `helped` = models of the default role may step in for those of the choice.
         """
         choice, facts = self._told(choice, view), view.facts
-        if facts.kind not in READ or choice.source not in WEIGHED:
+        if facts.kind not in READ or choice.source not in WEIGHED or not self._named.holds(choice.model, facts):
             return choice
         members = (choice.model, *choice.alternatives)
         used = self._used(choice, facts)
@@ -156,6 +160,7 @@ class Router:
             tier=view.sure("tier"),
             domain=view.sure("domain"),
             difficulty=view.difficulty,
+            labels=view.labels,
         )
 
 

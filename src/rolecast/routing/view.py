@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from rolecast.config import labels
 from rolecast.decision import Facts
 
 if TYPE_CHECKING:  # numpy comes with them
@@ -20,10 +21,10 @@ Mind = Callable[[], "Learned | None"]
 class View:
     """One request. Lives as long as the choice takes."""
 
-    def __init__(self, facts: Facts, mind: Mind, labels: "Mapping[str, Labels]") -> None:
+    def __init__(self, facts: Facts, mind: Mind, own: "Mapping[str, Labels]") -> None:
         self.facts = facts
         self._mind = mind
-        self._labels = labels
+        self._labels = own
 
     @cached_property
     def sight(self) -> "Sight | None":
@@ -41,13 +42,31 @@ class View:
             return None
         if of not in self._opinions:
             own = self._labels.get(of)
+            if own is None and of not in self.sight.model.heads:
+                return None
             self._opinions[of] = own.opinion(self.sight) if own is not None else self.sight.opinion(of)
         return self._opinions[of]
 
-    def sure(self, of: str) -> str:
-        """The label, if the model is sure of it; else ''."""
+    def sure(self, of: str, least: float = 0.0) -> str:
+        """The label, if the caller names it, or the model is sure of it and that at least so much; else ''."""
+        if told := self._told(of):
+            return told
         said = self.opinion(of)
-        return said.label if said is not None and said.sure else ""
+        return said.label if said is not None and said.sure and said.confidence >= least else ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of the user's own that are sure, by their set."""
+        return {name: label for name in self._labels if (label := self.sure(name))}
+
+    def _told(self, of: str) -> str:
+        """What the caller says it is: its task, or a label that is a domain it forces; '' = nothing."""
+        if of == "category":
+            return labels.category(self.facts.hints.category)
+        own, forced = self._labels.get(of), self.facts.hints.metadata.get("force_domain", "")
+        if own is None or not forced:
+            return ""
+        return next((each for each in own.labels if labels.destination(each) == labels.destination(forced)), "")
 
     @property
     def difficulty(self) -> float:

@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from rolecast.config import labels
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
@@ -21,12 +22,13 @@ from rolecast.fleet import Fleet, State
 from rolecast.routing import Cast, Router, build, cascade, llm, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.cascade import Trial, may_cascade
+from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.price import ANSWER_TOKENS
 from rolecast.routing.spread import REST_S, Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import clock
-from rolecast.turn.look import look, look_closely
+from rolecast.turn.look import look, look_at_length, look_closely
 from rolecast.turn.mind import Mind
 from rolecast.turn.plan import Plan
 from rolecast.values import KINDS, Caller
@@ -47,6 +49,7 @@ class Plans:
         marks: Callable[[str], tuple[str, ...]] = lambda _: (),
         logits: Callable[[str], bool] = lambda _: False,
         mind: Mind | None = None,
+        room: Room | None = None,
         cards: Cast = Card,
         bonds: Bonds | None = None,
         lengths: Mapping[str, float] = ANSWER_TOKENS,
@@ -55,9 +58,10 @@ class Plans:
         self._fleet = fleet
         self._telemetry = telemetry
         self._can = can
+        self._room = room
         self._marks = marks
         self._logits = logits
-        self.mind = mind or Mind()
+        self.mind = mind or Mind(current.config.routing)
         self._cards = cards
         self.bonds = bonds or Bonds()
         self._lengths = lengths
@@ -69,15 +73,17 @@ class Plans:
         self.made: dict[Key, Plan] = {}
 
     async def prepare(self, edit: Edit) -> Change:
-        """Nothing to refuse."""
+        """Nothing to refuse. Labels of the user's own are learned now, so that no request waits for them."""
+        follow = await self.mind.prepare(edit.config.routing)
         enabled = {model_id for model_id, model in edit.config.models.items() if model.enabled}
-        return Change(partial(self._renew, self._built(edit.names, edit.config), enabled))
+        return Change(partial(self._renew, self._built(edit.names, edit.config), enabled, follow))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
-        return build(names, config, self._can, self.mind, lengths=self._lengths)
+        return build(names, config, self._can, self.mind, self.mind.labels, self._room, self._lengths)
 
-    def _renew(self, router: Router, enabled: Collection[str]) -> None:
+    def _renew(self, router: Router, enabled: Collection[str], follow: Callable[[], None]) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
+        follow()
         self._router = router
         self.made.clear()
         self._silent.clear()
@@ -108,37 +114,67 @@ class Plans:
         return self._router.reads(look(request, asked))
 
     def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
-        """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
+        """A plan for this request and those like it. Raises RolecastError when there is nobody to ask.
+
+        One whose text decides, or that is too long to fit for sure, gets a plan of its own.
+        """
         if request.settled is not None and self._lives(request.settled.model):
             return self._shared(asked, request.settled, request.conversation)
         if self._closed:
             raise ShuttingDown
-        port_model = caller.port_model
         facts = look(request, asked)
-        reads = self._router.reads(facts)
-        if reads and not request.only:  # which may bring no text
-            facts = look_closely(facts, request, caller, dialect)
-            request.conversation = facts.conversation
-        choice = self.choose(facts)
-        if port_model:
-            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
-        if reads and (found := self._trial(choice, facts, request)) is not None:
-            choice, trial = found
-            plan = self._shared(asked, choice, request.conversation)
-            for each in (plan, *plan.shares):
-                each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
+        if not request.only and self._router.reads(facts):  # the first may bring no text
+            return self._read(look_closely(facts, request, caller, dialect), request, caller)
+        key = (asked, request.kind, caller.port_model, facts.needs, facts.prefers)
+        plan = self.made.get(key)
+        if plan is None:
+            plan = self._planned(facts, caller)
+            if self._router.reads(facts):  # others that ask for nobody bring a text
+                return plan
+            if not (facts.needs or facts.prefers) or self._lasts(plan.choice):
+                self.made[key] = plan
+        if len(request.body) <= plan.fits or request.only:
             return plan
-        plan = self._shared(asked, choice, request.conversation)
-        if not reads and (not (facts.needs or facts.prefers) or self._lasts(choice)):
-            self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
+        return self._planned(look_at_length(facts, request, dialect), caller)
+
+    def _read(self, facts: Facts, request: Request, caller: Caller) -> Plan:
+        """A plan for a request whose text decides."""
+        request.conversation = facts.conversation
+        plan = self._planned(facts, caller)
+        choice = plan.choice
+        request.found = labels.category(choice.role) or ("" if choice.source == "default" else choice.task)
+        found = self._trial(choice, facts, request)
+        if found is None:
+            return plan
+        plan = self._shared(facts.name, found[0], facts.conversation)
+        for each in (plan, *plan.shares):
+            each.trial = found[1] if each.family == UNREAD else None  # others tell no probabilities
+        return plan
+
+    def _planned(self, facts: Facts, caller: Caller) -> Plan:
+        """A plan by these facts alone."""
+        choice = self.choose(facts)
+        fits = self._router.surely_fits(choice, facts)
+        if port_model := caller.port_model:
+            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
+        plan = self._shared(facts.name, choice, facts.conversation if self._router.reads(facts) else "")
+        plan.fits = fits
         return plan
 
     def known(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
-        """The kept plan for this request, else a new one. Raises RolecastError when there is nobody to ask."""
+        """The kept plan for this request, else a new one, however long it is. Raises RolecastError without anybody."""
         port_model = caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
-        return self.made.get(key) or self.make(asked, request, caller, dialect)
+        plan = self.made.get(key)
+        if plan is not None and len(request.body) <= plan.fits:
+            return plan
+        try:
+            return self.make(asked, request, caller, dialect)
+        except BadRequest as error:
+            if error.code != CONTEXT_EXCEEDED:
+                raise
+            return self._planned(look(request, asked), caller)
 
     def of_any_kind(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
