@@ -198,7 +198,7 @@ async def test_a_tool_call_is_finished_by_the_model_that_made_it_and_code_moves_
         assert (model, route.rpartition(", ")[2]) == ("first", "its tool call is open")
         after = [*talk, *call, {"role": "assistant", "content": "there"}, {"role": "user", "content": CODE}]
         model, route = await who(gate, request({"model": "auto", "messages": after}))
-        assert (model, route) == ("second", "learned; looks like coding")
+        assert (model, route) == ("second", "learned; looks like code_generation, so coding")
         thanks = [*after, {"role": "assistant", "content": "x"}, {"role": "user", "content": "thank you so much"}]
         assert (await who(gate, request({"model": "auto", "messages": thanks})))[0] == "second"
 
