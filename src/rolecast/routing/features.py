@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 HEAD_BYTES = 1024
 TAIL_BYTES = 1024
 
-PIECE_BYTES = 640
+PIECE_BYTES = 384
 """Of the head and of the tail so much is cut into pieces; words are read further in. Pieces are what costs time."""
 
 PIECES = 1 << 16
@@ -72,7 +72,9 @@ SHAPE = 12 + len(SIGNS)
 
 _TOLD = np.zeros((256, 6 + len(SIGNS)), np.float32)
 """Which bytes a text's shape counts together: one product of matrices counts them all."""
-for _column, _bytes in enumerate(([10], range(48, 58), range(65, 91), range(128, 256), np.flatnonzero(_CLASS == _OTHER))):
+for _column, _bytes in enumerate(
+    ([10], range(48, 58), range(65, 91), range(128, 256), np.flatnonzero(_CLASS == _OTHER))
+):
     _TOLD[list(_bytes), _column] = 1
 _TOLD[63, 5] = 1
 _TOLD[np.frombuffer(SIGNS, np.uint8), 6 + np.arange(len(SIGNS))] = 1

@@ -1,7 +1,8 @@
 """Labels of the user's own, learned from about ten examples each while the configuration is read.
 
-Ridge over the similarity of prompts (shared buckets, nearness of meaning), solved once for the few examples; a
-prompt then costs two small products. Knows the learned model's view of a text, and no configuration.
+Ridge over the similarity of prompts (shared buckets, nearness of meaning, likeness of what the model's own heads say),
+solved once for the few examples; a prompt then costs three small products. The words of a label's name are an example
+more. Knows the learned model's view of a text, and no configuration.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 from rolecast.routing.features import BUCKETS
 from rolecast.routing.learned import Floats, Learned, Opinion, Sight
 
-MEANING_PULL = 6.0
+MEANING_PULL = 3.0
 """How much nearness of meaning counts beside shared buckets."""
+HEADS = ("category", "domain")
+HEADS_PULL = 2.0
+"""How much it counts that these heads say alike."""
 STIFFNESS = 0.5
 SURE = 0.5
 """The default confidence below which a label is no opinion."""
@@ -31,29 +35,41 @@ class Labels:
         self._sure = sure
         texts = [text for label in self.labels for text in examples[label]]
         _check(name, examples, len(texts))
-        truth = np.repeat(np.arange(len(self.labels)), [len(examples[label]) for label in self.labels])
+        texts += [label.replace("_", " ").replace("-", " ") for label in self.labels]
+        own = np.arange(len(self.labels))
+        truth = np.concatenate((np.repeat(own, [len(examples[label]) for label in self.labels]), own))
         sights = [model.look(text) for text in texts]
+        told = [model.heads[head] for head in HEADS]
+        self._columns = np.concatenate([np.arange(h.start, h.start + len(h.labels)) for h in told])
+        self._middle: Floats = np.mean([s.scores[self._columns] for s in sights], axis=0)
         targets = np.where(truth[:, None] == np.arange(len(self.labels)), 1.0, -1.0 / (len(self.labels) - 1))
-        likeness = _likeness(sights)
+        meaning = np.stack([s.meaning for s in sights]).astype(np.float64)
+        said = np.stack([self._said(s) for s in sights]).astype(np.float64)
+        likeness = _shared(sights) + MEANING_PULL * meaning @ meaning.T + HEADS_PULL * said @ said.T
         solver = np.linalg.inv(likeness + STIFFNESS * np.eye(len(texts)))
         pull = np.asarray(solver @ targets, np.float64)
-        # What the solution would say of each example had it not been among the examples.
-        apart = targets - pull / np.diag(solver)[:, None]
-        self._temperature = _temperature(apart, truth)
-        meaning = np.stack([s.meaning for s in sights])
+        # What the solution would say of each example had it not been among the examples; names are no prompts.
+        apart = (targets - pull / np.diag(solver)[:, None])[: -len(own)]
+        self._temperature = _temperature(apart, truth[: -len(own)])
         self._meaning = (MEANING_PULL * meaning.T @ pull).astype(np.float32)
+        self._heads = (HEADS_PULL * said.T @ pull).astype(np.float32)
         self._row_of, self._rows = _rows(sights, pull)
 
     def opinion(self, sight: Sight) -> Opinion:
         """Which label a prompt has, and how sure that is."""
         at = self._row_of[sight.seen.buckets]
-        raw = sight.sparse @ self._rows[at] + sight.meaning @ self._meaning
+        raw = sight.sparse @ self._rows[at] + sight.meaning @ self._meaning + self._said(sight) @ self._heads
         odds = _odds(raw.astype(np.float64)[None], self._temperature)[0]
         order = np.argsort(-odds, kind="stable").tolist()
         best = float(odds[order[0]])
         ranked = {self.labels[i]: float(odds[i]) for i in order}
         sure = best >= self._sure and len(sight.seen.words) > 0
         return Opinion(self.name, self.labels[order[0]], best, sure, ranked)
+
+    def _said(self, sight: Sight) -> Floats:
+        """What the model's own heads say of a text, as far as it differs from what they say of all examples."""
+        apart: Floats = sight.scores[self._columns] - self._middle
+        return apart / np.float32(max(float(apart @ apart) ** 0.5, 1e-6))
 
 
 def _check(name: str, examples: Mapping[str, Sequence[str]], count: int) -> None:
@@ -66,9 +82,9 @@ def _check(name: str, examples: Mapping[str, Sequence[str]], count: int) -> None
         raise ValueError(f"The labels {name!r} have {count} examples; at most {MOST_EXAMPLES} are taken.")
 
 
-def _likeness(sights: Sequence[Sight]) -> NDArray[np.float64]:
-    meaning = np.stack([s.meaning for s in sights]).astype(np.float64)
-    found = MEANING_PULL * meaning @ meaning.T
+def _shared(sights: Sequence[Sight]) -> NDArray[np.float64]:
+    """How much of the buckets each two share."""
+    found = np.zeros((len(sights), len(sights)))
     buckets = np.concatenate([s.seen.buckets for s in sights])
     weights = np.concatenate([s.sparse for s in sights])
     owners = np.repeat(np.arange(len(sights)), [len(s.seen.buckets) for s in sights])

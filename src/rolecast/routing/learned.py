@@ -16,9 +16,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rolecast.routing.features import BLOCKS, BUCKETS, SHAPE, Seen, see
+from rolecast.routing.features import BLOCKS, BUCKETS, SHAPE, Seen, clip, see
+from rolecast.routing.form import Form, form
+from rolecast.routing.hardness import Hardness
 
-FORMAT = 1
+FORMAT = 2
 """Of the file; one of another format is refused."""
 MODEL = Path(__file__).parent.parent / "data" / "router.npz"
 
@@ -40,6 +42,8 @@ class Head(msgspec.Struct, frozen=True):
     """Divides the scores before they become probabilities; fitted by cross-validation."""
     threshold: float = 0.0
     """A confidence below it is no opinion."""
+    split: bool = False
+    """Whether it has two columns: one for texts with answers to choose from, then one for all others."""
 
 
 class Opinion(msgspec.Struct, frozen=True):
@@ -61,6 +65,7 @@ class Sight:
 
     def __init__(self, model: "Learned", text: str) -> None:
         self.model = model
+        self.text = text
         self.seen = see(text)
 
     @cached_property
@@ -74,6 +79,11 @@ class Sight:
         return self.model.meaning(self.seen)
 
     @cached_property
+    def form(self) -> Form:
+        """What tells how hard it may be."""
+        return form(clip(self.text)[0])
+
+    @cached_property
     def scores(self) -> Floats:
         """Of all columns, before temperature."""
         return self.model.scores(self)
@@ -85,7 +95,8 @@ class Sight:
     def probability(self, head: str) -> float:
         """Of a head that has one label: how probable it is, without the ceremony of an opinion."""
         found = self.model.heads[head]
-        return 1 / (1 + exp(min(-float(self.scores[found.start]) / found.temperature, 700)))
+        at = found.start + (found.split and not self.form.choices)
+        return 1 / (1 + exp(min(-float(self.scores[at]) / found.temperature, 700)))
 
 
 class Learned:
@@ -104,6 +115,7 @@ class Learned:
         self._bias = parts["bias"]
         self._hashes = parts["word_hashes"]
         self._vectors = parts["word_vectors"]
+        self._hardness = Hardness(parts)
         columns = len(self._bias)
         wide = self._vectors.shape[1] + SHAPE
         if self._table.shape != (BUCKETS, columns) or self._dense.shape != (wide, columns):
@@ -154,6 +166,8 @@ class Learned:
             total += weights[i : i + _ROWS] @ rows.astype(np.float32)
         dense = np.concatenate((sight.meaning, sight.seen.shape))
         made: Floats = total * self._scale + dense @ self._dense + self._bias
+        hard = self._hardness.scores(sight.meaning, sight.seen.shape, sight.form.numbers, sight.form.choices)
+        made[-len(hard) :] += hard  # the columns for difficulty are the last ones
         return made
 
     def opinion(self, sight: Sight, name: str) -> Opinion:
