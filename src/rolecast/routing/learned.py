@@ -148,9 +148,10 @@ class Learned:
         """The mean of the vectors of known words, of length 1; rare words weigh more, which is in the vectors."""
         if not len(seen.words):
             return np.zeros(self._vectors.shape[1], np.float32)
-        at = self._hashes.searchsorted(seen.words)
+        words = np.sort(seen.words)  # neighbours are found near each other, which the cache likes
+        at = self._hashes.searchsorted(words)
         at[at == len(self._hashes)] = 0
-        known = at[self._hashes.take(at) == seen.words]
+        known = at[self._hashes.take(at) == words]
         total: Floats = np.ones(len(known), np.float32) @ self._vectors.take(known, axis=0).astype(np.float32)
         length = float(total @ total)
         if length > 0:
