@@ -14,7 +14,9 @@ from rolecast.routing.features import BUCKETS
 from rolecast.routing.learned import Floats, Learned, Opinion, Sight
 
 MEANING_PULL = 3.0
-"""How much nearness of meaning counts beside shared buckets."""
+"""How much nearness of meaning counts beside shared buckets ..."""
+PLAIN_PULL = 6.0
+"""... and where heads say nothing."""
 HEADS = ("category", "domain")
 HEADS_PULL = 2.0
 """How much it counts that these heads say alike."""
@@ -28,16 +30,30 @@ MOST_EXAMPLES = 2000
 class Labels:
     """One set of labels and what tells them apart."""
 
-    def __init__(self, name: str, model: Learned, examples: Mapping[str, Sequence[str]], sure: float = SURE) -> None:
-        """Learn the labels. Raises ValueError for fewer than two labels, one without examples, or too many."""
+    def __init__(
+        self,
+        name: str,
+        model: Learned,
+        examples: Mapping[str, Sequence[str]],
+        sure: float = SURE,
+        *,
+        plain: bool = False,
+    ) -> None:
+        """Learn the labels. Raises ValueError for fewer than two labels, one without examples, or too many.
+
+        `plain` is for texts that are no prompts, frames of questions say: neither heads nor the label's name count.
+        """
         self.name = name
         self.labels = tuple(examples)
         self._sure = sure
         texts = [text for label in self.labels for text in examples[label]]
         _check(name, examples, len(texts))
-        texts += [label.replace("_", " ").replace("-", " ") for label in self.labels]
+        names = [] if plain else [label.replace("_", " ").replace("-", " ") for label in self.labels]
+        known = len(texts)
+        texts += names
+        self._meaning_pull, self._heads_pull = (PLAIN_PULL, 0.0) if plain else (MEANING_PULL, HEADS_PULL)
         own = np.arange(len(self.labels))
-        truth = np.concatenate((np.repeat(own, [len(examples[label]) for label in self.labels]), own))
+        truth = np.concatenate((np.repeat(own, [len(examples[label]) for label in self.labels]), own[: len(names)]))
         sights = [model.look(text) for text in texts]
         told = [model.heads[head] for head in HEADS]
         self._columns = np.concatenate([np.arange(h.start, h.start + len(h.labels)) for h in told])
@@ -45,14 +61,14 @@ class Labels:
         targets = np.where(truth[:, None] == np.arange(len(self.labels)), 1.0, -1.0 / (len(self.labels) - 1))
         meaning = np.stack([s.meaning for s in sights]).astype(np.float64)
         said = np.stack([self._said(s) for s in sights]).astype(np.float64)
-        likeness = _shared(sights) + MEANING_PULL * meaning @ meaning.T + HEADS_PULL * said @ said.T
+        likeness = _shared(sights) + self._meaning_pull * meaning @ meaning.T + self._heads_pull * said @ said.T
         solver = np.linalg.inv(likeness + STIFFNESS * np.eye(len(texts)))
         pull = np.asarray(solver @ targets, np.float64)
         # What the solution would say of each example had it not been among the examples; names are no prompts.
-        apart = (targets - pull / np.diag(solver)[:, None])[: -len(own)]
-        self._temperature = _temperature(apart, truth[: -len(own)])
-        self._meaning = (MEANING_PULL * meaning.T @ pull).astype(np.float32)
-        self._heads = (HEADS_PULL * said.T @ pull).astype(np.float32)
+        apart = (targets - pull / np.diag(solver)[:, None])[:known]
+        self._temperature = _temperature(apart, truth[:known])
+        self._meaning = (self._meaning_pull * meaning.T @ pull).astype(np.float32)
+        self._heads = (self._heads_pull * said.T @ pull).astype(np.float32)
         self._row_of, self._rows = _rows(sights, pull)
 
     def opinion(self, sight: Sight) -> Opinion:
