@@ -51,20 +51,23 @@ class Router:
         """Whether more than the name counts for this request, so that the rest of the facts is needed."""
         return self._reads and facts.kind in READ and self._named.leaves_open(facts)
 
-    def choose(self, facts: Facts, cast: Cast = Card) -> Choice:
-        """The choice. Raises ModelNotFound or BadRequest with what to do instead."""
+    def choose(self, facts: Facts, cast: Cast = Card, view: View | None = None) -> Choice:
+        """The choice. Raises ModelNotFound or BadRequest with what to do instead.
+
+        `view` is given where the request is seen already, as one is that was written down.
+        """
         if (choice := self._named.decide(facts)) is not None:
             return choice
         if not self.reads(facts):
             return self._default.decide(facts)
-        view = self.see(facts)
+        view = view or self.see(facts)
         for strategy in self._strategies:
             said = strategy.decide(view)
             if isinstance(said, Consult):
                 return replace(self._told(self._default.decide(facts), view), consult=said.name)
             if said is not None and (settled := self.settle(said, view, cast)) is not None:
                 return settled
-        return self._told(self._default.decide(facts), view)
+        return replace(self._told(self._default.decide(facts), view), confidence=view.surest)
 
     def settle(self, said: Verdict, view: View, cast: Cast = Card) -> Choice | None:
         """The choice that follows from what was said; None when nobody of that name can do it."""
@@ -86,7 +89,7 @@ class Router:
         if said.name and (settled := self.settle(said, view, cast)) is not None:
             return settled
         choice = self._told(self._default.decide(facts), view)
-        return replace(choice, reason=f"{said.reason}, {choice.reason}")
+        return replace(choice, reason=f"{said.reason}, {choice.reason}", confidence=view.surest)
 
     def _told(self, choice: Choice, view: View) -> Choice:
         """The choice with what the request is, as far as somebody is sure."""
@@ -96,6 +99,7 @@ class Router:
             tier=view.sure("tier"),
             domain=view.sure("domain"),
             difficulty=view.difficulty,
+            seen=view.seen,
         )
 
 

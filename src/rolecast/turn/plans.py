@@ -13,7 +13,7 @@ from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
 from rolecast.config.routing import Routing
 from rolecast.config.schema import Config
-from rolecast.decision import Card, Choice, Facts, Verdict
+from rolecast.decision import Card, Choice, Facts, Seen, Verdict
 from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
@@ -21,6 +21,7 @@ from rolecast.fleet import Fleet, State
 from rolecast.routing import Router, build, cascade, llm, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.cascade import Trial, may_cascade
+from rolecast.routing.recorded import Recorded, facts_of
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.exchange import clock
@@ -85,11 +86,40 @@ class Plans:
 
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
-        return self._router.choose(facts, self._card)
+        return self._router.choose(facts, self.card)
 
     def reads(self, asked: str, request: Request) -> bool:
         """Whether this request's text decides who answers it."""
         return self._router.reads(look(request, asked))
+
+    def chosen(
+        self, asked: str, request: Request, caller: Caller, dialect: Dialect
+    ) -> tuple[Facts, Choice, Trial | None]:
+        """What routing may know of this request, whom it chooses, and the cascade that this begins, if it does.
+
+        Keeps nothing. Raises as `make` does.
+        """
+        facts = look(request, asked)
+        reads = not request.only and self._router.reads(facts)  # who only loads a model may bring no text
+        if reads:
+            facts = look_closely(facts, request, caller, dialect)
+        choice = self.choose(facts)
+        if caller.port_model:
+            reason = f"port of {caller.port_model}"
+            choice = msgspec.structs.replace(choice, source="listener", reason=reason)
+        if reads and (found := self._trial(choice, facts, request)) is not None:
+            return facts, *found
+        return facts, choice, None
+
+    def seen(self, facts: Facts, request: Request, caller: Caller, dialect: Dialect) -> Seen:
+        """What there is to see of a request, also of one whose name was enough."""
+        if not self._router.reads(facts):
+            facts = look_closely(facts, request, caller, dialect)
+        return self._router.see(facts).seen
+
+    def again(self, seen: Seen) -> Choice:
+        """Whom a request of the past would get, by what was seen of it then. Raises as `make` does."""
+        return self._router.choose(facts_of(seen), self.card, Recorded(seen))
 
     def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
@@ -98,21 +128,13 @@ class Plans:
         if self._closed:
             raise ShuttingDown
         port_model = caller.port_model
-        facts = look(request, asked)
-        reads = not request.only and self._router.reads(facts)  # which may bring no text
-        if reads:
-            facts = look_closely(facts, request, caller, dialect)
-        choice = self.choose(facts)
-        if port_model:
-            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
-        if reads and (found := self._trial(choice, facts, request)) is not None:
-            choice, trial = found
-            plan = self._shared(asked, choice)
+        facts, choice, trial = self.chosen(asked, request, caller, dialect)
+        plan = self._shared(asked, choice)
+        if trial is not None:
             for each in (plan, *plan.shares):
                 each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
             return plan
-        plan = self._shared(asked, choice)
-        if not reads and (not (facts.needs or facts.prefers) or self._lasts(choice)):
+        if not self._router.reads(facts) and (not (facts.needs or facts.prefers) or self._lasts(choice)):
             self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
         return plan
 
@@ -147,7 +169,7 @@ class Plans:
     def after(self, said: Verdict, request: Request, caller: Caller, dialect: Dialect) -> Choice:
         """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
         facts = look_closely(look(request, request.asked), request, caller, dialect)
-        return self._router.after(said, facts, self._card)
+        return self._router.after(said, facts, self.card)
 
     def is_loading(self, plan: Plan) -> bool:
         """Whether its model is not loaded yet, and will be."""
@@ -224,7 +246,7 @@ class Plans:
                 known.injects = known.injects and known.answerer_id != answerer_id
         return True
 
-    def _card(self, model_id: str) -> Card:
+    def card(self, model_id: str) -> Card:
         """How a model stands just now."""
         return Card(model_id)
 
@@ -247,7 +269,7 @@ class Plans:
         if not setting.enabled or choice.consult or chat is None or request.split is not None or not may_cascade(chat):
             return None
         view = self._router.see(facts)
-        return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self._card))
+        return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self.card))
 
     def _shared(self, asked: str, choice: Choice) -> Plan:
         """The plan of a choice, and of each of its equals."""
