@@ -96,15 +96,17 @@ def _lines(path: Path) -> Iterator[tuple[bytes, Case]]:
                 continue
             try:
                 fields = msgspec.json.decode(line)
-                yield _request(fields if isinstance(fields, dict) else {"prompt": fields})
+                yield _request({"prompt": fields} if isinstance(fields, str) else fields)
             except (*UNREADABLE, ValueError) as error:
                 output.fail(
                     f'{path}, line {number}: {error}. Each line is JSON such as {{"prompt":"...","role":"coding"}}.'
                 )
 
 
-def _request(fields: dict[str, Any]) -> tuple[bytes, Case]:
+def _request(fields: Any) -> tuple[bytes, Case]:
     """Raises ValueError for what cannot be meant."""
+    if not isinstance(fields, dict):
+        raise ValueError("it is neither an object nor a text")
     labels = {of: fields.pop(of) for of in LABELS if of in fields}
     if wrong := next((of for of, label in labels.items() if not isinstance(label, str)), ""):
         raise ValueError(f"`{wrong}` must be a text")

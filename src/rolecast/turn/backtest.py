@@ -198,7 +198,7 @@ class Tally:
 
     def _price(self, case: Case, card: Card) -> None:
         tokens = case.answer_tokens or ASSUMED_TOKENS
-        self._cents += (case.prompt_tokens * card.input_cents + tokens * card.output_cents) / 1e6
+        self._cents += (case.prompt_tokens * (card.input_cents or 0) + tokens * (card.output_cents or 0)) / 1e6
         measured = self._speeds.get(card.model, 0.0)
         speed = measured or card.tokens_per_s
         if speed <= 0:
