@@ -21,7 +21,7 @@ from rolecast.decision import Card, Choice, Facts, Said, Seen
 from rolecast.routing import build
 from rolecast.routing.learned import Learned
 from rolecast.routing.recorded import Recorded, facts_of
-from rolecast.turn.backtest import Case, Result, Tally
+from rolecast.turn.backtest import Case, Result, Tally, chance
 from rolecast.values import Usage
 
 CODE = "Write a Python function that merges two sorted lists and explain its complexity."
@@ -249,3 +249,18 @@ def test_no_replay_breaks_the_sums(rows: list[tuple[str, str, float | None, floa
         assert 0 <= found.low <= found.share <= found.high <= 1
     assert report.recovered is None, "where both are right alike there is no gap"
     assert (report.seconds is None) == (not report.models.get("tiny"))
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_better_model_and_an_easier_request_are_never_less_likely_right(one: float, other: float, at: float) -> None:
+    low, high = sorted((one, other))
+    assert 0 < chance(low, at) <= chance(high, at) < 1
+    assert chance(at, high) <= chance(at, low)
+
+
+def test_the_model_that_difficulty_speaks_of_is_right_as_often_as_it_says() -> None:
+    assert chance(0.68, 0.3) == pytest.approx(0.7)
+    tally = Tally("x", {})
+    tally.add(Case(), Result("m", "standard", "", "", "", "learned", 0.3), Card("m", quality=0.68))
+    tally.add(Case(), Result("n", "standard", "", "", "", "learned", 0.3), Card("n"))
+    assert tally.report().right_estimate == 0.7, "of a model whose quality nobody knows nothing is said"

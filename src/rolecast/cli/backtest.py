@@ -206,6 +206,7 @@ def _figures(reports: Sequence[Report]) -> Iterator[tuple[str, list[str]]]:
         ("  if the strong one did", [percent(each.all_strong) for each in reports]),
         ("  of the gap between them", [percent(each.recovered) for each in reports]),
         ("Weak models right, as estimated", [percent(each.weak_estimate) for each in reports]),
+        ("Right by the models' quality, as estimated", [percent(each.right_estimate) for each in reports]),
         ("Rating of those that stay", [percent(each.rating_kept) for each in reports]),
         ("Rating of those that move", [percent(each.rating_changed) for each in reports]),
         ("Seconds, as estimated", ["" if each.seconds is None else f"{each.seconds:,.0f}" for each in reports]),

@@ -222,6 +222,14 @@ class Gateway:
 
         return msgspec.json.decode(self._request("POST", "/v1/route", json=body).content, type=Routed)
 
+    def rate(self, said: dict[str, Any]) -> bytes:
+        """Say what somebody thinks of an answer; what is kept now, as JSON."""
+        return self._request("POST", "/v1/feedback", json=said).content
+
+    def ratings(self, most: int) -> bytes:
+        """What was said of answers, as JSON."""
+        return self._request("GET", "/v1/feedback", params={"limit": most}).content
+
     def client(self) -> "LLMClient":
         """The Python client for this gateway; nothing is retried, a person is watching."""
         from rolecast import LLMClient

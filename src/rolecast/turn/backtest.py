@@ -15,6 +15,10 @@ LIGHT_ROLES = ("router", "standard", "light")
 """Roles of the weaker models, which count as `weak` where a request is labelled by who is right."""
 ASSUMED_TOKENS = 200
 """So long an answer is where nobody knows its length."""
+WEAK = 0.68
+"""The share of MMLU's questions that the model answers which `difficulty` speaks of (Mixtral 8x7B)."""
+EXTREME = 0.02
+"""A share is kept so far from 0 and 1."""
 Z = 1.96
 """95 % of a normal distribution lie within so many deviations."""
 
@@ -84,6 +88,8 @@ class Report(msgspec.Struct, frozen=True):
     """How much of the gap between these two the choices close, from 0 to 1."""
     weak_estimate: float | None
     """The mean probability, as the learned model says, that a weak model answers rightly what weak ones would get."""
+    right_estimate: float | None
+    """The mean probability of a right answer, by the quality of the chosen model and the difficulty; see `chance`."""
     rating_kept: float | None
     """The mean rating of requests that would go where they went, and of those that would not."""
     rating_changed: float | None
@@ -124,7 +130,7 @@ class Tally:
         self._compared: dict[str, list[int]] = {}
         self._matrix: dict[str, Counter[str]] = {}
         self._right, self._if_weak, self._if_strong = _Mean(), _Mean(), _Mean()
-        self._estimate, self._kept, self._changed = _Mean(), _Mean(), _Mean()
+        self._estimate, self._chance, self._kept, self._changed = _Mean(), _Mean(), _Mean(), _Mean()
 
     def fail(self, code: str) -> None:
         """Nobody would have answered it."""
@@ -148,6 +154,8 @@ class Tally:
         if expected := case.labels.get("role") or case.was_role:
             self._matrix.setdefault(expected, Counter())[result.role] += 1
         self._judge(case, result)
+        if card.quality is not None and result.difficulty >= 0:
+            self._chance.add(chance(card.quality, result.difficulty))
         self._price(case, card)
 
     def report(self) -> Report:
@@ -170,6 +178,7 @@ class Tally:
             all_strong=high,
             recovered=None if gap is None else round(gap, 4),
             weak_estimate=self._estimate.value,
+            right_estimate=self._chance.value,
             rating_kept=self._kept.value,
             rating_changed=self._changed.value,
             rated=self._rated,
@@ -206,6 +215,20 @@ class Tally:
         reading = 0.0 if measured or card.prompt_tokens_per_s <= 0 else case.prompt_tokens / card.prompt_tokens_per_s
         self._seconds += tokens / speed + reading
         self._timed += 1
+
+
+def chance(quality: float, difficulty: float) -> float:
+    """P(right) of a model that answers the share `quality` of MMLU, where a weak one fails with `difficulty`.
+
+    sigma(logit(quality) - logit(0.68) - logit(difficulty)): item response theory's one-parameter model
+    (G. Rasch, 1960).
+    """
+    return 1 / (1 + math.exp(-(_logit(quality) - _logit(WEAK) - _logit(difficulty))))
+
+
+def _logit(share: float) -> float:
+    kept = min(max(share, EXTREME), 1 - EXTREME)
+    return math.log(kept / (1 - kept))
 
 
 def _agreement(right: int, of: int) -> Agreement:
