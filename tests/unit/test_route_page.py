@@ -77,6 +77,42 @@ async def test_whatever_the_dialect_the_same_words_have_the_same_choice(tmp_path
         assert told["opinions"] == found["prompt"]["opinions"], name
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {"messages": [{"role": "user", "content": CODE}]}),
+        (CHAT, {"model": "coding", "messages": [{"role": "user", "content": HELLO}]}),
+        (
+            "/v1/messages",
+            {"model": "auto", "max_tokens": 9, "system": "x", "messages": [{"role": "user", "content": CODE}]},
+        ),
+        (
+            "/api/chat",
+            {"model": "auto", "options": {}, "stream": False, "messages": [{"role": "user", "content": CODE}]},
+        ),
+        ("/v1/responses", {"model": "auto", "input": CODE}),
+        ("/conductor/generate", {"prompt": "Guten Morgen", "category": "code_generation"}),
+    ],
+)
+async def test_the_dry_run_of_a_body_is_what_its_own_path_does(path: str, body: dict[str, Any], tmp_path: Path) -> None:
+    async with gateway(cast(), tmp_path) as gate:
+        told = await routed(gate, body)
+        real = await gate.ask(request(body, path=path))
+    assert real.status == 200, real
+    assert real.header("x-rolecast-model") == told["model"]
+    assert told["model"] == "coder" or "category" in body
+    assert real.header("x-rolecast-route") == f"{told['source']}; {told['reason']}"
+
+
+async def test_a_request_that_goes_on_from_a_kept_answer_is_told_too(tmp_path: Path) -> None:
+    async with gateway(cast(), tmp_path) as gate:
+        kept = (await gate.ask(request({"model": "auto", "input": HELLO, "store": True}, path="/v1/responses"))).json
+        body = {"previous_response_id": kept["id"], "input": CODE}
+        assert (await routed(gate, body))["model"] == "coder"
+        unknown = await gate.ask(request({"previous_response_id": "resp_nothing", "input": CODE}, path="/v1/route"))
+        assert (unknown.status, unknown.error["code"]) == (404, "previous_response_not_found")
+
+
 async def test_a_name_is_explained_too_and_what_it_looks_like_is_told_beside(tmp_path: Path) -> None:
     async with gateway(cast(), tmp_path) as gate:
         told = await routed(gate, {"prompt": CODE, "model": "reasoning"})

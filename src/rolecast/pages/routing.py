@@ -73,7 +73,7 @@ class RoutePage:
         "Routing",
         body=Asked,
         example={"prompt": "Translate 'good morning' into Polish."},
-        answer=(Routed, Routes),
+        answer="rolecast.pages.shapes:ROUTED",
         errors=(404, 415, 422, 501, 503),
     )
     async def route(self, request: HTTPRequest) -> Response:
