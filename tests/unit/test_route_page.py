@@ -113,6 +113,16 @@ async def test_a_request_that_goes_on_from_a_kept_answer_is_told_too(tmp_path: P
         assert (unknown.status, unknown.error["code"]) == (404, "previous_response_not_found")
 
 
+async def test_a_request_that_only_loads_decides_nothing_for_those_that_ask(tmp_path: Path) -> None:
+    load = {"model": "auto", "messages": [], "options": {}, "stream": False}
+    async with gateway(cast(), tmp_path) as gate:
+        assert (await routed(gate, load))["model"] == "small"
+        loaded = await gate.ask(request(load, path="/api/chat"))
+        assert loaded.status == 200, loaded
+        asked = await gate.ask(request(chat(CODE, model="auto")))
+        assert asked.header("x-rolecast-model") == "coder"
+
+
 async def test_a_name_is_explained_too_and_what_it_looks_like_is_told_beside(tmp_path: Path) -> None:
     async with gateway(cast(), tmp_path) as gate:
         told = await routed(gate, {"prompt": CODE, "model": "reasoning"})

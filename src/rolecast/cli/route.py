@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rolecast.pages.routing import NotRouted
     from rolecast.turn.rehearsal import Routed
 
-AT_ONCE = 200
-"""Prompts that are sent together: a person sees that it goes on."""
+MANY = 200
+"""With so many prompts a person is shown that it goes on."""
 SHOWN = 60
 """Characters of a prompt that a table shows."""
 
@@ -121,7 +121,7 @@ def _asked(
     from rolecast.errors import counted
 
     there = bool(url) or (config is None and statefile.running() is not None)
-    if len(bodies) < AT_ONCE:
+    if len(bodies) < MANY:
         return _by_gateway(bodies, url, key) if there else _by_configuration(bodies, config, quiet=quiet)
     with output.waiting(f"Routing {counted(len(bodies), 'prompt')}"):
         return _by_gateway(bodies, url, key) if there else _by_configuration(bodies, config, quiet=quiet)

@@ -113,7 +113,7 @@ class Plans:
 
     def seen(self, facts: Facts, request: Request, caller: Caller, dialect: Dialect) -> Seen:
         """What there is to see of a request, also of one whose name was enough."""
-        if not self._router.reads(facts):
+        if not request.only and not self._router.reads(facts):
             facts = look_closely(facts, request, caller, dialect)
         return self._router.see(facts).seen
 
