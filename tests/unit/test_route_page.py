@@ -132,6 +132,16 @@ async def test_a_name_is_explained_too_and_what_it_looks_like_is_told_beside(tmp
     assert told["target_model"] == "REASONING"
 
 
+async def test_a_default_is_as_sure_as_the_best_guess_that_was_not_enough_or_not_asked_for(tmp_path: Path) -> None:
+    for number, routing in enumerate(({"strategies": ["explicit"]}, {"min_confidence": 1.0})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        async with gateway(cast(**routing), folder) as gate:
+            told = await routed(gate, {"prompt": CODE})
+        assert (told["source"], told["model"]) == ("default", "small")
+        assert told["confidence"] == told["opinions"]["role"]["confidence"] < 1
+
+
 async def test_a_greeting_that_the_router_answers_is_handled_and_has_no_target(tmp_path: Path) -> None:
     async with gateway(cast(), tmp_path) as gate:
         told = await routed(gate, {"prompt": "hello", "model": "router"})

@@ -117,7 +117,7 @@ def _told(facts: Facts, choice: Choice, seen: Seen, took_s: float) -> Routed:
         tier=choice.tier,
         domain=choice.domain,
         difficulty=_number(choice.difficulty),
-        confidence=round(choice.confidence, 4),
+        confidence=round(_confidence(choice, seen), 4),
         source="llm" if choice.consult else choice.source,
         reason=f"{choice.consult} would be asked; without its word: {choice.reason}"
         if choice.consult
@@ -141,6 +141,14 @@ def _told(facts: Facts, choice: Choice, seen: Seen, took_s: float) -> Routed:
 def depth_of(difficulty: float) -> int:
     """How deep to think, from 1 to 10, by how probably a weak model fails."""
     return UNKNOWN_DEPTH if difficulty < 0 else 1 + round(9 * min(difficulty, 1.0))
+
+
+def _confidence(choice: Choice, seen: Seen) -> float:
+    """Of the default role where nobody looked: how sure one that had looked would have been."""
+    if choice.source != "default" or choice.seen is not None:
+        return choice.confidence
+    guess = seen.opinions.get("role")
+    return 0.0 if guess is None else guess.confidence
 
 
 def _target(choice: Choice, seen: Seen) -> str:
