@@ -56,7 +56,8 @@ class Asked(msgspec.Struct):
     messages: list[Any] | None = None
     input: Any = None
     tools: list[Any] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Any = None
+    """What the caller knows of the request: an object of texts."""
 
 
 class RoutePage:
