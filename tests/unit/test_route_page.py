@@ -13,7 +13,8 @@ from gateway import CHAT, DEADLINE_S, Gate, chat, config, request, running_gatew
 
 from rolecast.config.routing import Routing
 from rolecast.config.schema import Config, Model
-from rolecast.turn.rehearsal import Routed, depth_of
+from rolecast.decision import Choice, Facts, Hints, Seen
+from rolecast.turn.rehearsal import Routed, depth_of, told
 
 pytestmark = pytest.mark.anyio
 
@@ -241,6 +242,31 @@ async def test_a_bare_prompt_needs_the_content_type_that_no_foreign_form_can_sen
 def test_depth_is_from_one_to_ten() -> None:
     assert [depth_of(share) for share in (0.0, 0.1, 0.6, 1.0, 1.5)] == [1, 2, 6, 10, 10]
     assert depth_of(-1.0) == 5, "nobody knows"
+
+
+@pytest.mark.parametrize(
+    ("forced", "labels", "destination"),
+    [
+        ("erp", {}, "erp"),
+        ("itops", {"destination": "crm"}, "it_ops"),
+        ("", {"destination": "crm"}, "crm"),
+        ("", {"colour": "red"}, ""),
+        ("x" * 1000, {}, "x" * 64),
+    ],
+)
+def test_a_destination_is_what_the_caller_forces_else_the_sure_label(
+    forced: str, labels: dict[str, str], destination: str
+) -> None:
+    hints = Hints(metadata={"force_domain": forced} if forced else {})
+    assert told(Facts("auto", "chat", hints=hints), Choice("m", labels=labels), Seen(), 0.0).destination == destination
+
+
+def test_a_choice_that_a_model_is_to_be_asked_about_says_so() -> None:
+    choice = Choice("small", role="router", source="default", reason="default role", consult="router", seen=Seen())
+    routed = told(Facts("auto", "chat"), choice, Seen(), 0.001)
+    assert (routed.source, routed.consult, routed.routing_decision) == ("llm", "router", "DELEGATE")
+    assert routed.reason == "router would be asked; without its word: default role"
+    assert (routed.difficulty, routed.reasoning_depth, routed.latency_ms) == (None, 5, 1.0)
 
 
 # -- the same decisions end to end ---------------------------------------------------------------------------

@@ -111,11 +111,11 @@ class Plans:
             return facts, *found
         return facts, choice, None
 
-    def seen(self, facts: Facts, request: Request, caller: Caller, dialect: Dialect) -> Seen:
-        """What there is to see of a request, also of one whose name was enough."""
+    def seen(self, facts: Facts, request: Request, caller: Caller, dialect: Dialect) -> tuple[Facts, Seen]:
+        """All facts of a request and what there is to see of it, also of one whose name was enough."""
         if not request.only and not self._router.reads(facts):
             facts = look_closely(facts, request, caller, dialect)
-        return self._router.see(facts).seen
+        return facts, self._router.see(facts).seen
 
     def again(self, seen: Seen) -> Choice:
         """Whom a request of the past would get, by what was seen of it then. Raises as `make` does."""

@@ -98,8 +98,10 @@ class Rehearsal:
         began = clock()
         facts, choice, _ = self.plans.chosen(asked, request, caller, dialect)
         took_s = clock() - began
-        seen = choice.seen or self.plans.seen(facts, request, caller, dialect)
-        return _told(facts, choice, seen, took_s)
+        seen = choice.seen
+        if seen is None:
+            facts, seen = self.plans.seen(facts, request, caller, dialect)
+        return told(facts, choice, seen, took_s)
 
     async def pause(self) -> None:
         """Let others have their turn, when they have waited."""
@@ -108,7 +110,8 @@ class Rehearsal:
             self._since = clock()
 
 
-def _told(facts: Facts, choice: Choice, seen: Seen, took_s: float) -> Routed:
+def told(facts: Facts, choice: Choice, seen: Seen, took_s: float) -> Routed:
+    """A choice in the words of the API; looking and choosing took so many seconds."""
     handles = choice.role == HANDLES and not choice.consult
     return Routed(
         model=choice.model,
