@@ -46,6 +46,8 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     code: bool = False
     schema: bool = False
     open_call: bool = False
+    hints: Mapping[str, str] = {}
+    """What the caller said of it, in words that are ours: category, channel, type, prefer, force_domain."""
     opinions: Mapping[str, Said] = {}
     """By question: category, role, tier, domain, and sets of labels of the user's own."""
     difficulty: float = -1.0

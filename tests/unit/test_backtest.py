@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,10 +18,11 @@ from rolecast.cli import app
 from rolecast.config import names
 from rolecast.config.routing import Routing
 from rolecast.config.schema import Config, Model
-from rolecast.decision import Card, Choice, Facts, Said, Seen
+from rolecast.decision import Card, Choice, Facts, Hints, Said, Seen
 from rolecast.routing import build
 from rolecast.routing.learned import Learned
 from rolecast.routing.recorded import Recorded, facts_of
+from rolecast.routing.view import View
 from rolecast.turn.backtest import Case, Result, Tally, chance
 from rolecast.values import Usage
 
@@ -208,9 +210,14 @@ def test_a_recorded_request_is_chosen_as_the_request_itself_was() -> None:
     mind = Learned.load()
     router = build(names.table(config), config, mind=lambda: mind)
     for text in (CODE, PROOF, "hello", "???", "", "Translate 'good morning' into Polish."):
-        real = router.choose(Facts("auto", "chat", text=text, tokens=3, code=True))
+        hints = Hints(
+            category="translation", channel="CHAT", prefer="speed", metadata={"force_domain": "erp", "x": text}
+        )
+        real = router.choose(Facts("auto", "chat", text=text, tokens=3, code=True, hints=hints))
         seen = real.seen
         assert seen is not None
+        assert facts_of(seen).hints == msgspec.structs.replace(hints, metadata=dict(seen.hints))
+        assert "x" not in seen.hints
         again = router.choose(facts_of(seen), view=Recorded(seen))
         assert (again.model, again.source, again.reason, again.task, again.tier, again.domain) == (
             real.model,
@@ -264,3 +271,13 @@ def test_the_model_that_difficulty_speaks_of_is_right_as_often_as_it_says() -> N
     tally.add(Case(), Result("m", "standard", "", "", "", "learned", 0.3), Card("m", quality=0.68))
     tally.add(Case(), Result("n", "standard", "", "", "", "learned", 0.3), Card("n"))
     assert tally.report().right_estimate == 0.7, "of a model whose quality nobody knows nothing is said"
+
+
+def test_words_of_a_callers_own_are_never_written_down() -> None:
+    secret = "the merger with Acme"
+    hints = Hints(
+        category=secret, channel=secret, type=secret, prefer=secret, metadata={"force_domain": secret, "a": secret}
+    )
+    seen = View(Facts("auto", "chat", text=secret, system=secret, hints=hints), lambda: None, {}).seen
+    assert seen.hints == {}
+    assert secret not in repr(seen)

@@ -14,7 +14,8 @@ from gateway import CHAT, DEADLINE_S, Gate, chat, config, request, running_gatew
 from rolecast.config.routing import Routing
 from rolecast.config.schema import Config, Model
 from rolecast.decision import Choice, Facts, Hints, Seen
-from rolecast.turn.rehearsal import Routed, depth_of, told
+from rolecast.turn.rehearsal import Routed, depth_of
+from rolecast.turn.rehearsal import told as told_of
 
 pytestmark = pytest.mark.anyio
 
@@ -258,12 +259,14 @@ def test_a_destination_is_what_the_caller_forces_else_the_sure_label(
     forced: str, labels: dict[str, str], destination: str
 ) -> None:
     hints = Hints(metadata={"force_domain": forced} if forced else {})
-    assert told(Facts("auto", "chat", hints=hints), Choice("m", labels=labels), Seen(), 0.0).destination == destination
+    assert (
+        told_of(Facts("auto", "chat", hints=hints), Choice("m", labels=labels), Seen(), 0.0).destination == destination
+    )
 
 
 def test_a_choice_that_a_model_is_to_be_asked_about_says_so() -> None:
     choice = Choice("small", role="router", source="default", reason="default role", consult="router", seen=Seen())
-    routed = told(Facts("auto", "chat"), choice, Seen(), 0.001)
+    routed = told_of(Facts("auto", "chat"), choice, Seen(), 0.001)
     assert (routed.source, routed.consult, routed.routing_decision) == ("llm", "router", "DELEGATE")
     assert routed.reason == "router would be asked; without its word: default role"
     assert (routed.difficulty, routed.reasoning_depth, routed.latency_ms) == (None, 5, 1.0)

@@ -177,7 +177,10 @@ def _again(side: Unstarted, tally: Tally, then: tuple["Seen", Case]) -> None:
 
 def _show(source: str, reports: Sequence[Report]) -> None:
     if source == LEDGER:
-        output.say("[dim]Rules that look for words or metadata cannot fit: the ledger holds neither.[/]", stderr=True)
+        output.say(
+            "[dim]Rules that look for words, or metadata of your own, cannot fit: the ledger holds neither.[/]",
+            stderr=True,
+        )
     names = [each.configuration for each in reports]
     if len(set(names)) < len(names):
         names = [f"{name} ({i})" for i, name in enumerate(names, 1)]

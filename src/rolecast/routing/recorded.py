@@ -1,6 +1,7 @@
 """A request as it was written down: strategies see what was seen of it then, and its words are gone.
 
-So a choice can be made once more by another configuration. Rules that look for words or for `metadata` cannot fit.
+So a choice can be made once more by another configuration. Rules that look for words cannot fit, nor those that look
+for `metadata` in words of the caller's own.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from rolecast.decision import Facts, Seen
+from rolecast.decision import Facts, Hints, Seen
 from rolecast.routing.view import View
 
 if TYPE_CHECKING:  # numpy comes with it
@@ -41,6 +42,13 @@ def facts_of(seen: Seen) -> Facts:
         code=seen.code,
         schema=seen.schema,
         open_call=seen.open_call,
+        hints=Hints(
+            category=seen.hints.get("category", ""),
+            channel=seen.hints.get("channel", ""),
+            type=seen.hints.get("type", ""),
+            prefer=seen.hints.get("prefer", ""),
+            metadata=seen.hints,
+        ),
     )
 
 

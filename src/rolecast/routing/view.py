@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rolecast.decision import Facts, Said, Seen
+from rolecast.config.categories import CATEGORIES, TWINS
+from rolecast.decision import Facts, Hints, Said, Seen
 
 if TYPE_CHECKING:  # numpy comes with them
     from rolecast.routing.fewshot import Labels
@@ -17,6 +18,14 @@ Mind = Callable[[], "Learned | None"]
 """Gives the learned model; None as long as it is not loaded, or cannot be."""
 
 
+HINTS: Mapping[str, frozenset[str]] = {
+    "category": frozenset({*CATEGORIES, *TWINS}),
+    "channel": frozenset({"CHAT", "CODE_TASK", "SYSTEM_HEALTH"}),
+    "type": frozenset({"routing", "classification", "intent_detection", "asr_cleanup", "planning"}),
+    "prefer": frozenset({"balanced", "quality", "speed", "cost"}),
+    "force_domain": frozenset({"erp", "crm", "it_ops", "itops", "oa", "mold", "general"}),
+}
+"""What a caller may say of a request in words that are ours. Other words of a caller are never written down."""
 QUESTIONS = ("category", "role", "tier", "domain")
 """What the learned model is asked of every request that is looked at."""
 
@@ -82,6 +91,14 @@ class View:
             code=facts.code,
             schema=facts.schema,
             open_call=facts.open_call,
+            hints=_kept(facts.hints),
             opinions={of: Said(said.label, round(said.confidence, 4), said.sure) for of, said in opinions.items()},
             difficulty=round(self.difficulty, 4),
         )
+
+
+def _kept(hints: Hints) -> dict[str, str]:
+    """What the caller said, as far as it is in words of ours."""
+    own = {"category": hints.category, "channel": hints.channel, "type": hints.type, "prefer": hints.prefer}
+    said = {**own, "force_domain": hints.metadata.get("force_domain", "")}
+    return {name: word for name, word in said.items() if word in HINTS[name]}
