@@ -144,6 +144,14 @@ async def test_a_default_is_as_sure_as_the_best_guess_that_was_not_enough_or_not
         assert told["confidence"] == told["opinions"]["role"]["confidence"] < 1
 
 
+async def test_where_a_model_is_to_be_asked_the_dry_run_says_whom_and_asks_nobody(tmp_path: Path) -> None:
+    async with gateway(cast(strategies=["explicit", "llm"]), tmp_path) as gate:
+        said = await routed(gate, {"prompt": CODE})
+        assert (said["source"], said["consult"], said["model"]) == ("llm", "router", "small")
+        assert gate.gateway.fleet.worker("tiny").endpoint is None
+        assert await gate.rows() == []
+
+
 async def test_a_greeting_that_the_router_answers_is_handled_and_has_no_target(tmp_path: Path) -> None:
     async with gateway(cast(), tmp_path) as gate:
         told = await routed(gate, {"prompt": "hello", "model": "router"})
