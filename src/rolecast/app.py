@@ -14,6 +14,8 @@ from starlette.types import ASGIApp
 
 from rolecast import books, statefile
 from rolecast.books.ledger import Ledger
+from rolecast.books.pace import recent
+from rolecast.books.store import StoreError
 from rolecast.config import located, paths
 from rolecast.config.current import Current
 from rolecast.config.edit import Participant, edit_to
@@ -56,10 +58,12 @@ from rolecast.telemetry.logs import Logging, configure_logging
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.ask import Asker
+from rolecast.turn.cards import Cards
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.memory import Memory
+from rolecast.turn.paces import Paces
 from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
 from rolecast.turn.sessions import Sessions
@@ -93,11 +97,24 @@ class Gateway:
         self.ledger = Ledger(self.store)
         self.abilities = Abilities(self.current, find)
         can = self.abilities
-        self.plans = Plans(self.current, self.fleet, self.telemetry, can.can, can.marks, can.logits)
+        self.paces = Paces()
+        self.cards = Cards(self.current, self.fleet, find, self.paces)
+        self.fleet.stations.on_loaded = self.cards.loaded
+        self.plans = Plans(
+            self.current,
+            self.fleet,
+            self.telemetry,
+            can.can,
+            can.marks,
+            can.logits,
+            room=can.room,
+            cards=self.cards,
+            lengths=self.paces.lengths,
+        )
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         self.sessions = Sessions()
-        accounts = Accounts(self.fleet, self.ledger, self.telemetry)
+        accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
         self.asker = Asker(self.dispatch, new_id)
@@ -113,6 +130,7 @@ class Gateway:
             self.abilities,
             self.telemetry,
             self.fleet,
+            self.cards,
             self.plans,
             self.jobs,
             Logging(config.log, self.telemetry.logs),
@@ -204,6 +222,13 @@ class Gateway:
         """Some came or went: stand-ins step back or in, and pinned models begin to load."""
         await self.reloader.renew()
 
+    async def _recall(self) -> None:
+        """What models took before this start, from the ledger; without it, it is learnt anew."""
+        try:
+            self.paces.recall(await recent(self.store))
+        except StoreError as error:
+            log.debug("the speeds of earlier requests are not known: %s", error.message)
+
     async def start(self) -> None:
         """Bind all ports, open the database, start the fleet and the watch over running requests, let clients in.
 
@@ -220,6 +245,8 @@ class Gateway:
         lasting = (
             self.dispatch.watch(),
             asyncio.to_thread(self.abilities.learn, self.current.config.models.values()),
+            self.cards.learn(),
+            self._recall(),
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),

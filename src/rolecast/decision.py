@@ -99,6 +99,18 @@ class Hints(msgspec.Struct, frozen=True):
     """All texts of the body's `metadata`, these among them."""
 
 
+class Bond(msgspec.Struct, frozen=True):
+    """Who answered a conversation last, where that was left to us."""
+
+    model: str
+    role: str = ""
+    """The role that it answered for."""
+    level: int = 0
+    """The most that the conversation asked for so far, as `routing.sticky` ranks it."""
+    firm: bool = True
+    """Whether it was chosen; false when it only stepped in for a model that failed."""
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What routing may look at: the asked name ('' or 'auto' = you decide) and what the request needs.
 
@@ -133,6 +145,8 @@ class Facts(msgspec.Struct, frozen=True):
     conversation: str = ""
     """What all turns of one conversation have alike and no other has; '' = nobody looked."""
     hints: Hints = Hints()
+    bond: Bond | None = None
+    """Who answered this conversation so far; None = nobody, or a model that was named."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -161,16 +175,18 @@ class Card(msgspec.Struct, frozen=True):
     quality: float | None = None
     """How good it is, from 0 to 1, as configured or guessed by its size."""
     ready: bool = True
-    """Loaded, or a server elsewhere."""
+    """Loaded, or a server that we do not start."""
+    elsewhere: bool = False
+    """Requests leave this machine."""
     load_s: float = 0.0
-    """So long it would take to load, as far as it is known."""
+    """So long it would take to load; 0 of one that is not ready = not known."""
     wait_s: float = 0.0
     """So long its queue takes."""
     tokens_per_s: float = 0.0
     """How fast it writes; 0 = not known."""
     prompt_tokens_per_s: float = 0.0
-    input_cents: float = 0.0
-    """Per million tokens of a prompt."""
-    output_cents: float = 0.0
+    input_cents: float | None = 0.0
+    """Per million tokens of a prompt; 0 = free, None = nobody knows, as in the next."""
+    output_cents: float | None = 0.0
     watts: float = 0.0
     """What the machine takes more while it answers; 0 = not known, or somebody else's."""

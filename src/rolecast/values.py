@@ -49,6 +49,10 @@ class Caller(msgspec.Struct, frozen=True):
     """What belongs together in the caller's eyes: a conversation, an agent's run."""
     priority: int = 0
     """Higher goes first where there is a queue."""
+    prefer: str = ""
+    """What counts more when several models would do; '' = not said."""
+    task: str = ""
+    """What the requests are for, in the caller's words: a category."""
     trace_lines: bytes = b""
     """Header lines that go on to the worker."""
     answer_lines: bytes = b""

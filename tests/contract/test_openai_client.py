@@ -288,8 +288,12 @@ def test_a_mistake_is_the_clients_and_is_not_quoted(client: openai.OpenAI, body:
 
 def test_what_the_engine_refuses_comes_back_in_its_own_words(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="exceeds the available context size") as caught:
-        chat(client, messages=[{"role": "user", "content": "a b c " * 2000}])
+        chat(client, "smollm2-135m", messages=[{"role": "user", "content": "a b c " * 2000}])
     assert (caught.value.type, caught.value.code) == ("exceed_context_size_error", "context_length_exceeded")
+    for model in ("auto", "standard"):  # who names no model has none asked that is far too small
+        with pytest.raises(openai.BadRequestError, match="'standard' has a context of 1024 tokens") as caught:
+            chat(client, model, messages=[{"role": "user", "content": "a b c " * 2000}])
+        assert caught.value.code == "context_length_exceeded"
     with pytest.raises(openai.BadRequestError, match="top_logprobs requires logprobs"):
         client.chat.completions.create(model="auto", messages=COLOUR, stream=True, top_logprobs=3)
 

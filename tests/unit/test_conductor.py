@@ -255,8 +255,9 @@ async def test_a_worker_of_another_family_answers_both_and_openais_is_named_as_i
         ({"category": "legal_document_analysis"}, "legal_analysis", "m"),
         ({"category": "summarization"}, "summarization", "m"),
         ({"category": "erp"}, "erp", "talker"),
-        ({"category": ""}, "general_reasoning", "m"),
+        ({"category": ""}, "general_reasoning", "m"),  # nobody is sure: the default role
         ({"category": "auto"}, "general_reasoning", "m"),
+        ({"category": "translation", "model": "auto"}, "translation", "talker"),
         ({}, "general_reasoning", "m"),
         ({"model": "talker", "session_id": None}, "conversational_chat", "talker"),
         ({"model": "code_review_debugging", "session_id": None}, "code_review", "talker"),

@@ -10,7 +10,8 @@ import pytest
 from gateway import Answer, Gate, chat, config, remote, request, running_gateway, until
 
 from rolecast.config import read
-from rolecast.config.categories import CATEGORIES, Categories
+from rolecast.config.categories import Categories
+from rolecast.config.labels import CATEGORIES
 from rolecast.config.presets import text
 from rolecast.config.schema import Config, Listener, Model, Routing, Seconds
 from rolecast.fleet import State

@@ -87,7 +87,7 @@ async def test_an_image_for_a_blind_model_is_the_clients_mistake(tmp_path: Path)
     models = {"blind": Model(backend="fake"), "eyes": Model(backend="fake", capabilities=["chat", "vision"])}
     conf = msgspec.structs.replace(config(models), roles={"standard": ["blind"], "both": ["blind", "eyes"]})
     async with running_gateway(conf, tmp_path) as gate:
-        for name in ("blind", "auto", "standard"):
+        for name in ("blind", "standard"):
             answer = await gate.ask(seeing(name))
             error = answer.error
             assert (answer.status, error["code"], error["param"]) == (400, "wrong_capability", "model")

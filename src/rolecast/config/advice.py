@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rolecast.config import names, variants
+from rolecast.config import check_routing, names, variants
 from rolecast.config.about import About, Backends
 from rolecast.config.check import ANYWHERE, is_loopback
 from rolecast.config.schema import Config, Model
@@ -26,6 +26,7 @@ def warnings(config: Config, backends: Backends | None = None) -> list[str]:
         *_vectors(config),
         *_circles(config, backends),
         *_shown(config),
+        *check_routing.warnings(config),
         *(line for model_id, model in config.models.items() for line in _model(model_id, model, backends)),
     ]
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import msgspec
 
-from rolecast.dialects.openai_chat import TOOLS, explain
-from rolecast.dialects.request import NOTHING
+from rolecast.dialects.openai_chat import explain
+from rolecast.dialects.request import NOTHING, TOOLS
 from rolecast.errors import UNREADABLE, BadRequest
 
 Filled = Annotated[str, msgspec.Meta(min_length=1)]
@@ -143,13 +143,18 @@ def inside(block: Block, place: str) -> str | list[Block] | None:
 
 def needs(fields: Body, messages: list[Message]) -> tuple[frozenset[str], frozenset[str]]:
     """What the chat cannot do without, and what it would rather have. Raises BadRequest for a choice of no tool."""
-    found = {need for block in _blocks(messages) if (need := _need(block))}
+    found: set[str] = set()
+    called = False
+    for block in _blocks(messages):
+        found.add(_need(block))
+        called = called or block.type in ("tool_use", "tool_result")
+    found.discard("")
     choice, tools = fields.tool_choice, fields.tools or []
     if choice is not None:
         _check_choice(choice, tools)
     forced = choice is not None and choice.type in ("any", "tool")
     may = bool(tools) and not forced and (choice is None or choice.type != "none")
-    return frozenset(found) | (TOOLS if forced else NOTHING), TOOLS if may else NOTHING
+    return frozenset(found) | (TOOLS if forced else NOTHING), TOOLS if may or (called and not forced) else NOTHING
 
 
 def _check_choice(choice: ToolChoice, tools: list[Tool]) -> None:

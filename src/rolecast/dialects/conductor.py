@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from rolecast.config.categories import CHATTING, Categories
+from rolecast.config.categories import Categories
+from rolecast.config.labels import CHATTING
 from rolecast.config.schema import Config, Listener
 from rolecast.dialects import Entry, Read, Writer, conductor_writer
 from rolecast.dialects.conductor_body import MISSING, Bodies, Prompted

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import msgspec
 
 from rolecast.config.categories import Categories
-from rolecast.config.names import RESERVED
-from rolecast.dialects import Read, ollama_generate
+from rolecast.config.names import RESERVED, untagged
+from rolecast.dialects import Read, hints, ollama_generate
 from rolecast.dialects.ollama_body import decoded
 from rolecast.dialects.openai_chat import explain
 from rolecast.dialects.request import Request, read_fields
@@ -39,8 +39,9 @@ class Prompted(Request):
     """A prompt, and what its answer says of it."""
 
     category: str = ""
-    session: str = ""
-    """The id that the body has; '' = none."""
+    """As the body, its path, or the model that answers says."""
+    open: bool = False
+    """Nobody said it: what the text is found to be is told in its place."""
     union: bool = False
     """A whole answer also has the fields of Ollama's."""
     ollama: bool = False
@@ -96,7 +97,7 @@ class Bodies:
         if not SIGNS & fields.keys() and _says(fields, "model"):
             request = self._of_ollama(body)
             category = self._categories.of_model(self._model or request.asked)
-            return _prompted(request, category=category, union=True, ollama=True)
+            return _prompted(request, category=category, open=self._is_open(request.asked), union=True, ollama=True)
         request = self._prompted(body, _fields(body), "", union=True)
         return self._mixed(request) if any(bytes(fields.get(name, NULL)) != NULL for name in OLLAMAS) else request
 
@@ -104,7 +105,11 @@ class Bodies:
         if not fields.prompt:
             text = "`prompt` is missing or empty: give the text to answer."
             raise Invalid(text, param="prompt", code=MISSING)
-        asked, name = self._chosen(fields.model or "", category or fields.category or "")
+        word = category or fields.category or ""
+        asked, name = self._chosen(fields.model or "", word)
+        said = hints.in_body(body)
+        if word not in RESERVED:
+            said = msgspec.structs.replace(said, category=name)
         stream = fields.stream is True
         chat = Chat(asked, (Message("user", fields.prompt),), stream, sampling=_sampling(fields))
         return Prompted(
@@ -116,7 +121,9 @@ class Bodies:
             family="",
             chat=chat,
             category=name,
+            open=self._is_open(fields.model or "", category or fields.category or ""),
             session=fields.session_id or "",
+            hints=said,
             union=union,
         )
 
@@ -127,7 +134,12 @@ class Bodies:
         category = self._categories.find(word)
         if category is None:
             raise self._unknown(word)
-        return model or category.asked, category.name
+        named = "" if untagged(model) in RESERVED else model
+        return named or category.asked or category.name, category.name
+
+    def _is_open(self, model: str, word: str = "") -> bool:
+        """Whether neither a model nor a category is named, so that the text decides."""
+        return word in RESERVED and untagged(self._model or model) in RESERVED
 
     def _unknown(self, word: str) -> BadRequest:
         names = [category.name for category in self._categories][:MOST_NAMED]
@@ -144,7 +156,8 @@ class Bodies:
             if (words := getattr(theirs, name)) is not None:
                 sampling = msgspec.structs.replace(words.sampling, **wishes)
                 setattr(theirs, name, msgspec.structs.replace(words, sampling=sampling))
-        return _prompted(theirs, category=request.category, session=request.session, union=True)
+        more = {"category": request.category, "open": request.open, "session": request.session, "hints": request.hints}
+        return _prompted(theirs, **more, union=True)
 
     def _of_ollama(self, body: bytes, chosen: Request | None = None) -> Request:
         """What a body asks for in Ollama's words; of `chosen` the model and the wish for a stream."""
@@ -166,7 +179,7 @@ def _says(fields: dict[str, msgspec.Raw], name: str) -> bool:
 
 def _prompted(request: Request, **more: Any) -> Prompted:
     values = {name: getattr(request, name) for name in Request.__struct_fields__}
-    return Prompted(**values, **more)
+    return Prompted(**{**values, **more})
 
 
 def _fields(body: bytes) -> Body:

@@ -25,7 +25,7 @@ class Told(msgspec.Struct, frozen=True):
 def writer(request: Prompted, session: str, model_id: str) -> Writer:
     """Writes one answer of that model; `session` is its conversation, '' = none was named."""
     named = (request.asked or model_id) if request.ollama else model_id
-    told = Told(request.category, named, session or None)
+    told = Told((request.open and request.found) or request.category, named, session or None)
     if request.stream:
         return ollama_generate_writer.writer(request, named) if request.ollama else _Pieces(told)
     return _Union(request, told) if request.union else _Whole(told)

@@ -17,9 +17,8 @@ from rolecast.config.schema import Limits
 from rolecast.config.variants import ENGINE
 from rolecast.dialects import Read, Writer, ollama_writer
 from rolecast.dialects.ollama_body import KeepAlive, decoded, seconds, without_answer
-from rolecast.dialects.openai_chat import TOOLS
 from rolecast.dialects.operation import Reference
-from rolecast.dialects.request import MOST_BACK, NOTHING, Request
+from rolecast.dialects.request import MOST_BACK, NOTHING, TOOLS, Request, wishes_of
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, RolecastError
 from rolecast.values import Chat, Message, Part, Sampling, Tool, ToolCall
 
@@ -144,7 +143,7 @@ def _read(body: bytes, most: int) -> Request:
         raise BadRequest(f"`messages` holds {len(fields.messages)} entries; {most} are allowed.", param="messages")
     chat = chat_of(fields)
     needs = needs_of(fields, images=any(message.images for message in fields.messages))
-    prefers = TOOLS if chat.tools else NOTHING
+    prefers = TOOLS if chat.tools else wishes_of(chat.messages)
     return Request("chat", b"", chat.model, chat.stream, body, needs, prefers, family="", chat=chat, stay_s=stay_s)
 
 

@@ -86,8 +86,7 @@ def read_chat(max_messages: int, otherwise: Read = _no_messages) -> Read:
         request = opened("chat", b"/chat/completions", fields, body)
         if fields.thinking_budget is not None:
             request.edit = True
-        if needs := needs_of_messages(fields.messages):
-            request.needs = needs
+        request.needs, request.prefers = needs_of_messages(fields.messages)
         if fields.modalities is not None or fields.functions is not None or fields.web_search_options is not None:
             request.needs |= fields.rare_needs
         if fields.tools is not None or fields.tool_choice is not None:
@@ -130,7 +129,8 @@ def opened(kind: Kind, path: bytes, fields: Body, body: bytes) -> Request:
 
 def _take_tools(request: Request, fields: ChatBody) -> None:
     """What the tools of a chat mean for who may answer and for how it is asked."""
-    needs, request.prefers = needs_of_tools(fields.tools, fields.tool_choice)
+    needs, prefers = needs_of_tools(fields.tools, fields.tool_choice)
     request.needs |= needs
+    request.prefers = (request.prefers | prefers) - request.needs
     if words := in_words(request.body, fields.tools, fields.tool_choice):
         request.choice_in_words, request.edit = words, True

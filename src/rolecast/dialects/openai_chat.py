@@ -9,13 +9,12 @@ from typing import Annotated
 
 import msgspec
 
-from rolecast.dialects.request import NOTHING, read_fields
+from rolecast.dialects.request import NOTHING, TOOLS, read_fields
 from rolecast.errors import BadRequest
 
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Filled = Annotated[str, msgspec.Meta(min_length=1)]
 
-TOOLS = frozenset({"tools"})
 PARTS = {
     "image_url": "vision",
     "input_image": "vision",
@@ -97,15 +96,19 @@ class ToolChoice(msgspec.Struct):
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def needs_of_messages(messages: Sequence[Message]) -> frozenset[str]:
-    """What the contents cannot do without. Raises BadRequest with the place of what is malformed."""
-    found = NOTHING
+def needs_of_messages(messages: Sequence[Message]) -> tuple[frozenset[str], frozenset[str]]:
+    """What the contents cannot do without, and what they would rather have: a model that knows calls, if there are any.
+
+    Raises BadRequest with the place of what is malformed.
+    """
+    found = wishes = NOTHING
     for i, message in enumerate(messages):
         if message.content.__class__ is list:
             found |= _look_into(message.content, f"messages[{i}].content")
         if message.tool_calls is not None or message.role == "tool":
             _check_calls(message, f"messages[{i}]")
-    return found
+            wishes = TOOLS
+    return found, wishes
 
 
 def _look_into(parts: Sequence[Part], place: str) -> frozenset[str]:

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 
 from rolecast.config.schema import Limits
+from rolecast.decision import Hints
 from rolecast.dialects import Read, Writer
 from rolecast.dialects.openai import OpenAI, opened
 from rolecast.dialects.openai_body import FORMS, Body, Prompt, absent, prompts_in, read
@@ -122,11 +123,11 @@ def _parts(fields: CompletionBody, request: Request) -> Several:
             words = Completion(
                 fields.model or "", prompt, fields.stream is True, fields.suffix or "", extra=extra | seed
             )
-            parts.append(_part(words))
+            parts.append(_part(words, request.hints))
     return Several(tuple(parts), wishes.each)
 
 
-def _part(words: Completion) -> Request:
+def _part(words: Completion, hints: Hints | None) -> Request:
     counted = words.prompt.encode() if isinstance(words.prompt, str) else b"    " * len(words.prompt)
     needs = frozenset({"insert"}) if words.suffix else NOTHING
-    return Request("completion", b"", words.model, words.stream, counted, needs, family="", plain=words)
+    return Request("completion", b"", words.model, words.stream, counted, needs, family="", plain=words, hints=hints)

@@ -5,12 +5,13 @@ from typing import Literal
 
 import msgspec
 
-from rolecast.decision import Choice
+from rolecast.decision import Choice, Hints
 from rolecast.dialects.thread import Thread
 from rolecast.errors import UNREADABLE, BadRequest
 from rolecast.values import Chat, Completion, Embedding, Kind, Message, Ranking
 
 NOTHING: frozenset[str] = frozenset()
+TOOLS = frozenset({"tools"})
 MOST_BACK = 2**20
 """No penalty looks back further than so many tokens: more than any context holds."""
 
@@ -76,9 +77,17 @@ class Request(msgspec.Struct):
     """Cuts it into requests for one answer, for a worker that gives no more; raises BadRequest. None = it is one."""
     upload: Upload | None = None
     """It is forwarded unread, and so is its answer."""
+    found: str = ""
+    """The category as which it is answered, as far as somebody decided. Set when it is routed."""
     thread: Thread | None = None
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
+    session: str = ""
+    """The id of its session that the body has; '' = none."""
+    hints: Hints | None = None
+    """What the body says of it besides its words, where somebody looked."""
 
+    conversation: str = ""
+    """The digest of the conversation that it is a turn of, where who answers it was left to us; '' = none."""
     settled: Choice | None = None
     """Who answers, where that was found out before: by a model that was asked, or for the request that this is part
     of. Set by dispatch."""
@@ -87,6 +96,7 @@ class Request(msgspec.Struct):
         """The conversation is whole now."""
         self.chat = chat
         self.needs |= needs_of(chat.messages)
+        self.prefers |= wishes_of(chat.messages)
 
 
 _WORDS = {"image": "vision", "file": "files"}
@@ -96,6 +106,11 @@ def needs_of(messages: Sequence[Message]) -> frozenset[str]:
     """What a model must take for these messages, in words of `capabilities`."""
     kinds = {part.kind for each in messages if isinstance(each.content, tuple) for part in each.content}
     return frozenset(_WORDS.get(kind, kind) for kind in kinds - {"text"})
+
+
+def wishes_of(messages: Sequence[Message]) -> frozenset[str]:
+    """What a model should know for these messages: one that knows no tools hardly understands calls and results."""
+    return TOOLS if any(each.tool_calls or each.role == "tool" for each in messages) else NOTHING
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -12,10 +12,9 @@ from uuid import uuid4
 import msgspec
 
 from rolecast.config.schema import Limits
-from rolecast.dialects import Read, Writer, responses_body, responses_items, responses_writer
-from rolecast.dialects.openai_chat import TOOLS
+from rolecast.dialects import Read, Writer, hints, responses_body, responses_items, responses_writer
 from rolecast.dialects.operation import Reference
-from rolecast.dialects.request import NOTHING, Request
+from rolecast.dialects.request import NOTHING, TOOLS, Request
 from rolecast.dialects.responses_items import Item
 from rolecast.dialects.thread import Kept
 from rolecast.errors import UNREADABLE, BadRequest, RolecastError
@@ -161,6 +160,7 @@ def _read(body: bytes, most: int) -> Request:
     choice = fields.tool_choice
     if choice == "required" or not isinstance(choice, str | None):
         request.needs = tools
+    request.hints = hints.of_metadata(fields.metadata)
     if not thread.follows and not thread.refers:
         request.take(thread.join((), {}))
     return request

@@ -14,7 +14,7 @@ from rolecast.books import feedback
 from rolecast.books.feedback import Opinion, Summary
 from rolecast.books.ledger import Ledger
 from rolecast.books.store import Store
-from rolecast.config.categories import CATEGORIES, TWINS
+from rolecast.config import labels
 from rolecast.config.current import Current
 from rolecast.dialects.operation import Query, told
 from rolecast.errors import UNREADABLE, BadRequest, Invalid, NotFound
@@ -26,29 +26,6 @@ EXAMPLE = '{"request_id":"req_1a1fef800e300006","rating":"up"}'
 MOST = 1000
 THUMBS: Mapping[str | int, float] = {"up": 1.0, "down": 0.0, "1": 1.0, "+1": 1.0, "-1": 0.0, -1: 0.0}
 """Besides numbers from 0 to 1."""
-DOMAINS = (
-    "ARTIFICIAL_INTELLIGENCE",
-    "BIOLOGY",
-    "BUSINESS",
-    "CHEMISTRY",
-    "COMPUTER_SCIENCE",
-    "ECONOMICS",
-    "ENGINEERING",
-    "ENTERTAINMENT",
-    "FACTOIDWIKI",
-    "GEOGRAPHY",
-    "HISTORY",
-    "LAW",
-    "LITERATURE",
-    "MATHEMATICS",
-    "MEDICINE",
-    "OTHER",
-    "PHILOSOPHY",
-    "PHYSICS",
-    "PSYCHOLOGY",
-    "SOCIOLOGY",
-    "SPORTS",
-)
 """As the learned model calls them."""
 _ID = re.compile(r"req_([0-9a-f]{16})\Z")
 
@@ -114,7 +91,7 @@ class FeedbackPage:
             if of not in allowed:
                 sets = ", ".join(allowed)
                 raise Invalid(f"`label`: there are no labels of {of[:100]!r}; use {sets}.", param="label")
-            if of != "model" and value not in allowed[of] and TWINS.get(value) not in allowed[of]:
+            if of != "model" and value not in allowed[of] and labels.TWINS.get(value) not in allowed[of]:
                 words = ", ".join(allowed[of])
                 raise Invalid(f"`label.{of}`: {value[:100]!r} is none; use {words}.", param=f"label.{of}")
             if of == "model" and value not in config.models:
@@ -131,7 +108,7 @@ class FeedbackPage:
             )
         lane: Lane = request.app.state.lane
         key = lane.caller(by_name(request.scope["headers"])).key
-        label = {of: TWINS.get(value, value) if of == "category" else value for of, value in label.items()}
+        label = {of: labels.TWINS.get(value, value) if of == "category" else value for of, value in label.items()}
         at = await feedback.put(self._store, number, key, rating, label, given.comment)
         kept = Opinion(given.request_id, key, at, rating, label, given.comment)
         return json_response(Kept("stored", kept))
@@ -161,12 +138,12 @@ class FeedbackPage:
 
     def _allowed(self) -> dict[str, tuple[str, ...]]:
         config = self._current.config
-        own = {name: tuple(labels.examples) for name, labels in config.routing.labels.items()}
+        own = {name: tuple(each.examples) for name, each in config.routing.labels.items()}
         return {
-            "category": CATEGORIES,
-            "role": tuple(dict.fromkeys(("router", "standard", "reasoning", "coding", *config.roles))),
-            "tier": ("light", "heavy"),
-            "domain": DOMAINS,
+            "category": labels.CATEGORIES,
+            "role": tuple(dict.fromkeys((*labels.ROLES, *config.roles))),
+            "tier": labels.TIERS,
+            "domain": labels.DOMAINS,
             "model": tuple(config.models),
             **own,
         }

@@ -4,8 +4,7 @@
 decides. What a model can do is `abilities`', who of several equals answers now is `spread`'s.
 """
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -13,12 +12,16 @@ from msgspec.structs import replace
 from rolecast.config.names import Name
 from rolecast.config.schema import Config
 from rolecast.decision import Choice
+from rolecast.routing import shortcuts
 from rolecast.routing.abilities import Can, declared
 from rolecast.routing.default import Default
 from rolecast.routing.judged import Judged
+from rolecast.routing.known import Known
 from rolecast.routing.llm import Llm
-from rolecast.routing.named import Named
+from rolecast.routing.named import Named, Room
+from rolecast.routing.price import ANSWER_TOKENS, Price
 from rolecast.routing.router import Cast, Router, Strategy
+from rolecast.routing.rules import Own
 from rolecast.routing.view import Mind, View
 
 if TYPE_CHECKING:  # numpy comes with it
@@ -32,26 +35,38 @@ def build(
     config: Config,
     can: Can | None = None,
     mind: Mind = lambda: None,
-    labels: "Mapping[str, Labels] | None" = None,
+    labels: "Callable[[], Mapping[str, Labels]]" = dict,
+    room: Room | None = None,
+    lengths: Mapping[str, float] = ANSWER_TOKENS,
 ) -> Router:
     """The router of this configuration.
 
-    `can` tells what a model can do; without it the configuration is believed. `mind` gives the learned model, `labels`
-    are the user's own, learned already.
+    `can` tells what a model can do and `room` how much it holds; without them the configuration is believed. `mind`
+    gives the learned model, `labels` the user's own, as far as they are learned; `lengths` tells how long answers are,
+    by category.
     """
-    named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None))
-    see = partial(View, mind=mind, labels=labels or {})
-    cascades = config.routing.cascade.enabled
-    return Router(named, Default(named, config), _strategies(names, config), see, cascades=cascades)
+    named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None), room)
+    routing = config.routing
+    return Router(
+        named,
+        Default(named, config),
+        _strategies(Known(names, config), config),
+        lambda facts: View(facts, mind, labels()),
+        Price(routing.worth, routing.prefer, lengths),
+        routing.default,
+        cascades=routing.cascade.enabled,
+    )
 
 
-def _strategies(names: Mapping[str, Name], config: Config) -> list[Strategy]:
+def _strategies(known: Known, config: Config) -> list[Strategy]:
     """Those that read requests, in the configured order; names are obeyed before, whatever stands there."""
-    made: dict[str, Strategy] = {
-        "learned": Judged(names, config.routing.min_confidence, config.routing.default),
-        "llm": Llm(config),
+    rules = [Own(rule, i) for i, rule in enumerate(config.routing.rules, 1)]
+    made: dict[str, list[Strategy]] = {
+        "rules": [*rules, *shortcuts.of(known)],
+        "learned": [Judged(known)],
+        "llm": [Llm(config)],
     }
-    return [made[name] for name in config.routing.strategies if name in made]
+    return [each for name in dict.fromkeys(config.routing.strategies) for each in made.get(name, [])]
 
 
 def shares(choice: Choice) -> list[Choice]:

@@ -37,6 +37,16 @@ def declared(model: Model, need: str) -> bool:
     return need in model.capabilities or (need == "tools" and model.tools)
 
 
+def stated_room(model: Model) -> int | None:
+    """The context that the configuration gives this model; None when it gives none."""
+    return model.context if model.context != Model().context else None
+
+
+def _tells_context(model: Model) -> bool:
+    """Whether its command is told the context, so that it has the one that is configured."""
+    return any("{context}" in word for word in model.command)
+
+
 class Abilities:
     """What the models of the current configuration can do."""
 
@@ -54,6 +64,16 @@ class Abilities:
         """Tokens that a request to this model may really have, by the weights that answer; None = not known."""
         model = self._current.config.models[self._current.answerer_of(model_id)]
         return weights.context(model, weights.found(self._find, model)) or None
+
+    def room(self, model_id: str) -> int | None:
+        """Tokens that prompt and answer may have together, for choices; None = not known.
+
+        Of a server elsewhere only what its configuration says counts, not what stands for nothing said.
+        """
+        model = self._current.config.models[self._current.answerer_of(model_id)]
+        if not backends.get(model.backend).spawns or (model.command and not _tells_context(model)):
+            return stated_room(model)
+        return self.context(model_id)
 
     def size(self, model_id: str) -> int | None:
         """Bytes of the weights that answer for this model; None = they are not here, or nobody knows."""

@@ -1,6 +1,7 @@
 """Obeys the name in a request: a model's id, an alias, a role, a variant, or a word for a kind of model."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -9,13 +10,26 @@ from rolecast.config.names import Name, find, untagged
 from rolecast.config.schema import Config
 from rolecast.decision import Choice, Facts, Source
 from rolecast.errors import BadRequest, ModelNotFound, NotOffered, WorkerDown
-from rolecast.routing.abilities import LACKING, Can
+from rolecast.routing.abilities import LACKING, Can, stated_room
 from rolecast.values import MEDIA
 
 AUTO = ("", "auto")
 MAX_NAMED = 8
 """So many models are named in an error."""
-
+LEAST_ROOM = 512
+"""Every model holds so many tokens."""
+TOO_LONG = 2.0
+"""A prompt of so many times the context is too long for sure, however roughly it was estimated."""
+ANSWER_SHARE = 4
+"""Of the answer that may be wanted so much counts at most: this part of the context."""
+WITH_CONTEXT = ("chat", "completion")
+"""Kinds of requests that are looked at for whether they fit."""
+CONTEXT_EXCEEDED = "context_length_exceeded"
+Room = Callable[[str], int | None]
+"""Tokens that prompt and answer may have together, of a model by its id; None = not known."""
+_ONE = ("model", "alias", "variant")
+"""Kinds of names that mean one model, which is asked whatever it holds: its own error tells."""
+_ONE_SOURCES: tuple[Source, ...] = ("explicit", "alias", "variant")
 
 _SOURCES: Mapping[str, Source] = {"model": "explicit", "alias": "alias", "role": "role", "variant": "variant"}
 
@@ -23,10 +37,11 @@ _SOURCES: Mapping[str, Source] = {"model": "explicit", "alias": "alias", "role":
 class Named:
     """Obeys the name in the request: a model's id, an alias or a role."""
 
-    def __init__(self, names: Mapping[str, Name], config: Config, can: Can) -> None:
+    def __init__(self, names: Mapping[str, Name], config: Config, can: Can, room: Room | None = None) -> None:
         self._names = names
         self._config = config
         self._can = can
+        self._room = room or (lambda model_id: stated_room(config.models[model_id]))
         self._defaults = variants.all_defaults(config)
         self._role_of: dict[str, str] = {}
         for name in names.values():
@@ -69,9 +84,33 @@ class Named:
             )
         return self._chosen(name, facts)
 
+    def able(self, models: Sequence[str], facts: Facts) -> tuple[str, ...]:
+        """Those of these models that are enabled, can do it and hold the prompt; maybe none."""
+        there = tuple(m for m in models if m in self._config.models and self._config.models[m].enabled)
+        try:
+            able = self._able(Name("", "role", there), facts) if there else ()
+            return tuple(m for m in able if self.holds(m, facts))
+        except BadRequest:
+            return ()
+
+    def behind(self, role: str) -> tuple[str, ...]:
+        """The enabled models of a role, best first."""
+        name = self._names.get(role)
+        return name.models if name is not None and name.kind == "role" else ()
+
+    def lacks(self, model_id: str, facts: Facts) -> bool:
+        """Whether it surely cannot do what the request would like to have."""
+        return any(self._can(model_id, need) is False for need in facts.prefers)
+
     def _chosen(self, name: Name, facts: Facts) -> Choice:
         """The models behind a name that can. Raises BadRequest without any."""
-        able = self._preferred(self._able(name, facts), facts)
+        able = self._able(name, facts)
+        also = with_needs(facts)
+        if name.kind not in _ONE and facts.tokens > LEAST_ROOM:
+            fitting = self._roomy(able, facts)
+            also += ", a model that holds the prompt" if len(fitting) < len(able) else ""
+            able = fitting
+        able = self._preferred(able, facts)
         if facts.kind == "embeddings":
             able = tuple(m for m in able if self._alike(able[0], m, name))
         role = name.name if name.kind == "role" else self._role_of.get(able[0], "")
@@ -79,7 +118,7 @@ class Named:
             able[0],
             role=role,
             source=_SOURCES[name.kind],
-            reason=f"asked for {name.kind} {name.name}{with_needs(facts)}",
+            reason=f"asked for {name.kind} {name.name}{also}",
             alternatives=able[1:],
             equals=tuple(group for each in name.equals if len(group := tuple(m for m in each if m in able)) > 1),
             defaults=self._defaults.get(name.name) if name.kind == "variant" else None,
@@ -101,6 +140,57 @@ class Named:
             if not able:
                 raise self._lacks(facts, need)
         return able
+
+    def _roomy(self, able: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
+        """Those that hold the prompt. When none does, all, the largest first: an estimate is no proof.
+
+        Raises BadRequest for a prompt that cannot be meant for any of them.
+        """
+        if fitting := tuple(m for m in able if self.holds(m, facts)):
+            return fitting
+        rooms = {m: self._room(m) or 0 for m in able}
+        if facts.tokens > TOO_LONG * max(rooms.values()):
+            raise self._too_long(facts, max(rooms.values()))
+        return tuple(sorted(able, key=lambda m: -rooms[m]))
+
+    def holds(self, model_id: str, facts: Facts) -> bool:
+        """Whether a model can have the prompt and some of the answer, as far as is known.
+
+        Engines end an answer where the context ends, and clients ask for more than they need: so not all of it counts.
+        """
+        room = self._room(model_id) if facts.tokens > LEAST_ROOM else None
+        return room is None or facts.tokens + min(facts.answer_tokens, room // ANSWER_SHARE) <= room
+
+    def suits(self, choice: Choice, facts: Facts) -> bool:
+        """Whether one of these models holds the prompt and can do what it would like, or nobody here does."""
+        if facts.tokens <= LEAST_ROOM and not facts.prefers:
+            return True
+        if self.serves_well(choice, facts):
+            return True
+        others = (m for m in self._enabled(facts) if all(self._can(m, need) is not False for need in facts.needs))
+        return not any(self._fulfils(m, facts) for m in others)
+
+    def serves_well(self, choice: Choice, facts: Facts) -> bool:
+        """Whether one of these models holds the prompt and can do what it would like, as far as is known."""
+        return any(self._fulfils(m, facts) for m in (choice.model, *choice.alternatives))
+
+    def _fulfils(self, model_id: str, facts: Facts) -> bool:
+        return self.holds(model_id, facts) and all(self._can(model_id, wish) is not False for wish in facts.prefers)
+
+    def surely_fits(self, choice: Choice, facts: Facts) -> int:
+        """A request of so many bytes can be answered by each of these models, and by one of them whatever it holds.
+
+        A token is a byte at least.
+        """
+        if facts.kind not in WITH_CONTEXT or choice.source in _ONE_SOURCES:
+            return sys.maxsize
+        rooms = [self._room(m) for m in (choice.model, *choice.alternatives)]
+        known = [room for room in rooms if room is not None]
+        if not known:
+            return sys.maxsize
+        if len(set(rooms)) == 1:  # there is nothing to choose, but it may be far too long
+            return int(TOO_LONG * known[0])
+        return min(known) - min(known) // ANSWER_SHARE
 
     def _enabled(self, facts: Facts) -> tuple[str, ...]:
         """All models here of the kind of the request."""
@@ -126,6 +216,17 @@ class Named:
             return True
         a, b = self._config.models[one], self._config.models[other]
         return a.source != "" and (a.source, a.sha256) == (b.source, b.sha256)
+
+    def _too_long(self, facts: Facts, most: int) -> BadRequest:
+        """No model behind that name holds it: says how much they hold, and who here holds most."""
+        rooms = {m: room for m in self._enabled(facts) if (room := self._room(m)) is not None}
+        largest = max(rooms, key=lambda m: rooms[m], default="")
+        who = f"Here {largest} holds most, up to {rooms[largest]}. " if largest and rooms[largest] > most else ""
+        holds = largest and rooms[largest] >= facts.tokens
+        who += "Ask for it, or shorten the prompt." if holds else "Shorten it, or add a model that holds more."
+        asked = facts.name or "auto"
+        text = f"The prompt has about {facts.tokens} tokens, and {asked!r} has a context of {most} tokens at most."
+        return BadRequest(f"{text} {who}", param="messages", code=CONTEXT_EXCEEDED)
 
     def _lacks(self, facts: Facts, need: str) -> BadRequest:
         """No model behind that name can do it: says what is lacking and who here can."""

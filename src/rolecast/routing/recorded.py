@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from rolecast.decision import Facts, Hints, Seen
-from rolecast.routing.view import View
+from rolecast.routing.view import QUESTIONS, View
 
 if TYPE_CHECKING:  # numpy comes with it
     from rolecast.routing.learned import Opinion
@@ -71,3 +71,8 @@ class Recorded(View):
     def difficulty(self) -> float:
         """As it was judged then."""
         return self._kept.difficulty
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of the user's own that were sure then."""
+        return {of: said.label for of, said in self._kept.opinions.items() if of not in QUESTIONS and said.sure}

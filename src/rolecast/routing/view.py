@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rolecast.config.categories import CATEGORIES, TWINS
+from rolecast.config import labels
 from rolecast.decision import Facts, Hints, Said, Seen
 
 if TYPE_CHECKING:  # numpy comes with them
@@ -18,14 +18,6 @@ Mind = Callable[[], "Learned | None"]
 """Gives the learned model; None as long as it is not loaded, or cannot be."""
 
 
-HINTS: Mapping[str, frozenset[str]] = {
-    "category": frozenset({*CATEGORIES, *TWINS}),
-    "channel": frozenset({"CHAT", "CODE_TASK", "SYSTEM_HEALTH"}),
-    "type": frozenset({"routing", "classification", "intent_detection", "asr_cleanup", "planning"}),
-    "prefer": frozenset({"balanced", "quality", "speed", "cost"}),
-    "force_domain": frozenset({"erp", "crm", "it_ops", "itops", "oa", "mold", "general"}),
-}
-"""What a caller may say of a request in words that are ours. Other words of a caller are never written down."""
 QUESTIONS = ("category", "role", "tier", "domain")
 """What the learned model is asked of every request that is looked at."""
 
@@ -33,10 +25,10 @@ QUESTIONS = ("category", "role", "tier", "domain")
 class View:
     """One request. Lives as long as the choice takes."""
 
-    def __init__(self, facts: Facts, mind: Mind, labels: "Mapping[str, Labels]") -> None:
+    def __init__(self, facts: Facts, mind: Mind, own: "Mapping[str, Labels]") -> None:
         self.facts = facts
         self._mind = mind
-        self._labels = labels
+        self._labels = own
 
     @cached_property
     def sight(self) -> "Sight | None":
@@ -54,13 +46,36 @@ class View:
             return None
         if of not in self._opinions:
             own = self._labels.get(of)
+            if own is None and of not in self.sight.model.heads:
+                return None
             self._opinions[of] = own.opinion(self.sight) if own is not None else self.sight.opinion(of)
         return self._opinions[of]
 
-    def sure(self, of: str) -> str:
-        """The label, if the model is sure of it; else ''."""
+    def sure(self, of: str, least: float = 0.0) -> str:
+        """The label, if the caller names it, or the model is sure of it and that at least so much; else ''."""
+        if told := self._told(of):
+            return told
         said = self.opinion(of)
-        return said.label if said is not None and said.sure else ""
+        return said.label if said is not None and said.sure and said.confidence >= least else ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of the user's own that are sure, by their set."""
+        return {name: label for name in self._labels if (label := self.sure(name))}
+
+    def _told(self, of: str) -> str:
+        """What the caller says it is: its task, or a label that is a domain it forces; '' = nothing."""
+        if of == "category":
+            return labels.category(self.facts.hints.category)
+        own, forced = self._labels.get(of), self.facts.hints.metadata.get("force_domain", "")
+        if own is None or not forced:
+            return ""
+        return next((each for each in own.labels if labels.destination(each) == labels.destination(forced)), "")
+
+    def likeliest(self, of: str) -> str:
+        """What it is most like, also where the model is not sure; '' = nobody can tell."""
+        said = self.opinion(of)
+        return self.sure(of) or (said.label if said is not None else "")
 
     @property
     def difficulty(self) -> float:
@@ -98,7 +113,7 @@ class View:
 
 
 def _kept(hints: Hints) -> dict[str, str]:
-    """What the caller said, as far as it is in words of ours."""
+    """What the caller said, as far as it is in words of ours: others of a caller are never written down."""
     own = {"category": hints.category, "channel": hints.channel, "type": hints.type, "prefer": hints.prefer}
     said = {**own, "force_domain": hints.metadata.get("force_domain", "")}
-    return {name: word for name, word in said.items() if word in HINTS[name]}
+    return {name: word for name, word in said.items() if word in labels.HINTS[name]}

@@ -9,15 +9,17 @@ import msgspec
 from rolecast.backends.remote import NAME
 from rolecast.config.schema import Limits
 from rolecast.dialects import Entry
-from rolecast.errors import LoopDetected
+from rolecast.errors import BadRequest, LoopDetected
 from rolecast.server.guard import Guard
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import Exchange, ExchangeIds, Sink
+from rolecast.turn.look import PREFERENCES
 from rolecast.values import Caller
 
 OWN_NAME = NAME.encode()
 _TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
 _VIA = re.compile(rb"[\x20-\x7e\t]{1,1000}\Z")
+_TASK = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9 _./:-]{0,63}\Z")
 MAX_GATEWAYS = 8
 """A request that so many gateways have passed on is refused: they may pass it on for ever."""
 _TRACES = (b"x-trace-id", b"x-span-id", b"x-session-id", b"traceparent")
@@ -107,6 +109,8 @@ class Lane:
             port_model=self.port_model,
             client_id=_traced(headers, b"x-request-id") or client_id,
             session=_traced(headers, b"x-session-id"),
+            prefer=_preference(headers.get(b"x-rolecast-prefer", b"")),
+            task=_task(headers.get(b"x-rolecast-task", b"")),
             trace_lines=trace_lines,
             answer_lines=answer_lines,
         )
@@ -116,6 +120,24 @@ def _traced(headers: Mapping[bytes, bytes], name: bytes) -> str:
     """The value of a header that may be kept; '' when it is not there or may not."""
     value = headers.get(name, b"")
     return value.decode("ascii") if _TRACE.match(value) else ""
+
+
+def _preference(value: bytes) -> str:
+    """Raises BadRequest for a word that is none."""
+    word = value.strip().lower().decode("latin-1")
+    if word and word not in PREFERENCES:
+        text = f"The header x-rolecast-prefer must be one of {', '.join(PREFERENCES)}."
+        raise BadRequest(text, param="x-rolecast-prefer", code="invalid_value")
+    return word
+
+
+def _task(value: bytes) -> str:
+    """Raises BadRequest for what can be the name of no task."""
+    word = value.strip()
+    if word and not _TASK.match(word):
+        text = "The header x-rolecast-task must be the name of a task: letters, digits and . _ / - : up to 64."
+        raise BadRequest(text, param="x-rolecast-task", code="invalid_value")
+    return word.decode("ascii")
 
 
 def by_name(lines: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

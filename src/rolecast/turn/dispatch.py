@@ -70,7 +70,7 @@ class Dispatch:
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
         plan = self.plans.made.get(key) if request.settled is None else None
-        if plan is None:
+        if plan is None or len(request.body) > plan.fits:
             if self._wakes(exchange, request, asked):
                 return
             plan = self.plans.make(asked, request, exchange.caller, exchange.dialect)

@@ -3,6 +3,7 @@
 Knows how a body must look for a worker and which header lines explain a choice. Sends nothing.
 """
 
+import sys
 from typing import Any
 from urllib.parse import quote
 
@@ -35,10 +36,12 @@ class Plan:
         "asked",
         "backend",
         "choice",
+        "conversation",
         "counts",
         "defaults",
         "edits",
         "family",
+        "fits",
         "gathers",
         "head",
         "injects",
@@ -69,8 +72,12 @@ class Plan:
         self.stats = stats
         self.asked = asked
         self.choice = choice
+        self.conversation = ""
+        """The conversation that it is a turn of, and that was left to us; '' = none."""
         self.shares: tuple[Plan, ...] = ()
         """The same choice for each of its equals, itself among them; empty without equals."""
+        self.fits = sys.maxsize
+        """A body of more bytes is looked at before this choice is used for it: not all of the models may hold it."""
         self.routes: dict[tuple[str, str], int] = {}
         self.model_id = model_id
         self.answerer_id = answerer_id

@@ -3,11 +3,12 @@
 Knows the configuration, the choice and its alternatives. Leases and sends nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import msgspec
 
+from rolecast.config import labels
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
@@ -18,14 +19,17 @@ from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
 from rolecast.fleet import Fleet, State
-from rolecast.routing import Router, build, cascade, llm, shares
+from rolecast.routing import Cast, Router, build, cascade, llm, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.cascade import Trial, may_cascade
+from rolecast.routing.named import CONTEXT_EXCEEDED, Room
+from rolecast.routing.price import ANSWER_TOKENS
 from rolecast.routing.recorded import Recorded, facts_of
-from rolecast.routing.spread import Spread
+from rolecast.routing.spread import REST_S, Spread
 from rolecast.telemetry.metrics import Telemetry
+from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import clock
-from rolecast.turn.look import look, look_closely
+from rolecast.turn.look import look, look_at_length, look_closely
 from rolecast.turn.mind import Mind
 from rolecast.turn.plan import Plan
 from rolecast.values import KINDS, Caller
@@ -46,14 +50,22 @@ class Plans:
         marks: Callable[[str], tuple[str, ...]] = lambda _: (),
         logits: Callable[[str], bool] = lambda _: False,
         mind: Mind | None = None,
+        room: Room | None = None,
+        cards: Cast = Card,
+        bonds: Bonds | None = None,
+        lengths: Mapping[str, float] = ANSWER_TOKENS,
     ) -> None:
         self._current = current
         self._fleet = fleet
         self._telemetry = telemetry
         self._can = can
+        self._room = room
         self._marks = marks
         self._logits = logits
-        self.mind = mind or Mind()
+        self.mind = mind or Mind(current.config.routing)
+        self._cards = cards
+        self.bonds = bonds or Bonds()
+        self._lengths = lengths
         self._router = self._built(current.names, current.config)
         self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
@@ -62,17 +74,21 @@ class Plans:
         self.made: dict[Key, Plan] = {}
 
     async def prepare(self, edit: Edit) -> Change:
-        """Nothing to refuse."""
-        return Change(partial(self._renew, self._built(edit.names, edit.config)))
+        """Nothing to refuse. Labels of the user's own are learned now, so that no request waits for them."""
+        follow = await self.mind.prepare(edit.config.routing)
+        enabled = {model_id for model_id, model in edit.config.models.items() if model.enabled}
+        return Change(partial(self._renew, self._built(edit.names, edit.config), enabled, follow))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
-        return build(names, config, self._can, self.mind)
+        return build(names, config, self._can, self.mind, self.mind.labels, self._room, self._lengths)
 
-    def _renew(self, router: Router) -> None:
+    def _renew(self, router: Router, enabled: Collection[str], follow: Callable[[], None]) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
+        follow()
         self._router = router
         self.made.clear()
         self._silent.clear()
+        self.bonds.keep(enabled)
 
     def close(self) -> None:
         """Make no more plans, and look none up: every new request is refused."""
@@ -86,7 +102,13 @@ class Plans:
 
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
-        return self._router.choose(facts, self.card)
+        return self._router.choose(self._with_bond(facts), self.card)
+
+    def _with_bond(self, facts: Facts) -> Facts:
+        """The same facts with who answered the conversation before, where that counts."""
+        if not (facts.conversation and self.routing.sticky):
+            return facts
+        return msgspec.structs.replace(facts, bond=self.bonds.of(facts.conversation))
 
     def reads(self, asked: str, request: Request) -> bool:
         """Whether this request's text decides who answers it."""
@@ -104,6 +126,9 @@ class Plans:
         if reads:
             facts = look_closely(facts, request, caller, dialect)
         choice = self.choose(facts)
+        if not (reads or request.only) and len(request.body) > self._router.surely_fits(choice, facts):
+            facts = look_at_length(facts, request, dialect)
+            choice = self.choose(facts)
         if caller.port_model:
             reason = f"port of {caller.port_model}"
             choice = msgspec.structs.replace(choice, source="listener", reason=reason)
@@ -122,28 +147,42 @@ class Plans:
         return self._router.choose(facts_of(seen), self.card, Recorded(seen))
 
     def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
-        """A plan for this request and those like it. Raises RolecastError when there is nobody to ask."""
+        """A plan for this request and those like it. Raises RolecastError when there is nobody to ask.
+
+        One whose text decides, or that is too long to fit for sure, gets a plan of its own.
+        """
         if request.settled is not None and self._lives(request.settled.model):
-            return self._shared(asked, request.settled)
+            return self._shared(asked, request.settled, request.conversation)
         if self._closed:
             raise ShuttingDown
-        port_model = caller.port_model
         facts, choice, trial = self.chosen(asked, request, caller, dialect)
-        plan = self._shared(asked, choice)
+        if reads := self._router.reads(facts):
+            request.conversation = facts.conversation
+            request.found = labels.category(choice.role) or _found(choice)
+        plan = self._shared(asked, choice, request.conversation)
         if trial is not None:
             for each in (plan, *plan.shares):
                 each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
-            return plan
-        if not self._router.reads(facts) and (not (facts.needs or facts.prefers) or self._lasts(choice)):
-            self.made[asked, request.kind, port_model, facts.needs, facts.prefers] = plan
+        if not (reads or facts.tokens):
+            plan.fits = self._router.surely_fits(choice, facts)
+            if not (facts.needs or facts.prefers) or self._lasts(choice):
+                self.made[asked, request.kind, caller.port_model, facts.needs, facts.prefers] = plan
         return plan
 
     def known(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
-        """The kept plan for this request, else a new one. Raises RolecastError when there is nobody to ask."""
+        """The kept plan for this request, else a new one, however long it is. Raises RolecastError without anybody."""
         port_model = caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
-        return self.made.get(key) or self.make(asked, request, caller, dialect)
+        plan = self.made.get(key)
+        if plan is not None and len(request.body) <= plan.fits:
+            return plan
+        try:
+            return self.make(asked, request, caller, dialect)
+        except BadRequest as error:
+            if error.code != CONTEXT_EXCEEDED:
+                raise
+            return self._planned(look(request, asked), caller)
 
     def of_any_kind(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
@@ -169,7 +208,7 @@ class Plans:
     def after(self, said: Verdict, request: Request, caller: Caller, dialect: Dialect) -> Choice:
         """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
         facts = look_closely(look(request, request.asked), request, caller, dialect)
-        return self._router.after(said, facts, self.card)
+        return self._router.after(said, self._with_bond(facts), self.card)
 
     def is_loading(self, plan: Plan) -> bool:
         """Whether its model is not loaded yet, and will be."""
@@ -193,7 +232,7 @@ class Plans:
         if model is None or not model.enabled or model == plan.model:
             return plan
         fresh = self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
-        fresh.trial = plan.trial
+        fresh.trial, fresh.conversation = plan.trial, plan.conversation
         return fresh
 
     def has_next(self, plan: Plan) -> bool:
@@ -214,6 +253,7 @@ class Plans:
                 )
                 following = self._concrete(plan.asked, choice, model_id)
                 following.trial = plan.trial if plan.trial is not None and model_id in plan.trial.models else None
+                following.conversation = plan.conversation
                 return following
         return None
 
@@ -229,7 +269,7 @@ class Plans:
         choice = msgspec.structs.replace(
             then, model=living[0], alternatives=tuple(living[1:]), equals=equals, reason=reason
         )
-        found = self._shared(plan.asked, choice)
+        found = self._shared(plan.asked, choice, plan.conversation)
         return self.share(found) if found.shares else found
 
     def failed(self, plan: Plan) -> None:
@@ -247,8 +287,9 @@ class Plans:
         return True
 
     def card(self, model_id: str) -> Card:
-        """How a model stands just now."""
-        return Card(model_id)
+        """How a model stands just now; one that did not answer is left alone for a while."""
+        card = self._cards(model_id)
+        return msgspec.structs.replace(card, wait_s=card.wait_s + REST_S) if self._spread.rests(model_id) else card
 
     def _can_follow(self, plan: Plan, model_id: str) -> bool:
         return self._lives(model_id) and self._current.answerer_of(model_id) != plan.answerer_id
@@ -271,10 +312,12 @@ class Plans:
         view = self._router.see(facts)
         return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self.card))
 
-    def _shared(self, asked: str, choice: Choice) -> Plan:
+    def _shared(self, asked: str, choice: Choice, conversation: str = "") -> Plan:
         """The plan of a choice, and of each of its equals."""
         plan = self._concrete(asked, choice, choice.model)
         plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
+        for each in (plan, *plan.shares):
+            each.conversation = conversation
         return plan
 
     def _concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
@@ -292,6 +335,12 @@ class Plans:
         plan.logits = self._logits(answerer_id)
         plan.injects = plan.injects and answerer_id not in self._silent
         return plan
+
+
+def _found(choice: Choice) -> str:
+    """What a request was found to be, if somebody was sure enough to decide by it."""
+    said = choice.seen.opinions.get("category") if choice.seen is not None else None
+    return choice.task if choice.source != "default" and said is not None and said.sure else ""
 
 
 def _rest(plan: Plan) -> tuple[str, ...]:

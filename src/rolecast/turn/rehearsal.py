@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from rolecast.config import labels
 from rolecast.decision import Choice, Facts, Ranked, Seen
 from rolecast.dialects import Dialect
 from rolecast.dialects.request import Request
@@ -26,7 +27,6 @@ UNKNOWN_DEPTH = 5
 """Of 1 to 10, where nobody can tell how hard a request is."""
 DESTINATION = "destination"
 """The set of labels that says where BestBox's requests go, where a configuration has one."""
-SPELLED = {"itops": "it_ops"}
 
 
 class Opined(msgspec.Struct, frozen=True):
@@ -164,7 +164,7 @@ def _target(choice: Choice, seen: Seen) -> str:
 def _destination(facts: Facts, choice: Choice) -> str:
     """Where the caller forces it to, else the sure label of the set of that name; '' = nobody knows."""
     forced = facts.hints.metadata.get("force_domain", "")
-    return SPELLED.get(forced, forced)[:64] or choice.labels.get(DESTINATION, "")
+    return labels.destination(forced)[:64] or choice.labels.get(DESTINATION, "")
 
 
 def _number(difficulty: float) -> float | None:

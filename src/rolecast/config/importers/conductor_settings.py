@@ -3,10 +3,10 @@
 import re
 
 from rolecast.config import presets
-from rolecast.config.categories import TWINS
 from rolecast.config.document import parse
 from rolecast.config.importers.draft import Draft, Found
 from rolecast.config.importers.section import shown
+from rolecast.config.labels import TWINS
 
 TITLE = "Conductor SETTINGS.md"
 REASONS: dict[str, str] = {}
