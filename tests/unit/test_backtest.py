@@ -80,7 +80,7 @@ def test_prompts_come_from_arguments_stdin_and_lines_of_a_file(here: Path) -> No
     code, out, _ = invoke("-", "--file", "prompts.txt", "--json", stdin=CODE)
     found = json.loads(out)["routes"]
     assert (code, [each["model"] for each in found[:3]]) == (0, ["coder", "thinker", "thinker"])
-    assert [each["source"] for each in found[:3]] == ["learned", "learned", "role"]
+    assert [each["source"] for each in found[:3]] == ["learned", "rule", "role"]
     assert len(found) == 4, "a line that is no JSON is a prompt"
     assert json.loads(invoke("--json", stdin=CODE)[1])["model"] == "coder"
 

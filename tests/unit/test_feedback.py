@@ -15,10 +15,10 @@ from gateway import Answer, Gate, chat, config, request, running_gateway, until
 from rolecast.books import decisions, tables
 from rolecast.books.ledger import Ledger
 from rolecast.books.sqlite import SQLite
+from rolecast.config.labels import DOMAINS
 from rolecast.config.routing import Labels, Routing
 from rolecast.config.schema import Config, Model
 from rolecast.decision import Choice, Said, Seen
-from rolecast.pages.feedback import DOMAINS
 from rolecast.routing.learned import Learned
 from rolecast.values import Usage
 

@@ -182,7 +182,7 @@ class Plans:
         except BadRequest as error:
             if error.code != CONTEXT_EXCEEDED:
                 raise
-            return self._planned(look(request, asked), caller)
+            return self._shared(asked, self.choose(look(request, asked)))
 
     def of_any_kind(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""

@@ -90,8 +90,7 @@ class Rehearsal:
 
     async def of(self, request: Request, dialect: Dialect, caller: Caller) -> Routed:
         """Who would answer this. Raises what the request itself would."""
-        if self.plans.mind.asleep:
-            await self.plans.mind.wake()
+        await self.plans.mind.wake()  # what it looks like is told also where nothing asks for it
         if request.thread is not None and request.chat is None:
             await self._memory.recall(request, caller.key)
         asked = caller.port_model or request.asked
