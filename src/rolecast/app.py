@@ -31,6 +31,7 @@ from rolecast.pages.admin import Admin
 from rolecast.pages.anthropic import TokenCounts
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.conductor import Conductor, ConductorModels
+from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
 from rolecast.pages.ollama import OllamaLists
@@ -40,6 +41,7 @@ from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.pages.responses import KeptResponses
+from rolecast.pages.routing import RoutePage
 from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.readiness import Readiness
@@ -63,6 +65,7 @@ from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.memory import Memory
 from rolecast.turn.paces import Paces
 from rolecast.turn.plans import Plans
+from rolecast.turn.rehearsal import Rehearsal
 from rolecast.turn.sessions import Sessions
 from rolecast.turn.tlc import Refiner, Tlc
 
@@ -109,6 +112,7 @@ class Gateway:
             lengths=self.paces.lengths,
         )
         self.memory = Memory(self.store)
+        self.rehearsal = Rehearsal(self.plans, self.memory)
         self.sessions = Sessions()
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
         new_id = make_ids()
@@ -140,7 +144,17 @@ class Gateway:
         brought = uploads(config)
         making = OllamaVariants(self.current, made, brought, find, self.reloader.renew)
         self._pages: list[
-            Admin | Activity | JobPages | FrontDoor | OllamaWeights | OllamaVariants | OllamaBlobs | Conductor | Domains
+            Admin
+            | Activity
+            | JobPages
+            | FrontDoor
+            | OllamaWeights
+            | OllamaVariants
+            | OllamaBlobs
+            | Conductor
+            | RoutePage
+            | FeedbackPage
+            | Domains
         ] = [
             Admin(
                 self.current,
@@ -163,6 +177,8 @@ class Gateway:
             making,
             OllamaBlobs(self.current, brought),
             FrontDoor(self.telemetry, self.health),
+            RoutePage(self.rehearsal),
+            FeedbackPage(self.current, self.ledger, self.store),
             Conductor(
                 self.current,
                 self.fleet,

@@ -21,6 +21,38 @@ class Ranked(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """What the learned model said to one question, as it is kept."""
+
+    label: str
+    """The likeliest."""
+    confidence: float
+    """Its probability, from 0 to 1."""
+    sure: bool
+
+
+class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What routing saw of a request: counts and labels, never a word of it. Enough to choose once more."""
+
+    kind: Kind = "chat"
+    needs: tuple[str, ...] = ()
+    prefers: tuple[str, ...] = ()
+    language: str = ""
+    tokens: int = 0
+    answer_tokens: int = 0
+    turns: int = 0
+    tools: int = 0
+    images: int = 0
+    code: bool = False
+    schema: bool = False
+    open_call: bool = False
+    hints: Mapping[str, str] = {}
+    """What the caller said of it, in words that are ours: category, channel, type, prefer, force_domain."""
+    opinions: Mapping[str, Said] = {}
+    """By question: category, role, tier, domain, and sets of labels of the user's own."""
+    difficulty: float = -1.0
+
+
 class Choice(msgspec.Struct, frozen=True):
     """The router's answer. `alternatives` are tried in order when the model fails before its first byte."""
 
@@ -48,6 +80,8 @@ class Choice(msgspec.Struct, frozen=True):
     """How the models that would do were weighed, best first; empty where nothing had to be."""
     consult: str = ""
     """The name of a model that is to be asked who answers; '' = this choice is final."""
+    seen: Seen | None = None
+    """What was seen of the request, for the books; None = its name was enough."""
 
 
 class Hints(msgspec.Struct, frozen=True):

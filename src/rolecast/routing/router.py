@@ -68,20 +68,23 @@ class Router:
         """A request like this one, of so many bytes, gets this choice without a look at how long it is."""
         return self._named.surely_fits(choice, facts)
 
-    def choose(self, facts: Facts, cast: Cast = Card) -> Choice:
-        """The choice. Raises ModelNotFound or BadRequest with what to do instead."""
+    def choose(self, facts: Facts, cast: Cast = Card, view: View | None = None) -> Choice:
+        """The choice. Raises ModelNotFound or BadRequest with what to do instead.
+
+        `view` is given where the request is seen already, as one is that was written down.
+        """
         if (choice := self._named.decide(facts)) is not None:
             return choice
         if not self.reads(facts):
             return self._default.decide(facts)
-        view = self.see(facts)
+        view = view or self.see(facts)
         for strategy in self._strategies:
             said = strategy.decide(view)
             if isinstance(said, Consult):
                 return replace(self._weighed(self._default.decide(facts), view, cast), consult=said.name)
             if said is not None and (settled := self.settle(said, view, cast)) is not None:
                 return settled
-        return self._weighed(self._default.decide(facts), view, cast)
+        return replace(self._weighed(self._default.decide(facts), view, cast), confidence=view.surest)
 
     def settle(self, said: Verdict, view: View, cast: Cast = Card) -> Choice | None:
         """The choice that follows from what was said; None when nobody of that name can do it."""
@@ -150,16 +153,17 @@ class Router:
         if said.name and (settled := self.settle(said, view, cast)) is not None:
             return settled
         choice = self._weighed(self._default.decide(facts), view, cast)
-        return replace(choice, reason=f"{said.reason}, {choice.reason}")
+        return replace(choice, reason=f"{said.reason}, {choice.reason}", confidence=view.surest)
 
     def _told(self, choice: Choice, view: View) -> Choice:
-        """The choice with what the request is, as far as somebody is sure."""
+        """The choice with what the request is most like; `seen` says how sure that is."""
         return replace(
             choice,
-            task=view.sure("category"),
-            tier=view.sure("tier"),
-            domain=view.sure("domain"),
+            task=view.likeliest("category"),
+            tier=view.likeliest("tier"),
+            domain=view.likeliest("domain"),
             difficulty=view.difficulty,
+            seen=view.seen,
             labels=view.labels,
         )
 

@@ -59,6 +59,8 @@ class Accounts:
         route = plan.routes.get(place)
         if route is None:
             route = plan.routes[place] = self._route(exchange, plan, request)
+        if plan.choice.seen is not None:
+            self._ledger.decided(exchange.number, plan.choice)
         self._ledger.record(
             exchange.number,
             route,

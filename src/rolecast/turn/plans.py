@@ -14,7 +14,7 @@ from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
 from rolecast.config.routing import Routing
 from rolecast.config.schema import Config
-from rolecast.decision import Card, Choice, Facts, Verdict
+from rolecast.decision import Card, Choice, Facts, Seen, Verdict
 from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
@@ -24,6 +24,7 @@ from rolecast.routing.abilities import Can
 from rolecast.routing.cascade import Trial, may_cascade
 from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.price import ANSWER_TOKENS
+from rolecast.routing.recorded import Recorded, facts_of
 from rolecast.routing.spread import REST_S, Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.bonds import Bonds
@@ -101,7 +102,7 @@ class Plans:
 
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
-        return self._router.choose(self._with_bond(facts), self._card)
+        return self._router.choose(self._with_bond(facts), self.card)
 
     def _with_bond(self, facts: Facts) -> Facts:
         """The same facts with who answered the conversation before, where that counts."""
@@ -113,6 +114,38 @@ class Plans:
         """Whether this request's text decides who answers it."""
         return self._router.reads(look(request, asked))
 
+    def chosen(
+        self, asked: str, request: Request, caller: Caller, dialect: Dialect
+    ) -> tuple[Facts, Choice, Trial | None]:
+        """What routing may know of this request, whom it chooses, and the cascade that this begins, if it does.
+
+        Keeps nothing. Raises as `make` does.
+        """
+        facts = look(request, asked)
+        reads = not request.only and self._router.reads(facts)  # who only loads a model may bring no text
+        if reads:
+            facts = look_closely(facts, request, caller, dialect)
+        choice = self.choose(facts)
+        if not (reads or request.only) and len(request.body) > self._router.surely_fits(choice, facts):
+            facts = look_at_length(facts, request, dialect)
+            choice = self.choose(facts)
+        if caller.port_model:
+            reason = f"port of {caller.port_model}"
+            choice = msgspec.structs.replace(choice, source="listener", reason=reason)
+        if reads and (found := self._trial(choice, facts, request)) is not None:
+            return facts, *found
+        return facts, choice, None
+
+    def seen(self, facts: Facts, request: Request, caller: Caller, dialect: Dialect) -> tuple[Facts, Seen]:
+        """All facts of a request and what there is to see of it, also of one whose name was enough."""
+        if not request.only and not self._router.reads(facts):
+            facts = look_closely(facts, request, caller, dialect)
+        return facts, self._router.see(facts).seen
+
+    def again(self, seen: Seen) -> Choice:
+        """Whom a request of the past would get, by what was seen of it then. Raises as `make` does."""
+        return self._router.choose(facts_of(seen), self.card, Recorded(seen))
+
     def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for this request and those like it. Raises RolecastError when there is nobody to ask.
 
@@ -122,43 +155,18 @@ class Plans:
             return self._shared(asked, request.settled, request.conversation)
         if self._closed:
             raise ShuttingDown
-        facts = look(request, asked)
-        if not request.only and self._router.reads(facts):  # the first may bring no text
-            return self._read(look_closely(facts, request, caller, dialect), request, caller)
-        key = (asked, request.kind, caller.port_model, facts.needs, facts.prefers)
-        plan = self.made.get(key)
-        if plan is None:
-            plan = self._planned(facts, caller)
-            if self._router.reads(facts):  # others that ask for nobody bring a text
-                return plan
-            if not (facts.needs or facts.prefers) or self._lasts(plan.choice):
-                self.made[key] = plan
-        if len(request.body) <= plan.fits or request.only:
-            return plan
-        return self._planned(look_at_length(facts, request, dialect), caller)
-
-    def _read(self, facts: Facts, request: Request, caller: Caller) -> Plan:
-        """A plan for a request whose text decides."""
-        request.conversation = facts.conversation
-        plan = self._planned(facts, caller)
-        choice = plan.choice
-        request.found = labels.category(choice.role) or ("" if choice.source == "default" else choice.task)
-        found = self._trial(choice, facts, request)
-        if found is None:
-            return plan
-        plan = self._shared(facts.name, found[0], facts.conversation)
-        for each in (plan, *plan.shares):
-            each.trial = found[1] if each.family == UNREAD else None  # others tell no probabilities
-        return plan
-
-    def _planned(self, facts: Facts, caller: Caller) -> Plan:
-        """A plan by these facts alone."""
-        choice = self.choose(facts)
-        fits = self._router.surely_fits(choice, facts)
-        if port_model := caller.port_model:
-            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
-        plan = self._shared(facts.name, choice, facts.conversation if self._router.reads(facts) else "")
-        plan.fits = fits
+        facts, choice, trial = self.chosen(asked, request, caller, dialect)
+        if reads := self._router.reads(facts):
+            request.conversation = facts.conversation
+            request.found = labels.category(choice.role) or _found(choice)
+        plan = self._shared(asked, choice, request.conversation)
+        if trial is not None:
+            for each in (plan, *plan.shares):
+                each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
+        if not (reads or facts.tokens):
+            plan.fits = self._router.surely_fits(choice, facts)
+            if not (facts.needs or facts.prefers) or self._lasts(choice):
+                self.made[asked, request.kind, caller.port_model, facts.needs, facts.prefers] = plan
         return plan
 
     def known(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
@@ -174,7 +182,7 @@ class Plans:
         except BadRequest as error:
             if error.code != CONTEXT_EXCEEDED:
                 raise
-            return self._planned(look(request, asked), caller)
+            return self._shared(asked, self.choose(look(request, asked)))
 
     def of_any_kind(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
@@ -200,7 +208,7 @@ class Plans:
     def after(self, said: Verdict, request: Request, caller: Caller, dialect: Dialect) -> Choice:
         """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
         facts = look_closely(look(request, request.asked), request, caller, dialect)
-        return self._router.after(said, self._with_bond(facts), self._card)
+        return self._router.after(said, self._with_bond(facts), self.card)
 
     def is_loading(self, plan: Plan) -> bool:
         """Whether its model is not loaded yet, and will be."""
@@ -278,7 +286,7 @@ class Plans:
                 known.injects = known.injects and known.answerer_id != answerer_id
         return True
 
-    def _card(self, model_id: str) -> Card:
+    def card(self, model_id: str) -> Card:
         """How a model stands just now; one that did not answer is left alone for a while."""
         card = self._cards(model_id)
         return msgspec.structs.replace(card, wait_s=card.wait_s + REST_S) if self._spread.rests(model_id) else card
@@ -302,7 +310,7 @@ class Plans:
         if not setting.enabled or choice.consult or chat is None or request.split is not None or not may_cascade(chat):
             return None
         view = self._router.see(facts)
-        return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self._card))
+        return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self.card))
 
     def _shared(self, asked: str, choice: Choice, conversation: str = "") -> Plan:
         """The plan of a choice, and of each of its equals."""
@@ -327,6 +335,12 @@ class Plans:
         plan.logits = self._logits(answerer_id)
         plan.injects = plan.injects and answerer_id not in self._silent
         return plan
+
+
+def _found(choice: Choice) -> str:
+    """What a request was found to be, if somebody was sure enough to decide by it."""
+    said = choice.seen.opinions.get("category") if choice.seen is not None else None
+    return choice.task if choice.source != "default" and said is not None and said.sure else ""
 
 
 def _rest(plan: Plan) -> tuple[str, ...]:
