@@ -44,9 +44,8 @@ bench: .venv/installed-bench ## Compare with other gateways, side by side (make 
 train-router: .venv/installed-router ## Build the learned router's model file again from its data, and report on it
 	@exec $(BIN)/python training/router/train.py $(ARGS)
 
-bench-routing: .venv/installed-router ## Measure the learned router (training/router/README.md)
-	@$(BIN)/python training/router/bench.py
-	@exec $(BIN)/python training/router/compare.py
+bench-routing: .venv/installed-router ## Measure the learned router (make bench-routing ARGS="--json")
+	@exec $(BIN)/python training/router/bench.py $(ARGS)
 
 docs: .venv/installed-docs ## Build the documentation into site/
 	@$(BIN)/python docs/generate.py

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp
 
 from rolecast import books, statefile
 from rolecast.books.ledger import Ledger
+from rolecast.books.pace import recent
+from rolecast.books.store import StoreError
 from rolecast.config import located, paths
 from rolecast.config.current import Current
 from rolecast.config.edit import Participant, edit_to
@@ -29,6 +31,7 @@ from rolecast.pages.admin import Admin
 from rolecast.pages.anthropic import TokenCounts
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.conductor import Conductor, ConductorModels
+from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
 from rolecast.pages.ollama import OllamaLists
@@ -38,6 +41,7 @@ from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.pages.responses import KeptResponses
+from rolecast.pages.routing import RoutePage
 from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.readiness import Readiness
@@ -54,11 +58,14 @@ from rolecast.telemetry.logs import Logging, configure_logging
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.ask import Asker
+from rolecast.turn.cards import Cards
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.memory import Memory
+from rolecast.turn.paces import Paces
 from rolecast.turn.plans import Plans
+from rolecast.turn.rehearsal import Rehearsal
 from rolecast.turn.sessions import Sessions
 from rolecast.turn.tlc import Refiner, Tlc
 
@@ -90,10 +97,24 @@ class Gateway:
         self.ledger = Ledger(self.store)
         self.abilities = Abilities(self.current, find)
         can = self.abilities
-        self.plans = Plans(self.current, self.fleet, self.telemetry, can.can, can.marks, can.logits, room=can.room)
+        self.paces = Paces()
+        self.cards = Cards(self.current, self.fleet, find, self.paces)
+        self.fleet.stations.on_loaded = self.cards.loaded
+        self.plans = Plans(
+            self.current,
+            self.fleet,
+            self.telemetry,
+            can.can,
+            can.marks,
+            can.logits,
+            room=can.room,
+            cards=self.cards,
+            lengths=self.paces.lengths,
+        )
         self.memory = Memory(self.store)
+        self.rehearsal = Rehearsal(self.plans, self.memory)
         self.sessions = Sessions()
-        accounts = Accounts(self.fleet, self.ledger, self.telemetry)
+        accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
         self.asker = Asker(self.dispatch, new_id)
@@ -109,6 +130,7 @@ class Gateway:
             self.abilities,
             self.telemetry,
             self.fleet,
+            self.cards,
             self.plans,
             self.jobs,
             Logging(config.log, self.telemetry.logs),
@@ -122,7 +144,17 @@ class Gateway:
         brought = uploads(config)
         making = OllamaVariants(self.current, made, brought, find, self.reloader.renew)
         self._pages: list[
-            Admin | Activity | JobPages | FrontDoor | OllamaWeights | OllamaVariants | OllamaBlobs | Conductor | Domains
+            Admin
+            | Activity
+            | JobPages
+            | FrontDoor
+            | OllamaWeights
+            | OllamaVariants
+            | OllamaBlobs
+            | Conductor
+            | RoutePage
+            | FeedbackPage
+            | Domains
         ] = [
             Admin(
                 self.current,
@@ -145,6 +177,8 @@ class Gateway:
             making,
             OllamaBlobs(self.current, brought),
             FrontDoor(self.telemetry, self.health),
+            RoutePage(self.rehearsal),
+            FeedbackPage(self.current, self.ledger, self.store),
             Conductor(
                 self.current,
                 self.fleet,
@@ -188,6 +222,13 @@ class Gateway:
         """Some came or went: stand-ins step back or in, and pinned models begin to load."""
         await self.reloader.renew()
 
+    async def _recall(self) -> None:
+        """What models took before this start, from the ledger; without it, it is learnt anew."""
+        try:
+            self.paces.recall(await recent(self.store))
+        except StoreError as error:
+            log.debug("the speeds of earlier requests are not known: %s", error.message)
+
     async def start(self) -> None:
         """Bind all ports, open the database, start the fleet and the watch over running requests, let clients in.
 
@@ -204,6 +245,8 @@ class Gateway:
         lasting = (
             self.dispatch.watch(),
             asyncio.to_thread(self.abilities.learn, self.current.config.models.values()),
+            self.cards.learn(),
+            self._recall(),
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),

@@ -21,6 +21,38 @@ class Ranked(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """What the learned model said to one question, as it is kept."""
+
+    label: str
+    """The likeliest."""
+    confidence: float
+    """Its probability, from 0 to 1."""
+    sure: bool
+
+
+class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What routing saw of a request: counts and labels, never a word of it. Enough to choose once more."""
+
+    kind: Kind = "chat"
+    needs: tuple[str, ...] = ()
+    prefers: tuple[str, ...] = ()
+    language: str = ""
+    tokens: int = 0
+    answer_tokens: int = 0
+    turns: int = 0
+    tools: int = 0
+    images: int = 0
+    code: bool = False
+    schema: bool = False
+    open_call: bool = False
+    hints: Mapping[str, str] = {}
+    """What the caller said of it, in words that are ours: category, channel, type, prefer, force_domain."""
+    opinions: Mapping[str, Said] = {}
+    """By question: category, role, tier, domain, and sets of labels of the user's own."""
+    difficulty: float = -1.0
+
+
 class Choice(msgspec.Struct, frozen=True):
     """The router's answer. `alternatives` are tried in order when the model fails before its first byte."""
 
@@ -48,6 +80,8 @@ class Choice(msgspec.Struct, frozen=True):
     """How the models that would do were weighed, best first; empty where nothing had to be."""
     consult: str = ""
     """The name of a model that is to be asked who answers; '' = this choice is final."""
+    seen: Seen | None = None
+    """What was seen of the request, for the books; None = its name was enough."""
 
 
 class Hints(msgspec.Struct, frozen=True):
@@ -63,6 +97,18 @@ class Hints(msgspec.Struct, frozen=True):
     """`quality`, `speed`, `cost`, `balanced`."""
     metadata: Mapping[str, str] = {}
     """All texts of the body's `metadata`, these among them."""
+
+
+class Bond(msgspec.Struct, frozen=True):
+    """Who answered a conversation last, where that was left to us."""
+
+    model: str
+    role: str = ""
+    """The role that it answered for."""
+    level: int = 0
+    """The most that the conversation asked for so far, as `routing.sticky` ranks it."""
+    firm: bool = True
+    """Whether it was chosen; false when it only stepped in for a model that failed."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -99,6 +145,8 @@ class Facts(msgspec.Struct, frozen=True):
     conversation: str = ""
     """What all turns of one conversation have alike and no other has; '' = nobody looked."""
     hints: Hints = Hints()
+    bond: Bond | None = None
+    """Who answered this conversation so far; None = nobody, or a model that was named."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -127,16 +175,18 @@ class Card(msgspec.Struct, frozen=True):
     quality: float | None = None
     """How good it is, from 0 to 1, as configured or guessed by its size."""
     ready: bool = True
-    """Loaded, or a server elsewhere."""
+    """Loaded, or a server that we do not start."""
+    elsewhere: bool = False
+    """Requests leave this machine."""
     load_s: float = 0.0
-    """So long it would take to load, as far as it is known."""
+    """So long it would take to load; 0 of one that is not ready = not known."""
     wait_s: float = 0.0
     """So long its queue takes."""
     tokens_per_s: float = 0.0
     """How fast it writes; 0 = not known."""
     prompt_tokens_per_s: float = 0.0
-    input_cents: float = 0.0
-    """Per million tokens of a prompt."""
-    output_cents: float = 0.0
+    input_cents: float | None = 0.0
+    """Per million tokens of a prompt; 0 = free, None = nobody knows, as in the next."""
+    output_cents: float | None = 0.0
     watts: float = 0.0
     """What the machine takes more while it answers; 0 = not known, or somebody else's."""

@@ -361,7 +361,10 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """One ledger row as it is read: what a request asked, what answered, how long each phase took. Times in ms."""
+    """One ledger row as it is read: what a request asked, what answered, how long each phase took. Times in ms.
+
+    What follows `client_id` is known of requests that named nobody; `rating` is what people gave, from 0 to 1.
+    """
 
     id: str
     at: float
@@ -387,3 +390,9 @@ class Receipt(msgspec.Struct, frozen=True):
     first_ms: float
     total_ms: float
     client_id: str
+    task: str
+    tier: str
+    domain: str
+    difficulty: float | None
+    confidence: float | None
+    rating: float | None

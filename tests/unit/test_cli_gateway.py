@@ -80,6 +80,47 @@ def test_up_detached_returns_when_pinned_models_are_ready(gateway: Running) -> N
     assert (code, states["tiny"]) == (0, "ready")
 
 
+def test_the_gateway_tells_who_would_answer_and_a_wrong_name_is_one_sentence(gateway: Running) -> None:
+    code, out, err = gateway.invoke("route", "Write a function in Python that adds two numbers.", "--json")
+    told = json.loads(out)
+    assert (code, err, told["model"]) == (0, "", "big")
+    code, out, err = gateway.invoke("route", "hello", "Write a function in Python.", "--model", "coding")
+    assert (code, out.count("asked for role coding"), err) == (0, 2, "")
+    code, out, err = gateway.invoke("route", "hello", "--model", "nobody")
+    assert (code, out) == (1, "")
+    assert "'nobody' does not exist here" in err
+
+
+def test_what_the_gateway_decided_can_be_replayed_while_it_runs(gateway: Running) -> None:
+    assert gateway.invoke("ask", "What is the capital of France?")[0] == 0
+    code, out, err = gateway.invoke("route", "--backtest", "ledger", "--json")
+    assert code == 0, err
+    (report,) = json.loads(out)["configurations"]
+    assert report["requests"] >= 1
+    assert report["agreement"]["was_model"]["share"] == 1.0
+
+
+def test_what_somebody_thinks_of_an_answer_is_kept_and_shown(gateway: Running) -> None:
+    asked = json.loads(gateway.invoke("ask", "Capital of France?", "--json")[1])
+    assert asked["choices"]
+    with closing(sqlite3.connect(gateway.config.parent / "data" / "rolecast.db")) as books:
+        until(lambda: books.execute("SELECT count(*) FROM ledger").fetchone()[0], "a row is written")
+        (name,) = books.execute("SELECT id FROM ledger ORDER BY number DESC LIMIT 1").fetchone()
+    label = ("--label", "role=coding", "--comment", "should be code")
+    assert gateway.invoke("feedback", name, "down", *label)[0] == 0
+    code, out, _ = gateway.invoke("feedback")
+    assert code == 0
+    for words in ("0 up, 1 down, 0 % on average", name, "role coding", "should be code"):
+        assert words in out
+    assert json.loads(gateway.invoke("feedback", name, "0.75", "--json")[1])["feedback"]["rating"] == 0.75
+    assert json.loads(gateway.invoke("feedback", "--json")[1])["summary"]["count"] == 1
+    code, _, err = gateway.invoke("feedback", name, "sideways")
+    assert code == 1
+    assert "`up` or 1" in err
+    assert "write it as role=coding" in gateway.invoke("feedback", name, "--label", "coding")[2]
+    assert "There is no request" in gateway.invoke("feedback", "req_0000000000000001", "up")[2]
+
+
 def test_a_second_up_with_the_same_file_is_no_mistake(gateway: Running) -> None:
     code, out, _ = gateway.invoke("up", "-d", "--config", str(gateway.config))
     assert code == 0

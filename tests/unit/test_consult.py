@@ -386,7 +386,7 @@ async def test_a_router_that_cannot_be_loaded_costs_no_request(tmp_path: Path) -
 
 
 async def test_loading_takes_no_time_of_the_decision() -> None:
-    server = [sys.executable, str(Path(__file__).with_name("foreign_server.py")), "--loading", "20"]
+    server = [sys.executable, str(Path(__file__).with_name("foreign_server.py")), "--loading", "40"]
     cold = Model(backend="command", command=[*server, "--port", "{port}"])
     async with cast({**ROLES, "router": ["cold"]}, timeout=0.5, cold=cold) as c:
         answer = await c.ask()

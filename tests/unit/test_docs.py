@@ -110,3 +110,9 @@ def test_every_path_of_the_api_is_explained() -> None:
     ]
     assert len(routes) > 8
     assert not [route for route in routes if route.rstrip("/") not in page]
+
+
+def test_figures_of_the_router_are_the_same_on_both_pages() -> None:
+    measured = [line for line in text_of("docs/routing.md").split("## How good it is")[1].splitlines() if "|" in line]
+    assert len(measured) > 5
+    assert set(measured) <= set(text_of("docs/routing-model.md").splitlines())

@@ -145,7 +145,7 @@ def test_a_role_or_a_tier_alone_decides_too() -> None:
 def test_code_of_no_sure_kind_goes_to_who_codes_anything() -> None:
     config = cast("general_reasoning", "code_generation", "translation")
     choice = judge(config, category=("code_generation", 0.4), role=("coding", 0.9))
-    assert (choice.role, choice.task) == ("code_generation", "")
+    assert (choice.role, choice.task) == ("code_generation", "code_generation")
     assert judge(config, category=("translation", 0.4), role=("coding", 0.9)).role == "general_reasoning"
 
 

@@ -36,8 +36,8 @@ LISTENERS = [
     Listener(port=0, name="tlc_domain_classifier", model="m", surface="pas"),
     Listener(port=0, name="second"),
 ]
-NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload")
-"""What needs weights or a file, and these gateways have neither."""
+NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback")
+"""What needs weights, a file or an earlier request, and these gateways have none."""
 KEY = "Authorization: Bearer sesame\r\n"
 
 

@@ -177,7 +177,6 @@ def test_a_prompt_far_from_all_examples_is_less_sure_than_an_example(model: Lear
     labels = Labels("room", model, EXAMPLES)
     far = labels.opinion(model.look("\u4e16\u754c")).confidence
     assert far < labels.opinion(model.look("how long do I boil an egg")).confidence
-    assert far == pytest.approx(0.5, abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from databases import ADD, ALL, PILES, PUT, SIZE, OpenStore, database, postgres
 from rolecast import books
 from rolecast.books import tables
 from rolecast.books.ledger import Ledger
+from rolecast.books.pace import Past, recent
 from rolecast.books.postgres import PostgreSQL, translated
 from rolecast.books.sqlite import SQLite
 from rolecast.books.store import Query, Refused, Row, Step, Store, StoreError, Unstorable, change, structs
@@ -396,6 +397,20 @@ async def test_a_request_is_read_back_as_it_went(store: Store) -> None:
     assert (late.attempts, late.queue_ms, late.load_ms, late.error, late.client_id) == (3, 1.5, 2500.0, "", "")
     assert (cancelled.outcome, cancelled.status, cancelled.first_ms) == ("cancelled", 499, 0.0)
     assert len(await ledger.tail(1)) == 1
+
+
+async def test_the_newest_complete_answers_are_told_with_their_times_the_oldest_first(store: Store) -> None:
+    ledger = Ledger(store)
+    record(ledger, 2**62, outcome="error", status=503)
+    record(ledger, 2**62 + 1, attempts=2)
+    record(ledger, 1, usage=Usage(99, 99))  # of long ago
+    record(ledger, 2**62 + 2, stream=True, usage=Usage(10, 3, 5), queue_us=1500, load_us=2_500_000, total_s=4.0)
+    record(ledger, 2**62 + 3)
+    await written(ledger, 5)
+    assert await recent(store) == [
+        Past("w", True, 10, 3, 5, first_s=0.0015, total_s=4.0, queue_s=0.0015, load_s=2.5),
+        Past("w", False, 10, 3, 0, first_s=0.0015, total_s=0.0025, queue_s=0.0, load_s=0.0),
+    ]
 
 
 async def test_a_crowd_of_requests_is_written_whole_and_one_that_cannot_be_kept_costs_no_other(store: Store) -> None:

@@ -1,65 +1,102 @@
-"""Measures the learned router: make bench-routing.
+"""Measures the learned router: make bench-routing, or `bench.py --json` for programs.
 
 Prints the figures of cross-validation (`train.py` computed them, `compare.py` those of CLINC150), those of `test/`,
-which no training ever sees, with 95 % intervals, and what a decision costs next to a MiniLM classifier and an LLM.
+which no training ever sees, and what a decision costs next to a MiniLM classifier and an LLM: each with its 95 %
+interval, what was asked of it, and what others reach. A figure that misses its bar is told, and is no error.
 """
 
 import json
 import os
 import random
-import resource
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import numpy as np  # noqa: E402 - reads the variables above when it is imported
+from compare import clinc  # noqa: E402
 from corpus import HERE, Row, written  # noqa: E402
-from measure import accuracy, calibration_error, interval  # noqa: E402
+from cost import cost  # noqa: E402
+from figures import Figure, as_json, share  # noqa: E402
+from heads import lesson  # noqa: E402
+from measure import calibration_error, interval  # noqa: E402
 from noise import damage  # noqa: E402
 
 from rolecast.routing.fewshot import Labels  # noqa: E402
-from rolecast.routing.learned import Learned  # noqa: E402
+from rolecast.routing.learned import Learned, Opinion  # noqa: E402
 
-PROMPT_BYTES = 2048
-ROUNDS = 2000
-BASELINES = {
-    "mmlu_apgr": "0.674 TF-IDF ridge, 0.586 length, 0.487 chance",
-    "mmlu_unseen_subject_apgr": "0.605 TF-IDF ridge",
-    "gsm8k_apgr": "0.601 length, 0.548 TF-IDF ridge",
+APGR = {
+    "mmlu_apgr": (0.70, "MMLU: APGR", "0.674 TF-IDF ridge, 0.586 length, 0.487 chance"),
+    "mmlu_unseen_subject_apgr": (0.63, "MMLU: APGR, subjects never seen", "0.605 TF-IDF ridge"),
+    "gsm8k_apgr": (0.62, "GSM8K: APGR", "0.601 length, 0.548 TF-IDF ridge"),
 }
-
-_COLD = """
-import time, psutil, rolecast.routing  # the gateway has it already
-me = psutil.Process()
-rss = me.memory_info().rss; began = time.perf_counter(); used = time.process_time()
-from rolecast.routing.learned import Learned
-Learned.load().look("which came first, the chicken or the egg?").opinion("category")
-print((time.perf_counter() - began) * 1e3, (time.process_time() - used) * 1e3, (me.memory_info().rss - rss) / 2**20)
-"""
+NOISE = 0.1
+"""The share of letters that are damaged to see whether a decision holds."""
+NOISY = 0.03
+"""So few decisions should change then."""
 
 
 def main() -> None:
     model = Learned.load()
-    print("## By cross-validation (training/router/report.json)\n")
-    for head, figures in json.loads((HERE / "report.json").read_text()).items():
-        for name, value in figures.items():
-            if name != "recall":
-                print(f"{head:<11} {name:<28} {value}  {BASELINES.get(name, '')}".rstrip())
-    print("\n## On prompts that training never saw\n")
-    hidden(model)
-    print("\n## Labels from ten examples\n")
-    few(model)
-    print("\n## What a decision costs\n")
-    cost(model)
+    parts = (
+        ("By cross-validation (training/router/report.json)", lambda: validated()),
+        ("On prompts that training never saw", lambda: hidden(model)),
+        ("Labels from ten examples", lambda: few(model)),
+        ("CLINC150, by cross-validation", clinc),
+        ("What a decision costs", lambda: cost(model)),
+    )
+    wanted = "--json" in sys.argv[1:]
+    found: list[Figure] = []
+    for title, measure in parts:
+        if not wanted:
+            print(f"\n## {title}\n", flush=True)
+        for figure in measure():
+            found.append(figure)
+            if not wanted:
+                print(figure.line(), flush=True)
+    missed = [f.name for f in found if f.passes is False]
+    if wanted:
+        print(as_json(found))
+    else:
+        print(
+            f"\n{sum(f.passes is True for f in found)} bars reached, {len(missed)} missed: {', '.join(missed) or '-'}"
+        )
 
 
-def hidden(model: Learned) -> None:
+def validated() -> list[Figure]:
+    """What `train.py` found."""
+    report = json.loads((HERE / "report.json").read_text())
+    found = [
+        Figure("difficulty", title, report["gain"][key], *report["gain"][f"{key}_interval"], bar=bar, baseline=others)
+        for key, (bar, title, others) in APGR.items()
+    ]
+    hard = report["difficulty"]
+    limits = hard["ece_interval"]
+    found.append(Figure("difficulty", "difficulty: calibration error", hard["ece"], *limits, bar=0.05, at_most=True))
+    found.append(Figure("difficulty", "difficulty: AUROC", hard["auroc"], *hard.get("auroc_interval", ())))
+    domain = report["domain"]
+    n = int((lesson("domain").source == "mmlu").sum())
+    value, limits = domain["accuracy_mmlu"], domain.get("ece_mmlu_interval", ())
+    found.append(Figure("domain", "21 domains, MMLU's questions", value, *share(value, n), n=n, bar=0.85))
+    found.append(Figure("domain", "- calibration error", domain["ece_mmlu"], *limits, n=n, bar=0.05, at_most=True))
+    for head in ("category", "role", "tier", "domain"):
+        said = report[head]
+        value, n = said["accuracy_written"], int((lesson(head).source == "written").sum())
+        found.append(Figure(head, f"{head}, written prompts", value, *share(value, n), n=n))
+        value, n = said["accuracy"], said["examples"]
+        found.append(Figure(head, "- and public ones", value, *share(value, n), n=n))
+        value, kept = said["accuracy_sure"], round(n * said["sure"])
+        found.append(Figure(head, f"- of the {said['sure']:.0%} that are sure", value, *share(value, kept), n=kept))
+        limits = said.get("ece_interval", ())
+        found.append(Figure(head, "- calibration error", said["ece"], *limits, n=n, bar=0.05, at_most=True))
+    return found
+
+
+def hidden(model: Learned) -> list[Figure]:
     """The hand-written test sets: hits, calibration, changes under noise."""
     rows = written("test")
+    found: list[Figure] = []
     for file, head in (
         ("categories", "category"),
         ("traps", "category"),
@@ -69,32 +106,46 @@ def hidden(model: Learned) -> None:
         ("categories", "tier"),
     ):
         some = [r for r in rows if r["file"] == file and r.get(head)]
-        show(f"{file}: {head}", model, head, some)
+        found += shown(f"{file}: {head}", model, head, some, gated=file == "categories" and head == "category")
     fooled = [r for r in rows if r["file"] == "traps" and r.get("wrong")]
-    said = [model.look(r["text"]).opinion("category").label == r["wrong"] for r in fooled]
-    print(f"{'traps: says what the trap suggests':<36} {np.mean(said):.3f}  (n {len(fooled)})")
+    value = float(np.mean([model.look(r["text"]).opinion("category").label == r["wrong"] for r in fooled]))
+    n = len(fooled)
+    return [*found, Figure("test", "traps: says what the trap suggests", value, *share(value, n), n)]
 
 
-def show(title: str, model: Learned, head: str, rows: list[Row]) -> None:
+def shown(title: str, model: Learned, head: str, rows: list[Row], *, gated: bool) -> list[Figure]:
     """One head on one test set."""
-    found = [model.look(r["text"]).opinion(head) for r in rows]
-    right = np.array([o.label == r[head] for o, r in zip(found, rows, strict=True)])
-    sure = np.array([o.sure for o in found])
-    confidence = np.array([o.confidence for o in found])
+    said = [model.look(r["text"]).opinion(head) for r in rows]
     rng = random.Random(3)
-    noisy = [model.look(damage(r["text"], 0.1, rng)).opinion(head) for r in rows]
-    flips = np.array([a.label != b.label for a, b in zip(found, noisy, strict=True)])
-    both = sure & np.array([o.sure for o in noisy])
-    low, high = interval(accuracy, right)
-    print(
-        f"{title:<22} {right.mean():.3f} [{low:.3f}, {high:.3f}] (n {len(rows)})"
-        f"  ece {calibration_error(confidence, right, 10):.3f}"
-        f"  sure {sure.mean():.2f}, then right {right[sure].mean() if sure.any() else float('nan'):.3f}"
-        f"  changed by 10 % noise {flips.mean():.3f}, of sure ones {flips[both].mean() if both.any() else 0:.3f}"
-    )
+    noisy = [model.look(damage(r["text"], NOISE, rng)).opinion(head) for r in rows]
+    found = hits(title, said, [r[head] for r in rows], 0.90 if gated else None)
+    changed = np.array([a.label != b.label for a, b in zip(said, noisy, strict=True)])
+    both = np.array([a.sure and b.sure for a, b in zip(said, noisy, strict=True)])
+    for name, some, bar in (
+        ("- changed by 10 % noise", np.ones(len(rows), bool), NOISY if gated else None),
+        ("- of sure ones", both, None),
+    ):
+        value, n = float(changed[some].mean()) if some.any() else 0.0, int(some.sum())
+        found.append(Figure("test", name, value, *share(value, n), n, bar, at_most=True))
+    return found
 
 
-def few(model: Learned) -> None:
+def hits(title: str, said: list[Opinion], truth: list[str], bar: float | None = None) -> list[Figure]:
+    """How often opinions are right, how calibrated they are, and how often they are sure."""
+    right = np.array([o.label == label for o, label in zip(said, truth, strict=True)])
+    sure = np.array([o.sure for o in said])
+    confidence = np.array([o.confidence for o in said])
+    value, n = float(right.mean()), len(said)
+    found = [Figure("test", title, value, *share(value, n), n, bar)]
+    if sure.any():
+        kept, value = int(sure.sum()), float(right[sure].mean())
+        found.append(Figure("test", f"- of the {sure.mean():.0%} that are sure", value, *share(value, kept), kept))
+    limits = interval(lambda c, r: calibration_error(c, r, 10), confidence, right)
+    found.append(Figure("test", "- calibration error", calibration_error(confidence, right, 10), *limits, n))
+    return found
+
+
+def few(model: Learned) -> list[Figure]:
     """The six destinations, learned from ten examples each."""
     examples: dict[str, list[str]] = {}
     rows = written("destinations")
@@ -105,68 +156,9 @@ def few(model: Learned) -> None:
     labels = Labels("destination", model, examples)
     took = (time.perf_counter() - began) * 1e3
     tests = [r for r in rows if r["file"] == "test"]
-    found = [labels.opinion(model.look(r["text"])) for r in tests]
-    right = np.array([o.label == r["destination"] for o, r in zip(found, tests, strict=True)])
-    sure = np.array([o.sure for o in found])
-    low, high = interval(accuracy, right)
-    print(
-        f"destination {right.mean():.3f} [{low:.3f}, {high:.3f}] (n {len(tests)})  learned in {took:.0f} ms"
-        f"  sure {sure.mean():.2f}, then right {right[sure].mean():.3f}"
-    )
-
-
-def cost(model: Learned) -> None:
-    """Time of one decision on one core, memory and cold start, next to MiniLM and an LLM where the engine is here."""
-    pool = " ".join(r["text"] for r in written("test")).encode()
-    rng = random.Random(1)
-    starts = [rng.randrange(len(pool) - PROMPT_BYTES) for _ in range(300)]
-    texts = [pool[s : s + PROMPT_BYTES].decode("utf-8", "ignore") for s in starts]
-    short = [r["text"] for r in written("test")][:300]
-    for title, prompts in (("2 kB", texts), ("as typed", short)):
-        print(
-            timed(f"learned, {title}", [prompts[i % len(prompts)] for i in range(ROUNDS)], lambda t: decide(model, t))
-        )
-    cold = [subprocess.run([sys.executable, "-c", _COLD], capture_output=True, text=True, check=True) for _ in range(5)]
-    figures = np.array([[float(x) for x in c.stdout.split()] for c in cold])
-    wall, used, held = np.median(figures, axis=0)
-    print(f"cold start, numpy included: {wall:.0f} ms, {used:.0f} ms of CPU; memory {held:.0f} MB")
-    others(texts)
-
-
-def decide(model: Learned, text: str) -> None:
-    """All that routing asks of the model."""
-    sight = model.look(text)
-    for head in ("category", "role", "tier", "domain"):
-        sight.opinion(head)
-    sight.probability("difficulty")
-    sight.probability("scope")
-
-
-def timed(title: str, texts: list[str], act: object) -> str:
-    """The middle and the slow end of the time per text."""
-    took, used = [], []
-    for text in texts:
-        began, cpu = time.perf_counter(), time.process_time()
-        act(text)  # type: ignore[operator]
-        took.append((time.perf_counter() - began) * 1e3)
-        used.append((time.process_time() - cpu) * 1e3)
-    p50, p99 = np.percentile(took[len(took) // 10 :], [50, 99])
-    return f"{title:<22} p50 {p50:.3f} ms  p99 {p99:.3f} ms  CPU p50 {np.median(used):.3f} ms"
-
-
-def others(texts: list[str]) -> None:
-    """A MiniLM classifier and an LLM router over the same prompts, where their weights were named."""
-    named = {"MiniLM": os.environ.get("ROUTER_MINILM"), "LLM": os.environ.get("ROUTER_LLM")}
-    for title, path in named.items():
-        if not path:
-            print(f"{title:<22} not measured: set ROUTER_{title.upper()} to a GGUF file")
-            continue
-        from rivals import asker
-
-        print(timed(title, texts[: {"MiniLM": 20, "LLM": 4}[title]], asker(title, Path(path))))
-        print(
-            f"{'':<22} peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
-        )
+    said = [labels.opinion(model.look(r["text"])) for r in tests]
+    found = hits("six destinations, ten examples each", said, [r["destination"] for r in tests])
+    return [*found, Figure("test", "- learned in", took, unit="ms")]
 
 
 if __name__ == "__main__":

@@ -73,6 +73,11 @@ def interval(
     return float(low), float(high)
 
 
+def within(figure: Callable[..., float], *columns: ArrayLike) -> list[float]:
+    """`interval` in four digits, for reports."""
+    return [round(limit, 4) for limit in interval(figure, *columns)]
+
+
 def accuracy(right: ArrayLike) -> float:
     """The share of hits."""
     return float(np.mean(np.asarray(right, float)))

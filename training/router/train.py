@@ -20,7 +20,7 @@ from difficulty import fit_difficulty  # noqa: E402
 from fit import SEED, Fitted, Space, Words, both, cross_validate, damaged, fit, temperature, unscaled  # noqa: E402
 from heads import LABELLED, lesson, scope_lesson  # noqa: E402
 from matrix import Floats  # noqa: E402
-from measure import accuracy, calibration_error  # noqa: E402
+from measure import accuracy, calibration_error, within  # noqa: E402
 
 from rolecast.routing.features import BUCKETS  # noqa: E402
 from rolecast.routing.learned import FORMAT, MODEL  # noqa: E402
@@ -45,11 +45,11 @@ def main() -> None:
             fitted, threshold, report[name] = tasks[name].result()
             heads.append((name, fitted, threshold))
             print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
-        for name, fitted, report[name] in hard.result():
+        for name, fitted, report[name] in hard.result().heads:
             heads.append((name, fitted, 0.0))
             print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else MODEL
-    write(target, space, heads, report)
+    write(target, space, heads, hard.result().parts)
     (HERE / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {time.time() - began:.0f} s")
 
@@ -74,10 +74,12 @@ def labelled(name: str, space: Space) -> tuple[Fitted, float, Report]:
     confidence = judged.probabilities.max(1)
     figures: Report = {"examples": len(texts), "accuracy": round(accuracy(right), 4)}
     figures["ece"] = round(calibration_error(confidence, right), 4)
+    figures["ece_interval"] = within(calibration_error, confidence, right)
     for each in sorted(set(source.tolist())):
         some = source == each
         figures[f"accuracy_{each}"] = round(accuracy(right[some]), 4)
         figures[f"ece_{each}"] = round(calibration_error(confidence[some], right[some]), 4)
+        figures[f"ece_{each}_interval"] = within(calibration_error, confidence[some], right[some])
     figures["recall"] = {k: round(accuracy(right[truth == i]), 3) for i, k in enumerate(known)}
     model = fit(*both(rows, more, truth, np.arange(len(truth))), known, STRENGTH)
     model = model._replace(temperature=temperature(judged.scores, truth))
@@ -105,7 +107,7 @@ def sure_from(confidence: np.ndarray, right: np.ndarray) -> float:
     return 0.95
 
 
-def write(path: Path, space: Space, heads: list[tuple[str, Fitted, float]], report: Report) -> None:
+def write(path: Path, space: Space, heads: list[tuple[str, Fitted, float]], parts: dict[str, Any]) -> None:
     """The model file: numbers only. Sparse weights are int8, each column with a scale of its own."""
     weights: Floats = np.hstack([unscaled(f.weights) for _, f, _ in heads])
     sparse_part, dense = weights[:BUCKETS], weights[BUCKETS:]
@@ -120,6 +122,7 @@ def write(path: Path, space: Space, heads: list[tuple[str, Fitted, float]], repo
                 "start": start,
                 "temperature": fitted.temperature,
                 "threshold": threshold,
+                "split": fitted.weights.shape[1] > len(fitted.labels),
             }
         )
         start += fitted.weights.shape[1]
@@ -133,6 +136,7 @@ def write(path: Path, space: Space, heads: list[tuple[str, Fitted, float]], repo
         bias=np.concatenate([f.bias for _, f, _ in heads]).astype(np.float32),
         word_hashes=space.words.hashes,
         word_vectors=space.words.vectors,
+        **parts,
         **space.spelling.parts(),
     )
 

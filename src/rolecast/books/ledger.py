@@ -6,7 +6,10 @@ import hashlib
 import logging
 import time
 
+import msgspec
+
 from rolecast.books.store import Batch, Query, Row, Store, structs
+from rolecast.decision import Choice
 from rolecast.values import Receipt, Usage
 
 log = logging.getLogger("rolecast.ledger")
@@ -20,6 +23,9 @@ RETRY_ROWS = 5000
 """After a failure so many rows are tried: all that wait would be too much work to do in vain again and again."""
 OUTCOMES: dict[str, int] = {"ok": 0, "error": 1, "cancelled": 2}
 TAIL = Query(f"SELECT {', '.join(Receipt.__struct_fields__)} FROM ledger ORDER BY number DESC LIMIT :most")  # noqa: S608
+ONE = Query("SELECT id FROM requests WHERE id = :number")
+PATIENCE_S = 1.0
+"""So long a row that is asked for may take to be written."""
 MAX_PENDING = 200_000
 """When the disk cannot keep up or fails, so many rows wait in memory; beyond that the oldest are dropped."""
 
@@ -31,6 +37,7 @@ class Ledger:
         self._store = store
         self._rows: list[Row] = []
         self._notes: list[Row] = []
+        self._decisions: list[Row] = []
         self._new_routes: list[Row] = []
         self._routes: dict[Row, int] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -95,6 +102,14 @@ class Ledger:
         elif len(self._rows) >= FLUSH_ROWS:
             self._crowd()
 
+    def decided(self, number: int, choice: Choice) -> None:
+        """Queue how that request was decided, to be written with its row; call it before `record`."""
+        if (seen := choice.seen) is None:
+            return
+        difficulty = None if choice.difficulty < 0 else choice.difficulty
+        told = (choice.task, choice.tier, choice.domain, difficulty, choice.confidence)
+        self._decisions.append((number, *told, msgspec.json.encode(seen).decode()))
+
     @property
     def trouble(self) -> str:
         """Why requests are not being recorded just now; empty when they are."""
@@ -106,6 +121,17 @@ class Ledger:
     async def tail(self, limit: int = 50) -> list[Receipt]:
         """The newest requests that are written, newest first. Raises StoreError."""
         return structs(Receipt, await self._store.read(TAIL, most=limit))
+
+    async def holds(self, number: int) -> bool:
+        """Whether there is such a request, also one whose row is not written yet. Raises StoreError."""
+        if await self._store.read(ONE, number=number):
+            return True
+        deadline = self._loop.time() + PATIENCE_S
+        while any(row[0] == number for row in self._rows) or self._writing is not None:
+            if self._loop.time() > deadline:
+                break
+            await asyncio.sleep(0.005)
+        return bool(await self._store.read(ONE, number=number))
 
     async def close(self) -> None:
         """Write what is pending and wait for it, ten seconds at most (a full disk must not block the exit)."""
@@ -122,8 +148,14 @@ class Ledger:
         if self._writing or not self._rows:
             return
         most = RETRY_ROWS if self._trouble else len(self._rows) + len(self._notes)
-        batch = (("routes", self._new_routes), ("requests", self._rows[:most]), ("notes", self._notes[:most]))
+        batch = (
+            ("routes", self._new_routes),
+            ("requests", self._rows[:most]),
+            ("notes", self._notes[:most]),
+            ("decisions", self._decisions[:most]),
+        )
         self._new_routes, self._rows, self._notes = [], self._rows[most:], self._notes[most:]
+        self._decisions = self._decisions[most:]
         self._writing = self._loop.create_task(self._write(batch))
 
     async def _write(self, batch: Batch) -> None:
@@ -136,9 +168,10 @@ class Ledger:
         self._flushed(batch, error)
 
     def _flushed(self, batch: Batch, error: Exception | None) -> None:
-        (_, routes), (_, rows), (_, notes) = batch
+        (_, routes), (_, rows), (_, notes), (_, decisions) = batch
         if error is not None:
             self._new_routes[:0], self._rows[:0], self._notes[:0] = routes, rows, notes
+            self._decisions[:0] = decisions
             self._drop_oldest()
             self._note_trouble(self._store.meaning(error))
             self._timer = self._loop.call_later(RETRY_S, self._flush)
@@ -164,6 +197,7 @@ class Ledger:
             self.lost += excess
             del self._rows[:excess]
             del self._notes[: max(0, len(self._notes) - MAX_PENDING)]
+            del self._decisions[: max(0, len(self._decisions) - MAX_PENDING)]
 
     def _note_trouble(self, why: str) -> None:
         """Say once what is wrong, and once that it is well again."""

@@ -18,6 +18,40 @@ _PASSED = Query(
 """Answers that were complete and had text. Ids grow with time, so that older rows are never looked at."""
 
 
+_RECENT = Query(
+    "SELECT r.worker, q.bits & 1 AS stream, q.prompt_tokens, q.completion_tokens, coalesce(n.cached_tokens, 0),"
+    " q.first_us, q.total_us, coalesce(n.queue_us, 0), coalesce(n.load_us, 0)"
+    " FROM requests q JOIN routes r ON r.id = q.route LEFT JOIN notes n ON n.id = q.id"
+    " WHERE q.id >= :since AND (q.bits & 12) = 0 AND coalesce(n.attempts, 1) = 1 ORDER BY q.id DESC LIMIT :most"
+)
+"""Complete answers at the first attempt, of all models."""
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A request that was answered before: who did it, how much, and how long each phase took."""
+
+    worker: str
+    stream: bool
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    first_s: float
+    """From the request to the first byte, waiting and loading included; so is `total_s`."""
+    total_s: float
+    queue_s: float
+    load_s: float
+
+
+async def recent(store: Store) -> list[Past]:
+    """The newest thousand answers of the last day, the oldest first. Raises StoreError."""
+    since = int((time.time() - DAY_S) * 1000) << 20
+    rows = await store.read(_RECENT, since=since, most=MOST)
+    return [
+        Past(str(worker), bool(stream), *(int(n or 0) for n in counts[:3]), *(int(n or 0) / 1e6 for n in counts[3:]))
+        for worker, stream, *counts in reversed(rows)
+    ]
+
+
 class Pace(msgspec.Struct, frozen=True):
     """As clients saw it: times in ms from a request to the end of its answer, waiting and loading included."""
 

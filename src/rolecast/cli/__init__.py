@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rolecast.cli import bench, config, doctor, jobs, models, output, serve, talk, up
+from rolecast.cli import bench, config, doctor, feedback, jobs, models, output, route, serve, talk, up
 
 COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
     "Gateway": (
@@ -33,7 +33,12 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("reload", config.reload),
         ("import", config.import_),
     ),
-    "Diagnosis": (("doctor", doctor.doctor), ("bench", bench.bench)),
+    "Diagnosis": (
+        ("doctor", doctor.doctor),
+        ("route", route.route),
+        ("feedback", feedback.feedback),
+        ("bench", bench.bench),
+    ),
 }
 
 app = typer.Typer(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from rolecast import LLMClient
+    from rolecast.turn.rehearsal import Routed
 
 REPLY_TIMEOUT_S = 600
 """Longest silence: loading a large model takes minutes."""
@@ -214,6 +215,20 @@ class Gateway:
     def job_log(self, job_id: str, lines: int) -> str:
         """The last lines that it printed."""
         return str(self._request("GET", f"/admin/jobs/{job_id}/log", params={"lines": lines}).text)
+
+    def route(self, body: dict[str, Any]) -> "Routed":
+        """Who would answer that request. Raises what the request itself would."""
+        from rolecast.turn.rehearsal import Routed
+
+        return msgspec.json.decode(self._request("POST", "/v1/route", json=body).content, type=Routed)
+
+    def rate(self, said: dict[str, Any]) -> bytes:
+        """Say what somebody thinks of an answer; what is kept now, as JSON."""
+        return self._request("POST", "/v1/feedback", json=said).content
+
+    def ratings(self, most: int) -> bytes:
+        """What was said of answers, as JSON."""
+        return self._request("GET", "/v1/feedback", params={"limit": most}).content
 
     def client(self) -> "LLMClient":
         """The Python client for this gateway; nothing is retried, a person is watching."""

@@ -133,6 +133,15 @@ TYPES: Mapping[str, Sequence[str]] = {
 }
 """What BestBox's clients say in `metadata.type`, and who answers then."""
 
+HINTS: Mapping[str, frozenset[str]] = {
+    "category": frozenset({*CATEGORIES, *TWINS}),
+    "channel": frozenset(CHANNELS),
+    "type": frozenset(TYPES),
+    "prefer": frozenset({"balanced", "quality", "speed", "cost"}),
+    "force_domain": frozenset({*DESTINATIONS, "itops"}),
+}
+"""What a caller may say of a request, besides its words, in words of ours."""
+
 
 def plain(word: str) -> str:
     """A word as keys are written: of `Code Review/Debugging` that is `code_review_debugging`."""

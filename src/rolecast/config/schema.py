@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from rolecast.config.routing import Routing
+from rolecast.config.units import Amount as Amount
 from rolecast.config.units import Bytes as Bytes
 from rolecast.config.units import Count as Count
 from rolecast.config.units import NotNegative as NotNegative
@@ -90,6 +91,15 @@ class Server(Section, frozen=True):
     limits: Limits = Limits()
     drain_timeout: Seconds = Seconds(30)
     """At shutdown, and on a port that an edit closes, requests in flight get this long to finish."""
+
+
+class Price(Section, frozen=True):
+    """What a server asks for, in cents per million tokens."""
+
+    input: Amount = 0.0
+    """Of prompts."""
+    output: Amount = 0.0
+    """Of answers."""
 
 
 class Model(Section, frozen=True):
@@ -201,13 +211,22 @@ class Model(Section, frozen=True):
     description: str = ""
     """For people; not used."""
     parameters: str = ""
-    """For people, such as `7B`; not used."""
+    """For people, such as `7B`. How good a model is that has no `quality` is guessed by it where its weights are not
+    here to tell."""
     quantization: str = ""
     """For people, such as `Q4_K_M`; shown by `/v1/models`."""
     license: str = ""
     """For people; not used."""
     tools: bool = False
     """Able to call tools, as far as its weights do not tell otherwise; advertised by `/v1/models`."""
+    quality: Share | None = None
+    """How good it is, for requests that leave the model open: the share of MMLU's questions that it gets right, or your
+    own measure from 0 to 1; empty = guessed by its size."""
+    watts: Amount = 0.0
+    """What the machine takes more while this model answers; 0 = not known."""
+    price: Price | None = None
+    """What the server asks for, which counts for requests that leave the model open; empty = free on this machine, and
+    not known of a server elsewhere."""
 
     def __post_init__(self) -> None:
         if self.parallel == 0:  # a file's is filled in before, by what the backend says of itself

@@ -86,6 +86,8 @@ class Request(msgspec.Struct):
     hints: Hints | None = None
     """What the body says of it besides its words, where somebody looked."""
 
+    conversation: str = ""
+    """The digest of the conversation that it is a turn of, where who answers it was left to us; '' = none."""
     settled: Choice | None = None
     """Who answers, where that was found out before: by a model that was asked, or for the request that this is part
     of. Set by dispatch."""

@@ -224,7 +224,7 @@ class Fleet:
         assert station.child is not None
         took_s = self._loop.time() - station.worker.started_at
         log.info("loaded %s in %.2f s (pid %d)", station.model_id, took_s, station.child.pid)
-        self.stations.measure_anew()
+        self.stations.loaded(station.model_id, took_s)
         self._apply(self.machine.loaded(station.model_id, generation, endpoint, self._loop.time()))
 
     def ended(

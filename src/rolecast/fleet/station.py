@@ -5,7 +5,7 @@ the station itself. Knows nothing of when to start or stop one.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
@@ -67,6 +67,8 @@ class Stations:
     def __init__(self) -> None:
         self.at: dict[str, Station] = {}
         """Those that are configured, and those that are not any more but still run."""
+        self.on_loaded: Callable[[str, float], None] = lambda model_id, took_s: None
+        """Told of every load that succeeded and the seconds that it took; app.py sets it."""
         self._measured_at = float("-inf")
         self._measuring: asyncio.Future[dict[str, int]] | None = None
 
@@ -128,9 +130,10 @@ class Stations:
             self._measuring = loop.run_in_executor(None, _measure, self.children())
         return await asyncio.shield(self._measuring) if self._measuring is not None else {}
 
-    def measure_anew(self) -> None:
-        """What was measured before tells nothing of a worker that has just loaded."""
+    def loaded(self, model_id: str, took_s: float) -> None:
+        """It has loaded just now; what was measured before tells nothing of it."""
         self._measured_at = float("-inf")
+        self.on_loaded(model_id, took_s)
 
 
 def _measure(children: list[tuple[str, Running]]) -> dict[str, int]:

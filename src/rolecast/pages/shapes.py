@@ -8,6 +8,7 @@ from rolecast.jobs.job import Job
 from rolecast.reload import Report
 from rolecast.statefile import Address
 from rolecast.telemetry.metrics import Refusal
+from rolecast.turn.rehearsal import Routed
 from rolecast.values import Receipt
 
 ANYTHING = dict[str, Any]
@@ -233,6 +234,18 @@ class Refusals(msgspec.Struct):
 
 class Jobs(msgspec.Struct):
     jobs: list[Job]
+
+
+# -- routing -------------------------------------------------------------------------------------------------
+
+
+class RoutedPrompts(msgspec.Struct):
+    """One answer for each prompt, in their order; an `error` in place of one that could not be routed."""
+
+    routes: list[ANYTHING]
+
+
+ROUTED = (Routed, RoutedPrompts)
 
 
 # -- Ollama --------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from rolecast.routing.judged import Judged
 from rolecast.routing.known import Known
 from rolecast.routing.llm import Llm
 from rolecast.routing.named import Named, Room
+from rolecast.routing.price import ANSWER_TOKENS, Price
 from rolecast.routing.router import Cast, Router, Strategy
 from rolecast.routing.rules import Own
 from rolecast.routing.view import Mind, View
@@ -36,16 +37,25 @@ def build(
     mind: Mind = lambda: None,
     labels: "Callable[[], Mapping[str, Labels]]" = dict,
     room: Room | None = None,
+    lengths: Mapping[str, float] = ANSWER_TOKENS,
 ) -> Router:
     """The router of this configuration.
 
     `can` tells what a model can do and `room` how much it holds; without them the configuration is believed. `mind`
-    gives the learned model, `labels` the user's own, as far as they are learned.
+    gives the learned model, `labels` the user's own, as far as they are learned; `lengths` tells how long answers are,
+    by category.
     """
     named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None), room)
-    cascades = config.routing.cascade.enabled
-    strategies = _strategies(Known(names, config), config)
-    return Router(named, Default(named, config), strategies, lambda f: View(f, mind, labels()), cascades=cascades)
+    routing = config.routing
+    return Router(
+        named,
+        Default(named, config),
+        _strategies(Known(names, config), config),
+        lambda facts: View(facts, mind, labels()),
+        Price(routing.worth, routing.prefer, lengths),
+        routing.default,
+        cascades=routing.cascade.enabled,
+    )
 
 
 def _strategies(known: Known, config: Config) -> list[Strategy]:

@@ -4,6 +4,7 @@ A pure function of the text, the same for training and for serving. Knows no lab
 the head and the tail are read: there stands what is asked, and a decision costs the same for any length.
 """
 
+from math import log1p
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from rolecast.routing.skeleton import skeleton
 HEAD_BYTES = 1024
 TAIL_BYTES = 1024
 
-PIECE_BYTES = 640
+PIECE_BYTES = 384
 """Of the head and of the tail so much is cut into pieces; words are read further in. Pieces are what costs time."""
 
 PIECES = 1 << 16
@@ -69,9 +70,20 @@ _FOLD[48:58] = ord("0")
 
 SIGNS = b"?!.,:;()[]{}<>=+-*/\\$`\"'#|@_%&"
 """Each has a column of the shape: its share of the text."""
-_SIGNS = np.frombuffer(SIGNS, np.uint8).astype(np.intp)
 SHAPE = 12 + len(SIGNS)
 """Numbers that say how a text looks."""
+
+_TOLD = np.zeros((256, 6 + len(SIGNS)), np.float32)
+"""Which bytes a text's shape counts together: one product of matrices counts them all."""
+for _column, _bytes in enumerate(
+    ([10], range(48, 58), range(65, 91), range(128, 256), np.flatnonzero(_CLASS == _OTHER))
+):
+    _TOLD[list(_bytes), _column] = 1
+_TOLD[63, 5] = 1
+_TOLD[np.frombuffer(SIGNS, np.uint8), 6 + np.arange(len(SIGNS))] = 1
+
+_LOGS = (1 + np.log(np.maximum(np.arange(4 * _LIMIT + 1), 1))).astype(np.float32)
+"""Of every count that there can be, 1 + its logarithm."""
 
 
 class Seen(NamedTuple):
@@ -104,9 +116,9 @@ def see(text: str) -> Seen:
     if not raw.isascii():
         raw = raw.decode("utf-8", "ignore").casefold().encode("utf-8", "replace")[: _LIMIT - 8]
     data = np.frombuffer(raw, np.uint8)
-    kinds = _CLASS[data]
-    folded = _folded(data, kinds)
-    words = _words(_FOLD[data], kinds)
+    kinds, low = _CLASS.take(data), _FOLD.take(data)
+    folded = _folded(low, kinds)
+    words = _words(low, kinds)
     if len(folded) > 2 * PIECE_BYTES:
         folded = np.concatenate((folded[:PIECE_BYTES], folded[-PIECE_BYTES:]))
     pieces = _pieces(folded)
@@ -123,7 +135,7 @@ def see(text: str) -> Seen:
         )
     )
     buckets, counts = _counted(where)
-    return Seen(buckets, 1 + np.log(counts), words, _shape(data, kinds, length, len(words)))
+    return Seen(buckets, _LOGS.take(counts), words, _shape(data, length, len(words)))
 
 
 def word_hash(word: str) -> int:
@@ -131,17 +143,16 @@ def word_hash(word: str) -> int:
     return int(see(word).words[0])
 
 
-def _folded(data: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> NDArray[np.uint32]:
+def _folded(low: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """The bytes in lower case, digits alike, between single spaces."""
-    space = kinds == _SPACE
-    keep = np.ones(len(data), np.bool_)
-    if len(data):
-        keep[1:] = ~(space[1:] & space[:-1])
-    kept = _FOLD[data[keep]]
-    return np.concatenate((_EDGE, kept, _EDGE)).astype(np.uint32)
-
-
-_EDGE = np.array([32], np.uint8)
+    # 0 is the kind of a space, so two neighbours are both spaces where they come to 0 together.
+    keep = np.empty(len(low), np.bool_)
+    keep[:1] = True
+    np.not_equal(kinds[1:] | kinds[:-1], _SPACE, out=keep[1:])
+    kept = low.compress(keep)
+    made = np.full(len(kept) + 2, 32, np.uint32)
+    made[1:-1] = kept
+    return made
 
 
 def _pieces(data: NDArray[np.uint32]) -> Indices:
@@ -172,40 +183,40 @@ def _bucket(hashes: NDArray[np.uint64], bits: int) -> Indices:
     return (mixed * _MIX >> np.uint64(64 - bits)).astype(np.int32)
 
 
-def _counted(where: Indices) -> tuple[Indices, Floats]:
+def _counted(where: Indices) -> tuple[Indices, NDArray[np.intp]]:
     """Each bucket once, ascending, with how often it occurs."""
     where.sort()
     new = np.empty(len(where), np.bool_)
     new[:1] = True
     np.not_equal(where[1:], where[:-1], out=new[1:])
     first = np.flatnonzero(new)
-    counts = np.empty(len(first), np.float32)
-    counts[:-1] = first[1:] - first[:-1]
+    counts = np.empty(len(first), np.intp)
+    np.subtract(first[1:], first[:-1], out=counts[:-1])
     counts[-1:] = len(where) - first[-1:]
-    return where[first], counts
+    return where.take(first), counts
 
 
-def _shape(data: NDArray[np.uint8], kinds: NDArray[np.uint8], length: int, words: int) -> Floats:
-    found = np.zeros(SHAPE, np.float32)
+def _shape(data: NDArray[np.uint8], length: int, words: int) -> Floats:
+    found = np.empty(SHAPE, np.float32)
     seen = max(len(data), 1)
-    by_byte = np.bincount(data, minlength=256)
-    lines = int(by_byte[10])
-    digits = int(by_byte[48:58].sum())
-    upper = int(by_byte[65:91].sum())
+    told = np.bincount(data, minlength=256).astype(np.float32) @ _TOLD
+    lines, digits, upper, high, other, asked = told[:6].tolist()
     # Below 48 an unsigned difference wraps round to something large.
     digit = data - np.uint8(48) < 10
     numbers = int(np.count_nonzero(digit[1:] > digit[:-1])) + int(digit[:1].sum())
-    found[0] = np.log1p(length) / 10
-    found[1] = np.log1p(words) / 7
-    found[2] = min(length / max(words, 1) / 12, 2)
-    found[3] = np.log1p(lines) / 5
-    found[4] = digits / seen * 4
-    found[5] = np.log1p(numbers) / 4
-    found[6] = upper / seen * 4
-    found[7] = int(by_byte[128:].sum()) / seen
-    found[8] = np.count_nonzero(kinds == _OTHER) / seen * 3
-    found[9] = min(length / 400, 3)
-    found[10] = min(words / max(lines + 1, 1) / 40, 2)
-    found[11] = min(int(by_byte[63]), 4) / 4
-    np.minimum(by_byte[_SIGNS] / seen * 20, 2, out=found[12:], casting="unsafe")
+    found[:12] = (
+        log1p(length) / 10,
+        log1p(words) / 7,
+        min(length / max(words, 1) / 12, 2),
+        log1p(lines) / 5,
+        digits / seen * 4,
+        log1p(numbers) / 4,
+        upper / seen * 4,
+        high / seen,
+        other / seen * 3,
+        min(length / 400, 3),
+        min(words / (lines + 1) / 40, 2),
+        min(asked, 4) / 4,
+    )
+    np.minimum(told[6:] * (20 / seen), 2, out=found[12:])
     return found

@@ -8,6 +8,7 @@ follows from an opinion is decided elsewhere. numpy is imported by whoever impor
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
+from math import exp
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,7 +17,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rolecast.routing.features import BLOCKS, BUCKETS, SHAPE, Seen, see
+from rolecast.routing.features import BLOCKS, BUCKETS, SHAPE, Indices, Seen, clip, see
+from rolecast.routing.form import Form, form
+from rolecast.routing.hardness import Hardness
 from rolecast.routing.spelling import Spelling
 
 FORMAT = 2
@@ -24,8 +27,8 @@ FORMAT = 2
 MODEL = Path(__file__).parent.parent / "data" / "router.npz"
 
 Floats = NDArray[np.float32]
-_ROWS = 320
-"""So many rows of the table are weighed at a time: they stay in the cache and below what malloc maps anew."""
+_ROWS = 2048
+"""So many rows of the table are weighed at a time: their numbers stay in the cache of a core."""
 _ENDS = np.cumsum(BLOCKS)[:-1].astype(np.int32)
 
 
@@ -41,6 +44,8 @@ class Head(msgspec.Struct, frozen=True):
     """Divides the scores before they become probabilities; fitted by cross-validation."""
     threshold: float = 0.0
     """A confidence below it is no opinion."""
+    split: bool = False
+    """Whether it has two columns: one for texts with answers to choose from, then one for all others."""
 
 
 class Opinion(msgspec.Struct, frozen=True):
@@ -52,7 +57,7 @@ class Opinion(msgspec.Struct, frozen=True):
     confidence: float
     """Its calibrated probability, 0 to 1."""
     sure: bool
-    """Whether the confidence reaches the head's threshold, and the prompt has known words; if not, ask another strategy."""
+    """Whether the confidence reaches the head's threshold and the prompt has known words; if not, others decide."""
     probabilities: Mapping[str, float]
     """Of every label, the likeliest first."""
 
@@ -62,6 +67,7 @@ class Sight:
 
     def __init__(self, model: "Learned", text: str) -> None:
         self.model = model
+        self.text = text
         mended = model.spelling.mended(text)
         self.seen = see(mended)
         self.telling = len(self.seen.words) > 0 and not model.spelling.strange(mended)
@@ -73,9 +79,20 @@ class Sight:
         return self.model.weigh(self.seen)
 
     @cached_property
+    def about(self) -> tuple[Indices, Floats]:
+        """The seen buckets and their weights without the skeleton: what it is about, and not how it is asked."""
+        end = int(self.seen.buckets.searchsorted(_ENDS[-1]))
+        return self.seen.buckets[:end], self.sparse[:end]
+
+    @cached_property
     def meaning(self) -> Floats:
         """The mean of its known words' vectors, of length 1; zeros when no word is known."""
         return self.model.meaning(self.seen)
+
+    @cached_property
+    def form(self) -> Form:
+        """What tells how hard it may be."""
+        return form(clip(self.text)[0])
 
     @cached_property
     def scores(self) -> Floats:
@@ -89,7 +106,8 @@ class Sight:
     def probability(self, head: str) -> float:
         """Of a head that has one label: how probable it is, without the ceremony of an opinion."""
         found = self.model.heads[head]
-        return float(1 / (1 + np.exp(-self.scores[found.start] / found.temperature)))
+        at = found.start + (found.split and not self.form.choices)
+        return 1 / (1 + exp(min(-float(self.scores[at]) / found.temperature, 700)))
 
 
 class Learned:
@@ -108,6 +126,7 @@ class Learned:
         self._bias = parts["bias"]
         self._hashes = parts["word_hashes"]
         self._vectors = parts["word_vectors"]
+        self._hardness = Hardness(parts)
         self.spelling = Spelling.read(parts)
         columns = len(self._bias)
         wide = self._vectors.shape[1] + SHAPE
@@ -129,7 +148,7 @@ class Learned:
 
     def weigh(self, seen: Seen) -> Floats:
         """The weight of every seen bucket: how often times how rare, each block of length 1."""
-        made = seen.weights * self._rarity[seen.buckets]
+        made: Floats = seen.weights * self._rarity.take(seen.buckets)
         cuts = [0, *seen.buckets.searchsorted(_ENDS).tolist(), len(made)]
         for part in (made[start:end] for start, end in pairwise(cuts)):
             length = float(part @ part)
@@ -141,10 +160,11 @@ class Learned:
         """The mean of the vectors of known words, of length 1; rare words weigh more, which is in the vectors."""
         if not len(seen.words):
             return np.zeros(self._vectors.shape[1], np.float32)
-        at = np.searchsorted(self._hashes, seen.words)
+        words = np.sort(seen.words)  # neighbours are found near each other, which the cache likes
+        at = self._hashes.searchsorted(words)
         at[at == len(self._hashes)] = 0
-        known = at[self._hashes[at] == seen.words]
-        total: Floats = self._vectors.take(known, axis=0).astype(np.float32).sum(0)
+        known = at[self._hashes.take(at) == words]
+        total: Floats = np.ones(len(known), np.float32) @ self._vectors.take(known, axis=0).astype(np.float32)
         length = float(total @ total)
         if length > 0:
             total /= np.float32(length**0.5)
@@ -159,6 +179,8 @@ class Learned:
             total += weights[i : i + _ROWS] @ rows.astype(np.float32)
         dense = np.concatenate((sight.meaning, sight.seen.shape))
         made: Floats = total * self._scale + dense @ self._dense + self._bias
+        hard = self._hardness.scores(sight.meaning, sight.seen.shape, sight.form.numbers, sight.form.choices)
+        made[-len(hard) :] += hard  # the columns for difficulty are the last ones
         return made
 
     def opinion(self, sight: Sight, name: str) -> Opinion:
@@ -167,12 +189,18 @@ class Learned:
         if len(head.labels) == 1:
             p = sight.probability(name)
             return Opinion(name, head.labels[0], p, p >= head.threshold, {head.labels[0]: p})
-        raw = sight.scores[head.start : head.start + len(head.labels)].astype(np.float64) / head.temperature
-        odds = np.exp(raw - raw.max())
-        odds /= odds.sum()
-        order = np.argsort(-odds, kind="stable")
-        best = float(odds[order[0]])
-        ranked = {head.labels[i]: float(odds[i]) for i in order.tolist()}
+        ranked = odds(head.labels, sight.scores[head.start : head.start + len(head.labels)], head.temperature)
+        label, best = next(iter(ranked.items()))
         # Without a single word that tells something there is nothing to be sure of, whatever the prior says.
         sure = best >= head.threshold and sight.telling
-        return Opinion(name, head.labels[int(order[0])], best, sure, ranked)
+        return Opinion(name, label, best, sure, ranked)
+
+
+def odds(labels: tuple[str, ...], scores: Floats, temperature: float) -> dict[str, float]:
+    """The probability of every label, the likeliest first; of few labels that is faster without arrays."""
+    raw = scores.tolist()
+    most = max(raw)
+    weights = [exp((score - most) / temperature) for score in raw]
+    total = sum(weights)
+    order = sorted(range(len(raw)), key=raw.__getitem__, reverse=True)
+    return {labels[i]: weights[i] / total for i in order}

@@ -84,6 +84,24 @@ class Named:
             )
         return self._chosen(name, facts)
 
+    def able(self, models: Sequence[str], facts: Facts) -> tuple[str, ...]:
+        """Those of these models that are enabled, can do it and hold the prompt; maybe none."""
+        there = tuple(m for m in models if m in self._config.models and self._config.models[m].enabled)
+        try:
+            able = self._able(Name("", "role", there), facts) if there else ()
+            return tuple(m for m in able if self.holds(m, facts))
+        except BadRequest:
+            return ()
+
+    def behind(self, role: str) -> tuple[str, ...]:
+        """The enabled models of a role, best first."""
+        name = self._names.get(role)
+        return name.models if name is not None and name.kind == "role" else ()
+
+    def lacks(self, model_id: str, facts: Facts) -> bool:
+        """Whether it surely cannot do what the request would like to have."""
+        return any(self._can(model_id, need) is False for need in facts.prefers)
+
     def _chosen(self, name: Name, facts: Facts) -> Choice:
         """The models behind a name that can. Raises BadRequest without any."""
         able = self._able(name, facts)
@@ -128,14 +146,14 @@ class Named:
 
         Raises BadRequest for a prompt that cannot be meant for any of them.
         """
-        if fitting := tuple(m for m in able if self._holds(m, facts)):
+        if fitting := tuple(m for m in able if self.holds(m, facts)):
             return fitting
         rooms = {m: self._room(m) or 0 for m in able}
         if facts.tokens > TOO_LONG * max(rooms.values()):
             raise self._too_long(facts, max(rooms.values()))
         return tuple(sorted(able, key=lambda m: -rooms[m]))
 
-    def _holds(self, model_id: str, facts: Facts) -> bool:
+    def holds(self, model_id: str, facts: Facts) -> bool:
         """Whether a model can have the prompt and some of the answer, as far as is known.
 
         Engines end an answer where the context ends, and clients ask for more than they need: so not all of it counts.
@@ -157,7 +175,7 @@ class Named:
         return any(self._fulfils(m, facts) for m in (choice.model, *choice.alternatives))
 
     def _fulfils(self, model_id: str, facts: Facts) -> bool:
-        return self._holds(model_id, facts) and all(self._can(model_id, wish) is not False for wish in facts.prefers)
+        return self.holds(model_id, facts) and all(self._can(model_id, wish) is not False for wish in facts.prefers)
 
     def surely_fits(self, choice: Choice, facts: Facts) -> int:
         """A request of so many bytes can be answered by each of these models, and by one of them whatever it holds.

@@ -4,21 +4,29 @@ A strategy says who should answer and why; which of those models can, and is wor
 same facts, configuration and cards give the same choice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from rolecast.decision import Card, Choice, Consult, Facts, Verdict
 from rolecast.errors import RolecastError
+from rolecast.routing import sticky
 from rolecast.routing.default import Default
 from rolecast.routing.named import AUTO, Named
+from rolecast.routing.price import EVEN_S, Field, Price
 from rolecast.routing.view import View
 
 Cast = Callable[[str], Card]
 """How a model stands just now, by its id."""
 READ = ("chat", "completion")
 """Kinds of requests whose text is looked into."""
+BY_ROLE: Sequence[str] = ("role", "rule")
+"""How `Named` calls a name that stands for a role: one of its own, or a word for it."""
+WEIGHED: Sequence[str] = ("default", "rule", "learned", "llm")
+"""Sources of choices whose models are weighed; others have an order that means something."""
+HELPED: Sequence[str] = ("learned", "llm")
+"""Those of them that are opinions: a model of the default role may save a long load of the role's own."""
 
 
 class Strategy(Protocol):
@@ -37,6 +45,8 @@ class Router:
         default: Default,
         strategies: Sequence[Strategy],
         see: Callable[[Facts], View],
+        price: Price | None = None,
+        fallback_role: str = "",
         *,
         cascades: bool = False,
     ) -> None:
@@ -46,6 +56,9 @@ class Router:
         self.see = see
         """A request as strategies see it."""
         self._reads = cascades or bool(strategies)
+        self._price = price or Price()
+        self._fallback_role = fallback_role
+        """The default role: its models may step in for those of another role that would have to load."""
 
     def reads(self, facts: Facts) -> bool:
         """Whether more than the name counts for this request, so that the rest of the facts is needed."""
@@ -55,20 +68,23 @@ class Router:
         """A request like this one, of so many bytes, gets this choice without a look at how long it is."""
         return self._named.surely_fits(choice, facts)
 
-    def choose(self, facts: Facts, cast: Cast = Card) -> Choice:
-        """The choice. Raises ModelNotFound or BadRequest with what to do instead."""
+    def choose(self, facts: Facts, cast: Cast = Card, view: View | None = None) -> Choice:
+        """The choice. Raises ModelNotFound or BadRequest with what to do instead.
+
+        `view` is given where the request is seen already, as one is that was written down.
+        """
         if (choice := self._named.decide(facts)) is not None:
             return choice
         if not self.reads(facts):
             return self._default.decide(facts)
-        view = self.see(facts)
+        view = view or self.see(facts)
         for strategy in self._strategies:
             said = strategy.decide(view)
             if isinstance(said, Consult):
-                return replace(self._told(self._default.decide(facts), view), consult=said.name)
+                return replace(self._weighed(self._default.decide(facts), view, cast), consult=said.name)
             if said is not None and (settled := self.settle(said, view, cast)) is not None:
                 return settled
-        return self._told(self._default.decide(facts), view)
+        return replace(self._weighed(self._default.decide(facts), view, cast), confidence=view.surest)
 
     def settle(self, said: Verdict, view: View, cast: Cast = Card) -> Choice | None:
         """The choice that follows from what was said; None when nobody of that name can do it."""
@@ -78,8 +94,55 @@ class Router:
             return None
         if choice is None or not self._named.suits(choice, view.facts):
             return None
+        by_role = choice.source in BY_ROLE
         choice = replace(choice, source=said.source, reason=said.reason, confidence=said.confidence)
-        return self._told(choice, view)
+        return self._weighed(choice, view, cast, by_role=by_role, helped=by_role and said.source in HELPED)
+
+    def _weighed(self, choice: Choice, view: View, cast: Cast, *, by_role: bool = True, helped: bool = False) -> Choice:
+        """The choice with its models by what they are worth now, and with what the request is.
+
+        `by_role` = it is for a role, not for one model or variant, so that a conversation's model may be another;
+        `helped` = models of the default role may step in for those of the choice.
+        """
+        choice, facts = self._told(choice, view), view.facts
+        if facts.kind not in READ or choice.source not in WEIGHED or not self._named.holds(choice.model, facts):
+            return choice
+        members = (choice.model, *choice.alternatives)
+        used = self._used(choice, facts)
+        if not (by_role or facts.open_call or used in members):
+            used = ""
+        if used and facts.open_call:
+            rest = tuple(m for m in members if m != used)
+            return replace(choice, model=used, alternatives=rest, reason=f"{choice.reason}, its tool call is open")
+        others: tuple[str, ...] = ()
+        if helped and choice.role != self._fallback_role:
+            free = [m for m in self._named.behind(self._fallback_role) if m not in members and m != used]
+            others = tuple(m for m in self._named.able(free, facts) if not self._named.lacks(m, facts))
+        last = frozenset(m for m in (*members, used) if m and self._named.lacks(m, facts)) if facts.prefers else _NONE
+        field = Field(members, others, choice.equals, used, last)
+        if len(members) + len(others) + (used not in members and used != "") < 2:
+            return choice
+        ranking, why = self._price.rank(field, view, cast)
+        first, *rest_of = (ranked.model for ranked in ranking)
+        moved = first == used and used not in members
+        worth = {ranked.model: ranked.worth_s for ranked in ranking}
+        return replace(
+            choice,
+            model=first,
+            role=facts.bond.role if moved and facts.bond is not None else choice.role,
+            alternatives=tuple(rest_of),
+            reason=f"{choice.reason}, {why}" if why else choice.reason,
+            equals=_even(choice.equals, worth, used),
+            ranking=ranking,
+        )
+
+    def _used(self, choice: Choice, facts: Facts) -> str:
+        """The model that this conversation goes on with, if it may and can; else ''."""
+        bond = facts.bond
+        if bond is None or not sticky.is_bound(facts) or not self._named.able((bond.model,), facts):
+            return ""
+        stays = facts.open_call or (bond.firm and sticky.keeps(bond, choice, self._fallback_role))
+        return bond.model if stays else ""
 
     def after(self, said: Verdict, facts: Facts, cast: Cast = Card) -> Choice:
         """The choice once the model that was to be asked has `said` something; the default's without a name.
@@ -89,19 +152,35 @@ class Router:
         view = self.see(facts)
         if said.name and (settled := self.settle(said, view, cast)) is not None:
             return settled
-        choice = self._told(self._default.decide(facts), view)
-        return replace(choice, reason=f"{said.reason}, {choice.reason}")
+        choice = self._weighed(self._default.decide(facts), view, cast)
+        return replace(choice, reason=f"{said.reason}, {choice.reason}", confidence=view.surest)
 
     def _told(self, choice: Choice, view: View) -> Choice:
-        """The choice with what the request is, as far as somebody is sure."""
+        """The choice with what the request is most like; `seen` says how sure that is."""
         return replace(
             choice,
-            task=view.sure("category"),
-            tier=view.sure("tier"),
-            domain=view.sure("domain"),
+            task=view.likeliest("category"),
+            tier=view.likeliest("tier"),
+            domain=view.likeliest("domain"),
             difficulty=view.difficulty,
+            seen=view.seen,
             labels=view.labels,
         )
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def _even(equals: Sequence[tuple[str, ...]], worth: Mapping[str, float], used: str) -> tuple[tuple[str, ...], ...]:
+    """The equals that share requests just now: those that are worth about the same, but none of a conversation's."""
+    groups = []
+    for group in equals:
+        if used in group:
+            continue
+        best = max(worth[m] for m in group)
+        if len(even := tuple(m for m in group if worth[m] > best - EVEN_S)) > 1:
+            groups.append(even)
+    return tuple(groups)
 
 
 __all__ = ["AUTO", "READ", "Cast", "Router", "Strategy"]

@@ -56,7 +56,7 @@ class Spelling:
         return text if better is head and best is tail else better + text[SPAN:-SPAN] + best
 
     def strange(self, text: str) -> bool:
-        """Whether a text has words in Latin letters and its first ones are all unknown: what is told of it is a guess."""
+        """Whether a text begins with words of Latin letters and none of them is known: any label would be a guess."""
         words = WORD.findall(text[:SPAN].lower())
         return bool(words) and self._known.isdisjoint(words) and all(w.isascii() for w in words)
 

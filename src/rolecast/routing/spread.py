@@ -40,6 +40,10 @@ class Spread:
         """This one did not answer just now."""
         self._resting[model] = self._clock() + REST_S
 
+    def rests(self, model: str) -> bool:
+        """Whether it failed just now."""
+        return bool(self._resting) and self._resting.get(model, 0.0) > self._clock()
+
     def _rested(self, models: Sequence[str]) -> Sequence[int]:
         """The positions of those that have not just failed; of all when all have."""
         now = self._clock()

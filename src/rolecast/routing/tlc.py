@@ -45,7 +45,7 @@ class Classifier:
 
     @cached_property
     def _topics(self) -> Labels:
-        return Labels("topics", self._model, taxonomy.examples("domains"))
+        return Labels("topics", self._model, taxonomy.examples("domains"), plain=True)
 
     @cached_property
     def _tasks(self) -> Labels:
@@ -61,7 +61,7 @@ class Classifier:
 
     def _framed(self, name: str) -> Labels:
         found = taxonomy.examples(name)
-        return Labels(name, self._model, {label: list(map(frame, texts)) for label, texts in found.items()})
+        return Labels(name, self._model, {label: list(map(frame, texts)) for label, texts in found.items()}, plain=True)
 
     def learn(self, scheme: str, *, tmd: bool) -> None:
         """Learn what questions of this scheme need. Takes up to a second, so do it in a thread."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rolecast.config import labels
-from rolecast.decision import Facts
+from rolecast.decision import Facts, Hints, Said, Seen
 
 if TYPE_CHECKING:  # numpy comes with them
     from rolecast.routing.fewshot import Labels
@@ -16,6 +16,10 @@ if TYPE_CHECKING:  # numpy comes with them
 
 Mind = Callable[[], "Learned | None"]
 """Gives the learned model; None as long as it is not loaded, or cannot be."""
+
+
+QUESTIONS = ("category", "role", "tier", "domain")
+"""What the learned model is asked of every request that is looked at."""
 
 
 class View:
@@ -68,7 +72,48 @@ class View:
             return ""
         return next((each for each in own.labels if labels.destination(each) == labels.destination(forced)), "")
 
+    def likeliest(self, of: str) -> str:
+        """What it is most like, also where the model is not sure; '' = nobody can tell."""
+        said = self.opinion(of)
+        return self.sure(of) or (said.label if said is not None else "")
+
     @property
     def difficulty(self) -> float:
         """How probably a weak model fails; -1 = nobody can tell."""
         return -1.0 if self.sight is None else 1.0 - self.sight.probability("difficulty")
+
+    @property
+    def surest(self) -> float:
+        """How probable the role is that it looks most like: what was not enough when nobody decided; 0 = no idea."""
+        said = self.opinion("role")
+        return 0.0 if said is None else said.confidence
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What there was to see of it, without its words."""
+        facts = self.facts
+        opinions = {of: said for of in (*QUESTIONS, *self._labels) if (said := self.opinion(of)) is not None}
+        return Seen(
+            kind=facts.kind,
+            needs=tuple(sorted(facts.needs)),
+            prefers=tuple(sorted(facts.prefers)),
+            language=facts.language,
+            tokens=facts.tokens,
+            answer_tokens=facts.answer_tokens,
+            turns=facts.turns,
+            tools=facts.tools,
+            images=facts.images,
+            code=facts.code,
+            schema=facts.schema,
+            open_call=facts.open_call,
+            hints=_kept(facts.hints),
+            opinions={of: Said(said.label, round(said.confidence, 4), said.sure) for of, said in opinions.items()},
+            difficulty=round(self.difficulty, 4),
+        )
+
+
+def _kept(hints: Hints) -> dict[str, str]:
+    """What the caller said, as far as it is in words of ours: others of a caller are never written down."""
+    own = {"category": hints.category, "channel": hints.channel, "type": hints.type, "prefer": hints.prefer}
+    said = {**own, "force_domain": hints.metadata.get("force_domain", "")}
+    return {name: word for name, word in said.items() if word in labels.HINTS[name]}

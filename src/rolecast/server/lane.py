@@ -76,6 +76,10 @@ class Lane:
         """A new exchange for these (lower-case) headers. Raises what the guard raises."""
         return Exchange(self.dispatch, sink, self.new_id(), self._caller(headers), entry.dialect)
 
+    def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
+        """Who asks, for a page that treats what it gets as a request to a model. Raises what the guard raises."""
+        return self._caller(headers)
+
     def _caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Who asks. Raises what the guard raises."""
         host = headers.get(b"host")

@@ -36,6 +36,7 @@ class Plan:
         "asked",
         "backend",
         "choice",
+        "conversation",
         "counts",
         "defaults",
         "edits",
@@ -71,6 +72,8 @@ class Plan:
         self.stats = stats
         self.asked = asked
         self.choice = choice
+        self.conversation = ""
+        """The conversation that it is a turn of, and that was left to us; '' = none."""
         self.shares: tuple[Plan, ...] = ()
         """The same choice for each of its equals, itself among them; empty without equals."""
         self.fits = sys.maxsize
@@ -106,6 +109,8 @@ class Plan:
         self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
+        if choice.seen is not None:
+            lines += [("tier", choice.tier), ("domain", choice.domain), ("confidence", f"{choice.confidence:.2f}")]
         if answerer_id != model_id:
             lines.append(("stand-in", answerer_id))
         self.head = b"".join(f"x-rolecast-{k}: {_header_text(v)}\r\n".encode() for k, v in lines if v)

@@ -3,7 +3,7 @@
 Knows the configuration, the choice and its alternatives. Leases and sends nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import msgspec
@@ -14,17 +14,20 @@ from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
 from rolecast.config.routing import Routing
 from rolecast.config.schema import Config
-from rolecast.decision import Card, Choice, Facts, Verdict
+from rolecast.decision import Card, Choice, Facts, Seen, Verdict
 from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
 from rolecast.fleet import Fleet, State
-from rolecast.routing import Router, build, cascade, llm, shares
+from rolecast.routing import Cast, Router, build, cascade, llm, shares
 from rolecast.routing.abilities import Can
 from rolecast.routing.cascade import Trial, may_cascade
 from rolecast.routing.named import CONTEXT_EXCEEDED, Room
-from rolecast.routing.spread import Spread
+from rolecast.routing.price import ANSWER_TOKENS
+from rolecast.routing.recorded import Recorded, facts_of
+from rolecast.routing.spread import REST_S, Spread
 from rolecast.telemetry.metrics import Telemetry
+from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import clock
 from rolecast.turn.look import look, look_at_length, look_closely
 from rolecast.turn.mind import Mind
@@ -48,6 +51,9 @@ class Plans:
         logits: Callable[[str], bool] = lambda _: False,
         mind: Mind | None = None,
         room: Room | None = None,
+        cards: Cast = Card,
+        bonds: Bonds | None = None,
+        lengths: Mapping[str, float] = ANSWER_TOKENS,
     ) -> None:
         self._current = current
         self._fleet = fleet
@@ -57,6 +63,9 @@ class Plans:
         self._marks = marks
         self._logits = logits
         self.mind = mind or Mind(current.config.routing)
+        self._cards = cards
+        self.bonds = bonds or Bonds()
+        self._lengths = lengths
         self._router = self._built(current.names, current.config)
         self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
         self._silent: set[str] = set()
@@ -67,17 +76,19 @@ class Plans:
     async def prepare(self, edit: Edit) -> Change:
         """Nothing to refuse. Labels of the user's own are learned now, so that no request waits for them."""
         follow = await self.mind.prepare(edit.config.routing)
-        return Change(partial(self._renew, self._built(edit.names, edit.config), follow))
+        enabled = {model_id for model_id, model in edit.config.models.items() if model.enabled}
+        return Change(partial(self._renew, self._built(edit.names, edit.config), enabled, follow))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
-        return build(names, config, self._can, self.mind, self.mind.labels, self._room)
+        return build(names, config, self._can, self.mind, self.mind.labels, self._room, self._lengths)
 
-    def _renew(self, router: Router, follow: Callable[[], None]) -> None:
+    def _renew(self, router: Router, enabled: Collection[str], follow: Callable[[], None]) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
         follow()
         self._router = router
         self.made.clear()
         self._silent.clear()
+        self.bonds.keep(enabled)
 
     def close(self) -> None:
         """Make no more plans, and look none up: every new request is refused."""
@@ -91,11 +102,49 @@ class Plans:
 
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
-        return self._router.choose(facts, self._card)
+        return self._router.choose(self._with_bond(facts), self.card)
+
+    def _with_bond(self, facts: Facts) -> Facts:
+        """The same facts with who answered the conversation before, where that counts."""
+        if not (facts.conversation and self.routing.sticky):
+            return facts
+        return msgspec.structs.replace(facts, bond=self.bonds.of(facts.conversation))
 
     def reads(self, asked: str, request: Request) -> bool:
         """Whether this request's text decides who answers it."""
         return self._router.reads(look(request, asked))
+
+    def chosen(
+        self, asked: str, request: Request, caller: Caller, dialect: Dialect
+    ) -> tuple[Facts, Choice, Trial | None]:
+        """What routing may know of this request, whom it chooses, and the cascade that this begins, if it does.
+
+        Keeps nothing. Raises as `make` does.
+        """
+        facts = look(request, asked)
+        reads = not request.only and self._router.reads(facts)  # who only loads a model may bring no text
+        if reads:
+            facts = look_closely(facts, request, caller, dialect)
+        choice = self.choose(facts)
+        if not (reads or request.only) and len(request.body) > self._router.surely_fits(choice, facts):
+            facts = look_at_length(facts, request, dialect)
+            choice = self.choose(facts)
+        if caller.port_model:
+            reason = f"port of {caller.port_model}"
+            choice = msgspec.structs.replace(choice, source="listener", reason=reason)
+        if reads and (found := self._trial(choice, facts, request)) is not None:
+            return facts, *found
+        return facts, choice, None
+
+    def seen(self, facts: Facts, request: Request, caller: Caller, dialect: Dialect) -> tuple[Facts, Seen]:
+        """All facts of a request and what there is to see of it, also of one whose name was enough."""
+        if not request.only and not self._router.reads(facts):
+            facts = look_closely(facts, request, caller, dialect)
+        return facts, self._router.see(facts).seen
+
+    def again(self, seen: Seen) -> Choice:
+        """Whom a request of the past would get, by what was seen of it then. Raises as `make` does."""
+        return self._router.choose(facts_of(seen), self.card, Recorded(seen))
 
     def make(self, asked: str, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for this request and those like it. Raises RolecastError when there is nobody to ask.
@@ -103,43 +152,21 @@ class Plans:
         One whose text decides, or that is too long to fit for sure, gets a plan of its own.
         """
         if request.settled is not None and self._lives(request.settled.model):
-            return self._shared(asked, request.settled)
+            return self._shared(asked, request.settled, request.conversation)
         if self._closed:
             raise ShuttingDown
-        facts = look(request, asked)
-        if not request.only and self._router.reads(facts):  # the first may bring no text
-            return self._read(look_closely(facts, request, caller, dialect), request, caller)
-        key = (asked, request.kind, caller.port_model, facts.needs, facts.prefers)
-        plan = self.made.get(key)
-        if plan is None:
-            plan = self._planned(facts, caller)
-            if not (facts.needs or facts.prefers) or self._lasts(plan.choice):
-                self.made[key] = plan
-        if len(request.body) <= plan.fits or request.only:
-            return plan
-        return self._planned(look_at_length(facts, request, dialect), caller)
-
-    def _read(self, facts: Facts, request: Request, caller: Caller) -> Plan:
-        """A plan for a request whose text decides."""
-        plan = self._planned(facts, caller)
-        choice = plan.choice
-        request.found = labels.category(choice.role) or ("" if choice.source == "default" else choice.task)
-        found = self._trial(choice, facts, request)
-        if found is None:
-            return plan
-        plan = self._shared(facts.name, found[0])
-        for each in (plan, *plan.shares):
-            each.trial = found[1] if each.family == UNREAD else None  # others tell no probabilities
-        return plan
-
-    def _planned(self, facts: Facts, caller: Caller) -> Plan:
-        """A plan by these facts alone."""
-        choice = self.choose(facts)
-        fits = self._router.surely_fits(choice, facts)
-        if port_model := caller.port_model:
-            choice = msgspec.structs.replace(choice, source="listener", reason=f"port of {port_model}")
-        plan = self._shared(facts.name, choice)
-        plan.fits = fits
+        facts, choice, trial = self.chosen(asked, request, caller, dialect)
+        if reads := self._router.reads(facts):
+            request.conversation = facts.conversation
+            request.found = labels.category(choice.role) or _found(choice)
+        plan = self._shared(asked, choice, request.conversation)
+        if trial is not None:
+            for each in (plan, *plan.shares):
+                each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
+        if not (reads or facts.tokens):
+            plan.fits = self._router.surely_fits(choice, facts)
+            if not (facts.needs or facts.prefers) or self._lasts(choice):
+                self.made[asked, request.kind, caller.port_model, facts.needs, facts.prefers] = plan
         return plan
 
     def known(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
@@ -155,7 +182,7 @@ class Plans:
         except BadRequest as error:
             if error.code != CONTEXT_EXCEEDED:
                 raise
-            return self._planned(look(request, asked), caller)
+            return self._shared(asked, self.choose(look(request, asked)))
 
     def of_any_kind(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
@@ -181,7 +208,7 @@ class Plans:
     def after(self, said: Verdict, request: Request, caller: Caller, dialect: Dialect) -> Choice:
         """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
         facts = look_closely(look(request, request.asked), request, caller, dialect)
-        return self._router.after(said, facts, self._card)
+        return self._router.after(said, self._with_bond(facts), self.card)
 
     def is_loading(self, plan: Plan) -> bool:
         """Whether its model is not loaded yet, and will be."""
@@ -205,7 +232,7 @@ class Plans:
         if model is None or not model.enabled or model == plan.model:
             return plan
         fresh = self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
-        fresh.trial = plan.trial
+        fresh.trial, fresh.conversation = plan.trial, plan.conversation
         return fresh
 
     def has_next(self, plan: Plan) -> bool:
@@ -226,6 +253,7 @@ class Plans:
                 )
                 following = self._concrete(plan.asked, choice, model_id)
                 following.trial = plan.trial if plan.trial is not None and model_id in plan.trial.models else None
+                following.conversation = plan.conversation
                 return following
         return None
 
@@ -241,7 +269,7 @@ class Plans:
         choice = msgspec.structs.replace(
             then, model=living[0], alternatives=tuple(living[1:]), equals=equals, reason=reason
         )
-        found = self._shared(plan.asked, choice)
+        found = self._shared(plan.asked, choice, plan.conversation)
         return self.share(found) if found.shares else found
 
     def failed(self, plan: Plan) -> None:
@@ -258,9 +286,10 @@ class Plans:
                 known.injects = known.injects and known.answerer_id != answerer_id
         return True
 
-    def _card(self, model_id: str) -> Card:
-        """How a model stands just now."""
-        return Card(model_id)
+    def card(self, model_id: str) -> Card:
+        """How a model stands just now; one that did not answer is left alone for a while."""
+        card = self._cards(model_id)
+        return msgspec.structs.replace(card, wait_s=card.wait_s + REST_S) if self._spread.rests(model_id) else card
 
     def _can_follow(self, plan: Plan, model_id: str) -> bool:
         return self._lives(model_id) and self._current.answerer_of(model_id) != plan.answerer_id
@@ -281,12 +310,14 @@ class Plans:
         if not setting.enabled or choice.consult or chat is None or request.split is not None or not may_cascade(chat):
             return None
         view = self._router.see(facts)
-        return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self._card))
+        return cascade.trial(setting, choice, lambda said: self._router.settle(said, view, self.card))
 
-    def _shared(self, asked: str, choice: Choice) -> Plan:
+    def _shared(self, asked: str, choice: Choice, conversation: str = "") -> Plan:
         """The plan of a choice, and of each of its equals."""
         plan = self._concrete(asked, choice, choice.model)
         plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
+        for each in (plan, *plan.shares):
+            each.conversation = conversation
         return plan
 
     def _concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
@@ -304,6 +335,12 @@ class Plans:
         plan.logits = self._logits(answerer_id)
         plan.injects = plan.injects and answerer_id not in self._silent
         return plan
+
+
+def _found(choice: Choice) -> str:
+    """What a request was found to be, if somebody was sure enough to decide by it."""
+    said = choice.seen.opinions.get("category") if choice.seen is not None else None
+    return choice.task if choice.source != "default" and said is not None and said.sure else ""
 
 
 def _rest(plan: Plan) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ const REASONS = {
   item_not_found: "It refers to an item that is not kept. Let the client send the item itself.",
   not_cancellable: "Only answers made in the background can be cancelled, and there are none here.",
   unsupported_value: "The Responses API of OpenAI has this, and here it is not done, as a built-in tool. The message names it.",
+  request_not_found: "No request of that id is in the ledger: it is not over yet, or the id is not one of x-request-id.",
   session_not_found: "No session of that id was used with this key, or it is forgotten. GET /sessions lists those that were.",
   unknown_category: "No category of that name is answered here. GET /categories lists those that are; a role adds one.",
   missing_prompt: "A request of Conductor's has no `prompt`, or an empty one.",

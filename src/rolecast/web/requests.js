@@ -179,6 +179,8 @@ function finished(row) {
       ["Answered by", row.worker],
       ["Role", row.role],
       ["Route", row.route],
+      ["Looks like", looks(row)],
+      ["Rated", row.rating == null ? "" : percent(row.rating)],
       ["Kind", `${row.kind}${row.stream ? ", streamed" : ""}`],
       ["Listener", row.listener],
       ["Tokens in", `${count(row.prompt_tokens)}${row.cached_tokens ? `, ${count(row.cached_tokens)} of them cached` : ""}`],
@@ -192,6 +194,15 @@ function finished(row) {
   );
   return parts;
 }
+
+/** What routing took a request for that named nobody: as far as it was sure. */
+function looks(row) {
+  if (row.confidence == null) return "";
+  const hard = row.difficulty == null ? "" : `difficulty ${percent(row.difficulty)}`;
+  return [row.task, row.tier, row.domain, hard, `confidence ${percent(row.confidence)}`].filter(Boolean).join(", ");
+}
+
+const percent = (share) => `${Math.round(100 * share)} %`;
 
 function under(row) {
   return [
