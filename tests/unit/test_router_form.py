@@ -62,11 +62,11 @@ def test_a_very_long_digit_run_is_no_error() -> None:
 def test_exams_and_other_prompts_have_columns_of_their_own() -> None:
     model = Learned.load()
     sight = model.look(EXAM.decode())
-    start = model.heads["gain"].start
+    start = model.heads["difficulty"].start
     assert sight.form.choices
-    assert sight.probability("gain") == pytest.approx(1 / (1 + np.exp(-float(sight.scores[start]))))
+    assert sight.probability("difficulty") == pytest.approx(1 / (1 + np.exp(-float(sight.scores[start]))))
     other = model.look("What is the capital of France?")
-    assert other.probability("gain") == pytest.approx(1 / (1 + np.exp(-float(other.scores[start + 1]))))
+    assert other.probability("difficulty") == pytest.approx(1 / (1 + np.exp(-float(other.scores[start + 1]))))
 
 
 def test_a_hard_exam_question_is_harder_than_an_easy_one() -> None:

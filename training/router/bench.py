@@ -68,7 +68,14 @@ def validated() -> list[Figure]:
     """What `train.py` found."""
     report = json.loads((HERE / "report.json").read_text())
     found = [
-        Figure("difficulty", title, report["gain"][key], *report["gain"][f"{key}_interval"], bar=bar, baseline=others)
+        Figure(
+            "difficulty",
+            title,
+            report["difficulty"][key],
+            *report["difficulty"][f"{key}_interval"],
+            bar=bar,
+            baseline=others,
+        )
         for key, (bar, title, others) in APGR.items()
     ]
     hard = report["difficulty"]

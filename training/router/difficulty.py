@@ -5,7 +5,7 @@ Each question gets two columns: one for prompts with answers to choose from, lea
 learned from GSM8K and, with less weight, from MMLU's questions without their answers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,46 +61,42 @@ class Dense(NamedTuple):
 
 
 class Hard(NamedTuple):
-    """The columns of both heads: `difficulty`, then `gain`; each for exams, then for the rest."""
+    """The columns of the head: for exams, then for the rest."""
 
-    heads: list[tuple[str, Fitted, Report]]
+    head: Fitted
+    report: Report
     parts: dict[str, NDArray[Any]]
 
 
 def fit_difficulty(space: Space) -> Hard:
-    """`difficulty`, a probability that the weaker model is right, and `gain`, what orders prompts."""
+    """How probably the weaker model is right, as far as what a stronger one would gain tells it.
+
+    The order is that of the gain, because it decides who is asked: a question that both get wrong is no reason to ask
+    the stronger one. A head that learned the weaker model's mistakes as such orders worse (docs/routing-model.md).
+    """
     exam, open_, dense = lessons(space)
-    figures: Report = {}
+    report: Report = {}
     shuffled = list(folds(exam, KFold(FOLDS, shuffle=True, random_state=SEED)))
-    gap = judged(exam, shuffled, gain_of)
-    figures |= told("mmlu_apgr", gap, exam)
-    figures["mmlu_cpt50"] = round(cpt(gap, exam.weak, exam.strong, 0.5), 3)
-    unseen = judged(exam, list(folds(exam, GroupKFold(FOLDS))), gain_of)
-    figures |= told("mmlu_unseen_subject_apgr", unseen, exam)
-    open_folds = list(folds(open_, KFold(FOLDS, shuffle=True, random_state=SEED)))
+    gap = judged(exam, shuffled)
+    report |= told("mmlu_apgr", gap, exam)
+    report["mmlu_cpt50"] = round(cpt(gap, exam.weak, exam.strong, 0.5), 3)
+    unseen = judged(exam, list(folds(exam, GroupKFold(FOLDS))))
+    report |= told("mmlu_unseen_subject_apgr", unseen, exam)
     sums = open_.groups == "gsm8k"
-    figures |= told("gsm8k_apgr", judged(open_, open_folds, gain_of)[sums], some(open_, sums))
-    pairs = [(judged(exam, shuffled, sure_of), exam.weak), (judged(open_, open_folds, sure_of)[sums], open_.weak[sums])]
+    open_gap = judged(open_, list(folds(open_, KFold(FOLDS, shuffle=True, random_state=SEED))))[sums]
+    report |= told("gsm8k_apgr", open_gap, some(open_, sums))
+    pairs = [(gap, exam.weak), (open_gap, open_.weak[sums])]
     odds = np.concatenate([calibrated(score, weak) for score, weak in pairs])
     truth = np.concatenate([weak for _, weak in pairs])
-    difficulty: Report = {
+    report |= {
         "auroc": round(auroc(odds, truth), 4),
         "auroc_interval": within(auroc, odds, truth),
         "ece": round(calibration_error(odds, truth), 4),
         "ece_interval": within(calibration_error, odds, truth),
     }
-    columns = [
-        sloped(ridge(exam, sure_of), *platt(*pairs[0])),
-        sloped(ridge(open_, sure_of), *platt(*pairs[1])),
-        ridge(exam, gain_of),
-        ridge(open_, gain_of),
-    ]
+    columns = [sloped(ridge(each), *platt(*pair)) for each, pair in zip((exam, open_), pairs, strict=True)]
     wide = space.words.vectors.shape[1] + SHAPE
-    heads = [
-        ("difficulty", _head("weak_right", columns[:2], wide), difficulty),
-        ("gain", _head("gain", columns[2:], wide), figures),
-    ]
-    return Hard(heads, _parts(dense, columns))
+    return Hard(_head("weak_right", columns, wide), report, _parts(dense, columns))
 
 
 def lessons(space: Space) -> tuple[Lessons, Lessons, Dense]:
@@ -162,28 +158,23 @@ def gain_of(all_: Lessons) -> Column:
     return all_.strong - all_.weak
 
 
-def sure_of(all_: Lessons) -> Column:
-    """Whether the weaker model is right, as 1 and -1."""
-    return all_.weak * 2 - 1
-
-
 def folds(all_: Lessons, split: Any) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Parts to learn from and to judge by."""
     grouped = {"groups": all_.groups} if isinstance(split, GroupKFold) else {}
     yield from split.split(all_.weak, **grouped)
 
 
-def judged(all_: Lessons, parts: list[Any], target: Callable[[Lessons], Column]) -> Column:
+def judged(all_: Lessons, parts: list[Any]) -> Column:
     """The score of every prompt by a model that has not seen it; none that was seen without its answers, either."""
     found = np.zeros(len(all_.weak))
     for train, test in parts:
-        found[test] = ridge(some(all_, train), target).scores(all_.rows[test])[:, 0]
+        found[test] = ridge(some(all_, train)).scores(all_.rows[test])[:, 0]
     return found
 
 
-def ridge(all_: Lessons, target: Callable[[Lessons], Column]) -> Fitted:
+def ridge(all_: Lessons) -> Fitted:
     """One column by least squares."""
-    machine = Ridge(alpha=STIFFNESS, solver="sparse_cg", tol=2e-3).fit(all_.rows, target(all_), all_.weight)
+    machine = Ridge(alpha=STIFFNESS, solver="sparse_cg", tol=2e-3).fit(all_.rows, gain_of(all_), all_.weight)
     weights: Floats = machine.coef_.astype(np.float32)[:, None]
     return Fitted(["gain"], weights, np.array([machine.intercept_], np.float32), 1.0)
 

@@ -42,9 +42,9 @@ def main() -> None:
         heads.append((name, fitted, threshold))
         print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
     hard = fit_difficulty(space)
-    for name, fitted, report[name] in hard.heads:
-        heads.append((name, fitted, 0.0))
-        print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
+    heads.append(("difficulty", hard.head, 0.0))  # the last: it has columns of its own besides
+    report["difficulty"] = hard.report
+    print("difficulty", json.dumps(hard.report), f"{time.time() - began:.0f} s", flush=True)
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else MODEL
     write(target, space, heads, hard.parts)
     (HERE / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
