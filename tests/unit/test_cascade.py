@@ -151,7 +151,8 @@ def test_an_unsure_answer_goes_to_who_was_chosen_or_to_the_heavy_one_where_that_
     choices = {"light": Choice("a"), "heavy": Choice("c")}
 
     def settle(said: Verdict) -> Choice | None:
-        return choices.get(said.name)
+        found = choices.get(said.name)
+        return found and msgspec.structs.replace(found, reason=said.reason)
 
     def then(chosen: Choice) -> tuple[str, str] | None:
         found = trial(Cascade(enabled=True), chosen, settle)
