@@ -51,6 +51,9 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     opinions: Mapping[str, Said] = {}
     """By question: category, role, tier, domain, and sets of labels of the user's own."""
     difficulty: float = -1.0
+    """How probably only a stronger model is right; -1 = nobody looked, as in the next."""
+    fails: float = -1.0
+    """How probably a weak model is wrong, whoever else is."""
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -73,7 +76,7 @@ class Choice(msgspec.Struct, frozen=True):
     """`light` or `heavy`; '' = nobody looked, as in the next."""
     domain: str = ""
     difficulty: float = -1.0
-    """How probably a weak model fails; -1 = nobody looked."""
+    """How probably only a stronger model is right; -1 = nobody looked."""
     labels: Mapping[str, str] = {}
     """Labels of the user's own, by what they belong to, as far as they are sure."""
     ranking: tuple[Ranked, ...] = ()

@@ -21,9 +21,10 @@ from rolecast.config.schema import Config, Model
 from rolecast.decision import Card, Choice, Facts, Hints, Said, Seen
 from rolecast.routing import build
 from rolecast.routing.learned import Learned
+from rolecast.routing.price import chance
 from rolecast.routing.recorded import Recorded, facts_of
 from rolecast.routing.view import View
-from rolecast.turn.backtest import Case, Result, Tally, chance
+from rolecast.turn.backtest import Case, Result, Tally
 from rolecast.values import Usage
 
 CODE = "Write a Python function that merges two sorted lists and explain its complexity."
@@ -185,8 +186,8 @@ def fill(path: Path, rows: list[tuple[str, str, Seen | None]]) -> None:
 
 
 def test_the_ledger_is_replayed_by_what_was_seen_then(here: Path) -> None:
-    sure = Seen(opinions={"role": Said("coding", 0.95, True)}, difficulty=0.5)
-    unsure = Seen(opinions={"role": Said("coding", 0.3, False)}, difficulty=0.2)
+    sure = Seen(opinions={"role": Said("coding", 0.95, True)}, fails=0.5)
+    unsure = Seen(opinions={"role": Said("coding", 0.3, False)}, fails=0.2)
     fill(here / "books.db", [("coder", "coding", sure), ("coder", "coding", unsure), ("tiny", "standard", None)])
     now, other = replayed("ledger", "--config", "other.yaml")
     assert now["requests"] == other["requests"] == 2, "a name that was obeyed is no decision"
@@ -265,7 +266,7 @@ def test_a_better_model_and_an_easier_request_are_never_less_likely_right(one: f
     assert chance(at, high) <= chance(at, low)
 
 
-def test_the_model_that_difficulty_speaks_of_is_right_as_often_as_it_says() -> None:
+def test_the_weak_model_is_right_as_often_as_it_says() -> None:
     assert chance(0.68, 0.3) == pytest.approx(0.7)
     tally = Tally("x", {})
     tally.add(Case(), Result("m", "standard", "", "", "", "learned", 0.3), Card("m", quality=0.68))

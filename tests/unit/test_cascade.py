@@ -98,7 +98,7 @@ async def cast(least: float = 0.6, *, strategies: list[Any] | None = None) -> As
         small, large = [await stack.enter_async_context(ScriptedWorker().listening(f"{folder}/{n}.sock")) for n in "sl"]
         conf = config({"small": remote(small.url, parallel=64), "large": remote(large.url, parallel=64)})
         roles = {"standard": ["large"], "light": ["small"], "heavy": ["large"]}
-        setting = Cascade(enabled=True, tokens=Count(TOKENS), min_confidence=Share(least))
+        setting = Cascade(enabled=True, then="heavy", tokens=Count(TOKENS), min_confidence=Share(least))
         routing = Routing(strategies=strategies or ["explicit"], cascade=setting)
         conf = msgspec.structs.replace(conf, roles=roles, routing=routing)
         yield Cast(await stack.enter_async_context(running_gateway(conf, Path(folder))), small, large)
@@ -129,7 +129,7 @@ def test_confidence_is_the_geometric_mean_of_the_probabilities() -> None:
 
 def test_a_cascade_wants_two_models_and_a_choice_that_is_open() -> None:
     choices = {"light": Choice("a", alternatives=("b",)), "heavy": Choice("c", alternatives=("a", "d"))}
-    on = Cascade(enabled=True)
+    on = Cascade(enabled=True, then="heavy")
 
     def settle(said: Verdict) -> Choice | None:
         return choices.get(said.name)
@@ -145,6 +145,24 @@ def test_a_cascade_wants_two_models_and_a_choice_that_is_open() -> None:
     assert trial(on, Choice("x", source="default"), settle) is None, "who tries cannot be who answers then"
     del choices["heavy"]
     assert trial(on, Choice("x", source="default"), settle) is None
+
+
+def test_an_unsure_answer_goes_to_who_was_chosen_or_to_the_heavy_one_where_that_is_who_tried() -> None:
+    choices = {"light": Choice("a"), "heavy": Choice("c")}
+
+    def settle(said: Verdict) -> Choice | None:
+        found = choices.get(said.name)
+        return found and msgspec.structs.replace(found, reason=said.reason)
+
+    def then(chosen: Choice) -> tuple[str, str] | None:
+        found = trial(Cascade(enabled=True), chosen, settle)
+        return None if found is None else (found[1].then.model, found[1].then.reason)
+
+    assert then(Choice("coder", role="coding", source="learned")) == ("coder", "coding")
+    assert then(Choice("coder", source="learned")) == ("coder", "coder")
+    assert then(Choice("a", role="standard", source="default")) == ("c", "heavy")
+    del choices["heavy"]
+    assert then(Choice("a", role="standard", source="default")) is None
 
 
 def test_calls_and_schemas_are_in_no_cascade() -> None:

@@ -36,7 +36,7 @@ class Seen(View):
         return self._sure.get(of, "")
 
     @property
-    def difficulty(self) -> float:
+    def fails(self) -> float:
         return self._difficulty
 
 

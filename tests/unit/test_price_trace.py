@@ -57,7 +57,7 @@ class Seen(View):
         return {"category": self._arrival.category, "tier": self._arrival.tier}.get(of, "")
 
     @property
-    def difficulty(self) -> float:
+    def fails(self) -> float:
         return self._arrival.difficulty
 
 

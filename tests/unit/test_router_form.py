@@ -62,18 +62,18 @@ def test_a_very_long_digit_run_is_no_error() -> None:
 def test_exams_and_other_prompts_have_columns_of_their_own() -> None:
     model = Learned.load()
     sight = model.look(EXAM.decode())
-    start = model.heads["gain"].start
+    start = model.heads["difficulty"].start
     assert sight.form.choices
-    assert sight.probability("gain") == pytest.approx(1 / (1 + np.exp(-float(sight.scores[start]))))
+    assert sight.probability("difficulty") == pytest.approx(1 / (1 + np.exp(-float(sight.scores[start]))))
     other = model.look("What is the capital of France?")
-    assert other.probability("gain") == pytest.approx(1 / (1 + np.exp(-float(other.scores[start + 1]))))
+    assert other.probability("difficulty") == pytest.approx(1 / (1 + np.exp(-float(other.scores[start + 1]))))
 
 
 def test_a_hard_exam_question_is_harder_than_an_easy_one() -> None:
     model = Learned.load()
     easy = "Which planet do people live on?\nA. Mars\nB. Earth\nC. Venus\nD. Jupiter\nAnswer:"
     hard = "Find the order of the factor group Z_11 x Z_15/(<1, 1>)\nA. 1\nB. 2\nC. 5\nD. 11\nAnswer:"
-    assert model.look(easy).probability("difficulty") > model.look(hard).probability("difficulty") + 0.2
+    assert model.look(easy).probability("weak_right") > model.look(hard).probability("weak_right") + 0.2
 
 
 def test_training_and_serving_place_a_text_alike() -> None:

@@ -14,7 +14,7 @@ from rolecast.routing.fewshot import Labels
 from rolecast.routing.learned import MODEL, Learned
 
 ROUTER = Path(__file__).parents[2] / "training" / "router"
-HEADS = {"category": 15, "role": 4, "tier": 2, "domain": 21, "scope": 1, "difficulty": 1, "gain": 1}
+HEADS = {"category": 15, "role": 4, "tier": 2, "domain": 21, "scope": 1, "weak_right": 1, "difficulty": 1}
 
 
 @pytest.fixture(scope="module")

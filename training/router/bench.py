@@ -68,13 +68,24 @@ def validated() -> list[Figure]:
     """What `train.py` found."""
     report = json.loads((HERE / "report.json").read_text())
     found = [
-        Figure("difficulty", title, report["gain"][key], *report["gain"][f"{key}_interval"], bar=bar, baseline=others)
+        Figure(
+            "difficulty",
+            title,
+            report["difficulty"][key],
+            *report["difficulty"][f"{key}_interval"],
+            bar=bar,
+            baseline=others,
+        )
         for key, (bar, title, others) in APGR.items()
     ]
     hard = report["difficulty"]
     limits = hard["ece_interval"]
     found.append(Figure("difficulty", "difficulty: calibration error", hard["ece"], *limits, bar=0.05, at_most=True))
     found.append(Figure("difficulty", "difficulty: AUROC", hard["auroc"], *hard.get("auroc_interval", ())))
+    weak = report["weak_right"]
+    limits = weak["ece_interval"]
+    found.append(Figure("difficulty", "weak_right: calibration error", weak["ece"], *limits, bar=0.05, at_most=True))
+    found.append(Figure("difficulty", "weak_right: AUROC", weak["auroc"], *weak["auroc_interval"]))
     domain = report["domain"]
     n = int((lesson("domain").source == "mmlu").sum())
     value, limits = domain["accuracy_mmlu"], domain.get("ece_mmlu_interval", ())

@@ -61,45 +61,49 @@ class Dense(NamedTuple):
 
 
 class Hard(NamedTuple):
-    """The columns of both heads: `difficulty`, then `gain`; each for exams, then for the rest."""
+    """Both heads, each with its columns for exams, then for the rest."""
 
     heads: list[tuple[str, Fitted, Report]]
     parts: dict[str, NDArray[Any]]
 
 
 def fit_difficulty(space: Space) -> Hard:
-    """`difficulty`, a probability that the weaker model is right, and `gain`, what orders prompts."""
+    """`weak_right`, how probably the weaker model is right, and `difficulty`, how probably only the stronger one is.
+
+    The second decides who is asked: a question that both get wrong is no reason to ask the stronger one.
+    """
     exam, open_, dense = lessons(space)
-    figures: Report = {}
-    shuffled = list(folds(exam, KFold(FOLDS, shuffle=True, random_state=SEED)))
-    gap = judged(exam, shuffled, gain_of)
-    figures |= told("mmlu_apgr", gap, exam)
-    figures["mmlu_cpt50"] = round(cpt(gap, exam.weak, exam.strong, 0.5), 3)
-    unseen = judged(exam, list(folds(exam, GroupKFold(FOLDS))), gain_of)
-    figures |= told("mmlu_unseen_subject_apgr", unseen, exam)
-    open_folds = list(folds(open_, KFold(FOLDS, shuffle=True, random_state=SEED)))
     sums = open_.groups == "gsm8k"
-    figures |= told("gsm8k_apgr", judged(open_, open_folds, gain_of)[sums], some(open_, sums))
-    pairs = [(judged(exam, shuffled, sure_of), exam.weak), (judged(open_, open_folds, sure_of)[sums], open_.weak[sums])]
-    odds = np.concatenate([calibrated(score, weak) for score, weak in pairs])
-    truth = np.concatenate([weak for _, weak in pairs])
-    difficulty: Report = {
-        "auroc": round(auroc(odds, truth), 4),
-        "auroc_interval": within(auroc, odds, truth),
-        "ece": round(calibration_error(odds, truth), 4),
-        "ece_interval": within(calibration_error, odds, truth),
-    }
-    columns = [
-        sloped(ridge(exam, sure_of), *platt(*pairs[0])),
-        sloped(ridge(open_, sure_of), *platt(*pairs[1])),
-        ridge(exam, gain_of),
-        ridge(open_, gain_of),
-    ]
+    parts = [list(folds(each, KFold(FOLDS, shuffle=True, random_state=SEED))) for each in (exam, open_)]
+    heads: list[tuple[str, Fitted, Report]] = []
+    columns: list[Fitted] = []
     wide = space.words.vectors.shape[1] + SHAPE
-    heads = [
-        ("difficulty", _head("weak_right", columns[:2], wide), difficulty),
-        ("gain", _head("gain", columns[2:], wide), figures),
-    ]
+    for name, label, target, truth_of in (
+        ("weak_right", "weak_right", sure_of, lambda all_: all_.weak),
+        ("difficulty", "needs_stronger", gain_of, lambda all_: all_.strong * (1 - all_.weak)),
+    ):
+        scores = [judged(exam, parts[0], target), judged(open_, parts[1], target)[sums]]
+        truths = [truth_of(exam), truth_of(some(open_, sums))]
+        odds = np.concatenate([calibrated(*pair) for pair in zip(scores, truths, strict=True)])
+        truth = np.concatenate(truths)
+        report: Report = {
+            "auroc": round(auroc(odds, truth), 4),
+            "auroc_interval": within(auroc, odds, truth),
+            "ece": round(calibration_error(odds, truth), 4),
+            "ece_interval": within(calibration_error, odds, truth),
+        }
+        if target is gain_of:
+            unseen = judged(exam, list(folds(exam, GroupKFold(FOLDS))), target)
+            report |= told("mmlu_apgr", scores[0], exam)
+            report["mmlu_cpt50"] = round(cpt(scores[0], exam.weak, exam.strong, 0.5), 3)
+            report |= told("mmlu_unseen_subject_apgr", unseen, exam)
+            report |= told("gsm8k_apgr", scores[1], some(open_, sums))
+        own = [
+            sloped(ridge(each, target), *platt(score, right))
+            for each, score, right in zip((exam, open_), scores, truths, strict=True)
+        ]
+        columns += own
+        heads.append((name, _head(label, own, wide), report))
     return Hard(heads, _parts(dense, columns))
 
 

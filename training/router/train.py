@@ -45,11 +45,12 @@ def main() -> None:
             fitted, threshold, report[name] = tasks[name].result()
             heads.append((name, fitted, threshold))
             print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
-        for name, fitted, report[name] in hard.result().heads:
-            heads.append((name, fitted, 0.0))
-            print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
+        found = hard.result()
+    for name, fitted, report[name] in found.heads:  # the last: they have columns of their own besides
+        heads.append((name, fitted, 0.0))
+        print(name, json.dumps(report[name]), f"{time.time() - began:.0f} s", flush=True)
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else MODEL
-    write(target, space, heads, hard.result().parts)
+    write(target, space, heads, found.parts)
     (HERE / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {time.time() - began:.0f} s")
 

@@ -81,7 +81,7 @@ async def _of_file(path: Path, sides: Sequence[Chosen]) -> list[Report]:
                 routed.tier,
                 routed.domain,
                 routed.source,
-                -1.0 if routed.difficulty is None else routed.difficulty,
+                -1.0 if routed.weak_fails is None else routed.weak_fails,
             )
             known = case if case.prompt_tokens else msgspec.structs.replace(case, prompt_tokens=routed.tokens)
             tally.add(known, result, each.plans.card(routed.model))
@@ -168,7 +168,7 @@ def _again(side: Unstarted, tally: Tally, then: tuple["Seen", Case]) -> None:
         tally.fail(error.code or error.type)
         return
     source = "llm" if choice.consult else choice.source
-    result = Result(choice.model, choice.role, choice.task, choice.tier, choice.domain, source, choice.difficulty)
+    result = Result(choice.model, choice.role, choice.task, choice.tier, choice.domain, source, seen.fails)
     tally.add(case, result, side.plans.card(choice.model))
 
 

@@ -206,7 +206,9 @@ def _show_one(each: "Routed | NotRouted") -> None:
         for of, said in each.opinions.items()
     ]
     own = [f"{of} {label}" for of, label in each.labels.items()]
-    hard = "" if each.difficulty is None else f"{percent(each.difficulty)} that a weak model fails"
+    hard = ""
+    if each.weak_fails is not None and each.difficulty is not None:
+        hard = f"{percent(each.weak_fails)} that a weak model fails, {percent(each.difficulty)} that a strong one helps"
     told = {
         "Model": each.model,
         "Role": each.role,

@@ -46,7 +46,8 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from ((("routing", "labels", name, *trail), text) for trail, text in _labels(name, each, config, table))
     if routing.cascade.enabled:
         for field in ("first", "then"):
-            if text := _nobody(getattr(routing.cascade, field), config, table):
+            given = getattr(routing.cascade, field)
+            if given and (text := _nobody(given, config, table)):
                 yield ("routing", "cascade", field), text
 
 

@@ -86,8 +86,9 @@ class Cascade(Section, frozen=True):
     """Off, until you switch it on."""
     first: str = "light"
     """Who tries: any name that a request may ask for."""
-    then: str = "heavy"
-    """Who answers when that was not sure."""
+    then: str = ""
+    """Who answers when that was not sure; empty = whoever would have answered without a cascade, or, where that is who
+    tries, the heavy one."""
     tokens: Count = 48
     """The first so many tokens are judged; as long nothing is sent."""
     min_confidence: Share = 0.7

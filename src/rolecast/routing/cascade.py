@@ -16,6 +16,9 @@ from rolecast.values import Chat
 OPEN = ("default", "learned")
 """Sources of a choice that a cascade may stand in for: a rule of the user's and a model that was asked are heeded."""
 
+HEAVY = "heavy"
+"""Who answers where the chosen model is the one that tries."""
+
 
 class Trial(msgspec.Struct, frozen=True):
     """How the first answer is judged, and who answers if it fails."""
@@ -37,10 +40,16 @@ def trial(setting: Cascade, choice: Choice, settle: Callable[[Verdict], Choice |
     if not setting.enabled or choice.source not in OPEN:
         return None
     first = settle(Verdict(setting.first, "cascade", f"{setting.first} is asked first"))
-    then = settle(Verdict(setting.then, "cascade", setting.then))
-    if first is None or then is None:
+    if first is None:
         return None
     small = (first.model, *first.alternatives)
+    if setting.then or choice.model in small:
+        name = setting.then or HEAVY
+        then = settle(Verdict(name, "cascade", name))
+    else:
+        then = replace(choice, source="cascade", reason=choice.role or choice.model)
+    if then is None:
+        return None
     large = tuple(m for m in (then.model, *then.alternatives) if m not in small)
     if not large or then.model in small:
         return None

@@ -16,7 +16,7 @@ from rolecast.decision import Card, Ranked
 from rolecast.routing.view import View
 
 WEAK = log(0.68 / 0.32)
-"""Ability of the model that `difficulty` speaks of (Mixtral 8x7B): it answers 68 % of MMLU's questions."""
+"""Ability of the model that `View.fails` speaks of (Mixtral 8x7B): it answers 68 % of MMLU's questions."""
 USUAL = 0.32
 """Difficulty of a request of which nobody knows it: that model's share of failures on MMLU."""
 EXTREME = 0.02
@@ -114,14 +114,14 @@ class Price:
         """
         prefer = view.facts.hints.prefer
         quality, saving = PREFERRED[prefer if prefer in PREFERRED else self._prefer]
-        value = self._answer * quality * stakes(view.sure("tier"), view.difficulty)
+        value = self._answer * quality * stakes(view.sure("tier"), view.fails)
         offers = [_Offer(cast(model_id)) for model_id in field.members]
         own = len(offers)
         if field.used and field.used not in field.members:
             offers.append(_Offer(cast(field.used)))
             own += 1
         offers += [_Offer(card) for card in map(cast, field.others) if card.ready and _is_free(card)]
-        _chances(offers, value, view.difficulty)
+        _chances(offers, value, view.fails)
         self._costs(offers, view, saving, field.used)
         _standing(offers[:own], field, value)
         if own < len(offers):

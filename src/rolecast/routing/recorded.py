@@ -76,3 +76,8 @@ class Recorded(View):
     def labels(self) -> dict[str, str]:
         """The labels of the user's own that were sure then."""
         return {of: said.label for of, said in self._kept.opinions.items() if of not in QUESTIONS and said.sure}
+
+    @property
+    def fails(self) -> float:
+        """As it was judged then."""
+        return self._kept.fails

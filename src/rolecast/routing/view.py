@@ -79,8 +79,13 @@ class View:
 
     @property
     def difficulty(self) -> float:
-        """How probably a weak model fails; -1 = nobody can tell."""
-        return -1.0 if self.sight is None else 1.0 - self.sight.probability("difficulty")
+        """How probably only a stronger model is right: what it gains to ask one; -1 = nobody can tell."""
+        return -1.0 if self.sight is None else self.sight.probability("difficulty")
+
+    @property
+    def fails(self) -> float:
+        """How probably a weak model is wrong, whoever else is; -1 = nobody can tell."""
+        return -1.0 if self.sight is None else 1.0 - self.sight.probability("weak_right")
 
     @property
     def surest(self) -> float:
@@ -109,6 +114,7 @@ class View:
             hints=_kept(facts.hints),
             opinions={of: Said(said.label, round(said.confidence, 4), said.sure) for of, said in opinions.items()},
             difficulty=round(self.difficulty, 4),
+            fails=round(self.fails, 4),
         )
 
 

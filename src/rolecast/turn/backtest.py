@@ -10,15 +10,12 @@ from collections.abc import Mapping
 import msgspec
 
 from rolecast.decision import Card
+from rolecast.routing.price import chance
 
 LIGHT_ROLES = ("router", "standard", "light")
 """Roles of the weaker models, which count as `weak` where a request is labelled by who is right."""
 ASSUMED_TOKENS = 200
 """So long an answer is where nobody knows its length."""
-WEAK = 0.68
-"""The share of MMLU's questions that the model answers which `difficulty` speaks of (Mixtral 8x7B)."""
-EXTREME = 0.02
-"""A share is kept so far from 0 and 1."""
 Z = 1.96
 """95 % of a normal distribution lie within so many deviations."""
 
@@ -48,8 +45,8 @@ class Result(msgspec.Struct, frozen=True):
     tier: str
     domain: str
     source: str
-    difficulty: float
-    """-1 = nobody knows."""
+    fails: float
+    """How probably a weak model is wrong; -1 = nobody knows."""
 
 
 class Agreement(msgspec.Struct, frozen=True):
@@ -89,7 +86,7 @@ class Report(msgspec.Struct, frozen=True):
     weak_estimate: float | None
     """The mean probability, as the learned model says, that a weak model answers rightly what weak ones would get."""
     right_estimate: float | None
-    """The mean probability of a right answer, by the quality of the chosen model and the difficulty; see `chance`."""
+    """The mean probability of a right answer, by the quality of the chosen model; see `price.chance`."""
     rating_kept: float | None
     """The mean rating of requests that would go where they went, and of those that would not."""
     rating_changed: float | None
@@ -154,8 +151,8 @@ class Tally:
         if expected := case.labels.get("role") or case.was_role:
             self._matrix.setdefault(expected, Counter())[result.role] += 1
         self._judge(case, result)
-        if card.quality is not None and result.difficulty >= 0:
-            self._chance.add(chance(card.quality, result.difficulty))
+        if card.quality is not None and result.fails >= 0:
+            self._chance.add(chance(card.quality, result.fails))
         self._price(case, card)
 
     def report(self) -> Report:
@@ -199,8 +196,8 @@ class Tally:
             self._right.add(case.weak_right if weak else case.strong_right)
             self._if_weak.add(case.weak_right)
             self._if_strong.add(case.strong_right)
-        if weak and result.difficulty >= 0:
-            self._estimate.add(1 - result.difficulty)
+        if weak and result.fails >= 0:
+            self._estimate.add(1 - result.fails)
         if case.rating is not None:
             self._rated += 1
             (self._kept if case.was_model == result.model else self._changed).add(case.rating)
@@ -215,20 +212,6 @@ class Tally:
         reading = 0.0 if measured or card.prompt_tokens_per_s <= 0 else case.prompt_tokens / card.prompt_tokens_per_s
         self._seconds += tokens / speed + reading
         self._timed += 1
-
-
-def chance(quality: float, difficulty: float) -> float:
-    """P(right) of a model that answers the share `quality` of MMLU, where a weak one fails with `difficulty`.
-
-    sigma(logit(quality) - logit(0.68) - logit(difficulty)): item response theory's one-parameter model
-    (G. Rasch, 1960).
-    """
-    return 1 / (1 + math.exp(-(_logit(quality) - _logit(WEAK) - _logit(difficulty))))
-
-
-def _logit(share: float) -> float:
-    kept = min(max(share, EXTREME), 1 - EXTREME)
-    return math.log(kept / (1 - kept))
 
 
 def _agreement(right: int, of: int) -> Agreement:

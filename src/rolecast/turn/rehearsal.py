@@ -48,7 +48,9 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True):
     tier: str
     domain: str
     difficulty: float | None
-    """How probably a weak model fails."""
+    """How probably only a stronger model is right, which is why one would be asked."""
+    weak_fails: float | None
+    """How probably a weak model is wrong, whoever else is."""
     confidence: float
     """How sure the one who decided was; of the default role, how sure the best guess was that was not enough."""
     source: str
@@ -74,7 +76,7 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True):
     target_model: str | None
     """STANDARD, REASONING or CODING; null where the router handles it."""
     reasoning_depth: int
-    """1 to 10, from the difficulty."""
+    """1 to 10, by how probably a weak model is wrong."""
     destination: str
     latency_ms: float
     """What looking and choosing took."""
@@ -118,7 +120,8 @@ def told(facts: Facts, choice: Choice, seen: Seen, took_s: float) -> Routed:
         task=choice.task,
         tier=choice.tier,
         domain=choice.domain,
-        difficulty=_number(choice.difficulty),
+        difficulty=_number(seen.difficulty),
+        weak_fails=_number(seen.fails),
         confidence=round(_confidence(choice, seen), 4),
         source="llm" if choice.consult else choice.source,
         reason=f"{choice.consult} would be asked; without its word: {choice.reason}"
@@ -134,7 +137,7 @@ def told(facts: Facts, choice: Choice, seen: Seen, took_s: float) -> Routed:
         consult=choice.consult,
         routing_decision="HANDLE" if handles else "DELEGATE",
         target_model=None if handles else _target(choice, seen),
-        reasoning_depth=depth_of(seen.difficulty),
+        reasoning_depth=depth_of(seen.fails),
         destination=_destination(facts, choice),
         latency_ms=round(took_s * 1000, 3),
     )
