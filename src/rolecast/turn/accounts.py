@@ -12,7 +12,7 @@ from rolecast.fleet import Fleet
 from rolecast.telemetry.metrics import Place, Telemetry
 from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import Exchange, clock
-from rolecast.turn.paces import Paces
+from rolecast.turn.paces import LEAST_S, Paces
 from rolecast.turn.plan import Plan
 from rolecast.values import Outcome, Usage
 
@@ -48,18 +48,18 @@ class Accounts:
         first_s = exchange.first - began if exchange.first else 0.0
         self._telemetry.last_request[caller.listener] = ended
         plan.stats.count(outcome, usage, first_s * 1000, total_s * 1000)
-        if outcome == "ok" and exchange.attempts == 1:
+        if total_s >= LEAST_S and outcome == "ok" and exchange.attempts == 1:
             waited_s = (exchange.queue_us + exchange.load_us) / 1e6
             self._paces.answered(
                 plan.answerer_id, usage, first_s - waited_s, total_s - waited_s, request.stream, plan.choice.task
             )
-        if plan.conversation and outcome != "error":
-            self._bonds.note(plan.conversation, plan.model_id, plan.choice)
         place = (caller.listener, caller.key)
         route = plan.routes.get(place)
         if route is None:
             route = plan.routes[place] = self._route(exchange, plan, request)
         if plan.choice.seen is not None:
+            if plan.conversation and outcome != "error":
+                self._bonds.note(plan.conversation, plan.model_id, plan.choice)
             self._ledger.decided(exchange.number, plan.choice)
         self._ledger.record(
             exchange.number,
