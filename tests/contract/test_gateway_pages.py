@@ -27,7 +27,7 @@ def test_every_answer_explains_itself(gateway: LiveGateway) -> None:
     assert re.fullmatch(r"req_[0-9a-f]{16}", headers["x-request-id"])
     assert headers["x-rolecast-model"] == "smollm2-135m"
     assert headers["x-rolecast-role"] == "standard"
-    assert headers["x-rolecast-route"] == "default; no model asked, default role for chat"
+    assert headers["x-rolecast-route"] == "default; no model named, default role for chat"
     assert re.fullmatch(r"route;dur=\d+\.\d+, first-token;dur=\d+\.\d+", headers["server-timing"])
     with gateway.stream("coding", "hello") as stream:
         stream.rest()

@@ -10,8 +10,9 @@ from rolecast.backends import table
 from rolecast.config.advice import warnings
 from rolecast.config.check import check
 from rolecast.config.load import load
-from rolecast.config.routing import Cascade, Labels, Routing, Rule, When
+from rolecast.config.routing import Cascade, Consulting, Labels, Routing, Rule, When
 from rolecast.config.schema import Config, Model
+from rolecast.config.units import Seconds
 from rolecast.errors import ConfigError
 
 KNOWN = table()
@@ -177,6 +178,23 @@ def test_what_is_never_asked_is_pointed_out() -> None:
     said = advised(rules=[Rule(use="foo"), Rule(use="bar")])
     assert said == ["routing.rules.0: fits every request, so the rules after it are asked only when it finds nobody"]
     assert advised(rules=[Rule(use="bar", when=When(tools=True)), Rule(use="foo")]) == []
+
+
+@pytest.mark.parametrize(
+    ("routing", "said"),
+    [
+        ({"cascade": Cascade(first="foo", then="bar")}, "set `enabled: true`"),
+        ({"cascade": Cascade(enabled=True, first="foo", then="foo")}, "the same as `first`"),
+        ({"llm": Consulting(timeout=Seconds(2))}, "has no `llm`"),
+    ],
+)
+def test_what_is_set_and_does_nothing_is_pointed_out(routing: dict[str, Any], said: str) -> None:
+    (warning,) = advised(**routing)
+    assert said in warning
+
+
+def test_a_cascade_of_two_models_is_no_doubt() -> None:
+    assert advised(cascade=Cascade(enabled=True, first="foo", then="bar")) == []
 
 
 def test_without_numpy_a_person_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

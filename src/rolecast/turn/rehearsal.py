@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from rolecast.config import labels
 from rolecast.decision import Choice, Facts, Ranked, Seen
@@ -128,7 +129,7 @@ def told(facts: Facts, choice: Choice, seen: Seen, took_s: float) -> Routed:
         if choice.consult
         else choice.reason,
         alternatives=choice.alternatives,
-        ranking=choice.ranking,
+        ranking=tuple(replace(ranked, worth_s=round(ranked.worth_s, 3)) for ranked in choice.ranking),
         labels=choice.labels,
         opinions={of: Opined(said.label, said.confidence, said.sure) for of, said in seen.opinions.items()},
         language=seen.language,
