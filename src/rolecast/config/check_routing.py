@@ -53,7 +53,7 @@ def problems(config: Config) -> Iterator[Problem]:
 
 def warnings(config: Config) -> Iterator[str]:
     """What does nothing, or not what it seems to."""
-    routing, table = config.routing, names.table(config)
+    routing = config.routing
     if routing.rules and "rules" not in routing.strategies:
         yield "routing.rules: are not asked, because routing.strategies has no `rules`"
     if any(each.use for each in routing.labels.values()) and "learned" not in routing.strategies:
@@ -62,15 +62,7 @@ def warnings(config: Config) -> Iterator[str]:
     learns = "learned" in routing.strategies and len(_chatting(config)) > 1
     if (asks or learns) and importlib.util.find_spec("numpy") is None:
         yield "routing.strategies: nothing is learned without numpy: pip install 'rolecast[router]'"
-    cascade, usual = routing.cascade, Cascade()
-    if not cascade.enabled and cascade != usual:
-        yield "routing.cascade: does nothing, because it is off; set `enabled: true`"
-    elif cascade.enabled and _answers(cascade.first, config, table) == _answers(cascade.then, config, table):
-        yield "routing.cascade.then: is the same as `first`, so nobody is asked again; name a bigger model"
-    if "llm" not in routing.strategies and routing.llm != Consulting():
-        yield "routing.llm: does nothing, because routing.strategies has no `llm`"
-    elif "llm" in routing.strategies and not routing.llm.timeout:
-        yield "routing.llm.timeout: no model answers at once, so the default role always does; allow a few seconds"
+    yield from _idle(config)
     if "llm" in routing.strategies and "router" not in config.roles:
         yield "routing.strategies: `llm` asks a model of the role `router`, and there is none; add it under roles"
     for i, rule in enumerate(routing.rules[:-1]):
@@ -82,6 +74,20 @@ def _chatting(config: Config) -> list[str]:
     """Roles among which there is something to choose."""
     can = {i for i, m in config.models.items() if m.enabled and "chat" in m.capabilities}
     return [role for role, models in config.roles.items() if can.intersection(names.members(models))]
+
+
+def _idle(config: Config) -> Iterator[str]:
+    """What is set for the cascade and for `llm`, and has no effect."""
+    routing, table = config.routing, names.table(config)
+    cascade, asks = routing.cascade, "llm" in routing.strategies
+    if not cascade.enabled and cascade != Cascade():
+        yield "routing.cascade: does nothing, because it is off; set `enabled: true`"
+    elif cascade.enabled and _answers(cascade.first, config, table) == _answers(cascade.then, config, table):
+        yield "routing.cascade.then: is the same as `first`, so nobody is asked again; name a bigger model"
+    if not asks and routing.llm != Consulting():
+        yield "routing.llm: does nothing, because routing.strategies has no `llm`"
+    elif asks and not routing.llm.timeout:
+        yield "routing.llm.timeout: no model answers at once, so the default role always does; allow a few seconds"
 
 
 def _answers(use: str, config: Config, table: Mapping[str, Name]) -> str:
