@@ -208,7 +208,7 @@ def _show_one(each: "Routed | NotRouted") -> None:
         f"{of} {said.label} ({percent(said.confidence)}{'' if said.sure else ', unsure'})"
         for of, said in each.opinions.items()
     ]
-    own = [f"{of} {label}" for of, label in each.labels.items()]
+    own = [f"{of} {label}" for of, label in each.labels.items() if of not in each.opinions]
     hard = ""
     if each.weak_fails is not None and each.difficulty is not None:
         hard = f"{percent(each.weak_fails)} that a weak model fails, {percent(each.difficulty)} that a strong one helps"
