@@ -82,7 +82,7 @@ def _idle(config: Config) -> Iterator[str]:
     cascade, asks = routing.cascade, "llm" in routing.strategies
     if not cascade.enabled and cascade != Cascade():
         yield "routing.cascade: does nothing, because it is off; set `enabled: true`"
-    elif cascade.enabled and _answers(cascade.first, config, table) == _answers(cascade.then, config, table):
+    elif cascade.enabled and cascade.then and _same(cascade.first, cascade.then, config, table):
         yield "routing.cascade.then: is the same as `first`, so nobody is asked again; name a bigger model"
     if not asks and routing.llm != Consulting():
         yield "routing.llm: does nothing, because routing.strategies has no `llm`"
@@ -90,10 +90,10 @@ def _idle(config: Config) -> Iterator[str]:
         yield "routing.llm.timeout: no model answers at once, so the default role always does; allow a few seconds"
 
 
-def _answers(use: str, config: Config, table: Mapping[str, Name]) -> str:
-    """The model that answers that name first; '' = none."""
-    name = names.find(table, use) or words.find(config, table, use)
-    return next(iter(name.models), "") if name is not None else ""
+def _same(one: str, other: str, config: Config, table: Mapping[str, Name]) -> bool:
+    """Whether both names are answered by the same model."""
+    found = [names.find(table, name) or words.find(config, table, name) for name in (one, other)]
+    return all(found) and len({name.models[0] for name in found if name is not None and name.models}) == 1
 
 
 def _rule(rule: Rule, config: Config, table: Mapping[str, Name]) -> Iterator[Problem]:
