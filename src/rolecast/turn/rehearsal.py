@@ -45,7 +45,7 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     role: str
     task: str
-    """The category, as far as it is sure; '' = it is not, or nobody had to look."""
+    """The category that it is most like; '' = nobody had to look."""
     tier: str
     domain: str
     difficulty: float | None
