@@ -130,6 +130,13 @@ def replayed(*args: str) -> list[dict[str, Any]]:
     return list(json.loads(out)["configurations"])
 
 
+def test_a_label_that_nobody_can_have_is_pointed_out_once(here: Path) -> None:
+    line = json.dumps({"prompt": CODE, "role": "codng", "category": "code_generation", "model": "coder"})
+    (here / "past.jsonl").write_text(f"{line}\n{line}\n")
+    code, _, err = invoke("--backtest", "past.jsonl")
+    assert (code, err.count("there is no role 'codng'"), err.count("there is no")) == (0, 1, 1)
+
+
 def test_labelled_prompts_are_replayed_by_two_configurations_side_by_side(here: Path) -> None:
     lines = [
         {"text": CODE, "role": "coding", "category": "code_generation", "weak_right": 0, "strong_right": 1},
