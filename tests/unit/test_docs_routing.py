@@ -51,7 +51,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("rolecast.yaml").write_text(config)
     Path("other.yaml").write_text(re.sub(r"strategies: .*", "strategies: [explicit]", config))
     Path("labels.yaml").write_text(config + rules + LABELS)
-    Path("past.jsonl").write_text(block("json", '{"prompt": "Refactor'))
+    Path("past.jsonl").write_text(block("json", '{"prompt": "Make this'))
 
 
 def lines(text: str) -> list[str]:
