@@ -279,10 +279,11 @@ class Dispatch:
         exchange.lost_after_s = clock() - exchange.carrier.last_activity if exchange.carrier is not None else 0.0
         self._fleet.release(lost)
         spawned = plan.backend.spawns
+        rest_s = losses.rest_of(exchange)
         exchange.lease = exchange.carrier = None
         exchange.first, exchange.unasked, exchange.gathers, request.edit_usage = 0.0, False, False, False
         if not unable:
-            self.plans.failed(plan)
+            self.plans.failed(plan, rest_s)
         following = self.plans.next(plan, "refused it" if unable else "failed", room)
         if following is not None:
             exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0.0

@@ -24,7 +24,7 @@ from rolecast.routing.cascade import Trial, may_cascade
 from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.price import ANSWER_TOKENS
 from rolecast.routing.recorded import Recorded, facts_of
-from rolecast.routing.spread import REST_S, Spread
+from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import clock
@@ -272,9 +272,9 @@ class Plans:
         found = self._shared(plan.asked, choice, plan.conversation)
         return self.share(found) if found.shares else found
 
-    def failed(self, plan: Plan) -> None:
-        """Its model did not answer just now: of equals the others come first for a while."""
-        self._spread.failed(plan.model_id)
+    def failed(self, plan: Plan, rest_s: float = 0.0) -> None:
+        """Its model did not answer just now: others come first for a while, which its server may have named."""
+        self._spread.failed(plan.model_id, rest_s)
 
     def silence(self, answerer_id: str) -> bool:
         """Ask this worker for usage no more; whether that is news."""
@@ -288,8 +288,8 @@ class Plans:
 
     def card(self, model_id: str) -> Card:
         """How a model stands just now; one that did not answer is left alone for a while."""
-        card = self._cards(model_id)
-        return msgspec.structs.replace(card, wait_s=card.wait_s + REST_S) if self._spread.rests(model_id) else card
+        card, rest_s = self._cards(model_id), self._spread.rest_of(model_id)
+        return msgspec.structs.replace(card, wait_s=card.wait_s + rest_s) if rest_s else card
 
     def _can_follow(self, plan: Plan, model_id: str, room: int) -> bool:
         if not self._lives(model_id) or self._current.answerer_of(model_id) == plan.answerer_id:
