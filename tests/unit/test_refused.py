@@ -89,6 +89,17 @@ async def test_a_model_that_was_named_says_no_itself() -> None:
         assert (await who(gate, chat("hello", "one")))[:2] == (400, "one")
 
 
+async def test_a_conversation_stays_with_the_model_that_can_do_what_it_holds() -> None:
+    async with cast({"one": {}, "two": {}}, {"standard": ["one", "two"]}) as (gate, workers):
+        workers["one"].usual = refusal("image input is not supported")
+        talk: list[dict[str, Any]] = [{"role": "user", "content": [IMAGE, {"type": "text", "text": "what is this?"}]}]
+        assert (await who(gate, {"model": "auto", "messages": talk}))[1] == "two"
+        talk += [{"role": "assistant", "content": "A cat."}, {"role": "user", "content": "and what colour has it?"}]
+        status, model, route = await who(gate, {"model": "auto", "messages": talk})
+        assert (status, model, route.rpartition(", ")[2]) == (200, "two", "as before")
+        assert len(workers["one"].requests) == 1  # it was not asked in vain again
+
+
 async def test_when_all_refuse_the_client_learns_what_the_last_one_said() -> None:
     async with cast({"one": {}, "two": {}}, {"standard": ["one", "two"]}) as (gate, workers):
         workers["one"].usual = refusal("one: logprobs are not supported")

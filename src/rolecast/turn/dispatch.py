@@ -13,6 +13,7 @@ from rolecast.dialects.request import Request, Several
 from rolecast.errors import BadRequest, Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
+from rolecast.routing import sticky
 from rolecast.turn import attend, consult, fan, losses, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
@@ -284,7 +285,7 @@ class Dispatch:
         exchange.first, exchange.unasked, exchange.gathers, request.edit_usage = 0.0, False, False, False
         if not unable:
             self.plans.failed(plan, rest_s)
-        following = self.plans.next(plan, "refused it" if unable else "failed", room)
+        following = self.plans.next(plan, sticky.REFUSED if unable else "failed", room)
         if following is not None:
             exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0.0
             exchange.forgiven += spawned and error.code in GONE
