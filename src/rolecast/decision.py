@@ -46,6 +46,7 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     code: bool = False
     schema: bool = False
     open_call: bool = False
+    background: bool = False
     hints: Mapping[str, str] = {}
     """What the caller said of it, in words that are ours: category, channel, type, prefer, force_domain."""
     opinions: Mapping[str, Said] = {}
@@ -145,6 +146,8 @@ class Facts(msgspec.Struct, frozen=True):
     """The answer must be JSON."""
     open_call: bool = False
     """A tool was called and the model has not answered its result yet."""
+    background: bool = False
+    """A program asks for something beside a conversation: a title, tags, what may be asked next."""
     conversation: str = ""
     """What all turns of one conversation have alike and no other has; '' = nobody looked."""
     hints: Hints = Hints()

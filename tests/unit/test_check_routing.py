@@ -10,6 +10,7 @@ from rolecast.backends import table
 from rolecast.config.advice import warnings
 from rolecast.config.check import check
 from rolecast.config.load import load
+from rolecast.config.patterns import compiled
 from rolecast.config.routing import Cascade, Consulting, Labels, Routing, Rule, When
 from rolecast.config.schema import Config, Model
 from rolecast.config.units import Seconds
@@ -178,6 +179,35 @@ def test_what_is_never_asked_is_pointed_out() -> None:
     said = advised(rules=[Rule(use="foo"), Rule(use="bar")])
     assert said == ["routing.rules.0: fits every request, so the rules after it are asked only when it finds nobody"]
     assert advised(rules=[Rule(use="bar", when=When(tools=True)), Rule(use="foo")]) == []
+
+
+LOST = {
+    r"\bÜberweisung\b": "Ü",
+    r"\b发票\b": "发",
+    r"(?i)Café\b": "é",
+    r"x|\b(?:ü|y)": "ü",
+    r"\\\bß": "ß",
+}
+
+
+@pytest.mark.parametrize(("pattern", "letter"), LOST.items())
+def test_an_edge_of_a_word_that_re2_never_sees_is_pointed_out_with_what_to_write(pattern: str, letter: str) -> None:
+    (said,) = advised(rules=[Rule(use="bar", when=When(matches=pattern)), Rule(use="foo", when=When(tools=True))])
+    assert said.startswith("routing.rules.0.when.matches: ")
+    assert f"'{letter}'" in said
+    before, behind = r"(?:^|\PL)", r"(?:\PL|$)"
+    assert before in said
+    assert behind in said
+    assert not compiled(r"\bÜberweisung\b")("Die Überweisung fehlt")
+    search = compiled(f"{before}Überweisung{behind}")
+    assert search("Die Überweisung fehlt")
+    assert search("Überweisung")
+    assert not search("Rücküberweisung, Überweisungen")
+
+
+@pytest.mark.parametrize("pattern", [r"\bticket\b", r"\bCafé", r"\\bÜ", r"ü\\b", "Überweisung", r"\b", ""])
+def test_an_edge_that_re2_sees_needs_no_advice(pattern: str) -> None:
+    assert advised(rules=[Rule(use="bar", when=When(matches=pattern, tools=True))]) == []
 
 
 @pytest.mark.parametrize(

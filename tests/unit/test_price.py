@@ -177,6 +177,24 @@ def test_a_remote_of_no_known_price_does_not_win_by_that() -> None:
     assert order([priced, free], price=Price(prefer="cost"))[0] == "free"
 
 
+def test_who_wants_to_save_gets_no_bill_from_one_that_only_looks_free() -> None:
+    unknown = Card("unknown", elsewhere=True, input_cents=None, output_cents=None)
+    saving = Price(prefer="cost")
+    here = Card("here", quality=0.3)
+    assert order([unknown, here]) == ["unknown", "here"]
+    assert order([unknown, here], price=saving)[0] == "here"
+    dear = Card("dear", elsewhere=True, input_cents=3000, output_cents=9000)
+    cheap = Card("cheap", elsewhere=True, input_cents=1, output_cents=1)
+    assert order([unknown, dear, cheap], price=saving)[0] == "cheap"
+    assert rank([unknown, dear], price=saving)[1].worth_s == pytest.approx(
+        rank([dear, unknown], price=saving)[1].worth_s
+    )
+    said_free = Card("unknown", elsewhere=True, input_cents=0, output_cents=0)
+    assert order([said_free, here], price=saving)[0] == "unknown"
+    half = Card("half", elsewhere=True, input_cents=1, output_cents=None)  # half a price is none
+    assert order([half, here], price=saving)[0] == "here"
+
+
 def test_a_load_of_no_known_length_is_no_short_one() -> None:
     cold = Card("cold", quality=0.6, ready=False)
     assert order([cold, Card("warm", quality=0.6)])[0] == "warm"

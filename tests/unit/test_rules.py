@@ -402,6 +402,7 @@ def test_each_built_in_rule_can_be_left_out() -> None:
         "category": (SLM, {"hints": Hints(category="code_review")}),
         "channel": (SLM, {"hints": Hints(channel="CODE_TASK")}),
         "type": (BESTBOX, {"hints": Hints(type="classification")}),
+        "background": (SLM, {"background": True}),
         "greeting": (SLM, {"text": "hi"}),
         "thought": (SLM, {"text": "Think step by step."}),
         "tools": (BESTBOX, {"tools": 1}),

@@ -116,6 +116,22 @@ async def test_a_model_that_failed_just_now_is_left_alone_for_a_while() -> None:
         assert len(workers["first"].requests) == asked
 
 
+@pytest.mark.parametrize(("asked", "rests_s"), [(b"60", 60), (b"1", 5), (b"86400", 300), (b"2.5", 5), (b"soon", 5)])
+async def test_a_server_that_asks_to_be_left_alone_is_for_as_long_as_it_says(asked: bytes, rests_s: float) -> None:
+    async with remotes("a", "b") as (gate, workers, _):
+        workers["a"].usual = reply(b'{"error":{"message":"slow down"}}', 429, head=b"retry-after: %b\r\n" % asked)
+        assert (await who(gate, turns("hello")))[1] == "fallback; a failed"
+        model, route = await who(gate, turns("hello again"))
+        assert (model, route.rpartition(", ")[2]) == ("b", "less busy")
+        assert len(workers["a"].requests) == 1
+        waits_s = gate.gateway.plans.card("a").wait_s
+        assert rests_s - 2 < waits_s <= rests_s
+        assert gate.gateway.plans.card("b").wait_s == 0
+        workers["b"].usual = workers["a"].usual
+        workers["a"].usual = reply()
+        assert (await who(gate, turns("hello you")))[0] == "a"  # better than nobody
+
+
 async def test_a_request_that_only_loads_decides_nothing_for_those_that_ask() -> None:
     async with remotes("first", "second", coding=["second"]) as (gate, _, _):
         for _ in range(2):

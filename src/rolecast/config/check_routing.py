@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from rolecast.config import labels, names, words
 from rolecast.config.names import Name
-from rolecast.config.patterns import MISSING, compiled
+from rolecast.config.patterns import MISSING, compiled, lost_edge
 from rolecast.config.routing import Cascade, Consulting, Labels, Rule, When
 from rolecast.config.schema import Config
 from rolecast.config.shape import Problem, meant
@@ -65,6 +65,10 @@ def warnings(config: Config) -> Iterator[str]:
     yield from _idle(config)
     if "llm" in routing.strategies and "router" not in config.roles:
         yield "routing.strategies: `llm` asks a model of the role `router`, and there is none; add it under roles"
+    for i, rule in enumerate(routing.rules):
+        if beside := lost_edge(rule.when.matches):
+            text = f"`\\b` knows ASCII alone and never fits beside '{beside}'; leave it out, or write (?:^|\\PL) before"
+            yield f"routing.rules.{i}.when.matches: {text} a word and (?:\\PL|$) behind it"
     for i, rule in enumerate(routing.rules[:-1]):
         if rule.when == When():
             yield f"routing.rules.{i}: fits every request, so the rules after it are asked only when it finds nobody"

@@ -4,6 +4,7 @@ RE2 takes time linear in the text, and the text and the compiled pattern are bou
 the first pattern is compiled.
 """
 
+import re
 from collections.abc import Callable
 
 MOST_TEXT = 16_384
@@ -34,6 +35,15 @@ def compiled(pattern: str) -> Search:
     if found.programsize > MOST_STEPS:
         raise ValueError("repeats too much to be searched quickly; use smaller numbers in {} or fewer classes")
     return lambda text: found.search(_searched(text)) is not None
+
+
+def lost_edge(pattern: str) -> str:
+    """The letter beside which a `\\b` of the pattern never fits, because RE2 takes it for no letter; '' = none."""
+    found = _LOST.search(pattern)
+    return (found[1] or found[2]) if found is not None else ""
+
+
+_LOST = re.compile(r"(?:\A|[^\\])(?:\\\\)*(?:\\b(?:\((?:\?[a-z]*:)?)*([^\W\x00-\x7f])|([^\W\x00-\x7f])\\b)")
 
 
 def _searched(text: str) -> str:

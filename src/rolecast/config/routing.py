@@ -7,7 +7,9 @@ import msgspec
 from rolecast.config.units import Count, NotNegative, Seconds, Section, Share
 
 Strategy = Literal["explicit", "rules", "learned", "llm"]
-Shortcut = Literal["domain", "category", "channel", "type", "greeting", "thought", "tools", "files", "short"]
+Shortcut = Literal[
+    "domain", "category", "channel", "type", "background", "greeting", "thought", "tools", "files", "short"
+]
 SHORTCUTS: tuple[Shortcut, ...] = get_args(Shortcut)
 Preference = Literal["balanced", "quality", "speed", "cost"]
 
@@ -110,9 +112,9 @@ class Routing(Section, frozen=True):
     """Rules of your own; the first that fits decides."""
     shortcuts: list[Shortcut] = msgspec.field(default_factory=lambda: list(SHORTCUTS))
     """Rules that are built in, asked after your own in the order of this list of all: what the request says of itself
-    (`metadata.force_domain`, a category, `metadata.channel`, `metadata.type`), and what is plain: a bare greeting, an
-    explicit wish for thought, tools it brings, a look at files, an answer of less than 50 tokens. Leave out what you do
-    not want."""
+    (`metadata.force_domain`, a category, `metadata.channel`, `metadata.type`), and what is plain: a title or the like
+    that a program wants beside a conversation, a bare greeting, an explicit wish for thought, tools it brings, a look
+    at files, an answer of less than 50 tokens. Leave out what you do not want."""
     labels: dict[str, Labels] = {}
     """Sets of labels of your own."""
     prefer: Preference = "balanced"

@@ -81,7 +81,19 @@ def _read(body: bytes, most: int) -> Request:
 def _request(body: bytes, fields: Body, messages: list[Message]) -> Request:
     needs, prefers = anthropic_body.needs(fields, messages)
     stream = fields.stream is True
-    return Request("chat", b"/messages", fields.model or "", stream, body, needs, prefers, family="anthropic")
+    passed = anthropic_body.to_pass(body)
+    return Request(
+        "chat",
+        b"/messages",
+        fields.model or "",
+        stream,
+        body,
+        needs,
+        prefers,
+        edit=passed is not None,
+        to_pass=passed,
+        family="anthropic",
+    )
 
 
 def _message(error: RolecastError) -> str:

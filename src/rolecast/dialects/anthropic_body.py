@@ -3,13 +3,14 @@
 What a block means is not judged here (`anthropic_words`): a server of Anthropic's kind may take more than others do.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
 
 from rolecast.dialects.openai_chat import explain
-from rolecast.dialects.request import NOTHING, TOOLS
+from rolecast.dialects.request import NOTHING, TOOLS, read_fields
 from rolecast.errors import UNREADABLE, BadRequest
 
 Filled = Annotated[str, msgspec.Meta(min_length=1)]
@@ -188,3 +189,32 @@ def _need(block: Block) -> str:
 def wrong(place: str, what: str) -> BadRequest:
     """A mistake in a field."""
     return BadRequest(f"`{place}` {what}.", param=place, code="invalid_value")
+
+
+def to_pass(body: bytes) -> dict[str, msgspec.Raw] | None:
+    """The messages without thoughts that nobody signed, which Anthropic's own servers refuse; None where all may pass.
+
+    A model that is none of Anthropic's cannot sign, and its thoughts come back with the next turn, which may be for
+    another one.
+    """
+    if not _UNSIGNED.search(body):
+        return None
+    kept = []
+    for raw in msgspec.json.decode(read_fields(body)["messages"], type=list[msgspec.Raw]):
+        message = read_fields(bytes(raw))
+        content = message.get("content")
+        if content is not None and bytes(content).startswith(b"["):
+            blocks = msgspec.json.decode(content, type=list[msgspec.Raw])
+            signed = [block for block in blocks if not _is_unsigned(bytes(block))]
+            if not signed and blocks:
+                continue
+            message["content"] = msgspec.Raw(msgspec.json.encode(signed))
+        kept.append(message)
+    return {"messages": msgspec.Raw(msgspec.json.encode(kept))}
+
+
+def _is_unsigned(block: bytes) -> bool:
+    return _UNSIGNED.search(block) is not None and bytes(read_fields(block).get("type", b"")) == b'"thinking"'
+
+
+_UNSIGNED = re.compile(rb'"signature"\s*:\s*""')

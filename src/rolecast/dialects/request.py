@@ -59,6 +59,8 @@ class Request(msgspec.Struct):
     wants_usage: bool = False
     choice_in_words: dict[str, msgspec.Raw] | None = None
     """`tool_choice` as a word, with the tools it means, for engines that take no object there."""
+    to_pass: dict[str, msgspec.Raw] | None = None
+    """Fields as they may pass to a server that understands the body, in place of the body's own."""
     edit: bool = False
     """The body holds fields that must be rewritten for the engine."""
     edit_usage: bool = False

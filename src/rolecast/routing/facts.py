@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from rolecast.decision import Facts
-from rolecast.routing import tokens
+from rolecast.routing import harness, tokens
 from rolecast.routing.code import holds_code
 from rolecast.routing.language import of_text as language_of
 from rolecast.values import Chat, Completion, Embedding, Message, Ranking, Words
@@ -60,9 +60,13 @@ def length_of(facts: Facts, words: Words) -> Facts:
 
 
 def opening(chat: Chat) -> tuple[str, str]:
-    """The system prompt and what the user said first, whole: what all turns of a conversation begin with."""
-    first = next((message for message in chat.messages if message.role == "user"), None)
-    return _system(chat.messages), _text(first) if first is not None else ""
+    """The system prompt and what the user said first, whole: what all turns of a conversation begin with.
+
+    What a program put around it is left out: all conversations of an agent may begin with that, and it may change.
+    """
+    leading = next((i for i, m in enumerate(chat.messages) if m.role not in SYSTEM), len(chat.messages))
+    said = (words for m in chat.messages if m.role == "user" and (words := harness.spoken(_text(m))))
+    return _system(chat.messages[:leading]), next(said, "")
 
 
 def _of_completion(facts: Facts, words: Completion) -> Facts:
@@ -83,16 +87,21 @@ def _of_completion(facts: Facts, words: Completion) -> Facts:
 
 def _of_chat(facts: Facts, chat: Chat) -> Facts:
     messages = chat.messages
-    text = clipped(_asked(messages), HEAD, TAIL)
+    aside = _side_task(chat)
+    text = clipped(aside or _asked(messages), HEAD, TAIL)
     language = language_of(text)
+    if aside:  # it asks for something about a conversation, whose words say nothing of who should do it
+        text = text.partition(harness.HISTORY)[0]
     return replace(
         facts,
         text=text,
+        background=aside != "",
+        conversation="" if aside else facts.conversation,
         system=clipped(_system(messages), SYSTEM_HEAD, SYSTEM_TAIL),
         language=language,
         tokens=_tokens_of_chat(chat, language),
         answer_tokens=_answer_tokens(chat),
-        turns=sum(message.role == "user" for message in messages),
+        turns=sum(message.role == "user" and harness.is_spoken(_text(message)) for message in messages),
         tools=len(chat.tools),
         images=_media(messages).count("image"),
         code=holds_code(text),
@@ -128,15 +137,31 @@ def clipped(text: str, head: int, tail: int) -> str:
 
 
 def _asked(messages: Sequence[Message]) -> str:
-    """The user's last words that say something; else the last ones, else what the system asks for."""
-    last = ""
+    """The user's last words that say something; else the last ones, else what the system asks for.
+
+    Nobody asks anything where a program alone speaks in the user's name.
+    """
+    last, speaks = "", False
     for message in reversed(messages):
         if message.role == "user":
-            text = _text(message)
+            whole = _text(message)
+            text = harness.spoken(whole)
             if not _is_bare(text):
                 return text
-            last = last or text
-    return last or _system(messages)
+            last, speaks = last or text, speaks or not harness.is_spoken(whole)
+    return last if last or speaks else _system(messages)
+
+
+def _side_task(chat: Chat) -> str:
+    """The words with which a program asks for something of its own beside a conversation; '' when it does not."""
+    messages = chat.messages
+    if chat.tools or not messages or any(message.role in ("assistant", "tool", "function") for message in messages):
+        return ""
+    systems = [_text(message) for message in messages if message.role in SYSTEM]
+    text = next((_text(message) for message in reversed(messages) if message.role == "user"), "")
+    if not harness.is_side_task(text, systems):
+        return ""
+    return text if harness.is_side_task(text, ()) else systems[0]
 
 
 def _is_bare(text: str) -> bool:

@@ -30,6 +30,9 @@ HABIT = 0.15
 """The model that the conversation is used to is worth so much of a right answer more."""
 ASSUMED_LOAD_S = 10.0
 """Of a model of which nobody knows how long it loads: 5 GB from a disk that reads 500 MB/s."""
+ASSUMED_CENTS = (300.0, 1500.0)
+"""What who wants to save fears of a server elsewhere whose price nobody knows, per million tokens read and written:
+what large hosted models were sold for in 2025."""
 MOST_S = 1e9
 """Nothing is worth a longer wait, so that all sums stay numbers."""
 EVEN_S = 1.0
@@ -166,6 +169,8 @@ class Price:
         for place in (True, False):  # a price that nobody knows is like those of the same place
             some = [offer for offer in offers if offer.card.elsewhere is place]
             dues = [_due(offer.card, prompt, answer) for offer in some]
+            if place and saving > 1.0:
+                dues = _feared(dues, prompt * ASSUMED_CENTS[0] + answer * ASSUMED_CENTS[1])
             if any(due != 0 for due in dues):
                 for offer, due in zip(some, _filled(dues), strict=True):
                     offer.money = due * cent
@@ -223,6 +228,15 @@ def _due(card: Card, prompt: float, answer: float) -> float | None:
     if card.input_cents is None or card.output_cents is None:
         return None
     return prompt * card.input_cents + answer * card.output_cents
+
+
+def _feared(dues: list[float | None], assumed: float) -> list[float | None]:
+    """The same with the highest that is known, and at least `assumed`, for those that nobody knows.
+
+    Who wants to save must not get a bill from one that only looked free.
+    """
+    highest = max((due for due in dues if due is not None), default=0.0)
+    return [max(highest, assumed) if due is None else due for due in dues]
 
 
 def _spent(offer: _Offer) -> float | None:

@@ -42,6 +42,7 @@ def facts_of(seen: Seen) -> Facts:
         code=seen.code,
         schema=seen.schema,
         open_call=seen.open_call,
+        background=seen.background,
         hints=Hints(
             category=seen.hints.get("category", ""),
             channel=seen.hints.get("channel", ""),

@@ -26,7 +26,8 @@ BY_ROLE: Sequence[str] = ("role", "rule")
 WEIGHED: Sequence[str] = ("default", "rule", "learned", "llm")
 """Sources of choices whose models are weighed; others have an order that means something."""
 HELPED: Sequence[str] = ("learned", "llm")
-"""Those of them that are opinions: a model of the default role may save a long load of the role's own."""
+"""Those of them that are opinions: a model of the default role may save a long load of the role's own. It may too
+where only a title is wanted, and the like."""
 
 
 class Strategy(Protocol):
@@ -97,7 +98,8 @@ class Router:
             return None
         by_role = choice.source in BY_ROLE
         choice = replace(choice, source=said.source, reason=said.reason, confidence=said.confidence)
-        return self._weighed(choice, view, cast, by_role=by_role, helped=by_role and said.source in HELPED)
+        helped = by_role and (said.source in HELPED or view.facts.background)
+        return self._weighed(choice, view, cast, by_role=by_role, helped=helped)
 
     def _weighed(self, choice: Choice, view: View, cast: Cast, *, by_role: bool = True, helped: bool = False) -> Choice:
         """The choice with its models by what they are worth now, and with what the request is.

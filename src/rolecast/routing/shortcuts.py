@@ -88,6 +88,13 @@ def _type(view: View, known: Known) -> Said:
     return _said(known.role(*labels.TYPES[kind]), f"type {kind}")
 
 
+def _background(view: View, known: Known) -> Said:
+    """What a program wants beside a conversation: nobody waits for much, and it may come after every turn."""
+    if not view.facts.background or view.facts.needs:
+        return None
+    return _said(known.usual(("light", "router")), "beside a conversation")
+
+
 def _greeting(view: View, known: Known) -> Said:
     """Nothing but a greeting or thanks: the smallest one answers it."""
     facts = view.facts
@@ -149,6 +156,7 @@ _JUDGES: Mapping[Shortcut, Callable[[View, Known], Said]] = {
     "category": _category,
     "channel": _channel,
     "type": _type,
+    "background": _background,
     "greeting": _greeting,
     "thought": _thought,
     "tools": _tools,

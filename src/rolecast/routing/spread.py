@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 REST_S = 5.0
 """A model that failed is left out this long while an equal is there: failing fast, it would look the least busy."""
+LONGEST_REST_S = 300.0
+"""No server that asks to be left alone is left alone for longer, in case that it asks for nonsense."""
 
 
 class Spread:
@@ -36,13 +38,14 @@ class Spread:
         first = peers[self.pick(peers)]
         return (first, *(model for model in models if model != first))
 
-    def failed(self, model: str) -> None:
-        """This one did not answer just now."""
-        self._resting[model] = self._clock() + REST_S
+    def failed(self, model: str, rest_s: float = 0.0) -> None:
+        """This one did not answer just now, and asks to be left alone for so long; 0 = it did not say."""
+        until = self._clock() + min(max(rest_s, REST_S), LONGEST_REST_S)
+        self._resting[model] = max(until, self._resting.get(model, 0.0))
 
-    def rests(self, model: str) -> bool:
-        """Whether it failed just now."""
-        return bool(self._resting) and self._resting.get(model, 0.0) > self._clock()
+    def rest_of(self, model: str) -> float:
+        """For so many seconds it is still left alone; 0 = it did not fail just now."""
+        return max(0.0, self._resting.get(model, 0.0) - self._clock()) if self._resting else 0.0
 
     def _rested(self, models: Sequence[str]) -> Sequence[int]:
         """The positions of those that have not just failed; of all when all have."""

@@ -13,6 +13,18 @@ CODING = ("code_completion", "code_generation", "code_review")
 """Categories that are the coding role's."""
 
 
+REFUSED = "refused it"
+"""How the reason of a choice ends whose model stepped in for one that cannot do what is asked."""
+
+
+def is_firm(choice: Choice) -> bool:
+    """Whether the next turn stays with this model: not if it stepped in for one that only failed just now.
+
+    What a model refused stays in the conversation, so it would refuse the next turn too.
+    """
+    return choice.source != "fallback" or choice.reason.endswith(REFUSED)
+
+
 def level(choice: Choice) -> int:
     """How much the request asks for, by the role that was decided and by what it surely is."""
     if choice.role == "coding" or choice.task in CODING:

@@ -32,8 +32,8 @@ class View:
 
     @cached_property
     def sight(self) -> "Sight | None":
-        """The text as the learned model sees it; None without a text or a model."""
-        model = self._mind() if self.facts.text else None
+        """The text as the learned model sees it; None without a text or a model, and of what it was not made for."""
+        model = self._mind() if self.facts.text and not self.facts.background else None
         return model.look(self.facts.text) if model is not None else None
 
     @cached_property
@@ -116,6 +116,7 @@ class View:
             code=facts.code,
             schema=facts.schema,
             open_call=facts.open_call,
+            background=facts.background,
             hints=_kept(facts.hints),
             opinions={of: Said(said.label, round(said.confidence, 4), said.sure) for of, said in opinions.items()},
             difficulty=round(self.difficulty, 4),

@@ -38,12 +38,12 @@ class Bonds:
         return bond
 
     def note(self, conversation: str, model_id: str, choice: Choice) -> None:
-        """That model answered a turn, by this choice; a model that stepped in for another gets a loose bond.
+        """That model answered a turn, by this choice; a model that stepped in for one that failed gets a loose bond.
 
         So the next turn is weighed anew, and goes back when the better one is there again.
         """
         before = self.of(conversation)
-        firm = choice.source != "fallback"
+        firm = sticky.is_firm(choice)
         reached = sticky.level(choice)
         if before is not None:  # what had no choice, as inside a tool call, raises nothing: the next turn may still
             reached = max(reached, before.level) if choice.ranking else before.level

@@ -43,7 +43,7 @@ async def resolve(exchange: Exchange, request: Request, plan: Plan, desk: Desk) 
     """Find out who answers this request, and begin it; or answer it. `plan` is what holds if that fails."""
     chat = request.chat
     assert chat is not None  # who asks for a consultation has read it
-    routing = desk.plans.routing
+    routing = desk.plans.config.routing
     may_handle = may_be_handled(request, chat)
     asked = llm.question(chat, may_handle=may_handle, max_tokens=int(routing.llm.max_tokens))
     part = Question(desk, exchange.caller)
@@ -96,9 +96,9 @@ def _choice(plans: Plans, exchange: Exchange, request: Request, part: "Question"
         verdict = Verdict("", "default", part.why)
     elif said.routing_decision == "HANDLE":
         standard = replace(said, target_model="STANDARD", why="router's answer is longer than asked for, so standard")
-        verdict = plans.verdict(standard)
+        verdict = llm.verdict(standard, plans.config)
     else:
-        verdict = plans.verdict(said)
+        verdict = llm.verdict(said, plans.config)
     return plans.after(verdict, request, exchange.caller, exchange.dialect)
 
 

@@ -12,6 +12,8 @@ from rolecast.values import Caller, Chat
 HEAD, TAIL = 4096, 1024
 """Of what a conversation begins with so much is looked at, and its length."""
 _SECRET = secrets.token_bytes(32)
+_NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
+"""A system prompt may tell the time, which is another one at the next turn."""
 
 
 def of_session(caller: Caller, session: str) -> str:
@@ -22,7 +24,7 @@ def of_session(caller: Caller, session: str) -> str:
 def of_chat(caller: Caller, chat: Chat) -> str:
     """That of a chat which names none: by whose it is, its system prompt and what the user said first."""
     system, first = opening(chat)
-    return _digest("chat", caller.key, system, first)
+    return _digest("chat", caller.key, clipped(system, HEAD, TAIL).translate(_NO_DIGITS), first)
 
 
 def _digest(*parts: str) -> str:

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Awaitable
 
 from rolecast.dialects.request import Request, Several
-from rolecast.errors import Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
+from rolecast.errors import BadRequest, Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
+from rolecast.routing import sticky
 from rolecast.turn import attend, consult, fan, losses, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
@@ -86,8 +87,11 @@ class Dispatch:
         lease = self._fleet.try_lease(plan.answerer_id)
         if lease is None:
             self._spawn(exchange, self._wait_and_call(exchange, plan, request))
-        else:
+            return
+        try:
             call(exchange, plan, request, lease)
+        except BadRequest as error:
+            self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
 
     def _divide(self, exchange: Exchange, request: Request) -> bool:
         """Ask for several answers one by one, if a model that may answer takes no request for them. Raises likewise."""
@@ -181,6 +185,8 @@ class Dispatch:
         exchange.plan = plan = self.plans.refreshed(plan)
         try:
             call(exchange, plan, request, lease)
+        except BadRequest as error:
+            self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
         except RolecastError as error:
             exchange.fail(error)
 
@@ -215,9 +221,19 @@ class Dispatch:
             call(exchange, plan, request, lease, again=True)
             return
         error = _explained(exchange.status, said, location, plan, lease)
-        again = error.retryable and not begun and exchange.attempts < MAX_ATTEMPTS
-        if again and self.plans.has_next(plan):
-            self._retry(exchange, error)
+        unable = not error.retryable and verdict.is_unable(error, said)
+        # One that may hold less may cut a prompt without a word, and its client would not learn to shorten it.
+        room = self.plans.room_of(plan, request) if unable and error.code == verdict.TOO_LONG else 0
+        if error.retryable or unable:
+            self._pass_on(exchange, plan, error, unable, room)
+        else:
+            exchange.fail(error)
+
+    def _pass_on(self, exchange: Exchange, plan: Plan, error: RolecastError, unable: bool, room: int = 0) -> None:
+        """Have the next model answer while nothing was sent; without one the error ends it. For the rest: `_retry`."""
+        again = not exchange.sink.started and exchange.attempts < MAX_ATTEMPTS
+        if again and self.plans.has_next(plan, room):
+            self._retry(exchange, error, unable=unable, room=room)
         else:
             exchange.fail(error)
 
@@ -249,30 +265,27 @@ class Dispatch:
         if plan.model.stream_usage == "auto" and self.plans.silence(plan.answerer_id):
             log.info("%s refuses stream_options, so its tokens are counted here", plan.answerer_id)
 
-    def _retry(self, exchange: Exchange, error: RolecastError) -> None:
+    def _retry(self, exchange: Exchange, error: RolecastError, *, unable: bool = False, room: int = 0) -> None:
+        """Have somebody else answer, or the same model once more. `unable` = its model is well, but not for this."""
         try:
-            self._try_again(exchange, error)
+            self._try_again(exchange, error, unable, room)
         except Exception:  # this is called by a transport, which would only log it, and the client would wait
             log.exception("request %s failed", exchange.id)
             exchange.fail(Internal())
 
-    def _try_again(self, exchange: Exchange, error: RolecastError) -> None:
+    def _try_again(self, exchange: Exchange, error: RolecastError, unable: bool, room: int) -> None:
         plan, request, lost = exchange.called()
-        log.info(
-            "request %s: attempt %d failed before its first byte (%s)",
-            exchange.id,
-            exchange.attempts,
-            error.code,
-        )
+        log.info("request %s: attempt %d failed before its first byte (%s)", exchange.id, exchange.attempts, error.code)
         exchange.lost = lost
         exchange.lost_after_s = clock() - exchange.carrier.last_activity if exchange.carrier is not None else 0.0
         self._fleet.release(lost)
         spawned = plan.backend.spawns
+        rest_s = losses.rest_of(exchange)
         exchange.lease = exchange.carrier = None
-        exchange.first, exchange.unasked, request.edit_usage = 0.0, False, False
-        exchange.gathers = False
-        self.plans.failed(plan)
-        following = self.plans.next(plan)
+        exchange.first, exchange.unasked, exchange.gathers, request.edit_usage = 0.0, False, False, False
+        if not unable:
+            self.plans.failed(plan, rest_s)
+        following = self.plans.next(plan, sticky.REFUSED if unable else "failed", room)
         if following is not None:
             exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0.0
             exchange.forgiven += spawned and error.code in GONE
@@ -289,15 +302,8 @@ class Dispatch:
         """Fail requests whose worker has been silent for longer than the model's timeout."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = clock()
-            for exchange in list(self.active):
-                plan, carrier = exchange.plan, exchange.carrier
-                if plan is None or carrier is None or carrier.connection is None or exchange.task is not None:
-                    continue
-                if carrier.connection.paused:  # the client is slow, not the worker
-                    carrier.last_activity = now
-                elif now - carrier.last_activity > plan.model.timeout:
-                    self._timed_out(exchange, plan, carrier.connection)
+            for exchange, plan, connection in losses.silent(list(self.active), clock()):
+                self._timed_out(exchange, plan, connection)
 
     def _timed_out(self, exchange: Exchange, plan: Plan, connection: Connection) -> None:
         error = UpstreamTimeout(f"{plan.answerer_id} sent nothing for {plan.model.timeout:g} s.")

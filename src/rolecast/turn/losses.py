@@ -1,10 +1,13 @@
-"""A worker that went away under a request: whether the request may be the cause, and its next lease."""
+"""A worker that went away under a request: whether the request may be the cause, and its next lease. Or went silent."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 from rolecast.errors import WorkerDown
 from rolecast.fleet import Fleet, Lease
+from rolecast.net.connection import Connection
 from rolecast.turn.exchange import Exchange
+from rolecast.turn.plan import Plan
 
 MAX_LOSSES = 2
 """A request that was alone on two workers that died before they answered anybody gets no third: it is the cause."""
@@ -42,3 +45,24 @@ def is_suspect(active: Iterable[Exchange], exchange: Exchange, lost: Lease) -> b
         if other is not exchange
         for lease in (other.lease, other.lost)
     )
+
+
+def silent(active: Iterable[Exchange], now: float) -> Iterator[tuple[Exchange, Plan, Connection]]:
+    """The requests whose worker has said nothing for longer than its model's timeout."""
+    for exchange in active:
+        plan, carrier = exchange.plan, exchange.carrier
+        if plan is None or carrier is None or carrier.connection is None or exchange.task is not None:
+            continue
+        if carrier.connection.paused:  # the client is slow, not the worker
+            carrier.last_activity = now
+        elif now - carrier.last_activity > plan.model.timeout:
+            yield exchange, plan, carrier.connection
+
+
+def rest_of(exchange: Exchange) -> float:
+    """For so many seconds the server that just answered asks to be left alone; 0 = it does not say so."""
+    told = _RETRY_AFTER.search(exchange.carrier.lines) if exchange.carrier is not None else None
+    return float(told[1]) if told is not None else 0.0
+
+
+_RETRY_AFTER = re.compile(rb"(?:\A|\n)retry-after: *(\d{1,6})(?:\.\d*)?\r")

@@ -169,7 +169,7 @@ class Plan:
             words = msgspec.structs.replace(words, model=self.name)
         usage = request.edit_usage or request.wants_usage or not request.stream  # a stream for us to gather
         path, body = self.speaks().ask(words, usage=usage)
-        written = msgspec.structs.replace(request, body=body, edit_usage=False)
+        written = msgspec.structs.replace(request, body=body, edit_usage=False, to_pass=None)
         edits = self.edits or any(name.encode() in body for name in self.backend.renames)
         return path, self._edited(read_fields(body), written) if edits else body
 
@@ -186,6 +186,8 @@ class Plan:
         return chat
 
     def _edited(self, fields: dict[str, Any], request: Request) -> bytes:
+        if request.to_pass is not None:
+            fields.update(request.to_pass)
         for old, new in self.backend.renames.items():
             if old in fields:
                 fields.setdefault(new, fields.pop(old))

@@ -12,20 +12,19 @@ from rolecast.config import labels
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
-from rolecast.config.routing import Routing
 from rolecast.config.schema import Config
 from rolecast.decision import Card, Choice, Facts, Seen, Verdict
 from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
 from rolecast.fleet import Fleet, State
-from rolecast.routing import Cast, Router, build, cascade, llm, shares
-from rolecast.routing.abilities import Can
+from rolecast.routing import Cast, Router, build, cascade, shares
+from rolecast.routing.abilities import Can, stated_room
 from rolecast.routing.cascade import Trial, may_cascade
 from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.price import ANSWER_TOKENS
 from rolecast.routing.recorded import Recorded, facts_of
-from rolecast.routing.spread import REST_S, Spread
+from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import clock
@@ -59,7 +58,7 @@ class Plans:
         self._fleet = fleet
         self._telemetry = telemetry
         self._can = can
-        self._room = room
+        self._room: Room = room or (lambda model_id: stated_room(current.config.models[model_id]))
         self._marks = marks
         self._logits = logits
         self.mind = mind or Mind(current.config.routing)
@@ -96,9 +95,9 @@ class Plans:
         self.made.clear()
 
     @property
-    def routing(self) -> Routing:
-        """The settings that apply now."""
-        return self._current.config.routing
+    def config(self) -> Config:
+        """The one that applies now."""
+        return self._current.config
 
     def choose(self, facts: Facts) -> Choice:
         """The choice for a request, without running anything."""
@@ -106,7 +105,7 @@ class Plans:
 
     def _with_bond(self, facts: Facts) -> Facts:
         """The same facts with who answered the conversation before, where that counts."""
-        if not (facts.conversation and self.routing.sticky):
+        if not (facts.conversation and self.config.routing.sticky):
             return facts
         return msgspec.structs.replace(facts, bond=self.bonds.of(facts.conversation))
 
@@ -201,10 +200,6 @@ class Plans:
         choice = self.choose(Facts(name, "chat"))
         return msgspec.structs.replace(choice, source="llm", reason="asked who answers")
 
-    def verdict(self, said: llm.Decision) -> Verdict:
-        """What follows from the decision of a router model."""
-        return llm.verdict(said, self._current.config)
-
     def after(self, said: Verdict, request: Request, caller: Caller, dialect: Dialect) -> Choice:
         """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
         facts = look_closely(look(request, request.asked), request, caller, dialect)
@@ -235,20 +230,25 @@ class Plans:
         fresh.trial, fresh.conversation = plan.trial, plan.conversation
         return fresh
 
-    def has_next(self, plan: Plan) -> bool:
-        """Whether another model of the choice was not tried yet."""
-        return any(self._can_follow(plan, model_id) for model_id in _rest(plan))
+    def has_next(self, plan: Plan, room: int = 0) -> bool:
+        """Whether another model of the choice was not tried yet; with `room` one that surely holds more tokens."""
+        return any(self._can_follow(plan, model_id, room) for model_id in _rest(plan))
 
-    def next(self, plan: Plan) -> Plan | None:
-        """The next model of the choice that was not tried yet."""
+    def room_of(self, plan: Plan, request: Request) -> int:
+        """Tokens that its model holds, which the request exceeds; else more than the request can have."""
+        known = self._room(plan.model_id) if self._lives(plan.model_id) else None
+        return known or len(request.body)
+
+    def next(self, plan: Plan, why: str = "failed", room: int = 0) -> Plan | None:
+        """That one; `why` says what became of this one's try."""
         rest = self._spread.lead(_rest(plan), plan.choice.equals)
         for i, model_id in enumerate(rest):
-            if self._can_follow(plan, model_id):
+            if self._can_follow(plan, model_id, room):
                 choice = msgspec.structs.replace(
                     plan.choice,
                     model=model_id,
                     source="fallback",
-                    reason=f"{plan.model_id} failed",
+                    reason=f"{plan.model_id} {why}",
                     alternatives=rest[i + 1 :],
                 )
                 following = self._concrete(plan.asked, choice, model_id)
@@ -272,9 +272,9 @@ class Plans:
         found = self._shared(plan.asked, choice, plan.conversation)
         return self.share(found) if found.shares else found
 
-    def failed(self, plan: Plan) -> None:
-        """Its model did not answer just now: of equals the others come first for a while."""
-        self._spread.failed(plan.model_id)
+    def failed(self, plan: Plan, rest_s: float = 0.0) -> None:
+        """Its model did not answer just now: others come first for a while, which its server may have named."""
+        self._spread.failed(plan.model_id, rest_s)
 
     def silence(self, answerer_id: str) -> bool:
         """Ask this worker for usage no more; whether that is news."""
@@ -288,11 +288,13 @@ class Plans:
 
     def card(self, model_id: str) -> Card:
         """How a model stands just now; one that did not answer is left alone for a while."""
-        card = self._cards(model_id)
-        return msgspec.structs.replace(card, wait_s=card.wait_s + REST_S) if self._spread.rests(model_id) else card
+        card, rest_s = self._cards(model_id), self._spread.rest_of(model_id)
+        return msgspec.structs.replace(card, wait_s=card.wait_s + rest_s) if rest_s else card
 
-    def _can_follow(self, plan: Plan, model_id: str) -> bool:
-        return self._lives(model_id) and self._current.answerer_of(model_id) != plan.answerer_id
+    def _can_follow(self, plan: Plan, model_id: str, room: int) -> bool:
+        if not self._lives(model_id) or self._current.answerer_of(model_id) == plan.answerer_id:
+            return False
+        return room == 0 or (self._room(model_id) or 0) > room
 
     def _lives(self, model_id: str) -> bool:
         """Whether the model is still there: an edit may have removed or disabled it meanwhile."""
@@ -305,7 +307,7 @@ class Plans:
 
     def _trial(self, choice: Choice, facts: Facts, request: Request) -> tuple[Choice, Trial] | None:
         """Who answers first in a cascade, if this request may have one."""
-        setting = self.routing.cascade
+        setting = self.config.routing.cascade
         chat = request.chat
         if not setting.enabled or choice.consult or chat is None or request.split is not None or not may_cascade(chat):
             return None

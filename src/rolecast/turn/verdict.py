@@ -23,6 +23,16 @@ _TOO_LONG = re.compile(
     r"|(?:input|prompt) is too (?:long|large)|maximum (?:prompt|model|input) length|too many tokens"
     r"|token count.{0,40}exceeds|`inputs` (?:tokens|must have less)|reduce the length of the (?:messages|prompt|input)"
 )
+_UNABLE = {
+    *(TOO_LONG, "exceed_context_size_error", "wrong_capability", "unsupported_parameter", "unsupported_value"),
+    *("unknown_parameter", "unsupported_feature", "extra_forbidden"),
+}
+_NOT_HERE = re.compile(
+    r"(?i)\b(?:not|n't|isn't|un) ?(?:be |currently )?(?:supported|available|allowed|permitted|enabled)\b"
+    r"|\b(?:does|do) not (?:support|accept|allow|take)|\bdoesn't (?:support|accept|allow)|\bunsupported\b"
+    r"|\b(?:unrecognized|unknown|unexpected) (?:request )?(?:argument|parameter|field|keyword)"
+    r"|\bno endpoints found|\binvalid `?signature"
+)
 _EXCESS = re.compile(r"(?i)exceed|maximum|longer|larger|greater|too |only|overflow|reduce|<=|less than|limit")
 
 
@@ -58,6 +68,18 @@ def on(status: int, said: Failure, where: str, location: str = "", credentials: 
         text += " but gave no answer" if message else " but gave no answer; check its `url`"
     text = f"{text}: {message}" if message else f"{text}."
     return LoadFailed(text, code=said.code or "upstream_error") if status == 503 else UpstreamError(text)
+
+
+def is_unable(error: RolecastError, said: Failure) -> bool:
+    """Whether it is this model that cannot do what is asked, so that another of the same role may.
+
+    Takes a refusal rather for one than not: another model that is asked in vain costs a moment, for no server that
+    refuses has answered anything.
+    """
+    if error.status not in CLIENTS:
+        return False
+    codes = {said.code.lower(), (error.code or "").lower()}
+    return bool(codes & _UNABLE) or _NOT_HERE.search(said.message) is not None
 
 
 def _is_too_long(said: Failure) -> bool:

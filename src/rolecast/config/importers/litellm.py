@@ -26,7 +26,10 @@ REASONS = {
     **dict.fromkeys(("routing_strategy", "weight", "routing_strategy_args"), _SHARE),
     **dict.fromkeys(("aws_region_name", "vertex_project", "vertex_location", "api_version"), _CLOUD),
     **dict.fromkeys(("extra_headers", "headers", "organization"), "only the key is sent as a header"),
-    **dict.fromkeys(("context_window_fallbacks", "content_policy_fallbacks"), "only failures go to the next model"),
+    **dict.fromkeys(
+        ("context_window_fallbacks", "content_policy_fallbacks"),
+        "the next model of the role is asked when one fails or refuses what it cannot do",
+    ),
     **dict.fromkeys((f"{way}_cost_per_{unit}" for way in ("input", "output") for unit in ("token", "second")), _PRICE),
     "stream_timeout": "timeout is the longest silence, with and without a stream",
     "database_url": "Rolecast keeps its own records",
