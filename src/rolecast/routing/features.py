@@ -19,8 +19,10 @@ TAIL_BYTES = 1024
 PIECE_BYTES = 384
 """Of the head and of the tail so much is cut into pieces; words are read further in. Pieces are what costs time."""
 
+PIECE_LENGTHS = range(2, 6)
+"""Bytes of a piece."""
 PIECES = 1 << 16
-"""Buckets of pieces of 2 to 5 bytes."""
+"""Buckets of pieces."""
 WORDS = 1 << 15
 """Buckets of words and pairs of words."""
 EDGES = 1 << 13
@@ -53,6 +55,7 @@ _PAIR = np.uint64(0xC2B2AE3D27D4EB4F)
 _SALT_FIRST = np.uint64(0xA0761D6478BD642F)
 _SALT_LAST = np.uint64(0xE7037ED1A0B428DB)
 _SHORT_PRIME = np.uint32(0x9E3779B1)
+_FIFTEEN, _SIXTEEN, _THIRTY_TWO = np.uint32(15), np.uint32(16), np.uint64(32)
 _SHORT_MIX = [np.uint32(0x85EBCA6B + 0x3C6EF372 * n & 0xFFFFFFFF | 1) for n in range(6)]
 
 _SPACE, _WORD, _OTHER = 0, 1, 2
@@ -67,6 +70,12 @@ _FOLD = np.arange(256, dtype=np.uint8)
 _FOLD[[0, 9, 10, 11, 12, 13]] = 32
 _FOLD[65:91] += 32
 _FOLD[48:58] = ord("0")
+
+_FOLDED = _FOLD.tobytes()
+_FOLDED_UP = (_FOLD + np.uint8(1)).tobytes()
+"""The same, one up, so that every letter of a word counts. UTF-8 has no byte 255."""
+_IS_WORD = (_CLASS == _WORD).tobytes()
+_IS_DIGIT = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
 
 SIGNS = b"?!.,:;()[]{}<>=+-*/\\$`\"'#|@_%&"
 """Each has a column of the shape: its share of the text."""
@@ -115,27 +124,28 @@ def see(text: str) -> Seen:
     raw, length = clip(text)
     if not raw.isascii():
         raw = raw.decode("utf-8", "ignore").casefold().encode("utf-8", "replace")[: _LIMIT - 8]
-    data = np.frombuffer(raw, np.uint8)
-    kinds, low = _CLASS.take(data), _FOLD.take(data)
-    folded = _folded(low, kinds)
-    words = _words(low, kinds)
-    if len(folded) > 2 * PIECE_BYTES:
-        folded = np.concatenate((folded[:PIECE_BYTES], folded[-PIECE_BYTES:]))
-    pieces = _pieces(folded)
-    pairs = words[:-1] * _PAIR + words[1:]
-    edges = np.concatenate(
-        (words[:EDGE_WORDS] ^ _SALT_FIRST, words[-EDGE_WORDS:] ^ _SALT_LAST, pairs[:1] ^ _SALT_FIRST)
-    )
-    where = np.concatenate(
-        (
-            pieces,
-            _bucket(np.concatenate((words, pairs)), 15) + np.int32(PIECES),
-            _bucket(edges, 13) + np.int32(PIECES + WORDS),
-            skeleton(text) + np.int32(PIECES + WORDS + EDGES),
-        )
-    )
+    folded = _folded(raw)
+    words = _words(raw)
+    bones = skeleton(text)
+    many, sides = len(words), min(len(words), EDGE_WORDS)
+    pairs = max(many - 1, 0)
+    cut = sum(max(len(folded) - n + 1, 0) for n in PIECE_LENGTHS)
+    hashes = np.empty(many + pairs + 2 * sides + min(pairs, 1), np.uint64)
+    flesh = cut + len(hashes)
+    where = np.empty(flesh + len(bones), np.int32)
+    _into_pieces(folded, where[:cut].view(np.uint32))
+    hashes[:many] = words
+    two = hashes[many : many + pairs]
+    np.multiply(words[:-1], _PAIR, out=two)
+    two += words[1:]
+    edges = hashes[many + pairs :]
+    np.bitwise_xor(words[:EDGE_WORDS], _SALT_FIRST, out=edges[:sides])
+    np.bitwise_xor(words[-EDGE_WORDS:], _SALT_LAST, out=edges[sides : 2 * sides])
+    np.bitwise_xor(two[:1], _SALT_FIRST, out=edges[2 * sides :])
+    _into_buckets(hashes, where[cut:flesh], many + pairs)
+    np.add(bones, np.int32(PIECES + WORDS + EDGES), out=where[flesh:])
     buckets, counts = _counted(where)
-    return Seen(buckets, _LOGS.take(counts), words, _shape(data, length, len(words)))
+    return Seen(buckets, _LOGS.take(counts), words, _shape(raw, length, many))
 
 
 def word_hash(word: str) -> int:
@@ -143,67 +153,77 @@ def word_hash(word: str) -> int:
     return int(see(word).words[0])
 
 
-def _folded(low: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """The bytes in lower case, digits alike, between single spaces."""
-    # 0 is the kind of a space, so two neighbours are both spaces where they come to 0 together.
-    keep = np.empty(len(low), np.bool_)
-    keep[:1] = True
-    np.not_equal(kinds[1:] | kinds[:-1], _SPACE, out=keep[1:])
-    kept = low.compress(keep)
-    made = np.full(len(kept) + 2, 32, np.uint32)
-    made[1:-1] = kept
-    return made
+def _folded(raw: bytes) -> NDArray[np.uint32]:
+    """The bytes that are cut into pieces: in lower case, digits alike, between single spaces."""
+    low = raw.translate(_FOLDED)
+    while b"  " in low:
+        low = low.replace(b"  ", b" ")
+    low = b" %b " % low
+    if len(low) > 2 * PIECE_BYTES:
+        low = low[:PIECE_BYTES] + low[-PIECE_BYTES:]
+    return np.frombuffer(low, np.uint8).astype(np.uint32)
 
 
-def _pieces(data: NDArray[np.uint32]) -> Indices:
-    """The buckets of all pieces of 2 to 5 bytes: each length is one step on from the one before."""
-    found = np.empty(4 * len(data), np.int32)
-    rolling, at = data, 0
-    for n in range(2, min(5, len(data)) + 1):
-        rolling = rolling[:-1] * _SHORT_PRIME + data[n - 1 :]
-        mixed = (rolling ^ (rolling >> np.uint32(15))) * _SHORT_MIX[n]
-        found[at : at + len(rolling)] = mixed >> np.uint32(16)
-        at += len(rolling)
-    return found[:at]
+def _into_pieces(data: NDArray[np.uint32], found: NDArray[np.uint32]) -> None:
+    """The buckets of all pieces: each length is one step on from the one before."""
+    rolling, parts, at = data, [], 0
+    for n in PIECE_LENGTHS:
+        if len(data) < n:
+            break
+        part = found[at : at + len(data) - n + 1]
+        np.multiply(rolling[:-1], _SHORT_PRIME, out=part)
+        part += data[n - 1 :]
+        parts.append((n, at))
+        rolling, at = part, at + len(part)
+    mixed = found >> _FIFTEEN
+    mixed ^= found
+    for n, at in parts:
+        part = mixed[at : at + len(data) - n + 1]
+        part *= _SHORT_MIX[n]
+    np.right_shift(mixed, _SIXTEEN, out=found)
 
 
-def _words(data: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def _words(raw: bytes) -> NDArray[np.uint64]:
     """The hash of each word: a difference of two prefix sums, shifted back to where every word begins alike."""
-    within = np.zeros(len(kinds) + 2, np.bool_)
-    np.equal(kinds, _WORD, out=within[1:-1])
-    edges = np.flatnonzero(within[1:] != within[:-1])
-    starts, ends = edges[::2], edges[1::2]
-    sums = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum((data + np.uint64(1)) * _POWERS[: len(data)], out=sums[1:])
-    return (sums[ends] - sums[starts]) * _INVERSES[starts]
+    within = np.frombuffer(b"\0%b\0" % raw.translate(_IS_WORD), np.bool_)
+    (edges,) = (within[1:] != within[:-1]).nonzero()
+    sums = np.empty(len(raw) + 1, np.uint64)
+    sums[0] = 0
+    letters = np.frombuffer(raw.translate(_FOLDED_UP), np.uint8)
+    (letters * _POWERS[: len(raw)]).cumsum(out=sums[1:])
+    told = sums.take(edges)
+    words: NDArray[np.uint64] = told[1::2] - told[::2]
+    words *= _INVERSES.take(edges[::2])
+    return words
 
 
-def _bucket(hashes: NDArray[np.uint64], bits: int) -> Indices:
-    mixed = hashes ^ (hashes >> np.uint64(32))
-    return (mixed * _MIX >> np.uint64(64 - bits)).astype(np.int32)
+def _into_buckets(hashes: NDArray[np.uint64], found: Indices, edges: int) -> None:
+    """The buckets of words and pairs, and of the edges behind them. Takes the hashes as its scratch."""
+    hashes ^= hashes >> _THIRTY_TWO
+    hashes *= _MIX
+    np.right_shift(hashes[:edges], np.uint64(64 - 15), out=found[:edges], casting="unsafe")
+    np.right_shift(hashes[edges:], np.uint64(64 - 13), out=found[edges:], casting="unsafe")
+    found += np.int32(PIECES)
+    found[edges:] += np.int32(WORDS)
 
 
 def _counted(where: Indices) -> tuple[Indices, NDArray[np.intp]]:
-    """Each bucket once, ascending, with how often it occurs."""
+    """Each bucket once, ascending, with how often it occurs. Sorts in place."""
     where.sort()
-    new = np.empty(len(where), np.bool_)
-    new[:1] = True
-    np.not_equal(where[1:], where[:-1], out=new[1:])
-    first = np.flatnonzero(new)
-    counts = np.empty(len(first), np.intp)
-    np.subtract(first[1:], first[:-1], out=counts[:-1])
-    counts[-1:] = len(where) - first[-1:]
-    return where.take(first), counts
+    new = np.empty(len(where) + 1, np.bool_)
+    new[0] = new[-1] = True
+    np.not_equal(where[1:], where[:-1], out=new[1:-1])
+    (bounds,) = new.nonzero()
+    first = bounds[:-1]
+    return where.take(first), bounds[1:] - first
 
 
-def _shape(data: NDArray[np.uint8], length: int, words: int) -> Floats:
+def _shape(raw: bytes, length: int, words: int) -> Floats:
     found = np.empty(SHAPE, np.float32)
-    seen = max(len(data), 1)
-    told = np.bincount(data, minlength=256).astype(np.float32) @ _TOLD
+    seen = max(len(raw), 1)
+    told = np.bincount(np.frombuffer(raw, np.uint8), minlength=256).astype(np.float32) @ _TOLD
     lines, digits, upper, high, other, asked = told[:6].tolist()
-    # Below 48 an unsigned difference wraps round to something large.
-    digit = data - np.uint8(48) < 10
-    numbers = int(np.count_nonzero(digit[1:] > digit[:-1])) + int(digit[:1].sum())
+    numbers = len(raw.translate(_IS_DIGIT).split()) if digits else 0
     found[:12] = (
         log1p(length) / 10,
         log1p(words) / 7,
