@@ -10,7 +10,7 @@ from rolecast.config import labels, names
 from rolecast.config.routing import Labels as Wanted
 from rolecast.config.routing import Routing
 from rolecast.config.schema import Config, Model
-from rolecast.decision import Choice, Facts
+from rolecast.decision import Choice, Facts, Said
 from rolecast.routing import build
 from rolecast.routing.fewshot import Labels
 from rolecast.routing.learned import Learned, Opinion
@@ -32,6 +32,10 @@ class Sight:
     def opinion(self, head: str) -> Opinion:
         label, confidence, *others = self._said.get(head, ("", 0.0))
         return Opinion(head, label, confidence, confidence >= 0.6, {label: confidence, **(others[0] if others else {})})
+
+    def said(self, head: str) -> Said:
+        said = self.opinion(head)
+        return Said(said.label, said.confidence, said.sure)
 
     def probability(self, head: str) -> float:
         return 0.5

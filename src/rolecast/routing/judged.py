@@ -4,15 +4,12 @@ Labels of the user's own come first. Then a category leads to whoever the config
 to a tier, else to the default role. An opinion that is not sure decides nothing.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from rolecast.config import labels
-from rolecast.decision import Verdict
+from rolecast.decision import Said, Verdict
 from rolecast.routing.known import Known
 from rolecast.routing.view import View
-
-if TYPE_CHECKING:  # numpy comes with it
-    from rolecast.routing.learned import Opinion
 
 
 class Judged:
@@ -55,7 +52,7 @@ class Judged:
             task = None
         size = "heavy" if view.facts.tools else _size(tiered, task)
         wanted = _role_of(task.label, size) if task is not None else ""
-        by_task = _mass(task, wanted, size) if task is not None else 0.0
+        by_task = max(task.confidence, _mass(view.odds("category"), wanted, size)) if task is not None else 0.0
         if task is not None and by_task < self._least:
             task, size = None, "heavy" if view.facts.tools else tiered
         if task is not None and (role is None or role.label == wanted or role.confidence <= by_task):
@@ -82,13 +79,13 @@ class Judged:
         said = view.opinion("category")
         return self._known.own(said.label) if said is not None and said.label in labels.CODE else ""
 
-    def _sure(self, view: View, of: str) -> "Opinion | None":
+    def _sure(self, view: View, of: str) -> Said | None:
         """What the model says, if it is sure enough for this configuration."""
         said = view.opinion(of)
         return said if said is not None and said.sure and said.confidence >= self._least else None
 
 
-def _size(tier: str, task: "Opinion | None") -> str:
+def _size(tier: str, task: Said | None) -> str:
     """`light` or `heavy`, by the model or else by the category; '' = it may be either."""
     if task is not None and task.label in (*labels.CODE, *labels.DEEP):
         return "heavy"
@@ -106,11 +103,11 @@ def _role_of(category: str, size: str) -> str:
     return "standard"
 
 
-def _mass(task: "Opinion", role: str, size: str) -> float:
+def _mass(odds: Mapping[str, float], role: str, size: str) -> float:
     """How probable it is that the category is one of those that stand for that role: whether code is to be written or
     mended may be open where it is clear that it is code."""
-    kin = (p for label, p in task.probabilities.items() if label != labels.EXTERNAL and _role_of(label, size) == role)
-    return min(1.0, max(task.confidence, sum(kin)))
+    kin = (p for label, p in odds.items() if label != labels.EXTERNAL and _role_of(label, size) == role)
+    return min(1.0, sum(kin))
 
 
 def _candidates(role: str, size: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ both that belong to one question (category, role, tier, domain ...). Pure: no I/
 follows from an opinion is decided elsewhere. numpy is imported by whoever imports this file, so import it late.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from math import exp
@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rolecast.decision import Said
 from rolecast.routing.features import BLOCKS, BUCKETS, SHAPE, Indices, Seen, clip, see
 from rolecast.routing.form import Form, form
 from rolecast.routing.hardness import Hardness
@@ -99,15 +100,32 @@ class Sight:
         """Of all columns, before temperature."""
         return self.model.scores(self)
 
+    @cached_property
+    def told(self) -> list[float]:
+        """The scores as numbers of Python."""
+        return self.scores.tolist()
+
     def opinion(self, head: str) -> Opinion:
         """What one head says. Raises KeyError for a head that the model does not have."""
         return self.model.opinion(self, head)
 
+    def said(self, head: str) -> Said:
+        """The same without the labels that are less likely. Raises KeyError likewise."""
+        found = self.model.heads[head]
+        if len(found.labels) == 1:
+            p = self.probability(head)
+            return Said(found.labels[0], p, p >= found.threshold)
+        raw = self.told[found.start : found.start + len(found.labels)]
+        most, heat = max(raw), found.temperature
+        best = 1 / sum([exp((score - most) / heat) for score in raw])
+        # Without a single word that tells something there is nothing to be sure of, whatever the prior says.
+        return Said(found.labels[raw.index(most)], best, best >= found.threshold and self.telling)
+
     def probability(self, head: str) -> float:
-        """Of a head that has one label: how probable it is, without the ceremony of an opinion."""
+        """Of a head that has one label: how probable it is."""
         found = self.model.heads[head]
         at = found.start + (found.split and not self.form.choices)
-        return 1 / (1 + exp(min(-float(self.scores[at]) / found.temperature, 700)))
+        return 1 / (1 + exp(min(-self.told[at] / found.temperature, 700)))
 
 
 class Learned:
@@ -186,19 +204,16 @@ class Learned:
     def opinion(self, sight: Sight, name: str) -> Opinion:
         """What one head says of a prompt."""
         head = self.heads[name]
+        said = sight.said(name)
         if len(head.labels) == 1:
-            p = sight.probability(name)
-            return Opinion(name, head.labels[0], p, p >= head.threshold, {head.labels[0]: p})
-        ranked = odds(head.labels, sight.scores[head.start : head.start + len(head.labels)], head.temperature)
-        label, best = next(iter(ranked.items()))
-        # Without a single word that tells something there is nothing to be sure of, whatever the prior says.
-        sure = best >= head.threshold and sight.telling
-        return Opinion(name, label, best, sure, ranked)
+            ranked = {said.label: said.confidence}
+        else:
+            ranked = odds(head.labels, sight.told[head.start : head.start + len(head.labels)], head.temperature)
+        return Opinion(name, said.label, said.confidence, said.sure, ranked)
 
 
-def odds(labels: tuple[str, ...], scores: Floats, temperature: float) -> dict[str, float]:
+def odds(labels: tuple[str, ...], raw: Sequence[float], temperature: float) -> dict[str, float]:
     """The probability of every label, the likeliest first; of few labels that is faster without arrays."""
-    raw = scores.tolist()
     most = max(raw)
     weights = [exp((score - most) / temperature) for score in raw]
     total = sum(weights)

@@ -8,7 +8,7 @@ the facts; what nobody knows counts as the middle of what is known of the others
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from math import exp, log
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from rolecast.config.routing import Preference, Worth
@@ -81,16 +81,26 @@ class Field(NamedTuple):
 class _Offer:
     """One model and the parts of its price."""
 
-    __slots__ = ("card", "chance", "energy", "load", "money", "standing", "time", "wait", "worth")
+    __slots__ = ("card", "chance", "energy", "load", "model", "money", "standing", "time", "wait", "worth")
 
     def __init__(self, card: Card) -> None:
         self.card = card
-        self.chance = self.standing = self.load = self.wait = self.time = self.money = self.energy = self.worth = 0.0
+        self.model = card.model
+        self.load = 0.0 if card.ready else card.load_s or ASSUMED_LOAD_S
+        self.wait = card.wait_s
+        self.standing = self.money = self.energy = 0.0
+
+    chance: float
+    time: float
+    worth: float
 
     @property
     def gain(self) -> float:
         """What its answer itself is worth, whenever it comes and whoever it comes from."""
         return self.chance - self.time - self.money - self.energy
+
+
+_WORTH = attrgetter("worth")
 
 
 class Price:
@@ -117,14 +127,15 @@ class Price:
         """
         prefer = view.facts.hints.prefer
         quality, saving = PREFERRED[prefer if prefer in PREFERRED else self._prefer]
-        value = self._answer * quality * stakes(view.sure("tier"), view.fails)
+        fails = view.fails
+        value = self._answer * quality * stakes(view.sure("tier"), fails)
         offers = [_Offer(cast(model_id)) for model_id in field.members]
         own = len(offers)
         if field.used and field.used not in field.members:
             offers.append(_Offer(cast(field.used)))
             own += 1
         offers += [_Offer(card) for card in map(cast, field.others) if card.ready and _is_free(card)]
-        _chances(offers, value, view.fails)
+        _chances(offers, value, fails)
         self._costs(offers, view, saving, field.used)
         _standing(offers[:own], field, value)
         if own < len(offers):
@@ -133,11 +144,12 @@ class Price:
                 offer.chance -= max(0.0, offer.gain - best)
         for o in offers:
             o.worth = o.chance + o.standing - o.load - o.wait - o.time - o.money - o.energy
-        placed = [(offer.card.model in field.last, -offer.worth, i) for i, offer in enumerate(offers)]
-        placed.sort()
-        order = [offers[i] for _, _, i in placed]
-        ranking = tuple(Ranked(o.card.model, o.worth, _told(o, field)) for o in order)
-        return ranking, _why(order[0], offers[0], field)
+        first = offers[0]
+        offers.sort(key=_WORTH, reverse=True)  # keeps the order of equals
+        if field.last:
+            offers.sort(key=lambda offer: offer.model in field.last)
+        ranking = tuple([Ranked(o.model, o.worth, _told(o, field)) for o in offers])
+        return ranking, _why(offers[0], first, field)
 
     def _costs(self, offers: Sequence[_Offer], view: View, saving: float, used: str) -> None:
         """Seconds of waiting, and money and energy as seconds."""
@@ -151,19 +163,20 @@ class Price:
         writing: list[float | None] = []
         for offer in offers:
             card = offer.card
-            unread = min(prompt, asked) if card.model == used and card.ready else prompt
-            reading.append(unread / card.prompt_tokens_per_s if card.prompt_tokens_per_s else None)
-            writing.append(answer / card.tokens_per_s if card.tokens_per_s else None)
-            offer.wait = card.wait_s
-            if not card.ready:
-                offer.load = card.load_s or ASSUMED_LOAD_S
+            unread = min(prompt, asked) if offer.model == used and card.ready else prompt
+            reading.append(unread / speed if (speed := card.prompt_tokens_per_s) else None)
+            writing.append(answer / speed if (speed := card.tokens_per_s) else None)
         for offer, read, write in zip(offers, _filled(reading), _filled(writing), strict=True):
             offer.time = read + write
         self._bills(offers, prompt, answer, saving)
 
     def _bills(self, offers: Sequence[_Offer], prompt: float, answer: float, saving: float) -> None:
         """Money, and energy of what runs on this machine: elsewhere it is in the bill."""
-        if not any(c.elsewhere or c.watts or c.input_cents or c.output_cents for c in (o.card for o in offers)):
+        for offer in offers:
+            card = offer.card
+            if card.input_cents != 0 or card.output_cents != 0 or card.watts:
+                break
+        else:
             return
         cent, joule = self._cent * saving / 1e6, self._kilojoule * saving / 1000
         for place in (True, False):  # a price that nobody knows is like those of the same place
@@ -298,9 +311,10 @@ def _why(best: _Offer, first: _Offer, field: Field) -> str:
 
 def _told(offer: _Offer, field: Field) -> str:
     """What speaks for and against a model."""
-    card, model = offer.card, offer.card.model
-    used, lacks = model == field.used, model in field.last
-    return _words(used, used or model in field.members, card.ready, card.wait_s > 0, offer.money > 0, lacks)
+    card, model = offer.card, offer.model
+    used = model == field.used
+    own = used or model in field.members
+    return _words(used, own, card.ready, card.wait_s > 0, offer.money > 0, model in field.last)
 
 
 @lru_cache

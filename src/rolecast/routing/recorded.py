@@ -4,27 +4,8 @@ So a choice can be made once more by another configuration. Rules that look for 
 for `metadata` in words of the caller's own.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
-
-import msgspec
-
-from rolecast.decision import Facts, Hints, Seen
+from rolecast.decision import Facts, Hints, Said, Seen
 from rolecast.routing.view import QUESTIONS, View
-
-if TYPE_CHECKING:  # numpy comes with it
-    from rolecast.routing.learned import Opinion
-
-
-class _Opinion(msgspec.Struct, frozen=True):
-    """As `learned.Opinion`, of which only the likeliest label was kept."""
-
-    head: str
-    label: str
-    confidence: float
-    sure: bool
-    probabilities: Mapping[str, float]
-
 
 def facts_of(seen: Seen) -> Facts:
     """The facts that were kept, of a request that named nobody."""
@@ -58,27 +39,20 @@ class Recorded(View):
 
     def __init__(self, seen: Seen) -> None:
         super().__init__(facts_of(seen), lambda: None, {})
-        self._kept = self.seen = seen
+        self.seen = seen
+        self.difficulty = seen.difficulty
+        self.fails = seen.fails
 
-    def opinion(self, of: str) -> "Opinion | None":
+    def opinion(self, of: str) -> Said | None:
         """What was said then; None for a question that nobody asked."""
-        said = self._kept.opinions.get(of)
-        if said is None:
-            return None
-        kept = _Opinion(of, said.label, said.confidence, said.sure, {said.label: said.confidence})
-        return cast("Opinion", kept)
+        return self.seen.opinions.get(of)
 
-    @property
-    def difficulty(self) -> float:
-        """As it was judged then."""
-        return self._kept.difficulty
+    def odds(self, of: str) -> dict[str, float]:
+        """Only the likeliest label was kept."""
+        said = self.seen.opinions.get(of)
+        return {said.label: said.confidence} if said is not None else {}
 
     @property
     def labels(self) -> dict[str, str]:
         """The labels of the user's own that were sure then."""
-        return {of: said.label for of, said in self._kept.opinions.items() if of not in QUESTIONS and said.sure}
-
-    @property
-    def fails(self) -> float:
-        """As it was judged then."""
-        return self._kept.fails
+        return {of: said.label for of, said in self.seen.opinions.items() if of not in QUESTIONS and said.sure}

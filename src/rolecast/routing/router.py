@@ -4,12 +4,12 @@ A strategy says who should answer and why; which of those models can, and is wor
 same facts, configuration and cards give the same choice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from rolecast.decision import Card, Choice, Consult, Facts, Verdict
+from rolecast.decision import Card, Choice, Consult, Facts, Ranked, Verdict
 from rolecast.errors import RolecastError
 from rolecast.routing import sticky
 from rolecast.routing.default import Default
@@ -82,11 +82,13 @@ class Router:
         for strategy in self._strategies:
             said = strategy.decide(view)
             if isinstance(said, Consult):
-                choice = self._weighed(self._default.decide(facts), view, cast)
+                choice = self._weighed(self._told(self._default.decide(facts), view), view, cast)
                 return replace(choice, consult=said.name, confidence=view.surest)
             if said is not None and (settled := self.settle(said, view, cast)) is not None:
                 return settled
-        return replace(self._weighed(self._default.decide(facts), view, cast), confidence=view.surest)
+        choice = self._default.decide(facts)
+        told = self._told(choice, view, Verdict("", choice.source, choice.reason, view.surest))
+        return self._weighed(told, view, cast)
 
     def settle(self, said: Verdict, view: View, cast: Cast = Card) -> Choice | None:
         """The choice that follows from what was said; None when nobody of that name can do it."""
@@ -97,17 +99,17 @@ class Router:
         if choice is None or not self._named.suits(choice, view.facts):
             return None
         by_role = choice.source in BY_ROLE
-        choice = replace(choice, source=said.source, reason=said.reason, confidence=said.confidence)
+        told = self._told(choice, view, said)
         helped = by_role and (said.source in HELPED or view.facts.background)
-        return self._weighed(choice, view, cast, by_role=by_role, helped=helped)
+        return self._weighed(told, view, cast, by_role=by_role, helped=helped)
 
     def _weighed(self, choice: Choice, view: View, cast: Cast, *, by_role: bool = True, helped: bool = False) -> Choice:
-        """The choice with its models by what they are worth now, and with what the request is.
+        """The choice with its models by what they are worth now.
 
         `by_role` = it is for a role, not for one model or variant, so that a conversation's model may be another;
         `helped` = models of the default role may step in for those of the choice.
         """
-        choice, facts = self._told(choice, view), view.facts
+        facts = view.facts
         if facts.kind not in READ or choice.source not in WEIGHED or not self._named.holds(choice.model, facts):
             return choice
         members = (choice.model, *choice.alternatives)
@@ -120,22 +122,23 @@ class Router:
         others: tuple[str, ...] = ()
         if helped and choice.role != self._fallback_role:
             free = [m for m in self._named.behind(self._fallback_role) if m not in members and m != used]
-            others = tuple(m for m in self._named.able(free, facts) if not self._named.lacks(m, facts))
+            others = self._named.able(free, facts)
+            if facts.prefers:
+                others = tuple(m for m in others if not self._named.lacks(m, facts))
         last = frozenset(m for m in (*members, used) if m and self._named.lacks(m, facts)) if facts.prefers else _NONE
         field = Field(members, others, choice.equals, used, last)
         if len(members) + len(others) + (used not in members and used != "") < 2:
             return choice
         ranking, why = self._price.rank(field, view, cast)
-        first, *rest_of = (ranked.model for ranked in ranking)
+        first, *behind = [ranked.model for ranked in ranking]
         moved = first == used and used not in members
-        worth = {ranked.model: ranked.worth_s for ranked in ranking}
         return replace(
             choice,
             model=first,
             role=facts.bond.role if moved and facts.bond is not None else choice.role,
-            alternatives=tuple(rest_of),
+            alternatives=tuple(behind),
             reason=f"{choice.reason}, {why}" if why else choice.reason,
-            equals=_even(choice.equals, worth, used),
+            equals=_even(choice.equals, ranking, used) if choice.equals else (),
             ranking=ranking,
         )
 
@@ -155,13 +158,16 @@ class Router:
         view = self.see(facts)
         if said.name and (settled := self.settle(said, view, cast)) is not None:
             return settled
-        choice = self._weighed(self._default.decide(facts), view, cast)
+        choice = self._weighed(self._told(self._default.decide(facts), view), view, cast)
         return replace(choice, reason=f"{said.reason}, {choice.reason}", confidence=view.surest)
 
-    def _told(self, choice: Choice, view: View) -> Choice:
-        """The choice with what the request is most like; `seen` says how sure that is."""
+    def _told(self, choice: Choice, view: View, said: Verdict | None = None) -> Choice:
+        """The choice as it was said, with what the request is most like; `seen` says how sure that is."""
         return replace(
             choice,
+            source=said.source if said is not None else choice.source,
+            reason=said.reason if said is not None else choice.reason,
+            confidence=said.confidence if said is not None else choice.confidence,
             task=view.likeliest("category"),
             tier=view.likeliest("tier"),
             domain=view.likeliest("domain"),
@@ -174,8 +180,9 @@ class Router:
 _NONE: frozenset[str] = frozenset()
 
 
-def _even(equals: Sequence[tuple[str, ...]], worth: Mapping[str, float], used: str) -> tuple[tuple[str, ...], ...]:
+def _even(equals: Sequence[tuple[str, ...]], ranking: Sequence[Ranked], used: str) -> tuple[tuple[str, ...], ...]:
     """The equals that share requests just now: those that are worth about the same, but none of a conversation's."""
+    worth = {ranked.model: ranked.worth_s for ranked in ranking}
     groups = []
     for group in equals:
         if used in group:

@@ -43,7 +43,7 @@ def _said(name: str, why: str) -> Verdict | None:
 def _domain(view: View, known: Known) -> Said:
     """`metadata.force_domain`: whoever is called so here, a label's `use`, else the heavy one for a business's work."""
     word = view.facts.hints.metadata.get("force_domain", "")
-    domain = labels.destination(word)
+    domain = labels.destination(word) if word else ""
     if not domain:
         return None
     spelled = (domain, domain.replace("_", ""), f"{domain}_agent", word.strip())
@@ -61,7 +61,8 @@ def _domain(view: View, known: Known) -> Said:
 
 def _category(view: View, known: Known) -> Said:
     """The task that the caller names."""
-    task = labels.category(view.facts.hints.category)
+    if not (said := view.facts.hints.category) or not (task := labels.category(said)):
+        return None
     name = known.own(task) if task == labels.EXTERNAL else known.meant(task)
     return _said(name, f"task {task} is asked")
 
@@ -69,7 +70,9 @@ def _category(view: View, known: Known) -> Said:
 def _channel(view: View, known: Known) -> Said:
     """Where it comes from. What comes from a chat starts at the router, which decides if it is asked at all."""
     hints = view.facts.hints
-    channel = labels.plain(hints.channel or hints.metadata.get("channel", "")).replace("-", "_").upper()
+    if not (said := hints.channel or hints.metadata.get("channel", "")):
+        return None
+    channel = labels.plain(said).replace("-", "_").upper()
     if channel not in labels.CHANNELS:
         return None
     name = known.role(*labels.CHANNELS[channel])
@@ -82,7 +85,9 @@ def _channel(view: View, known: Known) -> Said:
 def _type(view: View, known: Known) -> Said:
     """The kind of work, as BestBox's clients name it."""
     hints = view.facts.hints
-    kind = labels.plain(hints.type or hints.metadata.get("type", "")).replace("-", "_")
+    if not (said := hints.type or hints.metadata.get("type", "")):
+        return None
+    kind = labels.plain(said).replace("-", "_")
     if kind not in labels.TYPES:
         return None
     return _said(known.role(*labels.TYPES[kind]), f"type {kind}")

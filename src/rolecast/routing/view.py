@@ -12,12 +12,13 @@ from rolecast.decision import Facts, Hints, Said, Seen
 
 if TYPE_CHECKING:  # numpy comes with them
     from rolecast.routing.fewshot import Labels
-    from rolecast.routing.learned import Learned, Opinion, Sight
+    from rolecast.routing.learned import Learned, Sight
 
 Mind = Callable[[], "Learned | None"]
 """Gives the learned model; None as long as it is not loaded, or cannot be."""
 
 
+_SILENT = Hints()
 QUESTIONS = ("category", "role", "tier", "domain")
 """What the learned model is asked of every request that is looked at."""
 
@@ -29,6 +30,7 @@ class View:
         self.facts = facts
         self._mind = mind
         self._labels = own
+        self._said: dict[str, Said | None] = {}
 
     @cached_property
     def sight(self) -> "Sight | None":
@@ -36,20 +38,26 @@ class View:
         model = self._mind() if self.facts.text and not self.facts.background else None
         return model.look(self.facts.text) if model is not None else None
 
-    @cached_property
-    def _opinions(self) -> "dict[str, Opinion]":
-        return {}
-
-    def opinion(self, of: str) -> "Opinion | None":
+    def opinion(self, of: str) -> Said | None:
         """What the model says of the category, role, tier, domain, or of a set of labels; None = it cannot say."""
-        if self.sight is None:
+        try:
+            return self._said[of]
+        except KeyError:
+            said = self._said[of] = self._asked(of)
+            return said
+
+    def _asked(self, of: str) -> Said | None:
+        sight = self.sight
+        if sight is None:
             return None
-        if of not in self._opinions:
-            own = self._labels.get(of)
-            if own is None and of not in self.sight.model.heads:
-                return None
-            self._opinions[of] = own.opinion(self.sight) if own is not None else self.sight.opinion(of)
-        return self._opinions[of]
+        if (own := self._labels.get(of)) is not None:
+            said = own.opinion(sight)
+            return Said(said.label, said.confidence, said.sure)
+        return sight.said(of) if of in sight.model.heads else None
+
+    def odds(self, of: str) -> Mapping[str, float]:
+        """How probable each label of the category, role, tier or domain is; empty = it cannot say."""
+        return self.sight.opinion(of).probabilities if self.sight is not None else {}
 
     def sure(self, of: str, least: float = 0.0) -> str:
         """The label, if the caller names it, or the model is sure of it and that at least so much; else ''."""
@@ -66,18 +74,20 @@ class View:
     def _told(self, of: str) -> str:
         """What the caller says it is: its task, or a label that is a domain it forces; '' = nothing."""
         if of == "category":
-            return labels.category(self.facts.hints.category)
-        own, forced = self._labels.get(of), self.facts.hints.metadata.get("force_domain", "")
-        if own is None or not forced:
+            return labels.category(named) if (named := self.facts.hints.category) else ""
+        own = self._labels.get(of)
+        if own is None or not (forced := self.facts.hints.metadata.get("force_domain", "")):
             return ""
         return next((each for each in own.labels if labels.destination(each) == labels.destination(forced)), "")
 
     def likeliest(self, of: str) -> str:
         """What it is most like, also where the model is not sure; '' = nobody can tell."""
+        if told := self._told(of):
+            return told
         said = self.opinion(of)
-        return self.sure(of) or (said.label if said is not None else "")
+        return said.label if said is not None else ""
 
-    @property
+    @cached_property
     def difficulty(self) -> float:
         """How probably only a stronger model is right: what it gains to ask one; -1 = nobody can tell."""
         return -1.0 if self.sight is None else self.sight.probability("difficulty")
@@ -102,11 +112,11 @@ class View:
     def seen(self) -> Seen:
         """What there was to see of it, without its words."""
         facts = self.facts
-        opinions = {of: said for of in (*QUESTIONS, *self._labels) if (said := self.opinion(of)) is not None}
+        asked = [(of, self.opinion(of)) for of in (*QUESTIONS, *self._labels)]
         return Seen(
             kind=facts.kind,
-            needs=tuple(sorted(facts.needs)),
-            prefers=tuple(sorted(facts.prefers)),
+            needs=tuple(sorted(facts.needs)) if facts.needs else (),
+            prefers=tuple(sorted(facts.prefers)) if facts.prefers else (),
             language=facts.language,
             tokens=facts.tokens,
             answer_tokens=facts.answer_tokens,
@@ -118,7 +128,7 @@ class View:
             open_call=facts.open_call,
             background=facts.background,
             hints=_kept(facts.hints),
-            opinions={of: Said(said.label, round(said.confidence, 4), said.sure) for of, said in opinions.items()},
+            opinions={of: Said(said.label, round(said.confidence, 4), said.sure) for of, said in asked if said is not None},
             difficulty=round(self.difficulty, 4),
             fails=round(self.fails, 4),
         )
@@ -126,6 +136,8 @@ class View:
 
 def _kept(hints: Hints) -> dict[str, str]:
     """What the caller said, as far as it is in words of ours: others of a caller are never written down."""
+    if hints == _SILENT:
+        return {}
     own = {"category": hints.category, "channel": hints.channel, "type": hints.type, "prefer": hints.prefer}
     said = {**own, "force_domain": hints.metadata.get("force_domain", "")}
     return {name: word for name, word in said.items() if word in labels.HINTS[name]}

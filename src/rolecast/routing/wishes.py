@@ -128,6 +128,7 @@ _STEMS = (
     *("pensa", "ragiona", "pense", "myśl", "думай", "рассуждай", "思考", "推理", "想", "考え", "chain", "step"),
 )
 """One of these is in whatever the expression finds."""
+_ASCII_STEMS = tuple(stem for stem in _STEMS if stem.isascii())
 _TOOLS = re.compile(
     r"\s*(?:(?:please|can you|could you|would you|hey|ok|now)[\s,]+){0,3}"
     r"(?:use (?:the |your |my |a |any )?(?:[a-z_]+ ){0,2}tools?\b"
@@ -150,7 +151,10 @@ def wants_thought(text: str) -> bool:
     """Whether it asks in so many words to think hard, or to prove strictly; quoted words ask for nothing."""
     ends = _ends(text)
     folded = ends.casefold()
-    if not any(stem in folded for stem in _STEMS):
+    for stem in _ASCII_STEMS if folded.isascii() else _STEMS:
+        if stem in folded:
+            break
+    else:
         return False
     said = _QUOTED.sub(" ", ends)
     if any(_wishes(said, found) for found in _BREAK.finditer(said)):
