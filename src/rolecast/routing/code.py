@@ -7,6 +7,7 @@ patterns are tried only around words and signs that occur in it: this runs for e
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 HEAD, TAIL = 600, 300
 NO_CODE = frozenset(
@@ -148,13 +149,39 @@ _SIGNS: tuple[tuple[str, str], ...] = (
 """The same around signs."""
 
 
-def _compiled(pattern: str) -> tuple[re.Pattern[str], bool]:
-    """A pattern, and whether it must begin its line: that is seen to afterwards, so that the search can jump."""
-    return re.compile(pattern.removeprefix("^"), re.MULTILINE), pattern.startswith("^")
+class _Look(NamedTuple):
+    """What is looked for."""
+
+    literal: str
+    """What it begins with; it is tried only there, for to find a text is ten times faster. '' = anything."""
+    pattern: re.Pattern[str]
+    begins: bool
+    """Nothing stands before it in its line, which is seen to afterwards."""
+
+
+def _compiled(pattern: str) -> _Look:
+    bare = pattern.removeprefix("^")
+    return _Look(_literal(bare), re.compile(bare, re.MULTILINE), bare != pattern)
+
+
+def _literal(pattern: str) -> str:
+    """The characters that whatever fits begins with."""
+    found, at = "", 0
+    while at < len(pattern):
+        character, end = pattern[at], at + 1
+        if character == "\\" and not pattern[end].isalnum():
+            character, end = pattern[end], end + 1
+        elif character in "\\.^$*+?{}[]|()":
+            break
+        if pattern[end : end + 1] in ("*", "?", "{", "+"):
+            break
+        found, at = found + character, end
+    return found
 
 
 _AROUND_WORDS = {word.encode(): [_compiled(each) for each in patterns] for word, patterns in _WORDS.items()}
-_AROUND_SIGNS: dict[str, list[tuple[str, tuple[re.Pattern[str], bool]]]] = {}
+_KNOWN_WORDS = frozenset(_AROUND_WORDS)
+_AROUND_SIGNS: dict[str, list[tuple[str, _Look]]] = {}
 """By a character of them: that one is not there is known soonest."""
 for _sign, _pattern in _SIGNS:
     _AROUND_SIGNS.setdefault(_sign.strip()[-1], []).append((_sign, _compiled(_pattern)))
@@ -168,11 +195,12 @@ def holds_code(text: str) -> bool:
         return True
     seen = text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
     words = set(seen.encode("utf-8", "replace").translate(_OF_WORDS).split())
-    for word in words & _AROUND_WORDS.keys():
-        if any(_occurs(check, seen) for check in _AROUND_WORDS[word]):
-            return True
+    for word in words & _KNOWN_WORDS:
+        for look in _AROUND_WORDS[word]:
+            if _occurs(look, seen):
+                return True
     for character, around in _AROUND_SIGNS.items():
-        if character in seen and any(sign in seen and _occurs(check, seen) for sign, check in around):
+        if character in seen and any(sign in seen and _occurs(look, seen) for sign, look in around):
             return True
     return _ends_as_code(seen)
 
@@ -191,11 +219,23 @@ def _fences(text: str) -> Iterator[str]:
         at = text.find("```", at + 3)
 
 
-def _occurs(check: tuple[re.Pattern[str], bool], text: str) -> bool:
-    pattern, begins = check
-    if not begins:
-        return pattern.search(text) is not None
-    return any(not text[text.rfind("\n", 0, m.start()) + 1 : m.start()].strip() for m in pattern.finditer(text))
+def _occurs(look: _Look, text: str) -> bool:
+    literal, pattern, begins = look
+    if not literal:
+        found = pattern.finditer(text)
+        return any(not begins or _is_first(text, each.start()) for each in found)
+    at = text.find(literal)
+    while at >= 0:
+        match = pattern.match(text, at)
+        if match is not None and (not begins or _is_first(text, at)):
+            return True
+        at = text.find(literal, at + 1 if match is None else match.end())
+    return False
+
+
+def _is_first(text: str, at: int) -> bool:
+    """Whether nothing stands before it in its line."""
+    return not text[text.rfind("\n", 0, at) + 1 : at].strip()
 
 
 def _ends_as_code(text: str) -> bool:

@@ -72,10 +72,7 @@ _FOLD[65:91] += 32
 _FOLD[48:58] = ord("0")
 
 _FOLDED = _FOLD.tobytes()
-_FOLDED_UP = (_FOLD + np.uint8(1)).tobytes()
-"""The same, one up, so that every letter of a word counts. UTF-8 has no byte 255."""
 _IS_WORD = (_CLASS == _WORD).tobytes()
-_IS_DIGIT = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
 
 SIGNS = b"?!.,:;()[]{}<>=+-*/\\$`\"'#|@_%&"
 """Each has a column of the shape: its share of the text."""
@@ -124,8 +121,9 @@ def see(text: str) -> Seen:
     raw, length = clip(text)
     if not raw.isascii():
         raw = raw.decode("utf-8", "ignore").casefold().encode("utf-8", "replace")[: _LIMIT - 8]
-    folded = _folded(raw)
-    words = _words(raw)
+    low = raw.translate(_FOLDED)
+    folded = _folded(low)
+    words = _words(raw, np.frombuffer(low, np.uint8))
     bones = skeleton(text)
     many, sides = len(words), min(len(words), EDGE_WORDS)
     pairs = max(many - 1, 0)
@@ -145,7 +143,7 @@ def see(text: str) -> Seen:
     _into_buckets(hashes, where[cut:flesh], many + pairs)
     np.add(bones, np.int32(PIECES + WORDS + EDGES), out=where[flesh:])
     buckets, counts = _counted(where)
-    return Seen(buckets, _LOGS.take(counts), words, _shape(raw, length, many))
+    return Seen(buckets, _LOGS.take(counts), words, _shape(raw, low, length, many))
 
 
 def word_hash(word: str) -> int:
@@ -153,9 +151,8 @@ def word_hash(word: str) -> int:
     return int(see(word).words[0])
 
 
-def _folded(raw: bytes) -> NDArray[np.uint32]:
-    """The bytes that are cut into pieces: in lower case, digits alike, between single spaces."""
-    low = raw.translate(_FOLDED)
+def _folded(low: bytes) -> NDArray[np.uint32]:
+    """The bytes that are cut into pieces, between single spaces."""
     while b"  " in low:
         low = low.replace(b"  ", b" ")
     low = b" %b " % low
@@ -183,13 +180,13 @@ def _into_pieces(data: NDArray[np.uint32], found: NDArray[np.uint32]) -> None:
     np.right_shift(mixed, _SIXTEEN, out=found)
 
 
-def _words(raw: bytes) -> NDArray[np.uint64]:
-    """The hash of each word: a difference of two prefix sums, shifted back to where every word begins alike."""
+def _words(raw: bytes, low: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """The hash of each word in lower case: a difference of two prefix sums, shifted back to where every word begins alike."""
     within = np.frombuffer(b"\0%b\0" % raw.translate(_IS_WORD), np.bool_)
     (edges,) = (within[1:] != within[:-1]).nonzero()
     sums = np.empty(len(raw) + 1, np.uint64)
     sums[0] = 0
-    letters = np.frombuffer(raw.translate(_FOLDED_UP), np.uint8)
+    letters = low + np.uint8(1)  # so that each one counts; UTF-8 has no byte 255
     (letters * _POWERS[: len(raw)]).cumsum(out=sums[1:])
     told = sums.take(edges)
     words: NDArray[np.uint64] = told[1::2] - told[::2]
@@ -218,12 +215,15 @@ def _counted(where: Indices) -> tuple[Indices, NDArray[np.intp]]:
     return where.take(first), bounds[1:] - first
 
 
-def _shape(raw: bytes, length: int, words: int) -> Floats:
+def _shape(raw: bytes, low: bytes, length: int, words: int) -> Floats:
     found = np.empty(SHAPE, np.float32)
     seen = max(len(raw), 1)
     told = np.bincount(np.frombuffer(raw, np.uint8), minlength=256).astype(np.float32) @ _TOLD
     lines, digits, upper, high, other, asked = told[:6].tolist()
-    numbers = len(raw.translate(_IS_DIGIT).split()) if digits else 0
+    numbers = 0
+    if digits:
+        digit = np.frombuffer(b" %b" % low, np.uint8) == 48
+        numbers = np.count_nonzero(digit[1:] > digit[:-1])
     found[:12] = (
         log1p(length) / 10,
         log1p(words) / 7,

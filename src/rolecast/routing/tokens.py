@@ -20,16 +20,24 @@ NOT_ENGLISH = 1.2
 
 _WORD, _LETTER, _DIGIT, _SIGN = 0.719, 0.088, 0.767, 0.769
 _LATIN, _TWO_BYTES, _INDIC, _THREE_BYTES, _FOUR_BYTES = 1.762, 0.4, 0.5, 0.85, 1.997
-_DIGITS, _SPACES = bytes(range(48, 58)), b" \t\r\n"
-_LETTERS = bytes([*range(65, 91), *range(97, 123)])
 _LEADS = (
-    (bytes(range(0xC2, 0xCC)), _LATIN),
-    (bytes(range(0xCC, 0xE0)), _TWO_BYTES),
-    (bytes(range(0xE0, 0xE2)), _INDIC),
-    (bytes(range(0xE2, 0xF0)), _THREE_BYTES),
-    (bytes(range(0xF0, 0xF8)), _FOUR_BYTES),
+    (range(0xC2, 0xCC), _LATIN),
+    (range(0xCC, 0xE0), _TWO_BYTES),
+    (range(0xE0, 0xE2), _INDIC),
+    (range(0xE2, 0xF0), _THREE_BYTES),
+    (range(0xF0, 0xF8), _FOUR_BYTES),
 )
 """First bytes of characters in UTF-8, and what such a character weighs."""
+_LEADING = (b"1", b"2", b"3", b"4", b"5")
+_KIND_OF = (
+    *((leads, kind) for (leads, _), kind in zip(_LEADS, _LEADING, strict=True)),
+    (range(48, 58), b"0"),
+    (b" \t\r\n", b" "),
+    ((*range(65, 91), *range(97, 123)), b"a"),
+)
+_KINDS = b"".join(next((kind for which, kind in _KIND_OF if byte in which), b".") for byte in range(256))
+"""Every byte as what it is counted as: letter, digit, blank, the first one of a character, or a sign."""
+_BLANKS = bytes(32 if byte in b" \t\r\n\v\f" else 46 for byte in range(256))
 
 
 def of_texts(texts: Sequence[str], language: str = "") -> float:
@@ -51,14 +59,19 @@ _LATIN_LANGUAGES = frozenset(["de", "fr", "es", "it", "pt", "nl", "pl", "cs", "t
 def _weighed(text: str) -> float:
     raw = text.encode("utf-8", "replace")
     size = len(raw)
-    letters, digits = size - len(raw.translate(None, _LETTERS)), size - len(raw.translate(None, _DIGITS))
-    spaces = size - len(raw.translate(None, _SPACES))
+    kinds = raw.translate(_KINDS)
+    letters, digits, spaces = kinds.count(b"a"), kinds.count(b"0"), kinds.count(b" ")
     found, leads, more = 0.0, 0, 0
     if letters + digits + spaces < size and not raw.isascii():
-        for leading, weight in _LEADS:
-            number = size - len(raw.translate(None, leading))
+        for leading, (_, weight) in zip(_LEADING, _LEADS, strict=True):
+            number = kinds.count(leading)
             found += weight * number
             leads += number
         more = size - len(text) if leads else 0
     signs = max(0, size - letters - digits - spaces - leads - more)
-    return found + _WORD * len(raw.split()) + _LETTER * letters + _DIGIT * digits + _SIGN * signs
+    return found + _WORD * _words(raw) + _LETTER * letters + _DIGIT * digits + _SIGN * signs
+
+
+def _words(raw: bytes) -> int:
+    """How many there are between blanks."""
+    return (b" " + raw.translate(_BLANKS)).count(b" .")
