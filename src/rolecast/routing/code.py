@@ -194,8 +194,8 @@ def holds_code(text: str) -> bool:
     if any(tag and tag not in NO_CODE for tag in _fences(text)):
         return True
     seen = text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
-    words = set(seen.encode("utf-8", "replace").translate(_OF_WORDS).split())
-    for word in words & _KNOWN_WORDS:
+    words = seen.encode("utf-8", "replace").translate(_OF_WORDS).split()
+    for word in _KNOWN_WORDS.intersection(words):
         for look in _AROUND_WORDS[word]:
             if _occurs(look, seen):
                 return True

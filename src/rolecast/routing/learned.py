@@ -21,6 +21,7 @@ from rolecast.decision import Said
 from rolecast.routing.features import BLOCKS, BUCKETS, SHAPE, Indices, Seen, clip, see
 from rolecast.routing.form import Form, form
 from rolecast.routing.hardness import Hardness
+from rolecast.routing.lexicon import Lexicon
 from rolecast.routing.spelling import Spelling
 
 FORMAT = 2
@@ -88,7 +89,7 @@ class Sight:
     @cached_property
     def meaning(self) -> Floats:
         """The mean of its known words' vectors, of length 1; zeros when no word is known."""
-        return self.model.meaning(self.seen)
+        return self.model.lexicon.meaning(self.seen.words)
 
     @cached_property
     def form(self) -> Form:
@@ -103,7 +104,8 @@ class Sight:
     @cached_property
     def told(self) -> list[float]:
         """The scores as numbers of Python."""
-        return self.scores.tolist()
+        numbers: list[float] = self.scores.tolist()
+        return numbers
 
     def opinion(self, head: str) -> Opinion:
         """What one head says. Raises KeyError for a head that the model does not have."""
@@ -142,12 +144,11 @@ class Learned:
         self._rarity = parts["rarity"].astype(np.float32)
         self._dense = parts["dense"]
         self._bias = parts["bias"]
-        self._hashes = parts["word_hashes"]
-        self._vectors = parts["word_vectors"]
+        self.lexicon = Lexicon(parts["word_hashes"], parts["word_vectors"])
         self._hardness = Hardness(parts)
         self.spelling = Spelling.read(parts)
         columns = len(self._bias)
-        wide = self._vectors.shape[1] + SHAPE
+        wide = self.lexicon.width + SHAPE
         if self._table.shape != (BUCKETS, columns) or self._dense.shape != (wide, columns):
             raise ValueError("The router's file does not fit the features of this version; train it again.")
 
@@ -166,27 +167,14 @@ class Learned:
 
     def weigh(self, seen: Seen) -> Floats:
         """The weight of every seen bucket: how often times how rare, each block of length 1."""
-        made: Floats = seen.weights * self._rarity.take(seen.buckets)
+        made: Floats = self._rarity.take(seen.buckets)
+        made *= seen.weights
         cuts = [0, *seen.buckets.searchsorted(_ENDS).tolist(), len(made)]
         for part in (made[start:end] for start, end in pairwise(cuts)):
             length = float(part @ part)
             if length > 0:
                 part /= np.float32(length**0.5)
         return made
-
-    def meaning(self, seen: Seen) -> Floats:
-        """The mean of the vectors of known words, of length 1; rare words weigh more, which is in the vectors."""
-        if not len(seen.words):
-            return np.zeros(self._vectors.shape[1], np.float32)
-        words = np.sort(seen.words)  # neighbours are found near each other, which the cache likes
-        at = self._hashes.searchsorted(words)
-        at[at == len(self._hashes)] = 0
-        known = at[self._hashes.take(at) == words]
-        total: Floats = np.ones(len(known), np.float32) @ self._vectors.take(known, axis=0).astype(np.float32)
-        length = float(total @ total)
-        if length > 0:
-            total /= np.float32(length**0.5)
-        return total
 
     def scores(self, sight: Sight) -> Floats:
         """Of all columns."""

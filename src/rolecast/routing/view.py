@@ -92,7 +92,7 @@ class View:
         """How probably only a stronger model is right: what it gains to ask one; -1 = nobody can tell."""
         return -1.0 if self.sight is None else self.sight.probability("difficulty")
 
-    @property
+    @cached_property
     def fails(self) -> float:
         """How probably a weak model is wrong, whoever else is; -1 = nobody can tell."""
         return -1.0 if self.sight is None else 1.0 - self.sight.probability("weak_right")
@@ -112,7 +112,7 @@ class View:
     def seen(self) -> Seen:
         """What there was to see of it, without its words."""
         facts = self.facts
-        asked = [(of, self.opinion(of)) for of in (*QUESTIONS, *self._labels)]
+        told = [(of, self.opinion(of)) for of in (*QUESTIONS, *self._labels)]
         return Seen(
             kind=facts.kind,
             needs=tuple(sorted(facts.needs)) if facts.needs else (),
@@ -128,7 +128,7 @@ class View:
             open_call=facts.open_call,
             background=facts.background,
             hints=_kept(facts.hints),
-            opinions={of: Said(said.label, round(said.confidence, 4), said.sure) for of, said in asked if said is not None},
+            opinions={of: Said(said.label, round(said.confidence, 4), said.sure) for of, said in told if said},
             difficulty=round(self.difficulty, 4),
             fails=round(self.fails, 4),
         )
