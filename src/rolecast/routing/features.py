@@ -35,21 +35,17 @@ Indices = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
 _P = 0x9E3779B97F4A7C15 | 1
-_MASK = (1 << 64) - 1
 _LIMIT = HEAD_BYTES + TAIL_BYTES + 64
-_POWERS = np.empty(_LIMIT, np.uint64)
-_INVERSES = np.empty(_LIMIT, np.uint64)
 
 
-def _fill_powers() -> None:
-    power, inverse, step = 1, 1, pow(_P, -1, 1 << 64)
-    for i in range(_LIMIT):
-        _POWERS[i], _INVERSES[i] = power, inverse
-        power, inverse = power * _P & _MASK, inverse * step & _MASK
+def _powers(of: int) -> NDArray[np.uint64]:
+    """By exponent, in 64 bits."""
+    found = np.full(_LIMIT, of, np.uint64)
+    found[0] = 1
+    return found.cumprod()
 
 
-_fill_powers()
-_PRIME = np.uint64(_P)
+_POWERS, _INVERSES = _powers(_P), _powers(pow(_P, -1, 1 << 64))
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _PAIR = np.uint64(0xC2B2AE3D27D4EB4F)
 _SALT_FIRST = np.uint64(0xA0761D6478BD642F)

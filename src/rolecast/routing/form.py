@@ -79,7 +79,7 @@ def _asked(text: bytes, length: int) -> tuple[float, ...]:
         log1p(max(sentences)) / 4,
         log1p(len(text) / len(sentences)) / 4,
         log1p(sum(low.count(word) for word in _NEGATIONS)),
-        float(any(word in text for word in _STRESSED)),
+        float(b"AAA" in kinds and any(word in text for word in _STRESSED)),
         log1p(kinds.count(b"AA")),
         log1p(kinds.count(b" A")),
         float(b"__" in text),
@@ -90,6 +90,8 @@ def _asked(text: bytes, length: int) -> tuple[float, ...]:
 
 def _numbers(text: bytes) -> tuple[float, ...]:
     """How many there are, how large, how many with a fraction."""
+    if _DIGIT.search(text) is None:
+        return (0.0,) * 7
     found = [float(n.replace(b",", b"")[:18]) for n in _NUMBER.findall(text)[:_MOST_NUMBERS]]
     sizes = [log1p(n) for n in found]
     many = log1p(len(found))
