@@ -5,7 +5,8 @@ also show their first words, where what is to be done mostly stands. A pure func
 """
 
 import re
-from itertools import pairwise
+from collections.abc import Iterable
+from itertools import islice
 from zlib import crc32
 
 import numpy as np
@@ -16,7 +17,7 @@ HEAD = 360
 TAIL = 240
 """Characters at either end that are read; what lies between them was pasted, mostly."""
 
-_TOKEN = re.compile(r"\w+|\n|[?!.:;,]|[^\w\s]+")
+_TOKEN = re.compile(r"\w+|[?!.:;,\n]|[^\w\s]+")
 _ENDS = frozenset(".?!:;\n")
 """After these a sentence or line begins."""
 
@@ -81,10 +82,9 @@ def skeleton(text: str) -> NDArray[np.int32]:
 
 def _bones(tokens: list[str]) -> list[int]:
     """Small words and signs as numbers; one gap for however many other words stand together."""
-    found = [_START]
+    found, small = [_START], _SMALL.get
     for token in tokens:
-        number = _SMALL.get(token, 0)
-        if not number:
+        if not (number := small(token, 0)):
             first = token[0]
             number = _NUMBER if first.isdigit() else _GAP if first.isalpha() else _SIGN + ord(first)
             if number == _GAP and found[-1] == _GAP:
@@ -97,13 +97,19 @@ def _bones(tokens: list[str]) -> list[int]:
 def _openings(tokens: list[str]) -> list[int]:
     """Of every sentence its first one to three words, of the text also the first four and the last three."""
     found: list[int] = []
-    words = [t for t in tokens if t[0].isalnum()]
-    starts = [0, *(i + 1 for i, (one, other) in enumerate(pairwise(tokens)) if one in _ENDS and other not in _ENDS)]
+    starts = [0]
+    ends = [at for at, token in enumerate(tokens) if token in _ENDS]
+    starts += [at + 1 for at in ends if at + 1 < len(tokens) and tokens[at + 1] not in _ENDS]
     for start in starts:
         found += _runs([t for t in tokens[start : start + 3] if t[0].isalnum()], _SALT_OPENING)
-    found += _runs(words[:4], _SALT_FIRST)
-    found += _runs(words[:-4:-1], _SALT_LAST)
+    found += _runs(_some(tokens, 4), _SALT_FIRST)
+    found += _runs(_some(reversed(tokens), 3), _SALT_LAST)
     return found
+
+
+def _some(tokens: Iterable[str], most: int) -> list[str]:
+    """The first of them that are words."""
+    return list(islice((t for t in tokens if t[0].isalnum()), most))
 
 
 def _runs(words: list[str], salt: int) -> list[int]:

@@ -7,6 +7,7 @@ Pure; the lists of words come with the model file. Only what the router sees is 
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Final
 from zlib import crc32
 
@@ -57,8 +58,11 @@ class Spelling:
 
     def strange(self, text: str) -> bool:
         """Whether a text begins with words of Latin letters and none of them is known: any label would be a guess."""
-        words = WORD.findall(text[:SPAN].lower())
-        return bool(words) and self._known.isdisjoint(words) and all(w.isascii() for w in words)
+        latin = False
+        for found in WORD.finditer(text[:SPAN].lower()):
+            if found[0] in self._known or not (latin := found[0].isascii()):
+                return False
+        return latin
 
     def _mended(self, text: str) -> str:
         words = WORD.findall(text.lower())
@@ -67,19 +71,25 @@ class Spelling:
         fixes = self.fixes([w for w in dict.fromkeys(words) if w not in self._known and len(w) <= LONGEST][:MOST])
         if not fixes:
             return text
-        return WORD.sub(lambda found: _cased(found[0], fixes), text)
+        parts, done = [], 0
+        for found in WORD.finditer(text):
+            if (right := fixes.get(found[0].lower())) is not None:
+                parts += text[done : found.start()], _cased(found[0], right)
+                done = found.end()
+        return "".join(parts) + text[done:]
 
     def fixes(self, unknown: list[str]) -> dict[str, str]:
         """Of each word that can be mended, in lower case: what it should be."""
-        forms = [shorter(word) for word in unknown]
-        keys = np.array([crc32(form.encode()) for of_one in forms for form in of_one], np.uint32)
+        forms = [_keys(word) for word in unknown]
         whose = [word for word, of_one in zip(unknown, forms, strict=True) for _ in of_one]
+        keys = np.array(list(chain.from_iterable(forms)), np.uint32)
         low = self._keys.searchsorted(keys)
-        high = self._keys.searchsorted(keys, side="right")
+        (there,) = (self._keys.take(low, mode="clip") == keys).nonzero()
+        first, behind = low[there].tolist(), self._keys.searchsorted(keys[there], side="right").tolist()
         best: dict[str, tuple[int, str]] = {}
-        for i in np.flatnonzero(high > low).tolist():
+        for i, start, end in zip(there.tolist(), first, behind, strict=True):
             word = whose[i]
-            for owner in self._owners[low[i] : high[i]].tolist():
+            for owner in self._owners[start:end].tolist():
                 right = self._words[owner]
                 # People seldom miss the first letter.
                 rank = owner if right[0] == word[0] else owner * 8 + 64
@@ -88,11 +98,21 @@ class Spelling:
         return {word: right for word, (_, right) in best.items()}
 
 
-def _cased(word: str, fixes: dict[str, str]) -> str:
-    right = fixes.get(word.lower())
-    if right is None:
-        return word
+def _cased(word: str, right: str) -> str:
     return right.upper() if word.isupper() else right.capitalize() if word[0].isupper() else right
+
+
+def _keys(word: str) -> list[int]:
+    """Those of the word and of all that is `shorter`."""
+    raw = word.encode()
+    if len(raw) > len(word):
+        return [crc32(form.encode()) for form in shorter(word)]
+    found, before, last = [crc32(raw)], 0, -1
+    for at, letter in enumerate(raw):
+        if letter != last:
+            found.append(crc32(raw[at + 1 :], before))
+        before, last = crc32(raw[at : at + 1], before), letter
+    return found
 
 
 def shorter(word: str) -> list[str]:
