@@ -177,7 +177,7 @@ def _into_pieces(data: NDArray[np.uint32], found: NDArray[np.uint32]) -> None:
 
 
 def _words(raw: bytes, low: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The hash of each word in lower case: a difference of two prefix sums, shifted back to where every word begins alike."""
+    """The hash of each word: a difference of two prefix sums, shifted back to where every word begins alike."""
     within = np.frombuffer(b"\0%b\0" % raw.translate(_IS_WORD), np.bool_)
     (edges,) = (within[1:] != within[:-1]).nonzero()
     sums = np.empty(len(raw) + 1, np.uint64)
@@ -219,7 +219,7 @@ def _shape(raw: bytes, low: bytes, length: int, words: int) -> Floats:
     numbers = 0
     if digits:
         digit = np.frombuffer(b" %b" % low, np.uint8) == 48
-        numbers = np.count_nonzero(digit[1:] > digit[:-1])
+        numbers = int(np.count_nonzero(digit[1:] > digit[:-1]))
     found[:12] = (
         log1p(length) / 10,
         log1p(words) / 7,

@@ -7,6 +7,7 @@ for `metadata` in words of the caller's own.
 from rolecast.decision import Facts, Hints, Said, Seen
 from rolecast.routing.view import QUESTIONS, View
 
+
 def facts_of(seen: Seen) -> Facts:
     """The facts that were kept, of a request that named nobody."""
     return Facts(

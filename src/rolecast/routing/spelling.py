@@ -6,7 +6,7 @@ Pure; the lists of words come with the model file. Only what the router sees is 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import chain
 from typing import Any, Final
 from zlib import crc32
@@ -71,11 +71,11 @@ class Spelling:
         fixes = self.fixes([w for w in dict.fromkeys(words) if w not in self._known and len(w) <= LONGEST][:MOST])
         if not fixes:
             return text
-        parts, done = [], 0
-        for found in WORD.finditer(text):
-            if (right := fixes.get(found[0].lower())) is not None:
-                parts += text[done : found.start()], _cased(found[0], right)
-                done = found.end()
+        parts: list[str] = []
+        done = 0
+        for start, end in _places(text, fixes):
+            parts += text[done:start], _cased(word := text[start:end], fixes[word.lower()])
+            done = end
         return "".join(parts) + text[done:]
 
     def fixes(self, unknown: list[str]) -> dict[str, str]:
@@ -96,6 +96,21 @@ class Spelling:
                 if (word not in best or rank < best[word][0]) and one_slip(word, right):
                     best[word] = rank, right
         return {word: right for word, (_, right) in best.items()}
+
+
+def _places(text: str, words: Collection[str]) -> list[tuple[int, int]]:
+    """Where these words stand, from the first to the last."""
+    if not text.isascii():  # its lower case may be longer
+        return [found.span() for found in WORD.finditer(text) if found[0].lower() in words]
+    found, low = [], f" {text.lower()} "
+    for word in words:
+        at = low.find(word)
+        while at >= 0:
+            end = at + len(word)
+            if not (low[at - 1].isalpha() or low[end].isalpha()):
+                found.append((at - 1, end - 1))
+            at = low.find(word, end)
+    return sorted(found)
 
 
 def _cased(word: str, right: str) -> str:
