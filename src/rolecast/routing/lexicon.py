@@ -14,7 +14,7 @@ class Lexicon:
     """Vectors by words. A word is found at its place in a table, and if another has that, in a short sorted list."""
 
     def __init__(self, hashes: NDArray[np.uint64], vectors: NDArray[np.int8]) -> None:
-        """Of at most 32767 words, each with another hash."""
+        """Of 1 to 32767 words, each with another hash."""
         self._hashes = hashes
         self._vectors = vectors
         own = np.arange(len(hashes), dtype=np.int16)
@@ -22,10 +22,9 @@ class Lexicon:
         self._at = np.zeros(1 << _BITS, np.int16)
         self._at[places] = own
         rest = np.flatnonzero(self._at.take(places) != own)
-        rest = rest[np.argsort(hashes[rest])]
-        # One more, which no word has, so that there is something behind every word.
-        self._rest = np.append(hashes[rest], np.uint64((1 << 64) - 1))
-        self._rest_at = np.append(rest, 0).astype(np.int16)
+        rest = rest[np.argsort(hashes[rest])] if len(rest) else own[:1]  # one that is in the table is never asked for
+        self._rest = hashes[rest]
+        self._rest_at = rest.astype(np.int16)
         self.width = vectors.shape[1]
 
     def known(self, words: NDArray[np.uint64]) -> NDArray[np.int16]:
@@ -34,7 +33,7 @@ class Lexicon:
         here = self._hashes.take(at) == words
         missed = words[~here]
         behind = self._rest.searchsorted(missed)
-        also = self._rest_at.take(behind)[self._rest.take(behind) == missed]
+        also = self._rest_at.take(behind, mode="clip")[self._rest.take(behind, mode="clip") == missed]
         return np.concatenate((at[here], also))
 
     def meaning(self, words: NDArray[np.uint64]) -> Floats:
