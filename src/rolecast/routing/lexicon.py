@@ -21,10 +21,10 @@ class Lexicon:
         places = _places(hashes)
         self._at = np.zeros(1 << _BITS, np.int16)
         self._at[places] = own
-        rest = np.flatnonzero(self._at.take(places) != own)
+        rest = own[self._at.take(places) != own]
         rest = rest[np.argsort(hashes[rest])] if len(rest) else own[:1]  # one that is in the table is never asked for
         self._rest = hashes[rest]
-        self._rest_at = rest.astype(np.int16)
+        self._rest_at = rest
         self.width = vectors.shape[1]
 
     def known(self, words: NDArray[np.uint64]) -> NDArray[np.int16]:
