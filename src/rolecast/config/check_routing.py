@@ -45,13 +45,7 @@ def problems(config: Config) -> Iterator[Problem]:
         if called.setdefault(name, i) != i:
             text = f"the name '{name}' is already that of rule {called[name] + 1}; take another"
             yield ("routing", "rules", i, "name"), text
-    if len(routing.labels) > MOST_SETS:
-        yield ("routing", "labels"), f"there are {len(routing.labels)} sets; at most {MOST_SETS} are learned"
-    for name, each in routing.labels.items():
-        yield from ((("routing", "labels", name, *trail), text) for trail, text in _labels(name, each, config, table))
-    count = sum(len(texts) for each in routing.labels.values() for texts in each.examples.values())
-    if count > MOST_OF_ALL:
-        yield ("routing", "labels"), f"there are {count} examples; at most {MOST_OF_ALL} of all sets are learned"
+    yield from ((("routing", "labels", *trail), text) for trail, text in _sets(config, table))
     if routing.cascade.enabled:
         for field in ("first", "then"):
             given = getattr(routing.cascade, field)
@@ -116,6 +110,17 @@ def _label(of: str, label: str, config: Config) -> Iterator[str]:
         yield f"there are no labels '{of}'; {_instead(of, sets)}"
     elif label not in known and not (of == "category" and labels.category(label)):
         yield f"there is no label '{label}' of {of}; {_instead(label, known)}"
+
+
+def _sets(config: Config, table: Mapping[str, Name]) -> Iterator[Problem]:
+    sets = config.routing.labels
+    if len(sets) > MOST_SETS:
+        yield (), f"there are {len(sets)} sets; at most {MOST_SETS} are learned"
+    for name, each in sets.items():
+        yield from (((name, *trail), text) for trail, text in _labels(name, each, config, table))
+    count = sum(len(texts) for each in sets.values() for texts in each.examples.values())
+    if count > MOST_OF_ALL:
+        yield (), f"there are {count} examples; at most {MOST_OF_ALL} of all sets are learned"
 
 
 def _labels(name: str, each: Labels, config: Config, table: Mapping[str, Name]) -> Iterator[Problem]:
