@@ -86,6 +86,14 @@ def test_prompts_come_from_arguments_stdin_and_lines_of_a_file(here: Path) -> No
     assert json.loads(invoke("--json", stdin=CODE)[1])["model"] == "coder"
 
 
+def test_a_file_may_begin_with_a_mark_and_only_its_line_ends_part_prompts(here: Path) -> None:
+    (here / "marked.txt").write_bytes("\ufeffTell a\x0cjoke\u2028please\r\nhello\n".encode())
+    code, out, _ = invoke("--file", "marked.txt", "--json")
+    assert (code, len(json.loads(out)["routes"])) == (0, 2)
+    (here / "marked.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt":"hello"}\r\n')
+    assert invoke("--backtest", "marked.jsonl")[0] == 0
+
+
 def test_another_name_and_another_configuration_may_be_asked_for() -> None:
     told = json.loads(invoke(CODE, "--model", "reasoning", "--json")[1])
     assert (told["model"], told["source"]) == ("thinker", "role")

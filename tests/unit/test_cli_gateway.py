@@ -117,6 +117,12 @@ def test_what_somebody_thinks_of_an_answer_is_kept_and_shown(gateway: Running) -
     code, _, err = gateway.invoke("feedback", name, "sideways")
     assert code == 1
     assert "`up` or 1" in err
+    for number in ("nan", "inf", "1e999"):
+        code, _, err = gateway.invoke("feedback", name, number)
+        assert (code, "`up` or 1" in err) == (1, True), number
+    for words in (("feedback", name, "--comment", "half \udcff"), ("route", "half \udcff")):
+        code, _, err = gateway.invoke(*words)
+        assert (code, "half a character" in err) == (1, True), err
     assert "write it as role=coding" in gateway.invoke("feedback", name, "--label", "coding")[2]
     assert "There is no request" in gateway.invoke("feedback", "req_0000000000000001", "up")[2]
 

@@ -84,7 +84,8 @@ def _given(prompts: Sequence[str], file: Path | None) -> list[str]:
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
     if file is not None:
         try:
-            texts += [line for line in file.read_text("utf-8").splitlines() if line.strip()]
+            # Other line ends than these belong to the prompt; some editors begin a file with a mark.
+            texts += [line for line in file.read_text("utf-8-sig").split("\n") if line.strip()]
         except UnicodeDecodeError:
             output.fail(f"{file}: it is no text in UTF-8; write one prompt on each line.")
     if empty := next((i for i, text in enumerate(texts, 1) if not text.strip()), 0):
