@@ -109,6 +109,7 @@ def test_mistakes_are_one_sentence() -> None:
     assert code == 1
     assert [each["error"]["code"] for each in json.loads(out)["routes"]] == ["model_not_found"] * 2
     assert "Prompt 2 is empty" in invoke(CODE, " ")[2]
+    assert "half a character" in invoke("half \udcff")[2]
     assert "nowhere.txt" in invoke("--file", "nowhere.txt")[2]
     assert invoke(CODE, "--backtest", "x")[0] == 2
 

@@ -147,8 +147,6 @@ def _by_gateway(bodies: Sequence[dict[str, Any]], url: str, key: str) -> "list[R
 def _by_configuration(
     bodies: Sequence[dict[str, Any]], config: Path | None, *, quiet: bool
 ) -> "list[Routed | NotRouted]":
-    import msgspec
-
     from rolecast.cli import settings
     from rolecast.cli.unstarted import Unstarted, run
     from rolecast.errors import RolecastError
@@ -164,7 +162,7 @@ def _by_configuration(
         found: list[Routed | NotRouted] = []
         for body in bodies:
             try:
-                found.append(await unstarted.of(msgspec.json.encode(body)))
+                found.append(await unstarted.of(_encoded(body)))
             except RolecastError as error:
                 if len(bodies) == 1:
                     raise
@@ -172,6 +170,18 @@ def _by_configuration(
         return found
 
     return run(work)
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    """Raises BadRequest for what a shell may give that is no text."""
+    import msgspec
+
+    from rolecast.errors import BadRequest
+
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise BadRequest("What was written is no text: it holds half a character. Send it as UTF-8.") from None
 
 
 def _failed(error: Any) -> "NotRouted":
