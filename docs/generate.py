@@ -44,7 +44,7 @@ no answer moves the cursor or sets a title. In a pipe it is as it came.
 """
 CONFIGURATION_HEAD = """# Configuration
 
-<!-- Written by docs/generate.py from src/rolecast/config/schema.py; edit the docstrings there instead. -->
+<!-- Written by docs/generate.py from src/rolecast/config/{schema,routing}.py; edit the docstrings there. -->
 
 One YAML file, `rolecast.yaml`. It is looked for in this order: `--config FILE`, the variable `ROLECAST_CONFIG`,
 `./rolecast.yaml`, `~/.config/rolecast/rolecast.yaml` (or the same under `XDG_CONFIG_HOME`). Without any file the
@@ -145,6 +145,8 @@ def default(rules: dict[str, Any]) -> str:
     given = rules.get("default", "")
     if given == "":
         return ""
+    if isinstance(given, list):
+        return ", ".join(f"`{one}`" for one in given)
     unit = UNITS.get(rules.get("examples", [""])[0])
     if unit == "duration":
         return f"`{given:g}s`"

@@ -27,7 +27,7 @@ def test_every_answer_explains_itself(gateway: LiveGateway) -> None:
     assert re.fullmatch(r"req_[0-9a-f]{16}", headers["x-request-id"])
     assert headers["x-rolecast-model"] == "smollm2-135m"
     assert headers["x-rolecast-role"] == "standard"
-    assert headers["x-rolecast-route"] == "default; no model asked, default role for chat"
+    assert headers["x-rolecast-route"] == "learned; looks like conversational_chat, so standard"
     assert re.fullmatch(r"route;dur=\d+\.\d+, first-token;dur=\d+\.\d+", headers["server-timing"])
     with gateway.stream("coding", "hello") as stream:
         stream.rest()
@@ -40,7 +40,7 @@ def test_an_error_is_explained_as_far_as_the_request_came(gateway: LiveGateway) 
     unknown = gateway.chat("nobody", "hello")
     assert re.fullmatch(r"req_[0-9a-f]{16}", unknown.headers["x-request-id"])
     assert "x-rolecast-model" not in unknown.headers
-    refused = gateway.chat("auto", "a b c " * 2000)
+    refused = gateway.chat("standard", "a b c " * 420)
     assert (refused.status, refused.headers["x-rolecast-model"]) == (400, "smollm2-135m")
 
 
@@ -67,7 +67,7 @@ def test_the_health_of_backends_is_told_by_role(gateway: LiveGateway) -> None:
 def test_metrics_count_what_happened(gateway: LiveGateway) -> None:
     before = metrics(gateway)
     usage = gateway.chat("auto", "Say hi.", max_tokens=3).json["usage"]
-    gateway.chat("auto", "a b c " * 2000)
+    gateway.chat("standard", "a b c " * 420)
     with gateway.stream("auto", "Say hi.", max_tokens=2) as stream:
         stream.rest()
     gateway.chat("nobody", "hello")
@@ -96,7 +96,7 @@ def test_each_request_has_its_row_in_the_ledger(gateway: LiveGateway) -> None:
     with gateway.stream("auto", "Say hi.", max_tokens=2) as stream:
         stream.rest()
         streamed = str(stream.response.headers["x-request-id"])
-    refused = gateway.chat("auto", "a b c " * 2000)
+    refused = gateway.chat("standard", "a b c " * 420)
     ids = [a.headers["x-request-id"] for a in (chat, embedded, continued)] + [streamed, refused.headers["x-request-id"]]
 
     def rows() -> list[dict[str, Any]]:

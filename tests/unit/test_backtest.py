@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,21 @@ def test_another_name_and_another_configuration_may_be_asked_for() -> None:
     assert (told["model"], told["source"], told["opinions"]["role"]["label"]) == ("tiny", "default", "coding")
 
 
+def test_without_a_gateway_what_models_are_worth_counts_as_at_its_start(here: Path) -> None:
+    models = "models: {small: {backend: fake, quality: 0.3}, big: {backend: fake, quality: 0.8}}\n"
+    (here / "ranked.yaml").write_text(models + "roles: {standard: [small], reasoning: [small, big], coding: [small]}\n")
+    told = json.loads(invoke(PROOF, "--config", "ranked.yaml", "--json")[1])
+    assert [each["model"] for each in told["ranking"]] == ["big", "small"]
+    assert {each["reason"] for each in told["ranking"]} == {"has to load"}
+    assert told["reason"].endswith(", better")
+
+
+def test_a_greeting_that_is_handled_has_no_target_and_a_wrong_wish_names_the_option(here: Path) -> None:
+    assert re.search(r"As SLM Server +HANDLE, depth \d", invoke("hello")[1])
+    code, _, err = invoke(CODE, "--prefer", "fast")
+    assert (code, "--prefer must be one of balanced, quality, speed, cost." in err) == (2, True)
+
+
 def test_mistakes_are_one_sentence() -> None:
     code, out, err = invoke(CODE, "--model", "nobody")
     assert (code, out) == (1, "")
@@ -121,6 +137,13 @@ def replayed(*args: str) -> list[dict[str, Any]]:
     code, out, err = invoke("--backtest", *args, "--json")
     assert code == 0, err
     return list(json.loads(out)["configurations"])
+
+
+def test_a_label_that_nobody_can_have_is_pointed_out_once(here: Path) -> None:
+    line = json.dumps({"prompt": CODE, "role": "codng", "category": "code_generation", "model": "coder"})
+    (here / "past.jsonl").write_text(f"{line}\n{line}\n")
+    code, _, err = invoke("--backtest", "past.jsonl")
+    assert (code, err.count("there is no role 'codng'"), err.count("there is no")) == (0, 1, 1)
 
 
 def test_labelled_prompts_are_replayed_by_two_configurations_side_by_side(here: Path) -> None:

@@ -11,8 +11,9 @@ from rolecast.config.advice import warnings
 from rolecast.config.check import check
 from rolecast.config.load import load
 from rolecast.config.patterns import compiled
-from rolecast.config.routing import Cascade, Labels, Routing, Rule, When
+from rolecast.config.routing import Cascade, Consulting, Labels, Routing, Rule, When
 from rolecast.config.schema import Config, Model
+from rolecast.config.units import Seconds
 from rolecast.errors import ConfigError
 
 KNOWN = table()
@@ -218,6 +219,23 @@ def test_an_edge_of_a_word_that_re2_never_sees_is_pointed_out_with_what_to_write
 @pytest.mark.parametrize("pattern", [r"\bticket\b", r"\bCafé", r"\\bÜ", r"ü\\b", "Überweisung", r"\b", ""])
 def test_an_edge_that_re2_sees_needs_no_advice(pattern: str) -> None:
     assert advised(rules=[Rule(use="bar", when=When(matches=pattern, tools=True))]) == []
+
+
+@pytest.mark.parametrize(
+    ("routing", "said"),
+    [
+        ({"cascade": Cascade(first="foo", then="bar")}, "set `enabled: true`"),
+        ({"cascade": Cascade(enabled=True, first="foo", then="foo")}, "the same as `first`"),
+        ({"llm": Consulting(timeout=Seconds(2))}, "has no `llm`"),
+    ],
+)
+def test_what_is_set_and_does_nothing_is_pointed_out(routing: dict[str, Any], said: str) -> None:
+    (warning,) = advised(**routing)
+    assert said in warning
+
+
+def test_a_cascade_of_two_models_is_no_doubt() -> None:
+    assert advised(cascade=Cascade(enabled=True, first="foo", then="bar")) == []
 
 
 def test_without_numpy_a_person_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -118,6 +120,21 @@ def test_the_schema_explains_settings_and_allows_units() -> None:
     listener = schema["properties"]["server"]["properties"]["listeners"]["items"]
     assert listener["required"] == ["port"]
     assert listener["properties"]["surface"]["enum"] == ["conductor", "llama-server", "openai", "pas"]
+    routing = schema["properties"]["routing"]["properties"]
+    assert routing["strategies"]["default"] == ["explicit", "rules", "learned"]
+
+
+def test_the_schema_explains_every_setting() -> None:
+    def unexplained(path: str, rules: dict[str, Any]) -> Iterator[str]:
+        for name, each in rules.get("properties", {}).items():
+            inner = next(
+                (i for i in (each.get("items"), each.get("additionalProperties")) if isinstance(i, dict)), each
+            )
+            if not (each.get("description") or inner.get("description")):
+                yield f"{path}.{name}"
+            yield from unexplained(f"{path}.{name}", inner)
+
+    assert not [*unexplained("", config.json_schema())]
 
 
 def test_importing_the_configuration_loads_no_yaml_reader() -> None:

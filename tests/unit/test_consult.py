@@ -283,21 +283,21 @@ BROKEN: dict[str, tuple[Script, str]] = {
     "half of it": (says('{"routing_decision":"DEL'), "llm; router's decision could not be parsed, so standard"),
     "low confidence": (delegate("CODING", confidence=0.3), "llm; router was not sure, so standard"),
     "no response": (handle("  "), "llm; router gave no answer of its own, so standard"),
-    "a megabyte": (says("x" * 1_000_000), "default; router could not be asked, no model asked, default role for chat"),
+    "a megabyte": (says("x" * 1_000_000), "default; router could not be asked, no model named, default role for chat"),
     "an error": (
         reply(b'{"error":{"message":"no"}}', 500),
-        "default; router could not be asked, no model asked, default role for chat",
+        "default; router could not be asked, no model named, default role for chat",
     ),
     "a refusal": (
         reply(b'{"error":{"message":"no schemas here"}}', 400),
-        "default; router could not be asked, no model asked, default role for chat",
+        "default; router could not be asked, no model named, default role for chat",
     ),
     "a cut": (
         raw(SSE_HEAD + chunk(delta('{"routing')), close=True),
-        "default; router could not be asked, no model asked, default role for chat",
+        "default; router could not be asked, no model named, default role for chat",
     ),
-    "no byte": (raw(b"", close=True), "default; router could not be asked, no model asked, default role for chat"),
-    "no HTTP": (raw(b"\x00\x01\x02"), "default; router could not be asked, no model asked, default role for chat"),
+    "no byte": (raw(b"", close=True), "default; router could not be asked, no model named, default role for chat"),
+    "no HTTP": (raw(b"\x00\x01\x02"), "default; router could not be asked, no model named, default role for chat"),
 }
 
 
@@ -329,7 +329,7 @@ async def test_a_router_that_takes_too_long_is_stopped() -> None:
         c.r.usual = slow = Held(delta('{"routing_decision"'))
         answer = await c.ask()
         assert (answer.status, answer.header("x-rolecast-model")) == (200, "s")
-        assert route(answer) == "default; router took too long, no model asked, default role for chat"
+        assert route(answer) == "default; router took too long, no model named, default role for chat"
         assert slow.peer is not None
         await asyncio.wait_for(slow.peer.gone.wait(), 5)
         await c.is_idle()

@@ -30,8 +30,8 @@ class Sight:
         return self
 
     def opinion(self, head: str) -> Opinion:
-        label, confidence = self._said.get(head, ("", 0.0))
-        return Opinion(head, label, confidence, confidence >= 0.6, {label: confidence})
+        label, confidence, *others = self._said.get(head, ("", 0.0))
+        return Opinion(head, label, confidence, confidence >= 0.6, {label: confidence, **(others[0] if others else {})})
 
     def probability(self, head: str) -> float:
         return 0.5
@@ -44,7 +44,7 @@ def cast(*roles: str, models: dict[str, Model] | None = None, **routing: Any) ->
     )
 
 
-def judge(config: Config, facts: dict[str, Any] | None = None, **said: tuple[str, float]) -> Choice:
+def judge(config: Config, facts: dict[str, Any] | None = None, **said: Any) -> Choice:
     mind: Any = Sight(said)
     return build(names.table(config), config, mind=lambda: mind).choose(Facts("", "chat", text="x", **(facts or {})))
 
@@ -280,3 +280,17 @@ def test_a_label_that_is_less_sure_than_asked_decides_nothing(model: Learned) ->
     own = {"destination": Labels("destination", model, wanted.examples, 0.999)}
     config = cast("general", *labels.BUSINESS, labels={"destination": wanted})
     assert read(config, "Which customers are at risk of churning?", model, own).labels == {}
+
+
+def test_that_it_is_code_may_be_sure_where_the_kind_of_code_is_not() -> None:
+    said = judge(SLM, category=("code_review", 0.62, {"code_generation": 0.2}))
+    assert (said.role, said.source, round(said.confidence, 2)) == ("coding", "learned", 0.82)
+    said = judge(SLM, category=("code_review", 0.62, {"translation": 0.2}))
+    assert said.source == "default"
+    said = judge(SLM, category=("question_answering", 0.62, {"image_generation": 0.3}))
+    assert said.source == "default", "a picture is no ordinary work"
+
+
+def test_of_nonsense_the_default_is_as_sure_as_that_it_is_none() -> None:
+    said = judge(SLM, role=("standard", 0.9), scope=("out_of_scope", 0.8))
+    assert (said.source, round(said.confidence, 2)) == ("default", 0.18)

@@ -109,9 +109,9 @@ def test_a_word_for_a_kind_of_model_means_those_that_hold_the_prompt() -> None:
 def test_auto_leaves_a_role_that_holds_too_little_for_one_that_holds_it() -> None:
     choice = pick("auto", 5000)
     assert (choice.model, choice.role, choice.source) == ("big", "both", "default")
-    assert choice.reason == "no model asked, the default role has nobody for it"
+    assert choice.reason == "no model named, the default role has nobody for it"
     assert pick("auto", 50_000).model == "unknown"
-    assert pick("auto", 500).reason == "no model asked, default role for chat"
+    assert pick("auto", 500).reason == "no model named, default role for chat"
 
 
 # -- who can -------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_auto_leaves_a_role_that_holds_too_little_for_one_that_holds_it() -> Non
 def test_auto_gives_a_picture_to_whoever_sees_and_says_so() -> None:
     choice = pick("auto", needs="vision")
     assert (choice.model, choice.role) == ("eyes", "twins")
-    assert choice.reason == "no model asked, the default role has nobody for it, needs vision"
+    assert choice.reason == "no model named, the default role has nobody for it, needs vision"
     with pytest.raises(BadRequest, match="'standard' cannot take images"):
         pick("standard", needs="vision")
     with pytest.raises(BadRequest, match="cannot take sound"):

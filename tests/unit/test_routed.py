@@ -59,7 +59,7 @@ async def test_the_header_says_which_strategy_decided_and_why(tmp_path: Path) ->
         assert await ask(gate, "Is this Contract void?") == ("m-reasoning", "rule; rule contracts")
         assert await ask(gate, "thanks a lot!") == ("m-router", "rule; a bare greeting, so router")
         assert await ask(gate, CODE) == ("m-coding", "learned; looks like code_generation, so coding")
-        assert await ask(gate, "?!") == ("m-standard", "default; no model asked, default role for chat")
+        assert await ask(gate, "?!") == ("m-standard", "default; no model named, default role for chat")
         named = await gate.ask(request(chat("Is this contract void?", "coding")))
         assert why(named) == ("m-coding", "role; asked for role coding")
         nobody = await gate.ask(request({"messages": [{"role": "user", "content": CODE}]}))
@@ -204,7 +204,7 @@ async def test_a_model_that_fails_to_be_read_leaves_the_next_strategy(
 
     monkeypatch.setattr(Learned, "load", broken)
     async with gateway(tmp_path, *SLM) as gate:
-        assert (await ask(gate, CODE))[1] == "default; no model asked, default role for chat"
+        assert (await ask(gate, CODE))[1] == "default; no model named, default role for chat"
         assert (await ask(gate, "hi"))[0] == "m-router"
 
 

@@ -45,8 +45,8 @@ def pick(name: str, kind: Kind = "chat", config: Config = CONFIG) -> Choice:
         ("qwen/qwen3-4b", "qwen/qwen3-4b", "standard", "explicit", "asked for model qwen/qwen3-4b"),
         ("qwen:latest", "qwen/qwen3-4b", "standard", "alias", "asked for alias qwen:latest"),
         ("standard", "qwen/qwen3-4b", "standard", "role", "asked for role standard"),
-        ("auto", "qwen/qwen3-4b", "standard", "default", "no model asked, default role for chat"),
-        ("", "qwen/qwen3-4b", "standard", "default", "no model asked, default role for chat"),
+        ("auto", "qwen/qwen3-4b", "standard", "default", "no model named, default role for chat"),
+        ("", "qwen/qwen3-4b", "standard", "default", "no model named, default role for chat"),
         ("loner", "loner", "", "explicit", "asked for model loner"),
     ],
 )
@@ -95,7 +95,7 @@ def test_a_role_leaves_its_disabled_models_out() -> None:
 def test_embeddings_have_a_default_role_of_their_own() -> None:
     choice = pick("auto", "embeddings")
     assert (choice.model, choice.role) == ("minilm", "embeddings")
-    assert choice.reason == "no model asked, default role for embeddings"
+    assert choice.reason == "no model named, default role for embeddings"
 
 
 VECTORS = Config(

@@ -15,6 +15,7 @@ from rolecast.cli.route import percent
 from rolecast.cli.settings import Chosen, choose
 from rolecast.cli.unstarted import Unstarted
 from rolecast.cli.unstarted import run as run_in_loop
+from rolecast.config import labels
 from rolecast.errors import UNREADABLE, RolecastError, counted
 from rolecast.turn.backtest import Agreement, Case, Report, Result, Tally
 
@@ -68,7 +69,15 @@ async def _begun(sides: Sequence[Chosen]) -> list[Unstarted]:
 async def _of_file(path: Path, sides: Sequence[Chosen]) -> list[Report]:
     begun = await _begun(sides)
     tallies = [Tally(each.name, {}) for each in begun]
+    known = {"role": {name for side in sides for name in side.config.roles}.union(labels.ROLES, labels.TIERS)}
+    known |= {"tier": set(labels.TIERS), "domain": set(labels.DOMAINS), "category": set(labels.CATEGORIES)}
+    known |= {"model": {name for side in sides for name in side.config.models}}
+    told: set[str] = set()
     for body, case in _lines(path):
+        for of, label in case.labels.items():
+            if label not in known[of] and label not in told and not labels.category(label):
+                told.add(label)
+                output.warn(f"{path}: there is no {of} '{label}', so every request that has it counts as a wrong one.")
         for each, tally in zip(begun, tallies, strict=True):
             try:
                 routed = await each.of(body)
@@ -84,8 +93,8 @@ async def _of_file(path: Path, sides: Sequence[Chosen]) -> list[Report]:
                 routed.source,
                 -1.0 if routed.weak_fails is None else routed.weak_fails,
             )
-            known = case if case.prompt_tokens else msgspec.structs.replace(case, prompt_tokens=routed.tokens)
-            tally.add(known, result, each.plans.card(routed.model))
+            long = case if case.prompt_tokens else msgspec.structs.replace(case, prompt_tokens=routed.tokens)
+            tally.add(long, result, each.plans.card(routed.model))
     return [tally.report() for tally in tallies]
 
 
@@ -108,10 +117,10 @@ def _request(fields: Any) -> tuple[bytes, Case]:
     """Raises ValueError for what cannot be meant."""
     if not isinstance(fields, dict):
         raise ValueError("it is neither an object nor a text")
-    labels = {of: fields.pop(of) for of in LABELS if of in fields}
-    if wrong := next((of for of, label in labels.items() if not isinstance(label, str)), ""):
+    given = {of: fields.pop(of) for of in LABELS if of in fields}
+    if wrong := next((of for of, label in given.items() if not isinstance(label, str)), ""):
         raise ValueError(f"`{wrong}` must be a text")
-    labels = {of: label for of, label in labels.items() if label not in ("", "auto")}
+    given = {of: label for of, label in given.items() if label not in ("", "auto")}
     chances = [fields.pop(of, None) for of in _RIGHT]
     for of, chance in zip(_RIGHT, chances, strict=True):
         if chance is not None and not (isinstance(chance, int | float) and 0 <= chance <= 1):
@@ -121,7 +130,7 @@ def _request(fields: Any) -> tuple[bytes, Case]:
     if not {"prompt", "messages", "input"} & set(fields):
         raise ValueError("there is no `prompt`, `messages` or `input`")
     weak, strong = (None if chance is None else float(chance) for chance in chances)
-    return msgspec.json.encode(fields), Case(labels, weak_right=weak, strong_right=strong)
+    return msgspec.json.encode(fields), Case(given, weak_right=weak, strong_right=strong)
 
 
 # -- from the ledger -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rolecast.cli import complete, output
-from rolecast.cli.options import Json, Key, Url
+from rolecast.cli.options import ConfigFile, Json, Key, Url
 
 if TYPE_CHECKING:
     from rolecast.cli.gateway import Reload
@@ -24,6 +24,7 @@ def check(
         bool,
         typer.Option("--schema", help="Print the JSON Schema of the file, for editors, and check nothing."),
     ] = False,
+    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Check a configuration: every problem with its file and line, then what is probably not meant or not there."""
@@ -36,7 +37,7 @@ def check(
         output.print_json(configuration.json_schema())
         return
     try:
-        chosen = settings.choose(file)
+        chosen = settings.choose(file or config)
     except ConfigError as error:
         if as_json:
             output.print_json({"ok": False, "file": error.source, "problems": error.problems, "warnings": []})

@@ -6,12 +6,13 @@ Knows how to ask and how to show it. The gateway chooses, or the configuration a
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from rolecast.cli import complete, output
 from rolecast.cli.options import ConfigFile, Json, Key, Url
+from rolecast.config.routing import Preference
 
 if TYPE_CHECKING:
     from rolecast.pages.routing import NotRouted
@@ -63,6 +64,8 @@ def route(
             output.fail("--backtest takes its requests from a file or the ledger; leave the prompts out.", code=2)
         replay.run(backtest, config, as_json=as_json)
         return
+    if prefer and prefer not in (known := get_args(Preference)):
+        output.fail(f"--prefer must be one of {', '.join(known)}.", code=2)
     bodies = [_body(text, model, prefer) for text in _given(prompts or [], file)]
     found = _asked(bodies, config, url, key, quiet=as_json)
     if as_json:
@@ -153,7 +156,7 @@ def _by_configuration(
 
     chosen = settings.choose(config)
     if not quiet:
-        why = "As asked" if config else "No gateway runs here, so"
+        why = "As asked," if config else "No gateway runs here, so"
         output.say(f"[dim]{why} {output.escape(chosen.name)} decides alone, with no model loaded.[/]", stderr=True)
 
     async def work() -> "list[Routed | NotRouted]":
@@ -216,7 +219,7 @@ def _show_one(each: "Routed | NotRouted") -> None:
         f"{of} {said.label} ({percent(said.confidence)}{'' if said.sure else ', unsure'})"
         for of, said in each.opinions.items()
     ]
-    own = [f"{of} {label}" for of, label in each.labels.items()]
+    own = [f"{of} {label}" for of, label in each.labels.items() if of not in each.opinions]
     hard = ""
     if each.weak_fails is not None and each.difficulty is not None:
         hard = f"{percent(each.weak_fails)} that a weak model fails, {percent(each.difficulty)} that a strong one helps"
@@ -230,7 +233,7 @@ def _show_one(each: "Routed | NotRouted") -> None:
         "Prompt": ", ".join(filter(None, [f"about {each.tokens} tokens" if each.tokens else "", each.language])),
         "Needs": ", ".join(each.needs),
         "Then": ", ".join(each.alternatives),
-        "As SLM Server": f"{each.routing_decision} {each.target_model or ''}, depth {each.reasoning_depth}",
+        "As SLM Server": _as_slm_server(each),
         "Destination": each.destination,
         "Took": f"{each.latency_ms:.2f} ms",
     }
@@ -244,6 +247,10 @@ def _show_one(each: "Routed | NotRouted") -> None:
         for one in each.ranking:
             weighed.add_row(output.plain(one.model), output.plain(f"{one.worth_s:.1f} s"), output.plain(one.reason))
         output.show(weighed)
+
+
+def _as_slm_server(each: "Routed") -> str:
+    return f"{' '.join(filter(None, (each.routing_decision, each.target_model)))}, depth {each.reasoning_depth}"
 
 
 def _show_all(bodies: Sequence[dict[str, Any]], found: "Sequence[Routed | NotRouted]") -> None:

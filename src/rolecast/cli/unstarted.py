@@ -30,12 +30,14 @@ class Unstarted:
         self.store = gateway.store
         self._rehearsal = gateway.rehearsal
         self._learn = gateway.abilities.learn
+        self._cards = gateway.cards
         self._models = gateway.current.config.models
         self._hot = hot_of(Listener(port=0), gateway.current.config, lambda *_: None)
 
     async def learn(self) -> None:
-        """Read what the weights that are here can do, and the learned model."""
-        await asyncio.gather(asyncio.to_thread(self._learn, self._models.values()), self.plans.mind.wake())
+        """Read what the weights that are here can do and how good they are, and the learned model."""
+        able = asyncio.to_thread(self._learn, self._models.values())
+        await asyncio.gather(able, self._cards.learn(), self.plans.mind.wake())
 
     async def answer(self, body: bytes) -> Routed | Routes:
         """As `POST /v1/route` would answer that body. Raises RolecastError."""

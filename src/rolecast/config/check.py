@@ -83,7 +83,9 @@ def _roles(config: Config) -> Iterator[Problem]:
     if default not in config.roles:
         there = ", ".join(config.roles) or "none"
         example = next((i for i, m in config.models.items() if m.enabled), "MODEL")
+        near = meant(default, list(config.roles))
         hint = f"roles are: {there}; name one of them, or add `roles: {{{default}: [{example}]}}`"
+        hint = f"did you mean '{near}'?" if near else hint
         yield ("routing", "default"), f"there is no role '{default}'; {hint}"
     if embeddings != "embeddings" and embeddings not in config.roles:
         yield ("routing", "embeddings"), f"there is no role '{embeddings}'; add it under roles"

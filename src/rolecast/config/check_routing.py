@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from rolecast.config import labels, names, words
 from rolecast.config.names import Name
 from rolecast.config.patterns import MISSING, compiled, lost_edge
-from rolecast.config.routing import Labels, Rule, When
+from rolecast.config.routing import Cascade, Consulting, Labels, Rule, When
 from rolecast.config.schema import Config
 from rolecast.config.shape import Problem, meant
 
@@ -64,6 +64,7 @@ def warnings(config: Config) -> Iterator[str]:
     learns = "learned" in routing.strategies and len(_chatting(config)) > 1
     if (asks or learns) and importlib.util.find_spec("numpy") is None:
         yield "routing.strategies: nothing is learned without numpy: pip install 'rolecast[router]'"
+    yield from _idle(config)
     if "llm" in routing.strategies and "router" not in config.roles:
         yield "routing.strategies: `llm` asks a model of the role `router`, and there is none; add it under roles"
     for i, rule in enumerate(routing.rules):
@@ -79,6 +80,26 @@ def _chatting(config: Config) -> list[str]:
     """Roles among which there is something to choose."""
     can = {i for i, m in config.models.items() if m.enabled and "chat" in m.capabilities}
     return [role for role, models in config.roles.items() if can.intersection(names.members(models))]
+
+
+def _idle(config: Config) -> Iterator[str]:
+    """What is set for the cascade and for `llm`, and has no effect."""
+    routing, table = config.routing, names.table(config)
+    cascade, asks = routing.cascade, "llm" in routing.strategies
+    if not cascade.enabled and cascade != Cascade():
+        yield "routing.cascade: does nothing, because it is off; set `enabled: true`"
+    elif cascade.enabled and cascade.then and _same(cascade.first, cascade.then, config, table):
+        yield "routing.cascade.then: is the same as `first`, so nobody is asked again; name a bigger model"
+    if not asks and routing.llm != Consulting():
+        yield "routing.llm: does nothing, because routing.strategies has no `llm`"
+    elif asks and not routing.llm.timeout:
+        yield "routing.llm.timeout: no model answers at once, so the default role always does; allow a few seconds"
+
+
+def _same(one: str, other: str, config: Config, table: Mapping[str, Name]) -> bool:
+    """Whether both names are answered by the same model."""
+    found = [names.find(table, name) or words.find(config, table, name) for name in (one, other)]
+    return all(found) and len({name.models[0] for name in found if name is not None and name.models}) == 1
 
 
 def _rule(rule: Rule, config: Config, table: Mapping[str, Name]) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from rolecast.config import schema
+from rolecast.config import routing, schema
 from rolecast.config.shape import section_of
 
 
@@ -27,6 +27,8 @@ def _section(kind: type[schema.Section], explained: dict[tuple[str, str], str]) 
             rules["description"] = text
         if isinstance(field.default, str | int | float):
             rules["default"] = _plain(field.default)
+        elif callable(field.default_factory) and (given := field.default_factory()):
+            rules["default"] = given
         properties[field.encode_name] = rules
         if field.required:
             required.append(field.encode_name)
@@ -60,12 +62,13 @@ def _plain(default: Any) -> Any:
 
 
 def _docstrings() -> dict[tuple[str, str], str]:
-    """The text under each setting in the source of `schema`, by class and name."""
+    """The text under each setting in the sources of the sections, by class and name."""
     import ast
     import inspect
 
     found = {}
-    for section in ast.walk(ast.parse(inspect.getsource(schema))):
+    sections = (section for source in (schema, routing) for section in ast.walk(ast.parse(inspect.getsource(source))))
+    for section in sections:
         body = section.body if isinstance(section, ast.ClassDef) else []
         for setting, after in pairwise(body):
             if not (isinstance(setting, ast.AnnAssign) and isinstance(setting.target, ast.Name)):

@@ -47,7 +47,7 @@ class Rule(Section, frozen=True):
     name: str = ""
     """What the rule is called in reasons; empty = its number."""
     when: When = When()
-    """What the request must be."""
+    """What the request must be; all that is given must hold."""
 
 
 class Labels(Section, frozen=True):
@@ -126,4 +126,4 @@ class Routing(Section, frozen=True):
     llm: Consulting = Consulting()
     """How a model is asked who answers, where `llm` is among the strategies."""
     cascade: Cascade = Cascade()
-    """Small models first."""
+    """A small model answers first; a bigger one does when the small one was not sure."""

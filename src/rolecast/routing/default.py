@@ -47,7 +47,7 @@ class Default:
 
     def _by(self, role: str, choice: Choice | None, facts: Facts) -> Choice:
         assert choice is not None  # a role was named
-        reason = f"no model asked, default role for {facts.kind}{with_needs(facts)}"
+        reason = f"no model named, default role for {facts.kind}{with_needs(facts)}"
         return replace(choice, role=role, source="default", reason=reason)
 
     def _anybody(self, facts: Facts, *, well: bool) -> Choice | None:
@@ -56,7 +56,7 @@ class Default:
         `well` = only somebody who holds the prompt and can do what it would like; else those come first.
         """
         able = None
-        reason = f"no model asked, the default role has nobody for it{with_needs(facts)}"
+        reason = f"no model named, the default role has nobody for it{with_needs(facts)}"
         for choice in self._choices(facts):
             told = replace(choice, source="default", reason=reason)
             if self._named.serves_well(choice, facts):
@@ -81,5 +81,5 @@ class Default:
         if not able:
             text = f"No model here has the capability {facts.kind}: add one with `capabilities: [{facts.kind}]`"
             raise ModelNotFound(f"{text}, and perhaps a role {facts.kind!r}.", param="model")
-        reason = f"no model asked, first model for {facts.kind}"
+        reason = f"no model named, first model for {facts.kind}"
         return Choice(able[0], source="default", reason=reason)

@@ -44,15 +44,22 @@ class Judged:
             return Verdict(own, "learned", why if own == task.label else f"{why}, so {own}", task.confidence)
         if task is not None and task.label == labels.EXTERNAL:
             return None
-        return self._by_role(view, task)
+        return self._by_role(view)
 
-    def _by_role(self, view: View, task: "Opinion | None") -> Verdict | None:
+    def _by_role(self, view: View) -> Verdict | None:
         """By the role that the category stands for or that the model names, whichever is surer, and by the tier."""
         role, tier = self._sure(view, "role"), self._sure(view, "tier")
-        size = "heavy" if view.facts.tools else _size(tier.label if tier is not None else "", task)
+        tiered = tier.label if tier is not None else ""
+        task = view.opinion("category")
+        if task is not None and (not task.sure or task.label == labels.EXTERNAL):
+            task = None
+        size = "heavy" if view.facts.tools else _size(tiered, task)
         wanted = _role_of(task.label, size) if task is not None else ""
-        if task is not None and (role is None or role.label == wanted or role.confidence <= task.confidence):
-            sureness = max(task.confidence, role.confidence if role is not None and role.label == wanted else 0.0)
+        by_task = _mass(task, wanted, size) if task is not None else 0.0
+        if task is not None and by_task < self._least:
+            task, size = None, "heavy" if view.facts.tools else tiered
+        if task is not None and (role is None or role.label == wanted or role.confidence <= by_task):
+            sureness = max(by_task, role.confidence if role is not None and role.label == wanted else 0.0)
             return self._to(wanted, size, task.label, sureness)
         if role is not None:
             if name := self._coder(view) if role.label == "coding" else "":
@@ -97,6 +104,13 @@ def _role_of(category: str, size: str) -> str:
     if category in labels.DEEP or (category == labels.GENERAL and size != "light"):
         return "reasoning"
     return "standard"
+
+
+def _mass(task: "Opinion", role: str, size: str) -> float:
+    """How probable it is that the category is one of those that stand for that role: whether code is to be written or
+    mended may be open where it is clear that it is code."""
+    kin = (p for label, p in task.probabilities.items() if label != labels.EXTERNAL and _role_of(label, size) == role)
+    return min(1.0, max(task.confidence, sum(kin)))
 
 
 def _candidates(role: str, size: str) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ class Router:
         for strategy in self._strategies:
             said = strategy.decide(view)
             if isinstance(said, Consult):
-                return replace(self._weighed(self._default.decide(facts), view, cast), consult=said.name)
+                choice = self._weighed(self._default.decide(facts), view, cast)
+                return replace(choice, consult=said.name, confidence=view.surest)
             if said is not None and (settled := self.settle(said, view, cast)) is not None:
                 return settled
         return replace(self._weighed(self._default.decide(facts), view, cast), confidence=view.surest)

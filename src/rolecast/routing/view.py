@@ -89,9 +89,14 @@ class View:
 
     @property
     def surest(self) -> float:
-        """How probable the role is that it looks most like: what was not enough when nobody decided; 0 = no idea."""
-        said = self.opinion("role")
-        return 0.0 if said is None else said.confidence
+        """How probable the role is that it looks most like: what was not enough when nobody decided; 0 = no idea.
+
+        Of what is taken for nonsense, or too vague to serve, as probable as that it is none.
+        """
+        said, scope = self.opinion("role"), self.opinion("scope")
+        if said is None:
+            return 0.0
+        return said.confidence * (1.0 - scope.confidence) if scope is not None and scope.sure else said.confidence
 
     @cached_property
     def seen(self) -> Seen:

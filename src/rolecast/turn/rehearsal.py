@@ -6,6 +6,7 @@ Books nothing, keeps nothing and takes no slot.
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from rolecast.config import labels
 from rolecast.decision import Choice, Facts, Ranked, Seen
@@ -41,7 +42,7 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     role: str
     task: str
-    """The category, as far as it is sure; '' = it is not, or nobody had to look."""
+    """The category that it is most like; '' = nobody had to look."""
     tier: str
     domain: str
     difficulty: float | None
@@ -118,7 +119,7 @@ def told(facts: Facts, choice: Choice, seen: Seen, took_s: float) -> Routed:
         if choice.consult
         else choice.reason,
         alternatives=choice.alternatives,
-        ranking=choice.ranking,
+        ranking=tuple(replace(ranked, worth_s=round(ranked.worth_s, 3)) for ranked in choice.ranking),
         labels=choice.labels,
         opinions={of: Opined(said.label, said.confidence, said.sure) for of, said in seen.opinions.items()},
         language=seen.language,

@@ -58,7 +58,7 @@ export class Requests {
     const wanted = $("request-kind").value;
     if (wanted && wanted !== kind) return false;
     const text = $("request-filter").value.trim().toLowerCase();
-    const words = [key, row.asked, row.model, row.worker, row.role, row.route, row.error, row.code, row.status, row.listener, row.client_id, row.path];
+    const words = [key, row.asked, row.model, row.worker, row.role, row.route, row.task, row.tier, row.domain, row.error, row.code, row.status, row.listener, row.client_id, row.path];
     return !text || words.some((word) => String(word ?? "").toLowerCase().includes(text));
   }
 
@@ -89,6 +89,7 @@ export class Requests {
       setAttribute(button, "aria-expanded", this.open.has(key));
       setText(name, kind === "refused" ? `${row.method} ${row.path}` : row.model);
       setText(asked, subtitle(kind, row));
+      setAttribute(asked, "title", row.route ?? null);
       setText(badge, kind === "running" ? row.state : String(row.status));
       setAttribute(badge, "class", `badge ${TONES[kind]}`);
       setText(code, kind === "refused" ? row.code + (row.count > 1 ? `, ${count(row.count)} times` : "") : (row.error ?? ""));
@@ -108,6 +109,7 @@ const runningRate = (row) => (row.writing_ms > 200 ? `≈ ${rate((row.tokens / r
 function subtitle(kind, row) {
   if (kind === "refused") return row.asked && `asked for ${row.asked}`;
   if (row.worker !== row.model) return `${row.worker} stood in`;
+  if (row.confidence != null) return ["auto", row.role, row.task, row.tier].filter(Boolean).join(" · ");
   return row.asked && row.asked !== row.model ? `asked as ${row.asked}` : "";
 }
 
