@@ -83,7 +83,8 @@ def test_up_detached_returns_when_pinned_models_are_ready(gateway: Running) -> N
 def test_the_gateway_tells_who_would_answer_and_a_wrong_name_is_one_sentence(gateway: Running) -> None:
     code, out, err = gateway.invoke("route", "Write a function in Python that adds two numbers.", "--json")
     told = json.loads(out)
-    assert (code, err, told["model"]) == (0, "", "big")
+    assert (code, err, told["model"]) == (0, "", "tiny"), "the coder's weights are not here"
+    assert told["reason"].startswith("looks like code_generation, so coding, ")
     code, out, err = gateway.invoke("route", "hello", "Write a function in Python.", "--model", "coding")
     assert (code, out.count("asked for role coding"), err) == (0, 2, "")
     code, out, err = gateway.invoke("route", "hello", "--model", "nobody")
