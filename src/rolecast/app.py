@@ -44,6 +44,7 @@ from rolecast.pages.responses import KeptResponses
 from rolecast.pages.routing import RoutePage
 from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
+from rolecast.pages.turns import Turns
 from rolecast.readiness import Readiness
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
@@ -139,7 +140,8 @@ class Gateway:
         ]
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, made.join)
-        self._domains = Domains(Tlc(self.plans.mind), Refiner(self.asker, self.plans), self.telemetry)
+        turns = Turns()
+        self._domains = Domains(Tlc(self.plans.mind), Refiner(self.asker, self.plans), self.telemetry, turns)
         self._listed = ConductorModels(self.current, self.fleet, self.telemetry, self.health)
         brought = uploads(config)
         making = OllamaVariants(self.current, made, brought, find, self.reloader.renew)
@@ -177,7 +179,7 @@ class Gateway:
             making,
             OllamaBlobs(self.current, brought),
             FrontDoor(self.telemetry, self.health),
-            RoutePage(self.rehearsal),
+            RoutePage(self.rehearsal, turns),
             FeedbackPage(self.current, self.ledger, self.store),
             Conductor(
                 self.current,

@@ -87,6 +87,14 @@ def test_prompts_come_from_arguments_stdin_and_lines_of_a_file(here: Path) -> No
     assert json.loads(invoke("--json", stdin=CODE)[1])["model"] == "coder"
 
 
+def test_a_file_may_begin_with_a_mark_and_only_its_line_ends_part_prompts(here: Path) -> None:
+    (here / "marked.txt").write_bytes("\ufeffTell a\x0cjoke\u2028please\r\nhello\n".encode())
+    code, out, _ = invoke("--file", "marked.txt", "--json")
+    assert (code, len(json.loads(out)["routes"])) == (0, 2)
+    (here / "marked.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt":"hello"}\r\n')
+    assert invoke("--backtest", "marked.jsonl")[0] == 0
+
+
 def test_another_name_and_another_configuration_may_be_asked_for() -> None:
     told = json.loads(invoke(CODE, "--model", "reasoning", "--json")[1])
     assert (told["model"], told["source"]) == ("thinker", "role")
@@ -117,6 +125,7 @@ def test_mistakes_are_one_sentence() -> None:
     assert code == 1
     assert [each["error"]["code"] for each in json.loads(out)["routes"]] == ["model_not_found"] * 2
     assert "Prompt 2 is empty" in invoke(CODE, " ")[2]
+    assert "half a character" in invoke("half \udcff")[2]
     assert "nowhere.txt" in invoke("--file", "nowhere.txt")[2]
     assert invoke(CODE, "--backtest", "x")[0] == 2
 

@@ -485,3 +485,27 @@ async def test_256_at_once_are_all_answered_and_do_not_mix() -> None:
         rows = await c.rows()
         assert len(rows) == 256 + 128
         assert sum(row.route == "cascade; light was unsure" for row in rows) == 128
+
+
+@pytest.mark.parametrize("stream_it", [False, True])
+@pytest.mark.parametrize("what", ["thoughts", "blanks", "chances"])
+async def test_what_never_comes_to_a_word_is_not_held_for_ever(what: str, stream_it: bool) -> None:
+    entries = [{"token": "x" * 100, "logprob": -0.1} for _ in range(300)]
+    pieces = {
+        "thoughts": token("hm " * 20_000, None, "reasoning_content"),
+        "blanks": token(" " * 60_000, None),
+        "chances": event({"choices": [{"index": 0, "delta": {}, "logprobs": {"content": entries}}]}),
+    }
+
+    async def endless(peer: Peer, _: Received) -> None:
+        await peer.send(SSE_HEAD)
+        while not peer.gone.is_set():
+            await peer.send(chunk(pieces[what]))
+            await asyncio.sleep(0)
+
+    async with cast() as world:
+        world.small.usual = endless
+        answer = await world.ask(stream=stream_it)
+        assert route(answer) == "cascade; light said nothing, heavy answers"
+        assert text_of(answer) == "the large one says"
+        await world.rows()  # all slots are free

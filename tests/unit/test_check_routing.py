@@ -76,11 +76,22 @@ def test_two_rules_are_not_called_alike() -> None:
     problems = found(rules=[Rule(use="foo", name="n"), Rule(use="foo"), Rule(use="foo"), Rule(use="foo", name="n")])
     assert list(problems) == ["routing.rules.3.name"]
     assert "already that of rule 1" in problems["routing.rules.3.name"]
+    problems = found(rules=[Rule(use="foo", name="2"), Rule(use="foo")])
+    assert list(problems) == ["routing.rules.1.name"], "a rule without a name is called by its number"
+
+
+def test_a_set_cannot_be_called_as_what_feedback_says_besides_labels() -> None:
+    assert list(found(labels={"model": Labels(examples=TWO)})) == ["routing.labels.model"]
 
 
 def test_rules_and_sets_are_not_without_end() -> None:
     assert list(found(labels={f"s{i}": Labels(examples=TWO) for i in range(21)})) == ["routing.labels"]
     assert list(found(rules=[Rule(use="foo")] * 201)) == ["routing.rules"]
+    many = Labels(examples={"a": ["x"] * 1000, "b": ["y"] * 1000})
+    assert list(found(labels={f"s{i}": many for i in range(2)})) == []
+    assert list(found(labels={f"s{i}": many for i in range(3)})) == ["routing.labels"]
+    lists = Labels(examples={f"l{i}": ["x"] for i in range(201)})
+    assert list(found(labels={"s": lists})) == ["routing.labels.s.examples"]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def test_up_detached_returns_when_pinned_models_are_ready(gateway: Running) -> N
 def test_the_gateway_tells_who_would_answer_and_a_wrong_name_is_one_sentence(gateway: Running) -> None:
     code, out, err = gateway.invoke("route", "Write a function in Python that adds two numbers.", "--json")
     told = json.loads(out)
-    assert (code, err, told["model"]) == (0, "", "big")
+    assert (code, err, told["model"]) == (0, "", "tiny"), "the coder's weights are not here"
+    assert told["reason"].startswith("looks like code_generation, so coding, ")
     code, out, err = gateway.invoke("route", "hello", "Write a function in Python.", "--model", "coding")
     assert (code, out.count("asked for role coding"), err) == (0, 2, "")
     code, out, err = gateway.invoke("route", "hello", "--model", "nobody")
@@ -117,6 +118,12 @@ def test_what_somebody_thinks_of_an_answer_is_kept_and_shown(gateway: Running) -
     code, _, err = gateway.invoke("feedback", name, "sideways")
     assert code == 1
     assert "`up` or 1" in err
+    for number in ("nan", "inf", "1e999"):
+        code, _, err = gateway.invoke("feedback", name, number)
+        assert (code, "`up` or 1" in err) == (1, True), number
+    for words in (("feedback", name, "--comment", "half \udcff"), ("route", "half \udcff")):
+        code, _, err = gateway.invoke(*words)
+        assert (code, "half a character" in err) == (1, True), err
     assert "write it as role=coding" in gateway.invoke("feedback", name, "--label", "coding")[2]
     assert "There is no request" in gateway.invoke("feedback", "req_0000000000000001", "up")[2]
 

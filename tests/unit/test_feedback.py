@@ -113,6 +113,27 @@ async def test_a_correct_label_is_one_that_there_is_also_of_ones_own(tmp_path: P
         assert (await listed(gate))["feedback"][0]["label"]["role"] == "reasoning", "a mistake changed nothing"
 
 
+async def test_feedback_on_a_request_that_waits_for_a_locked_database_is_put_off_and_not_refused(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path) as gate:
+        other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+        try:
+            await answered(gate)
+            await gate.gateway.ledger.close()
+            other.execute("BEGIN IMMEDIATE")
+            name = await answered(gate)
+            said = await say(gate, request_id=name, rating="up")
+            assert (said.status, said.error["code"]) == (503, "store_unavailable")
+            nobody = await say(gate, request_id="req_00000000000000ff", rating="up")
+            assert nobody.status == 404, "a request that there never was is no matter of the database"
+            other.execute("ROLLBACK")
+        finally:
+            other.close()
+        await gate.gateway.ledger.close()
+        assert (await say(gate, request_id=name, rating="up")).status == 200
+
+
 def test_the_domains_that_may_be_said_are_those_of_the_model() -> None:
     assert set(DOMAINS) == set(Learned.load().heads["domain"].labels)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from gateway import CHAT, DEADLINE_S, Gate, chat, config, request, running_gateway
+from gateway import CHAT, DEADLINE_S, Gate, chat, config, request, running_gateway, until
 
 from rolecast.config.routing import Routing
 from rolecast.config.schema import Config, Model
@@ -240,6 +240,31 @@ async def test_many_prompts_hold_nobody_up(tmp_path: Path) -> None:
     # Without pauses it would be one gap of half a second; a busy machine makes some longer.
     assert sorted(gaps)[int(len(gaps) * 0.9)] < 0.05
     assert len(gaps) > 100
+
+
+async def test_who_asks_of_many_and_leaves_has_nothing_done_any_more(tmp_path: Path) -> None:
+    async with gateway(cast(), tmp_path) as gate:
+        await routed(gate, {"prompt": CODE})  # the learned model is there
+        asked: list[str] = []
+        rehearsal = gate.gateway.rehearsal
+        really = rehearsal.of
+
+        async def counted(*given: Any) -> Any:
+            asked.append("")
+            return await really(*given)
+
+        rehearsal.of = counted  # type: ignore[method-assign]
+        for _ in range(4):
+            async with gate.client() as client:
+                await client.send(request({"prompts": [CODE] * 1000}, path="/v1/route"))
+                count = len(asked)
+                await until(lambda count=count: len(asked) > count, "it has begun")  # type: ignore[misc]
+                client.abort()
+        await routed(gate, {"prompts": [CODE] * 50})
+        assert len(asked) < 1000
+        before = len(asked)
+        await asyncio.sleep(0.1)
+        assert len(asked) == before, "nobody works for those who left"
 
 
 async def test_a_bare_prompt_needs_the_content_type_that_no_foreign_form_can_send(tmp_path: Path) -> None:

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 from gateway import (
     DONE,
+    SSE_HEAD,
     USAGE,
     Answer,
     Gate,
+    Peer,
+    Received,
     ScriptedWorker,
+    chunk,
     clean,
     delta,
     event,
@@ -22,6 +26,7 @@ from gateway import (
     reply,
     request,
     stream,
+    until,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -502,6 +507,23 @@ async def test_a_dead_language_model_does_not_matter() -> None:
             assert told["tmd"]["domain"] == "MEDICINE"
             assert told["metadata"]["refine_error"]
             assert GLUCOSE not in told["metadata"]["refine_error"]
+
+
+async def test_a_language_model_that_never_ends_is_stopped(both: tuple[Gate, ScriptedWorker]) -> None:
+    gate, worker = both
+
+    async def endless(peer: Peer, _: Received) -> None:
+        await peer.send(SSE_HEAD)
+        while not peer.gone.is_set():
+            await peer.send(chunk(delta("LAW " * 1000)))
+            await asyncio.sleep(0)
+
+    worker.script.append(endless)
+    told = await answer(gate, "/classify_domain", query="Who won the world cup in 1998?", refine=True)
+    assert told["primary_domain"] == "SPORTS"
+    assert told["metadata"]["refine_error"]
+    assert len(told["metadata"]["llm_raw_response"]) < 10_000
+    await until(lambda: not gate.gateway.dispatch.active, "its slot is free")
 
 
 async def test_the_front_door_asks_who_is_there_for_it(both: tuple[Gate, ScriptedWorker]) -> None:

@@ -8,7 +8,7 @@ import time
 
 import msgspec
 
-from rolecast.books.store import Batch, Query, Row, Store, structs
+from rolecast.books.store import Batch, Query, Row, Store, StoreError, structs
 from rolecast.decision import Choice
 from rolecast.values import Receipt, Usage
 
@@ -26,6 +26,7 @@ TAIL = Query(f"SELECT {', '.join(Receipt.__struct_fields__)} FROM ledger ORDER B
 ONE = Query("SELECT id FROM requests WHERE id = :number")
 PATIENCE_S = 1.0
 """So long a row that is asked for may take to be written."""
+WAITS = "That request is not in the database yet, because it cannot be written just now. Send this again later."
 MAX_PENDING = 200_000
 """When the disk cannot keep up or fails, so many rows wait in memory; beyond that the oldest are dropped."""
 
@@ -36,6 +37,8 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows: list[Row] = []
+        self._under_way: list[Row] = []
+        """Those that are being written."""
         self._notes: list[Row] = []
         self._decisions: list[Row] = []
         self._new_routes: list[Row] = []
@@ -123,13 +126,16 @@ class Ledger:
         return structs(Receipt, await self._store.read(TAIL, most=limit))
 
     async def holds(self, number: int) -> bool:
-        """Whether there is such a request, also one whose row is not written yet. Raises StoreError."""
+        """Whether there is such a request, also one whose row is not written yet. Raises StoreError.
+
+        Also for one whose row waits for the database: what is kept of a request must not come before it.
+        """
         if await self._store.read(ONE, number=number):
             return True
         deadline = self._loop.time() + PATIENCE_S
-        while any(row[0] == number for row in self._rows) or self._writing is not None:
-            if self._loop.time() > deadline:
-                break
+        while any(row[0] == number for rows in (self._rows, self._under_way) for row in rows):
+            if self._trouble or self._loop.time() > deadline:
+                raise StoreError(WAITS)
             await asyncio.sleep(0.005)
         return bool(await self._store.read(ONE, number=number))
 
@@ -156,6 +162,7 @@ class Ledger:
         )
         self._new_routes, self._rows, self._notes = [], self._rows[most:], self._notes[most:]
         self._decisions = self._decisions[most:]
+        self._under_way = batch[1][1]
         self._writing = self._loop.create_task(self._write(batch))
 
     async def _write(self, batch: Batch) -> None:
@@ -169,6 +176,7 @@ class Ledger:
 
     def _flushed(self, batch: Batch, error: Exception | None) -> None:
         (_, routes), (_, rows), (_, notes), (_, decisions) = batch
+        self._under_way = []
         if error is not None:
             self._new_routes[:0], self._rows[:0], self._notes[:0] = routes, rows, notes
             self._decisions[:0] = decisions

@@ -3,6 +3,7 @@
 Knows where they are read from and how the result is shown; how a replay is judged is `turn/backtest.py`'s.
 """
 
+import codecs
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, Case]]:
             if not line.strip():
                 continue
             try:
-                fields = msgspec.json.decode(line)
+                fields = msgspec.json.decode(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
                 yield _request({"prompt": fields} if isinstance(fields, str) else fields)
             except (*UNREADABLE, ValueError) as error:
                 output.fail(

@@ -1,5 +1,6 @@
 """`feedback`: says what somebody thinks of an answer, or shows what was said."""
 
+import math
 from typing import Annotated
 
 import typer
@@ -53,10 +54,12 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _number(rating: str | None) -> str | float | None:
+    """A number as one; what JSON has no number for stays as it was written, and is refused like any other word."""
     try:
-        return rating if rating is None else float(rating)
+        number = float(rating or "")
     except ValueError:
         return rating
+    return number if math.isfinite(number) else rating
 
 
 def _show(said: bytes, *, as_json: bool) -> None:

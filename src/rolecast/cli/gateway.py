@@ -262,6 +262,8 @@ def _translated(url: str) -> Iterator[None]:
 
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise RolecastError("What was written is no text: it holds half a character. Send it as UTF-8.") from error
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
         raise WorkerDown(f"Nothing answers on {url}. {START_HINT}") from error
     except httpx2.TimeoutException as error:

@@ -87,7 +87,8 @@ def _given(prompts: Sequence[str], file: Path | None) -> list[str]:
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
     if file is not None:
         try:
-            texts += [line for line in file.read_text("utf-8").splitlines() if line.strip()]
+            # Other line ends than these belong to the prompt; some editors begin a file with a mark.
+            texts += [line for line in file.read_text("utf-8-sig").split("\n") if line.strip()]
         except UnicodeDecodeError:
             output.fail(f"{file}: it is no text in UTF-8; write one prompt on each line.")
     if empty := next((i for i, text in enumerate(texts, 1) if not text.strip()), 0):
@@ -149,8 +150,6 @@ def _by_gateway(bodies: Sequence[dict[str, Any]], url: str, key: str) -> "list[R
 def _by_configuration(
     bodies: Sequence[dict[str, Any]], config: Path | None, *, quiet: bool
 ) -> "list[Routed | NotRouted]":
-    import msgspec
-
     from rolecast.cli import settings
     from rolecast.cli.unstarted import Unstarted, run
     from rolecast.errors import RolecastError
@@ -166,7 +165,7 @@ def _by_configuration(
         found: list[Routed | NotRouted] = []
         for body in bodies:
             try:
-                found.append(await unstarted.of(msgspec.json.encode(body)))
+                found.append(await unstarted.of(_encoded(body)))
             except RolecastError as error:
                 if len(bodies) == 1:
                     raise
@@ -174,6 +173,18 @@ def _by_configuration(
         return found
 
     return run(work)
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    """Raises BadRequest for what a shell may give that is no text."""
+    import msgspec
+
+    from rolecast.errors import BadRequest
+
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise BadRequest("What was written is no text: it holds half a character. Send it as UTF-8.") from None
 
 
 def _failed(error: Any) -> "NotRouted":

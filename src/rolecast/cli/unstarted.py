@@ -5,6 +5,7 @@ So nothing is loaded, every model counts as one that is not, and the choices are
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 from rolecast import app
@@ -40,7 +41,7 @@ class Unstarted:
 
     async def answer(self, body: bytes) -> Routed | Routes:
         """As `POST /v1/route` would answer that body. Raises RolecastError."""
-        return await answer(body, self._hot, Caller(), self._rehearsal)
+        return await answer(body, self._hot, Caller(), self._rehearsal, nullcontext)
 
     async def of(self, body: bytes) -> Routed:
         """The same of one request. Raises RolecastError."""

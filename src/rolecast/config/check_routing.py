@@ -18,8 +18,12 @@ MOST_NAME = 64
 MOST_RULES = 200
 MOST_SETS = 20
 """Of labels: each takes memory, and time of every request."""
+MOST_LABELS = 200
+"""Of a set: each makes an opinion dearer, and takes memory."""
 MOST_EXAMPLES = 2000
 """Of all labels of a set: beyond it, learning would hold up a reload."""
+MOST_OF_ALL = 5000
+"""Examples of all sets together: the first request waits until they are learned, some milliseconds for each."""
 MOST_EXAMPLE = 20_000
 """Characters of one."""
 
@@ -37,13 +41,11 @@ def problems(config: Config) -> Iterator[Problem]:
     called: dict[str, int] = {}
     for i, rule in enumerate(routing.rules):
         yield from ((("routing", "rules", i, *trail), text) for trail, text in _rule(rule, config, table))
-        if rule.name and called.setdefault(rule.name, i) != i:
-            text = f"the name '{rule.name}' is already that of rule {called[rule.name] + 1}; take another"
+        name = rule.name or str(i + 1)  # as it is called in reasons
+        if called.setdefault(name, i) != i:
+            text = f"the name '{name}' is already that of rule {called[name] + 1}; take another"
             yield ("routing", "rules", i, "name"), text
-    if len(routing.labels) > MOST_SETS:
-        yield ("routing", "labels"), f"there are {len(routing.labels)} sets; at most {MOST_SETS} are learned"
-    for name, each in routing.labels.items():
-        yield from ((("routing", "labels", name, *trail), text) for trail, text in _labels(name, each, config, table))
+    yield from ((("routing", "labels", *trail), text) for trail, text in _sets(config, table))
     if routing.cascade.enabled:
         for field in ("first", "then"):
             given = getattr(routing.cascade, field)
@@ -131,9 +133,20 @@ def _label(of: str, label: str, config: Config) -> Iterator[str]:
         yield f"there is no label '{label}' of {of}; {_instead(label, known)}"
 
 
+def _sets(config: Config, table: Mapping[str, Name]) -> Iterator[Problem]:
+    sets = config.routing.labels
+    if len(sets) > MOST_SETS:
+        yield (), f"there are {len(sets)} sets; at most {MOST_SETS} are learned"
+    for name, each in sets.items():
+        yield from (((name, *trail), text) for trail, text in _labels(name, each, config, table))
+    count = sum(len(texts) for each in sets.values() for texts in each.examples.values())
+    if count > MOST_OF_ALL:
+        yield (), f"there are {count} examples; at most {MOST_OF_ALL} of all sets are learned"
+
+
 def _labels(name: str, each: Labels, config: Config, table: Mapping[str, Name]) -> Iterator[Problem]:
     if name in labels.RESERVED:
-        yield (), f"'{name}' is what the learned model itself calls a set; take another name"
+        yield (), f"'{name}' has a meaning of its own where labels are said; take another name"
     elif text := _untellable(name, needed=True):
         yield (), text
     yield from ((("examples", *trail), text) for trail, text in _examples(each))
@@ -148,6 +161,8 @@ def _examples(each: Labels) -> Iterator[Problem]:
     """Why they teach nothing, or too slowly."""
     if len(each.examples) < 2:
         yield (), "it takes at least two labels to tell apart; add one, for example `other`"
+    if len(each.examples) > MOST_LABELS:
+        yield (), f"there are {len(each.examples)} labels; at most {MOST_LABELS} are told apart"
     for label, texts in each.examples.items():
         if text := _untellable(label, needed=True):
             yield (label,), text

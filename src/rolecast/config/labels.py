@@ -88,8 +88,8 @@ BUSINESS = DESTINATIONS[:-1]
 
 JUDGED: Mapping[str, Sequence[str]] = {"category": CATEGORIES, "role": ROLES, "tier": TIERS, "domain": DOMAINS}
 """What the learned model says of a prompt, and the labels that it has for it."""
-RESERVED = frozenset({*JUDGED, "scope", "difficulty", "weak_right", "task", "method"})
-"""Names that a set of the user's own cannot have: they are the product's."""
+RESERVED = frozenset({*JUDGED, "scope", "difficulty", "weak_right", "task", "method", "model"})
+"""Names that a set of the user's own cannot have: they are the product's, and `model` is said in feedback."""
 SETS: Mapping[str, Sequence[str]] = {
     **JUDGED,
     "capability": CAPABILITIES,

@@ -4,6 +4,7 @@ Any client may send any metadata for ends of its own, so nothing is refused here
 """
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -17,14 +18,20 @@ OURS = frozenset({"force_domain", "query_type", "category", "channel", "type", "
 """Fields of metadata that are said to a router, and to no server of a model."""
 MOST, MOST_KEY, MOST_VALUE = 64, 64, 512
 """So many fields are looked at, of so many characters."""
+MOST_BYTES = 262_144
+"""Longer metadata are no hints: to take a million fields apart would hold up everybody else."""
 
 
-class _Body(msgspec.Struct):
+class _Extra(msgspec.Struct):
     metadata: msgspec.Raw = msgspec.Raw()
+
+
+class _Body(_Extra):
     extra_body: msgspec.Raw = msgspec.Raw()
 
 
 _decode = msgspec.json.Decoder(_Body).decode
+_decode_extra = msgspec.json.Decoder(_Extra).decode
 _NAME = b'"metadata"'
 
 
@@ -47,8 +54,11 @@ def in_body(body: bytes) -> Hints:
         return NONE
     try:
         fields = _decode(body)
-        found = _object(fields.metadata) or _object(_object(fields.extra_body).get("metadata"))
-        texts = {name: msgspec.json.decode(raw) for name, raw in found.items() if bytes(raw).startswith(b'"')}
+        found = _object(fields.metadata)
+        if not found and bytes(fields.extra_body).startswith(b"{"):
+            found = _object(_decode_extra(fields.extra_body).metadata)
+        said = ((name, raw) for name, raw in found.items() if bytes(raw).startswith(b'"'))
+        texts = {name: msgspec.json.decode(raw) for name, raw in islice(said, MOST)}
     except UNREADABLE:
         return NONE
     return of_metadata(texts)
@@ -76,5 +86,7 @@ def without(body: bytes) -> bytes:
 
 
 def _object(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw]:
-    """The fields of an object; of anything else, none."""
-    return msgspec.json.decode(raw, type=dict[str, msgspec.Raw]) if raw and bytes(raw).startswith(b"{") else {}
+    """The fields of an object; of anything else, and of one that is too long, none."""
+    if not raw or len(text := bytes(raw)) > MOST_BYTES or not text.startswith(b"{"):
+        return {}
+    return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])

@@ -1,6 +1,7 @@
 """`POST /v1/route`: who would answer a request, and why, without asking a model."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from rolecast.dialects.any_shape import Hot
 from rolecast.dialects.operation import told
 from rolecast.errors import RolecastError
 from rolecast.pages import asked
+from rolecast.pages.turns import Turn, Turns
 from rolecast.server.asgi import json_response
 from rolecast.server.lane import Lane, by_name
 from rolecast.turn.rehearsal import Rehearsal, Routed
@@ -63,8 +65,9 @@ class Asked(msgspec.Struct):
 class RoutePage:
     """The dry run."""
 
-    def __init__(self, rehearsal: Rehearsal) -> None:
+    def __init__(self, rehearsal: Rehearsal, turns: Turns) -> None:
         self._rehearsal = rehearsal
+        self._turns = turns
 
     def routes(self) -> list[Route]:
         return [Route(path, self.route, methods=["POST"]) for path in ("/v1/route", "/route")]
@@ -83,19 +86,20 @@ class RoutePage:
         asked.require_json(request, EXAMPLE)
         lane: Lane = request.app.state.lane
         caller = lane.caller(by_name(request.scope["headers"]))
-        return json_response(await answer(await request.body(), lane.hot, caller, self._rehearsal))
+        turn = partial(self._turns.one, request)
+        return json_response(await answer(await request.body(), lane.hot, caller, self._rehearsal, turn))
 
 
-async def answer(body: bytes, hot: Hot, caller: Caller, rehearsal: Rehearsal) -> Routed | Routes:
+async def answer(body: bytes, hot: Hot, caller: Caller, rehearsal: Rehearsal, turn: Turn) -> Routed | Routes:
     """The answer to such a body. Raises RolecastError for one request; of several each has its own error."""
     several = any_shape.bodies(body) if len(body) < AT_ONCE else await asyncio.to_thread(any_shape.bodies, body)
     if several is None:
         return await rehearsal.of(*any_shape.read(body, hot), caller)
     found: list[Routed | NotRouted] = []
     for each in several:
-        try:
-            found.append(await rehearsal.of(*any_shape.read(each, hot), caller))
-        except RolecastError as error:
-            found.append(NotRouted(Failed(error.message, error.type, error.param, error.code)))
-        await rehearsal.pause()
+        async with turn():
+            try:
+                found.append(await rehearsal.of(*any_shape.read(each, hot), caller))
+            except RolecastError as error:
+                found.append(NotRouted(Failed(error.message, error.type, error.param, error.code)))
     return Routes(found)

@@ -7,8 +7,9 @@ more than one text is done in slices, so that requests to models do not wait for
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import msgspec
@@ -22,6 +23,7 @@ from rolecast.dialects.openai_chat import explain, missing_field
 from rolecast.dialects.operation import told
 from rolecast.errors import UNREADABLE, BadRequest, Invalid
 from rolecast.pages import tlc_shapes as shapes
+from rolecast.pages.turns import Turn, Turns
 from rolecast.routing import taxonomy
 from rolecast.routing.taxonomy import INVALID, OTHER, Scheme
 from rolecast.server.asgi import json_response
@@ -69,8 +71,9 @@ def serves(listener: Listener) -> bool:
 class Domains:
     """Answers which domain a text belongs to, and what is asked in it."""
 
-    def __init__(self, tlc: Tlc, refiner: Refiner, telemetry: Telemetry) -> None:
+    def __init__(self, tlc: Tlc, refiner: Refiner, telemetry: Telemetry, turns: Turns) -> None:
         self._tlc = tlc
+        self._turns = turns
         self._refiner = refiner
         self._telemetry = telemetry
 
@@ -146,7 +149,7 @@ class Domains:
         scheme = taxonomy.scheme(body.scheme or "seed")
         started = time.perf_counter()
         classifier = await self._tlc.classifier(scheme.name, tmd=tmd)
-        work = _Work(classifier, scheme, body, started)
+        work = _Work(classifier, scheme, body, started, partial(self._turns.one, request))
         await work.read_documents()
         if refine:
             if len(body.queries or ()) > shapes.MOST_REFINED:
@@ -167,7 +170,10 @@ class Domains:
 class _Work:
     """One request: its questions, and what all of them share."""
 
-    def __init__(self, classifier: "Classifier", scheme: Scheme, body: shapes.TlcBody, started: float) -> None:
+    def __init__(
+        self, classifier: "Classifier", scheme: Scheme, body: shapes.TlcBody, started: float, turn: Turn
+    ) -> None:
+        self._turn = turn
         self._classifier = classifier
         self._scheme = scheme
         self._documents: dict[str, list[Mapping[str, float]]] = {}
@@ -185,17 +191,19 @@ class _Work:
 
         for scheme in {taxonomy.scheme("seed").name, self._scheme.name}:
             found = self._documents.setdefault(scheme, [])
-            async for text in _slowly(self._given[:DOCUMENTS]):
-                if (odds := self._classifier.odds(text, taxonomy.scheme(scheme))) is not None:
-                    found.append(odds)
+            for text in self._given[:DOCUMENTS]:
+                async with self._turn():
+                    if (odds := self._classifier.odds(text, taxonomy.scheme(scheme))) is not None:
+                        found.append(odds)
 
     async def answer(self, of: Any) -> Response:
         """The answer to one question, or to each of several."""
         results = []
-        async for i, query in _slowly(list(enumerate(self.queries))):
-            self._now = self.refined[i] if self.refined else None
-            self._began = time.perf_counter() if self._several else self._started
-            results.append(of(query))
+        for i, query in enumerate(self.queries):
+            async with self._turn():
+                self._now = self.refined[i] if self.refined else None
+                self._began = time.perf_counter() if self._several else self._started
+                results.append(of(query))
         if not self._several:
             return json_response(results[0])
         took = shapes.BatchMetadata(_ms(self._started))
@@ -316,14 +324,6 @@ def _mistake(where: str, text: str) -> Mistaken:
     if where in _WORDS:  # what was sent instead may be of any length
         text = f"Expected one of {', '.join(_WORDS[where])}"
     return Mistaken(f"`{where}`: {text}." if where else f"{text}.", param=where or None)
-
-
-async def _slowly(items: "Sequence[Any]") -> AsyncIterator[Any]:
-    """One after the other, and between two of them the event loop's other work."""
-    for i, item in enumerate(items):
-        if i:
-            await asyncio.sleep(0)
-        yield item
 
 
 def _choices(scheme: Scheme, *, tmd: bool, hinted: bool) -> dict[str, Sequence[str]]:

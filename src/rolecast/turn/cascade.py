@@ -19,6 +19,9 @@ from rolecast.values import Chances, Chat, Event, Failure, Reasoning, Report, Te
 TRUE = msgspec.Raw(b"true")
 MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
 """Statuses with which a server may refuse to tell probabilities."""
+MOST_HELD = 4 * 1024 * 1024
+"""Characters that are held back, each event counted as some: more must be judged by what there is of it."""
+EVENT_CHARS = 100
 
 
 def asked(plan: Plan, request: Request, chat: Chat) -> tuple[bytes, bytes]:
@@ -61,6 +64,14 @@ def _of(tokens: list[Token], text: str) -> list[float]:
     return found[::-1]
 
 
+def _size(event: Event) -> int:
+    """About how much it takes to hold it."""
+    if isinstance(event, Chances):
+        return EVENT_CHARS * len(event.tokens) + sum(len(token.text) for token in event.tokens)
+    text = event.text if isinstance(event, Text | Reasoning) else ""
+    return EVENT_CHARS + len(event.arguments if isinstance(event, ToolCallDelta) else text)
+
+
 class Judging(Conversion):
     """Reads the first answer, holds it until it is judged, and then hands it on or gives it up."""
 
@@ -76,6 +87,8 @@ class Judging(Conversion):
         """Tokens whose text did not come yet: they may be of a thought, or of its marks, which do not count."""
         self._said = False
         """Something of the answer came."""
+        self._size = 0
+        """Characters held back."""
 
     def on_end(self) -> None:
         if self._reader is None and not self.closed:  # an error status
@@ -93,13 +106,16 @@ class Judging(Conversion):
                 self._give_up("failed")
                 return
             self._weigh(event)
+            self._size += _size(event)
         if len(self._logprobs) >= self._trial.tokens:
             self._judge()
         elif self._said and not self._logprobs:
             self._release(f"{self._trial.first} answers, its confidence is unknown")
+        elif self._size > MOST_HELD:  # thoughts or blanks without end
+            self._complete()
 
     def _complete(self) -> None:
-        """All of it is here: a short answer is judged whole."""
+        """No more of it is awaited: a short answer is judged whole."""
         if self._judged or self.closed:
             return
         if not self._said:

@@ -3,7 +3,6 @@
 Books nothing, keeps nothing and takes no slot.
 """
 
-import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -18,8 +17,6 @@ from rolecast.turn.memory import Memory
 from rolecast.turn.plans import Plans
 from rolecast.values import Caller
 
-SLICE_S = 0.002
-"""So long the loop is held for one who asks of many requests, before others have their turn."""
 TARGETS = ("standard", "reasoning", "coding")
 """Roles that SLM Server's router delegates to, in capitals."""
 HANDLES = "router"
@@ -89,7 +86,6 @@ class Rehearsal:
     def __init__(self, plans: Plans, memory: Memory) -> None:
         self.plans = plans
         self._memory = memory
-        self._since = clock()
 
     async def of(self, request: Request, dialect: Dialect, caller: Caller) -> Routed:
         """Who would answer this. Raises what the request itself would."""
@@ -104,12 +100,6 @@ class Rehearsal:
         if seen is None:
             facts, seen = self.plans.seen(facts, request, caller, dialect)
         return told(facts, choice, seen, took_s)
-
-    async def pause(self) -> None:
-        """Let others have their turn, when they have waited."""
-        if clock() - self._since > SLICE_S:
-            await asyncio.sleep(0)
-            self._since = clock()
 
 
 def told(facts: Facts, choice: Choice, seen: Seen, took_s: float) -> Routed:

@@ -30,6 +30,8 @@ QUERY_CHARS = 2000
 DOCUMENTS, DOCUMENT_CHARS = 3, 200
 """So much of a question, and of what comes with it, is shown to a language model: small ones have little room."""
 ANSWER_TOKENS = 128
+MOST_ANSWER = 4096
+"""Characters of an answer: an engine that knows no limit may go on for ever."""
 
 
 class Tlc:
@@ -93,6 +95,8 @@ class Refiner:
                 async for event in events:
                     if isinstance(event, Text):
                         text += event.text
+                    if len(text) > MOST_ANSWER:
+                        break
         except TimeoutError:
             error: RolecastError = UpstreamTimeout(f"The model did not answer within {PATIENCE_S:.0f} seconds.")
             return Refined(model, text, error=error.message)
