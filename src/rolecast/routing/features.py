@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from rolecast.routing.skeleton import BUCKETS as BONES
 from rolecast.routing.skeleton import skeleton
 
-HEAD_BYTES = 1024
-TAIL_BYTES = 1024
+HEAD_BYTES = 512
+TAIL_BYTES = 512
 
-PIECE_BYTES = 384
+PIECE_BYTES = 256
 """Of the head and of the tail so much is cut into pieces; words are read further in. Pieces are what costs time."""
 
 PIECE_LENGTHS = range(2, 6)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BUCKETS = 1 << 15
-HEAD = 360
-TAIL = 240
+HEAD = 256
+TAIL = 192
 """Characters at either end that are read; what lies between them was pasted, mostly."""
 
 _TOKEN = re.compile(r"\w+|[?!.:;,\n]|[^\w\s]+")

@@ -49,12 +49,9 @@ class Spelling:
         return {"spelling_words": words, "spelling_keys": self._keys, "spelling_owners": self._owners}
 
     def mended(self, text: str) -> str:
-        """The text with its slips mended near its two ends; the same object if there is none."""
-        if len(text) <= 2 * SPAN:
-            return self._mended(text)
-        head, tail = text[:SPAN], text[-SPAN:]
-        better, best = self._mended(head), self._mended(tail)
-        return text if better is head and best is tail else better + text[SPAN:-SPAN] + best
+        """The text with its slips mended; the same object if there is none, or if it is so long that few words decide
+        nothing."""
+        return self._mended(text) if len(text) <= 2 * SPAN else text
 
     def strange(self, text: str) -> bool:
         """Whether a text begins with words of Latin letters and none of them is known: any label would be a guess."""
