@@ -32,11 +32,11 @@ def opinions(model: Learned, head: str, texts: list[str]) -> list[Opinion]:
 @pytest.mark.parametrize(
     ("files", "head", "bar"),
     [
-        (("categories",), "category", 0.86),
-        (("traps",), "category", 0.80),
+        (("categories",), "category", 0.88),
+        (("traps",), "category", 0.82),
         (("categories",), "role", 0.85),
         (("tiers",), "tier", 0.92),
-        (("domains",), "domain", 0.60),
+        (("domains",), "domain", 0.65),
     ],
 )
 def test_it_is_right_about_prompts_it_never_saw(model: Learned, files: tuple[str, ...], head: str, bar: float) -> None:
@@ -71,7 +71,7 @@ def test_few_decisions_change_when_a_tenth_of_the_letters_is_damaged(model: Lear
     noisy = opinions(model, "category", [damage(text, 0.1, rng) for text in texts])
     changed = [a.label != b.label for a, b in zip(plain, noisy, strict=True)]
     both = [c for c, a, b in zip(changed, plain, noisy, strict=True) if a.sure and b.sure]
-    assert sum(changed) / len(changed) <= 0.13
+    assert sum(changed) / len(changed) <= 0.11
     assert sum(both) / len(both) <= 0.06
 
 
