@@ -175,8 +175,11 @@ def test_labels_are_learned_from_a_few_examples(model: Learned) -> None:
 
 def test_a_prompt_far_from_all_examples_is_less_sure_than_an_example(model: Learned) -> None:
     labels = Labels("room", model, EXAMPLES)
-    far = labels.opinion(model.look("\u4e16\u754c")).confidence
-    assert far < labels.opinion(model.look("how long do I boil an egg")).confidence
+    for text in ("\u4e16\u754c", "\u043c\u0438\u0440", "\u3053\u3093\u306b\u3061\u306f"):
+        far = labels.opinion(model.look(text))
+        assert not far.sure
+        assert far.confidence == pytest.approx(0.5, abs=0.2)
+        assert far.confidence < labels.opinion(model.look("how long do I boil an egg")).confidence
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ def few() -> Spelling:
         ("TRANSLTE this", "TRANSLATE this"),
         ("Writw aboutt", "Write about"),
         ("ranslate", "translate"),
+        ("translaaye", "translate"),
+        ("tranlsaate it", "translate it"),
     ],
 )
 def test_one_lost_doubled_wrong_or_swapped_letter_is_mended_and_the_case_is_kept(
@@ -44,7 +46,17 @@ def test_what_is_no_slip_of_a_common_word_is_left_as_it_is(few: Spelling, text: 
 
 def test_of_two_words_that_may_be_meant_it_is_the_commoner(few: Spelling) -> None:
     assert few.mended("stor") == "story"
-    assert known_words(["stop", "story"], 2).mended("stor") == "stop"
+    assert known_words(["storm", "story"], 2).mended("stor") == "storm"
+
+
+def test_a_neighbouring_key_or_a_double_is_likelier_than_any_other_wrong_letter() -> None:
+    assert known_words(["west", "rest"], 2).mended("eest") == "west"
+    assert known_words(["cat", "cut"], 2).mended("cyt") == "cut"
+    assert known_words(["cart", "cat"], 2).mended("caat") == "cat"
+
+
+def test_two_slips_of_which_none_is_a_double_are_left() -> None:
+    assert known_words(["translate"], 1).mended("trnslte") == "trnslte"
 
 
 def test_of_a_long_text_only_the_ends_are_mended(few: Spelling) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matrix import Floats, counts, look, rarity, shapes, weighted
-from noise import careless
+from noise import careless, damage
 from numpy.typing import NDArray
 from scipy import optimize, sparse
 from sklearn.model_selection import StratifiedKFold
@@ -21,6 +21,8 @@ from rolecast.routing.features import SHAPE, Seen, word_hash
 
 FOLDS = 5
 SEED = 11
+DAMAGED = (0.1,)
+"""Of a further copy of a text to learn from: the share of its letters that is damaged."""
 SHAPE_PULL = 0.7
 """How strongly the shape of a text counts beside its words."""
 
@@ -99,13 +101,13 @@ def fit(rows: sparse.csr_matrix, truth: NDArray[np.int64], labels: list[str], st
 
 def cross_validate(
     rows: sparse.csr_matrix,
-    more: sparse.csr_matrix | None,
+    more: "Copies",
     truth: NDArray[np.int64],
     labels: list[str],
     strength: float,
     also: Callable[[Fitted, NDArray[np.int64]], None] | None = None,
 ) -> Judged:
-    """Score every row by a model of the other folds; `more` holds a second, damaged copy of each row to learn from.
+    """Score every row by a model of the other folds, which also learns from the damaged copies of its own rows.
 
     `also` is called with the model of each fold and the rows that it has not seen.
     """
@@ -122,13 +124,20 @@ def cross_validate(
     return Judged(scores, truth, odds)
 
 
+class Copies(NamedTuple):
+    """Damaged copies of rows, to learn from besides."""
+
+    rows: sparse.csr_matrix
+    of: NDArray[np.int64]
+    """Which row each is a copy of."""
+
+
 def both(
-    rows: sparse.csr_matrix, more: sparse.csr_matrix | None, truth: NDArray[np.int64], which: NDArray[np.int64]
+    rows: sparse.csr_matrix, more: Copies, truth: NDArray[np.int64], which: NDArray[np.int64]
 ) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
     """The rows to learn from and their damaged copies."""
-    if more is None:
-        return rows[which], truth[which]
-    return sparse.vstack([rows[which], more[which]]).tocsr(), np.concatenate((truth[which], truth[which]))
+    kept = np.flatnonzero(np.isin(more.of, which))
+    return sparse.vstack([rows[which], more.rows[kept]]).tocsr(), np.concatenate((truth[which], truth[more.of[kept]]))
 
 
 def probabilities(scores: NDArray[np.float64], heat: float) -> NDArray[np.float64]:
@@ -149,9 +158,9 @@ def temperature(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
 
 
 def damaged(texts: list[str]) -> list[str]:
-    """A careless copy of every text, the same in every run."""
+    """Copies of every text, the same in every run: all carelessly typed, then all damaged."""
     rng = random.Random(SEED)
-    return [careless(t, rng) for t in texts]
+    return [careless(t, rng) for t in texts] + [damage(t, share, rng) for share in DAMAGED for t in texts]
 
 
 def unscaled(weights: Floats) -> Floats:

@@ -46,8 +46,9 @@ def lesson(head: str) -> Lesson:
 
 
 def scope_lesson() -> Lesson:
-    """What is out of scope, and everything else."""
-    return _made([(r["text"], SCOPE if is_out(r) else "in", "written") for r in written()])
+    """What is out of scope, and everything else; bare terms, which have a domain and nothing else, are neither."""
+    rows = [r for r in written() if is_out(r) or r.get("category")]
+    return _made([(r["text"], SCOPE if is_out(r) else "in", "written") for r in rows])
 
 
 def is_out(row: Row) -> bool:

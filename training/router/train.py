@@ -17,7 +17,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402 - the libraries read the variables above when they are imported
 from corpus import HERE, public, written  # noqa: E402
 from difficulty import fit_difficulty  # noqa: E402
-from fit import SEED, Fitted, Space, Words, both, cross_validate, damaged, fit, temperature, unscaled  # noqa: E402
+from fit import SEED, Copies, Fitted, Space, Words, both, cross_validate, damaged, fit, temperature, unscaled  # noqa: E402
 from heads import LABELLED, lesson, scope_lesson  # noqa: E402
 from matrix import Floats  # noqa: E402
 from measure import accuracy, calibration_error, within  # noqa: E402
@@ -69,8 +69,13 @@ def labelled(name: str, space: Space) -> tuple[Fitted, float, Report]:
     known = sorted(set(labels.tolist())) if name != "scope" else ["in", "out_of_scope"]
     truth = np.searchsorted(known, labels)
     rows = space.rows(texts)
-    more = space.rows(damaged(texts)) if name != "domain" else None
-    judged = cross_validate(rows, more, truth, known, STRENGTH)
+    hand = np.flatnonzero(source == "written") if name == "domain" else np.arange(len(texts))
+    slips = damaged([texts[i] for i in hand])
+    if name != "category":  # what category gains by more than one copy, others would not be worth their time
+        slips = slips[: len(hand)]
+    more = Copies(space.rows(slips), np.resize(hand, len(slips)))
+    strength = STRENGTH * 2 / (1 + len(slips) / len(hand))
+    judged = cross_validate(rows, more, truth, known, strength)
     right = judged.probabilities.argmax(1) == truth
     confidence = judged.probabilities.max(1)
     figures: Report = {"examples": len(texts), "accuracy": round(accuracy(right), 4)}
@@ -82,7 +87,7 @@ def labelled(name: str, space: Space) -> tuple[Fitted, float, Report]:
         figures[f"ece_{each}"] = round(calibration_error(confidence[some], right[some]), 4)
         figures[f"ece_{each}_interval"] = within(calibration_error, confidence[some], right[some])
     figures["recall"] = {k: round(accuracy(right[truth == i]), 3) for i, k in enumerate(known)}
-    model = fit(*both(rows, more, truth, np.arange(len(truth))), known, STRENGTH)
+    model = fit(*both(rows, more, truth, np.arange(len(truth))), known, strength)
     model = model._replace(temperature=temperature(judged.scores, truth))
     if name == "scope":
         return model._replace(labels=["out_of_scope"]), 0.5, figures

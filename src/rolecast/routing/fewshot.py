@@ -20,6 +20,12 @@ PLAIN_PULL = 6.0
 HEADS = ("category", "domain")
 HEADS_PULL = 2.0
 """How much it counts that these heads say alike."""
+NEAR_WORDS = 0.15
+"""So much of a prompt's weight in buckets that examples have ..."""
+NEAR_MEANING = 0.5
+"""... or so near in meaning to one of them, and what the heads say counts in full; of less a share."""
+FAR = 0.05
+"""Below this share no example is near, and nothing to be sure of."""
 STIFFNESS = 0.5
 SURE = 0.5
 """The default confidence below which a label is no opinion."""
@@ -70,17 +76,28 @@ class Labels:
         self._meaning = (self._meaning_pull * meaning.T @ pull).astype(np.float32)
         self._heads = (self._heads_pull * said.T @ pull).astype(np.float32)
         self._row_of, self._rows = _rows(sights, pull)
+        self._examples: Floats = np.stack([s.meaning for s in sights[:known]])
 
     def opinion(self, sight: Sight) -> Opinion:
         """Which label a prompt has, and how sure that is."""
         at = self._row_of[sight.about[0]]
-        raw = sight.about[1] @ self._rows[at] + sight.meaning @ self._meaning + self._said(sight) @ self._heads
+        near = self._near(sight, at)
+        said = self._said(sight) @ self._heads
+        raw = sight.about[1] @ self._rows[at] + sight.meaning @ self._meaning + near * said
         odds = _odds(raw.astype(np.float64)[None], self._temperature)[0]
         order = np.argsort(-odds, kind="stable").tolist()
         best = float(odds[order[0]])
         ranked = {self.labels[i]: float(odds[i]) for i in order}
-        sure = best >= self._sure and sight.telling
+        sure = best >= self._sure and sight.telling and near >= FAR
         return Opinion(self.name, self.labels[order[0]], best, sure, ranked)
+
+    def _near(self, sight: Sight, at: NDArray[np.int32]) -> float:
+        """How near the examples are, 0 to 1, by buckets that one of them has or by meaning."""
+        weights = sight.about[1]
+        shared = weights[at > 0]
+        words = float(shared @ shared) / max(float(weights @ weights), 1e-6)
+        meaning = float((self._examples @ sight.meaning).max())
+        return min(max(words / NEAR_WORDS, meaning / NEAR_MEANING), 1.0)
 
     def _said(self, sight: Sight) -> Floats:
         """What the model's own heads say of a text, as far as it differs from what they say of all examples."""

@@ -19,6 +19,8 @@ LONGEST: Final = 20
 """Letters of a word that is mended; shorter ones are one slip from too many others."""
 MOST: Final = 16
 """So many unknown words at either end are tried, the first: what is full of them is code or another language."""
+LONG: Final = 7
+"""Letters of a word that is also mended where one of its letters is doubled and another slip is in it."""
 SPAN: Final = 400
 """Characters at either end that are mended: there stands what is asked."""
 TARGETS: Final = 1 << 16
@@ -26,6 +28,13 @@ TARGETS: Final = 1 << 16
 
 WORD = re.compile(r"[^\W\d_]{3,}")
 """What is taken for a word."""
+_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_NEAR = {
+    key: "".join(row[max(0, at - 1) : at + 2] for row in _ROWS[max(0, line - 1) : line + 2])
+    for line, keys in enumerate(_ROWS)
+    for at, key in enumerate(keys)
+}
+"""The keys beside a key, and itself."""
 
 
 class Spelling:
@@ -53,6 +62,21 @@ class Spelling:
         nothing."""
         return self._mended(text) if len(text) <= 2 * SPAN else text
 
+    def mends(self, unknown: list[str]) -> dict[str, str]:
+        """As `fixes`, and of long words whose one slip is a doubled letter a second one as well."""
+        found = self.fixes(unknown)
+        once = {
+            word[:i] + word[i + 1 :]: word
+            for word in unknown
+            if len(word) >= LONG and word not in found
+            for i in range(1, len(word))
+            if word[i] == word[i - 1]
+        }
+        if once:
+            for single, right in self.fixes(list(once)).items():
+                found.setdefault(once[single], right)
+        return found
+
     def strange(self, text: str) -> bool:
         """Whether a text begins with words of Latin letters and none of them is known: any label would be a guess."""
         latin = False
@@ -65,7 +89,7 @@ class Spelling:
         words = WORD.findall(text.lower())
         if self._known.issuperset(words):
             return text
-        fixes = self.fixes([w for w in dict.fromkeys(words) if w not in self._known and len(w) <= LONGEST][:MOST])
+        fixes = self.mends([w for w in dict.fromkeys(words) if w not in self._known and len(w) <= LONGEST][:MOST])
         if not fixes:
             return text
         parts: list[str] = []
@@ -90,7 +114,11 @@ class Spelling:
                 right = self._words[owner]
                 # People seldom miss the first letter.
                 rank = owner if right[0] == word[0] else owner * 8 + 64
-                if (word not in best or rank < best[word][0]) and one_slip(word, right):
+                if (word in best and rank >= best[word][0]) or not one_slip(word, right):
+                    continue
+                if not likely(word, right):
+                    rank = rank * 4 + 32
+                if word not in best or rank < best[word][0]:
                     best[word] = rank, right
         return {word: right for word, (_, right) in best.items()}
 
@@ -150,6 +178,16 @@ def one_slip(word: str, right: str) -> bool:
         or one[1:] == other[1:]
         or (one[:2] == other[1::-1] and len(other) > 1 and one[2:] == other[2:])
     )
+
+
+def likely(word: str, right: str) -> bool:
+    """Whether a slip is one that fingers make: no wrong letter but of a neighbouring key, none added but a double."""
+    if len(word) < len(right):
+        return True
+    at = next((i for i, (a, b) in enumerate(zip(word, right, strict=False)) if a != b), len(right))
+    if len(word) > len(right):
+        return at > 0 and word[at] == word[at - 1]
+    return at == len(right) or word[at + 1 :] != right[at + 1 :] or word[at] in _NEAR.get(right[at], "")
 
 
 def known_words(words: list[str], targets: int) -> Spelling:
