@@ -34,7 +34,9 @@ models:
 roles: {standard: [s], coding: [c], reasoning: [t], router: [small], light: [small], heavy: [t]}
 """
 ASKING = "routing: {strategies: [explicit, llm], llm: {timeout: 60}}\n"
-CASCADING = "routing: {strategies: [explicit], cascade: {enabled: true, tokens: 12, min_confidence: LEAST}}\n"
+CASCADING = (
+    "routing: {strategies: [explicit], cascade: {enabled: true, then: heavy, tokens: 12, min_confidence: LEAST}}\n"
+)
 PROMPTS = (
     "hi",
     "Write a Python function that reverses a list.",
