@@ -13,59 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from rolecast.config import labels
+
 HERE = Path(__file__).parent
 KEYS = {"text", "category", "wrong", "role", "tier", "domain", "destination", "difficulty", "lang", "note"}
-CATEGORIES = frozenset(
-    [
-        "code_completion",
-        "code_generation",
-        "code_review",
-        "general_reasoning",
-        "conversational_chat",
-        "long_context",
-        "creative_writing",
-        "mathematical_reasoning",
-        "translation",
-        "scientific_research",
-        "legal_analysis",
-        "question_answering",
-        "instruction_following",
-        "summarization",
-        "image_generation",
-    ]
-)
-DOMAINS = frozenset(
-    [
-        "FACTOIDWIKI",
-        "ARTIFICIAL_INTELLIGENCE",
-        "MEDICINE",
-        "BIOLOGY",
-        "PHYSICS",
-        "CHEMISTRY",
-        "MATHEMATICS",
-        "COMPUTER_SCIENCE",
-        "ENGINEERING",
-        "HISTORY",
-        "LITERATURE",
-        "PHILOSOPHY",
-        "LAW",
-        "ECONOMICS",
-        "BUSINESS",
-        "PSYCHOLOGY",
-        "SOCIOLOGY",
-        "GEOGRAPHY",
-        "SPORTS",
-        "ENTERTAINMENT",
-        "OTHER",
-    ]
-)
 ALLOWED = {
-    "category": CATEGORIES,
-    "wrong": CATEGORIES,
-    "domain": DOMAINS,
-    "role": frozenset(("router", "standard", "reasoning", "coding")),
-    "tier": frozenset(("light", "heavy")),
-    "destination": frozenset(("erp", "crm", "it_ops", "oa", "mold", "general")),
+    "category": frozenset(labels.CATEGORIES),
+    "wrong": frozenset(labels.CATEGORIES),
+    "domain": frozenset(labels.DOMAINS),
+    "role": frozenset(labels.ROLES),
+    "tier": frozenset(labels.TIERS),
+    "destination": frozenset(labels.DESTINATIONS),
     "lang": frozenset(["en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "tr", "ar", "hi", "zh", "ja", "ko", "sv"]),
     "note": frozenset(("hard negative", "out of scope")),
 }

@@ -6,13 +6,13 @@ Knows how to ask and how to show it. The gateway chooses, or the configuration a
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rolecast.cli import complete, output
 from rolecast.cli.options import ConfigFile, Json, Key, Url
-from rolecast.config.routing import Preference
+from rolecast.config.routing import PREFERENCES
 
 if TYPE_CHECKING:
     from rolecast.pages.routing import NotRouted
@@ -64,8 +64,8 @@ def route(
             output.fail("--backtest takes its requests from a file or the ledger; leave the prompts out.", code=2)
         replay.run(backtest, config, as_json=as_json)
         return
-    if prefer and prefer not in (known := get_args(Preference)):
-        output.fail(f"--prefer must be one of {', '.join(known)}.", code=2)
+    if prefer and prefer not in PREFERENCES:
+        output.fail(f"--prefer must be one of {', '.join(PREFERENCES)}.", code=2)
     bodies = [_body(text, model, prefer) for text in _given(prompts or [], file)]
     found = _asked(bodies, config, url, key, quiet=as_json)
     if as_json:

@@ -6,6 +6,8 @@ Six systems name kinds of work in words of their own. What asks for a kind of mo
 
 from collections.abc import Mapping, Sequence
 
+from rolecast.config.routing import PREFERENCES
+
 GENERAL = "general_reasoning"
 CHATTING = "conversational_chat"
 EXTERNAL = "image_generation"
@@ -137,7 +139,7 @@ HINTS: Mapping[str, frozenset[str]] = {
     "category": frozenset({*CATEGORIES, *TWINS}),
     "channel": frozenset(CHANNELS),
     "type": frozenset(TYPES),
-    "prefer": frozenset({"balanced", "quality", "speed", "cost"}),
+    "prefer": frozenset(PREFERENCES),
     "force_domain": frozenset({*DESTINATIONS, "itops"}),
 }
 """What a caller may say of a request, besides its words, in words of ours."""

@@ -12,6 +12,7 @@ Shortcut = Literal[
 ]
 SHORTCUTS: tuple[Shortcut, ...] = get_args(Shortcut)
 Preference = Literal["balanced", "quality", "speed", "cost"]
+PREFERENCES: tuple[Preference, ...] = get_args(Preference)
 
 
 class When(Section, frozen=True):

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from rolecast.backends.remote import NAME
+from rolecast.config.routing import PREFERENCES
 from rolecast.config.schema import Limits
 from rolecast.dialects import Entry
 from rolecast.errors import BadRequest, LoopDetected
 from rolecast.server.guard import Guard
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import Exchange, ExchangeIds, Sink
-from rolecast.turn.look import PREFERENCES
 from rolecast.values import Caller
 
 OWN_NAME = NAME.encode()

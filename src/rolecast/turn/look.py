@@ -1,10 +1,8 @@
 """What routing may know of a request: little where a name is asked for, and all that counts where nobody is named."""
 
-from typing import get_args
-
 from msgspec.structs import replace
 
-from rolecast.config.routing import Preference
+from rolecast.config.routing import PREFERENCES
 from rolecast.decision import Facts, Hints
 from rolecast.dialects import Dialect, glimpse, hints
 from rolecast.dialects.request import Request
@@ -12,8 +10,6 @@ from rolecast.errors import UNREADABLE, BadRequest, RolecastError
 from rolecast.routing import facts as routing_facts
 from rolecast.turn import conversation
 from rolecast.values import Caller, Chat, Words
-
-PREFERENCES: tuple[Preference, ...] = get_args(Preference)
 
 
 def look(request: Request, asked: str) -> Facts:
