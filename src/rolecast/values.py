@@ -270,7 +270,22 @@ class Failure(msgspec.Struct, frozen=True):
     """A status that the body names, for errors that come under another one."""
 
 
-Event = Text | Reasoning | Chances | ToolCallDelta | Vector | Score | Report | Done | Failure
+class Progress(msgspec.Struct, frozen=True, gc=False):
+    """How far a long answer is that says nothing yet: `done` of `total` steps of the same kind."""
+
+    done: int
+    total: int
+    step: str = ""
+    """What is done at each, in a word or two: `reading`."""
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """What was found out about the answer, by name: a language, a check and its result. Later fields win."""
+
+    fields: Mapping[str, Any]
+
+
+Event = Text | Reasoning | Chances | ToolCallDelta | Vector | Score | Report | Done | Failure | Progress | Metadata
 """One step of an answer."""
 
 

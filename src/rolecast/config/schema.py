@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from rolecast.config.routing import Routing
+from rolecast.config.tasks import Personas, Sessions, Task
 from rolecast.config.units import Amount as Amount
 from rolecast.config.units import Bytes as Bytes
 from rolecast.config.units import Count as Count
@@ -350,6 +351,12 @@ class Config(Section, frozen=True):
     """Names for models with a system prompt, first messages and settings of their own."""
     routing: Routing = Routing()
     """Who answers when a request names nobody."""
+    tasks: dict[str, Task] = {}
+    """Changes to the tasks that Rolecast brings, and tasks of your own; `rolecast tasks` lists them all."""
+    personas: Personas = Personas()
+    """Who speaks in conversations."""
+    sessions: Sessions = Sessions()
+    """Conversations that are kept here."""
     memory: Memory = Memory()
     """How much memory models may take."""
     storage: Storage = Storage()

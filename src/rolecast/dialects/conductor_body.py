@@ -1,7 +1,7 @@
 """Conductor's requests: a prompt of a category, read into words of no dialect.
 
-`max_tokens`, `temperature` and `top_p` may stand beside the prompt or in `extra_params`; what stands beside it counts.
-Other options of a task are taken and not looked at. Answers are `conductor_writer`'s.
+Options of a task may stand beside the prompt or in `extra_params`; what stands beside it counts. Here only those that
+all tasks have are looked at; the others go to the task as they are (`Order`). Answers are `conductor_writer`'s.
 """
 
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from rolecast.config.names import RESERVED, untagged
 from rolecast.dialects import Read, hints, ollama_generate
 from rolecast.dialects.ollama_body import decoded
 from rolecast.dialects.openai_chat import explain
-from rolecast.dialects.request import Request, read_fields
+from rolecast.dialects.request import Order, Request, read_fields
 from rolecast.errors import BadRequest, Invalid
 from rolecast.values import Chat, Message, Sampling
 
@@ -24,6 +24,8 @@ UNNAMED = "auto"
 NULL = b"null"
 MOST_NAMED = 30
 """So many categories are named in an error."""
+TEXTS = ("text_to_summarize", "code_to_review", "context_text", "code", "texts", "text", "problem")
+"""Options that hold what a task is to work on, so that no prompt is needed beside them."""
 OLLAMAS = frozenset(
     ["system", "options", "images", "raw", "suffix", "template", "messages", "tools", "think", "keep_alive", "logprobs"]
 )
@@ -52,6 +54,9 @@ class _Options(msgspec.Struct):
     max_tokens: Tokens | None = None
     temperature: Temperature | None = None
     top_p: Share | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
+    repetition_penalty: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class Body(_Options):
@@ -64,7 +69,10 @@ class Body(_Options):
     extra_params: _Options | None = None
 
 
+BESIDE = frozenset(Body.__struct_fields__) - {"language"}
+"""Fields that are no options of a task."""
 _decode = msgspec.json.Decoder(Body).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_ollama = msgspec.json.Decoder(ollama_generate.Prompt).decode
 
 
@@ -102,16 +110,20 @@ class Bodies:
         return self._mixed(request) if any(bytes(fields.get(name, NULL)) != NULL for name in OLLAMAS) else request
 
     def _prompted(self, body: bytes, fields: Body, category: str, *, union: bool = False) -> Prompted:
-        if not fields.prompt:
+        options = _options(body)
+        if not fields.prompt and not any(options.get(name) for name in TEXTS):
             text = "`prompt` is missing or empty: give the text to answer."
             raise Invalid(text, param="prompt", code=MISSING)
+        prompt = fields.prompt or ""
         word = category or fields.category or ""
         asked, name = self._chosen(fields.model or "", word)
         said = hints.in_body(body)
         if word not in RESERVED:
             said = msgspec.structs.replace(said, category=name)
         stream = fields.stream is True
-        chat = Chat(asked, (Message("user", fields.prompt),), stream, sampling=_sampling(fields))
+        is_open = self._is_open(fields.model or "", word)
+        is_task = is_open or word not in RESERVED  # who names a model alone wants that, and no prompt of ours
+        chat = Chat(asked, (Message("user", prompt),), stream, sampling=_sampling(fields))
         return Prompted(
             "chat",
             b"",
@@ -121,8 +133,9 @@ class Bodies:
             family="",
             chat=chat,
             category=name,
-            open=self._is_open(fields.model or "", category or fields.category or ""),
+            open=is_open,
             session=fields.session_id or "",
+            order=Order("" if is_open else name, prompt, options) if is_task else None,
             hints=said,
             union=union,
         )
@@ -195,17 +208,24 @@ def _fields(body: bytes) -> Body:
         raise BadRequest(f"The body is not valid JSON: {exc}.", code="bad_json") from None
 
 
+def _options(body: bytes) -> dict[str, Any]:
+    """What is asked besides, as plain values; null is the same as not said."""
+    fields: dict[str, Any] = _decode_fields(body)
+    nested = fields.get("extra_params") or {}
+    beside = {name: value for name, value in fields.items() if name != "extra_params"}
+    return {name: value for name, value in (nested | beside).items() if name not in BESIDE and value is not None}
+
+
 def _sampling(fields: Body) -> Sampling:
     """How tokens are drawn. 0 is a wish as any other."""
     nested = fields.extra_params or _Options()
 
-    def wished(name: str) -> float | None:
-        beside: float | None = getattr(fields, name)
+    def wished(name: str) -> Any:
+        beside = getattr(fields, name)
         return getattr(nested, name) if beside is None else beside
 
     most = wished("max_tokens")
     if most is not None and most != int(most):
         raise Invalid("`max_tokens` must be a whole number.", param="max_tokens")
-    return Sampling(
-        max_tokens=None if most is None else int(most), temperature=wished("temperature"), top_p=wished("top_p")
-    )
+    others = {name: wished(name) for name in _Options.__struct_fields__ if name != "max_tokens"}
+    return Sampling(max_tokens=None if most is None else int(most), **others)

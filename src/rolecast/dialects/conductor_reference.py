@@ -35,13 +35,17 @@ class Answer(msgspec.Struct):
     session_id: str | None
     generation_time: float
     tokens_generated: int
+    metadata: dict[str, Any] = {}
 
 
 class Piece(msgspec.Struct):
-    """The data of one event: a piece of the text, at the end `done` or an `error`."""
+    """The data of one event: a piece of the text, a step of a task that says nothing yet, at the end `done` or an
+    `error`."""
 
     chunk: str | None = None
     done: bool | None = None
+    metadata: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
     error: str | None = None
     category: str | None = None
     model: str | None = None

@@ -1,6 +1,6 @@
 """Conductor's answers, written from events: one object, pieces of a stream, or one object with Ollama's fields as well.
 
-What a model thinks is not told: Conductor has no place for it.
+What a model thinks is not told: Conductor has no place for it. What a task found out about its answer is `metadata`.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from rolecast.dialects import Writer, ollama_generate_writer
 from rolecast.dialects.conductor_body import Prompted
 from rolecast.dialects.ollama_generate_writer import WholeText
 from rolecast.errors import RolecastError
-from rolecast.values import Event, Phases, Report, Text
+from rolecast.values import Event, Metadata, Phases, Progress, Report, Text
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -31,14 +31,15 @@ def writer(request: Prompted, session: str, model_id: str) -> Writer:
     return _Union(request, told) if request.union else _Whole(told)
 
 
-def _fields(told: Told, text: str, tokens: int, phases: Phases) -> dict[str, Any]:
+def _fields(told: Told, text: str, tokens: int, phases: Phases, found: dict[str, Any]) -> dict[str, Any]:
     """The fields of a reply; the time is in seconds."""
-    return {
+    fields = {
         "response": text,
         **msgspec.structs.asdict(told),
         "generation_time": round(phases.total_us / 1e6, 6),
         "tokens_generated": tokens,
     }
+    return fields | {"metadata": found} if found else fields
 
 
 class _Whole:
@@ -50,6 +51,7 @@ class _Whole:
         self._told = told
         self._texts: list[str] = []
         self._tokens = 0
+        self._found: dict[str, Any] = {}
 
     def write(self, event: Event) -> bytes:
         """Nothing before the end."""
@@ -57,11 +59,13 @@ class _Whole:
             self._texts.append(event.text)
         elif isinstance(event, Report):
             self._tokens = event.usage.completion_tokens
+        elif isinstance(event, Metadata):
+            self._found |= event.fields
         return b""
 
     def end(self, phases: Phases) -> bytes:
         """The whole answer."""
-        return msgspec.json.encode(_fields(self._told, "".join(self._texts), self._tokens, phases))
+        return msgspec.json.encode(_fields(self._told, "".join(self._texts), self._tokens, phases, self._found))
 
 
 class _Union(WholeText):
@@ -71,12 +75,19 @@ class _Union(WholeText):
         super().__init__(told.model, request)
         self._told = told
         self._with_context = request.ollama
+        self._found: dict[str, Any] = {}
+
+    def write(self, event: Event) -> bytes:
+        """Nothing before the end."""
+        if isinstance(event, Metadata):
+            self._found |= event.fields
+        return super().write(event)
 
     def _whole(self, phases: Phases) -> dict[str, Any]:
         theirs = super()._whole(phases)
         if not self._with_context:  # a client of Conductor would never send it back
             theirs.pop("context", None)
-        return theirs | _fields(self._told, theirs["response"], theirs["eval_count"], phases)
+        return theirs | _fields(self._told, theirs["response"], theirs["eval_count"], phases, self._found)
 
 
 class _Pieces:
@@ -86,16 +97,21 @@ class _Pieces:
 
     def __init__(self, told: Told) -> None:
         self._told = b",%b}\n\n" % msgspec.json.encode(told)[1:-1]
+        self._found: dict[str, Any] = {}
 
     def write(self, event: Event) -> bytes:
-        """An event for each piece of the text."""
+        """An event for each piece of the text, and for each step of a task that says nothing yet."""
+        if isinstance(event, Metadata):
+            self._found |= event.fields
+        if isinstance(event, Progress):
+            return _event({"progress": msgspec.structs.asdict(event)})
         if not isinstance(event, Text) or not event.text:
             return b""
         return b'data: {"chunk":%b%b' % (msgspec.json.encode(event.text), self._told)
 
     def end(self, phases: Phases) -> bytes:
         """The event that ends the answer."""
-        return _event({"done": True})
+        return _event({"done": True, "metadata": self._found} if self._found else {"done": True})
 
     def fail(self, error: RolecastError) -> bytes:
         """The end of an answer that breaks off."""

@@ -1,7 +1,7 @@
 """A request as a dialect read it: the few fields that routing and safety need, and the bytes."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -41,6 +41,16 @@ class Several(msgspec.Struct, frozen=True):
     parts: "tuple[Request, ...]"
     each: int
     """So many of them are for one prompt, which counts once."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A task that is asked for by its name: how its prompt is written and its answer checked is the task's."""
+
+    task: str
+    """Its category; '' = the one that the prompt is found to be of."""
+    prompt: str
+    options: Mapping[str, Any]
+    """What is asked besides, by the task's own words, as plain values; only the task knows what they mean."""
 
 
 class Request(msgspec.Struct):
@@ -85,6 +95,8 @@ class Request(msgspec.Struct):
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
     session: str = ""
     """The id of its session that the body has; '' = none."""
+    order: Order | None = None
+    """The task that it is for; None = none, or its prompt is written already."""
     hints: Hints | None = None
     """What the body says of it besides its words, where somebody looked."""
 

@@ -33,7 +33,7 @@ class Asker:
         Raises RolecastError: before the first event like an error answer, later where an answer breaks off. Whoever
         stops listening (closes the iterator, or is cancelled) frees the slot.
         """
-        sink = _Sink()
+        sink = Inbox()
         exchange = Exchange(self._dispatch, sink, self._new_id(), caller, WORDS)
         sink.exchange = exchange
         chat = msgspec.structs.replace(chat, stream=True)
@@ -90,8 +90,8 @@ class _Words:
 WORDS: Dialect = _Words()
 
 
-class _Sink:
-    """Takes an answer as events, in order, with back-pressure."""
+class Inbox:
+    """Takes an answer as events, in order, with back-pressure: the sink of an exchange whose `exchange` it is told."""
 
     target = ("ASK", "")
 
@@ -129,7 +129,7 @@ class _Sink:
 
     # -- turn.exchange.Sink -------------------------------------------------------------------------------
 
-    def outlet(self, exchange: Exchange) -> "_Sink":
+    def outlet(self, exchange: Exchange) -> "Inbox":
         return self
 
     def refuse(self, error: RolecastError, head: bytes) -> None:

@@ -17,10 +17,11 @@ from rolecast.errors import Internal, RolecastError, UpstreamError, UpstreamTime
 from rolecast.routing import llm
 from rolecast.routing.llm import Decision
 from rolecast.turn.ask import WORDS, request_of
-from rolecast.turn.exchange import Exchange, ExchangeIds, Owner, clock
+from rolecast.turn.exchange import Exchange, ExchangeIds, clock
+from rolecast.turn.part import Delegated, Whole
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
-from rolecast.values import Caller, Chat, Done, Event, Failure, Outcome, Report, Text, Usage
+from rolecast.values import Caller, Chat, Done, Event, Outcome, Report, Text, Usage
 
 LOOK_S = 0.25
 """So often a question that waits for its model to load is looked at."""
@@ -29,14 +30,11 @@ _EXACT = ("logprobs", "n_probs", "grammar", "json_schema", "logit_bias")
 """Fields that say exactly what is to be generated."""
 
 
-class Desk(Owner, Protocol):
+class Desk(Whole, Protocol):
     """Who sees requests through: `dispatch`."""
 
     plans: Plans
     new_id: ExchangeIds
-
-    def let_go(self, part: Exchange) -> None:
-        """Free the slot. No books are written."""
 
 
 async def resolve(exchange: Exchange, request: Request, plan: Plan, desk: Desk) -> None:
@@ -129,7 +127,7 @@ def _answer(exchange: Exchange, plan: Plan, part: "Question", said: Decision) ->
     outlet.end()
 
 
-class Question:
+class Question(Delegated):
     """One question to a router model: leased and called like any request, and given up at the first trouble.
 
     What its exchange takes for the client, and for who sees it through. Its books are written at the end, when it is
@@ -139,6 +137,7 @@ class Question:
     target = ("ASK", "")
 
     def __init__(self, desk: Desk, caller: Caller) -> None:
+        super().__init__(desk)
         self._desk = desk
         caller = replace(caller, port_model="", client_id="", answer_lines=b"")
         self.exchange = Exchange(self, self, desk.new_id(), caller, WORDS)
@@ -249,32 +248,13 @@ class Question:
     def finish(self, data: bytes = b"") -> None:
         raise Internal
 
-    # -- turn.exchange.Owner: as every request's, but it waits for no worker that went away ----------------
-
-    def begin(self, exchange: Exchange, request: Request) -> None:
-        self._desk.begin(exchange, request)
-
-    def remember(self, exchange: Exchange) -> None:
-        """It belongs to no conversation."""
+    # -- turn.part.Delegated: it waits for no worker that went away -------------------------------------------
 
     def lost(self, exchange: Exchange, error: RolecastError) -> None:
         if exchange.plan is not None and self._desk.plans.has_next(exchange.plan):
-            self._desk.lost(exchange, error)
+            super().lost(exchange, error)
         else:
             exchange.fail(error)
 
-    def answered_error(self, exchange: Exchange, said: Failure, location: str = "") -> None:
-        self._desk.answered_error(exchange, said, location)
-
-    def escalate(self, exchange: Exchange, used: Usage, why: str) -> None:
-        self._desk.escalate(exchange, used, why)
-
-    def ask_plainly(self, exchange: Exchange) -> None:
-        self._desk.ask_plainly(exchange)
-
-    def accepted(self, exchange: Exchange) -> None:
-        self._desk.accepted(exchange)
-
-    def settle(self, exchange: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
-        self._desk.let_go(exchange)
+    def over(self, part: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
         self._books = outcome, usage, error

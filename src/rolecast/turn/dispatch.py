@@ -7,20 +7,20 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 
-from rolecast.dialects.request import Request, Several
+from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.routing import sticky
-from rolecast.turn import attend, consult, fan, losses, verdict
+from rolecast.turn import losses, special, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
+from rolecast.turn.stage import Player
 from rolecast.values import Failure, Usage
 
 log = logging.getLogger("rolecast.dispatch")
@@ -48,7 +48,9 @@ class Dispatch:
         self.settle = accounts.settle  # the very method: this is called for every request
         self.refused = accounts.refused
         self.cork = fleet.cork
-        self._fleet = fleet
+        self.player: Player | None = None
+        """Who sees tasks through; None = tasks are answered as the prompts that they hold."""
+        self.fleet = fleet
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -57,26 +59,19 @@ class Dispatch:
     def begin(self, exchange: Exchange, request: Request) -> None:
         """Start a request whose body is complete. Raises RolecastError when it cannot be routed."""
         exchange.request = request
-        if request.only:
-            self._attend(exchange, request)
-            return
-        if request.split is not None and self._divide(exchange, request):
-            return
-        if request.thread is not None and request.chat is None:
-            self._spawn(
-                exchange, self._begin_after(exchange, request, self.memory.recall(request, exchange.caller.key))
-            )
+        more = request.only or request.order or request.split or request.thread or request.session
+        if (more or exchange.caller.session) and special.start(self, exchange, request):
             return
         port_model = exchange.caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
         plan = self.plans.made.get(key) if request.settled is None else None
         if plan is None or len(request.body) > plan.fits:
-            if self._wakes(exchange, request, asked):
+            if special.wakes(self, exchange, request, asked):
                 return
             plan = self.plans.make(asked, request, exchange.caller, exchange.dialect)
             if plan.choice.consult and request.settled is None:
-                self._consult(exchange, request, plan)
+                special.consult(self, exchange, request, plan)
                 return
         if plan.shares:
             plan = self.plans.share(plan)
@@ -84,69 +79,14 @@ class Dispatch:
         exchange.routed = clock()
         self.active.add(exchange)
         self.cork.running = len(self.active)
-        lease = self._fleet.try_lease(plan.answerer_id)
+        lease = self.fleet.try_lease(plan.answerer_id)
         if lease is None:
-            self._spawn(exchange, self._wait_and_call(exchange, plan, request))
+            self.spawn(exchange, self._wait_and_call(exchange, plan, request))
             return
         try:
             call(exchange, plan, request, lease)
         except BadRequest as error:
             self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
-
-    def _divide(self, exchange: Exchange, request: Request) -> bool:
-        """Ask for several answers one by one, if a model that may answer takes no request for them. Raises likewise."""
-        if self._wakes(exchange, request, exchange.caller.port_model or request.asked):
-            return True
-        plan = self.plans.known(request, exchange.caller, exchange.dialect)
-        if plan.choice.consult and request.settled is None:
-            self._consult(exchange, request, plan)
-            return True
-        if self.plans.reads(plan.asked, request):
-            request.settled = plan.choice  # one choice for all its answers
-        if self.plans.take_several(plan):
-            request.split = None
-            return False
-        several = request.split(request) if request.split is not None else Several((), 1)
-        self.active.add(exchange)
-        try:
-            fan.start(exchange, several, plan, self)
-        except RolecastError as error:
-            exchange.fail(error)
-        return True
-
-    def _wakes(self, exchange: Exchange, request: Request, asked: str) -> bool:
-        """Whether this request has to wait for the learned model, which nobody needed before; then it does."""
-        if not (self.plans.mind.asleep and self.plans.reads(asked, request)):
-            return False
-        self._spawn(exchange, self._begin_after(exchange, request, self.plans.mind.wake()))
-        return True
-
-    def _consult(self, exchange: Exchange, request: Request, plan: Plan) -> None:
-        """Have a model asked who answers. Until that is known, `plan` is what the books have of the request."""
-        exchange.plan = plan
-        exchange.routed = clock()
-        self.active.add(exchange)
-        self.cork.running = len(self.active)
-        self._spawn(exchange, consult.resolve(exchange, request, plan, self))
-
-    def _attend(self, exchange: Exchange, request: Request) -> None:
-        """Start what wants no answer. Raises RolecastError when it cannot be routed."""
-        exchange.plan = plan = self.plans.of_any_kind(request, exchange.caller, exchange.dialect)
-        exchange.routed = clock()
-        self.active.add(exchange)
-        self.cork.running = len(self.active)
-        self._spawn(exchange, attend.load_or_leave(exchange, plan, request, self._fleet))
-
-    async def _begin_after(self, exchange: Exchange, request: Request, wanted: Awaitable[None]) -> None:
-        """Begin once what it waits for is there."""
-        try:
-            await wanted
-            exchange.task = None
-            if not exchange.closed:
-                self.begin(exchange, request)
-        except RolecastError as error:
-            exchange.task = None
-            exchange.fail(error)
 
     def remember(self, exchange: Exchange) -> None:
         """The answer is written: keep of it what its thread says."""
@@ -163,9 +103,7 @@ class Dispatch:
         """
         try:
             lease = await (
-                self._fleet.lease(plan.answerer_id)
-                if lost is None
-                else losses.lease_again(self._fleet, exchange, *lost)
+                self.fleet.lease(plan.answerer_id) if lost is None else losses.lease_again(self.fleet, exchange, *lost)
             )
         except RolecastError as error:
             self.plans.failed(plan)
@@ -180,7 +118,7 @@ class Dispatch:
             return
         exchange.task = None
         if exchange.closed:
-            self._fleet.release(lease)
+            self.fleet.release(lease)
             return
         exchange.plan = plan = self.plans.refreshed(plan)
         try:
@@ -223,7 +161,8 @@ class Dispatch:
         error = _explained(exchange.status, said, location, plan, lease)
         unable = not error.retryable and verdict.is_unable(error, said)
         # One that may hold less may cut a prompt without a word, and its client would not learn to shorten it.
-        room = self.plans.room_of(plan, request) if unable and error.code == verdict.TOO_LONG else 0
+        more = unable and error.code == verdict.TOO_LONG
+        room = (self.plans.room_of(plan) or len(request.body)) if more else 0
         if error.retryable or unable:
             self._pass_on(exchange, plan, error, unable, room)
         else:
@@ -242,11 +181,11 @@ class Dispatch:
         try:
             plan, request, lease = exchange.called()
             self.accounts.set_aside(exchange, self.new_id(), used, why)
-            self._fleet.release(lease)
+            self.fleet.release(lease)
             exchange.lease = exchange.carrier = None
             exchange.first, exchange.forgiven = 0.0, exchange.forgiven + 1
             exchange.plan = following = self.plans.escalated(plan, why)
-            self._spawn(exchange, self._wait_and_call(exchange, following, request))
+            self.spawn(exchange, self._wait_and_call(exchange, following, request))
         except RolecastError as error:
             exchange.fail(error)
         except Exception:  # called by a transport, as `_retry` is
@@ -278,7 +217,7 @@ class Dispatch:
         log.info("request %s: attempt %d failed before its first byte (%s)", exchange.id, exchange.attempts, error.code)
         exchange.lost = lost
         exchange.lost_after_s = clock() - exchange.carrier.last_activity if exchange.carrier is not None else 0.0
-        self._fleet.release(lost)
+        self.fleet.release(lost)
         spawned = plan.backend.spawns
         rest_s = losses.rest_of(exchange)
         exchange.lease = exchange.carrier = None
@@ -289,12 +228,12 @@ class Dispatch:
         if following is not None:
             exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0.0
             exchange.forgiven += spawned and error.code in GONE
-            self._spawn(exchange, self._wait_and_call(exchange, following, request))
+            self.spawn(exchange, self._wait_and_call(exchange, following, request))
         elif not spawned and error.code == "unreachable":
             exchange.fail(error)
         else:
             suspect = losses.is_suspect(self.active, exchange, lost)
-            self._spawn(exchange, self._wait_and_call(exchange, plan, request, (lost, suspect)))
+            self.spawn(exchange, self._wait_and_call(exchange, plan, request, (lost, suspect)))
 
     # -- time and the end ---------------------------------------------------------------------------------
 
@@ -323,7 +262,16 @@ class Dispatch:
         for exchange in list(self.active):
             exchange.fail(ShuttingDown())
 
-    def _spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
+    def in_task(self, exchange: Exchange, plan: Plan, coroutine: "asyncio._CoroutineLike[None]") -> None:
+        """Go on with a request that waits for something, or asks something, before a worker is leased for it."""
+        exchange.plan = plan
+        exchange.routed = clock()
+        self.active.add(exchange)
+        self.cork.running = len(self.active)
+        self.spawn(exchange, coroutine)
+
+    def spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
+        """Go on in a task, which ends with the client."""
         task = self._loop.create_task(coroutine)
         exchange.task = task
         self._tasks.add(task)

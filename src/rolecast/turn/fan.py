@@ -6,14 +6,14 @@ the others wait here and not in the model's line.
 """
 
 from collections import deque
-from typing import Any, Protocol
 
 import msgspec
 
 from rolecast.dialects import UNREAD, Reader, family
 from rolecast.dialects.request import Request, Several
-from rolecast.errors import Internal, RolecastError, UpstreamError
-from rolecast.turn.exchange import Exchange, Owner, clock
+from rolecast.errors import RolecastError, UpstreamError
+from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.part import Composite, Delegated, Whole
 from rolecast.turn.plan import Plan
 from rolecast.values import (
     Chances,
@@ -22,7 +22,6 @@ from rolecast.values import (
     Failure,
     Outcome,
     Reasoning,
-    Report,
     Text,
     ToolCallDelta,
     Usage,
@@ -43,19 +42,8 @@ def start(exchange: Exchange, several: Several, plan: Plan, owner: "Whole") -> N
     fan.go_on()
 
 
-class Whole(Owner, Protocol):
-    """Who sees a request through, and may be asked to let go of a part."""
-
-    def let_go(self, part: Exchange) -> None:
-        """The part is over: free its slot. No books are written."""
-
-
-class Fan:
+class Fan(Composite):
     """The answer to the whole request, made of its parts: the carrier of its exchange."""
-
-    lines = b""
-    events = 0
-    paused = False
 
     def __init__(self, exchange: Exchange, owner: Whole, parts: tuple[Request, ...], each: int, slots: int) -> None:
         self.exchange = exchange
@@ -77,15 +65,7 @@ class Fan:
             part.exchange.part = True
             self.owner.begin(part.exchange, request)
         if not self._running and not self._waiting and not self.closed:
-            self._end()
-
-    def _end(self) -> None:
-        exchange, used = self.exchange, self.produced()
-        exchange.first = exchange.first or clock()
-        self._outlet.take([Report(used)])
-        exchange.status = 200
-        exchange.account("ok", used)  # the books come before the last byte
-        self._outlet.end()
+            self.close(self.produced())
 
     # -- of the parts -------------------------------------------------------------------------------------
 
@@ -122,7 +102,6 @@ class Fan:
                 max(whole.queue_us, exchange.queue_us),
                 max(whole.load_us, exchange.load_us),
             )
-            self.owner.let_go(exchange)
 
     def ended(self, part: "_Part") -> None:
         """A part has said all."""
@@ -137,7 +116,10 @@ class Fan:
         """A part has failed, and with it the whole."""
         self.exchange.fail(error)
 
-    # -- what an exchange does to the connection of its carrier -------------------------------------------
+    # -- turn.part.Composite ------------------------------------------------------------------------------
+
+    def parts(self) -> list[Exchange]:
+        return [part.exchange for part in self._running if part.exchange is not None]
 
     def abort(self) -> None:
         """End all parts."""
@@ -147,50 +129,6 @@ class Fan:
             if part.exchange is not None:
                 part.exchange.client_gone()
                 part.exchange = None
-
-    def pause(self) -> None:
-        """The client reads slowly."""
-        self.paused = True
-        for part in self._running:
-            if part.exchange is not None:
-                part.exchange.pause()
-
-    def resume(self) -> None:
-        """The client reads again."""
-        self.paused = False
-        for part in self._running:
-            if part.exchange is not None:
-                part.exchange.resume()
-
-    # -- turn.exchange.Carrier ----------------------------------------------------------------------------
-
-    @property
-    def connection(self) -> Any:
-        """What an exchange does to a worker's connection is done to those of all parts."""
-        return self
-
-    @connection.setter
-    def connection(self, connection: Any) -> None:
-        """It has no other."""
-
-    @property
-    def last_activity(self) -> float:
-        """Now: who is silent for too long is asked of each part."""
-        return clock()
-
-    @last_activity.setter
-    def last_activity(self, at: float) -> None:
-        """Nothing to note."""
-
-    @property
-    def closed(self) -> bool:
-        """Nobody wants the answer any more."""
-        return self.exchange.closed or self.exchange.carrier is not self
-
-    @property
-    def streaming(self) -> bool:
-        """Whether the client gets a stream."""
-        return self.exchange.request is not None and self.exchange.request.stream
 
     def produced(self) -> Usage:
         """The counts of all parts; a prompt that has several answers counts once."""
@@ -204,36 +142,14 @@ class Fan:
             reasoning_tokens=sum(used.reasoning_tokens for used in found.values()),
         )
 
-    def gone(self) -> Usage | None:
-        """Never the whole answer: with its last part it is over at once."""
-        return None
 
-    def last_words(self, error: RolecastError) -> bytes | None:
-        """The error as the end of a stream."""
-        return self._outlet.last_words(error) if self.streaming else None
-
-    def on_head(self, status: int, headers: Any) -> None:
-        raise Internal  # each part has a carrier of its own
-
-    def on_body(self, parts: list[bytes], last: bool) -> None:
-        raise Internal
-
-    def on_end(self) -> None:
-        raise Internal
-
-    def on_whole(self, head: Any, body: bytes) -> None:
-        raise Internal
-
-    def on_lost(self, error: Exception) -> None:
-        raise Internal
-
-
-class _Part:
+class _Part(Delegated):
     """One answer: what its exchange takes for the client, and for who sees it through."""
 
     target = ("PART", "")
 
     def __init__(self, fan: Fan, index: int) -> None:
+        super().__init__(fan.owner)
         self._fan = fan
         self.index = index
         self.exchange: Exchange | None = None
@@ -279,28 +195,7 @@ class _Part:
     def last_words(self, error: RolecastError) -> bytes:
         return b""
 
-    # -- turn.exchange.Owner: as every request's, but for its end -----------------------------------------
+    # -- turn.part.Delegated ------------------------------------------------------------------------------
 
-    def begin(self, exchange: Exchange, request: Request) -> None:
-        self._fan.owner.begin(exchange, request)
-
-    def remember(self, exchange: Exchange) -> None:
-        """Parts belong to no conversation."""
-
-    def lost(self, exchange: Exchange, error: RolecastError) -> None:
-        self._fan.owner.lost(exchange, error)
-
-    def answered_error(self, exchange: Exchange, said: Failure, location: str = "") -> None:
-        self._fan.owner.answered_error(exchange, said, location)
-
-    def escalate(self, exchange: Exchange, used: Usage, why: str) -> None:
-        self._fan.owner.escalate(exchange, used, why)
-
-    def ask_plainly(self, exchange: Exchange) -> None:
-        self._fan.owner.ask_plainly(exchange)
-
-    def accepted(self, exchange: Exchange) -> None:
-        self._fan.owner.accepted(exchange)
-
-    def settle(self, exchange: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
+    def over(self, part: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
         self._fan.over(self, usage)

@@ -234,10 +234,9 @@ class Plans:
         """Whether another model of the choice was not tried yet; with `room` one that surely holds more tokens."""
         return any(self._can_follow(plan, model_id, room) for model_id in _rest(plan))
 
-    def room_of(self, plan: Plan, request: Request) -> int:
-        """Tokens that its model holds, which the request exceeds; else more than the request can have."""
-        known = self._room(plan.model_id) if self._lives(plan.model_id) else None
-        return known or len(request.body)
+    def room_of(self, plan: Plan) -> int:
+        """Tokens that its model holds, of prompt and answer together; 0 = nobody knows."""
+        return (self._room(plan.model_id) if self._lives(plan.model_id) else None) or 0
 
     def next(self, plan: Plan, why: str = "failed", room: int = 0) -> Plan | None:
         """That one; `why` says what became of this one's try."""
