@@ -54,6 +54,8 @@ from rolecast.server.guard import Guard
 from rolecast.server.lane import Lane
 from rolecast.sources.here import made_variants, stand_ins, uploads, weights_finder
 from rolecast.statefile import Address
+from rolecast.tasks.backstage import Backstage
+from rolecast.tasks.player import Player
 from rolecast.telemetry import heap, logfile
 from rolecast.telemetry.logs import Logging, configure_logging
 from rolecast.telemetry.metrics import Telemetry
@@ -120,6 +122,9 @@ class Gateway:
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
+        counter = Counter(self.plans, self.fleet)
+        self.backstage = Backstage(self.current)
+        self.player = self.dispatch.player = Player(self.current, counter, self.backstage)
         self.health = Health(self.current, self.fleet, self.ledger)
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
@@ -192,7 +197,6 @@ class Gateway:
             ),
             self._domains,
         ]
-        counter = Counter(self.plans, self.fleet)
         self._lists: list[Catalogue | OllamaLists | TokenCounts | KeptResponses] = [
             Catalogue(self.current, self.abilities, self.health),
             OllamaLists(self.current, self.abilities, self.fleet, find),
@@ -270,6 +274,7 @@ class Gateway:
         await asyncio.gather(self.dispatch.drain(grace_s, hurry), self.jobs.close())
         for task in self._background:
             task.cancel()
+        await self.backstage.close()
         await self.fleet.close()
         await leaving
         await self.ledger.close()

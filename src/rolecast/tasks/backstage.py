@@ -1,0 +1,13 @@
+"""What plays may use besides the model of their request: the configuration, and helpers that live with the gateway."""
+
+from rolecast.config.current import Current
+
+
+class Backstage:
+    """Made once, by `app`. A helper that a play needs is a field here, and starts nothing before its first use."""
+
+    def __init__(self, current: Current) -> None:
+        self.current = current
+
+    async def close(self) -> None:
+        """End the helpers that run."""

@@ -1,0 +1,74 @@
+"""Sees requests for tasks through: writes the prompt of each, or gives its play."""
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+
+from rolecast.config import labels
+from rolecast.config.current import Current
+from rolecast.config.tasks import Task
+from rolecast.dialects.request import Request
+from rolecast.errors import RolecastError
+from rolecast.tasks import play_of
+from rolecast.tasks.backstage import Backstage
+from rolecast.tasks.ending import ending
+from rolecast.tasks.job import Job, job_of
+from rolecast.tasks.table import built_in, merged
+from rolecast.turn import stage
+from rolecast.turn.count import Counter
+from rolecast.turn.exchange import Exchange
+from rolecast.turn.plan import Plan
+
+
+class Player:
+    """Knows the tasks of the configuration that applies."""
+
+    def __init__(self, current: Current, counter: Counter, backstage: Backstage) -> None:
+        self._current = current
+        self._counter = counter
+        self._backstage = backstage
+        self._made: tuple[Mapping[str, Task], Mapping[str, Task]] | None = None
+
+    async def tasks(self) -> Mapping[str, Task]:
+        """All tasks, by category."""
+        own = self._current.config.tasks
+        if self._made is None or self._made[0] is not own:
+            await asyncio.to_thread(built_in)
+            self._made = own, merged(own)
+        return self._made[1]
+
+    async def play(self, exchange: Exchange, request: Request, plan: Plan, desk: stage.Desk) -> None:
+        """Write the prompt of a request that is for a task and begin it as any, or give its play on a stage."""
+        try:
+            job = await self.job(request)
+            if request.order is not None and not request.order.task:
+                request.settled = plan.choice  # its text has decided, and is looked at no more
+            request.order = None
+            if job is None:
+                _begin(exchange, request, desk)
+            elif not (job.task.play or job.task.ends):
+                request.chat = job.written()
+                request.body = msgspec.json.encode(request.chat.messages)  # for our own count of tokens
+                _begin(exchange, request, desk)
+            else:
+                found = stage.begin(exchange, plan, desk, self._counter)
+                perform = play_of(job.task.play) if job.task.play else ending
+                await found.run(perform(found, job, self._backstage))
+        except RolecastError as error:
+            exchange.fail(error)
+
+    async def job(self, request: Request) -> Job | None:
+        """What a request asks of its task; None for a category that has no task. Raises Invalid."""
+        order, chat = request.order, request.chat
+        assert order is not None
+        assert chat is not None
+        name = order.task or request.found or labels.GENERAL
+        task = (await self.tasks()).get(name)
+        return None if task is None else job_of(order, name, task, chat)
+
+
+def _begin(exchange: Exchange, request: Request, desk: stage.Desk) -> None:
+    exchange.task = None
+    if not exchange.closed:
+        desk.begin(exchange, request)
