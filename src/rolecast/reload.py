@@ -15,7 +15,7 @@ import msgspec
 import psutil
 
 from rolecast import backends, readiness
-from rolecast.config import load, located, warnings
+from rolecast.config import load, located, notes, warnings
 from rolecast.config.current import Current
 from rolecast.config.difference import NONE, Difference, applicable, compare
 from rolecast.config.edit import Participant, edit_to, prepare
@@ -173,7 +173,8 @@ class Reloader:
 def _read(path: Path) -> tuple[Config, list[str]]:
     """What the file says, and doubts about it. Raises ConfigError."""
     wanted = _settled(path)
-    return wanted, located([*warnings(wanted, backends.table()), *readiness.warnings(wanted)], path)
+    doubts = located([*warnings(wanted, backends.table()), *readiness.warnings(wanted)], path)
+    return wanted, [*notes(path, backends=backends.table()), *doubts]
 
 
 def _settled(path: Path) -> Config:

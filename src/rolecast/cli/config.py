@@ -44,7 +44,8 @@ def check(
             raise typer.Exit(1) from error
         raise
     doubts = [*configuration.warnings(chosen.config, backends.table()), *readiness.warnings(chosen.config)]
-    warnings = configuration.located(doubts, chosen.path)
+    notes = configuration.notes(chosen.path, backends=backends.table())
+    warnings = [*notes, *configuration.located(doubts, chosen.path)]
     if as_json:
         output.print_json({"ok": True, "file": chosen.name, "problems": [], "warnings": warnings})
         return

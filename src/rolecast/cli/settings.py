@@ -24,6 +24,8 @@ OPTIONS = {
     "ROLECAST_SERVER__HOST": ("--host", "server.host"),
     "ROLECAST_SERVER__PORT": ("--port", "server.port"),
     "ROLECAST_STAND_IN": ("--stand-in", "stand_in"),
+    "ROLECAST_LOG__LEVEL": ("--log-level", "log.level"),
+    "ROLECAST_MEMORY__PRELOAD": ("--skip-model-loading", "memory.preload"),
 }
 """The option that stands for a variable, and the setting of both."""
 
@@ -31,9 +33,22 @@ _given: set[str] = set()
 """The variables that hold an option of this command."""
 
 
-def set_options(*, host: str | None, port: int | None, stand_in: str | None) -> None:
+def set_options(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    stand_in: str | None = None,
+    log_level: str | None = None,
+    preload: bool = True,
+) -> None:
     """Put the options of the command line over whatever configuration is loaded next."""
-    options = {"ROLECAST_SERVER__HOST": host, "ROLECAST_SERVER__PORT": port, "ROLECAST_STAND_IN": stand_in}
+    options = {
+        "ROLECAST_SERVER__HOST": host,
+        "ROLECAST_SERVER__PORT": port,
+        "ROLECAST_STAND_IN": stand_in,
+        "ROLECAST_LOG__LEVEL": log_level and log_level.lower(),
+        "ROLECAST_MEMORY__PRELOAD": None if preload else "false",
+    }
     set_now = {name: str(value) for name, value in options.items() if value is not None}
     os.environ.update(set_now)
     _given.clear()

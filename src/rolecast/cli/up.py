@@ -58,7 +58,17 @@ def up(
         int | None,
         typer.Option("--port", min=0, max=65535, help="Front door (server.port).", show_default=False),
     ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            "--log-level", metavar="LEVEL", help="debug, info, warning or error (log.level).", show_default=False
+        ),
+    ] = None,
     no_pull: Annotated[bool, typer.Option("--no-pull", help="Download nothing.")] = False,
+    skip_model_loading: Annotated[
+        bool,
+        typer.Option("--skip-model-loading", help="Download and load nothing; a model loads with its first request."),
+    ] = False,
 ) -> None:
     """Start the gateway; what it needs to answer is downloaded first.
 
@@ -69,13 +79,13 @@ def up(
 
     if config and preset:
         output.fail("--config and --preset exclude each other; `rolecast init --preset NAME` makes a file to edit.")
-    settings.set_options(host=host, port=port, stand_in=stand_in)
+    settings.set_options(host=host, port=port, stand_in=stand_in, log_level=log_level, preload=not skip_model_loading)
     chosen = settings.choose(config, preset)
     if state := statefile.running():
         _explain_running(state, chosen, host=host, port=port, stand_in=stand_in)
         return
     require_ports(chosen.config)
-    bring_weights(chosen.config, pull=not no_pull)
+    bring_weights(chosen.config, pull=not (no_pull or skip_model_loading))
     _warn(chosen)
     if detach:
         _detach(chosen, preset)
@@ -160,10 +170,11 @@ def bring_weights(config: "Config", *, pull: bool) -> None:
 
 def _warn(chosen: "Chosen") -> None:
     """Say what will fail or be other than configured, but for absent weights, of which was spoken already."""
+    from rolecast import backends, readiness
     from rolecast import config as configuration
-    from rolecast import readiness
 
-    for line in configuration.located(readiness.warnings(chosen.config, absent=False), chosen.path):
+    lines = configuration.located(readiness.warnings(chosen.config, absent=False), chosen.path)
+    for line in [*configuration.notes(chosen.path, backends=backends.table()), *lines]:
         output.warn(line)
 
 
@@ -205,7 +216,7 @@ def _detach(chosen: "Chosen", preset: str | None) -> None:
     models = _once_loaded(state, own_key(chosen.config))
     print_ready(chosen, state.listeners, {model.id: model.state for model in models})
     output.say(f"[dim]It runs in the background (pid {state.pid}, log {log}). `rolecast down` stops it.[/]")
-    if failed := [model for model in models if model.pinned and _lacks(model)]:
+    if chosen.config.memory.preload and (failed := [model for model in models if model.pinned and _lacks(model)]):
         for model in failed:
             unsaid = "its weights are not here." if model.state == "absent" else f"see `rolecast logs {model.id}`"
             output.warn(f"{model.id} could not be loaded: {model.error or unsaid}")

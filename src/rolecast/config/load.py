@@ -19,6 +19,8 @@ from rolecast.config.shape import Problem, build
 from rolecast.errors import ConfigError
 
 FILE = "rolecast.yaml"
+MARKDOWN = (".md", ".markdown")
+"""How the name of a file ends that another system wrote and that is read as it is."""
 
 
 def find(env: Mapping[str, str] | None = None) -> Path | None:
@@ -61,7 +63,7 @@ def read(
 
     Without `env` nothing overrides the text.
     """
-    document = parse(text, name=name)
+    document = _document(text, name, backends)
     value = {} if document.value is None else document.value
     origins, env_problems = override(value, env or {})
     _add_stand_in(value)
@@ -78,6 +80,27 @@ def read(
     if problems:
         raise ConfigError(problems, source=name)
     return config
+
+
+def notes(path: Path | None, *, backends: Backends | None = None) -> list[str]:
+    """What of a file of another system, which is read as it is, is other than it says; each with `FILE:LINE: `.
+
+    Nothing of a file of ours. Raises ConfigError like `load`.
+    """
+    if path is None or path.suffix.lower() not in MARKDOWN:
+        return []
+    from rolecast.config.importers import direct
+
+    return direct.read(read_text(path), name=str(path), backends=backends).notes
+
+
+def _document(text: str, name: str, backends: Backends | None) -> Document:
+    """The plain values of a file of ours, or of one of another system that is read as it is."""
+    if not name.lower().endswith(MARKDOWN):
+        return parse(text, name=name)
+    from rolecast.config.importers import direct
+
+    return direct.read(text, name=name, backends=backends).document
 
 
 def _add_stand_in(value: Any) -> None:
@@ -110,7 +133,7 @@ def located(problems: Iterable[str], path: Path | None, env: Mapping[str, str] |
     env = os.environ if env is None else env
     try:
         name = str(path) if path else "default.yaml"
-        document = parse(read_text(path) if path else presets.text("default"), name=name)
+        document = _document(read_text(path) if path else presets.text("default"), name, None)
     except ConfigError:  # it has changed since
         return list(problems)
     origins, _ = override(document.value, env)

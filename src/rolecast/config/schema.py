@@ -314,6 +314,8 @@ class Memory(Section, frozen=True):
 
     budget: str | int = "auto"
     """Checked, but not used yet: `auto`, a size such as `12GB`, or a share such as `80%`."""
+    preload: bool = True
+    """Whether pinned models are loaded at the start; `false` = with their first request, and they stay then."""
 
 
 class Storage(Section, frozen=True):

@@ -16,7 +16,7 @@ from pathlib import Path
 from rolecast import backends
 from rolecast.backends import Backend
 from rolecast.config.edit import Change, Edit
-from rolecast.config.schema import Config, Limits, Model
+from rolecast.config.schema import Config, Model
 from rolecast.errors import RolecastError, WorkerDown
 from rolecast.fleet.alarm import Alarm
 from rolecast.fleet.machine import Effect, Forget, Grant, Kill, Machine, Refuse, Spawn
@@ -41,6 +41,7 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self.cork = Cork(self._loop)
         self._limits = config.server.limits
+        self._preload = config.memory.preload
         self._logs = logs
         models = {i: m for i, m in config.models.items() if m.enabled}
         self.machine = Machine(models.items(), self._limits.queue)
@@ -68,22 +69,22 @@ class Fleet:
         models = {i: m for i, m in edit.config.models.items() if m.enabled}
         found = {i: backends.get(m.backend) for i, m in models.items()}
         addresses = {i: self._plans.address(i, m, found[i]) for i, m in models.items()}
-        return Change(partial(self._configure, edit.config.server.limits, models, found, addresses))
+        return Change(partial(self._configure, edit.config, models, found, addresses))
 
     def _configure(
         self,
-        limits: Limits,
+        config: Config,
         models: Mapping[str, Model],
         found: Mapping[str, Backend],
         addresses: Mapping[str, Endpoint | None],
     ) -> None:
         """Other settings apply from now on, and no request is lost to the change."""
         stale = {s.model_id for s in self.stations if s.model_id in models and self._is_stale(s, models[s.model_id])}
-        self._limits = limits
+        self._limits, self._preload = config.server.limits, config.memory.preload
         for station in self.stations:
             if station.model_id in stale and station.worker.state is State.REMOTE:
                 station.detach()
-        lasting = {i for i, m in models.items() if m.pinned or addresses[i] is not None}
+        lasting = {i for i, m in models.items() if (m.pinned and self._preload) or addresses[i] is not None}
         effects = self.machine.configure(models, self._limits.queue, stale, lasting, self._loop.time())
         for model_id, model in models.items():
             self.stations.set(model_id, model, found[model_id], self.worker(model_id))
@@ -246,7 +247,7 @@ class Fleet:
                 continue
             if endpoint is not None:
                 effects += self._attach(station, endpoint)
-            elif not station.backend.spawns or (station.model.pinned and self.present(model_id)):
+            elif not station.backend.spawns or (station.model.pinned and self._preload and self.present(model_id)):
                 self.preload(model_id)  # a remote that lacks something fails at once, and says what
             else:
                 effects += self.machine.wake(model_id, self._loop.time())

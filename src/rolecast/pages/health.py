@@ -40,9 +40,9 @@ class Health:
 
     def failing(self) -> dict[str, str]:
         """Models that should run and do not, with why."""
-        failing = {}
+        failing, preloads = {}, self._current.config.memory.preload
         for w in self._fleet.machine.workers.values():
-            lacks = w.pinned and w.state is State.COLD and w.model_id not in self._current.stand_ins
+            lacks = w.pinned and preloads and w.state is State.COLD and w.model_id not in self._current.stand_ins
             if w.state is State.FAILED or (w.state is State.LOADING and w.faults):
                 failing[w.model_id] = w.error
             elif lacks and not self._fleet.present(w.model_id):  # else somebody has unloaded it

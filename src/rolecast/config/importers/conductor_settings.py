@@ -1,40 +1,45 @@
-"""Conductor's `SETTINGS.md`: a Markdown table with a model per task category."""
+"""Conductor's `SETTINGS.md`: a Markdown table with a model per task category.
+
+Knows which of our settings its rows and sections are, and where their weights come from as GGUF files.
+"""
 
 import re
+from typing import Any
 
 from rolecast.config import presets
 from rolecast.config.document import parse
+from rolecast.config.importers import settings_table
 from rolecast.config.importers.draft import Draft, Found
 from rolecast.config.importers.section import shown
-from rolecast.config.labels import TWINS
+from rolecast.config.importers.settings_table import Row, Settings
+from rolecast.config.labels import category as known_category
+from rolecast.config.labels import spellings
+from rolecast.config.schema import Config
 
 TITLE = "Conductor SETTINGS.md"
 REASONS: dict[str, str] = {}
-_COLUMNS = {
-    "category": "category",
-    "technical": "id",
-    "stay": "stay",
-    "precision": "precision",
-    "best": "title",
-    "vram": "memory",
-}
-_SECTIONS = {
-    "conversational persona": "left out; send it as the system message",
-    "diffusiond": "left out; images are made by an external server",
-}
-_YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "n/a", "-", "")
 _ENCODER_DECODER = re.compile(r"nllb|m2m[-_]?100|opus-mt|mbart|(?<![a-z])(bart|pegasus|marian|seamless|madlad|flan-t5)")
-_GGUF = {
-    "meta-llama/Llama-3.1-8B-Instruct": (
-        "hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF/Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf"
-    ),
-    "mistralai/Mistral-7B-Instruct-v0.3": (
-        "hf:bartowski/Mistral-7B-Instruct-v0.3-GGUF/Mistral-7B-Instruct-v0.3-Q4_K_M.gguf"
-    ),
-    "codellama/CodeLlama-7b-Instruct-hf": ("hf:TheBloke/CodeLlama-7B-Instruct-GGUF/codellama-7b-instruct.Q4_K_M.gguf"),
-    "WizardLM/WizardMath-7B-V1.1": "hf:TheBloke/WizardMath-7B-V1.1-GGUF/wizardmath-7b-v1.1.Q4_K_M.gguf",
+_CONVERTED: dict[str, dict[str, Any]] = {}
+"""Settings of translators whose weights exist in a form that a backend of ours runs, by technical name."""
+_GGUF: dict[str, dict[str, str]] = {
+    "meta-llama/Llama-3.1-8B-Instruct": {
+        "4-bit": "hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF/Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf",
+        "FP32": "hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF/Meta-Llama-3.1-8B-Instruct-f32.gguf",
+    },
+    "mistralai/Mistral-7B-Instruct-v0.3": {
+        "4-bit": "hf:bartowski/Mistral-7B-Instruct-v0.3-GGUF/Mistral-7B-Instruct-v0.3-Q4_K_M.gguf",
+        "FP16": "hf:MaziyarPanahi/Mistral-7B-Instruct-v0.3-GGUF/Mistral-7B-Instruct-v0.3.fp16.gguf",
+    },
+    "codellama/CodeLlama-7b-Instruct-hf": {
+        "4-bit": "hf:TheBloke/CodeLlama-7B-Instruct-GGUF/codellama-7b-instruct.Q4_K_M.gguf"
+    },
+    "WizardLM/WizardMath-7B-V1.1": {"4-bit": "hf:TheBloke/WizardMath-7B-V1.1-GGUF/wizardmath-7b-v1.1.Q4_K_M.gguf"},
 }
-"""4-bit files of the models in Conductor's larger tables; the preset holds those of the default one."""
+"""Files of the models in Conductor's larger tables by precision; the preset holds those of the default one."""
+_SPLIT = frozenset({"meta-llama/Llama-3.1-70B-Instruct"})
+"""Whose larger files are in parts, so that their names do not follow from that of the 4-bit file."""
+_CONTEXT = 8192
+"""Tokens of a slot of those models, as in the preset."""
 
 
 def fits(found: Found) -> bool:
@@ -46,84 +51,116 @@ def fits(found: Found) -> bool:
 
 
 def fill(found: Found, draft: Draft) -> None:
-    """Technical names become models, categories roles (in both spellings), Stay Loaded becomes pinned."""
-    rows = _rows(found.text, draft)
-    for row in rows:
-        category, model_id = row.get("category", ""), row.get("id", "")
-        if not category or not re.fullmatch(r"[^/\s]+/[^/\s]+", model_id):
-            reason = "an external server keeps its own address" if model_id else "no technical model name"
-            draft.note(f"row '{shown(category)}'", f"left out: {reason}")
+    """The same as `put`; what is wrong in the file is noted, with what is made of it."""
+    settings = settings_table.read(found.text)
+    for remark in settings.remarks:
+        draft.note(remark.place, f"{remark.text}; {remark.taken}" if remark.taken else remark.text)
+    put(settings, draft)
+
+
+def put(settings: Settings, draft: Draft) -> None:
+    """Technical names become models, categories roles (in both spellings), Stay Loaded pinned; persona and images."""
+    for row in settings.rows:
+        if not row.id:
             continue
-        if model_id not in draft.models:
-            _add_model(model_id, rows, draft)
-        key = re.sub(r"[ /]", "_", category.lower())
-        for spelling in (key, TWINS.get(key), *(t for t, e in TWINS.items() if e == key)):
-            if spelling:
-                draft.roles.setdefault(spelling, []).append(model_id)
-                draft.kept_roles.add(spelling)
+        if row.id not in draft.models:
+            _add_model(row.id, [each for each in settings.rows if each.id == row.id], draft)
+        for spelling in keys(row):
+            draft.roles.setdefault(spelling, []).append(row.id)
+            draft.kept_roles.add(spelling)
     draft.default = "general_reasoning"
     draft.surface = "conductor"
-    _name_sections(found.text, draft)
+    if settings.persona is not None:
+        draft.sections["personas"] = {"text": settings.persona.text}
+    _put_images(settings, draft)
 
 
-def _name_sections(text: str, draft: Draft) -> None:
-    """Every section of second level and below except those of the table."""
-    for title, body in re.findall(r"^#{2,6} +(.+?)[ #]*$\n?((?:(?!#{1,6} ).*\n?)*)", text, re.MULTILINE):
-        known = next((why for start, why in _SECTIONS.items() if title.lower().startswith(start)), "")
-        if known or (body.strip() and "technical model name" not in body.lower()):
-            draft.note(shown(title), known or "left out: no counterpart")
+def keys(row: Row) -> list[str]:
+    """The roles of a row: its category as the table spells it, and as replies do."""
+    return list(dict.fromkeys([row.key, *spellings(row.key)]))
 
 
-def _add_model(model_id: str, rows: list[dict[str, str]], draft: Draft) -> None:
+def _put_images(settings: Settings, draft: Draft) -> None:
+    known = "images" in Config.__struct_fields__
+    if settings.images is not None and known:
+        draft.sections["images"] = {"url": settings.images.text}
+        return
+    for row in settings.rows:
+        if not row.id and known_category(row.key):
+            how = "give its address under '## Diffusiond Settings', as url:" if known else "images are not forwarded"
+            draft.note(row.place, f"is made by an external server; {how}")
+
+
+def _add_model(model_id: str, rows: list[Row], draft: Draft) -> None:
     place = f"models.{shown(model_id)}"
-    mine = [row for row in rows if row.get("id") == model_id]
-    precisions = list(dict.fromkeys(row.get("precision", "") for row in mine))
+    precisions = list(dict.fromkeys(row.precision for row in rows if row.precision)) or [""]
     if len(precisions) > 1:
-        draft.note(place, f"has {len(precisions)} precisions; {precisions[0]} is kept")
-    known = {**_GGUF, **_preset_sources()}.get(model_id)
-    translator = _ENCODER_DECODER.search(model_id.lower()) is not None
-    if known is None and not translator:
-        draft.note(place, f"hf:{model_id} may hold no GGUF file; point source at one that does")
-    elif known and precisions[0] not in ("4-bit", ""):
-        draft.note(place, f"{precisions[0]} becomes 4-bit, the size of the known GGUF file")
-    draft.add_model(
-        model_id,
-        disabled="the engine cannot run encoder-decoder models" if translator else "",
-        source=known or f"hf:{model_id}",
-        pinned=any(_stays(row, draft) for row in mine) or None,
-        quantization="4-bit" if known else precisions[0],
-        description="; ".join(dict.fromkeys(_title(row) for row in mine)),
-    )
+        others = ", ".join(precisions[1:])
+        draft.note(place, f"one process serves all of its rows, as {precisions[0]}; {others} of other rows is left out")
+    own = presets.model(model_id)
+    converted = _CONVERTED.get(model_id) if "ctranslate2" in draft.backends else None
+    translator = converted is None and _ENCODER_DECODER.search(model_id.lower()) is not None
+    settings = own or converted or _weights(model_id, precisions[0], place, draft, told=not translator)
+    said = "; ".join(dict.fromkeys(_title(row) for row in rows))
+    settings = {**settings, "pinned": any(row.stays for row in rows) or None, "description": said}
+    hint = "the engine cannot run encoder-decoder models; give translation to a chat model, or serve it elsewhere"
+    draft.add_model(model_id, disabled=hint if translator else "", **settings)
 
 
-def _title(row: dict[str, str]) -> str:
-    return ", ".join(x for x in (row.get("title"), row.get("memory")) if x)
+def _weights(model_id: str, precision: str, place: str, draft: Draft, *, told: bool) -> dict[str, Any]:
+    """Where the weights come from in that precision, and what the preset says of the model besides."""
+    base = _of_preset().get(model_id, {})
+    files = _files(model_id, base)
+    if not files:
+        return _unknown(model_id, precision, place, draft, told=told)
+    exact = {
+        "context": _CONTEXT,
+        **base,
+        "source": files.get(precision or "4-bit"),
+        "quantization": precision or "4-bit",
+    }
+    if exact["source"] is None:
+        nearest = "8-bit" if "8-bit" in files else "4-bit"
+        draft.note(place, f"{precision} becomes {nearest}, because no GGUF file of it is known")
+        exact |= {"source": files[nearest], "quantization": nearest}
+    return exact
 
 
-def _stays(row: dict[str, str], draft: Draft) -> bool:
-    said = row.get("stay", "").lower()
-    if said not in (*_YES, *_NO):
-        draft.note(f"row '{shown(row.get('category'))}'", f"Stay Loaded is '{shown(said)}'; taken for false")
-    return said in _YES
+def _files(model_id: str, base: dict[str, Any]) -> dict[str, str]:
+    """The known GGUF files by precision. By custom the 8-bit file is called like the 4-bit one."""
+    files = {"4-bit": str(base["source"])} if base else dict(_GGUF.get(model_id, {}))
+    if files and model_id not in _SPLIT:
+        files.setdefault("8-bit", files["4-bit"].replace("Q4_K_M", "Q8_0").replace("q4_k_m", "q8_0"))
+    return files
 
 
-def _preset_sources() -> dict[str, str]:
+def _unknown(model_id: str, precision: str, place: str, draft: Draft, *, told: bool) -> dict[str, Any]:
+    """A repository that nobody knows here: the choice among its files is made when they are fetched."""
+    owner, _, name = model_id.partition("/")
+    stem = re.sub(r"[-_.]gguf$", "", name, flags=re.IGNORECASE)
+    if stem == name:
+        if told:
+            draft.note(place, f"hf:{model_id} may hold no GGUF file; name a repository that does, often {name}-GGUF")
+    elif precision == "8-bit":
+        file = f"{stem}-Q8_0.gguf"
+        draft.note(place, f"the 8-bit file is taken to be {file}")
+        return {"source": f"hf:{owner}/{name}/{file}", "quantization": precision}
+    elif precision in ("FP16", "FP32"):
+        draft.note(place, f"{precision} cannot be chosen among its files; its Q4_K_M or Q8_0 is taken")
+        precision = ""
+    return {"source": f"hf:{model_id}", "quantization": precision}
+
+
+def _title(row: Row) -> str:
+    return ", ".join(x for x in (row.title, row.memory) if x)
+
+
+def _of_preset() -> dict[str, dict[str, Any]]:
+    """The models of Conductor's default table as the preset has them, without what a row says itself."""
     models = parse(presets.text("conductor"), name="conductor.yaml").value["models"]
-    return {model_id: model["source"] for model_id, model in models.items() if model.get("enabled", True)}
-
-
-def _rows(text: str, draft: Draft) -> list[dict[str, str]]:
-    """The model table, a dict per row, by what its header calls the columns; other columns are named."""
-    header: list[str] = []
-    rows = []
-    for line in text.splitlines():
-        cells = [cell.strip(" *`") for cell in line.strip().strip("|").split("|")]
-        if not line.strip().startswith("|"):
-            header = []
-        elif "technical model name" in line.lower():
-            header = [next((v for k, v in _COLUMNS.items() if cell.lower().startswith(k)), "") for cell in cells]
-            for cell in (cell for cell, ours in zip(cells, header, strict=True) if cell and not ours):
-                draft.note(f"column '{shown(cell)}'", "left out: no counterpart")
-        elif header and not set(line) <= set("|-: \t"):
-            rows.append(dict(zip(header, cells, strict=False)))
-    return rows
+    said = ("pinned", "quantization")
+    return {
+        model_id: {name: value for name, value in model.items() if name not in said}
+        for model_id, model in models.items()
+        if model.get("enabled", True)
+    }

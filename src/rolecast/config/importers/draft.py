@@ -51,13 +51,15 @@ class Draft:
     """Collects models, roles and listeners; `finish` writes them down."""
 
     def __init__(self, backends: Backends) -> None:
-        self._backends = backends
+        self.backends = backends
         self.models: dict[str, dict[str, Any]] = {}
         self.roles: dict[str, Members] = {}
         self.kept_roles: set[str] = set()
         """Roles that somebody answers even when none of their own models can run."""
         self.listeners: list[dict[str, Any]] = []
         self.keys: list[str] = []
+        self.sections: dict[str, dict[str, Any]] = {}
+        """Sections that a format fills as a whole."""
         self.log_level = ""
         self.surface = ""
         self.default = "standard"
@@ -134,7 +136,7 @@ class Draft:
         """Take out settings that break a rule; a model that does not work without them is disabled."""
         for _ in range(len(kept) + 1):
             model = build(Model, kept, ("models", model_id), []) or Model()
-            found = check(Config(models={model_id: model}), self._backends)
+            found = check(Config(models={model_id: model}), self.backends)
             faults = [(t, text) for t, text in found if t[:2] == ("models", model_id)]
             faults = [(t, text) for t, text in faults if t[2:3] != ("aliases",)]
             if not faults:
@@ -164,20 +166,32 @@ class Draft:
         return [model_id for model_id, model in self.models.items() if model.get("enabled", True)]
 
     def finish(self, origin: str) -> Imported:
-        """The YAML and the notes. Names that lead nowhere go; an empty cast gets the embedded one."""
+        """The YAML and the notes. A section that breaks a rule is left out."""
+        for name, section in list(self.sections.items()):
+            faults: list[tuple[tuple[str | int, ...], str]] = []
+            config = build(Config, {name: section}, (), faults) or Config()
+            faults += [fault for fault in check(config, self.backends) if fault[0][:1] == (name,)]
+            for trail, text in faults:
+                self.sections.pop(name, None)
+                self.note(".".join(map(str, trail)), f"left out: {text}")
+        made = f"# Made from {shown(origin)} by `rolecast import`.\n{_yaml(self.value())}"
+        return Imported(made, self.notes())
+
+    def value(self) -> dict[str, Any]:
+        """The plain values of the file. Names that lead nowhere go; an empty cast gets the embedded one."""
         if not self.enabled():
             self._add_embedded()
         self._settle_roles()
         self._settle_embeddings()
         self._settle_aliases()
-        value = {
+        value: dict[str, Any] = {
             "server": self._server(),
             "models": self.models,
             "roles": self.roles,
             "routing": {"default": self._default()},
         }
         value |= {"log": {"level": self.log_level}} if self.log_level else {}
-        return Imported(f"# Made from {shown(origin)} by `rolecast import`.\n{_yaml(value)}", self.notes())
+        return value | self.sections
 
     def embeds(self, model_id: str) -> bool:
         """Whether the model only makes vectors."""
