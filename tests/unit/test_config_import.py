@@ -159,6 +159,8 @@ def test_a_settings_md_becomes_models_and_categories(bring: Bring) -> None:
     assert mistral.source.endswith(".Q4_K_M.gguf")
     assert (mistral.pinned, mistral.quantization) == (True, "4-bit")
     assert llama.pinned
+    assert (llama.quantization, llama.source.rpartition("-")[2]) == ("8-bit", "Q8_0.gguf")
+    assert loaded.personas.text == "Be plain."
     assert loaded.models["someone/own-model"].source == "hf:someone/own-model"
     assert list(loaded.roles) == [
         "general_reasoning",
@@ -175,14 +177,12 @@ def test_a_settings_md_becomes_models_and_categories(bring: Bring) -> None:
     assert loaded.roles["translation"] == ["mistralai/Mistral-7B-Instruct-v0.1"]
     assert llama.description == "Llama 3.1 8B, ~8GB"
     for lost in (
-        "row 'Image Generation': left out",
+        "row 'Image Generation': is made by an external server",
         "cannot run encoder-decoder models",
         "roles.translation: no model of its own can run here; mistralai/Mistral-7B-Instruct-v0.1 answers meanwhile",
-        "has 2 precisions; 4-bit is kept",
+        "one process serves all of its rows, as 4-bit; 8-bit of other rows is left out",
         "hf:someone/own-model may hold no GGUF file",
-        "FP16 becomes 4-bit",
-        "Conversational Persona: left out",
-        "Diffusiond Settings: left out",
+        "models.meta-llama/Llama-3.1-8B-Instruct: FP16 becomes 8-bit",
     ):
         assert lost in notes
 
@@ -450,7 +450,7 @@ def test_a_table_without_a_model_for_its_only_category_still_answers_it(tmp_path
 def test_columns_and_sections_that_have_no_counterpart_are_named() -> None:
     _, notes = bring_file(next(path for path in FILES if path.name == "settings-default.md"))
     assert "column 'Licence', House Rules: left out: no counterpart" in notes
-    assert "row 'Question Answering': Stay Loaded is 'sometimes'; taken for false" in notes
+    assert "row 'Question Answering': Stay Loaded is 'sometimes'; write true or false; taken for false" in notes
 
 
 def test_settings_of_a_second_entry_for_one_model_are_named() -> None:

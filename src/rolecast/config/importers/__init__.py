@@ -55,7 +55,7 @@ def import_file(path: Path, backends: Backends) -> Imported:
             form.fill(found, draft)
             found.top.name_unread(form.REASONS)
             made = draft.finish(f"{form.TITLE} {path.name}")
-            read(made.config_yaml, name=f"import of {path.name}", backends=backends)
+            read(made.config_yaml, name=f"{path.name} as imported", backends=backends)
             return made
     titles = ", ".join(form.TITLE for form in FORMATS)
     problem = f"{path}: no format that can be imported; these can: {titles}. A rolecast.yaml needs no import"

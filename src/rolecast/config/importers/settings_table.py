@@ -28,7 +28,7 @@ _WRITTEN |= {"bf16": "FP16", "bfloat16": "FP16", "float32": "FP32", "full": "FP3
 _YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "n/a", "-", "")
 _PERSONA, _IMAGES = "conversational persona", "diffusiond"
 _REPOSITORY = re.compile(r"[^/\s]+/[^/\s]+")
-_URL = re.compile(r"^\W*url\W*:\W*?(https?://[^\s`*>\"')]+|\S.*?)[\s`*>\"')]*$", re.IGNORECASE)
+_URL = re.compile(r"\W*url[\s*_`]*:(.*)", re.IGNORECASE)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -166,7 +166,9 @@ def _text(lines: list[_Line]) -> Said | None:
 def _take_address(part: _Part, found: Settings) -> None:
     for line in part.lines:
         if written := _URL.match(line.text):
-            url = written[1].strip()
+            url = written[1].strip(" \t*_`<>\"'")
+            if not url:
+                continue
             if not re.fullmatch(r"https?://[^/\s]+\S*", url):
                 said = "the url is no http:// or https:// address; write it like http://127.0.0.1:7860"
                 found.remarks.append(Remark(line.number, shown(part.title), said, "left out", grave=True))
