@@ -35,7 +35,7 @@ from gateway import (
 from rolecast.cli import settings
 from rolecast.config import load, read
 from rolecast.config.difference import applicable, compare
-from rolecast.config.schema import Config, Limits, Listener, Model, Seconds
+from rolecast.config.schema import Config, Limits, Listener, Memory, Model, Seconds
 from rolecast.errors import ConfigError
 from rolecast.fleet import State
 
@@ -284,6 +284,21 @@ async def test_a_pinned_model_loads_when_it_comes_and_ends_when_it_goes(tmp_path
         await apply(gate, models=models(gate, p=None))
         await until(lambda: "p" not in fleet.machine.workers)
         assert not psutil.pid_exists(child.pid)
+
+
+@pytest.mark.anyio
+async def test_what_is_not_preloaded_loads_with_its_first_request_or_as_soon_as_an_edit_says_so(tmp_path: Path) -> None:
+    pinned = {"m": Model(backend="fake", pinned=True), "n": Model(backend="fake", pinned=True)}
+    start = msgspec.structs.replace(config(pinned), memory=Memory(preload=False))
+    async with running_gateway(start, tmp_path) as gate:
+        fleet = gate.gateway.fleet
+        assert (await gate.ask(request(chat()))).status == 200
+        assert (fleet.worker("m").state, fleet.worker("n").state) == (State.READY, State.COLD)
+        assert not fleet.worker("m").idles
+        await apply(gate, models=models(gate, o=FAKE))
+        assert fleet.worker("n").state is State.COLD
+        await apply(gate, memory=Memory(preload=True))
+        await until(lambda: fleet.worker("n").state is State.READY)
 
 
 @pytest.mark.anyio

@@ -26,7 +26,7 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="Configuration file; without it ./rolecast.yaml, the user's, or the built-in default.",
+        help="Configuration file, or a SETTINGS.md; without it ./rolecast.yaml, the user's, or the built-in default.",
         show_default=False,
     ),
 ]

@@ -88,13 +88,14 @@ def _choose(file: Path | None, preset: str | None) -> Chosen:
 
     if preset:
         config = read(presets.text(preset), name=f"{preset}.yaml", env=os.environ, backends=backends.table())
-        return Chosen(config, _preset_path(preset), f"preset {preset}")
+        return Chosen(config, preset_path(preset), f"preset {preset}")
     path = file or find()
     config = load(path, backends=backends.table())
     return Chosen(config, path.absolute() if path else None, str(path) if path else "the built-in default")
 
 
-def _preset_path(name: str) -> Path:
+def preset_path(name: str) -> Path:
+    """The file of a preset."""
     from importlib.resources import files
 
     return Path(str(files("rolecast.data") / "presets" / f"{name}.yaml"))

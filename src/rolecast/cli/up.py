@@ -69,18 +69,27 @@ def up(
         bool,
         typer.Option("--skip-model-loading", help="Download and load nothing; a model loads with its first request."),
     ] = False,
+    mcp_only: Annotated[
+        bool,
+        typer.Option("--mcp-only", help="Speak MCP on standard input and output; open no port, download nothing."),
+    ] = False,
 ) -> None:
-    """Start the gateway; what it needs to answer is downloaded first.
+    """Start the gateway; what it needs to answer is downloaded first. A SETTINGS.md of Conductor is read as it is.
 
     With --detach the exit code is 3 when the gateway is up and a pinned model could not be loaded.
     """
     from rolecast import statefile
     from rolecast.cli import settings
 
+    if mcp_only and detach:
+        output.fail("--mcp-only speaks on standard input and output, so it cannot run in the background.")
     if config and preset:
         output.fail("--config and --preset exclude each other; `rolecast init --preset NAME` makes a file to edit.")
     settings.set_options(host=host, port=port, stand_in=stand_in, log_level=log_level, preload=not skip_model_loading)
     chosen = settings.choose(config, preset)
+    if mcp_only:
+        _speak_mcp(chosen)
+        return
     if state := statefile.running():
         _explain_running(state, chosen, host=host, port=port, stand_in=stand_in)
         return
@@ -91,6 +100,19 @@ def up(
         _detach(chosen, preset)
     else:
         _run(chosen)
+
+
+def _speak_mcp(chosen: "Chosen") -> None:
+    """A gateway of its own for the program that started us; standard output is the protocol's."""
+    import asyncio
+    import logging
+
+    from rolecast.conductor import ConductorServer
+
+    logging.basicConfig(level=chosen.config.log.level.upper(), stream=sys.stderr)
+    bring_weights(chosen.config, pull=False)
+    _warn(chosen)
+    asyncio.run(ConductorServer(chosen.config).serve_stdio())
 
 
 def _explain_running(
