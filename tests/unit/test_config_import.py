@@ -130,7 +130,7 @@ SETTINGS_MD = """\
 
 ## Conversational Persona
 ```
-Be plain.
+Speak plainly.
 ```
 
 | Category/Area | Best Open Source Model | VRAM/RAM | Technical Model Name | Stay Loaded | Precision |
@@ -160,7 +160,7 @@ def test_a_settings_md_becomes_models_and_categories(bring: Bring) -> None:
     assert (mistral.pinned, mistral.quantization) == (True, "4-bit")
     assert llama.pinned
     assert (llama.quantization, llama.source.rpartition("-")[2]) == ("8-bit", "Q8_0.gguf")
-    assert loaded.personas.text == "Be plain."
+    assert loaded.personas.text == "Speak plainly."
     assert loaded.models["someone/own-model"].source == "hf:someone/own-model"
     assert list(loaded.roles) == [
         "general_reasoning",
