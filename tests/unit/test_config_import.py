@@ -143,9 +143,7 @@ Speak plainly.
 | **Legal Document Analysis** | Mistral 7B | ~4GB | `mistralai/Mistral-7B-Instruct-v0.1` | false | 4-bit |
 | **Code Review/Debugging** | Llama 3.1 8B | ~8GB | `meta-llama/Llama-3.1-8B-Instruct` | true | FP16 |
 | **Image Generation** | Diffusiond | External | `diffusiond` | false | N/A |
-
-## Diffusiond Settings
-url: http://127.0.0.1:8000
+| **Other Languages** | Opus | ~1GB | `Helsinki-NLP/opus-mt-en-de` | false | FP16 |
 """
 
 
@@ -162,7 +160,7 @@ def test_a_settings_md_becomes_models_and_categories(bring: Bring) -> None:
     assert (llama.quantization, llama.source.rpartition("-")[2]) == ("8-bit", "Q8_0.gguf")
     assert loaded.personas.text == "Speak plainly."
     assert loaded.models["someone/own-model"].source == "hf:someone/own-model"
-    assert list(loaded.roles) == [
+    assert [role for role in loaded.roles if role != "image_generation"] == [
         "general_reasoning",
         "code_generation",
         "translation",
@@ -172,14 +170,15 @@ def test_a_settings_md_becomes_models_and_categories(bring: Bring) -> None:
         "legal_analysis",
         "code_review_debugging",
         "code_review",
+        "other_languages",
     ]
     assert loaded.routing.default == "general_reasoning"
-    assert loaded.roles["translation"] == ["mistralai/Mistral-7B-Instruct-v0.1"]
+    assert loaded.roles["translation"][-1] == "mistralai/Mistral-7B-Instruct-v0.1"
     assert llama.description == "Llama 3.1 8B, ~8GB"
     for lost in (
         "row 'Image Generation': is made by an external server",
-        "cannot run encoder-decoder models",
-        "roles.translation: no model of its own can run here; mistralai/Mistral-7B-Instruct-v0.1 answers meanwhile",
+        "models.Helsinki-NLP/opus-mt-en-de: disabled: the engine cannot run encoder-decoder models",
+        "roles.other_languages: no model of its own can run here; mistralai/Mistral-7B-Instruct-v0.1 answers meanwhile",
         "one process serves all of its rows, as 4-bit; 8-bit of other rows is left out",
         "hf:someone/own-model may hold no GGUF file",
         "models.meta-llama/Llama-3.1-8B-Instruct: FP16 becomes 8-bit",

@@ -132,10 +132,21 @@ def test_a_model_that_comes_with_rolecast_may_stand_in_the_table() -> None:
     assert loaded.models["smollm2-135m"].pinned
 
 
-def test_a_translator_that_the_engine_cannot_run_is_disabled_with_a_hint(tmp_path: Path) -> None:
-    text = rows(row("General Reasoning", "microsoft/phi-2"), row("Translation", "facebook/nllb-200-3.3B"))
+@pytest.mark.skipif("ctranslate2" not in table(), reason="no backend for translators")
+def test_a_translator_whose_conversion_is_known_translates_and_a_chat_model_does_while_it_cannot() -> None:
+    loaded = load(
+        rows(row("Translation", "facebook/nllb-200-3.3B", "true", "FP16"), row("General Reasoning", "a/b-GGUF"))
+    )
+    model = loaded.models["facebook/nllb-200-3.3B"]
+    assert (model.backend, model.quantization, model.pinned, model.enabled) == ("ctranslate2", "FP16", True, True)
+    assert model.source.endswith("/model.bin")
+    assert loaded.roles["translation"] == ["facebook/nllb-200-3.3B", "a/b-GGUF"]
+
+
+def test_a_translator_that_no_engine_can_run_is_disabled_with_a_hint(tmp_path: Path) -> None:
+    text = rows(row("General Reasoning", "microsoft/phi-2"), row("Translation", "Helsinki-NLP/opus-mt-en-de"))
     loaded = load(text)
-    assert not loaded.models["facebook/nllb-200-3.3B"].enabled
+    assert not loaded.models["Helsinki-NLP/opus-mt-en-de"].enabled
     assert loaded.roles["translation"] == ["microsoft/phi-2"]
     assert any(
         "cannot run encoder-decoder models; give translation to a chat model" in n for n in notes_of(tmp_path, text)

@@ -12,15 +12,20 @@ from rolecast.config.importers import settings_table
 from rolecast.config.importers.draft import Draft, Found
 from rolecast.config.importers.section import shown
 from rolecast.config.importers.settings_table import Row, Settings
+from rolecast.config.labels import GENERAL, spellings
 from rolecast.config.labels import category as known_category
-from rolecast.config.labels import spellings
 from rolecast.config.schema import Config
 
 TITLE = "Conductor SETTINGS.md"
 REASONS: dict[str, str] = {}
 _ENCODER_DECODER = re.compile(r"nllb|m2m[-_]?100|opus-mt|mbart|(?<![a-z])(bart|pegasus|marian|seamless|madlad|flan-t5)")
-_CONVERTED: dict[str, dict[str, Any]] = {}
-"""Settings of translators whose weights exist in a form that a backend of ours runs, by technical name."""
+_TRANSLATES = "ctranslate2"
+"""The backend that runs translators, where there is one."""
+_CONVERTED = {
+    "facebook/nllb-200-distilled-1.3B": "hf:skywood/nllb-200-distilled-1.3B-ct2-float16/model.bin",
+    "facebook/nllb-200-3.3B": "hf:entai2965/nllb-200-3.3B-ctranslate2-float16/model.bin",
+}
+"""Translators as that backend reads them. It computes in the precision of the row, or the nearest one it can."""
 _GGUF: dict[str, dict[str, str]] = {
     "meta-llama/Llama-3.1-8B-Instruct": {
         "4-bit": "hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF/Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf",
@@ -68,6 +73,7 @@ def put(settings: Settings, draft: Draft) -> None:
         for spelling in keys(row):
             draft.roles.setdefault(spelling, []).append(row.id)
             draft.kept_roles.add(spelling)
+    _add_second_translators(settings, draft)
     draft.default = "general_reasoning"
     draft.surface = "conductor"
     if settings.persona is not None:
@@ -78,6 +84,15 @@ def put(settings: Settings, draft: Draft) -> None:
 def keys(row: Row) -> list[str]:
     """The roles of a row: its category as the table spells it, and as replies do."""
     return list(dict.fromkeys([row.key, *spellings(row.key)]))
+
+
+def _add_second_translators(settings: Settings, draft: Draft) -> None:
+    """Who translates while the translator cannot run: the model of general reasoning."""
+    general = next((row.id for row in settings.rows if known_category(row.key) == GENERAL), "")
+    for row in settings.rows:
+        if general and draft.models.get(row.id, {}).get("backend") == _TRANSLATES:
+            for key in keys(row):
+                draft.roles[key].append(general)
 
 
 def _put_images(settings: Settings, draft: Draft) -> None:
@@ -98,9 +113,13 @@ def _add_model(model_id: str, rows: list[Row], draft: Draft) -> None:
         others = ", ".join(precisions[1:])
         draft.note(place, f"one process serves all of its rows, as {precisions[0]}; {others} of other rows is left out")
     own = presets.model(model_id)
-    converted = _CONVERTED.get(model_id) if "ctranslate2" in draft.backends else None
-    translator = converted is None and _ENCODER_DECODER.search(model_id.lower()) is not None
-    settings = own or converted or _weights(model_id, precisions[0], place, draft, told=not translator)
+    converted = _CONVERTED.get(model_id, "") if _TRANSLATES in draft.backends else ""
+    translator = not converted and _ENCODER_DECODER.search(model_id.lower()) is not None
+    if converted:
+        settings: dict[str, Any] = {"source": converted, "backend": _TRANSLATES, "quantization": precisions[0]}
+        settings["capabilities"] = ["chat"]
+    else:
+        settings = own or _weights(model_id, precisions[0], place, draft, told=not translator)
     said = "; ".join(dict.fromkeys(_title(row) for row in rows))
     settings = {**settings, "pinned": any(row.stays for row in rows) or None, "description": said}
     hint = "the engine cannot run encoder-decoder models; give translation to a chat model, or serve it elsewhere"
