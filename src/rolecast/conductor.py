@@ -67,7 +67,8 @@ class ConductorServer:
     """A gateway in this process, for programs that speak MCP to it as texts.
 
     `config` is a file (SETTINGS.md or rolecast.yaml) or a configuration; without it the one that `settings_file` finds.
-    With `skip_model_loading` nothing is loaded before it is asked for. Nothing is downloaded.
+    With `skip_model_loading` nothing is loaded before it is asked for. Nothing is downloaded, and an edit of the file
+    applies with the next start.
     """
 
     def __init__(self, config: Config | Path | str | None = None, skip_model_loading: bool = False) -> None:

@@ -3,7 +3,9 @@
 Knows which of our settings its rows and sections are, and where their weights come from as GGUF files.
 """
 
+import functools
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from rolecast.config import presets
@@ -112,7 +114,7 @@ def _add_model(model_id: str, rows: list[Row], draft: Draft) -> None:
     if len(precisions) > 1:
         others = ", ".join(precisions[1:])
         draft.note(place, f"one process serves all of its rows, as {precisions[0]}; {others} of other rows is left out")
-    own = presets.model(model_id)
+    own = None if "/" in model_id else presets.model(model_id)
     converted = _CONVERTED.get(model_id, "") if _TRANSLATES in draft.backends else ""
     translator = not converted and _ENCODER_DECODER.search(model_id.lower()) is not None
     if converted:
@@ -145,7 +147,7 @@ def _weights(model_id: str, precision: str, place: str, draft: Draft, *, told: b
     return exact
 
 
-def _files(model_id: str, base: dict[str, Any]) -> dict[str, str]:
+def _files(model_id: str, base: Mapping[str, Any]) -> dict[str, str]:
     """The known GGUF files by precision. By custom the 8-bit file is called like the 4-bit one."""
     files = {"4-bit": str(base["source"])} if base else dict(_GGUF.get(model_id, {}))
     if files and model_id not in _SPLIT:
@@ -174,8 +176,9 @@ def _title(row: Row) -> str:
     return ", ".join(x for x in (row.title, row.memory) if x)
 
 
-def _of_preset() -> dict[str, dict[str, Any]]:
-    """The models of Conductor's default table as the preset has them, without what a row says itself."""
+@functools.cache
+def _of_preset() -> Mapping[str, Mapping[str, Any]]:
+    """The models of Conductor's default table as the preset has them, without what a row says itself. Read once."""
     models = parse(presets.text("conductor"), name="conductor.yaml").value["models"]
     said = ("pinned", "quantization")
     return {
