@@ -40,8 +40,7 @@ class Fleet:
     def __init__(self, config: Config, weights: Finder, logs: Path, start: Starter = process.spawn) -> None:
         self._loop = asyncio.get_running_loop()
         self.cork = Cork(self._loop)
-        self._limits = config.server.limits
-        self._preload = config.memory.preload
+        self._limits, self._preload = config.server.limits, config.memory.preload
         self._logs = logs
         models = {i: m for i, m in config.models.items() if m.enabled}
         self.machine = Machine(models.items(), self._limits.queue)
