@@ -354,7 +354,7 @@ async def test_options_count_beside_the_prompt_and_inside_of_extra_params(
     assert (await gate.ask(asked(path, **fields))).status == 200
     got = {name: value for name, value in sent(worker).items() if name not in ("model", "messages", "stream")}
     assert got.items() >= wanted.items()
-    assert got.keys() <= {"max_tokens", "temperature", "top_p"}
+    assert got.keys() <= {"max_tokens", "temperature", "top_p", "repetition_penalty"}
 
 
 WRONG: list[tuple[str, dict[str, Any]]] = [
@@ -506,7 +506,7 @@ async def test_many_at_once_are_not_mixed(both: tuple[Gate, ScriptedWorker]) -> 
     gate, worker = both
 
     async def echo(peer: Any, received: Any) -> None:
-        text = received.json["messages"][0]["content"]
+        text = received.json["messages"][-1]["content"]
         await peer.send(SSE_HEAD + chunk(delta(text)))
         await asyncio.sleep(0)
         await peer.send(chunk(delta(text)) + chunk(DONE) + b"0\r\n\r\n")
