@@ -1,7 +1,8 @@
 """Conductor's categories: what a task may be called, and which role of a configuration it is for.
 
-A category decides the model by a role of its name, or by a model that lists it. Else it goes to the role that it
-stands for, or to the default role, so every task has somebody who answers. Knows no prompt and judges no text.
+A category decides the model: the section `tasks` may name it; else it is that of a role of its name, or the one that
+lists it. Else it goes to the role that it stands for, or to the default role, so every task has somebody who answers.
+A task of the user's own is a category, too. Knows no prompt and judges no text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,14 +45,19 @@ class Categories:
 
     def __iter__(self) -> Iterator[Category]:
         """All that somebody answers: the known ones, then the other roles."""
-        known = (self.find(name) for name in CATEGORIES)
+        own = [name for word in self._config.tasks if not labels.category(name := labels.task_of(word))]
+        known = (self.find(name) for name in (*CATEGORIES, *own))
         roles = (n for n in self._names.values() if n.kind == "role" and not labels.category(n.name))
-        others = (Category(n.name, n.name, n.models) for n in roles)
+        others = (Category(n.name, n.name, n.models) for n in roles if n.name not in own)
         yield from (each for each in (*filter(None, known), *others) if self._talks(each))
 
     def find(self, word: str) -> Category | None:
         """The category of that name, however it is spelled; None = nobody knows it, or nobody can do it."""
         name = labels.category(word)
+        if not name and words.task(self._config, word) is not None:
+            name = labels.task_of(word)
+        if name and (chosen := words.of_task(self._config, self._names, name)) is not None:
+            return Category(name, chosen.name, chosen.models)
         if not name:
             other = find(self._names, word)
             return None if other is None or other.kind == "model" else Category(other.name, other.name, other.models)

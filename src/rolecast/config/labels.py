@@ -157,6 +157,11 @@ def category(word: str) -> str:
     return name if name in CATEGORIES else ""
 
 
+def task_of(word: str) -> str:
+    """The task that is meant by a word, in the spelling of keys: a category, or one of the user's own."""
+    return category(word) or plain(word)
+
+
 def spellings(word: str) -> list[str]:
     """The word, and how else it is written."""
     return [word, *(b for pair in TWINS.items() for a, b in (pair, pair[::-1]) if a == word)]

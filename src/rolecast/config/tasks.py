@@ -16,20 +16,21 @@ OptionKind = Literal["text", "texts", "word", "flag", "number"]
 class Option(Section, frozen=True):
     """Something that a request for a task may say besides its prompt."""
 
-    kind: OptionKind = "text"
-    """`text`, `texts` (a list of them, or one), `word` (one of `values`), `flag` (true or false), `number`."""
+    kind: OptionKind | None = None
+    """`text`, `texts` (a list of them, or one), `word` (one of `values`), `flag` (true or false), `number`; empty =
+    as Rolecast brings it, else `text`."""
     default: Any = None
-    """What holds when a request does not say it; empty = nothing."""
+    """What holds when a request does not say it; empty = nothing, and "" takes one away that Rolecast brings."""
     values: list[str] = []
     """The words it may be. More may be used if `open`."""
-    open: bool = False
+    open: bool | None = None
     """A `word` may also be another one than those of `values`."""
     says: str | dict[str, str] = ""
     """The sentence it adds to the system prompt, with `{value}` where its value stands; by value where they differ
-    (`true` and `false` of a flag)."""
+    (`true` and `false` of a flag, `*` for every other one)."""
     puts: str = ""
-    """Where its value goes into the user's message, with `{value}`; what stands in front of the prompt ends in a blank
-    line. For texts to work on."""
+    """Where its value goes into the user's message, with `{value}`: in front of the prompt. For texts to work on; a
+    list has a line for each."""
     also: list[str] = []
     """Other names that requests may use."""
     description: str = ""

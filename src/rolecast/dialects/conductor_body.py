@@ -69,7 +69,7 @@ class Body(_Options):
     extra_params: _Options | None = None
 
 
-BESIDE = frozenset(Body.__struct_fields__) - {"language"}
+BESIDE = (frozenset(Body.__struct_fields__) | OLLAMAS) - {"language"}
 """Fields that are no options of a task."""
 _decode = msgspec.json.Decoder(Body).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Any]).decode
@@ -170,7 +170,8 @@ class Bodies:
                 sampling = msgspec.structs.replace(words.sampling, **wishes)
                 setattr(theirs, name, msgspec.structs.replace(words, sampling=sampling))
         more = {"category": request.category, "open": request.open, "session": request.session, "hints": request.hints}
-        return _prompted(theirs, **more, union=True)
+        order = None if theirs.chat is None else request.order  # a text to go on with is for no task
+        return _prompted(theirs, **more, order=order, union=True)
 
     def _of_ollama(self, body: bytes, chosen: Request | None = None) -> Request:
         """What a body asks for in Ollama's words; of `chosen` the model and the wish for a stream."""

@@ -3,6 +3,7 @@
 What a model thinks is not told: Conductor has no place for it. What a task found out about its answer is `metadata`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +12,10 @@ from rolecast.dialects import Writer, ollama_generate_writer
 from rolecast.dialects.conductor_body import Prompted
 from rolecast.dialects.ollama_generate_writer import WholeText
 from rolecast.errors import RolecastError
-from rolecast.values import Event, Metadata, Phases, Progress, Report, Text
+from rolecast.values import Done, Event, Metadata, Phases, Progress, Report, Text
+
+USUAL = ("stop", "load", "unload")
+"""Reasons why an answer ended that go without saying."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -27,8 +31,15 @@ def writer(request: Prompted, session: str, model_id: str) -> Writer:
     named = (request.asked or model_id) if request.ollama else model_id
     told = Told((request.open and request.found) or request.category, named, session or None)
     if request.stream:
-        return ollama_generate_writer.writer(request, named) if request.ollama else _Pieces(told)
-    return _Union(request, told) if request.union else _Whole(told)
+        return ollama_generate_writer.writer(request, named) if request.ollama else _Pieces(told, request.noted)
+    return _Union(request, told) if request.union else _Whole(told, request.noted)
+
+
+def _found(event: Event) -> Mapping[str, Any]:
+    """What an event says that becomes metadata; an answer that did not end by itself says why."""
+    if isinstance(event, Metadata):
+        return event.fields
+    return {"finish_reason": event.reason} if isinstance(event, Done) and event.reason not in USUAL else {}
 
 
 def _fields(told: Told, text: str, tokens: int, phases: Phases, found: dict[str, Any]) -> dict[str, Any]:
@@ -47,11 +58,11 @@ class _Whole:
 
     content_type = b"application/json"
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: Told, noted: Mapping[str, Any]) -> None:
         self._told = told
         self._texts: list[str] = []
         self._tokens = 0
-        self._found: dict[str, Any] = {}
+        self._found = dict(noted)
 
     def write(self, event: Event) -> bytes:
         """Nothing before the end."""
@@ -59,8 +70,8 @@ class _Whole:
             self._texts.append(event.text)
         elif isinstance(event, Report):
             self._tokens = event.usage.completion_tokens
-        elif isinstance(event, Metadata):
-            self._found |= event.fields
+        else:
+            self._found |= _found(event)
         return b""
 
     def end(self, phases: Phases) -> bytes:
@@ -75,12 +86,11 @@ class _Union(WholeText):
         super().__init__(told.model, request)
         self._told = told
         self._with_context = request.ollama
-        self._found: dict[str, Any] = {}
+        self._found = dict(request.noted)
 
     def write(self, event: Event) -> bytes:
         """Nothing before the end."""
-        if isinstance(event, Metadata):
-            self._found |= event.fields
+        self._found |= _found(event)
         return super().write(event)
 
     def _whole(self, phases: Phases) -> dict[str, Any]:
@@ -95,17 +105,16 @@ class _Pieces:
 
     content_type = b"text/event-stream"
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: Told, noted: Mapping[str, Any]) -> None:
         self._told = b",%b}\n\n" % msgspec.json.encode(told)[1:-1]
-        self._found: dict[str, Any] = {}
+        self._found = dict(noted)
 
     def write(self, event: Event) -> bytes:
         """An event for each piece of the text, and for each step of a task that says nothing yet."""
-        if isinstance(event, Metadata):
-            self._found |= event.fields
         if isinstance(event, Progress):
             return _event({"progress": msgspec.structs.asdict(event)})
         if not isinstance(event, Text) or not event.text:
+            self._found |= _found(event)
             return b""
         return b'data: {"chunk":%b%b' % (msgspec.json.encode(event.text), self._told)
 

@@ -97,6 +97,8 @@ class Request(msgspec.Struct):
     """The id of its session that the body has; '' = none."""
     order: Order | None = None
     """The task that it is for; None = none, or its prompt is written already."""
+    noted: Mapping[str, Any] = {}
+    """What is known of its answer before it is made, for the metadata of it. Set where its task is read."""
     hints: Hints | None = None
     """What the body says of it besides its words, where somebody looked."""
 

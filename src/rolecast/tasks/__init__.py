@@ -17,7 +17,12 @@ from rolecast.turn.stage import Stage
 TaskPlay = Callable[[Stage, Job, Backstage], Awaitable[None]]
 """Sees one request for a task through. Raises RolecastError."""
 
-PLAYS: dict[str, str] = {}
+PLAYS: dict[str, str] = {
+    "answers": "rolecast.tasks.answers:answers",
+    "creative": "rolecast.tasks.creative:creative",
+    "instructions": "rolecast.tasks.instructions:instructions",
+    "science": "rolecast.tasks.science:science",
+}
 """The plays by the name that a task has in `play`, each as `module:function`; imported with its first request."""
 
 

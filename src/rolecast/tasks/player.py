@@ -20,6 +20,9 @@ from rolecast.turn.count import Counter
 from rolecast.turn.exchange import Exchange
 from rolecast.turn.plan import Plan
 
+MOST, LONGEST = 50, 100
+"""So many ignored options are told, and so many characters of each."""
+
 
 class Player:
     """Knows the tasks of the configuration that applies."""
@@ -45,6 +48,8 @@ class Player:
             if request.order is not None and not request.order.task:
                 request.settled = plan.choice  # its text has decided, and is looked at no more
             request.order = None
+            if job is not None and job.ignored:
+                request.noted = {"ignored_options": [word[:LONGEST] for word in job.ignored[:MOST]]}
             if job is None:
                 _begin(exchange, request, desk)
             elif not (job.task.play or job.task.ends):

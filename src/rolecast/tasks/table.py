@@ -1,50 +1,106 @@
-"""The tasks of a configuration: what Rolecast brings (`rolecast/data/tasks`), with the changes of the section `tasks`.
-
-The rows are YAML, which takes long to read: they are read at their first use, in a thread.
-"""
+"""The tasks of a configuration as programs and people are told of them."""
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
+from typing import Any
 
 import msgspec
 
-from rolecast.config import labels
-from rolecast.config.document import parse
-from rolecast.config.shape import Problem, build
-from rolecast.config.tasks import Task
+from rolecast.config.categories import Categories
+from rolecast.config.schema import Config
+from rolecast.config.task_rows import built_in as built_in
+from rolecast.config.task_rows import merged as merged
+from rolecast.config.tasks import Option, Task
+
+PATHS = {
+    "code_completion": "/code/completion",
+    "code_generation": "/code/generation",
+    "translation": "/translate",
+    "mathematical_reasoning": "/math/solve",
+    "scientific_research": "/research/analyze",
+    "legal_analysis": "/legal/analyze",
+    "summarization": "/summarize",
+    "conversational_chat": "/chat/completions",
+}
+"""Paths of a task alone, besides `/generate`."""
 
 
-@cache
-def built_in() -> Mapping[str, Task]:
-    """The tasks that Rolecast brings, by category, in the order of the categories."""
-    folder = resources.files("rolecast").joinpath("data", "tasks")
-    found: dict[str, Task] = {}
-    for name in labels.CATEGORIES:
-        place = folder.joinpath(f"{name}.yaml")
-        if not place.is_file():
-            continue
-        faults: list[Problem] = []
-        task = build(Task, parse(place.read_text(encoding="utf-8"), name=place.name).value, (), faults)
-        assert task is not None and not faults, (name, faults)  # noqa: PT018  # ours: a test reads them all
-        found[name] = task
-    return found
+class ToldOption(msgspec.Struct, frozen=True):
+    """An option, as it is told."""
+
+    kind: str
+    """`text`, `texts`, `word`, `flag` or `number`."""
+    default: Any
+    """What holds when it is not said; null = nothing."""
+    values: list[str]
+    """The words that it may be; empty = no list."""
+    open: bool
+    """Whether it may be another word, too."""
+    also: list[str]
+    """Other names."""
+    description: str
 
 
-def merged(own: Mapping[str, Task]) -> dict[str, Task]:
-    """All tasks: those that Rolecast brings, changed by the user's own, then the user's others."""
-    found = dict(built_in())
-    for word, changes in own.items():
-        name = labels.category(word) or word
-        found[name] = _changed(found[name], changes) if name in found else changes
-    return found
+class ToldTask(msgspec.Struct, frozen=True):
+    """A task, as it is told."""
+
+    name: str
+    """What requests call it: their `category`."""
+    title: str
+    description: str
+    model: str
+    """The model that is asked first; '' = nobody answers it here."""
+    path: str
+    """Its own path, besides /generate; '' = none."""
+    checked: bool
+    """Whether code of its own sees it through, and tells in `metadata` what it found."""
+    persona: bool
+    history: bool
+    settings: dict[str, float]
+    """How tokens are drawn, where a request says nothing."""
+    system: str
+    """Its prompt, to which options add their sentences."""
+    ends: str
+    """What is put below every answer."""
+    options: dict[str, ToldOption]
 
 
-def _changed(task: Task, changes: Task) -> Task:
-    """What the user wrote wins, field by field and option by option; what is empty was not written."""
-    fields = {
-        name: value
-        for name in Task.__struct_fields__
-        if name != "options" and (value := getattr(changes, name)) not in ("", None)
-    }
-    return msgspec.structs.replace(task, **fields, options={**task.options, **changes.options})
+def told(name: str, task: Task, categories: Categories) -> ToldTask:
+    """A task as it is told."""
+    found = categories.find(name)
+    numbers = ("temperature", "top_p", "max_tokens", "repetition_penalty")
+    return ToldTask(
+        name=name,
+        title=task.title or name,
+        description=task.description,
+        model=found.models[0] if found is not None and found.models else "",
+        path=PATHS.get(name, ""),
+        checked=bool(task.play),
+        persona=task.persona is True,
+        history=task.history is True,
+        settings={each: value for each in numbers if (value := getattr(task, each)) is not None},
+        system=task.system.strip(),
+        ends=task.ends.strip(),
+        options={each: _option(option) for each, option in task.options.items()},
+    )
+
+
+def listed(config: Config) -> list[ToldTask]:
+    """All tasks of a configuration: those that Rolecast brings, then the user's own."""
+    categories = Categories.of(config)
+    return [told(name, task, categories) for name, task in merged(config.tasks).items()]
+
+
+def _option(option: Option) -> ToldOption:
+    return ToldOption(
+        option.kind or "text",
+        option.default,
+        option.values,
+        option.open is True,
+        option.also,
+        " ".join(option.description.split()),
+    )
+
+
+def known(tasks: Mapping[str, Any]) -> str:
+    """The names of tasks, for an error."""
+    return ", ".join(tasks)
