@@ -42,6 +42,7 @@ from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.pages.responses import KeptResponses
 from rolecast.pages.routing import RoutePage
+from rolecast.pages.tasks import TaskPages
 from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.turns import Turns
@@ -162,6 +163,7 @@ class Gateway:
             | RoutePage
             | FeedbackPage
             | Domains
+            | TaskPages
         ] = [
             Admin(
                 self.current,
@@ -196,6 +198,7 @@ class Gateway:
                 self._listed,
             ),
             self._domains,
+            TaskPages(self.current, self.player),
         ]
         self._lists: list[Catalogue | OllamaLists | TokenCounts | KeptResponses] = [
             Catalogue(self.current, self.abilities, self.health),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rolecast.cli import bench, config, doctor, feedback, jobs, models, output, route, serve, talk, up
+from rolecast.cli import bench, config, doctor, feedback, jobs, models, output, route, serve, talk, tasks, up
 
 COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
     "Gateway": (
@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("unload", models.unload),
         ("jobs", jobs.jobs),
     ),
+    "Tasks": (("tasks", tasks.tasks),),
     "Configuration": (
         ("init", config.init),
         ("check", config.check),

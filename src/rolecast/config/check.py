@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from rolecast.config import allowed, check_routing, names, secrets, variants
+from rolecast.config import allowed, check_routing, check_tasks, names, secrets, variants
 from rolecast.config.about import Backends
 from rolecast.config.document import Trail
 from rolecast.config.schema import Bytes, Config, Listener, Model
@@ -41,6 +41,7 @@ def check(config: Config, backends: Backends | None = None) -> list[Problem]:
         *(p for model_id, m in config.models.items() for p in _model(model_id, m, backends)),
         *_limits(config),
         *check_routing.problems(config),
+        *check_tasks.problems(config),
         *_storage(config),
     ]
 

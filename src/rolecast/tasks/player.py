@@ -12,7 +12,7 @@ from rolecast.dialects.request import Request
 from rolecast.errors import RolecastError
 from rolecast.tasks import play_of
 from rolecast.tasks.backstage import Backstage
-from rolecast.tasks.ending import ending
+from rolecast.tasks.ending import answered, end
 from rolecast.tasks.job import Job, job_of
 from rolecast.tasks.table import built_in, merged
 from rolecast.turn import stage
@@ -52,14 +52,13 @@ class Player:
                 request.noted = {"ignored_options": [word[:LONGEST] for word in job.ignored[:MOST]]}
             if job is None:
                 _begin(exchange, request, desk)
-            elif not (job.task.play or job.task.ends):
+            elif not job.task.play and not job.task.ends:
                 request.chat = job.written()
                 request.body = msgspec.json.encode(request.chat.messages)  # for our own count of tokens
                 _begin(exchange, request, desk)
             else:
                 found = stage.begin(exchange, plan, desk, self._counter)
-                perform = play_of(job.task.play) if job.task.play else ending
-                await found.run(perform(found, job, self._backstage))
+                await found.run(_performed(found, job, self._backstage))
         except RolecastError as error:
             exchange.fail(error)
 
@@ -71,6 +70,16 @@ class Player:
         name = order.task or request.found or labels.GENERAL
         task = (await self.tasks()).get(name)
         return None if task is None else job_of(order, name, task, chat)
+
+
+async def _performed(found: stage.Stage, job: Job, backstage: Backstage) -> None:
+    """The task's play, and what its user wants below every answer."""
+    text = ""
+    if job.task.play:
+        await play_of(job.task.play)(found, job, backstage)
+    else:
+        text = await answered(found, job)
+    end(found, job.task.ends, text)
 
 
 def _begin(exchange: Exchange, request: Request, desk: stage.Desk) -> None:

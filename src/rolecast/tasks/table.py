@@ -1,15 +1,16 @@
 """The tasks of a configuration as programs and people are told of them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from rolecast.config import labels
 from rolecast.config.categories import Categories
 from rolecast.config.schema import Config
 from rolecast.config.task_rows import built_in as built_in
 from rolecast.config.task_rows import merged as merged
 from rolecast.config.tasks import Option, Task
+from rolecast.errors import NotFound
 
 PATHS = {
     "code_completion": "/code/completion",
@@ -90,6 +91,15 @@ def listed(config: Config) -> list[ToldTask]:
     return [told(name, task, categories) for name, task in merged(config.tasks).items()]
 
 
+def find(config: Config, word: str) -> ToldTask:
+    """The task of that name, however it is spelled. Raises NotFound."""
+    tasks = merged(config.tasks)
+    name = labels.task_of(word)
+    if name not in tasks:
+        raise NotFound(f"There is no task {word[:100]!r} here; there are {', '.join(tasks)}.", code="task_not_found")
+    return told(name, tasks[name], Categories.of(config))
+
+
 def _option(option: Option) -> ToldOption:
     return ToldOption(
         option.kind or "text",
@@ -99,8 +109,3 @@ def _option(option: Option) -> ToldOption:
         option.also,
         " ".join(option.description.split()),
     )
-
-
-def known(tasks: Mapping[str, Any]) -> str:
-    """The names of tasks, for an error."""
-    return ", ".join(tasks)
