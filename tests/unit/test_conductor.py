@@ -164,7 +164,8 @@ async def test_what_is_said_in_the_words_of_both_is_obeyed_and_conductors_win(
     answer = await gate.ask(asked(**mixed, category="translation", session_id="s"))
     assert (answer.status, set(answer.json)) == (200, CONDUCTOR | OLLAMA)
     assert (answer.json["category"], answer.json["session_id"]) == ("translation", "s")
-    assert [each["content"] for each in sent(worker)["messages"]] == ["be brief", "What is it?"]
+    system, user = (each["content"] for each in sent(worker)["messages"])
+    assert (system.endswith("be brief"), user) == (True, "What is it?")
     got = {name: sent(worker)[name] for name in ("model", "temperature", "top_k", "max_tokens")}
     assert got == {"model": "talker", "temperature": 0, "top_k": 3, "max_tokens": 9}
     worker.script.append(stream(*STREAM))
@@ -197,7 +198,7 @@ async def test_messages_are_openais_and_a_prompt_is_conductors(both: tuple[Gate,
     assert spoken.json["choices"][0]["message"]["content"] == "hi"
     prompted = await gate.ask(asked("/chat/completions", category="translation"))
     assert (prompted.json["category"], prompted.json["model"]) == ("conversational_chat", "talker")
-    assert sent(worker)["messages"] == [{"role": "user", "content": "What is it?"}]
+    assert sent(worker)["messages"][-1] == {"role": "user", "content": "What is it?"}
     worker.script.append(stream(*STREAM))
     streamed = await gate.ask(request(chat(model="m", stream=True), path="/chat/completions"))
     assert streamed.body.endswith(DONE)
