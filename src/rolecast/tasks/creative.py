@@ -52,14 +52,14 @@ def title_of(text: str) -> str:
 def _with_room(job: Job, room: int) -> Chat:
     """The chat with room for the length that is asked for, unless the request says how long it may get.
 
-    Of a model's context at most half, so that the prompt has its place.
+    Of a model's context at most three quarters, so that the prompt has its place.
     """
     chat = job.written()
     length = job.option("length", "")
     if job.wishes.max_tokens is not None or "length" not in job.said or length not in WORDS:
         return chat
     tokens = math.ceil((WORDS[length][1] or LONGEST_WORDS) * TOKENS_PER_WORD)
-    sampling = msgspec.structs.replace(chat.sampling, max_tokens=min(tokens, room // 2) if room else tokens)
+    sampling = msgspec.structs.replace(chat.sampling, max_tokens=min(tokens, room * 3 // 4) if room else tokens)
     return msgspec.structs.replace(chat, sampling=sampling)
 
 

@@ -13,7 +13,7 @@ _NAME = r"[A-Z\u00c0-\u00de](?:['\u2019][A-Z])?[^\W\d_]+(?:-[^\W\d_]+)?"
 _NAMES = rf"{_NAME}(?:\s+et\s+al\.?|(?:,?\s+(?:and|&)\s+{_NAME})|(?:,\s+{_NAME}){{0,8}},?\s+(?:and|&)\s+{_NAME})?"
 _WORK = re.compile(
     rf"\b(?P<names>{_NAMES})(?:,\s*|\s+\(|\s*,?\s+)(?P<year>(?:18|19|20)\d\d)[a-z]?\b"
-    r"|\b(?P<doi>10\.\d{4,9}/[^\s\"'<>)\]]+)|\barxiv:\s?(?P<arxiv>\d{4}\.\d{4,5})",
+    r"|\b(?P<doi>10\.\d{4,9}/[^\s\"'<>)\]]+)|\b(?i:arxiv):\s?(?P<arxiv>\d{4}\.\d{4,5})",
 )
 _WORDS = """
 January February March April May June July August September October November December Spring Summer Autumn Winter
