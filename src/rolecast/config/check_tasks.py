@@ -40,7 +40,7 @@ def problems(config: Config) -> Iterator[Problem]:
             yield (*trail, "model"), f"there is no model, role or variant '{own.model}'; {there}"
         if own.play and (text := _play(own.play)):
             yield (*trail, "play"), text
-        if name not in built_in() and not (own.system.strip() or own.options or own.model):
+        if not labels.category(name) and not (own.system.strip() or own.options or own.model):
             yield trail, f"says nothing; give it a `system` prompt{_hint(name)}"
         if len(own.options) > MOST_OPTIONS:
             yield (*trail, "options"), f"there are {len(own.options)} options; at most {MOST_OPTIONS} are read"
