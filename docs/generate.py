@@ -1,5 +1,6 @@
 """Writes the reference pages that the code itself can tell, so that they cannot drift from it:
-docs/reference/cli.md from the commands, configuration.md from the schema, source.md from the module docstrings.
+docs/reference/cli.md from the commands, configuration.md from the schema, source.md from the module docstrings,
+tasks.md from the rows of the tasks.
 
 python docs/generate.py           write the pages
 python docs/generate.py --check   exit with 1 when a page is not what would be written
@@ -16,6 +17,8 @@ from typer.main import get_command
 
 from rolecast.cli import COMMANDS, app
 from rolecast.config import json_schema
+from rolecast.config.task_rows import built_in
+from rolecast.config.tasks import Option
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -73,6 +76,14 @@ SOURCE_HEAD = """# Source tree
 
 What each file knows, in its own words; the rest of each docstring says what the file deliberately does not know.
 How the files work together is in [design](../design.md). Imports go down only, which `make check` enforces.
+"""
+
+
+TASKS_HEAD = """# Options of tasks
+
+<!-- Written by docs/generate.py from src/rolecast/data/tasks; edit those rows instead. -->
+
+What each task may be told besides its prompt, beside it or in `extra_params`. How tasks work: [tasks](../tasks.md).
 """
 
 
@@ -216,7 +227,36 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES = {"cli.md": cli_page, "configuration.md": configuration_page, "source.md": source_page}
+def tasks_page() -> str:
+    """All tasks with their options."""
+    parts = [TASKS_HEAD]
+    for name, task in built_in().items():
+        numbers = ("temperature", "top_p", "max_tokens", "repetition_penalty")
+        settings = ", ".join(f"`{key}` {number:g}" for key in numbers if (number := getattr(task, key)) is not None)
+        parts += [f"## {name}", "", task.description, "", f"Settings: {settings or 'those of the model'}.", ""]
+        if task.options:
+            parts += ["| Option | Value | Default | Meaning |", "|---|---|---|---|"]
+            parts += [option_row(*each) for each in task.options.items()]
+            parts.append("")
+    return "\n".join(parts)
+
+
+def option_row(name: str, option: Option) -> str:
+    """One option: its names, what it may be, what holds without it, what it means."""
+    words = ", ".join(f"`{word}`" for word in option.values)
+    kinds = {"text": "text", "texts": "text, or a list", "flag": "`true` or `false`", "number": "number"}
+    values = words + (", or a text" if option.open else "") if words else kinds.get(option.kind or "text", "text")
+    also = f"; also {', '.join(f'`{word}`' for word in option.also)}" if option.also else ""
+    standard = "" if option.default in (None, "") else f"`{str(option.default).lower()}`"
+    return f"| `{name}`{also} | {cell(values)} | {standard} | {cell(' '.join(option.description.split()))} |"
+
+
+PAGES = {
+    "cli.md": cli_page,
+    "configuration.md": configuration_page,
+    "source.md": source_page,
+    "tasks.md": tasks_page,
+}
 
 
 def main() -> None:

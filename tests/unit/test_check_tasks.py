@@ -129,7 +129,7 @@ def test_a_problem_has_the_line_of_the_file(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("temperture", "temperature"))
     with pytest.raises(ConfigError) as caught:
         load(file, env={})
-    assert caught.value.problems == [
+    assert list(caught.value.problems) == [
         f"{file}:12: tasks.haiku.options.season.default: 'sumer' is none of its values; values are: spring"
     ]
 
