@@ -47,7 +47,7 @@ no answer moves the cursor or sets a title. In a pipe it is as it came.
 """
 CONFIGURATION_HEAD = """# Configuration
 
-<!-- Written by docs/generate.py from src/rolecast/config/{schema,routing}.py; edit the docstrings there. -->
+<!-- Written by docs/generate.py from src/rolecast/config/{schema,routing,tasks}.py; edit the docstrings there. -->
 
 One YAML file, `rolecast.yaml`. It is looked for in this order: `--config FILE`, the variable `ROLECAST_CONFIG`,
 `./rolecast.yaml`, `~/.config/rolecast/rolecast.yaml` (or the same under `XDG_CONFIG_HOME`). Without any file the
