@@ -273,6 +273,8 @@ async def test_each_value_of_each_option_changes_what_reaches_the_worker(
     worker.usual = said("hi there.")
     for option, values in VOCABULARY[task].items():
         told: dict[str, str] = {}
+        row = merged(gate.gateway.current.config.tasks)[task].options[option]
+        values = list(dict.fromkeys([*values, *row.values]))
         for value in values:
             worker.requests.clear()
             options = {"validate_completeness": False, option: value}
@@ -284,9 +286,9 @@ async def test_each_value_of_each_option_changes_what_reaches_the_worker(
         shortest = min(map(len, told.values()))
         silent = {value for value, text in told.items() if value == SILENT.get(option)}
         assert {value for value in silent if len(told[value]) != shortest} == set(), (task, option)
-        row = merged(gate.gateway.current.config.tasks)[task].options[option]
         for value in set(values) - silent:
-            sentence = row.says.get(value, row.says.get("*", "")) if isinstance(row.says, dict) else row.says
+            known = value in row.values or row.kind == "flag"
+            sentence = row.says.get(value if known else "*", "") if isinstance(row.says, dict) else row.says
             sentence = (sentence or row.puts).replace("{value}", value)
             assert sentence, (task, option, value)
             assert json.dumps(sentence)[1:-1] in told[value], (task, option, value)
@@ -597,3 +599,35 @@ def read(row: Task, options: dict[str, Any]) -> tuple[Any, Invalid | None]:
         return job(row, options), None
     except Invalid as error:
         return None, error
+
+
+HOSTILE = [
+    b'"\\ud800"',
+    b'"\\u0000\\u001b[2J"',
+    b"1e400",
+    b"-0.0",
+    b'"' + b"x" * 10**6 + b'"',
+    b"[" * 400 + b"]" * 400,
+    b'{"a":' * 400 + b"1" + b"}" * 400,
+    b"[" + b"1," * 5000 + b"1]",
+    b'"{value}{value}"',
+    b"true",
+    b"null",
+    b"[]",
+    b"{}",
+    b'""',
+]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: value[:20].decode())
+async def test_no_value_of_any_option_is_a_failure_of_ours(both: tuple[Gate, ScriptedWorker], value: bytes) -> None:
+    gate, worker = both
+    worker.usual = said("4")
+    for task in ("general_reasoning", "creative_writing", "instruction_following", "question_answering"):
+        for option, row in built_in()[task].options.items():
+            body = b'{"prompt":"x","category":"%b","extra_params":{"%b":%b}}' % (task.encode(), option.encode(), value)
+            answer = await gate.ask(request(body, path="/conductor/generate"))
+            assert answer.status in (200, 400, 422), (option, answer.body)
+            if answer.status == 422 and row.values:
+                assert row.values[0] in answer.error["message"]
+    assert (await gate.ask(asked("general_reasoning"))).status == 200

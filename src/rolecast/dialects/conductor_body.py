@@ -14,7 +14,7 @@ from rolecast.dialects import Read, hints, ollama_generate
 from rolecast.dialects.ollama_body import decoded
 from rolecast.dialects.openai_chat import explain
 from rolecast.dialects.request import Order, Request, read_fields
-from rolecast.errors import BadRequest, Invalid
+from rolecast.errors import UNREADABLE, BadRequest, Invalid
 from rolecast.values import Chat, Message, Sampling
 
 SIGNS = frozenset({"category", "session_id", "extra_params", "language", "max_tokens", "temperature", "top_p"})
@@ -211,7 +211,10 @@ def _fields(body: bytes) -> Body:
 
 def _options(body: bytes) -> dict[str, Any]:
     """What is asked besides, as plain values; null is the same as not said."""
-    fields: dict[str, Any] = _decode_fields(body)
+    try:
+        fields: dict[str, Any] = _decode_fields(body)
+    except UNREADABLE as exc:  # such as a number that is larger than any
+        raise BadRequest(f"The body cannot be read: {exc}.", code="bad_json") from None
     nested = fields.get("extra_params") or {}
     beside = {name: value for name, value in fields.items() if name != "extra_params"}
     return {name: value for name, value in (nested | beside).items() if name not in BESIDE and value is not None}
