@@ -17,7 +17,11 @@ from rolecast.turn.stage import Stage
 TaskPlay = Callable[[Stage, Job, Backstage], Awaitable[None]]
 """Sees one request for a task through. Raises RolecastError."""
 
-PLAYS: dict[str, str] = {}
+PLAYS: dict[str, str] = {
+    "code_completion": "rolecast.tasks.completion:complete",
+    "code_generation": "rolecast.tasks.generation:generate",
+    "code_review": "rolecast.tasks.review:review",
+}
 """The plays by the name that a task has in `play`, each as `module:function`; imported with its first request."""
 
 

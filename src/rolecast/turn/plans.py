@@ -238,6 +238,10 @@ class Plans:
         """Tokens that its model holds, of prompt and answer together; 0 = nobody knows."""
         return (self._room(plan.model_id) if self._lives(plan.model_id) else None) or 0
 
+    def can(self, plan: Plan, need: str) -> bool:
+        """Whether its model is known to be able to do this, in words of `capabilities`."""
+        return self._lives(plan.model_id) and self._can(plan.model_id, need) is True
+
     def next(self, plan: Plan, why: str = "failed", room: int = 0) -> Plan | None:
         """That one; `why` says what became of this one's try."""
         rest = self._spread.lead(_rest(plan), plan.choice.equals)
