@@ -1,8 +1,9 @@
 """The play of code completion: one question, cut at the next definition as it comes, remembered, and ended by a newer
 keystroke of the same session.
 
-A model that knows the marks of a gap fills it; one that knows them, or has no chat template, goes on with the text as
-it stands; any other is asked in a chat.
+A model that knows the marks of a gap fills it. Without anything behind the cursor, one that runs here goes on with the
+text as it stands: even one that was made for chats does that better, and what it read for the last keystroke is still
+there. Any other, and one that is told in words what is wanted, is asked in a chat.
 """
 
 from contextlib import aclosing
@@ -13,7 +14,7 @@ import msgspec
 from rolecast.errors import Invalid
 from rolecast.tasks import code_language as languages
 from rolecast.tasks.backstage import Backstage
-from rolecast.tasks.continuation import Unfenced, Unrepeated
+from rolecast.tasks.continuation import Filter, Unfenced, Unindented, Unrepeated, unpadded
 from rolecast.tasks.definitions import Cut
 from rolecast.tasks.fences import fenced
 from rolecast.tasks.job import Job
@@ -77,10 +78,12 @@ def _wish_of(job: Job) -> _Wish:
 
 
 def _way(stage: Stage, wish: _Wish) -> Way:
-    fills = stage.can("insert")
-    if fills and not wish.wish:
-        return "fill" if wish.suffix.strip() else "continue"
-    return "continue" if stage.can("base") and not wish.wish else "chat"
+    base = stage.can("base")
+    if wish.wish and not base:
+        return "chat"
+    if wish.suffix.strip():
+        return "fill" if stage.can("insert") else "continue" if base else "chat"
+    return "continue" if base or stage.plan.backend.spawns or stage.can("insert") else "chat"
 
 
 def _words(stage: Stage, job: Job, wish: _Wish, way: Way) -> Chat | Completion:
@@ -89,8 +92,8 @@ def _words(stage: Stage, job: Job, wish: _Wish, way: Way) -> Chat | Completion:
         chat = job.written(_put(wish))
         thinks = False if stage.can("thinking") else chat.think  # somebody waits at the cursor
         return msgspec.structs.replace(chat, sampling=sampling, think=thinks)
-    suffix = wish.suffix if way == "fill" else ""
-    return Completion(job.chat.model, wish.prefix, True, suffix, sampling=sampling, extra=job.chat.extra)
+    prefix, suffix = (wish.prefix, wish.suffix) if way == "fill" else (unpadded(wish.prefix)[0], "")
+    return Completion(job.chat.model, prefix, True, suffix, sampling=sampling, extra=job.chat.extra)
 
 
 def _put(wish: _Wish) -> str:
@@ -112,15 +115,18 @@ def _plain(words: Chat | Completion) -> Any:
 async def _asked(stage: Stage, words: Chat | Completion, wish: _Wish, way: Way) -> Kept:
     """Ask, and tell what belongs to the completion as it comes; the model is stopped where that ends."""
     cut = Cut(wish.language, wish.prefix, wish.suffix)
-    unfenced, unrepeated = (Unfenced(wish.language), Unrepeated(wish.prefix)) if way == "chat" else (None, None)
+    filters: list[Filter] = []
+    if way == "chat":
+        filters = [Unfenced(wish.language), Unrepeated(wish.prefix)]
+    elif way == "continue":
+        filters = [Unindented(unpadded(wish.prefix)[1])]
+    filters.append(cut)
     told: list[str] = []
     reason = "stop"
 
     def tell(text: str, *, last: bool = False) -> None:
-        if unfenced is not None and unrepeated is not None:
-            text = unfenced.read(text) + (unfenced.end() if last else "")
-            text = unrepeated.read(text) + (unrepeated.end() if last else "")
-        text = cut.read(text) + (cut.end() if last else "")
+        for each in filters:
+            text = each.read(text) + (each.end() if last else "")
         if text:
             told.append(text)
             stage.tell(Text(text))
@@ -129,7 +135,7 @@ async def _asked(stage: Stage, words: Chat | Completion, wish: _Wish, way: Way) 
         async for event in events:
             if isinstance(event, Text):
                 tell(event.text)
-                if cut.why or (unfenced is not None and unfenced.over):
+                if any(each.over for each in filters):
                     break
             elif isinstance(event, Done):
                 reason = event.reason

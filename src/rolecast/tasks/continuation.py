@@ -1,6 +1,10 @@
-"""A continuation of code out of a chat model's mouth: fences, words of politeness and what it repeats are taken off."""
+"""A continuation of code out of a model's mouth: fences, words of politeness and what it repeats are taken off.
+
+All are filters of a stream, put one behind the other.
+"""
 
 import re
+from typing import Protocol
 
 from rolecast.tasks.fences import HELD, Fences
 
@@ -8,6 +12,51 @@ _POLITE = re.compile(r"(?i)(?:here|sure|certainly|of course|the|below|this|to|ok
 _MAY_BE_POLITE = re.compile(r"(?i)(?:here|sure|cert|of c|the|belo|this|to |okay|ok)")
 TAILS = 60
 """So many last lines may be repeated."""
+
+
+class Filter(Protocol):
+    """Takes a text as it comes and gives on what belongs to the continuation."""
+
+    @property
+    def over(self) -> bool:
+        """Nothing of what may still come belongs to it."""
+
+    def read(self, text: str) -> str:
+        """Some more; gives what of it belongs there for sure."""
+
+    def end(self) -> str:
+        """Nothing more comes; gives the rest."""
+
+
+def unpadded(prefix: str) -> tuple[str, str]:
+    """A text without the last space in front of the cursor, and that space.
+
+    Tokens hold a word and the space before it. A model that is given the space ends its line, or puts another there.
+    """
+    return (prefix[:-1], " ") if prefix.endswith(" ") else (prefix, "")
+
+
+class Unindented:
+    """A continuation without the white space that stands before the cursor and of which the model was not told."""
+
+    over = False
+
+    def __init__(self, pad: str) -> None:
+        self._pad = pad
+        self._left = bool(pad)
+
+    def read(self, text: str) -> str:
+        """As `Filter` says."""
+        if not self._left or not text:
+            return text
+        given = min(len(text) - len(text.lstrip(" \t")), len(self._pad))
+        self._pad = self._pad[given:]
+        self._left = bool(self._pad) and given == len(text)
+        return text[given:]
+
+    def end(self) -> str:
+        """It holds nothing back."""
+        return ""
 
 
 class Unfenced:
@@ -65,6 +114,8 @@ class Unfenced:
 
 class Unrepeated:
     """A continuation without the end of what it goes on from, where it begins by repeating that."""
+
+    over = False
 
     def __init__(self, prefix: str) -> None:
         starts = [0, *(found.end() for found in re.finditer("\n", prefix))][-TAILS:]

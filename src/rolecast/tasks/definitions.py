@@ -1,6 +1,7 @@
 """Where a completion of code ends: before the next definition, or where what follows the cursor begins.
 
-Goes by lines and their indentation, as people write code; parses nothing, so that a stream is cut as it comes.
+A closing fence ends one as
+well. Goes by lines and their indentation, as people write code; parses nothing, so that a stream is cut as it comes.
 """
 
 import re
@@ -11,6 +12,7 @@ from rolecast.tasks.code_language import BY_NAME
 _ANY = r"(?:async\s+def|def|class|function|func|fn|public|private|interface|struct)\b"
 """What begins a definition in a language that nobody knows."""
 _DECORATES = re.compile(r"\s*(?:@\w|#\[)")
+FENCE = "```"
 LONGEST_LINE = 1000
 LOOKED_BACK = 2000
 """Lines before the cursor that are looked at."""
@@ -62,7 +64,12 @@ class Cut:
         """So much of the line was given."""
         self._held = ""
         self.why = ""
-        """Why it has ended: `definition`, `suffix`; '' = it has not."""
+        """Why it has ended: `definition`, `suffix`, `fence`; '' = it has not."""
+
+    @property
+    def over(self) -> bool:
+        """It has ended."""
+        return bool(self.why)
 
     def read(self, text: str) -> str:
         """Some more; gives what of it belongs to the completion for sure. Nothing once it has ended."""
@@ -100,6 +107,9 @@ class Cut:
             self._held += line
             return ""
         if not given and not cursor.strip():
+            if whole.rstrip() == FENCE:  # as if it had been written for a chat
+                self.why = "fence"
+                return ""
             if self._follows and whole.strip() == self._follows:
                 self.why = "suffix"
                 return ""
@@ -117,7 +127,7 @@ class Cut:
         if self._cursor.strip():
             return False
         bare = part.strip()
-        if not bare or bare[0] in "@#":
+        if not bare or bare[0] in "@#" or FENCE.startswith(part):
             return True
         return bool(self._follows.startswith(bare) or (not self._first and self._within(part)))
 

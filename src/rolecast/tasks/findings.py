@@ -46,11 +46,11 @@ def schema(*, suggestions: bool) -> msgspec.Raw:
     properties: dict[str, Any] = {
         "severity": {"enum": list(SEVERITIES)},
         "line": {"type": ["integer", "null"]},
-        "title": {"type": "string"},
-        "detail": {"type": "string"},
+        "title": {"type": "string", "maxLength": 100},
+        "detail": {"type": "string", "maxLength": 400},
     }
     if suggestions:
-        properties["suggestion"] = {"type": "string"}
+        properties["suggestion"] = {"type": "string", "maxLength": 400}
     finding = {
         "type": "object",
         "properties": properties,
@@ -59,7 +59,10 @@ def schema(*, suggestions: bool) -> msgspec.Raw:
     }
     whole = {
         "type": "object",
-        "properties": {"summary": {"type": "string"}, "findings": {"type": "array", "items": finding}},
+        "properties": {
+            "summary": {"type": "string", "maxLength": 300},
+            "findings": {"type": "array", "items": finding, "maxItems": 20},
+        },
         "required": ["summary", "findings"],
         "additionalProperties": False,
     }
