@@ -33,6 +33,8 @@ _MODIFIERS = (
 _CALLABLE = r"[\w<>\[\],.?&*:~\s]+\([^;=]*$"
 _NO_WORD = r"(?!(?:if|for|while|switch|return|else|do|case|catch|throw|new|try|foreach|using|lock)\b)"
 
+_METHOD = rf"{_NO_WORD}[\w<>\[\],.?]+\s+\w+\s*\([^;=]*\{{\s*$"
+
 LANGUAGES = (
     Language(
         "python",
@@ -85,7 +87,7 @@ LANGUAGES = (
         "java",
         "Java",
         (),
-        rf"{_MODIFIERS}*(?:class|interface|enum|record)\b|{_MODIFIERS}+{_CALLABLE}",
+        rf"{_MODIFIERS}*(?:class|interface|enum|record)\b|{_MODIFIERS}+{_CALLABLE}|{_METHOD}",
         rf"{_MODIFIERS}*(?:class|interface|enum|record)\b",
         (
             (r"\s*public (?:static |final |abstract )*(?:class|interface|enum|record) \w+", 6),
@@ -206,7 +208,7 @@ LANGUAGES = (
         "csharp",
         "C#",
         ("c#", "cs", "c-sharp"),
-        rf"(?:namespace\b|{_MODIFIERS}*(?:class|interface|enum|record|struct)\b|{_MODIFIERS}+{_CALLABLE})",
+        rf"(?:namespace\b|{_MODIFIERS}*(?:class|interface|enum|record|struct)\b|{_MODIFIERS}+{_CALLABLE}|{_METHOD})",
         rf"(?:namespace\b|{_MODIFIERS}*(?:class|interface|record|struct)\b)",
         ((r"\s*using System", 6), (r"\s*namespace [\w.]+", 4), (r".*\bConsole\.Write", 5)),
     ),

@@ -43,16 +43,13 @@ class Unindented:
 
     def __init__(self, pad: str) -> None:
         self._pad = pad
-        self._left = bool(pad)
 
     def read(self, text: str) -> str:
         """As `Filter` says."""
-        if not self._left or not text:
+        if not (self._pad and text):
             return text
-        given = min(len(text) - len(text.lstrip(" \t")), len(self._pad))
-        self._pad = self._pad[given:]
-        self._left = bool(self._pad) and given == len(text)
-        return text[given:]
+        pad, self._pad = self._pad, ""
+        return text.removeprefix(pad)
 
     def end(self) -> str:
         """It holds nothing back."""

@@ -144,7 +144,7 @@ def _text(value: Any, most: int) -> str:
 def kept(findings: Iterable[Finding], least: Severity, lines: int, *, suggestions: bool) -> list[Finding]:
     """Those that are severe enough, the worst first, each once; a line that the code does not have is none."""
     found: dict[tuple[int | None, str], Finding] = {}
-    for each in findings:
+    for each in sorted(findings, key=lambda each: SEVERITIES.index(each.severity)):
         if SEVERITIES.index(each.severity) > SEVERITIES.index(least):
             continue
         line = each.line if each.line is not None and 1 <= each.line <= lines else None
