@@ -37,12 +37,24 @@ class CodeCheck:
                     body = {"code": code, "language": language}
                     answer = await probe.fetch(pool, "POST", "/parse", body, timeout_s=TIMEOUT_S)
                 return _decode(answer.body)
+            except asyncio.CancelledError:
+                self.helper.kill()  # or it might go on for nobody
+                raise
             except UpstreamTimeout:
-                self.helper.kill()
+                await self._end()
                 return Found(False, why="its parser took too long")
             except (RolecastError, *UNREADABLE, OSError) as error:
                 log.warning("the syntax of an answer was not checked: %s", type(error).__name__)
+                await self._end()
                 return Found(False, why="its parser could not be asked")
+
+    async def _end(self) -> None:
+        """End the process now, so that the next check finds none, or a new one."""
+        self.helper.kill()
+        for _ in range(100):
+            if not self.helper.running:
+                return
+            await asyncio.sleep(0.01)
 
     async def close(self) -> None:
         """End the process, if it runs."""
