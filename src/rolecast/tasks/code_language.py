@@ -261,6 +261,7 @@ _INTO = re.compile(r"\b(?:to|into)\s+$", re.IGNORECASE)
 _BEHIND = re.compile(rf"\s+{_CODE}\b", re.IGNORECASE)
 _ENDING = re.compile(r"[\w-]\.(py|jsx?|tsx?|java|cpp|cc|hpp|c|h|go|rs|html|css|sql|sh|cs|rb|php|kt|swift)\b")
 _OPENING = re.compile(r"(?:^|\n) {0,3}(?:```+|~~~+)[ \t]*([\w+#.-]+)")
+_ASSIGNS = re.compile(r"\s*[\w.$\[\]]+\s*(?:[-+*/:]?=)\s*\S|.*[{;]\s*$")
 LEAST = 3
 """Signs that weigh less are chance."""
 
@@ -325,4 +326,5 @@ def may_begin(line: str, language: str) -> bool:
     bare = line.strip()
     if bare.startswith(("#", "//", "/*", '"""', "'''", "@", "<", "{", "--")):
         return True
-    return any(weight > 0 and sign.match(line[:300]) for sign, weight in _SIGNS.get(language, ()))
+    short = line[:300]
+    return _ASSIGNS.match(short) is not None or any(sign.match(short) for sign, _ in _SIGNS.get(language, ()))

@@ -83,7 +83,8 @@ def _way(stage: Stage, wish: _Wish) -> Way:
         return "chat"
     if wish.suffix.strip():
         return "fill" if stage.can("insert") else "continue" if base else "chat"
-    return "continue" if base or stage.plan.backend.spawns or stage.can("insert") else "chat"
+    here = stage.plan.backend.spawns and "completion" in stage.plan.model.capabilities
+    return "continue" if base or here or stage.can("insert") else "chat"
 
 
 def _words(stage: Stage, job: Job, wish: _Wish, way: Way) -> Chat | Completion:

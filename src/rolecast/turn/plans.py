@@ -57,7 +57,7 @@ class Plans:
         self._current = current
         self._fleet = fleet
         self._telemetry = telemetry
-        self._can = can
+        self.can = can
         self._room: Room = room or (lambda model_id: stated_room(current.config.models[model_id]))
         self._marks = marks
         self._logits = logits
@@ -79,7 +79,7 @@ class Plans:
         return Change(partial(self._renew, self._built(edit.names, edit.config), enabled, follow))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
-        return build(names, config, self._can, self.mind, self.mind.labels, self._room, self._lengths)
+        return build(names, config, self.can, self.mind, self.mind.labels, self._room, self._lengths)
 
     def _renew(self, router: Router, enabled: Collection[str], follow: Callable[[], None]) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
@@ -237,10 +237,6 @@ class Plans:
     def room_of(self, plan: Plan) -> int:
         """Tokens that its model holds, of prompt and answer together; 0 = nobody knows."""
         return (self._room(plan.model_id) if self._lives(plan.model_id) else None) or 0
-
-    def can(self, plan: Plan, need: str) -> bool:
-        """Whether its model is known to be able to do this, in words of `capabilities`."""
-        return self._lives(plan.model_id) and self._can(plan.model_id, need) is True
 
     def next(self, plan: Plan, why: str = "failed", room: int = 0) -> Plan | None:
         """That one; `why` says what became of this one's try."""

@@ -85,7 +85,8 @@ class Stage(Composite):
 
     def can(self, need: str) -> bool:
         """Whether the model is known to be able to do this, in words of `capabilities`."""
-        return self._desk.plans.can(self.plan, need)
+        plans, model_id = self._desk.plans, self.plan.model_id
+        return model_id in plans.config.models and plans.can(model_id, need) is True
 
     async def ask(self, words: Chat | Completion) -> AsyncGenerator[Event, None]:
         """The answer of the request's model to this, event by event. Its report is added to the request's.
