@@ -14,7 +14,7 @@ _ANY = r"(?:async\s+def|def|class|function|func|fn|public|private|interface|stru
 _DECORATES = re.compile(r"\s*(?:@\w|#\[)")
 FENCE = "```"
 LONGEST_LINE = 1000
-LOOKED_BACK = 2000
+LOOKED_BACK = 500
 """Lines before the cursor that are looked at."""
 TELLING = 4
 """A line of what follows has so many characters, if meeting it shall mean anything."""

@@ -84,9 +84,10 @@ class Stage(Composite):
             self._outlet.take(told)
 
     def can(self, need: str) -> bool:
-        """Whether the model is known to be able to do this, in words of `capabilities`."""
-        plans, model_id = self._desk.plans, self.plan.model_id
-        return model_id in plans.config.models and plans.can(model_id, need) is True
+        """Whether the model, and each that is as good, is known to be able to do this, in words of `capabilities`."""
+        plans = self._desk.plans
+        equals = [share.model_id for share in self.plan.shares] or [self.plan.model_id]
+        return all(model_id in plans.config.models and plans.can(model_id, need) is True for model_id in equals)
 
     async def ask(self, words: Chat | Completion) -> AsyncGenerator[Event, None]:
         """The answer of the request's model to this, event by event. Its report is added to the request's.
