@@ -1,4 +1,4 @@
-"""Tasks of code on the real engine: a tiny model completes, writes and reviews, and what comes has the promised form."""
+"""Tasks of code on the real engine: a tiny model completes, writes and reviews, and the form is as promised."""
 
 import ast
 from typing import Any
