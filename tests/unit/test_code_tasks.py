@@ -272,6 +272,31 @@ async def test_a_lone_surrogate_is_refused_or_answered(front: Gate, worker: Scri
         assert answer.status in (200, 400, 422)
 
 
+async def test_hostile_code_holds_nobody_else_up(front: Gate, worker: ScriptedWorker) -> None:
+    worker.script.append(said("```html\n" + "<a>" * 60_000 + "\n```"))
+    worker.usual = said("x")
+    slow = asyncio.create_task(front.ask(asked(GENERATION, "a page", language="html")))
+    await until(lambda: worker.requests)
+    took = []
+    while not slow.done():
+        began = asyncio.get_running_loop().time()
+        assert (await front.ask(asked(COMPLETION, "y = ", temperature=0.9))).status == 200
+        took.append(asyncio.get_running_loop().time() - began)
+    answer = (await slow).json["metadata"]
+    assert (answer["syntax"], answer["syntax_why"]) == ("not_checked", "its parser took too long")
+    assert len(took) > 20
+    assert sorted(took)[len(took) // 2] < 0.1
+
+
+async def test_parsers_start_with_their_first_use_and_end_with_the_gateway(tmp_path: Path) -> None:
+    async with running_gateway(config({"m": Model(backend="fake")}), tmp_path) as gate:
+        check = gate.gateway.backstage.code_check
+        assert not check.helper.running
+        assert (await check.check("x = 1", "python")).checked
+        assert check.helper.running
+    assert not check.helper.running
+
+
 # -- completion --------------------------------------------------------------------------------------------------
 
 
@@ -537,6 +562,17 @@ async def test_the_engine_here_fills_gaps_by_its_marks_and_goes_on_otherwise(tmp
             answer = await gate.ask(body)
             assert (answer.status, answer.json["metadata"]["way"]) == (200, way), answer.body
             assert answer.json["tokens_generated"] > 0
+
+
+async def test_one_that_runs_here_goes_on_with_the_text_if_that_is_what_it_is_for(tmp_path: Path) -> None:
+    models = {
+        "goes-on": Model(backend="fake"),
+        "chats": Model(backend="fake", capabilities=["chat"]),
+    }
+    async with running_gateway(config(models), tmp_path) as gate:
+        for model, suffix, way in (("goes-on", "", "continue"), ("goes-on", "z", "chat"), ("chats", "", "chat")):
+            answer = await gate.ask(asked(COMPLETION, "ab", model=model, suffix=suffix))
+            assert (answer.status, answer.json["metadata"]["way"]) == (200, way), answer.body
 
 
 # -- review ------------------------------------------------------------------------------------------------------
