@@ -103,10 +103,12 @@ class LlamaCpp:
     def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
         """What the header of the weights says: tools if its chat template writes them, images with a projector."""
         header = gguf.known(weights) if weights else None
-        if need in ("tools", "thinking"):
+        if need in ("tools", "thinking", "base"):
             own_template = any(arg.startswith("--chat-template") for arg in model.args)
             if header is None or own_template:
                 return None
+            if need == "base":
+                return not header.has_chat_template
             return header.template_tools if need == "tools" else header.template_thinks
         if need == "insert":
             return None if header is None else bool(header.marks)

@@ -136,7 +136,8 @@ class Model(Section, frozen=True):
     capabilities: list[str] = msgspec.field(default_factory=lambda: ["chat", "completion"])
     """What it is for: `chat`, `completion` (both unless given), `embeddings`, `rerank`, and of a server elsewhere or a
     `command` also `transcription`, `speech` and `images`; `vision`, `audio`, `video`, `files` tell what a chat model
-    takes besides text, `thinking` and `insert` that it thinks and fills gaps; other words are only shown in lists."""
+    takes besides text, `thinking` and `insert` that it thinks and fills gaps, `base` that it only goes on with texts;
+    other words are only shown in lists."""
     threads: int = 0
     """CPU threads; 0 = the physical cores that this process may use."""
     gpu_layers: int = -1

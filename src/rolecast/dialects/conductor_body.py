@@ -30,6 +30,8 @@ OLLAMAS = frozenset(
     ["system", "options", "images", "raw", "suffix", "template", "messages", "tools", "think", "keep_alive", "logprobs"]
 )
 """Fields that only Ollama's prompts have, and that Conductor's clients call no option of a task."""
+OPTIONS = frozenset({"suffix"})
+"""Those that are options of a task, where a category is named."""
 Tokens = Annotated[float, msgspec.Meta(ge=0, le=2**31 - 1)]
 """Clients with one kind of number write 40.0."""
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -107,7 +109,9 @@ class Bodies:
             category = self._categories.of_model(self._model or request.asked)
             return _prompted(request, category=category, open=self._is_open(request.asked), union=True, ollama=True)
         request = self._prompted(body, _fields(body), "", union=True)
-        return self._mixed(request) if any(bytes(fields.get(name, NULL)) != NULL for name in OLLAMAS) else request
+        named = request.order is not None and request.order.task
+        theirs = OLLAMAS - OPTIONS if named else OLLAMAS
+        return self._mixed(request) if any(bytes(fields.get(name, NULL)) != NULL for name in theirs) else request
 
     def _prompted(self, body: bytes, fields: Body, category: str, *, union: bool = False) -> Prompted:
         options = _options(body)

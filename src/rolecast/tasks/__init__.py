@@ -22,6 +22,9 @@ PLAYS: dict[str, str] = {
     "creative": "rolecast.tasks.creative:creative",
     "instructions": "rolecast.tasks.instructions:instructions",
     "science": "rolecast.tasks.science:science",
+    "code_completion": "rolecast.tasks.completion:complete",
+    "code_generation": "rolecast.tasks.generation:generate",
+    "code_review": "rolecast.tasks.review:review",
 }
 """The plays by the name that a task has in `play`, each as `module:function`; imported with its first request."""
 

@@ -1,6 +1,8 @@
 """What plays may use besides the model of their request: the configuration, and helpers that live with the gateway."""
 
 from rolecast.config.current import Current
+from rolecast.tasks.code_check import CodeCheck
+from rolecast.tasks.keystrokes import Keystrokes
 
 
 class Backstage:
@@ -8,6 +10,9 @@ class Backstage:
 
     def __init__(self, current: Current) -> None:
         self.current = current
+        self.code_check = CodeCheck()
+        self.keystrokes = Keystrokes()
 
     async def close(self) -> None:
         """End the helpers that run."""
+        await self.code_check.close()

@@ -14,7 +14,7 @@ from rolecast.dialects import Dialect, Read, Writer
 from rolecast.dialects.request import NOTHING, Request, needs_of
 from rolecast.errors import Internal, RolecastError
 from rolecast.turn.exchange import Exchange, ExchangeIds, Owner
-from rolecast.values import Caller, Chat, Event
+from rolecast.values import Caller, Chat, Completion, Event
 
 HIGH = 64
 """So many events may wait for a slow asker before the worker is paused."""
@@ -49,8 +49,11 @@ class Asker:
             sink.exchange = None
 
 
-def request_of(chat: Chat) -> Request:
-    """The request for this chat, which is written for whichever worker gets it."""
+def request_of(chat: Chat | Completion) -> Request:
+    """The request for this, which is written for whichever worker gets it."""
+    if isinstance(chat, Completion):
+        counted = chat.prompt.encode("utf-8", "replace") if isinstance(chat.prompt, str) else b"    " * len(chat.prompt)
+        return Request("completion", b"", chat.model, True, counted, family="", plain=chat)
     needs = needs_of(chat.messages)
     forced = bool(chat.tool_named) or chat.tool_choice == "required"
     tools = frozenset({"tools"}) if chat.tools else NOTHING

@@ -57,7 +57,7 @@ class Plans:
         self._current = current
         self._fleet = fleet
         self._telemetry = telemetry
-        self._can = can
+        self.can = can
         self._room: Room = room or (lambda model_id: stated_room(current.config.models[model_id]))
         self._marks = marks
         self._logits = logits
@@ -79,7 +79,7 @@ class Plans:
         return Change(partial(self._renew, self._built(edit.names, edit.config), enabled, follow))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
-        return build(names, config, self._can, self.mind, self.mind.labels, self._room, self._lengths)
+        return build(names, config, self.can, self.mind, self.mind.labels, self._room, self._lengths)
 
     def _renew(self, router: Router, enabled: Collection[str], follow: Callable[[], None]) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""

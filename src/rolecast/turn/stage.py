@@ -5,7 +5,7 @@ client as it comes; what it asks are parts, which go to the model that the reque
 ends the play and all that it asked.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -18,7 +18,7 @@ from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.part import Composite, Delegated, Whole
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
-from rolecast.values import Chat, Done, Event, Outcome, Report, Text, Usage
+from rolecast.values import Chat, Completion, Done, Event, Outcome, Report, Text, Usage
 
 
 class Desk(Whole, Protocol):
@@ -83,7 +83,13 @@ class Stage(Composite):
                 self.exchange.first = self.exchange.first or clock()
             self._outlet.take(told)
 
-    async def ask(self, words: Chat) -> AsyncIterator[Event]:
+    def can(self, need: str) -> bool:
+        """Whether the model, and each that is as good, is known to be able to do this, in words of `capabilities`."""
+        plans = self._desk.plans
+        equals = [share.model_id for share in self.plan.shares] or [self.plan.model_id]
+        return all(model_id in plans.config.models and plans.can(model_id, need) is True for model_id in equals)
+
+    async def ask(self, words: Chat | Completion) -> AsyncGenerator[Event, None]:
         """The answer of the request's model to this, event by event. Its report is added to the request's.
 
         Raises RolecastError: before the first event like an error answer, later where an answer breaks off. Whoever
@@ -110,7 +116,7 @@ class Stage(Composite):
             inbox.exchange = None
             self._running.discard(part)
 
-    async def answer(self, words: Chat, *, tell: bool = False) -> Answer:
+    async def answer(self, words: Chat | Completion, *, tell: bool = False) -> Answer:
         """The whole answer; with `tell` its text goes to the client as it comes. Raises likewise."""
         texts: list[str] = []
         reason, used = "stop", Usage()
@@ -132,7 +138,7 @@ class Stage(Composite):
         """
         return await self._counter.count(self._request(chat), WORDS, self.exchange.caller)
 
-    def _request(self, words: Chat) -> Request:
+    def _request(self, words: Chat | Completion) -> Request:
         request = request_of(msgspec.structs.replace(words, stream=True))
         request.settled = self.plan.choice
         return request
