@@ -222,7 +222,11 @@ class Worker:
                 return
             flat = [run for each in work for run in each if run]
             spent.prompt += sum(len(run) + 2 for run in flat)
-            done = iter(await asyncio.to_thread(self._translator.translate, flat, pair, left, penalty) if flat else [])
+            found_all: list[list[str]] = []
+            for start in range(0, len(flat), BATCH):  # a sentence without end is many runs
+                some = flat[start : start + BATCH]
+                found_all += await asyncio.to_thread(self._translator.translate, some, pair, left, penalty)
+            done = iter(found_all)
             said = iter([[next(done) for run in each if run] for each in work])
             for piece, is_one in batch:
                 if not is_one:
