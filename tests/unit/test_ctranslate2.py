@@ -154,7 +154,7 @@ async def test_a_limit_cuts_and_says_so(gate: Gate) -> None:
     body = {"model": "nllb", "messages": [{"role": "user", "content": "one two. " * 50}], "translation": pair}
     answer = await gate.ask(request(body | {"max_tokens": 3}))
     assert answer.json["choices"][0]["finish_reason"] == "length"
-    assert answer.json["usage"]["completion_tokens"] <= 3 * 8
+    assert answer.json["usage"]["completion_tokens"] < 3 * 2
 
 
 @pytest.mark.parametrize("text", ["One two. " * 4000, "one two " * 40_000])

@@ -232,6 +232,9 @@ class Worker:
                 if not is_one:
                     yield piece
                     continue
+                if spent.completion >= limit:
+                    spent.finish = "length"
+                    return
                 found = next(said)
                 count = sum(map(len, found))
                 spent.completion += count
