@@ -118,7 +118,7 @@ async def test_a_field_of_conductors_or_no_model_makes_it_conductors(
     body = {"model": "m", **sign} if sign in SIGNS else sign
     answer = await gate.ask(asked(**body))
     assert answer.status == 200, answer.body
-    assert set(answer.json) == CONDUCTOR | OLLAMA
+    assert set(answer.json) - {"metadata"} == CONDUCTOR | OLLAMA
     assert (answer.json["response"], answer.json["tokens_generated"], answer.json["done"]) == ("hi", 2, True)
     assert answer.json["generation_time"] * 1e9 == pytest.approx(answer.json["total_duration"], rel=1e-3)
     worker.script.append(stream(*STREAM))
@@ -182,10 +182,10 @@ async def test_every_other_path_answers_with_conductors_fields_alone(
 ) -> None:
     gate, worker = both
     answer = await gate.ask(asked(path, model="m"))
-    assert (answer.status, set(answer.json)) == (200, CONDUCTOR)
+    assert (answer.status, set(answer.json) - {"metadata"}) == (200, CONDUCTOR)
     assert answer.header("content-type") == "application/json"
     worker.script.append(stream(*STREAM))
-    assert events((await gate.ask(asked(path, stream=True))).body)[-1] == {"done": True}
+    assert events((await gate.ask(asked(path, stream=True))).body)[-1]["done"] is True
 
 
 # -- /chat/completions ---------------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ async def test_a_path_of_a_task_has_its_category_whatever_the_body_says(
     assert answer.json["model"] == ("talker" if category == "translation" else "m")
 
 
-@pytest.mark.parametrize("word", ["nonsense", "image_generation", "m", "\u00fc\U0001f600"])
+@pytest.mark.parametrize("word", ["nonsense", "m", "\u00fc\U0001f600"])
 async def test_what_is_no_category_here_is_400_with_those_that_are(
     both: tuple[Gate, ScriptedWorker], word: str
 ) -> None:
@@ -306,7 +306,7 @@ async def test_an_unknown_model_is_404(both: tuple[Gate, ScriptedWorker]) -> Non
 
 async def test_the_next_model_of_a_category_answers_and_is_named(tmp_path: Path) -> None:
     async with ScriptedWorker().listening(f"{tmp_path}/w.sock") as worker:
-        models = {name: remote(worker.url) for name in ("first", "second")}
+        models = {name: remote(worker.url, stream_usage="never") for name in ("first", "second")}
         made = msgspec.structs.replace(config(models), roles={"translation": ["first", "second"]})
         made = msgspec.structs.replace(made, routing=Routing(default="translation"))
         async with running_gateway(made, tmp_path) as gate:

@@ -80,7 +80,8 @@ async def translation(stage: Stage, job: Job, backstage: Backstage) -> None:
 def _found(by_model: "_Translator", wish: Wish, parts: list[Part], told: "_Told") -> dict[str, Any]:
     """What the metadata say."""
     sources = [part.source.code if part.source else None for part in parts]
-    engine = ("nllb" if by_model.engine_is_nllb else "model") if told.outcomes else "none"
+    answering = by_model.stage.exchange.plan or by_model.stage.plan
+    engine = ("nllb" if answering.backend.translates else "model") if told.outcomes else "none"
     fields: dict[str, Any] = {
         "source_lang": sources[0] if len(set(sources)) == 1 else sources,
         "source_detected": wish.source is None,

@@ -57,6 +57,7 @@ class Stage(Composite):
         self._used = Usage()
         self._reason = "stop"
         self._over = False
+        self._begun = False
 
     # -- for plays ----------------------------------------------------------------------------------------
 
@@ -79,6 +80,7 @@ class Stage(Composite):
             else:
                 told.append(event)
         if told and not self.closed:
+            self._begun = True
             if any(isinstance(event, Text) for event in told):
                 self.exchange.first = self.exchange.first or clock()
             self._outlet.take(told)
@@ -104,11 +106,20 @@ class Stage(Composite):
             except RolecastError as error:
                 part.fail(error)
             async for event in inbox.events():
+                self._name(part.plan)
                 yield event
         finally:
             part.client_gone()
             inbox.exchange = None
             self._running.discard(part)
+
+    def _name(self, plan: Plan | None) -> None:
+        """Who answers is who is named, as long as nothing was told: another than planned, where that one failed."""
+        now = self.exchange.plan
+        if plan is None or now is None or self._begun or plan.model_id == now.model_id or self.closed:
+            return
+        self.exchange.plan = plan
+        self._outlet = self.exchange.sink.outlet(self.exchange)
 
     async def answer(self, words: Chat, *, tell: bool = False) -> Answer:
         """The whole answer; with `tell` its text goes to the client as it comes. Raises likewise."""
