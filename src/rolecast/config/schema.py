@@ -114,7 +114,8 @@ class Model(Section, frozen=True):
     sha256: str = ""
     """What the weights must hash to: 64 hexadecimal digits. Needed for a plain URL."""
     backend: str = "llamacpp"
-    """Who runs it: `llamacpp` (this machine), `openai` (any server with OpenAI's API),
+    """Who runs it: `llamacpp` (this machine), `ctranslate2` (translation models on this
+    machine), `openai` (any server with OpenAI's API),
     `anthropic` (Anthropic's, or another with its API), `command` (a server that a
     command of yours starts), `fake` (a script, for tests)."""
     context: Annotated[int, msgspec.Meta(ge=0)] = 4096
@@ -217,7 +218,8 @@ class Model(Section, frozen=True):
     """For people, such as `7B`. How good a model is that has no `quality` is guessed by it where its weights are not
     here to tell."""
     quantization: str = ""
-    """For people, such as `Q4_K_M`; shown by `/v1/models`."""
+    """For people, such as `Q4_K_M`; shown by `/v1/models`. With `ctranslate2` what is computed with: `int8`, unless it
+    is `float16`, `bfloat16`, `int16` or `float32`."""
     license: str = ""
     """For people; not used."""
     tools: bool = False
