@@ -321,12 +321,23 @@ async def test_a_stream_of_many_pieces_tells_its_progress_and_keeps_the_order(
     assert {step["total"] for step in steps} == {8}
 
 
-async def test_an_answer_that_the_limit_ended_is_said_to_be_cut(front: Gate, worker: ScriptedWorker) -> None:
+async def test_an_answer_that_the_requests_own_limit_ended_is_cut_and_says_so(
+    front: Gate, worker: ScriptedWorker
+) -> None:
     worker.usual = speaking(loud, finish="length")
-    answer = await front.ask(
-        request({"prompt": "hello you", "category": "translation", "source_lang": "en"}, path="/generate")
-    )
-    assert answer.json["done_reason"] == "length"
+    body = {"prompt": "hello {you}", "category": "translation", "source_lang": "en", "max_tokens": 3}
+    answer = await front.ask(request(body, path="/generate"))
+    assert (answer.json["done_reason"], answer.json["response"]) == ("length", "HELLO {you}")
+    assert len(worker.requests) == 1
+
+
+async def test_an_answer_that_runs_on_is_translated_in_short_segments(front: Gate, worker: ScriptedWorker) -> None:
+    worker.script.append(speaking(lambda text, _: "LA " * 100, finish="length"))
+    reply = await translate(front, prompt="hello {you}, my friend", source_lang="en")
+    assert reply["response"] == "HELLO {you}, MY FRIEND"
+    limits = [each.json["max_tokens"] for each in worker.requests]
+    assert limits[0] == 512
+    assert max(limits[1:]) < 100
 
 
 async def test_a_client_that_leaves_ends_all_pieces(front: Gate, worker: ScriptedWorker) -> None:

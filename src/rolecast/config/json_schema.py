@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from rolecast.config import routing, schema
+from rolecast.config import routing, schema, tasks
 from rolecast.config.shape import section_of
 
 
@@ -67,7 +67,9 @@ def _docstrings() -> dict[tuple[str, str], str]:
     import inspect
 
     found = {}
-    sections = (section for source in (schema, routing) for section in ast.walk(ast.parse(inspect.getsource(source))))
+    sections = (
+        section for source in (schema, routing, tasks) for section in ast.walk(ast.parse(inspect.getsource(source)))
+    )
     for section in sections:
         body = section.body if isinstance(section, ast.ClassDef) else []
         for setting, after in pairwise(body):

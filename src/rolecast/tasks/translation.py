@@ -23,8 +23,10 @@ from rolecast.tasks.translation_wish import Wish, wish_of
 from rolecast.turn.stage import Answer, Stage
 from rolecast.values import Chat, Done, Message, Metadata, Progress, Report, Text
 
-MOST_TOKENS = 400
-"""Of a piece: small models lose the thread in longer ones."""
+MOST_TOKENS = 250
+"""Of a piece: small models lose the thread in longer ones, and other scripts take several times as many."""
+SEGMENT, BESIDES = 6, 64
+"""What stands between marks is translated to at most so many times its tokens, and so many besides."""
 CAREFUL = 1.3
 """An estimate of tokens may be so much too low."""
 USUAL_ROOM = 4096
@@ -184,6 +186,8 @@ class _Translator:
         self._form = BRACKETS if self.engine_is_nllb else TAGS
         self._paired = paired
         """A translation model may answer, if only when another one fails."""
+        self._limited = job.chat.sampling.max_tokens not in (None, job.task.max_tokens)
+        """The request itself limits its answer, and so may cut it."""
         self._keeps = bool(job.option("preserve_formatting", True))
         if self.engine_is_nllb and not wish.target.in_nllb:
             raise self._unsupported("target_lang", wish.target)
@@ -223,13 +227,15 @@ class _Translator:
         cut = answer.reason == "length"
         told = _bare(answer.text, masked.text)
         wrong = self._wrong(told, masked)
-        if not wrong:
-            return Outcome(masked.restored(told), cut=cut)
+        if self._limited and cut:  # as it was asked for
+            return Outcome(masked.restored(told), masked.whole(told), not self._keeps or not wrong, cut=True)
+        if not wrong and not cut:
+            return Outcome(masked.restored(told))
         if not self.engine_is_nllb and not cut:
             again = await self.stage.answer(_once_more(chat, answer, wrong))
             told = _bare(again.text, masked.text)
-            if not self._wrong(told, masked):
-                return Outcome(masked.restored(told), repaired=True, cut=again.reason == "length")
+            if again.reason != "length" and not self._wrong(told, masked):
+                return Outcome(masked.restored(told), repaired=True)
         return await self._around(masked, source)
 
     async def streamed(self, text: str, source: Language | None, told: _Told) -> Outcome:
@@ -251,7 +257,7 @@ class _Translator:
 
     async def _around(self, masked: Masked, source: Language | None) -> Outcome:
         """Line by line, and only what stands between the marks."""
-        lines, cut = [], False
+        lines = []
         for line in masked.text.split("\n"):
             start = opening(line)
             done = [start]
@@ -260,13 +266,18 @@ class _Translator:
                 if masked.is_mark(segment) or not any(map(str.isalpha, bare)):
                     done.append(segment)
                     continue
-                answer = await self.stage.answer(self._chat(bare, source, False))
-                cut = cut or answer.reason == "length"
+                answer = await self.stage.answer(self._brief(self._chat(bare, source, False), bare))
                 words = " ".join(masked.form.find.sub(" ", _bare(answer.text, bare)).split())
                 at = segment.index(bare)
                 done.append(segment[:at] + (words or bare) + segment[at + len(bare) :])
             lines.append("".join(done))
-        return Outcome(masked.restored("\n".join(lines)), repaired=True, cut=cut)
+        return Outcome(masked.restored("\n".join(lines)), repaired=True)
+
+    def _brief(self, chat: Chat, text: str) -> Chat:
+        """The question with a limit for a few words, at which small models do not always stop by themselves."""
+        limit = int(SEGMENT * CAREFUL * tokens.of_texts([text])) + BESIDES
+        sampling = msgspec.structs.replace(chat.sampling, max_tokens=min(chat.sampling.max_tokens or limit, limit))
+        return msgspec.structs.replace(chat, sampling=sampling)
 
     def _wrong(self, answer: str, masked: Masked) -> str:
         """What an answer lost, for the model; '' = nothing."""
