@@ -22,6 +22,8 @@ from gateway import (
     short_folder,
 )
 
+from rolecast import backends
+from rolecast.config.check import check
 from rolecast.config.schema import IMAGES_MODEL, Config, Images, Model, Routing, Seconds
 from rolecast.tasks.images import _read
 
@@ -248,3 +250,16 @@ def test_the_section_makes_a_model_and_a_role_unless_there_are_some() -> None:
     own = Config(images=Images(url="http://h:1"), models={"p": Model()}, roles={"image_generation": ["p"]})
     assert own.roles["image_generation"] == ["p"]
     assert Config().models == {}
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "h:1", "http://u:p@h", "http://h?x=1", "http://h h"])
+def test_a_bad_address_is_told_where_it_was_written(url: str) -> None:
+    found = check(Config(images=Images(url=url)), backends.table())
+    assert [trail for trail, _ in found if trail[0] in ("images", "models")] == [("images", "url")]
+    good = check(Config(images=Images(url="http://h:1")), backends.table())
+    assert not [trail for trail, _ in good if trail[0] in ("images", "models")]
+
+
+def test_a_time_that_is_none_is_told_there_too() -> None:
+    found = check(Config(images=Images(url="http://h:1", timeout=Seconds(0))), backends.table())
+    assert ("images", "timeout") in [trail for trail, _ in found]

@@ -20,6 +20,7 @@ from rolecast.config.units import Whole as Whole
 REMOTE_PARALLEL = 64
 IMAGES_MODEL, IMAGES_ROLE = "diffusiond", "image_generation"
 """The model that stands for the server of the section `images`, and what it is for."""
+IMAGES_NOTE = "The server of the section images."
 
 
 class Limits(Section, frozen=True):
@@ -394,7 +395,7 @@ class Config(Section, frozen=True):
                 url=self.images.url,
                 timeout=self.images.timeout,
                 capabilities=["images"],
-                description="The server of the section images.",
+                description=IMAGES_NOTE,
             )
             msgspec.structs.force_setattr(self, "models", {**self.models, IMAGES_MODEL: server})
         if IMAGES_ROLE not in self.roles and IMAGES_ROLE not in self.models:
