@@ -235,7 +235,6 @@ async def test_the_same_language_on_both_sides_asks_nobody(front: Gate, worker: 
         ({"source_lang": "x" * 5000}, "source_lang", "no language known here"),
         ({"target_lang": "en-Cyrl"}, "target_lang", "no language known here"),
         ({"formal_register": "perhaps"}, "formal_register", "true or false"),
-        ({"texts": [["nested"]]}, "texts", "list of at most"),
     ],
 )
 async def test_a_language_that_is_none_is_refused_with_what_was_perhaps_meant(
