@@ -80,10 +80,10 @@ class Stage(Composite):
             else:
                 told.append(event)
         if told and not self.closed:
-            self._begun = True
             if any(isinstance(event, Text) for event in told):
                 self.exchange.first = self.exchange.first or clock()
             self._outlet.take(told)
+            self._begun = True
 
     async def ask(self, words: Chat) -> AsyncIterator[Event]:
         """The answer of the request's model to this, event by event. Its report is added to the request's.
@@ -112,14 +112,6 @@ class Stage(Composite):
             part.client_gone()
             inbox.exchange = None
             self._running.discard(part)
-
-    def _name(self, plan: Plan | None) -> None:
-        """Who answers is who is named, as long as nothing was told: another than planned, where that one failed."""
-        now = self.exchange.plan
-        if plan is None or now is None or self._begun or plan.model_id == now.model_id or self.closed:
-            return
-        self.exchange.plan = plan
-        self._outlet = self.exchange.sink.outlet(self.exchange)
 
     async def answer(self, words: Chat, *, tell: bool = False) -> Answer:
         """The whole answer; with `tell` its text goes to the client as it comes. Raises likewise."""
@@ -164,6 +156,14 @@ class Stage(Composite):
         except RolecastError as error:
             self._over = True
             exchange.fail(error)
+
+    def _name(self, plan: Plan | None) -> None:
+        """Who answers is who is named, as long as nothing was told: another than planned, where that one failed."""
+        now = self.exchange.plan
+        if plan is None or now is None or self._begun or plan.model_id == now.model_id or self.closed:
+            return
+        self.exchange.plan = plan
+        self._outlet = self.exchange.sink.outlet(self.exchange)
 
     def parts(self) -> tuple[Exchange, ...]:
         return tuple(self._running)
