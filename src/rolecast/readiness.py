@@ -17,7 +17,7 @@ from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Model
 from rolecast.errors import ConfigError, RolecastError, SourceError
 from rolecast.values import size_text
-from rolecast.weights import Finder, gguf
+from rolecast.weights import Finder, converted, gguf
 from rolecast.weights.gguf import Header
 
 _GPUS = ("/dev/nvidia0", "/dev/kfd")
@@ -152,6 +152,10 @@ def _blamed(model: Model, missing: str) -> str:
 
 def _weights(model: Model, path: Path, remarks: bool) -> Iterator[str]:
     """What the headers of weights that are here say against the settings."""
+    if converted.is_one(path) and backends.get(model.backend).translates:
+        if lacking := converted.lacks(path.parent):
+            yield f"source: {lacking}"
+        return
     headers = []
     for part in weights.parts(path):
         try:

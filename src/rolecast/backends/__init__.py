@@ -41,6 +41,9 @@ class Backend(Protocol):
     several: bool
     """Whether its servers take several prompts, and give several answers to one, with all fields that OpenAI's API has
     for it; otherwise each answer is asked for by itself."""
+    translates: bool
+    """Whether its models do nothing but translate, from and into the languages that `translation` of a chat names by
+    NLLB's codes, whatever messages stand before the last one."""
     named_tools: bool
     """Whether `tool_choice` may name a function; otherwise it is told in words."""
     stops_streams_only: bool
@@ -89,6 +92,7 @@ LEFT_OUT: Mapping[str, Any] = {
     "speaks": "openai",
     "named_tools": True,
     "several": True,
+    "translates": False,
     "stops_streams_only": False,
     "asks_stop": {},
     "can": lambda model, weights, need: None,
@@ -103,6 +107,7 @@ SLOTS_ELSEWHERE = 64
 """Requests at once to a server that has a queue of its own."""
 BUILT_IN = {
     "llamacpp": "rolecast.backends.llamacpp:LlamaCpp",
+    "ctranslate2": "rolecast.backends.ctranslate2:CTranslate2",
     "command": "rolecast.backends.command:Command",
     "openai": "rolecast.backends.remote:OpenAIRemote",
     "anthropic": "rolecast.backends.anthropic:AnthropicRemote",

@@ -127,6 +127,7 @@ class Command:
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = True
+    translates = False
     several = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:

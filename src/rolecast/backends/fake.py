@@ -41,6 +41,7 @@ class Fake:
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = True
+    translates = False
     several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:

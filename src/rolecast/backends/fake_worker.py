@@ -22,11 +22,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rolecast.backends import fake_answer
 from rolecast.backends.fake import Options
 from rolecast.backends.fake_answer import Answer, Reply, Request, Script
+from rolecast.backends.leaving import until_client_leaves
 from rolecast.processes.lifeline import end_with_gateway
 
 CREATED = 1_700_000_000
@@ -217,36 +218,6 @@ async def _stream(answers: Sequence[Answer], reply: Reply, wire: Wire, *, with_u
     if with_usage:
         yield _event(wire.chunk_head | {"choices": [], "usage": _usage(answers)} | timings)
     yield b"data: [DONE]\n\n"
-
-
-def until_client_leaves(app: ASGIApp) -> ASGIApp:
-    """Wraps an app so that its work is cancelled when the client closes the connection, as an engine's is."""
-
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        messages: list[Message] = [await receive()]
-        while messages[-1].get("more_body"):
-            messages.append(await receive())
-        leaving = asyncio.ensure_future(receive())
-        answered = False
-
-        async def replay() -> Message:
-            return messages.pop(0) if messages else await asyncio.shield(leaving)
-
-        async def note(message: Message) -> None:
-            nonlocal answered
-            answered = message["type"] == "http.response.body" and not message.get("more_body")
-            await send(message)
-
-        work = asyncio.ensure_future(app(scope, replay, note))
-        await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not answered:
-            work.cancel()
-        leaving.cancel()
-        await asyncio.wait({work, leaving})
-        if not work.cancelled() and (error := work.exception()):
-            raise error
-
-    return wrapped
 
 
 async def _decode(http: HttpRequest) -> Request | Response:

@@ -75,6 +75,7 @@ class LlamaCpp:
     }
     asks_stop: Mapping[str, Any] = {"verbose": True, "response_fields": ["stopping_word"]}
     spawns = True
+    translates = False
     several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:

@@ -51,6 +51,7 @@ class OpenAIRemote:
     renames: Mapping[str, str] = {}
     asks_stop: Mapping[str, Any] = {}
     spawns = False
+    translates = False
     several = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:

@@ -5,7 +5,7 @@ lists it. Else it goes to the role that it stands for, or to the default role, s
 A task of the user's own is a category, too. Knows no prompt and judges no text.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from rolecast.config import labels, words
 from rolecast.config.labels import CATEGORIES, EXTERNAL, GENERAL, TWINS
 from rolecast.config.names import RESERVED, Name, find, table, untagged
 from rolecast.config.schema import Config
+from rolecast.values import Kind
 
 
 class Category(msgspec.Struct, frozen=True):
@@ -24,6 +25,8 @@ class Category(msgspec.Struct, frozen=True):
     """The name that requests of it ask for; '' = whoever the category stands for."""
     models: tuple[str, ...]
     """Who answers, best first."""
+    kind: Kind = "chat"
+    """What is wanted of them."""
 
 
 class Categories:
@@ -63,11 +66,11 @@ class Categories:
             return None if other is None or other.kind == "model" else Category(other.name, other.name, other.models)
         for spelled in labels.spellings(name):
             if (role := self._names.get(spelled)) is not None and role.models:
-                return Category(name, role.name, role.models)
+                return Category(name, role.name, role.models, self._kind(name, role.models))
         meant = words.own(self._config, self._names, name)
         if meant is None and name != EXTERNAL:
             meant = words.find(self._config, self._names, name)
-        return None if meant is None else Category(name, "", meant.models)
+        return None if meant is None else Category(name, "", meant.models, self._kind(name, meant.models))
 
     def of_model(self, asked: str) -> str:
         """What a request for that model, alias or role is for; '' and `auto` mean the default role."""
@@ -88,4 +91,9 @@ class Categories:
 
     def _talks(self, category: Category) -> bool:
         models = (self._config.models.get(model_id) for model_id in category.models)
-        return any(model is not None and "chat" in model.capabilities for model in models)
+        return any(model is not None and category.kind in model.capabilities for model in models)
+
+    def _kind(self, name: str, models: Sequence[str]) -> Kind:
+        """Images of those who make them; what a language model says of an image is a chat."""
+        paints = name == EXTERNAL and any("images" in self._config.models[model].capabilities for model in models)
+        return "images" if paints else "chat"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rolecast.config import allowed, check_routing, check_tasks, names, secrets, variants
 from rolecast.config.about import Backends
 from rolecast.config.document import Trail
-from rolecast.config.schema import Bytes, Config, Listener, Model
+from rolecast.config.schema import IMAGES_MODEL, IMAGES_NOTE, Bytes, Config, Listener, Model
 from rolecast.config.shape import Problem, meant
 from rolecast.config.source import parse
 from rolecast.errors import ConfigError, SourceError
@@ -38,12 +38,19 @@ def check(config: Config, backends: Backends | None = None) -> list[Problem]:
         *_openness(config),
         *_keys(config),
         *_allowed(config),
-        *(p for model_id, m in config.models.items() for p in _model(model_id, m, backends)),
+        *(_placed(config, p) for model_id, m in config.models.items() for p in _model(model_id, m, backends)),
         *_limits(config),
         *check_routing.problems(config),
         *check_tasks.problems(config),
         *_storage(config),
     ]
+
+
+def _placed(config: Config, problem: Problem) -> Problem:
+    """The problem where a person wrote what is wrong: the section `images` makes a model."""
+    trail, text = problem
+    made = trail[:2] == ("models", IMAGES_MODEL) and config.models[IMAGES_MODEL].description == IMAGES_NOTE
+    return (("images", *trail[2:]), text) if made else problem
 
 
 def is_loopback(host: str) -> bool:

@@ -18,6 +18,9 @@ from rolecast.config.units import Share as Share
 from rolecast.config.units import Whole as Whole
 
 REMOTE_PARALLEL = 64
+IMAGES_MODEL, IMAGES_ROLE = "diffusiond", "image_generation"
+"""The model that stands for the server of the section `images`, and what it is for."""
+IMAGES_NOTE = "The server of the section images."
 
 
 class Limits(Section, frozen=True):
@@ -112,7 +115,8 @@ class Model(Section, frozen=True):
     sha256: str = ""
     """What the weights must hash to: 64 hexadecimal digits. Needed for a plain URL."""
     backend: str = "llamacpp"
-    """Who runs it: `llamacpp` (this machine), `openai` (any server with OpenAI's API),
+    """Who runs it: `llamacpp` (this machine), `ctranslate2` (translation models on this
+    machine), `openai` (any server with OpenAI's API),
     `anthropic` (Anthropic's, or another with its API), `command` (a server that a
     command of yours starts), `fake` (a script, for tests)."""
     context: Annotated[int, msgspec.Meta(ge=0)] = 4096
@@ -216,7 +220,8 @@ class Model(Section, frozen=True):
     """For people, such as `7B`. How good a model is that has no `quality` is guessed by it where its weights are not
     here to tell."""
     quantization: str = ""
-    """For people, such as `Q4_K_M`; shown by `/v1/models`."""
+    """For people, such as `Q4_K_M`; shown by `/v1/models`. With `ctranslate2` what is computed with: `int8`, unless it
+    is `float16`, `bfloat16`, `int16` or `float32`."""
     license: str = ""
     """For people; not used."""
     tools: bool = False
@@ -310,6 +315,16 @@ class Variant(Section, frozen=True):
     """For people; shown by `/api/show`."""
 
 
+class Images(Section, frozen=True):
+    """Who makes images: a server elsewhere, such as Conductor's diffusiond."""
+
+    url: str = ""
+    """Its address, such as http://127.0.0.1:8002; POST /generate makes the image. It answers the task
+    `image_generation` as the model `diffusiond`, unless a role or a model of yours has that name."""
+    timeout: Seconds = Seconds(60)
+    """An image may take this long."""
+
+
 class Memory(Section, frozen=True):
     """How much memory models may take."""
 
@@ -360,6 +375,8 @@ class Config(Section, frozen=True):
     """Who speaks in conversations."""
     sessions: Sessions = Sessions()
     """Conversations that are kept here."""
+    images: Images = Images()
+    """Who makes images."""
     memory: Memory = Memory()
     """How much memory models may take."""
     storage: Storage = Storage()
@@ -369,3 +386,18 @@ class Config(Section, frozen=True):
     stand_in: str = ""
     """Model that answers for every configured model whose weights are absent, marked as such: one of these, one of the
     preset `default`, or `fake`, which says the same every time and needs no weights."""
+
+    def __post_init__(self) -> None:
+        if not self.images.url or self.images.url.isspace():
+            return
+        if IMAGES_MODEL not in self.models:
+            server = Model(
+                backend="openai",
+                url=self.images.url,
+                timeout=self.images.timeout,
+                capabilities=["images"],
+                description=IMAGES_NOTE,
+            )
+            msgspec.structs.force_setattr(self, "models", {**self.models, IMAGES_MODEL: server})
+        if IMAGES_ROLE not in self.roles and IMAGES_ROLE not in self.models:
+            msgspec.structs.force_setattr(self, "roles", {**self.roles, IMAGES_ROLE: [IMAGES_MODEL]})

@@ -64,6 +64,8 @@ class Task(Section, frozen=True):
     """Whether the persona speaks; then it stands in front of the system prompt."""
     history: bool | None = None
     """Whether a request with a session goes on from what was said in it."""
+    passes_on: bool | None = None
+    """Whether a request may say options besides these, which somebody else understands."""
     play: str = ""
     """The code that sees it through, where a prompt is not enough; only of tasks that Rolecast brings."""
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from rolecast.config import labels
 from rolecast.config.categories import Categories
 from rolecast.config.names import RESERVED, untagged
 from rolecast.dialects import Read, hints, ollama_generate
@@ -15,7 +16,7 @@ from rolecast.dialects.ollama_body import decoded
 from rolecast.dialects.openai_chat import explain
 from rolecast.dialects.request import Order, Request, read_fields
 from rolecast.errors import UNREADABLE, BadRequest, Invalid
-from rolecast.values import Chat, Message, Sampling
+from rolecast.values import Chat, Kind, Message, Sampling
 
 SIGNS = frozenset({"category", "session_id", "extra_params", "language", "max_tokens", "temperature", "top_p"})
 """Fields that Ollama has nowhere, or not beside the prompt: who sends one of them is a client of Conductor."""
@@ -120,7 +121,7 @@ class Bodies:
             raise Invalid(text, param="prompt", code=MISSING)
         prompt = fields.prompt or ""
         word = category or fields.category or ""
-        asked, name = self._chosen(fields.model or "", word)
+        asked, name, kind = self._chosen(fields.model or "", word)
         said = hints.in_body(body)
         if word not in RESERVED:
             said = msgspec.structs.replace(said, category=name)
@@ -129,7 +130,7 @@ class Bodies:
         is_task = is_open or word not in RESERVED  # who names a model alone wants that, and no prompt of ours
         chat = Chat(asked, (Message("user", prompt),), stream, sampling=_sampling(fields))
         return Prompted(
-            "chat",
+            kind,
             b"",
             asked,
             stream,
@@ -144,21 +145,25 @@ class Bodies:
             union=union,
         )
 
-    def _chosen(self, model: str, word: str) -> tuple[str, str]:
-        """The name that is asked for, and the category that the answer is of. A model that is named wins."""
+    def _chosen(self, model: str, word: str) -> tuple[str, str, Kind]:
+        """The name that is asked for, the category that the answer is of, and its kind. A model that is named wins."""
         if word in RESERVED:
-            return model, self._categories.of_model(self._model or model)
+            return model, self._categories.of_model(self._model or model), "chat"
         category = self._categories.find(word)
         if category is None:
             raise self._unknown(word)
         named = "" if untagged(model) in RESERVED else model
-        return named or category.asked or category.name, category.name
+        return named or category.asked or category.name, category.name, category.kind
 
     def _is_open(self, model: str, word: str = "") -> bool:
         """Whether neither a model nor a category is named, so that the text decides."""
         return word in RESERVED and untagged(self._model or model) in RESERVED
 
     def _unknown(self, word: str) -> BadRequest:
+        if labels.category(word) == labels.EXTERNAL:
+            how = "set `images.url` to the address of an image server, or name a model with `capabilities: [images]`"
+            text = f"Nobody makes images here: {how} in the role {labels.EXTERNAL}."
+            return BadRequest(text, param="category", code="unknown_category")
         names = [category.name for category in self._categories][:MOST_NAMED]
         why = f"{word[:100]!r} is no category that is answered here"
         return BadRequest(f"{why}; there are {', '.join(names)}.", param="category", code="unknown_category")

@@ -14,7 +14,7 @@ from rolecast.errors import UNREADABLE, SourceError
 from rolecast.sources import fetch, names, store
 from rolecast.sources.names import Source
 from rolecast.sources.store import Progress, Report
-from rolecast.weights import is_projector_name, likest
+from rolecast.weights import converted, is_projector_name, likest
 
 _PAGE_BYTES = 16 << 20
 _PAGES = 100
@@ -80,14 +80,18 @@ def pull(source: Source, folder: Path, report: Report) -> Path:
     home = store.home(folder, source)
     wanted = {store.place(home, *file.path.split("/")): file for file in files}
     first = next(iter(wanted))
-    if projector := _projector(files[0].path, entries):
+    if converted.is_one(files[0].path):
+        side = _beside(files[0].path, entries)
+        wanted = {**{store.place(home, *file.path.split("/")): file for file in side}, **wanted}
+    projector = None
+    if not converted.is_one(files[0].path) and (projector := _projector(files[0].path, entries)):
         # First, because a model that is complete is not pulled again.
         wanted = {store.place(home, *first.relative_to(home).parent.parts, _base(projector.path)): projector, **wanted}
     missing = [file.bytes - _have(target) for target, file in wanted.items()]
     store.require_space(home, sum(missing), source.text)
     digests, done, total = {}, 0, sum(file.bytes for file in wanted.values())
     for target, file in wanted.items():
-        digests[target] = _fetch(source, file, target, _shifted(report, done, total), side=file is projector)
+        digests[target] = _fetch(source, file, target, _shifted(report, done, total), side=file not in files)
         done += file.bytes
     exact = msgspec.structs.replace(source, file=files[0].path, version=source.version or "main")
     store.record(first, exact, digests[first], tuple(wanted))
@@ -101,6 +105,18 @@ def _projector(model: str, entries: dict[str, _Entry]) -> _Entry | None:
         if found := likest([n for n in projectors if n.rpartition("/")[0] == folder], _base(model)):
             return entries[found]
     return None
+
+
+def _beside(model: str, entries: dict[str, _Entry]) -> list[_Entry]:
+    """What a converted model cannot do without: its vocabulary and tokenizer, in its folder. Raises SourceError."""
+    folder = model.rpartition("/")[0]
+    here = {_base(name): entry for name, entry in entries.items() if name.rpartition("/")[0] == folder}
+    if not here.keys() & set(converted.TOKENIZERS):
+        raise SourceError(
+            f"That repository has no {converted.TOKENIZERS[0]} beside {model}, so nobody can cut sentences for it. "
+            "Choose another; or fetch it by hand, add the file from the original model, and use file:FOLDER."
+        )
+    return [here[name] for name in converted.BESIDE if name in here]
 
 
 def _base(path: str) -> str:
@@ -150,6 +166,10 @@ def _why_none(source: Source, entries: dict[str, _Entry]) -> str:
         return f"{source.name} has no complete file {source.file!r}; it has: {shown or 'no GGUF at all'}."
     if models:
         return f"{source.name} has several models: name one, for example hf:{source.name}/{models[0]} ({shown})."
+    if found := [name for name in entries if converted.is_one(name)]:
+        return (
+            f"{source.name} has a model for ctranslate2: write hf:{source.name}/{found[0]}, with backend: ctranslate2."
+        )
     if any(name.endswith(".safetensors") for name in entries):
         return (
             f"{source.name} has only safetensors, which the built-in engine cannot run. Use a repository "

@@ -6,11 +6,23 @@ Does not touch the disk or the network: names go in, and a way to ask for a head
 import re
 from collections.abc import Callable, Iterable
 
-from rolecast.config.source import Source, is_safe, parse
+from rolecast.config.source import Source, is_converted, is_safe, parse
 from rolecast.weights import is_side_file, splits
 from rolecast.weights.gguf import Header
 
-__all__ = ["PREFERRED", "Ask", "Files", "Source", "candidates", "choose", "incomplete", "is_safe", "parse", "splits"]
+__all__ = [
+    "PREFERRED",
+    "Ask",
+    "Files",
+    "Source",
+    "candidates",
+    "choose",
+    "incomplete",
+    "is_converted",
+    "is_safe",
+    "parse",
+    "splits",
+]
 
 PREFERRED = ("q4_k_m", "q8_0")
 """Quantizations taken when a repository offers several and the source names none: best value first."""
@@ -54,6 +66,9 @@ def choose(names: Iterable[str], wanted: str = "", header: Ask = _nothing) -> Fi
     order is Q4_K_M, Q8_0, the only one. Projectors, adapters and the like are then no models, and a draft
     model is none beside the model that it helps.
     """
+    if is_converted(wanted):
+        converted = sorted(name for name in names if is_converted(name) and f"/{name}".endswith(f"/{wanted}"))
+        return (wanted,) if wanted in converted else _only([(name,) for name in converted])
     sets = candidates(names)
     if wanted:
         exact = [s for s in sets if wanted in s]

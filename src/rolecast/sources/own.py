@@ -10,7 +10,7 @@ from rolecast.config import paths
 from rolecast.config.source import Source
 from rolecast.errors import ConfigError, SourceError
 from rolecast.sources import names, store
-from rolecast.weights import gguf, is_there, missing_part, parts
+from rolecast.weights import converted, gguf, is_there, missing_part, parts
 
 
 def locate(source: Source) -> Path | None:
@@ -69,12 +69,14 @@ def _absence_in_folder(folder: Path) -> str:
         return f"{part} is missing in {folder}; put it beside the others"
     models = [each[0] for each in names.candidates(found)]
     if not models:
-        return f"the folder {folder} holds no GGUF file; name the file of the model"
+        return f"the folder {folder} holds no GGUF file and no {converted.MODEL}; name the file of the model"
     return f"the folder {folder} holds no one clear model; name one of {', '.join(models[:10])}"
 
 
 def _only(folder: Path) -> Path | None:
     found = _files(folder)
+    if not found and is_there(folder / converted.MODEL):
+        return folder / converted.MODEL
     chosen = names.choose(found, "", lambda name: gguf.known(found[name]))
     return found[chosen[0]] if chosen else None
 

@@ -117,7 +117,7 @@ def size_of(path: Path) -> int:
 
 def find(folder: Path, wanted: str, root: Path) -> Path | None:
     """The (first) file of the model meant among the GGUF files below `folder`, which lies in `root`."""
-    found = gguf_below(folder)
+    found = converted_below(folder) if names.is_converted(wanted) else gguf_below(folder)
     chosen = names.choose(found, wanted, lambda name: gguf.known(found[name]))
     if not chosen or not all(is_file_inside(found[name], root) for name in chosen):
         return None
@@ -127,6 +127,11 @@ def find(folder: Path, wanted: str, root: Path) -> Path | None:
 def gguf_below(folder: Path) -> dict[str, Path]:
     """Every GGUF file below a folder, by its path inside."""
     return {p.relative_to(folder).as_posix(): p for p in files_below(folder) if p.name.lower().endswith(".gguf")}
+
+
+def converted_below(folder: Path) -> dict[str, Path]:
+    """Every file of a model for ctranslate2, likewise."""
+    return {p.relative_to(folder).as_posix(): p for p in files_below(folder) if names.is_converted(p.name)}
 
 
 def located(store: Path, source: Source) -> Path | None:
@@ -228,7 +233,7 @@ def settle(part: Path, target: Path, *, side: bool = False) -> None:
     one that only goes with a model.
     """
     try:
-        what = gguf.read(part).side
+        what = gguf.read(part).side if target.name.lower().endswith(".gguf") else ""
         if what and not side:
             raise SourceError(f"{target.name} is {what}, and no model by itself; name the file of the model.")
     except SourceError:
@@ -311,10 +316,11 @@ def unfinished(folder: Path, wanted: str) -> list[Path]:
     """Parts of downloads that were broken off: `FILE.gguf.part` and its `.json`."""
     found = []
     for part in files_below(folder):
-        if ".gguf.part" not in part.name:
+        if ".gguf.part" not in part.name and not (names.is_converted(wanted) and ".part" in part.name):
             continue
         name = part.relative_to(folder).as_posix().rpartition(".part")[0]
-        if not wanted or any(f"/{n}".endswith(f"/{wanted}") for n in names.splits(name)):
+        beside = names.is_converted(wanted) and not name.endswith(".gguf")
+        if not wanted or beside or any(f"/{n}".endswith(f"/{wanted}") for n in names.splits(name)):
             found.append(part)
     return found
 

@@ -25,6 +25,8 @@ PLAYS: dict[str, str] = {
     "code_completion": "rolecast.tasks.completion:complete",
     "code_generation": "rolecast.tasks.generation:generate",
     "code_review": "rolecast.tasks.review:review",
+    "translation": "rolecast.tasks.translation:translation",
+    "image_generation": "rolecast.tasks.images:images",
 }
 """The plays by the name that a task has in `play`, each as `module:function`; imported with its first request."""
 

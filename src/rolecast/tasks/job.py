@@ -33,6 +33,8 @@ class Job(msgspec.Struct, frozen=True):
     """Those that the request itself says."""
     ignored: tuple[str, ...]
     """What it says that is no option of this task."""
+    rest: Mapping[str, Any]
+    """The same with its values, also where they are passed on."""
     chat: Chat
     """The conversation that the prompt is the last message of, with the settings of the request and, where it is
     silent, the task's."""
@@ -101,7 +103,8 @@ def job_of(order: Order, name: str, task: Task, chat: Chat) -> Job:
         order.prompt,
         found,
         frozenset(n for n, o in task.options.items() if {n, *o.also} & order.options.keys()),
-        tuple(word for word in order.options if word not in known),
+        () if task.passes_on else tuple(word for word in order.options if word not in known),
+        {word: value for word, value in order.options.items() if word not in known},
         msgspec.structs.replace(chat, sampling=_sampling(task, chat.sampling)),
         wishes=chat.sampling,
     )

@@ -57,6 +57,7 @@ class Stage(Composite):
         self._used = Usage()
         self._reason = "stop"
         self._over = False
+        self._begun = False
 
     # -- for plays ----------------------------------------------------------------------------------------
 
@@ -82,6 +83,7 @@ class Stage(Composite):
             if any(isinstance(event, Text) for event in told):
                 self.exchange.first = self.exchange.first or clock()
             self._outlet.take(told)
+            self._begun = True
 
     def can(self, need: str) -> bool:
         """Whether the model, and each that is as good, is known to be able to do this, in words of `capabilities`."""
@@ -110,6 +112,7 @@ class Stage(Composite):
             except RolecastError as error:
                 part.fail(error)
             async for event in inbox.events():
+                self._name(part.plan)
                 yield event
         finally:
             part.client_gone()
@@ -159,6 +162,14 @@ class Stage(Composite):
         except RolecastError as error:
             self._over = True
             exchange.fail(error)
+
+    def _name(self, plan: Plan | None) -> None:
+        """Who answers is who is named, as long as nothing was told: another than planned, where that one failed."""
+        now = self.exchange.plan
+        if plan is None or now is None or self._begun or plan.model_id == now.model_id or self.closed:
+            return
+        self.exchange.plan = plan
+        self._outlet = self.exchange.sink.outlet(self.exchange)
 
     def parts(self) -> tuple[Exchange, ...]:
         return tuple(self._running)
