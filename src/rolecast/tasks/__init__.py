@@ -17,7 +17,10 @@ from rolecast.turn.stage import Stage
 TaskPlay = Callable[[Stage, Job, Backstage], Awaitable[None]]
 """Sees one request for a task through. Raises RolecastError."""
 
-PLAYS: dict[str, str] = {}
+PLAYS: dict[str, str] = {
+    "long_context": "rolecast.tasks.long_context:play",
+    "summarization": "rolecast.tasks.summary:play",
+}
 """The plays by the name that a task has in `play`, each as `module:function`; imported with its first request."""
 
 

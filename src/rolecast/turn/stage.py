@@ -5,7 +5,7 @@ client as it comes; what it asks are parts, which go to the model that the reque
 ends the play and all that it asked.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -83,7 +83,7 @@ class Stage(Composite):
                 self.exchange.first = self.exchange.first or clock()
             self._outlet.take(told)
 
-    async def ask(self, words: Chat) -> AsyncIterator[Event]:
+    async def ask(self, words: Chat) -> AsyncGenerator[Event, None]:
         """The answer of the request's model to this, event by event. Its report is added to the request's.
 
         Raises RolecastError: before the first event like an error answer, later where an answer breaks off. Whoever
