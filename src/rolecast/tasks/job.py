@@ -136,6 +136,8 @@ def _texts(option: Option, value: Any) -> list[str]:
 
 
 def _word(option: Option, value: Any) -> str:
+    if option.open and isinstance(value, int | float) and not isinstance(value, bool):
+        value = f"{value:g}"
     if not isinstance(value, str):
         raise ValueError("a text")
     word = value.strip()

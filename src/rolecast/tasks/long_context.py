@@ -36,8 +36,6 @@ async def play(stage: Stage, job: Job, backstage: Backstage) -> None:
     text, asked = source(job, "context_text")
     focus = str(job.option("focus_query", ""))
     task_type = str(job.option("task_type", prompts.SUMMARY))
-    if not asked and not focus and task_type not in prompts.CHOSEN:
-        asked = prompts.asked_in(text)
     wish = Wish(prompts.work_of(task_type), asked, focus)
     said = str(job.option("strategy", "")) if "strategy" in job.said else ""
     found = Long(stage, job, wish)
@@ -53,7 +51,7 @@ def source(job: Job, name: str) -> tuple[str, str]:
         return text, prompt
     if not prompt:
         raise Invalid(f"There is no text: give it as `{name}`, or as the prompt.", param=name)
-    return job.prompt, ""
+    return job.prompt, prompts.asked_in(prompt)
 
 
 class Long:

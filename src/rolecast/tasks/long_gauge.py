@@ -19,6 +19,8 @@ MARGIN = 1.04
 """A piece is weighed as a little more, so that few turn out too long when they are counted."""
 UNCOUNTED = 1.4
 """An estimate that nobody can check counts so many times: texts of names and numbers have more tokens than most."""
+UNKNOWN = 4096
+"""Tokens that a model is taken to hold of which nobody knows."""
 TRIES, PAUSE_S = 6, 0.1
 """A worker that is being started again is asked so often for a count; each pause is twice as long."""
 
@@ -29,7 +31,7 @@ class Gauge:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._scale = 1.0
-        self.room = stage.room
+        self.room = stage.room or UNKNOWN
         self.counts = True
         """Whether the worker counts; False = all numbers are estimates on the safe side."""
 

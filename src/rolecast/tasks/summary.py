@@ -31,8 +31,8 @@ LEAST, MOST = 5, 5000
 TOLERANCE = 0.2
 TOKENS_PER_WORD = 1.5 / 0.75
 """Tokens that an answer may take: what words usually have, and half as many again."""
-PICK_TOKENS = 200
-"""Tokens of an answer that is a list of numbers."""
+PICK_TOKENS = 5
+"""Tokens of a number in a list of them."""
 _NUMBER = re.compile(r"(\d{1,6})(?:\s*words?)?", re.IGNORECASE)
 _WORK = Work(
     "Note what happens or is claimed here, who and what it is about, and every figure and quote that matters.",
@@ -238,9 +238,10 @@ class Summary:
         while len(kept) > 1:
             chat = self._question(kept)
             left = gauge.room - await gauge.measure(chat)
-            if left >= PICK_TOKENS:
+            needed = PICK_TOKENS * (len(kept) + 1)
+            if left >= needed:
                 return extract.picked((await self._reader.whole(chat)).text, kept)
-            share = max(0.5, 0.9 * (gauge.room - PICK_TOKENS) / (gauge.room - left))
+            share = max(0.5, 0.9 * gauge.room / (gauge.room - left + needed))
             kept = sorted(sorted(kept, key=_by_score)[: min(len(kept) - 1, int(len(kept) * share))], key=_by_place)
         return []
 
@@ -250,7 +251,7 @@ class Summary:
             f"{fenced(lines, 'text')}\n\nWhich of these sentences together make the best summary of about "
             f"{self._target.words} words? Answer with their numbers alone, the most important first, with commas."
         )
-        sampling = msgspec.structs.replace(self._job.chat.sampling, max_tokens=PICK_TOKENS)
+        sampling = msgspec.structs.replace(self._job.chat.sampling, max_tokens=PICK_TOKENS * (len(kept) + 1))
         return written(msgspec.structs.replace(self._job.chat, sampling=sampling), self._job.system(), user)
 
 
