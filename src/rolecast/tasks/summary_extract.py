@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  # marks of other languages are meant
 """Chooses sentences of a text that stand for it: by the words that it uses most, and by what the model picks.
 
 Luhn's method (1958): a sentence is as good as its words are frequent in the text, without those that stand everywhere.
@@ -15,6 +16,8 @@ from rolecast.tasks import words
 
 SHORTEST, LONGEST = 5, 60
 """Words of a sentence that may stand by itself."""
+ENDS = ".!?…。！？\"'”’»)"
+"""Headings end in no such mark."""
 EVERYWHERE = 0.2
 """Words of so many of the sentences say nothing of one."""
 MANY = 10
@@ -43,7 +46,7 @@ class Sentence(msgspec.Struct, frozen=True, gc=False):
 def ranked(text: str, focus: Sequence[str] = ()) -> list[Sentence]:
     """All sentences that may stand by themselves, the best first."""
     found = [Sentence(each, place, words.count(each)) for place, each in enumerate(words.sentences(text))]
-    kept = [each for each in found if SHORTEST <= each.words <= LONGEST and each.text[-1] not in ":#-"]
+    kept = [each for each in found if SHORTEST <= each.words <= LONGEST and each.text[-1] in ENDS]
     kept = kept or found
     bags = [_bag(each.text) for each in kept]
     frequency = Counter(word for bag in bags for word in bag)
