@@ -21,6 +21,8 @@ CHUNK = 4096
 """Tokens of a part, where the model has room for so many."""
 MOST_NOTE, LEAST_NOTE = 400, 48
 """Tokens of the notes on a part."""
+NOTE_SHARE = 2
+"""Notes have at most so many times as many as the answer is to have."""
 LEAST_TEXT = 64
 """A part that leaves room for fewer tokens of text is not worth reading."""
 AT_A_TIME = 16
@@ -52,7 +54,8 @@ class Reader:
         """Tokens of the text that were read; what is shown twice counts twice."""
         self.parts = self.levels = 0
         """How many there were, and how often notes were made of notes."""
-        self.note = max(LEAST_NOTE, min(MOST_NOTE, gauge.room // 8))
+        wished = chat.sampling.max_tokens or MOST_NOTE
+        self.note = max(LEAST_NOTE, min(MOST_NOTE, gauge.room // 8, NOTE_SHARE * wished))
 
     # -- one question -------------------------------------------------------------------------------------
 
