@@ -1,6 +1,7 @@
 """Summaries: what each option says to the model, how lengths are kept, and what is a quote."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from long_work import fake, working
 from prose import book
 
 from rolecast.errors import Invalid
+from rolecast.tasks import chunks, words
 from rolecast.tasks import summary_extract as extracting
-from rolecast.tasks import words
 from rolecast.tasks.summary import LENGTHS, target_of
 from rolecast.tasks.summary_quotes import Quotes
 
@@ -240,6 +241,22 @@ def test_what_is_asked_for_is_found() -> None:
 def test_a_text_of_one_long_sentence_is_given_whole() -> None:
     (one,) = extracting.ranked("word " * 100)
     assert extracting.filled([one], 10, 12) == [one]
+
+
+@pytest.mark.parametrize(
+    "text", [".", " ", "\n", '"', "# ", "a.", ". ", "a\t", "\n ", "“", "1.1.1 ", "a", "=\n", "日", ".\n)", "#"]
+)
+def test_no_text_takes_long(text: str) -> None:
+    """What a stranger sends must not stop the gateway: all of it is linear."""
+    whole = text * (400_000 // len(text)) + "x"
+    began = time.process_time()
+    extracting.ranked(whole)
+    Quotes(whole).check(whole[:5000])
+    words.cut(whole, 100, 200)
+    words.count(whole)
+    chunks.has_headings(whole)
+    assert sum(1 for _ in chunks.cut(whole, 4096, lambda piece: len(piece) / 4, at_headings=True)) < 200
+    assert time.process_time() - began < 10
 
 
 async def test_a_large_text_is_ranked_beside_the_loop() -> None:

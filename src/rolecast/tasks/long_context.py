@@ -66,7 +66,9 @@ class Long:
         self._whole: Chat | None = None
         self._wished = job.chat.sampling.max_tokens or None
         self.gauge = Gauge(stage)
-        self.reader = Reader(stage, self.gauge, job.chat, job.system(), job.task.system.strip())
+        own = [each.content for each in job.chat.messages[:-1] if each.role == "system"]  # the client's, in front
+        system = "\n\n".join(filter(None, [job.system(), *(each for each in own if isinstance(each, str))]))
+        self.reader = Reader(stage, self.gauge, job.chat, system, job.task.system.strip())
         share = self.gauge.room // ANSWER_SHARE
         self._least = min(self._wished or share, share)
 

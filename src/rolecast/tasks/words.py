@@ -14,9 +14,9 @@ _WORD = re.compile(rf"[{_WIDE}]|[{_RUN}]{{1,5}}|(?:(?![{_WIDE}{_RUN}])[^\W_])+(?
 _ABBREVIATED = re.compile(
     r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|No|Nos|vs|etc|e\.g|i\.e|cf|al|Fig|Vol|Jr|Sr|Inc|Ltd|Co|pp?|bzw|Nr|ca)\.$"
 )
-_END = re.compile(r"[.!?…]+[\"'”’»)\]*_]*(?=\s|$)|[。！？]+[」』”’]*")
+_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]*_]*+(?=\s|$)|[。！？]+[」』”’]*")
 _LINE = re.compile(r"(?<=\S)[ \t]*\n")
-_MARKED = re.compile(r"[ \t]*\n(?![ \t]*(?:[-*•#>]|\d+[.)])[ \t])")
+_MARKED = re.compile(r"(?<![ \t])[ \t]*\n(?![ \t]*(?:[-*•#>]|\d+[.)])[ \t])")
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _CLOSING = re.compile(r"[^\w\s]*")
 _CLAUSE = re.compile(r"[,;:–—](?=\s)|[，；：、]")
