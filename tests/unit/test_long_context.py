@@ -234,6 +234,16 @@ async def test_notes_that_do_not_fit_together_are_merged_until_they_do(tmp_path:
         await work.assert_fits(600)
 
 
+@pytest.mark.parametrize("strategy", PARTED)
+async def test_a_text_of_one_part_may_be_read_by_any_strategy(tmp_path: Path, strategy: str) -> None:
+    async with working(fake(tmp_path, [], context=4096)) as work:
+        told = await work.ask(category="long_context", context_text="One sentence.", prompt="Why?", strategy=strategy)
+        assert told["metadata"]["strategy"] == strategy
+        assert told["metadata"]["parts"] == 1
+        assert "One sentence." in work.sent[0].user
+        assert "parts before" not in work.sent[-1].user
+
+
 async def test_a_question_in_the_prompt_is_asked_of_every_part(tmp_path: Path) -> None:
     async with working(fake(tmp_path, REPLIES, context=1024)) as work:
         await work.ask(

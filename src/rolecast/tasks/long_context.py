@@ -159,7 +159,8 @@ class Long:
         self._stage.tell(Progress(len(pieces), reader.parts, "reading"))
         shown = last.shown(text)
         reader.levels = 1
-        chat = await reader.fitted(wish.of_last(so_far, shown, reader.parts, reader.parts), self._wished, self._least)
+        user = wish.of_last(so_far, shown, reader.parts, reader.parts) if so_far else wish.of_whole(shown)
+        chat = await reader.fitted(user, self._wished, self._least)
         if chat is not None:
             reader.read += self.gauge.tokens(shown)
             return chat
