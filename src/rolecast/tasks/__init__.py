@@ -27,6 +27,8 @@ PLAYS: dict[str, str] = {
     "code_review": "rolecast.tasks.review:review",
     "translation": "rolecast.tasks.translation:translation",
     "image_generation": "rolecast.tasks.images:images",
+    "long_context": "rolecast.tasks.long_context:play",
+    "summarization": "rolecast.tasks.summary:play",
 }
 """The plays by the name that a task has in `play`, each as `module:function`; imported with its first request."""
 

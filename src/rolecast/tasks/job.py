@@ -177,6 +177,8 @@ def _texts(option: Option, value: Any) -> list[str]:
 def _word(option: Option, value: Any) -> str:
     if isinstance(value, bool):
         value = _shown(value)
+    elif option.open and isinstance(value, int | float):
+        value = f"{value:g}"
     word = value.strip() if isinstance(value, str) else ""
     spelled = word.lower().replace("-", "_").replace(" ", "_")
     if spelled in option.values:

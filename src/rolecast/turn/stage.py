@@ -69,7 +69,7 @@ class Stage(Composite):
     @property
     def room(self) -> int:
         """Tokens that the model holds, of prompt and answer together."""
-        return self._desk.plans.room_of(self.plan) or self.plan.model.context
+        return min(self._desk.plans.room_of(each) or each.model.context for each in self.plan.shares or (self.plan,))
 
     def tell(self, *events: Event) -> None:
         """Some more for the client. Its `Done` is kept for the end."""
@@ -80,7 +80,7 @@ class Stage(Composite):
             else:
                 told.append(event)
         if told and not self.closed:
-            if any(isinstance(event, Text) for event in told):
+            if self.streaming or any(isinstance(event, Text) for event in told):
                 self.exchange.first = self.exchange.first or clock()
             self._outlet.take(told)
             self._begun = True
