@@ -36,7 +36,9 @@ class Job(msgspec.Struct, frozen=True):
     chat: Chat
     """The prompt as it came, with the settings of the request and, where it is silent, the task's."""
     persona: str = ""
-    """Who speaks; '' = nobody in particular."""
+    """Who speaks, and what else stands in front of the system prompt; '' = nothing."""
+    before: tuple[Message, ...] = ()
+    """What was said before, where the request goes on with a session."""
 
     def option(self, name: str, otherwise: Any = None) -> Any:
         """The value of an option, or `otherwise`."""
@@ -61,7 +63,7 @@ class Job(msgspec.Struct, frozen=True):
         """The chat for the model; `more` is added to the system prompt."""
         system = "\n\n".join(filter(None, [self.system(), more]))
         opening = (Message("system", system),) if system else ()
-        return msgspec.structs.replace(self.chat, messages=(*opening, Message("user", self.user(prompt))))
+        return msgspec.structs.replace(self.chat, messages=(*opening, *self.before, Message("user", self.user(prompt))))
 
 
 def job_of(order: Order, name: str, task: Task, chat: Chat) -> Job:
