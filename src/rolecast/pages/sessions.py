@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 import msgspec
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -25,6 +26,15 @@ EXAMPLE = '{"session_id":"holiday"}'
 USUAL, MOST = 100, 1000
 """So many turns are shown at once."""
 SYSTEM_CHARS = 100_000
+
+
+class _AnyText(PathConvertor):
+    """Ids have line breaks if their clients want to."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("text", _AnyText())
 
 
 class Wanted(msgspec.Struct):
@@ -83,10 +93,10 @@ class SessionPages:
         return [
             Route("/sessions", self.all, methods=["GET"]),
             Route("/sessions", self.create, methods=["POST"]),
-            Route("/sessions/{id:path}/export", self.export, methods=["GET"]),
-            Route("/sessions/{id:path}/clear", self.clear, methods=["POST"]),
-            Route("/sessions/{id:path}", self.show, methods=["GET"]),
-            Route("/sessions/{id:path}", self.forget, methods=["DELETE"]),
+            Route("/sessions/{id:text}/export", self.export, methods=["GET"]),
+            Route("/sessions/{id:text}/clear", self.clear, methods=["POST"]),
+            Route("/sessions/{id:text}", self.show, methods=["GET"]),
+            Route("/sessions/{id:text}", self.forget, methods=["DELETE"]),
         ]
 
     @told("The sessions of this key", TAG, answer=Listed)
