@@ -165,7 +165,7 @@ async def test_a_full_disk_costs_no_answer_is_named_once_and_loses_no_turn(
 
 async def _with_writer(store: Any, pragma: str) -> None:
     """On the connection that writes, whose thread that need not be."""
-    await asyncio.to_thread(lambda: store._writer.execute(pragma).fetchall())  # noqa: SLF001
+    await asyncio.to_thread(lambda: store._writer.execute(pragma).fetchall())
 
 
 async def test_a_database_that_cannot_be_written_holds_up_no_answer_for_long(

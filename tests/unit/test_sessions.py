@@ -17,7 +17,6 @@ from gateway import (
     Peer,
     Received,
     ScriptedWorker,
-    chunk,
     config,
     delta,
     message,
@@ -32,7 +31,6 @@ from gateway import (
 )
 
 from rolecast.config.schema import Config, Listener, Routing
-from rolecast.config.tasks import Personas, Sessions
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop
@@ -69,9 +67,9 @@ def cast(worker: ScriptedWorker, **more: Any) -> Config:
 @pytest.fixture(scope="module")
 async def shared() -> AsyncIterator[tuple[Gate, ScriptedWorker]]:
     with short_folder() as folder:
-        async with ScriptedWorker().listening(f"{folder}/w.sock") as worker:
-            async with running_gateway(cast(worker), Path(folder)) as gate:
-                yield gate, worker
+        listening = ScriptedWorker().listening(f"{folder}/w.sock")
+        async with listening as worker, running_gateway(cast(worker), Path(folder)) as gate:
+            yield gate, worker
 
 
 @pytest.fixture
@@ -315,7 +313,7 @@ async def test_requests_of_one_session_wait_for_each_other_in_order_and_others_d
     held.let_go.set()
     await asyncio.gather(*asks)
     assert told(worker) == [("user", "0"), ("assistant", "first"), *pairs("1", "2", "3"), ("user", "4")]
-    assert not len(gate.gateway.sessions._lines)  # noqa: SLF001
+    assert not len(gate.gateway.sessions._lines)
 
 
 async def test_who_waits_and_leaves_holds_nobody_up(gate: Gate, worker: ScriptedWorker) -> None:

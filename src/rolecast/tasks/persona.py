@@ -136,8 +136,8 @@ class Personas:
             number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None, ""
-        with os.fdopen(number, "rb") as file:
-            now = os.fstat(file.fileno())
+        try:
+            now = os.fstat(number)
             if not stat.S_ISREG(now.st_mode):
                 return None, ""
             if now.st_size > rules.LONGEST_BYTES:
@@ -145,10 +145,11 @@ class Personas:
             stamp, known = (now.st_ino, now.st_mtime_ns, now.st_size), self._read.get(path.name)
             if known is not None and known[0] == stamp:
                 return known[1], ""
-            try:
-                text = file.read(rules.LONGEST_BYTES + 1).decode("utf-8-sig")
-            except (OSError, UnicodeDecodeError):
-                return "", "is no text in UTF-8"
+            text = os.read(number, rules.LONGEST_BYTES + 1).decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            return "", "is no text in UTF-8"
+        finally:
+            os.close(number)
         if len(self._read) >= MOST:
             self._read.clear()
         self._read[path.name] = (stamp, text)
