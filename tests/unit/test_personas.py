@@ -155,7 +155,7 @@ async def test_what_is_no_persona_is_refused_everywhere(gate: Gate, tmp_path: Pa
     used = await gate.ask(request({"prompt": "x", "category": "general_reasoning", "persona": "p"}, path="/generate"))
     assert (used.status, used.error["code"]) == (422, "bad_persona")
     if text.strip():
-        with pytest.raises(ConfigError, match="personas.text"):
+        with pytest.raises(ConfigError, match=r"personas\.text"):
             read(json.dumps({"models": {"m": {"backend": "fake"}}, "personas": {"text": text}}))
 
 

@@ -175,7 +175,7 @@ class _Plan:
     """Of a plan what a budget looks at."""
 
     answerer_id = asked = "m"
-    choice = None
+    choice = defaults = None
     model = Model(source="x")
 
 

@@ -396,3 +396,19 @@ async def test_a_key_sees_and_goes_on_with_its_own_sessions_alone(tmp_path: Path
                 assert (await get(gate, "/sessions/same", heads[1])).json["turns"] == 1
                 for path in ("/sessions", "/sessions/same", "/sessions/same/export", "/personas"):
                     assert (await get(gate, path)).status == 401
+
+
+async def test_a_variant_keeps_its_own_prompt_and_examples_in_a_session(worker: ScriptedWorker, tmp_path: Path) -> None:
+    from rolecast.config.variants import Variant
+
+    worker.reset()
+    worker.usual = echo
+    made = msgspec.structs.replace(cast(worker), variants={"mario": Variant(model="m", system="You are Mario.")})
+    async with running_gateway(made, tmp_path) as gate:
+        await get(gate, "/sessions", method="POST", body={"session_id": "s", "system": "Be kind."})
+        for text in ("one", "two"):
+            await say(gate, CHAT, text, "s", model="mario")
+            await say(gate, CHAT, text, "other", model="mario")
+            assert told(worker)[0] == ("system", "You are Mario.")
+        await say(gate, CHAT, "three", "s", model="mario")
+        assert told(worker) == [("system", "Be kind.\n\nYou are Mario."), *pairs("one", "two"), ("user", "three")]

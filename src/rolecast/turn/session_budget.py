@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from rolecast.books.sessions import Turn
+from rolecast.dialects.defaults import filled
 from rolecast.errors import RolecastError
 from rolecast.routing import tokens
 from rolecast.turn.ask import WORDS, request_of
@@ -63,7 +64,7 @@ class Budget:
         answer = wished if wished and 0 < wished < room else min(ANSWER, room // 4)
         sizes = [turn.tokens if turn.counted == who else estimate(turn) for turn in turns]
         told = _cautious([summary]) if summary else 0
-        allowance = min(int(room * share), room - answer - _at_most(own))
+        allowance = min(int(room * share), room - answer - _at_most(_with_variant(own, plan)))
         if allowance < min(sum(sizes) + told, int(room * share)):
             needed = await self._count(own, plan, caller)
             allowance = min(int(room * share), room - answer - needed)
@@ -103,6 +104,7 @@ class Budget:
                 return await self._ask(own, plan, caller)
             except RolecastError:
                 pass
+        own = _with_variant(own, plan)
         texts = [text for message in own.messages for text in texts_of(message)]
         tools = sum(len(tool.parameters) for tool in own.tools) * tokens.TOOL_SHARE
         media = sum(each.kind != "text" for m in own.messages if isinstance(m.content, tuple) for each in m.content)
@@ -112,6 +114,12 @@ class Budget:
         request = request_of(msgspec.structs.replace(chat, stream=True))
         request.settled = plan.choice
         return await self._counter.count(request, WORDS, caller)
+
+
+def _with_variant(own: Chat, plan: Plan) -> Chat:
+    """With what a variant brings, which takes its room, too."""
+    whole = own if plan.defaults is None else filled(own, plan.defaults)
+    return whole if isinstance(whole, Chat) else own
 
 
 def counter_of(plan: Plan) -> str:

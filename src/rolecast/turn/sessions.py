@@ -8,8 +8,8 @@ what of history fits `session_budget`'s.
 import asyncio
 import logging
 import time
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -30,15 +30,14 @@ from rolecast.turn.plans import Plans
 from rolecast.turn.session_budget import Budget, Fitted, counter_of
 from rolecast.turn.session_line import Lines, Place
 from rolecast.turn.session_turn import Joined, is_whole, last_asked, with_history
-from rolecast.values import Caller, Chat
+from rolecast.turn.session_writer import Writer
+from rolecast.values import Caller, Chat, Message
 
 log = logging.getLogger("rolecast.sessions")
 
 LONGEST = 512
 """Characters of an id."""
 PRUNE_S = 3600.0
-MOST_WAITING = 16 * 1000 * 1000
-"""While the database cannot be used, so many bytes of turns wait for it."""
 COUNT_S = 2.0
 """So long the next request of a session waits until the turn before it is counted."""
 CLOSE_S = 5.0
@@ -51,13 +50,6 @@ async def _nobody(name: str) -> str:
     return ""
 
 
-class _Pending(msgspec.Struct):
-    """A turn until it is written, which gives it its number."""
-
-    new: New
-    number: int = 0
-
-
 class Sessions:
     """All sessions of the gateway."""
 
@@ -68,12 +60,10 @@ class Sessions:
         self._budget = budget
         self._lines = Lines()
         self._used: dict[str, OrderedDict[str, float]] = {}
-        self._waiting: dict[Place, deque[_Pending]] = {}
-        self._flushing = asyncio.Lock()
+        self._writer = Writer(store, lambda: int(self._settings.turns))
         self._running: set[asyncio.Task[Any]] = set()
         self._summing: set[Place] = set()
         self._pruned = 0.0
-        self._trouble = ""
         self.voice: Voice = _nobody
         """Who knows personas."""
         self.asker: Asker | None = None
@@ -94,8 +84,7 @@ class Sessions:
         """Wait until all turns are written, a few seconds at most."""
         if self._running:
             await asyncio.wait(set(self._running), timeout=CLOSE_S)
-        if self._waiting:
-            await self._flush()
+        await self._writer.flush()
 
     def note(self, key: str, name: str) -> None:
         """A request of this session is asked of a model."""
@@ -130,7 +119,7 @@ class Sessions:
 
     async def look(self, key: str, name: str) -> tuple[Head, Counts] | None:
         """A session and how much of it is kept; None = there is none. Raises StoreError."""
-        await self._settled()
+        await self._writer.flush()
         head = await books.head(self._store, key, name)
         if head is not None:
             return head, await books.counts(self._store, key, name)
@@ -138,7 +127,7 @@ class Sessions:
 
     async def turns(self, key: str, name: str, after: int, most: int) -> list[Turn]:
         """Turns behind that number, oldest first. Raises StoreError."""
-        await self._settled()
+        await self._writer.flush()
         return await books.page(self._store, key, name, after, most)
 
     async def clear(self, key: str, name: str) -> bool:
@@ -154,7 +143,7 @@ class Sessions:
 
     def _void(self, place: Place) -> None:
         self._lines.void(place)
-        self._waiting.pop(place, None)
+        self._writer.forget(place)
 
     # -- requests ---------------------------------------------------------------------------------------------
 
@@ -192,16 +181,20 @@ class Sessions:
         request.family, request.joined = "", True
         request.take(with_history(chat, system, ()))
         self._rewritten(request)
-        if is_whole(chat):
-            joined.tell(exchange, Fitted(), (await books.counts(self._store, *joined.ticket.place)).turns)
-            return
         plans = self._plans
         if plans.mind.asleep and plans.reads(exchange.caller.port_model or request.asked, request):
             await plans.mind.wake()
         plan = plans.known(request, exchange.caller, exchange.dialect)
+        variant = plan.defaults.system if plan.defaults is not None else ""
+        if is_whole(chat):
+            joined.tell(exchange, Fitted(), (await books.counts(self._store, *joined.ticket.place)).turns)
+            request.take(_beside(chat, system, variant))
+            self._rewritten(request)
+            return
         assert request.chat is not None
         fitted = await self.fit(exchange, joined, head, request.chat, plan)
-        request.take(with_history(chat, "\n\n".join(filter(None, [system, told(fitted)])), fitted.messages()))
+        system = "\n\n".join(filter(None, [system, told(fitted)]))
+        request.take(_beside(chat, system, variant, fitted.messages()))
         self._rewritten(request)
 
     @staticmethod
@@ -227,11 +220,7 @@ class Sessions:
     async def fit(self, exchange: Exchange, joined: Joined, head: Head, own: Chat, plan: Plan) -> Fitted:
         """What goes to the model of what was said before, besides `own`, as the answer's header says."""
         place = joined.ticket.place
-        waiting = [each.new for each in self._waiting.get(place, ())]
-        turns = await books.newest(self._store, *place, head.summarized)
-        there = {(turn.at, turn.asked) for turn in turns}  # some may have been written meanwhile
-        late = [new for new in waiting if (new.at, new.asked) not in there]
-        turns += [Turn(0, new.at, new.asked, new.answer, new.model, new.tokens) for new in late]
+        turns = await self._writer.turns(place, head.summarized)
         share = float(self._settings.budget)
         room = self._plans.room_of(plan) or plan.model.context or 0
         fitted = await self._budget.fit(own, turns, head.summary, plan, room, share, exchange.caller)
@@ -247,47 +236,12 @@ class Sessions:
         return self._spawn(self._keep(turn, new))
 
     async def _keep(self, turn: Joined, new: New) -> None:
-        pending = _Pending(new)
-        self._waiting.setdefault(turn.ticket.place, deque()).append(pending)
-        try:
-            await self._flush()
-        except Exception as error:  # its words might quote what was to be kept
-            log.error("a turn of a session could not be kept: %s", type(error).__name__)
-            self._written(pending)
-        if pending.number:
-            self._spawn(self._afterwards(turn, new, pending.number))
+        if number := await self._writer.write(new):
+            self._spawn(self._afterwards(turn, new, number))
         else:
             turn.ticket.leave()
-
-    async def _flush(self) -> None:
-        """Write all turns that wait."""
-        async with self._flushing:
-            batch = [pending for line in self._waiting.values() for pending in line]
-            if not batch:
-                return
-            try:
-                numbers = await books.keep(self._store, [each.new for each in batch], int(self._settings.turns))
-            except StoreError as error:
-                self._note_trouble(error.message)
-                self._drop_oldest()
-                return
-            self._note_trouble("")
-            for pending, number in zip(batch, numbers, strict=True):
-                pending.number = number
-                self._written(pending)
         if self._pruned and time.monotonic() - self._pruned > PRUNE_S:
             self._spawn(self._prune())
-
-    def _written(self, pending: _Pending) -> None:
-        """It waits no more."""
-        place = (pending.new.key, pending.new.id)
-        line = self._waiting.get(place)
-        if line is not None:
-            remaining = deque(each for each in line if each is not pending)
-            if remaining:
-                self._waiting[place] = remaining
-            else:
-                del self._waiting[place]
 
     async def _afterwards(self, turn: Joined, new: New, number: int) -> None:
         """Count a turn that is written, and sum up what no longer fits."""
@@ -329,10 +283,6 @@ class Sessions:
         finally:
             self._summing.discard(place)
 
-    async def _settled(self) -> None:
-        if self._waiting:
-            await self._flush()
-
     # -- bounds -----------------------------------------------------------------------------------------------
 
     async def _prune(self) -> None:
@@ -346,20 +296,6 @@ class Sessions:
         except StoreError as error:
             log.info("old sessions could not be deleted: %s", error.message)
 
-    def _drop_oldest(self) -> None:
-        excess = sum(each.new.size for line in self._waiting.values() for each in line) - MOST_WAITING
-        while excess > 0:
-            oldest = min((line[0] for line in self._waiting.values()), key=lambda each: each.new.at)
-            excess -= oldest.new.size
-            self._written(oldest)
-
-    def _note_trouble(self, why: str) -> None:
-        before, self._trouble = self._trouble, why
-        if why and not before:
-            log.warning("turns of sessions wait for the database: %s", why)
-        elif before and not why:
-            log.info("turns of sessions are kept again")
-
     @property
     def _settings(self) -> Settings:
         return self._current.config.sessions
@@ -369,6 +305,14 @@ class Sessions:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
+
+
+def _beside(chat: Chat, system: str, variant: str, before: Sequence[Message] = ()) -> Chat:
+    """The chat in its session; what a session says stands in front of the system prompt of a variant, not for it."""
+    begins = bool(chat.messages) and chat.messages[0].role in ("system", "developer")
+    if system and variant and not begins:
+        system = f"{system}\n\n{variant}"
+    return with_history(chat, system, before)
 
 
 def told(fitted: Fitted) -> str:
