@@ -412,3 +412,50 @@ async def test_a_variant_keeps_its_own_prompt_and_examples_in_a_session(worker: 
             assert told(worker)[0] == ("system", "You are Mario.")
         await say(gate, CHAT, "three", "s", model="mario")
         assert told(worker) == [("system", "Be kind.\n\nYou are Mario."), *pairs("one", "two"), ("user", "three")]
+
+
+# -- pages and commands --------------------------------------------------------------------------------------------
+
+
+async def test_a_session_is_begun_shown_in_pages_exported_and_cleared(gate: Gate, worker: ScriptedWorker) -> None:
+    made = await get(gate, "/sessions", method="POST", body={"session_id": "a/b", "system": "Be kind."})
+    again = await get(gate, "/sessions", method="POST", body={"session_id": "a/b"})
+    assert (made.status, again.status, again.error["code"]) == (201, 409, "conflict")
+    assert len((await get(gate, "/sessions", method="POST", body={})).json["session_id"]) == 32
+    for number in range(3):
+        await say(gate, CHAT, f"q{number}", "a/b")
+    for path in ("/sessions/a/b", "/sessions/a%2Fb"):
+        shown = (await get(gate, f"{path}?after=1&limit=1")).json
+        assert (shown["turns"], shown["system"], shown["session_id"]) == (3, "Be kind.", "a/b")
+        assert [turn["asked"] for turn in shown["history"]] == ["q1"]
+    assert shown["tokens"] > 0
+    whole = (await get(gate, "/sessions/a%2Fb/export")).json
+    assert [(turn["asked"], turn["answer"], turn["model"]) for turn in whole["turns"]] == [
+        (f"q{number}", f"re: q{number}", "m") for number in range(3)
+    ]
+    lines = (await get(gate, "/sessions/a/b/export?format=jsonl")).body.splitlines()
+    messages = [json.loads(line) for line in lines]
+    assert messages[:2] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "q0"}]
+    assert len(messages) == 7
+    text = (await get(gate, "/sessions/a/b/export?format=markdown")).body.decode()
+    assert text.startswith("# Session a/b\n\n## System\n\nBe kind.\n\n## User (")
+    assert (await get(gate, "/sessions/a/b/export?format=pdf")).error["param"] == "format"
+    assert (await get(gate, "/sessions/a/b/clear", method="POST")).status == 200
+    await say(gate, CHAT, "anew", "a/b")
+    assert told(worker) == [("system", "Be kind."), ("user", "anew")]
+    for method, path in (("GET", ""), ("GET", "/export"), ("POST", "/clear"), ("DELETE", "")):
+        answer = await get(gate, f"/sessions/nowhere{path}", method=method)
+        assert (answer.status, answer.error["code"]) == (404, "session_not_found")
+    for body in ([], {"session_id": 5}, {"session_id": "x" * 513}, {"system": {}}):
+        assert (await get(gate, "/sessions", method="POST", body=json.dumps(body).encode())).status in (400, 422)
+    assert (await get(gate, "/sessions/a/b?after=x")).status == 400
+
+
+async def test_what_was_said_is_in_no_log_no_metric_and_no_row(
+    gate: Gate, worker: ScriptedWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    await say(gate, CHAT, "xyzzy-secret", "private-id")
+    await say(gate, CHAT, "more of xyzzy", "private-id")
+    seen = [caplog.text, str(await gate.rows()), (await get(gate, "/metrics")).body.decode()]
+    assert not [text for text in seen if "xyzzy" in text]
+    assert "xyzzy" in str((await get(gate, "/sessions/private-id")).json)
