@@ -138,6 +138,17 @@ async def test_a_trace_header_alone_changes_nothing(gate: Gate, worker: Scripted
     assert "trace" not in (await get(gate, "/sessions")).json["sessions"]
 
 
+async def test_a_session_that_was_merely_named_is_not_begun(gate: Gate, worker: ScriptedWorker) -> None:
+    head = "X-Session-Id: named\r\n"
+    await say(gate, "/legal/analyze", "one", "", head, model=None)
+    await say(gate, "/generate", "two", "", head, category=None)  # who names a model wants that, and no task of ours
+    for path in ("/generate", CHAT):
+        more = {"category": None} if path == "/generate" else {}
+        answer = await say(gate, path, "three", "", head, **more)
+        assert (told(worker), answer.header("x-rolecast-session")) == ([("user", "three")], None)
+    assert "named" in (await get(gate, "/sessions")).json["sessions"]
+
+
 @pytest.mark.parametrize("begun", ["page", "body", "conductor"])
 async def test_a_header_counts_for_a_session_that_was_begun(gate: Gate, worker: ScriptedWorker, begun: str) -> None:
     name = f"begun-{begun}"

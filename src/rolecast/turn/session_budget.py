@@ -82,7 +82,7 @@ class Budget:
         """Tokens that a turn adds to a conversation, by the model's own count; None where it cannot be asked."""
         who = counter_of(plan)
         bare = self._bare.get(who)
-        if bare == -1:
+        if bare == -1 or not self._counter.is_ready(plan):
             return None
         frame = Message("system", "."), Message("user", ".")
         said = Message("user", turn.asked), Message("assistant", turn.answer)
@@ -96,6 +96,10 @@ class Budget:
                 self._bare[who] = -1
             return None
         return max(1, whole - bare)
+
+    def is_ready(self, plan: Plan) -> bool:
+        """Whether its model is loaded."""
+        return self._counter.is_ready(plan)
 
     async def _count(self, own: Chat, plan: Plan, caller: Caller) -> int:
         """Tokens of what is asked now."""

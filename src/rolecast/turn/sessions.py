@@ -60,6 +60,8 @@ class Sessions:
         self._budget = budget
         self._lines = Lines()
         self._used: dict[str, OrderedDict[str, float]] = {}
+        self._begun: set[Place] = set()
+        """Of these the ones that were begun on purpose; the others were merely named."""
         self._writer = Writer(store, lambda: int(self._settings.turns))
         self._running: set[asyncio.Task[Any]] = set()
         self._summing: set[Place] = set()
@@ -76,6 +78,7 @@ class Sessions:
         try:
             for key, name, used in await books.known(self._store):
                 self._used.setdefault(key, OrderedDict())[name] = used
+                self._begun.add((key, name))
             await self._prune()
         except StoreError as error:
             log.warning("the sessions that were kept are not known: %s", error.message)
@@ -92,7 +95,8 @@ class Sessions:
         used[name] = time.time()
         used.move_to_end(name)
         if len(used) > int(self._settings.most):
-            used.popitem(last=False)
+            oldest, _ = used.popitem(last=False)
+            self._begun.discard((key, oldest))
             if self._pruned:
                 self._pruned = 0.0  # the database has too many as well
                 self._spawn(self._prune())
@@ -102,8 +106,8 @@ class Sessions:
         return self._used.get(key) or {}
 
     def knows(self, key: str, name: str) -> bool:
-        """Whether it was begun."""
-        return name in self._used.get(key, ())
+        """Whether it was begun: not only named by a request that keeps nothing."""
+        return (key, name) in self._begun
 
     # -- what people do with them -----------------------------------------------------------------------------
 
@@ -114,7 +118,7 @@ class Sessions:
             await self.voice(persona)
         if not await books.begin(self._store, key, name, time.time(), persona, system):
             raise Conflict(f"There is a session {name[:100]!r} already; DELETE /sessions/ID deletes one.")
-        self.note(key, name)
+        self._begin((key, name))
         return name
 
     async def look(self, key: str, name: str) -> tuple[Head, Counts] | None:
@@ -123,7 +127,8 @@ class Sessions:
         head = await books.head(self._store, key, name)
         if head is not None:
             return head, await books.counts(self._store, key, name)
-        return (Head(name, used=self.of(key)[name]), Counts(0, 0, 0)) if self.knows(key, name) else None
+        used = self.of(key).get(name)
+        return None if used is None else (Head(name, used=used), Counts(0, 0, 0))
 
     async def turns(self, key: str, name: str, after: int, most: int) -> list[Turn]:
         """Turns behind that number, oldest first. Raises StoreError."""
@@ -133,13 +138,18 @@ class Sessions:
     async def clear(self, key: str, name: str) -> bool:
         """Delete what was said in it; whether there is such a session. Raises StoreError."""
         self._void((key, name))
-        return await books.clear(self._store, key, name) or self.knows(key, name)
+        return await books.clear(self._store, key, name) or name in self.of(key)
 
     async def forget(self, key: str, name: str) -> bool:
         """Delete it; whether it was there. Raises StoreError."""
         self._void((key, name))
         kept = await books.forget(self._store, key, name)
+        self._begun.discard((key, name))
         return self._used.get(key, OrderedDict()).pop(name, None) is not None or kept
+
+    def _begin(self, place: Place) -> None:
+        self._begun.add(place)
+        self.note(*place)
 
     def _void(self, place: Place) -> None:
         self._lines.void(place)
@@ -206,7 +216,7 @@ class Sessions:
         """Stand in line, and come first. Raises Busy and StoreError; what is kept then is only seen by this request."""
         place = (exchange.caller.key, name)
         joined = Joined(exchange, self._lines.join(place), asked, self)
-        self.note(*place)
+        self._begin(place)
         await joined.ticket.come(float(self._current.config.server.limits.queue_timeout))
         head = await books.head(self._store, *place) or Head(name)
         joined.summarized = head.summarized
@@ -264,7 +274,7 @@ class Sessions:
 
     async def _sum_up(self, turn: Joined, plan: Plan, caller: Caller) -> None:
         place = turn.ticket.place
-        if self.asker is None or place in self._summing:
+        if self.asker is None or place in self._summing or not self._budget.is_ready(plan):
             return
         self._summing.add(place)
         try:
@@ -293,6 +303,7 @@ class Sessions:
         try:
             for key, name in await books.prune(self._store, before, int(settings.most)):
                 self._used.get(key, OrderedDict()).pop(name, None)
+                self._begun.discard((key, name))
         except StoreError as error:
             log.info("old sessions could not be deleted: %s", error.message)
 
