@@ -18,7 +18,9 @@ from rolecast.values import Caller, Chat, Message, Sampling, Text
 log = logging.getLogger("rolecast.sessions")
 
 TOKENS = 256
-"""Longest summary."""
+"""Longest summary; of a small context no more than an eighth."""
+FRAME = 112
+"""Tokens of what is asked for it, besides the turns."""
 KEPT_SHARE = 0.5
 """So much of the allowance the turns behind a summary fill at most, so that it is not written with every answer."""
 TOLD = "What was said earlier in this conversation, in short:\n"
@@ -47,7 +49,9 @@ async def write(
 
     What is too long for one prompt waits for the next summary.
     """
-    most = (room or UNKNOWN) - 2 * TOKENS - 128
+    room = room or UNKNOWN
+    tokens = min(TOKENS, room // 8)
+    most = room - tokens - FRAME
     texts, upto = [TOLD + summary] if summary else [], 0
     left = most - (estimate(Turn(0, 0, summary, "")) if summary else 0)
     for turn in turns:
@@ -59,7 +63,7 @@ async def write(
             turn = replace(turn, asked=turn.asked[:most], answer=turn.answer[:most])
         texts.append(f"User: {turn.asked}\nAssistant: {turn.answer}")
     talk = Message("user", f"{ASK}\n\n---\n" + "\n".join(texts) + "\n---")
-    chat = Chat(plan.asked or plan.model_id, (talk,), sampling=Sampling(max_tokens=TOKENS, temperature=0))
+    chat = Chat(plan.asked or plan.model_id, (talk,), sampling=Sampling(max_tokens=tokens, temperature=0))
     chat = replace(chat, model=plan.model_id)
     asks = Caller(caller.listener, caller.key, priority=-1)
     try:
