@@ -470,3 +470,17 @@ async def test_what_was_said_is_in_no_log_no_metric_and_no_row(
     seen = [caplog.text, str(await gate.rows()), (await get(gate, "/metrics")).body.decode()]
     assert not [text for text in seen if "xyzzy" in text]
     assert "xyzzy" in str((await get(gate, "/sessions/private-id")).json)
+
+
+async def test_many_at_once_on_one_connection_and_on_many_keep_their_order(gate: Gate, worker: ScriptedWorker) -> None:
+    async with gate.client() as client:
+        asks = (request(body_of(CHAT, f"p{i}", "pipe", stream=bool(i % 2)), path=CHAT) for i in range(6))
+        await client.send(b"".join(asks))
+        for _ in range(6):
+            assert (await client.answer()).status == 200
+    assert told(worker) == [*pairs(*(f"p{i}" for i in range(5))), ("user", "p5")]
+    await asyncio.gather(*(say(gate, CHAT, f"q{i}", f"many{i % 20}", stream=bool(i % 2)) for i in range(200)))
+    for number in range(20):
+        shown = (await get(gate, f"/sessions/many{number}")).json
+        assert sorted(turn["asked"] for turn in shown["history"]) == sorted(f"q{i}" for i in range(number, 200, 20))
+    assert not gate.gateway.dispatch.active
