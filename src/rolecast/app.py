@@ -39,9 +39,11 @@ from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas_info import PasInfo
+from rolecast.pages.personas import PersonaPages
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.pages.responses import KeptResponses
 from rolecast.pages.routing import RoutePage
+from rolecast.pages.sessions import SessionPages
 from rolecast.pages.tasks import TaskPages
 from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
@@ -56,6 +58,7 @@ from rolecast.server.lane import Lane
 from rolecast.sources.here import made_variants, stand_ins, uploads, weights_finder
 from rolecast.statefile import Address
 from rolecast.tasks.backstage import Backstage
+from rolecast.tasks.persona import Personas
 from rolecast.tasks.player import Player
 from rolecast.telemetry import heap, logfile
 from rolecast.telemetry.logs import Logging, configure_logging
@@ -70,6 +73,7 @@ from rolecast.turn.memory import Memory
 from rolecast.turn.paces import Paces
 from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
+from rolecast.turn.session_budget import Budget
 from rolecast.turn.sessions import Sessions
 from rolecast.turn.tlc import Refiner, Tlc
 
@@ -117,7 +121,6 @@ class Gateway:
         )
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
-        self.sessions = Sessions()
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
@@ -125,7 +128,10 @@ class Gateway:
         """For parts that need a model's answer to do their own work."""
         counter = Counter(self.plans, self.fleet)
         self.backstage = Backstage(self.current)
-        self.player = self.dispatch.player = Player(self.current, counter, self.backstage)
+        self.personas = Personas(self.current)
+        self.sessions = self.dispatch.sessions = Sessions(self.store, self.current, self.plans, Budget(counter))
+        self.sessions.voice, self.sessions.asker = self.personas.of, self.asker
+        self.player = self.dispatch.player = Player(self.current, counter, self.backstage, self.sessions, self.personas)
         self.health = Health(self.current, self.fleet, self.ledger)
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
@@ -162,6 +168,8 @@ class Gateway:
             | Conductor
             | RoutePage
             | FeedbackPage
+            | SessionPages
+            | PersonaPages
             | Domains
             | TaskPages
         ] = [
@@ -197,6 +205,8 @@ class Gateway:
                 self.sessions,
                 self._listed,
             ),
+            SessionPages(self.sessions),
+            PersonaPages(self.personas),
             self._domains,
             TaskPages(self.current, self.player),
         ]
@@ -246,6 +256,7 @@ class Gateway:
         opening = await self.doors.prepare(self._first)
         try:
             await self.store.open()
+            await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
         except BaseException:
@@ -282,6 +293,7 @@ class Gateway:
         await leaving
         await self.ledger.close()
         await self.memory.close()
+        await self.sessions.close()
         await self.store.close()
 
 

@@ -161,9 +161,9 @@ async def test_what_is_said_in_the_words_of_both_is_obeyed_and_conductors_win(
 ) -> None:
     gate, worker = both
     mixed = {"system": "be brief", "options": {"temperature": 0.9, "top_k": 3, "num_predict": 9}, "temperature": 0}
-    answer = await gate.ask(asked(**mixed, category="translation", session_id="s"))
+    answer = await gate.ask(asked(**mixed, category="translation", session_id="mixed"))
     assert (answer.status, set(answer.json) - {"metadata"}) == (200, CONDUCTOR | OLLAMA)
-    assert (answer.json["category"], answer.json["session_id"]) == ("translation", "s")
+    assert (answer.json["category"], answer.json["session_id"]) == ("translation", "mixed")
     system, user = (each["content"] for each in sent(worker)["messages"])
     assert (system.endswith("be brief"), user) == (True, "What is it?")
     got = {name: sent(worker)[name] for name in ("model", "temperature", "top_k", "max_tokens")}

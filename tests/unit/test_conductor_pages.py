@@ -15,7 +15,6 @@ from rolecast.config.labels import CATEGORIES
 from rolecast.config.presets import text
 from rolecast.config.schema import Config, Listener, Model, Routing, Seconds
 from rolecast.fleet import State
-from rolecast.turn.sessions import MOST, Sessions
 
 pytestmark = pytest.mark.anyio
 FIELDS = {"technical_name", "category", "status", "memory_gb", "generation_count", "stay_loaded"}
@@ -248,20 +247,6 @@ async def test_other_requests_of_a_session_are_not_looked_at(gate: Gate) -> None
     spoken = request(chat(model="fast"), path="/v1/chat/completions", head="X-Session-Id: s\r\n")
     assert (await gate.ask(spoken)).status == 200
     assert (await get(gate, "/sessions")).json["active_sessions"] == 0
-
-
-def test_the_session_that_was_used_least_lately_is_forgotten_first() -> None:
-    sessions = Sessions()
-    for number in range(MOST):
-        sessions.note("key", str(number))
-    sessions.note("key", "0")
-    sessions.note("key", "new")
-    sessions.note("other", "alone")
-    assert len(sessions.of("key")) == MOST
-    assert "1" not in sessions.of("key")
-    assert list(sessions.of("key"))[-2:] == ["0", "new"]
-    assert list(sessions.of("other")) == ["alone"]
-    assert not sessions.forget("nobody", "0")
 
 
 # -- what changes something ----------------------------------------------------------------------------------------

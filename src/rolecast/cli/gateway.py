@@ -230,6 +230,10 @@ class Gateway:
         """What was said of answers, as JSON."""
         return self._request("GET", "/v1/feedback", params={"limit": most}).content
 
+    def fetch(self, method: str, path: str, **options: Any) -> bytes:
+        """The body of an answer, for pages whose commands show it as it is."""
+        return bytes(self._request(method, path, **options).content)
+
     def client(self) -> "LLMClient":
         """The Python client for this gateway; nothing is retried, a person is watching."""
         from rolecast import LLMClient

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from rolecast.config import allowed, check_routing, check_tasks, names, secrets, variants
+from rolecast.config import allowed, check_routing, check_tasks, names, personas, secrets, variants
 from rolecast.config.about import Backends
 from rolecast.config.document import Trail
 from rolecast.config.schema import IMAGES_MODEL, IMAGES_NOTE, Bytes, Config, Listener, Model
@@ -43,6 +43,7 @@ def check(config: Config, backends: Backends | None = None) -> list[Problem]:
         *check_routing.problems(config),
         *check_tasks.problems(config),
         *_storage(config),
+        *_personas(config),
     ]
 
 
@@ -51,6 +52,18 @@ def _placed(config: Config, problem: Problem) -> Problem:
     trail, text = problem
     made = trail[:2] == ("models", IMAGES_MODEL) and config.models[IMAGES_MODEL].description == IMAGES_NOTE
     return (("images", *trail[2:]), text) if made else problem
+
+
+def _personas(config: Config) -> Iterator[Problem]:
+    """What a persona may not be; a file is only looked at when it is used."""
+    own = config.personas
+    if own.text and (why := personas.problem(own.text)):
+        yield ("personas", "text"), f"this persona {why}; change it, or leave it empty"
+    if own.use and not personas.NAME.match(own.use):
+        text = "a persona is called by letters, digits, _ and -: the name of its file, without .txt"
+        yield ("personas", "use"), text
+    if own.use == personas.TEXT and not own.text.strip():
+        yield ("personas", "use"), "there is no persona in personas.text; write one, or leave this empty"
 
 
 def is_loopback(host: str) -> bool:

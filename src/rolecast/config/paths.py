@@ -58,6 +58,11 @@ def variants() -> Path:
     return home() / "variants"
 
 
+def personas() -> Path:
+    """Folder of the personas, one file each."""
+    return home() / "personas"
+
+
 def state_file() -> Path:
     """Written by a running gateway (pid, create_time, url, listeners, log); read by the other commands."""
     return home() / "run" / "gateway.json"

@@ -86,11 +86,13 @@ class Sessions(Section, frozen=True):
     """Conversations that are kept here, for clients that only send what is new."""
 
     keep: Seconds = Seconds(30 * 86400)
-    """A session that was not used for so long is forgotten; 0 = never."""
+    """A session that was not used for so long is deleted; 0 = never."""
     most: Count = 1000
-    """Sessions of one key; the one that was used least lately is forgotten first."""
+    """Sessions of one key; the one that was used least lately is deleted first."""
+    turns: Count = 1000
+    """Turns that are kept of a session; older ones are deleted. How many of them go to a model, tokens decide."""
     budget: Share = 0.5
     """Part of the model's context that history may fill, in tokens as the model counts them."""
     overflow: Literal["drop", "summarize"] = "drop"
-    """What becomes of turns that no longer fit: the oldest are left out whole, or a summary of them takes their
-    place."""
+    """What becomes of turns that no longer fit: the oldest are left out whole, or a summary of them, which the same
+    model writes after an answer, takes their place."""

@@ -93,6 +93,7 @@ def _request(body: bytes, fields: Body, messages: list[Message]) -> Request:
         edit=passed is not None,
         to_pass=passed,
         family="anthropic",
+        session=fields.session_id or "",
     )
 
 

@@ -101,6 +101,7 @@ class Body(msgspec.Struct):
     output_config: OutputConfig | None = None
     metadata: Metadata | None = None
     container: msgspec.Raw = msgspec.Raw()
+    session_id: Annotated[str, msgspec.Meta(max_length=512)] | None = None
     mcp_servers: list[msgspec.Raw] | None = None
 
 

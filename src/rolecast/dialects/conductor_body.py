@@ -62,6 +62,10 @@ class _Options(msgspec.Struct):
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
+class _Nested(_Options):
+    session_id: Word | None = None
+
+
 class Body(_Options):
     prompt: str | None = None
     model: Word | None = None
@@ -69,7 +73,7 @@ class Body(_Options):
     session_id: Word | None = None
     stream: bool | None = None
     language: Word | None = None
-    extra_params: _Options | None = None
+    extra_params: _Nested | None = None
 
 
 BESIDE = (frozenset(Body.__struct_fields__) | OLLAMAS) - {"language"}
@@ -139,7 +143,7 @@ class Bodies:
             chat=chat,
             category=name,
             open=is_open,
-            session=fields.session_id or "",
+            session=fields.session_id or (fields.extra_params and fields.extra_params.session_id) or "",
             order=Order("" if is_open else name, prompt, options) if is_task else None,
             hints=said,
             union=union,

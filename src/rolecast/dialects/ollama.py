@@ -91,6 +91,7 @@ class Body(msgspec.Struct):
     options: Options | None = None
     think: bool | str | None = None
     keep_alive: KeepAlive = None
+    session_id: Annotated[str, msgspec.Meta(max_length=512)] | None = None
     logprobs: bool | None = None
 
 
@@ -144,7 +145,19 @@ def _read(body: bytes, most: int) -> Request:
     chat = chat_of(fields)
     needs = needs_of(fields, images=any(message.images for message in fields.messages))
     prefers = TOOLS if chat.tools else wishes_of(chat.messages)
-    return Request("chat", b"", chat.model, chat.stream, body, needs, prefers, family="", chat=chat, stay_s=stay_s)
+    return Request(
+        "chat",
+        b"",
+        chat.model,
+        chat.stream,
+        body,
+        needs,
+        prefers,
+        family="",
+        chat=chat,
+        stay_s=stay_s,
+        session=fields.session_id or "",
+    )
 
 
 def needs_of(fields: Body, *, images: bool) -> frozenset[str]:

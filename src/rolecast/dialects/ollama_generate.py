@@ -31,7 +31,7 @@ class Prompt(Body):
 
 
 _decode = msgspec.json.Decoder(Prompt).decode
-_FORMED = ("system", "context", "images")
+_FORMED = ("system", "context", "images", "session_id")
 """What only a prompt with the model's template can have."""
 
 
@@ -70,7 +70,10 @@ def asked(body: bytes, fields: Prompt, most: int) -> Request:
         raise BadRequest(f"`context` holds {len(messages)} messages; {most} are allowed.", param="context")
     chat = msgspec.structs.replace(chat, messages=tuple(messages))
     needs = needs_of(fields, images=bool(fields.images))
-    return Request("chat", b"", chat.model, chat.stream, body, needs, family="", chat=chat, stay_s=stay_s)
+    session = fields.session_id or ""
+    return Request(
+        "chat", b"", chat.model, chat.stream, body, needs, family="", chat=chat, stay_s=stay_s, session=session
+    )
 
 
 def _message(fields: Prompt) -> Message:

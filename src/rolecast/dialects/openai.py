@@ -12,7 +12,7 @@ import msgspec
 
 from rolecast.config.schema import Limits
 from rolecast.dialects import Read, Writer, openai_words, openai_writer
-from rolecast.dialects.openai_body import Body, Int32, read
+from rolecast.dialects.openai_body import Body, Int32, Text, read
 from rolecast.dialects.openai_chat import Message, Tool, ToolChoice, in_words, needs_of_messages, needs_of_tools
 from rolecast.dialects.operation import Reference
 from rolecast.dialects.request import Request, Several, read_fields
@@ -25,6 +25,7 @@ class ChatBody(Body):
     tools: list[Tool] | None = None
     tool_choice: str | ToolChoice | None = None
     thinking_budget: Int32 | None = None
+    session_id: Text | None = None
     logprobs: bool | int | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
@@ -86,6 +87,8 @@ def read_chat(max_messages: int, otherwise: Read = _no_messages) -> Read:
         request = opened("chat", b"/chat/completions", fields, body)
         if fields.thinking_budget is not None:
             request.edit = True
+        if fields.session_id is not None:
+            request.session = fields.session_id
         request.needs, request.prefers = needs_of_messages(fields.messages)
         if fields.modalities is not None or fields.functions is not None or fields.web_search_options is not None:
             request.needs |= fields.rare_needs

@@ -15,7 +15,9 @@ from rolecast.values import Chat, Message, Part, Sampling, Tool, ToolCall
 
 _MEDIA = {"image_url": "image", "audio_url": "audio", "video_url": "video"}
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
-_SAID = frozenset({*_SAMPLING, "model", "messages", "stream", "stream_options", "tools", "tool_choice", "stop", "n"})
+_SAID = frozenset(
+    {*_SAMPLING, "model", "messages", "session_id", "stream", "stream_options", "tools", "tool_choice", "stop", "n"}
+)
 _LENGTH = ("max_completion_tokens", "max_tokens", "n_predict")
 _PENALTY = ("repetition_penalty", "repeat_penalty")
 

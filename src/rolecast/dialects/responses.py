@@ -156,7 +156,7 @@ def _read(body: bytes, most: int) -> Request:
     thread = ResponsesThread(fields, responses_body.items(fields), most)
     tools = TOOLS if fields.tools or thread.brings_tools else NOTHING
     request = Request("chat", b"", fields.model or "", fields.stream is True, body, family="", thread=thread)
-    request.prefers = tools
+    request.prefers, request.session = tools, fields.session_id or ""
     choice = fields.tool_choice
     if choice == "required" or not isinstance(choice, str | None):
         request.needs = tools

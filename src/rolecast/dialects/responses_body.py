@@ -73,6 +73,7 @@ class Body(msgspec.Struct):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    session_id: Annotated[str, msgspec.Meta(max_length=512)] | None = None
     extra_body: dict[str, msgspec.Raw] | None = None
 
 
@@ -114,6 +115,10 @@ def refuse(fields: Body) -> None:
             'it is "auto" or "disabled"; nothing is ever cut here',
         ),
         "reasoning.effort": (effort is not None and effort not in EFFORTS, f"it is one of {', '.join(EFFORTS)}"),
+        "session_id": (
+            fields.session_id and fields.previous_response_id,
+            "it and `previous_response_id` are two ways to go on with a conversation: send one of them",
+        ),
         "prompt": (bytes(fields.prompt).startswith(b"{"), "there are no stored prompts here: send `input`"),
     }
     for name, (refused, why) in refusals.items():

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from rolecast.config.current import Current
 from rolecast.config.names import find
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, UnsupportedMedia
+from rolecast.server.lane import Lane
 
 T = TypeVar("T")
 Number = Annotated[int, msgspec.Meta(ge=0, le=999_999_999)]
@@ -45,6 +46,13 @@ def answerer(current: Current, name: str) -> str:
         text = f"The model {name[:200]!r} does not exist here; `rolecast models` lists them."
         raise ModelNotFound(text, param="model")
     return current.answerer_of(found.models[0])
+
+
+def key(request: Request) -> str:
+    """The id of the API key that asks; '' = none is needed. Raises Unauthorized."""
+    lane: Lane = request.app.state.lane
+    headers = dict(request.scope["headers"])
+    return lane.guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
 
 
 def flag(text: str) -> bool:

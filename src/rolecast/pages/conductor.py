@@ -7,7 +7,6 @@ memory is its own, so that sizes can be added up.
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,13 +16,12 @@ from rolecast.config.categories import Categories
 from rolecast.config.current import Current
 from rolecast.config.schema import Model
 from rolecast.dialects.operation import told
-from rolecast.errors import BadRequest, ConfigError, LoadFailed, NotFound
+from rolecast.errors import BadRequest, ConfigError, LoadFailed
 from rolecast.fleet import Fleet, State, absence, wall_time
 from rolecast.pages import asked
 from rolecast.pages.health import Health
 from rolecast.reload import Reloader
 from rolecast.server.asgi import json_response
-from rolecast.server.lane import Lane
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn.sessions import Sessions
 
@@ -109,8 +107,6 @@ class Conductor:
             *self._models.routes(),
             Route("/categories", self.categories, methods=["GET"]),
             Route("/stats", self.stats, methods=["GET"]),
-            Route("/sessions", self.sessions, methods=["GET"]),
-            Route("/sessions/{id:path}", self.forget, methods=["DELETE"]),
             Route("/models/{model:path}/load", self.load, methods=["POST"]),
             Route("/models/{model:path}/unload", self.unload, methods=["POST"]),
             Route("/reload-config", self.reload, methods=["POST"]),
@@ -142,7 +138,7 @@ class Conductor:
         body = {
             "uptime_seconds": round(time.time() - self._telemetry.started_at, 3),
             "request_count": sum(stats.requests for stats in self._telemetry.models.values()),
-            "active_sessions": len(self._sessions.of(_key(request))),
+            "active_sessions": len(self._sessions.of(asked.key(request))),
             "memory_usage": {
                 "total_memory_gb": round(sum(loaded.values()) / 1e9, 3),
                 "loaded_model_count": len(loaded),
@@ -157,27 +153,6 @@ class Conductor:
             "engine_count": len(list(Categories.of(self._current.config))),
         }
         return json_response(body)
-
-    @told("The sessions of this key", TAG, answer=dict[str, Any])
-    async def sessions(self, request: Request) -> Response:
-        """The sessions of this key, the one that was used last first."""
-        used = list(self._sessions.of(_key(request)).items())[::-1]
-        times = {session: round(at, 3) for session, at in used}
-        return json_response({"active_sessions": len(used), "sessions": list(times), "last_used": times})
-
-    @told("Forget a session", TAG, answer=dict[str, Any], errors=(404, 415))
-    async def forget(self, request: Request) -> Response:
-        """Forget a session of this key."""
-        asked.refuse_forms(request)
-        # Of the path as it was sent: an id may have slashes that mean nothing in paths.
-        raw = unquote(request.scope["raw_path"].decode("latin-1").partition("/sessions/")[2])
-        session, key = request.path_params["id"], _key(request)
-        if not (self._sessions.forget(key, raw) or self._sessions.forget(key, session)):
-            raise NotFound(
-                f"There is no session {session[:100]!r}; GET /sessions lists those that there are.",
-                code="session_not_found",
-            )
-        return json_response({"message": f"Session {session} is forgotten."})
 
     @told("Begin to load a model", TAG, answer=dict[str, Any], errors=(404, 409, 415, 502, 503))
     async def load(self, request: Request) -> Response:
@@ -219,9 +194,3 @@ class Conductor:
     def _used_at(self, model_id: str) -> float:
         """When it, or what stands in for it, was used last, in seconds since 1970; 0 = never."""
         return wall_time(self._fleet.worker(self._current.answerer_of(model_id)).last_used) or 0.0
-
-
-def _key(request: Request) -> str:
-    lane: Lane = request.app.state.lane
-    headers = dict(request.scope["headers"])
-    return lane.guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))

@@ -39,7 +39,9 @@ class Job(msgspec.Struct, frozen=True):
     """The conversation that the prompt is the last message of, with the settings of the request and, where it is
     silent, the task's."""
     persona: str = ""
-    """Who speaks; '' = nobody in particular."""
+    """Who speaks, and what else stands in front of the system prompt; '' = nothing."""
+    before: tuple[Message, ...] = ()
+    """What was said before, where the request goes on with a session."""
     wishes: Sampling = Sampling()
     """The settings that the request itself says."""
 
@@ -81,7 +83,7 @@ class Job(msgspec.Struct, frozen=True):
         beside = () if isinstance(last.content, str) else tuple(p for p in last.content if p.kind != "text")
         said = self.user(prompt)
         asked = Message("user", (Part("text", said), *beside) if beside else said)
-        return msgspec.structs.replace(self.chat, messages=(*opening, *before, asked))
+        return msgspec.structs.replace(self.chat, messages=(*opening, *self.before, *before, asked))
 
 
 def job_of(order: Order, name: str, task: Task, chat: Chat) -> Job:

@@ -4,21 +4,24 @@ import asyncio
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from rolecast.config import labels
 from rolecast.config.current import Current
 from rolecast.config.tasks import Task
 from rolecast.dialects.request import Request
-from rolecast.errors import RolecastError
+from rolecast.errors import Invalid, RolecastError
 from rolecast.tasks import play_of
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.ending import answered, end
 from rolecast.tasks.job import Job, job_of
+from rolecast.tasks.persona import Personas
 from rolecast.tasks.table import built_in, merged
 from rolecast.turn import stage
 from rolecast.turn.count import Counter
 from rolecast.turn.exchange import Exchange
 from rolecast.turn.plan import Plan
+from rolecast.turn.sessions import Sessions, told
 
 MOST, LONGEST = 50, 100
 """So many ignored options are told, and so many characters of each."""
@@ -27,10 +30,14 @@ MOST, LONGEST = 50, 100
 class Player:
     """Knows the tasks of the configuration that applies."""
 
-    def __init__(self, current: Current, counter: Counter, backstage: Backstage) -> None:
+    def __init__(
+        self, current: Current, counter: Counter, backstage: Backstage, sessions: Sessions, personas: Personas
+    ) -> None:
         self._current = current
         self._counter = counter
         self._backstage = backstage
+        self._sessions = sessions
+        self._personas = personas
         self._made: tuple[Mapping[str, Task], Mapping[str, Task]] | None = None
 
     async def tasks(self) -> Mapping[str, Task]:
@@ -45,6 +52,8 @@ class Player:
         """Write the prompt of a request that is for a task and begin it as any, or give its play on a stage."""
         try:
             job = await self.job(request)
+            if job is not None:
+                job = await self._spoken(exchange, request, plan, job)
             if request.order is not None and not request.order.task:
                 request.settled = plan.choice  # its text has decided, and is looked at no more
             request.order = None
@@ -69,7 +78,35 @@ class Player:
         assert chat is not None
         name = order.task or request.found or labels.GENERAL
         task = (await self.tasks()).get(name)
-        return None if task is None else job_of(order, name, task, chat)
+        if task is None:
+            return None
+        persona = order.options.get("persona", "") if task.persona else ""
+        if not isinstance(persona, str):
+            raise Invalid("`persona` must be the name of a persona.", param="persona")
+        if task.persona:
+            order = replace(order, options={k: v for k, v in order.options.items() if k != "persona"})
+        return replace(job_of(order, name, task, chat), persona=persona)
+
+    async def _spoken(self, exchange: Exchange, request: Request, plan: Plan, job: Job) -> Job:
+        """The same with the text of the persona that the job names, and with what was said before in its session.
+
+        Raises RolecastError.
+        """
+        request.joined = True  # whoever begins it later need not look
+        name, task = request.session or exchange.caller.session, job.task
+        joined = head = None
+        if name and task.history and not exchange.part:
+            joined, head = await self._sessions.join(exchange, name, job.prompt or job.user())
+        persona = await self._personas.of(job.persona or (head.persona if head else "")) if task.persona else ""
+        job = replace(job, persona=_lines(persona, head.system if head else ""))
+        if joined is None or head is None:
+            return job
+        fitted = await self._sessions.fit(exchange, joined, head, job.written(), plan)
+        return replace(job, persona=_lines(job.persona, told(fitted)), before=fitted.messages())
+
+
+def _lines(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
 
 
 async def _performed(found: stage.Stage, job: Job, backstage: Backstage) -> None:

@@ -139,7 +139,7 @@ class Question(Delegated):
     def __init__(self, desk: Desk, caller: Caller) -> None:
         super().__init__(desk)
         self._desk = desk
-        caller = replace(caller, port_model="", client_id="", answer_lines=b"")
+        caller = replace(caller, port_model="", client_id="", session="", answer_lines=b"")
         self.exchange = Exchange(self, self, desk.new_id(), caller, WORDS)
         self.started = False
         self.report = Report(Usage())

@@ -36,6 +36,10 @@ class Counter:
         self._plans = plans
         self._fleet = fleet
 
+    def is_ready(self, plan: Plan) -> bool:
+        """Whether its worker can be asked without loading a model for that."""
+        return self._fleet.stations.pool(plan.answerer_id) is not None
+
     async def count(self, request: Request, dialect: Dialect, caller: Caller) -> int:
         """Tokens of this chat. Raises RolecastError, BadRequest where the model's server cannot be asked."""
         plan = self._plans.known(request, caller, dialect)

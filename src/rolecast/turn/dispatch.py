@@ -20,6 +20,7 @@ from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
+from rolecast.turn.sessions import Sessions
 from rolecast.turn.stage import Player
 from rolecast.values import Failure, Usage
 
@@ -50,6 +51,8 @@ class Dispatch:
         self.cork = fleet.cork
         self.player: Player | None = None
         """Who sees tasks through; None = tasks are answered as the prompts that they hold."""
+        self.sessions: Sessions | None = None
+        """Who keeps sessions; None = requests that name one are like any other."""
         self.fleet = fleet
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Requests that are more than one question to one model: what only loads, tasks, kept conversations, several answers.
+"""Requests that are more than one question to one model: loading, tasks, sessions, kept answers, several answers.
 
 `dispatch` comes here with them first. Each is begun by who knows its kind, and what that asks of models goes through
 `dispatch` again.
@@ -6,6 +6,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from typing import Protocol
 
 from rolecast.dialects.request import Request, Several
@@ -18,6 +19,7 @@ from rolecast.turn.memory import Memory
 from rolecast.turn.part import Whole
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
+from rolecast.turn.sessions import Sessions
 from rolecast.turn.stage import Player
 
 
@@ -30,6 +32,7 @@ class Desk(Whole, Protocol):
     new_id: ExchangeIds
     active: set[Exchange]
     player: Player | None
+    sessions: Sessions | None
 
     def spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
         """Go on in a task, which ends with the client."""
@@ -46,6 +49,8 @@ def start(desk: Desk, exchange: Exchange, request: Request) -> bool:
         return True
     if request.order is not None and desk.player is not None:
         return _perform(desk, exchange, request, desk.player)
+    if desk.sessions is not None and not (request.joined or exchange.part) and _join(desk, exchange, request):
+        return True
     if request.thread is not None and request.chat is None:
         recalled = desk.memory.recall(request, exchange.caller.key)
         desk.spawn(exchange, _begin_after(desk, exchange, request, recalled))
@@ -70,6 +75,17 @@ def _perform(desk: Desk, exchange: Exchange, request: Request, player: Player) -
     """Have a task written, or played, by who knows how. Raises RolecastError without anybody to ask."""
     if (plan := _known(desk, exchange, request)) is not None:
         desk.in_task(exchange, plan, player.play(exchange, request, plan, desk))
+    return True
+
+
+def _join(desk: Desk, exchange: Exchange, request: Request) -> bool:
+    """Put a chat into its session, if it has one that counts. Raises BadRequest where that cannot be."""
+    assert desk.sessions is not None
+    name = desk.sessions.named(request, exchange.caller)
+    if not name:
+        return False
+    work = desk.sessions.go_on(exchange, request, name, partial(desk.begin, exchange, request))
+    desk.spawn(exchange, work)
     return True
 
 
