@@ -17,7 +17,7 @@ from rolecast.turn.stage import Stage
 TaskPlay = Callable[[Stage, Job, Backstage], Awaitable[None]]
 """Sees one request for a task through. Raises RolecastError."""
 
-PLAYS: dict[str, str] = {}
+PLAYS: dict[str, str] = {"maths": "rolecast.tasks.maths:maths"}
 """The plays by the name that a task has in `play`, each as `module:function`; imported with its first request."""
 
 

@@ -1,6 +1,8 @@
 """What plays may use besides the model of their request: the configuration, and helpers that live with the gateway."""
 
+from rolecast.config import paths
 from rolecast.config.current import Current
+from rolecast.tasks.maths_check import Checker
 
 
 class Backstage:
@@ -8,6 +10,8 @@ class Backstage:
 
     def __init__(self, current: Current) -> None:
         self.current = current
+        self.maths = Checker(paths.helper_log("proofs"))
 
     async def close(self) -> None:
         """End the helpers that run."""
+        await self.maths.close()
