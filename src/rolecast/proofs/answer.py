@@ -18,7 +18,7 @@ _INLINE = re.compile(
     re.IGNORECASE,
 )
 _EQUATION = re.compile(r"\s*[$*_(\\]*\s*[A-Za-z]\w{0,2}\s*=\s*\S")
-_END_OF_SENTENCE = re.compile(r"(?<![A-Z])\.\s+(?=[A-Z])|[!?]\s")
+_END_OF_SENTENCE = re.compile(r"(?<![A-Z])\.\s+(?=[A-Z])|(?<=[a-z]{2})[!?]\s")
 _EMPHASIS = re.compile(r"\*\*|__|`|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)(?!\s*[\d(])")
 
 

@@ -3,6 +3,7 @@
 A claim says True, False or None (cannot tell). It raises Unreadable where it cannot read the answer.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -42,6 +43,8 @@ class Number:
     def judge(self, said: Said) -> Finding:
         """Any of the meanings, in any of the forms given."""
         if any(not truth.is_number or truth in (sp.nan, sp.zoo) for truth in self._truths):
+            raise Unreadable
+        if self._angle and re.search(r"\brad|π", said.lower):
             raise Unreadable
         said_values = said.values()
         found = [
@@ -84,6 +87,19 @@ def _formed(form: str, truth: Expr, answer: Expr) -> Finding:
     return Finding(True)
 
 
+class Either:
+    """A problem that may be meant in several ways."""
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self.by = claims[0].by
+        self._claims = claims
+
+    def judge(self, said: Said) -> Finding:
+        """Right in one of them; wrong only in all."""
+        found = [claim.judge(said) for claim in self._claims]
+        return next((each for right in (True, None, False) for each in found if each.right is right), found[0])
+
+
 class Antiderivative:
     """The derivative of the answer is the integrand."""
 
@@ -95,7 +111,7 @@ class Antiderivative:
 
     def judge(self, said: Said) -> Finding:
         """A constant may be missing."""
-        answers = [_real_logs(answer) for answer in said.functions()]
+        answers = [_real_logs(answer) for answer in said.functions(constant=True)]
         found = [same.functions(f, sp.diff(answer, self._name)) for f in self._integrand for answer in answers]
         if True in found:
             return Finding(True)
@@ -331,12 +347,11 @@ class Factors:
     def judge(self, said: Said) -> Finding:
         """`2^3 * 3`, or a list of the primes."""
         text = said.pieces()[0].replace(" x ", "*").replace("×", "*")
-        parts = [part.strip(" ()") for part in text.replace(",", "*").replace("**", "^").split("*")]
+        parts = [part.strip() for part in text.replace(",", "*").replace("**", "^").split("*")]
         product = sp.Integer(1)
         composite = False
         for part in parts:
-            base, _, _ = part.partition("^")
-            prime, whole = read(base), read(part)
+            prime, whole = read(part.partition("^")[0].strip("( )")), read(part)
             if not (prime.is_Integer and whole.is_Integer):
                 raise Unreadable
             composite |= not sp.isprime(prime)

@@ -172,7 +172,7 @@ def plain(text: str) -> str:
         text, _ = _latex(text, 0, 0, "")
     else:
         text = _braced(text)
-    text = _MIXED.sub(r"(\1+\2/\3)", text)
+    text = re.sub(r"\^\s*(?:°|\(\s*°\s*\))", "°", _MIXED.sub(r"(\1+\2/\3)", text))
     return re.sub(r"\s+", " ", text).strip()
 
 

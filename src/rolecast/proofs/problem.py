@@ -45,11 +45,14 @@ _TAILS = (
 )
 _TAIL = re.compile(rf"[,;]?\s+(?:{'|'.join(_TAILS)})$", re.IGNORECASE)
 _SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[A-Z(])|\n+")
-_WORD = re.compile(r"[A-Za-z]{3,}")
+_WORD = re.compile(r"[A-Za-z]+")
 
 
 class Problem:
-    """`text` is what is asked, in plain notation and on one line; '' = more than one thing, or too long."""
+    """`text` is what is asked, in plain notation and on one line; '' = it is too long.
+
+    `rough` = it asks for a rounded result. `words` may stand in an answer, as units do.
+    """
 
     def __init__(self, original: str) -> None:
         self.rough = _ROUND.search(original) is not None
@@ -62,8 +65,13 @@ def _asked(original: str) -> str:
     kept = [s for s in sentences if not _WISH.fullmatch(_bare(s)) and not _is_rounding(s)]
     text = _MANNERS.sub("", plain(" ".join(kept))).strip()
     for _ in range(3):
-        text = _TAIL.sub("", text.rstrip(" .?!:;"))
-    return re.sub(r"\s+", " ", text).strip(" .?!:;*")
+        text = _TAIL.sub("", _ended(text))
+    return _ended(re.sub(r"\s+", " ", text)).lstrip(" .:;*")
+
+
+def _ended(text: str) -> str:
+    """Without the signs of its end; the `!` of `5!` is a factorial."""
+    return re.sub(r"(?<=[A-Za-z]{2})!+$", "", text.rstrip(" .?:;*")).rstrip(" .?:;*")
 
 
 def _bare(sentence: str) -> str:

@@ -3,214 +3,56 @@
 import re
 from functools import cached_property
 
-import sympy as sp
-
-from rolecast.proofs.parser import Expr, Unreadable
+from rolecast.proofs.numerals import numbers
+from rolecast.proofs.parser import Expr, Unreadable, tokens_of
 from rolecast.proofs.plain import plain
-from rolecast.proofs.reader import matrix, read, readings, split
+from rolecast.proofs.reader import matrix, readings, split
+from rolecast.proofs.regions import region
 from rolecast.proofs.same import Value, value
 
-_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-)
-_NUMBERS = {word: str(number) for number, word in enumerate(_WORDS.split())} | {
-    word: str(10 * number)
-    for number, word in enumerate(["thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 3)
-}
-_ONE_WORD = rf"(?:{'|'.join(_NUMBERS)}|hundred|thousand|million)"
-_NUMBER = re.compile(rf"\b(?:{'|'.join(_NUMBERS)})(?:(?:[- ]|\s+and\s+){_ONE_WORD})*\b", re.IGNORECASE)
-_FRACTION_WORDS = re.compile(
-    r"\b(\d+|a|an)[- ](half|halves|third|thirds|quarter|quarters|fourths?|fifths?|sixths?|eighths?|tenths?)\b",
-    re.IGNORECASE,
-)
-_BELOW = {"hal": 2, "thi": 3, "qua": 4, "fou": 4, "fif": 5, "six": 6, "eig": 8, "ten": 10}
 _SCALE = re.compile(
-    r"\b(hundreds?|thousands?|millions?|billions?|dozens?|scores?|pairs?|not|half|minus|between|least|most)\b",
+    r"\b(hundreds?|thousands?|millions?|billions?|dozens?|scores?|pairs?|not|half|minus|between|at least|at most)\b",
     re.IGNORECASE,
 )
 _FILLERS = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "answer",
-        "answers",
-        "is",
-        "are",
-        "value",
-        "values",
-        "of",
-        "it",
-        "its",
-        "result",
-        "results",
-        "solution",
-        "solutions",
-        "final",
-        "exactly",
-        "exact",
-        "therefore",
-        "so",
-        "thus",
-        "hence",
-        "approximately",
-        "approx",
-        "about",
-        "roughly",
-        "around",
-        "equals",
-        "equal",
-        "to",
-        "be",
-        "which",
-        "we",
-        "get",
-        "have",
-        "has",
-        "there",
-        "in",
-        "total",
-        "square",
-        "squared",
-        "cubic",
-        "sq",
-        "unit",
-        "units",
-        "cm",
-        "mm",
-        "m",
-        "km",
-        "inch",
-        "inches",
-        "in",
-        "ft",
-        "feet",
-        "foot",
-        "meter",
-        "meters",
-        "metre",
-        "metres",
-        "centimeter",
-        "centimeters",
-        "centimetre",
-        "centimetres",
-        "kg",
-        "g",
-        "grams",
-        "dollars",
-        "dollar",
-        "euros",
-        "usd",
-        "ways",
-        "way",
-        "combinations",
-        "permutations",
-        "arrangements",
-        "subsets",
-        "edges",
-        "diagonals",
-        "maximum",
-        "minimum",
-        "max",
-        "min",
-        "mean",
-        "median",
-        "mode",
-        "variance",
-        "standard",
-        "deviation",
-        "average",
-        "area",
-        "perimeter",
-        "circumference",
-        "volume",
-        "surface",
-        "derivative",
-        "integral",
-        "limit",
-        "determinant",
-        "trace",
-        "rank",
-        "slope",
-        "distance",
-        "length",
-        "hypotenuse",
-        "gcd",
-        "lcm",
-        "gcf",
-        "sum",
-        "product",
-        "difference",
-        "remainder",
-        "quotient",
-        "probability",
-        "radians",
-        "rad",
-        "as",
-        "for",
-        "all",
-        "real",
-        "number",
-        "numbers",
-        "any",
-        "constant",
-        "arbitrary",
-        "where",
-        "with",
-        "plus",
-        "some",
-        "points",
-        "point",
-        "at",
-        "roots",
-        "root",
-        "eigenvalue",
-        "eigenvalues",
-        "local",
-        "global",
-        "absolute",
-        "side",
-        "third",
-        "leg",
-        "population",
-        "sample",
-        "function",
-        "form",
-        "simplified",
-        "factored",
-        "expanded",
-        "decimal",
-        "fraction",
-        "degree",
-        "degrees",
-        "angle",
-        "height",
-        "radius",
-        "diameter",
-        "digit",
-        "last",
-        "inverse",
-        "matrix",
-        "midpoint",
-        "prime",
-        "factorization",
-        "factors",
-        "greatest",
-        "common",
-        "divisor",
-        "least",
-        "multiple",
-        "simplest",
-        "expression",
-        "digits",
-    ]
+    re.findall(
+        r"\w+",
+        "the a an answer answers is are value values of it its result results solution solutions final exactly exact "
+        "therefore so thus hence approximately approx about roughly around equals equal to be which we get have has "
+        "there in total square squared cubic sq dollars dollar euros usd ways way combinations permutations "
+        "arrangements subsets edges diagonals maximum minimum max min mean median mode variance standard deviation "
+        "average area perimeter circumference volume surface derivative integral limit determinant trace rank slope "
+        "distance length hypotenuse gcd lcm gcf sum product difference remainder quotient probability radians rad as "
+        "for all real number numbers any constant arbitrary where with plus some points point at roots root "
+        "eigenvalue eigenvalues local global absolute side third leg population sample function form simplified "
+        "factored expanded decimal fraction degree degrees angle height radius diameter digit last inverse matrix "
+        "midpoint prime factorization factors greatest common divisor least multiple simplest expression digits ",
+    )
 )
 _WORD = re.compile(r"[A-Za-z]{2,}(?:'s)?")
-_UNIT_POWER = re.compile(
-    r"(?<=[\d)π ])\s*\b(cm|mm|m|km|ft|in|units?|inch(?:es)?|meters?|metres?)\s*\^\s*\(?[23]\)?", re.IGNORECASE
+_UNITS = {
+    word: words[0]
+    for words in (
+        ("cm", "centimeter", "centimeters", "centimetre", "centimetres"),
+        ("mm", "millimeter", "millimeters", "millimetre", "millimetres"),
+        ("km", "kilometer", "kilometers", "kilometre", "kilometres"),
+        ("m", "meter", "meters", "metre", "metres"),
+        ("in", "inch", "inches"),
+        ("ft", "foot", "feet"),
+        ("yd", "yard", "yards"),
+        ("mi", "mile", "miles"),
+        ("kg", "kilogram", "kilograms"),
+        ("g", "gram", "grams"),
+        ("s", "sec", "second", "seconds"),
+        ("unit", "units"),
+    )
+    for word in words
+}
+_UNIT = re.compile(
+    rf"(?<=[\d)π])\s*(?:(?:square|sq\.?|cubic)\s+)?({'|'.join(sorted(_UNITS, key=len, reverse=True))})\b"
+    r"(?:\s*\^\s*\(?[23]\)?)?(?!\s*[\d(*/+])"
 )
-_UNIT = re.compile(r"(?<=[\d)π])\s+(?:m|g|s)(?=$|[\s.,;])")
+_LONE_ROOT = re.compile(r"\(?\b(?:double|repeated|triple) root\b\)?|\(?(?:with )?multiplicity \d\)?")
 _CONSTANT = re.compile(r"\+\s*(?:C|c|K|k|const(?:ant)?)(?:_\(?\d\)?)?\b(?:\s*,?\s*(?:where|with)\b.*)?$")
 
 
@@ -235,7 +77,7 @@ class Said:
         """Without words and units that mean nothing here. Raises Unreadable where one is left that might."""
         if _SCALE.search(self.text):
             raise Unreadable
-        text = _UNIT.sub("", _UNIT_POWER.sub(" ", self.text))
+        text = _LONE_ROOT.sub("", self.text)
         text = re.sub(r"(?<=\d)\s*(?:degrees?|deg)\b", "°", text)
         text = re.sub(r"(?<=\d)\s*(?:percent|per cent)\b", "%", text)
         text = re.sub(r"\b(?:and|or)\b", ",", text, flags=re.IGNORECASE)
@@ -248,13 +90,15 @@ class Said:
 
     def _kept(self, match: re.Match[str]) -> str:
         word = match[0].lower()
+        if word in _UNITS:
+            return match[0]
         if word in _FILLERS or (word.removesuffix("'s") in self._words and not _is_maths(word)):
             return " "
         return match[0]
 
     def pieces(self) -> list[str]:
         """The answers it gives: its own last segments, the exact before the rounded."""
-        first, *others = re.split(r"~", self.bare)
+        first, *others = self.bare.split("~")
         exact = _right(first)
         return [part for part in (exact, *map(_right, others)) if part]
 
@@ -263,24 +107,26 @@ class Said:
         found, failed = [], 0
         for piece in self.pieces():
             try:
-                found.append(value(piece))
+                found.append(value(self._counted(piece)))
             except Unreadable:
                 failed += 1
         if not found:
             raise Unreadable
         return found
 
-    def functions(self) -> list[Expr]:
-        """The expression it gives, in all readings, without a constant of integration. Raises Unreadable."""
+    def _counted(self, text: str) -> str:
+        """A number without its unit. Raises Unreadable for a unit that is not the problem's: it may be converted."""
+        used = {_UNITS[unit] for unit in _UNIT.findall(text)} - {"unit"}
+        if used - {_UNITS[word] for word in self._words & _UNITS.keys()}:
+            raise Unreadable
+        return _UNIT.sub("", text)
+
+    def functions(self, *, constant: bool = False) -> list[Expr]:
+        """The expression it gives, in all readings; `constant` = without one of integration. Raises Unreadable."""
         pieces = self.pieces()
         if not pieces:
             raise Unreadable
-        return readings(_CONSTANT.sub("", pieces[0]).strip())
-
-    @property
-    def has_constant(self) -> bool:
-        """Whether it ends in a constant of integration."""
-        return _CONSTANT.search(self.text) is not None
+        return readings((_CONSTANT.sub("", pieces[0]) if constant else pieces[0]).strip())
 
     def lists(self) -> list[list[Value]]:
         """The numbers it gives, in every way to tell them apart. Raises Unreadable."""
@@ -324,43 +170,15 @@ class Said:
 
     def region(self) -> Expr:
         """The real numbers that an inequality or intervals tell. Raises Unreadable."""
-        return region(re.sub(r"\b(?:reals?|numbers?)\b", " ", self.text) if "reals" not in self.text else self.text)
+        return region(self.text)
 
 
 def _is_maths(word: str) -> bool:
-    return word in {"sin", "cos", "tan", "ln", "log", "sqrt", "exp", "pi", "oo"}
-
-
-def numbers(text: str) -> str:
-    """Words for numbers as numbers."""
-    text = _NUMBER.sub(_counted, text)
-    return _FRACTION_WORDS.sub(
-        lambda m: f"({1 if m[1].lower() in ('a', 'an') else m[1]}/{_BELOW[m[2][:3].lower()]})", text
-    )
-
-
-def _counted(match: re.Match[str]) -> str:
-    """`one hundred and twenty` as 120; words that make no one number, such as `two and three`, each by itself."""
-    words = re.findall(r"[a-z]+", match[0].lower())
-    total, group, last = 0, 0, 1000
-    for word in words:
-        if word == "and":
-            if last != 100:
-                return _one_by_one(match[0])
-        elif word == "hundred":
-            group, last = group * 100, 100
-        elif word in ("thousand", "million"):
-            total, group, last = (total + group) * (1000 if word == "thousand" else 10**6), 0, 1000
-        else:
-            number = int(_NUMBERS[word])
-            if not number < last or (last == 10 and number > 9):
-                return _one_by_one(match[0])
-            group, last = group + number, 10 if number >= 20 else 1
-    return str(total + group)
-
-
-def _one_by_one(text: str) -> str:
-    return re.sub(r"[A-Za-z]+", lambda m: _NUMBERS.get(m[0].lower(), m[0]), text)
+    """Whether it may be a part of an expression: a function, or unknowns side by side."""
+    try:
+        return bool(tokens_of(word))
+    except Unreadable:
+        return False
 
 
 def _right(text: str) -> str:
@@ -389,48 +207,3 @@ def _several(text: str) -> list[Value]:
     if text.count("±") == 1:
         return [value(text.replace("±", sign)) for sign in "+-"]
     return [value(text)]
-
-
-_RELATION = re.compile(r"(<=|>=|<|>)")
-_INTERVAL = re.compile(r"([(\[])([^()\[\],]+(?:\([^()]*\)[^()\[\],]*)*),([^\[\],]+?)([)\]])$")
-
-
-def region(text: str) -> Expr:
-    """A set of real numbers. Raises Unreadable."""
-    text = re.sub(r"^.*?(?:solution(?: set)?|answer)\s*(?:is|=|:)\s*", "", text, flags=re.IGNORECASE)
-    text = re.sub(r"^\s*\{?\s*[a-z]\s*(?:in|\||:)\s*", "", text).strip().rstrip(".}").strip()
-    if re.fullmatch(r"(?:all )?(?:the )?reals?(?: numbers?)?|r", text.lower()):
-        return sp.S.Reals
-    if re.fullmatch(r"no (?:real )?solutions?|none|emptyset|empty set", text.lower()):
-        return sp.EmptySet
-    found = sp.EmptySet
-    for part in (each for union in re.split(r"\bcup\b|\bor\b|\bU\b", text) for each in split(union)):
-        pieces = [_stretch(piece.strip()) for piece in re.split(r"\band\b", part)]
-        both = sp.Intersection(*pieces)
-        found = sp.Union(found, sp.Union(*pieces) if both == sp.EmptySet else both)  # `x < 1 and x > 4` means or
-    return found
-
-
-def _stretch(text: str) -> Expr:
-    if match := _INTERVAL.match(text):
-        low, high = read(match[2]), read(match[3])
-        return sp.Interval(low, high, match[1] == "(", match[4] == ")")
-    parts = _RELATION.split(text)
-    if len(parts) == 3:
-        return _half_line(parts[0], parts[1], parts[2])
-    if len(parts) == 5:
-        return sp.Intersection(_half_line(*parts[:3]), _half_line(parts[2], parts[3], parts[4]))
-    raise Unreadable
-
-
-def _half_line(left: str, relation: str, right: str) -> Expr:
-    a, b = read(left), read(right)
-    if len(a.free_symbols) == 1 and a.is_Symbol and b.is_number:
-        bound, turned = b, relation
-    elif len(b.free_symbols) == 1 and b.is_Symbol and a.is_number:
-        bound, turned = a, relation.translate(str.maketrans("<>", "><"))
-    else:
-        raise Unreadable
-    if turned.startswith("<"):
-        return sp.Interval(-sp.oo, bound, True, turned == "<")
-    return sp.Interval(bound, sp.oo, turned == ">", True)

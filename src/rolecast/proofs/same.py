@@ -85,18 +85,19 @@ def _number(truth: Expr, expr: Expr, said: Value, rough: bool) -> bool | None:
 
 def _rounded(truth: Expr, true: complex, given: complex, said: Value, rough: bool) -> bool | None:
     """Whether a number that is not the very same is the true one in fewer digits."""
-    off = abs(true - given)
-    endless = not truth.is_Rational or set(sp.factorint(truth.q)) - {2, 5}
-    if said.places is not None and (endless or rough or said.places >= 2):
-        for near in [truth, *(truth.subs(sp.pi, other) for other in _PIS if truth.has(sp.pi))]:
-            if abs(complex(sp.N(near, 25)) - given) <= 0.5001 * 10.0**-said.places:
-                figures = len(str(abs(int(abs(given))))) * (abs(given) >= 1) + said.places
-                return True if figures >= 3 or said.places >= 2 or rough else None
-    part = off / abs(true) if true else off
-    if said.decimal or (endless and not truth.is_Rational):
-        if part < NEAR:
-            return None
-    elif truth.is_Rational and part < 1e-9 and said.places is None:
+    off, part = abs(true - given), abs(true - given) / abs(true) if true else abs(given)
+    endless = bool(not truth.is_Rational or set(sp.factorint(truth.q)) - {2, 5})
+    if said.places is not None and (endless or rough or not 0 <= said.places < 2):
+        nearly = [truth, *(truth.subs(sp.pi, other) for other in _PIS if truth.has(sp.pi))]
+        if any(abs(complex(sp.N(near, 25)) - given) <= 0.5001 * 10.0**-said.places for near in nearly):
+            figures = len(str(int(abs(given)))) * (abs(given) >= 1) + said.places
+            if figures >= 3 or said.places >= 2 or rough:
+                return True
+            if figures == 2 or said.places > 0:
+                return None
+        if endless and said.places > 0 and off < 10.0**-said.places:
+            return None  # cut off, not rounded
+    if (said.decimal or not truth.is_Rational) and part < NEAR:
         return None
     return None if rough and part < ROUGHLY else False
 

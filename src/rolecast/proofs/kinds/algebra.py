@@ -2,10 +2,11 @@
 
 import itertools
 import re
+from itertools import product
 
 import sympy as sp
 
-from rolecast.proofs.claims import Claim, Function, Number, Region, Solutions, System
+from rolecast.proofs.claims import Claim, Either, Function, Many, Number, Region, Solutions, System
 from rolecast.proofs.kinds.arithmetic import wordy
 from rolecast.proofs.parser import Expr, Unreadable, whole
 from rolecast.proofs.problem import ASK, THE, Made, Problem, kinds
@@ -14,7 +15,10 @@ from rolecast.proofs.reader import readings, split
 
 _RELATION = re.compile(r"<=|>=|<|>")
 HIGHEST_DEGREE = 12
-_SOLVE = r"(?:please )?(?:solve|find (?:all|the|a)?\s*(?:real |complex |positive |possible )?(?:solutions?|roots?|zeros?|values? of \w)? ?(?:of|to|for|that satisf(?:y|ies)|satisfying|such that|if|when|in)?|determine|what (?:is|are) (?:the )?(?:solutions?|roots?|zeros?) (?:of|to))"
+_NOUN = re.compile(
+    r"^(?:the )?(?:following )?(?:system(?: of (?:linear )?equations)?"
+    r"|(?:simultaneous )?(?:quadratic |linear |cubic )?equations?):? "
+)
 
 
 def read(text: str) -> Expr:
@@ -25,30 +29,40 @@ def read(text: str) -> Expr:
     return found[0]
 
 
-def equation(text: str) -> tuple[Expr, Expr]:
-    """Both sides. Raises Unreadable."""
+def _halves(text: str) -> list[str]:
     sides = text.split("=")
-    if len(sides) != 2 or _RELATION.search(text) or "!" in text:
+    if len(sides) != 2 or _RELATION.search(text):
         raise Unreadable
-    return read(sides[0]), read(sides[1])
+    return sides
 
 
-def solve(problem: Problem, text: str, *, some: bool = False) -> Claim | None:
+def equation(text: str) -> tuple[Expr, Expr]:
+    """Both sides, which may be meant in one way alone. Raises Unreadable."""
+    left, right = _halves(text)
+    return read(left), read(right)
+
+
+def solve(problem: Problem, text: str) -> Claim | None:
     """An equation in one unknown, or several equations."""
-    text = re.sub(
-        r"^(?:the )?(?:following )?(?:system(?: of (?:linear )?equations)?|(?:simultaneous )?(?:quadratic |linear |cubic )?equations?):? ",
-        "",
-        text,
-    )
-    parts = [p for each in split(re.sub(r"\band\b", ",", text)) for p in [each.strip()] if p]
+    parts = [part for part in split(re.sub(r"\band\b", ",", _NOUN.sub("", text))) if part]
     if len(parts) > 1:
         return system([equation(part) for part in parts])
-    left, right = equation(parts[0])
+    meanings = [claim for sides in _sides(parts[0]) if (claim := _solutions(*sides)) is not None]
+    return Either(meanings) if len(meanings) > 1 else meanings[0] if meanings else None
+
+
+def _sides(text: str) -> list[tuple[Expr, Expr]]:
+    """Both sides of an equation, in the ways they may be meant."""
+    left, right = _halves(text)
+    return list(product(readings(wordy(left)), readings(wordy(right))))[:4]
+
+
+def _solutions(left: Expr, right: Expr) -> Solutions | None:
     names = (left - right).free_symbols
     if len(names) != 1:
         return None
     name = names.pop()
-    return Solutions(left, right, name, roots(left, right, name), some=some)
+    return Solutions(left, right, name, roots(left, right, name))
 
 
 def roots(left: Expr, right: Expr, name: Expr) -> list[Expr] | None:
@@ -64,9 +78,12 @@ def roots(left: Expr, right: Expr, name: Expr) -> list[Expr] | None:
             return list(sp.Poly(above, name).nroots(n=30)) if not below.has(name) else None
         return [root for root in found if abs(sp.N(below.subs(name, root), 20)) > 1e-12]
     found_set = sp.solveset(left - right, name, sp.S.Reals)
-    if not isinstance(found_set, sp.FiniteSet) or found_set == sp.EmptySet:
+    if isinstance(found_set, sp.FiniteSet):
+        return list(found_set) or None
+    if not found_set.has(sp.ConditionSet, sp.Complement, sp.Intersection) or found_set.has(sp.ImageSet):
         return None
-    return list(found_set)
+    candidates = [each for each in sp.solve(left - right, name) if each.is_number and each.is_real]
+    return [each for each in candidates if abs(sp.N((left - right).subs(name, each), 20)) < 1e-12] or None
 
 
 def system(equations: list[tuple[Expr, Expr]]) -> Claim:
@@ -88,8 +105,8 @@ def _system_of(problem: Problem, text: str) -> Claim | None:
 
 def _solve_for(problem: Problem, text: str, name: str) -> Claim | None:
     claim = solve(problem, text) if text.count("=") == 1 else None
-    if isinstance(claim, Solutions):
-        return claim if claim._name == sp.Symbol(name) else None  # noqa: SLF001
+    if isinstance(claim, Solutions | Either):
+        return claim if re.search(rf"(?<![A-Za-z]){name}(?![A-Za-z])", text) else None
     if claim is not None:
         return None
     left, right = equation(text)
@@ -191,8 +208,6 @@ def _inverse(problem: Problem, text: str) -> Claim | None:
 
 
 def _sum_and_difference(problem: Problem, total: str, difference: str) -> Claim:
-    from rolecast.proofs.claims import Many
-
     a, b = read_plain(total), read_plain(difference)
     return Many("substitution", [(a + b) / 2, (a - b) / 2])
 

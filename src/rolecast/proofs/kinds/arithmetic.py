@@ -5,10 +5,10 @@ import re
 import sympy as sp
 
 from rolecast.proofs.claims import Claim, Number
+from rolecast.proofs.numerals import numbers
 from rolecast.proofs.parser import Expr, Unreadable, whole
 from rolecast.proofs.problem import ASK, THE, Problem, kinds
 from rolecast.proofs.reader import read, readings
-from rolecast.proofs.said import numbers
 
 NUM = r"([-+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?)"
 _WORDS = (
@@ -46,7 +46,17 @@ def wordy(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
+_AMBIGUOUS = re.compile(
+    r"\bof\b[^()]*(?:[-+]|\bplus\b|\bminus\b)"
+    r"|\b(?:plus|minus)\b.*\b(?:times|multiplied|divided)\b|\b(?:times|multiplied|divided)\b.*\b(?:plus|minus)\b",
+    re.IGNORECASE,
+)
+"""`half of 10 plus 4` and `2 plus 3 times 4`: who speaks of them may mean either."""
+
+
 def _value(problem: Problem, text: str) -> Claim | None:
+    if _AMBIGUOUS.search(text):
+        return None
     found = readings(wordy(text))
     if any(each.free_symbols or not each.is_number for each in found) or not re.search(r"\d|π|pi|\be\b", text):
         return None

@@ -234,7 +234,7 @@ KIND = kinds(
         rf"{ASK}(?:the )?sum of (.+?) (?:for|from|as) ([a-z])(?: ?= ?| from | goes from | runs from )(-?\d+) to (\w+)",
         _series_words,
     ),
-    (rf"{ASK}(?:the )?sum of (?:the )?(?:infinite )?(?:geometric )?series:? (.+\.\.\.)", _geometric),
+    (rf"{ASK}(?:the )?sum of (?:the )?(?:infinite )?(?:geometric )?series:? (.+\+)", _geometric),
     (
         rf"{ASK}(?:the )?sum of (?:the )?first (\d+) ((?:positive |natural |counting |whole )*(?:even |odd )?(?:positive |natural )*(?:integers|numbers))",
         _first_n,

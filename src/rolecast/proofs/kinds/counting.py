@@ -6,9 +6,9 @@ from collections import Counter
 import sympy as sp
 
 from rolecast.proofs.claims import Claim, Number
+from rolecast.proofs.numerals import numbers
 from rolecast.proofs.parser import Unreadable, power, whole
 from rolecast.proofs.problem import ASK, Problem, kinds
-from rolecast.proofs.said import numbers
 
 _N = r"(\d{1,4}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty)"
 _OBJECTS = r"(?:distinct |different |distinguishable |unique )?(?:objects?|books?|people|persons?|items?|letters?|things?|students?|elements?|members?|balls?|cards?|players?|digits?|runners?|toppings?|flavou?rs?|candidates?|children|friends?|numbers?)"

@@ -104,9 +104,12 @@ class Residue:
         """`1`, or `x == 1 (mod 7)`."""
         text = re.sub(rf"\(?\s*mod(?:ulo)?\s*{self._modulus}\s*\)?", "", said.text)
         text = text.split("==")[-1]
-        return Number(self.by, sp.Integer(self._truth)).judge(
-            Said(text, frozenset(["when", "divided", "by", "the", "x"]))
-        )
+        given = Said(text, frozenset(["when", "divided"])).values()[0].exprs[0]
+        if given == self._truth:
+            return Finding(True)
+        if not given.is_Integer or (given - self._truth) % self._modulus == 0:
+            return Finding(None)  # of the same class, though no remainder
+        return Finding(False, "Dividing it again leaves another remainder.")
 
 
 def _congruence(problem: Problem, left: str, right: str, modulus: str) -> Claim:

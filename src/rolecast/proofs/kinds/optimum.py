@@ -45,9 +45,7 @@ class Optimum:
             return _finding(is_place)
         is_value = self._is_value(said.text, said)
         if self._wanted == "value":
-            if is_value is False and (named or is_place):
-                return Finding(None) if is_place is not False else Finding(False, _WHY)
-            return _finding(is_value)
+            return Finding(None) if named and is_place is not False else _finding(is_value)
         return _finding(True if is_value else None if None in (is_value, is_place) or is_place else False)
 
     def _is_place(self, text: str, said: Said) -> bool | None:
