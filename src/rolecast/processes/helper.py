@@ -59,6 +59,11 @@ class Helper:
         """Whether it is there now."""
         return self._child is not None and self._child.returncode is None
 
+    @property
+    def pid(self) -> int:
+        """Its process; 0 = it is not there."""
+        return self._child.pid if self._child is not None and self.running else 0
+
     async def __aenter__(self) -> Pool:
         """Connections to it, while the block lasts; started first where it is not there. Raises WorkerDown."""
         self._users += 1

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 MOST_CHARS = 400
 """An answer is short; a longer one is cut."""
+MOST_BOXES = 50
 MOST_WORK = 20_000
 """The answer is at the end of a text; no more of it is looked at."""
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_HASHES = re.compile(r"^\s*####\s*(\S.*)$", re.MULTILINE)
+_HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*)$", re.MULTILINE)
 _MARK = r"(?:the\s+|our\s+|my\s+)?(?:final\s+|correct\s+)?(?:answer|result|solution|solutions)"
 _LINE = re.compile(
     rf"^[^\w\n]{{0,40}}_*{_MARK}[*_\s]*(?::|=|\bis\b:?|\bare\b:?)[*_ \t]*(.*)$", re.MULTILINE | re.IGNORECASE
@@ -42,7 +43,7 @@ def final_answer(work: str) -> Final:
 def _boxed(work: str) -> str:
     """What stands in the boxes of the last line that has one."""
     found: list[tuple[int, int, str]] = []
-    for match in _BOX.finditer(work):
+    for match in list(_BOX.finditer(work))[-MOST_BOXES:]:
         inside = _until_closed(work, match.end())
         if inside is not None and not (found and match.start() < found[-1][1]):
             found.append((match.start(), match.end() + len(inside), inside))

@@ -56,6 +56,11 @@ _LONE_ROOT = re.compile(r"\(?\b(?:double|repeated|triple) root\b\)?|\(?(?:with )
 _CONSTANT = re.compile(r"\+\s*(?:C|c|K|k|const(?:ant)?)(?:_\(?\d\)?)?\b(?:\s*,?\s*(?:where|with)\b.*)?$")
 
 
+def units(words: frozenset[str]) -> set[str]:
+    """The units among words, each in one spelling."""
+    return {_UNITS[word] for word in words & _UNITS.keys()}
+
+
 class Said:
     """A final answer. `words` are those of the problem, which may stand in it as units do."""
 
@@ -117,7 +122,7 @@ class Said:
     def _counted(self, text: str) -> str:
         """A number without its unit. Raises Unreadable for a unit that is not the problem's: it may be converted."""
         used = {_UNITS[unit] for unit in _UNIT.findall(text)} - {"unit"}
-        if used - {_UNITS[word] for word in self._words & _UNITS.keys()}:
+        if used - units(self._words):
             raise Unreadable
         return _UNIT.sub("", text)
 

@@ -13,8 +13,9 @@ from rolecast.proofs.reader import read
 MOST_LINES = 200
 MOST_ERRORS = 5
 _CHUNK = r"[-+(]?\s*(?:\d|\(|sqrt)(?:[\d\s.,+\-*/^()!%]|sqrt|π)*"
+_LEADS = "so|then|gives?|get|have|thus|therefore|hence|calculate|compute|and|first|next|now|finally|is"
 _LEFT = re.compile(
-    r"(?:^|[:;]|\b(?:so|then|gives?|get|have|thus|therefore|hence|calculate|compute|and|step \d+|is)\b[:,]?)"
+    rf"(?:^|[:;]|\b(?:{_LEADS}|step \d+)\b[:,]?)"
     rf"\s*({_CHUNK})$",
     re.IGNORECASE,
 )
@@ -52,7 +53,7 @@ def _wrong(left: str, right: str) -> str:
         return ""
     if not truth.is_number or not truth.is_finite or said.exprs[0].free_symbols:
         return ""
-    verdict = same.number(truth, same.Value(said.exprs, said.places, decimal=True), rough=True)
+    verdict = same.number(truth, same.Value(said.exprs, said.places, decimal=True))
     if verdict is False and abs(complex(sp.N(truth - said.exprs[0]))) > same.NEAR * abs(complex(sp.N(truth))):
         return f"{first} = {second}"
     return ""

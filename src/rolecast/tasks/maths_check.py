@@ -1,5 +1,6 @@
 """Asks the process beside the gateway what is to be thought of an answer. Imports no mathematics itself."""
 
+import asyncio
 import logging
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ CHECK_S = 5.0
 """A check that takes longer is ended."""
 HUNG_S = 30.0
 """Beyond that, who has not answered hangs: checks wait for a turn for 20 s at most."""
+SEEN_S = 1.0
 IDLE_S = 120.0
 VERIFIED, REFUTED, NOT_CHECKABLE = "verified", "refuted", "not_checkable"
 INSTALL = "install rolecast[tasks]"
@@ -46,17 +48,18 @@ class Checker:
 
     async def check(self, problem: str, work: str) -> Verdict:
         """Never fails: what goes wrong is a reason why an answer was not checkable."""
-        if find_spec("sympy") is None or find_spec("latex2sympy2_extended") is None:
+        if find_spec("sympy") is None:
             return Verdict(reason=INSTALL)
         order = {"problem": problem, "work": work[-MOST_CHARS:], "seconds": self._check_s}
         for _ in range(2):  # a process that died is started again
+            pid = self.helper.pid
             try:
                 return await self._ask(order)
             except UpstreamTimeout:
                 self.helper.kill()
                 return Verdict(reason=SLOW)
             except WorkerDown:
-                continue
+                await self._seen_dead(pid)
             except (RolecastError, msgspec.MsgspecError):
                 break
         log.warning("an answer could not be checked: %s; see %s", DOWN, self.helper.log)
@@ -68,6 +71,13 @@ class Checker:
         if found.status != 200:
             raise RolecastError(DOWN)
         return msgspec.json.decode(found.body, type=Verdict)
+
+    async def _seen_dead(self, pid: int) -> None:
+        """Wait until the end of a process that broke off is known, so that the next use starts it again."""
+        for _ in range(50):
+            if not pid or self.helper.pid != pid:
+                return
+            await asyncio.sleep(SEEN_S / 50)
 
     async def close(self) -> None:
         """End the process."""

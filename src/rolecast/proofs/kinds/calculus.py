@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from fractions import Fraction
 
 import sympy as sp
 
@@ -101,17 +102,18 @@ def _definite_words(problem: Problem, text: str, name: str | None, low: str, hig
 
 
 def _integral(found: Expr, name: Expr, low: Expr, high: Expr) -> Expr:
-    if found.free_symbols - {name}:
+    """The area, computed in two ways that must agree: as a whole and in two parts."""
+    if found.free_symbols - {name} or not (low.is_number and high.is_number):
         raise Unreadable
-    value = sp.integrate(found, (name, low, high))
-    numeric = sp.N(sp.Integral(found, (name, low, high)), 20)
-    if value.has(sp.Integral) or not value.is_finite:
-        if not numeric.is_number or not numeric.is_finite:
-            raise Unreadable
-        return numeric
-    if abs(sp.N(value, 20) - numeric) > 1e-9 * max(1, abs(numeric)):
-        raise Unreadable  # two ways to compute it do not agree: nothing is certain
-    return value
+    between = low + (high - low) * sp.Rational(37, 100) if high.is_finite and low.is_finite else sp.Integer(1)
+    if low == high or (not high.is_finite and not low < 1) or (not low.is_finite and high.is_finite and not high > 1):
+        between = (low if low.is_finite else high) + (1 if low.is_finite else -1)
+    whole_of = sp.Integral(found, (name, low, high)).evalf(20)
+    parts = sum(sp.Integral(found, (name, *ends)).evalf(20) for ends in ((low, between), (between, high)))
+    if not (whole_of.is_finite and whole_of.is_real and abs(whole_of - parts) < 1e-13 * max(1, abs(whole_of))):
+        raise Unreadable
+    nearly = sp.Rational(*Fraction(str(whole_of)).limit_denominator(1000).as_integer_ratio())
+    return nearly if abs(nearly - whole_of) < 1e-16 else whole_of
 
 
 def _limit(problem: Problem, name: str, to: str, text: str) -> Claim:

@@ -8,6 +8,7 @@ from rolecast.proofs.claims import Claim, Many, Number
 from rolecast.proofs.parser import Expr, Unreadable
 from rolecast.proofs.problem import ASK, Made, Problem, kinds
 from rolecast.proofs.reader import read, split
+from rolecast.proofs.said import units
 
 _UNIT = r"(?: ?(?:cm|mm|km|m|in|ft|units?|inch(?:es)?|feet|meters?|metres?|centimeters?|centimetres?|miles?|yards?))?"
 _L = rf"(?:is |of |= ?)?(\d+(?:\.\d+)?|sqrt\(?\d+\)?|\d+/\d+){_UNIT}"
@@ -29,6 +30,8 @@ def _formula(*shapes: str) -> Made:
     made = [read(shape) for shape in shapes]
 
     def claim(problem: Problem, *texts: str) -> Claim:
+        if len(units(problem.words) - {"unit"}) > 1:
+            raise Unreadable
         values = {sp.Symbol(name): length(text) for name, text in zip("abcd", texts, strict=False)}
         return Number("geometry", *(each.subs(values) for each in made), rough=problem.rough)
 
