@@ -44,7 +44,7 @@ def test_every_wrong_answer_is_refuted_and_every_right_one_verified(row: dict[st
 
 @pytest.mark.parametrize("row", PROBLEMS["unsure"], ids=lambda row: f"{row['problem'][:40]} {row['right'][:12]}")
 def test_what_cannot_be_sure_is_never_refuted_when_it_is_right(row: dict[str, Any]) -> None:
-    for work in (f"Answer: {row['right']}", f"So the answer is {row['right']}.", f"Some steps.\n\n{row['right']}"):
+    for work in (f"Answer: {row['right']}", f"Some steps.\n\n{row['right']}"):
         assert judge(row["problem"], work).verification != REFUTED, work
 
 

@@ -75,12 +75,12 @@ class Function:
         found = [same.functions(truth, answer) for truth in self._truths for answer in answers]
         if True in found:
             answer = answers[found.index(True) % len(answers)]
-            return _formed(self._form, self._truths[0], answer)
+            return _formed(self._form, self._truths[0], answer, said.text)
         return Finding(None) if None in found else Finding(False, self._why)
 
 
-def _formed(form: str, truth: Expr, answer: Expr) -> Finding:
-    if form == "factored" and answer.is_Add and not sp.factor(truth).is_Add:
+def _formed(form: str, truth: Expr, answer: Expr, text: str) -> Finding:
+    if form == "factored" and answer.is_Add and "(" not in text and not sp.factor(truth).is_Add:
         return Finding(False, "The answer is equal to the expression but is not a product of factors.")
     if form == "expanded" and (answer.is_Pow or answer.is_Mul) and truth.is_Add:
         return Finding(False, "The answer is equal to the expression but is not multiplied out.")

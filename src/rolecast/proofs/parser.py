@@ -299,6 +299,8 @@ def power(base: Expr, exponent: Expr) -> Expr:
     if exponent.is_Rational and not exponent.is_Integer:
         if abs(exponent.p) > MOST_SYMBOLIC_POWER or exponent.q > MOST_SYMBOLIC_POWER:
             raise Unreadable
+        if base.is_negative:
+            raise Unreadable  # (-8)^(1/3) is -2 to some, and complex to others
     elif exponent.is_Integer:
         size = abs(int(exponent))
         numeric = base.is_Rational

@@ -39,6 +39,8 @@ class Optimum:
                     [True if True in places else None if None in places else False, same.number(self._value, point[1])]
                 )
             )
+        if len(values := said.lists()[0]) == 2 and len(self._places) == 1:
+            return _finding(self._both(values))
         is_place = self._is_place(said.text, said)
         named = re.match(rf"\s*\(?{self._name}\s*=", said.text) is not None
         if self._wanted == "place" or (named and not self._wanted):
@@ -47,6 +49,12 @@ class Optimum:
         if self._wanted == "value":
             return Finding(None) if named and is_place is not False else _finding(is_value)
         return _finding(True if is_value else None if None in (is_value, is_place) or is_place else False)
+
+    def _both(self, values: list[same.Value]) -> bool | None:
+        """Where it is and how much it is, in any order."""
+        known = [self._places[0], self._value]
+        verdicts = [[same.number(each, value) for each in known] for value in values]
+        return False if [False, False] in verdicts else True if all(True in each for each in verdicts) else None
 
     def _is_place(self, text: str, said: Said) -> bool | None:
         return same.many(self._places, said.again(text).lists()[0])
