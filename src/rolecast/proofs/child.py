@@ -75,9 +75,22 @@ def _app() -> Starlette:
     return Starlette(routes=[Route("/health", _health), Route("/check", Checks().check, methods=["POST"])])
 
 
+WARM = (
+    ("What is 3/4 + 1/6?", "11/12"),
+    ("Solve x^2 - 5x + 6 = 0", "x = 2, x = 3"),
+    ("Find the derivative of x^2 sin(x)", "2x sin(x) + x^2 cos(x)"),
+    ("Find the limit of sin(x)/x as x approaches 0", "1"),
+    ("Solve x^2 - 4 < 0", "-2 < x < 2"),
+    ("Find the inverse of [[1, 2], [3, 4]]", "[[-2, 1], [3/2, -1/2]]"),
+)
+"""Problems of ours: what sympy learns from them once, forks need not learn again."""
+
+
 def main(socket: str) -> None:
     """Serve until the gateway ends."""
     end_with_gateway()
+    for problem, answer in WARM:
+        judge(problem, f"Answer: {answer}")
     gc.collect()
     gc.freeze()  # forks share these pages
     uvicorn.run(_app(), uds=socket, loop="asyncio", log_level="critical", access_log=False, lifespan="off")
