@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rolecast.proofs.answer import final_answer
+from rolecast.proofs.answer import final_answer, shown
 from rolecast.proofs.judge import NOT_CHECKABLE, REFUTED, VERIFIED, claim_of, judge
 from rolecast.proofs.parser import Unreadable
 from rolecast.proofs.plain import plain
@@ -181,6 +181,27 @@ def test_what_may_be_meant_in_two_ways_has_two_readings() -> None:
 )
 def test_the_final_answer_is_found(work: str, answer: str, sure: bool) -> None:
     assert final_answer(work) == (answer, sure)
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        ("After all of these long considerations the value that we looked for is 12.", "12"),
+        ("Then we see that the sum of all these numbers here is equal to x = 3/4", "3/4"),
+        ("Having done all this we are left with 5 apples in the basket at the end", "5"),
+        ("Nothing at all can be said about this problem, because it has no numbers", "Nothing at all can be said"),
+        ("Answer: 7", "7"),
+        ("So x = 2 or x = 3.", "So x = 2 or x = 3"),
+    ],
+)
+def test_an_answer_that_is_not_marked_is_told_briefly(work: str, told: str) -> None:
+    assert shown(final_answer(work)).startswith(told)
+
+
+def test_a_right_answer_at_the_end_of_a_sentence_is_verified() -> None:
+    work = "We multiply the two.\nAfter these long considerations the product of the numbers comes out and is 84."
+    assert judge("What is 12 * 7?", work).verification == VERIFIED
+    assert judge("What is 12 * 7?", work.replace("84", "85")).verification != VERIFIED
 
 
 def test_a_long_text_is_looked_through_quickly() -> None:

@@ -20,6 +20,9 @@ _INLINE = re.compile(
 )
 _EQUATION = re.compile(r"\s*[$*_(\\]*\s*[A-Za-z]\w{0,2}\s*=\s*\S")
 _END_OF_SENTENCE = re.compile(r"(?<![A-Z])\.\s+(?=[A-Z])|(?<=[a-z]{2})[!?]\s")
+_TOLD = re.compile(r"(?:=|≈|\bis\b|\bare\b)\s*([^=≈]+)$")
+_NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
+SHORT = 40
 _EMPHASIS = re.compile(r"\*\*|__|`|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)(?!\s*[\d(])")
 
 
@@ -38,6 +41,17 @@ def final_answer(work: str) -> Final:
         if found and (text := _bare(found)):
             return Final(text, True)
     return Final(_bare(_last(work)), False)
+
+
+def shown(final: Final) -> str:
+    """The answer as people are told it: of a long sentence without a mark, what it says a value is, or a number."""
+    if final.sure or len(final.text) < SHORT:
+        return final.text
+    told = _TOLD.findall(final.text)
+    if told and len(told[-1]) < SHORT and re.search(r"\d", told[-1]):
+        return str(told[-1]).strip()
+    numbers = _NUMBER.findall(final.text)
+    return numbers[-1] if numbers else final.text
 
 
 def _boxed(work: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from rolecast.proofs.answer import Final, final_answer
+from rolecast.proofs.answer import Final, final_answer, shown
 from rolecast.proofs.claims import Claim, Finding
 from rolecast.proofs.kinds import ALL
 from rolecast.proofs.parser import Unreadable
@@ -48,6 +48,8 @@ def judge(problem: str, work: str) -> Verdict:
     words = Problem(problem).words
     final = final_answer(work)
     finding = _held(claim, final.text, words)
+    if finding.right is None and not final.sure and _held(claim, shown(final), words).right:
+        finding = Finding(True)
     if finding.right is None:
         return Verdict(NOT_CHECKABLE, UNREAD, claim.by, step_errors=errors)
     if finding.right:

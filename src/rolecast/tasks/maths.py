@@ -6,7 +6,7 @@ what the check came to stands in the metadata of its end.
 
 import msgspec
 
-from rolecast.proofs.answer import final_answer
+from rolecast.proofs.answer import final_answer, shown
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.job import Job
 from rolecast.tasks.maths_check import NOT_CHECKABLE, REFUTED, Verdict
@@ -50,7 +50,7 @@ async def _again(
 
 def _metadata(answer: Answer, verdict: Verdict | None, *, retried: bool) -> Metadata:
     """What clients are told: the answer that was found, and what the check came to."""
-    fields: dict[str, object] = {"answer": final_answer(answer.text).text}
+    fields: dict[str, object] = {"answer": shown(final_answer(answer.text))}
     if verdict is None:
         return Metadata(fields)
     fields |= {"verification": verdict.verification, "retried": retried}
