@@ -78,6 +78,11 @@ def worker_logs() -> Path:
     return home() / "logs" / "workers"
 
 
+def helper_log(name: str) -> Path:
+    """What a process beside the gateway prints, one file for each kind."""
+    return home() / "logs" / "helpers" / f"{name}.log"
+
+
 def job_logs() -> Path:
     """Folder of the logs of jobs, one file per job."""
     return home() / "logs" / "jobs"

@@ -76,7 +76,7 @@ class Body(_Options):
     extra_params: _Nested | None = None
 
 
-BESIDE = (frozenset(Body.__struct_fields__) | OLLAMAS) - {"language"}
+BESIDE = (frozenset(Body.__struct_fields__) | OLLAMAS) - {"language"} - OPTIONS
 """Fields that are no options of a task."""
 _decode = msgspec.json.Decoder(Body).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Any]).decode

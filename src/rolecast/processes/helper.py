@@ -42,7 +42,7 @@ class Helper:
     ) -> None:
         self.name = name
         self._module = module
-        self._log = log_file
+        self.log = log_file
         self._env = dict(env or {})
         self._start_s = start_s
         self._idle_s = idle_s
@@ -58,6 +58,11 @@ class Helper:
     def running(self) -> bool:
         """Whether it is there now."""
         return self._child is not None and self._child.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """Its process; 0 = it is not there."""
+        return self._child.pid if self._child is not None and self.running else 0
 
     async def __aenter__(self) -> Pool:
         """Connections to it, while the block lasts; started first where it is not there. Raises WorkerDown."""
@@ -103,7 +108,7 @@ class Helper:
         argv = (sys.executable, "-m", self._module, endpoint.uds)
         launch = Launch(argv, endpoint, env=tuple(self._env.items()), own_watch=True)
         try:
-            self._child = await process.spawn(launch, name=self.name, log=self._log)
+            self._child = await process.spawn(launch, name=self.name, log=self.log)
         except LoadFailed as error:
             raise WorkerDown(error.message) from error
         self._pool = Pool(endpoint)
@@ -123,7 +128,7 @@ class Helper:
             await asyncio.sleep(POLL_S)
         said = "; ".join(child.tail(3))
         await self._end()
-        raise WorkerDown(f"The helper {self.name} did not start; its log {self._log} says why ({said[-300:]}).")
+        raise WorkerDown(f"The helper {self.name} did not start; its log {self.log} says why ({said[-300:]}).")
 
     async def _end_when_idle(self) -> None:
         loop = asyncio.get_running_loop()

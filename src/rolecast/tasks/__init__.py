@@ -21,6 +21,7 @@ PLAYS: dict[str, str] = {
     "answers": "rolecast.tasks.answers:answers",
     "creative": "rolecast.tasks.creative:creative",
     "instructions": "rolecast.tasks.instructions:instructions",
+    "maths": "rolecast.tasks.maths:maths",
     "science": "rolecast.tasks.science:science",
     "code_completion": "rolecast.tasks.completion:complete",
     "code_generation": "rolecast.tasks.generation:generate",

@@ -1,8 +1,10 @@
 """What plays may use besides the model of their request: the configuration, and helpers that live with the gateway."""
 
+from rolecast.config import paths
 from rolecast.config.current import Current
 from rolecast.tasks.code_check import CodeCheck
 from rolecast.tasks.keystrokes import Keystrokes
+from rolecast.tasks.maths_check import Checker
 
 
 class Backstage:
@@ -12,7 +14,9 @@ class Backstage:
         self.current = current
         self.code_check = CodeCheck()
         self.keystrokes = Keystrokes()
+        self.maths = Checker(paths.helper_log("proofs"))
 
     async def close(self) -> None:
         """End the helpers that run."""
         await self.code_check.close()
+        await self.maths.close()
