@@ -21,6 +21,7 @@ from rolecast.turn import stage
 from rolecast.turn.count import Counter
 from rolecast.turn.exchange import Exchange
 from rolecast.turn.plan import Plan
+from rolecast.turn.session_turn import is_whole
 from rolecast.turn.sessions import Sessions, told
 
 MOST, LONGEST = 50, 100
@@ -99,7 +100,7 @@ class Player:
             joined, head = await self._sessions.join(exchange, name, job.prompt or job.user())
         persona = await self._personas.of(job.persona or (head.persona if head else "")) if task.persona else ""
         job = replace(job, persona=_lines(persona, head.system if head else ""))
-        if joined is None or head is None:
+        if joined is None or head is None or is_whole(job.chat):  # a conversation of its own stands as it is
             return job
         fitted = await self._sessions.fit(exchange, joined, head, job.written(), plan)
         return replace(job, persona=_lines(job.persona, told(fitted)), before=fitted.messages())
