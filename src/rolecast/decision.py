@@ -196,3 +196,18 @@ class Card(msgspec.Struct, frozen=True):
     output_cents: float | None = 0.0
     watts: float = 0.0
     """What the machine takes more while it answers; 0 = not known, or somebody else's."""
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """How the first answer is judged, and who answers if it fails."""
+
+    tokens: int
+    """So many tokens are judged."""
+    least: float
+    """The confidence that is enough."""
+    first: str
+    """What who tries is called in the configuration."""
+    then: Choice
+    """Who answers otherwise; its reason is who that is in the configuration."""
+    models: tuple[str, ...]
+    """All models that may try."""

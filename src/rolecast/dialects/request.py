@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rolecast.decision import Choice, Hints
+from rolecast.decision import Choice, Hints, Trial
 from rolecast.dialects.thread import Thread
 from rolecast.errors import UNREADABLE, BadRequest
 from rolecast.values import Chat, Completion, Embedding, Kind, Message, Ranking
@@ -109,6 +109,8 @@ class Request(msgspec.Struct):
     settled: Choice | None = None
     """Who answers, where that was found out before: by a model that was asked, or for the request that this is part
     of. Set by dispatch."""
+    trial: Trial | None = None
+    """How an answer of who was settled on is judged, where that is the first of a cascade."""
 
     def take(self, chat: Chat) -> None:
         """The conversation is whole now."""

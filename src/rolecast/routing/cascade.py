@@ -6,11 +6,10 @@ How sure that is, is the geometric mean of the probabilities of its first tokens
 import math
 from collections.abc import Callable, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
 from rolecast.config.routing import Cascade
-from rolecast.decision import Choice, Verdict
+from rolecast.decision import Choice, Trial, Verdict
 from rolecast.values import Chat
 
 OPEN = ("default", "learned")
@@ -18,21 +17,6 @@ OPEN = ("default", "learned")
 
 HEAVY = "heavy"
 """Who answers where the chosen model is the one that tries."""
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """How the first answer is judged, and who answers if it fails."""
-
-    tokens: int
-    """So many tokens are judged."""
-    least: float
-    """The confidence that is enough."""
-    first: str
-    """What who tries is called in the configuration."""
-    then: Choice
-    """Who answers otherwise; its reason is who that is in the configuration."""
-    models: tuple[str, ...]
-    """All models that may try."""
 
 
 def trial(setting: Cascade, choice: Choice, settle: Callable[[Verdict], Choice | None]) -> tuple[Choice, Trial] | None:

@@ -127,7 +127,7 @@ class Cut:
         if self._cursor.strip():
             return False
         bare = part.strip()
-        if not bare or bare[0] in "@#" or FENCE.startswith(part):
+        if not bare or bare[0] in "@#" or FENCE.startswith(part.rstrip()):
             return True
         return bool(self._follows.startswith(bare) or (not self._first and self._within(part)))
 

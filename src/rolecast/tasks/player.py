@@ -56,7 +56,8 @@ class Player:
             if job is not None:
                 job = await self._spoken(exchange, request, plan, job)
             if request.order is not None and not request.order.task:
-                request.settled = plan.choice  # its text has decided, and is looked at no more
+                # Its text has decided, and is looked at no more.
+                request.settled, request.trial = plan.choice, plan.trial
             request.order = None
             if job is not None and job.ignored:
                 request.noted = {"ignored_options": [word[:LONGEST] for word in job.ignored[:MOST]]}

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from rolecast.decision import Trial
 from rolecast.dialects import Family
 from rolecast.dialects.request import Request, read_fields
-from rolecast.routing.cascade import Trial, confidence
+from rolecast.routing.cascade import confidence
 from rolecast.turn.conversion import Conversion
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.plan import Plan, with_usage

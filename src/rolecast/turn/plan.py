@@ -11,13 +11,12 @@ import msgspec
 
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
-from rolecast.decision import Choice
+from rolecast.decision import Choice, Trial
 from rolecast.dialects import UNREAD, Family, family
 from rolecast.dialects.defaults import filled
 from rolecast.dialects.request import Request, Upload, read_fields
 from rolecast.dialects.speech import Heard, offer_of, thinks_not
 from rolecast.errors import BadRequest
-from rolecast.routing.cascade import Trial
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.values import Chat, Completion, Words
 

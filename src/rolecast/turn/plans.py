@@ -13,14 +13,14 @@ from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.names import Name
 from rolecast.config.schema import Config
-from rolecast.decision import Card, Choice, Facts, Seen, Verdict
+from rolecast.decision import Card, Choice, Facts, Seen, Trial, Verdict
 from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
 from rolecast.fleet import Fleet, State
 from rolecast.routing import Cast, Router, build, cascade, shares
 from rolecast.routing.abilities import Can, stated_room
-from rolecast.routing.cascade import Trial, may_cascade
+from rolecast.routing.cascade import may_cascade
 from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.price import ANSWER_TOKENS
 from rolecast.routing.recorded import Recorded, facts_of
@@ -151,17 +151,14 @@ class Plans:
         One whose text decides, or that is too long to fit for sure, gets a plan of its own.
         """
         if request.settled is not None and self._lives(request.settled.model):
-            return self._shared(asked, request.settled, request.conversation)
+            return _tried(self._shared(asked, request.settled, request.conversation), request.trial)
         if self._closed:
             raise ShuttingDown
         facts, choice, trial = self.chosen(asked, request, caller, dialect)
         if reads := self._router.reads(facts):
             request.conversation = facts.conversation
             request.found = labels.category(choice.role) or _found(choice)
-        plan = self._shared(asked, choice, request.conversation)
-        if trial is not None:
-            for each in (plan, *plan.shares):
-                each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
+        plan = _tried(self._shared(asked, choice, request.conversation), trial)
         if not (reads or facts.tokens):
             plan.fits = self._router.surely_fits(choice, facts)
             if not (facts.needs or facts.prefers) or self._lasts(choice):
@@ -348,3 +345,11 @@ def _rest(plan: Plan) -> tuple[str, ...]:
     """The models of the choice behind the plan's own."""
     order = (plan.choice.model, *plan.choice.alternatives)
     return order[order.index(plan.model_id) + 1 :] if plan.model_id in order else ()
+
+
+def _tried(plan: Plan, trial: Trial | None) -> Plan:
+    """The same plan, whose answer is judged so."""
+    if trial is not None:
+        for each in (plan, *plan.shares):
+            each.trial = trial if each.family == UNREAD else None  # others tell no probabilities
+    return plan

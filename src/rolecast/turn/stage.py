@@ -143,7 +143,7 @@ class Stage(Composite):
 
     def _request(self, words: Chat | Completion) -> Request:
         request = request_of(msgspec.structs.replace(words, stream=True))
-        request.settled = self.plan.choice
+        request.settled, request.trial = self.plan.choice, self.plan.trial
         return request
 
     # -- its life -----------------------------------------------------------------------------------------
