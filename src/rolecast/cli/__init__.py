@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rolecast.cli import bench, config, doctor, feedback, jobs, models, output, route, serve, talk, tasks, up
+from rolecast.cli import bench, config, doctor, feedback, jobs, mcp, models, output, route, serve, talk, tasks, up
 
 COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
     "Gateway": (
@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("ps", serve.ps),
         ("logs", serve.logs),
     ),
-    "Talk": (("ask", talk.ask), ("chat", talk.chat)),
+    "Talk": (("ask", talk.ask), ("chat", talk.chat), ("mcp", mcp.mcp)),
     "Models": (
         ("models", models.models),
         ("pull", jobs.pull),
