@@ -34,6 +34,7 @@ from rolecast.pages.conductor import Conductor, ConductorModels
 from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
+from rolecast.pages.mcp import McpPage
 from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
@@ -153,6 +154,7 @@ class Gateway:
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, made.join)
         turns = Turns()
+        self.mcp = McpPage(self.current)
         self._domains = Domains(Tlc(self.plans.mind), Refiner(self.asker, self.plans), self.telemetry, turns)
         self._listed = ConductorModels(self.current, self.fleet, self.telemetry, self.health)
         brought = uploads(config)
@@ -172,6 +174,7 @@ class Gateway:
             | PersonaPages
             | Domains
             | TaskPages
+            | McpPage
         ] = [
             Admin(
                 self.current,
@@ -209,6 +212,7 @@ class Gateway:
             PersonaPages(self.personas),
             self._domains,
             TaskPages(self.current, self.player),
+            self.mcp,
         ]
         self._lists: list[Catalogue | OllamaLists | TokenCounts | KeptResponses] = [
             Catalogue(self.current, self.abilities, self.health),
@@ -281,6 +285,7 @@ class Gateway:
         hurry = hurry or asyncio.Event()
         self.reloader.close()
         self.telemetry.logs.end_following()
+        self.mcp.leave()
         grace_s = float(self.current.config.server.drain_timeout)
         for door in self.doors:  # nobody comes in while the others end
             door.leave()
@@ -289,6 +294,7 @@ class Gateway:
         for task in self._background:
             task.cancel()
         await self.backstage.close()
+        await self.mcp.close()
         await self.fleet.close()
         await leaving
         await self.ledger.close()

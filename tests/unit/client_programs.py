@@ -32,6 +32,8 @@ PACKAGES = (
     "zod@4.6.7",
 )
 """Of npm."""
+CONFORMANCE = ("@modelcontextprotocol/conformance@0.1.16", "node@22.23.3")
+"""The official suite of MCP, and the Node it needs, which may be newer than the one that is installed."""
 GROUP = "clients"
 """The dependency group of `pyproject.toml` with the clients that cannot share an environment with the newest ones."""
 QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false", "NODE_NO_WARNINGS": "1"}
@@ -43,6 +45,16 @@ def node_folder() -> Path:
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("needs node and npm (Debian: apt-get install nodejs npm)")
     return _installed("node", PACKAGES, _npm)
+
+
+def conformance() -> tuple[list[str], dict[str, str]]:
+    """The command of the conformance suite of MCP, and its environment; skips the test where there is no Node."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("needs node and npm (Debian: apt-get install nodejs npm)")
+    programs = _installed("conformance", CONFORMANCE, _npm) / "node_modules"
+    path = f"{programs / '.bin'}{os.pathsep}{os.environ['PATH']}"
+    suite = programs / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+    return [str(programs / ".bin" / "node"), str(suite)], os.environ | QUIET | {"PATH": path}
 
 
 def python_folder() -> Path:

@@ -175,7 +175,7 @@ async def test_nothing_of_the_code_is_in_a_log(check: CodeCheck, caplog: pytest.
     await check.check("\0secret_word", "python")
     await check.close()
     assert "secret_word" not in caplog.text
-    assert "secret_word" not in check.helper.log.read_text()
+    assert "secret_word" not in check.helper.log_file.read_text()
 
 
 @pytest.mark.anyio

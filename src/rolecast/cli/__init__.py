@@ -8,7 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
-from rolecast.cli import bench, config, doctor, feedback, jobs, models, output, route, serve, sessions, talk, tasks, up
+from rolecast.cli import (
+    bench,
+    config,
+    doctor,
+    feedback,
+    jobs,
+    mcp,
+    models,
+    output,
+    route,
+    serve,
+    sessions,
+    talk,
+    tasks,
+    up,
+)
 
 COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
     "Gateway": (
@@ -23,6 +38,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("chat", talk.chat),
         ("sessions", sessions.sessions),
         ("personas", sessions.personas),
+        ("mcp", mcp.mcp),
     ),
     "Models": (
         ("models", models.models),

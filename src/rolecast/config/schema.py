@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rolecast.config.mcp import Mcp
 from rolecast.config.routing import Routing
 from rolecast.config.tasks import Personas, Sessions, Task
 from rolecast.config.units import Amount as Amount
@@ -360,6 +361,8 @@ class Config(Section, frozen=True):
 
     server: Server = Server()
     """Ports, keys and limits."""
+    mcp: Mcp = Mcp()
+    """Rolecast as a server of the Model Context Protocol."""
     models: dict[str, Model] = {}
     """Models by id; ids may contain `/` and `:`."""
     roles: dict[str, list[str | list[str]]] = {}

@@ -5,6 +5,7 @@ started again when it died. It speaks HTTP and says that it is ready by answerin
 """
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Mapping
@@ -27,7 +28,8 @@ LOOK_S = 5.0
 class Helper:
     """One such process. Knows nothing of what it is for: `module` is run with the path of its socket as argument.
 
-    `module` ties itself to the gateway (`lifeline.end_with_gateway`). `idle_s` 0 = it stays once it was started.
+    `module` ties itself to the gateway (`lifeline.end_with_gateway`). `idle_s` 0 = it stays once it was started. `env`,
+    `start_s` and `idle_s` may be changed; the next start and the next look at the clock heed it.
     """
 
     def __init__(
@@ -42,10 +44,10 @@ class Helper:
     ) -> None:
         self.name = name
         self._module = module
-        self.log = log_file
-        self._env = dict(env or {})
-        self._start_s = start_s
-        self._idle_s = idle_s
+        self.log_file = log_file
+        self.env = dict(env or {})
+        self.start_s = start_s
+        self.idle_s = idle_s
         self._child: process.Child | None = None
         self._pool: Pool | None = None
         self._folder: Path | None = None
@@ -80,6 +82,13 @@ class Helper:
     async def __aexit__(self, *_: object) -> None:
         self._left()
 
+    async def has_ended(self, within_s: float = 1.0) -> bool:
+        """Whether it is not there any more, or will not be in a moment: asked when it broke a connection off."""
+        if self._child is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._child.wait(), within_s)
+        return not self.running
+
     def kill(self) -> None:
         """End it at once, with what it does just now; the next use starts it again."""
         if self._child is not None:
@@ -105,20 +114,20 @@ class Helper:
         if self._folder is None:
             self._folder = await asyncio.to_thread(runtime_dir)
         endpoint = Endpoint(uds=str(self._folder / "helper.sock"), base="")
-        argv = (sys.executable, "-m", self._module, endpoint.uds)
-        launch = Launch(argv, endpoint, env=tuple(self._env.items()), own_watch=True)
+        argv = (sys.executable, "-P", "-m", self._module, endpoint.uds)
+        launch = Launch(argv, endpoint, env=tuple(self.env.items()), own_watch=True)
         try:
-            self._child = await process.spawn(launch, name=self.name, log=self.log)
+            self._child = await process.spawn(launch, name=self.name, log=self.log_file)
         except LoadFailed as error:
             raise WorkerDown(error.message) from error
         self._pool = Pool(endpoint)
         await self._until_ready(self._child, self._pool)
-        if self._idle_s and self._watch is None:
+        if self._watch is None:
             self._watch = asyncio.get_running_loop().create_task(self._end_when_idle())
 
     async def _until_ready(self, child: process.Child, pool: Pool) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._start_s
+        deadline = loop.time() + self.start_s
         while loop.time() < deadline and child.returncode is None:
             try:
                 if (await probe.fetch(pool, "GET", "/health", timeout_s=1.0)).status == 200:
@@ -128,13 +137,13 @@ class Helper:
             await asyncio.sleep(POLL_S)
         said = "; ".join(child.tail(3))
         await self._end()
-        raise WorkerDown(f"The helper {self.name} did not start; its log {self.log} says why ({said[-300:]}).")
+        raise WorkerDown(f"The helper {self.name} did not start; its log {self.log_file} says why ({said[-300:]}).")
 
     async def _end_when_idle(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(LOOK_S, self._idle_s))
-            if self._users == 0 and self.running and loop.time() - self._used >= self._idle_s:
+            await asyncio.sleep(min(LOOK_S, self.idle_s) or LOOK_S)
+            if self.idle_s and self._users == 0 and self.running and loop.time() - self._used >= self.idle_s:
                 async with self._starting:
                     if self._users == 0:
                         await self._end()

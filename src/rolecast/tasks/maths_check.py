@@ -62,7 +62,7 @@ class Checker:
                 await self._seen_dead(pid)
             except (RolecastError, msgspec.MsgspecError):
                 break
-        log.warning("an answer could not be checked: %s; see %s", DOWN, self.helper.log)
+        log.warning("an answer could not be checked: %s; see %s", DOWN, self.helper.log_file)
         return Verdict(reason=DOWN)
 
     async def _ask(self, order: dict[str, object]) -> Verdict:
