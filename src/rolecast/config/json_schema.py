@@ -3,12 +3,14 @@
 Derived from the structs and their docstrings: it holds no setting of its own.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, get_args, get_origin
+from types import ModuleType
+from typing import Any, cast, get_args, get_origin
 
 import msgspec
 
-from rolecast.config import routing, schema, tasks
+from rolecast.config import schema
 from rolecast.config.shape import section_of
 
 
@@ -61,14 +63,25 @@ def _plain(default: Any) -> Any:
     return int(default) if isinstance(default, schema.Bytes) else default
 
 
+def _sections(kind: Any) -> Iterator[type[schema.Section]]:
+    """All sections of a type, those within them too."""
+    if section := section_of(kind):
+        yield section
+        for field in msgspec.structs.fields(section):
+            yield from _sections(field.type)
+    for inner in get_args(kind):
+        yield from _sections(inner)
+
+
 def _docstrings() -> dict[tuple[str, str], str]:
     """The text under each setting in the sources of the sections, by class and name."""
     import ast
     import inspect
 
     found = {}
+    sources = {inspect.getmodule(section) for section in _sections(schema.Config)} - {None}
     sections = (
-        section for source in (schema, routing, tasks) for section in ast.walk(ast.parse(inspect.getsource(source)))
+        section for source in sources for section in ast.walk(ast.parse(inspect.getsource(cast(ModuleType, source))))
     )
     for section in sections:
         body = section.body if isinstance(section, ast.ClassDef) else []
