@@ -12,7 +12,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from rolecast import books, statefile
+from rolecast import books, lazily, statefile
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
@@ -82,6 +82,9 @@ log = logging.getLogger("rolecast")
 
 DRAIN_SLACK_S = 5.0
 """Connections have so much longer than requests: an answer has to arrive."""
+
+
+COMPILE_AFTER_S = 1.0
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -270,6 +273,7 @@ class Gateway:
             self.dispatch.watch(),
             asyncio.to_thread(self.abilities.learn, self.current.config.models.values()),
             self.cards.learn(),
+            _compile_soon(),
             self._recall(),
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
@@ -301,6 +305,12 @@ class Gateway:
         await self.memory.close()
         await self.sessions.close()
         await self.store.close()
+
+
+async def _compile_soon() -> None:
+    """Compile what the first request to nobody in particular would wait for, once whoever waits for us was let in."""
+    await asyncio.sleep(COMPILE_AFTER_S)
+    await asyncio.to_thread(lazily.compile_all)
 
 
 def _new_lane(dispatch: Dispatch, new_id: ExchangeIds, guard: Guard, limits: Limits) -> Lane:

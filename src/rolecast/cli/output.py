@@ -281,25 +281,32 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an unexpected exception still shows its traceback, it is a bug."""
-        from rolecast.client import LLMClientError
-        from rolecast.errors import ConfigError, RolecastError
-
-        try:
+        with failures():
             return super().invoke(ctx)
-        except ConfigError as error:
-            print_problems(error.source, error.problems)
-            raise typer.Exit(1) from error
-        except (RolecastError, LLMClientError) as error:
-            fail(error.message)
-        except BrokenPipeError:
-            # The reader (`| head`) has gone: point stdout at nothing so that the exit flush is silent.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-        except KeyboardInterrupt:
-            say(stderr=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except OSError as error:
-            fail(explain_os_error(error))
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turns every expected failure of the block into one sentence, and into the exit with its code (typer.Exit)."""
+    from rolecast.client import LLMClientError
+    from rolecast.errors import ConfigError, RolecastError
+
+    try:
+        yield
+    except ConfigError as error:
+        print_problems(error.source, error.problems)
+        raise typer.Exit(1) from error
+    except (RolecastError, LLMClientError) as error:
+        fail(error.message)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: point stdout at nothing so that the exit flush is silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except KeyboardInterrupt:
+        say(stderr=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except OSError as error:
+        fail(explain_os_error(error))
 
 
 OUTSIDE = ("--", "ROLECAST_")

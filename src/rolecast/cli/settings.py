@@ -5,6 +5,7 @@ still hold after the file was edited or in a detached gateway.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -53,6 +54,16 @@ def set_options(
     os.environ.update(set_now)
     _given.clear()
     _given.update(set_now)
+
+
+def given() -> list[str]:
+    """The variables that hold an option of this command."""
+    return sorted(_given)
+
+
+def take(variables: Iterable[str]) -> None:
+    """The same in a process that goes on with the command: these variables hold its options."""
+    _given.update(filter(None, variables))
 
 
 def origin(setting: str) -> str:

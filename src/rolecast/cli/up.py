@@ -16,7 +16,6 @@ from rolecast.cli import complete, output
 from rolecast.cli.options import ConfigFile
 
 if TYPE_CHECKING:
-    from rolecast.app import Running
     from rolecast.cli.gateway import ModelStatus
     from rolecast.cli.settings import Chosen
     from rolecast.config.schema import Config
@@ -79,7 +78,7 @@ def up(
     With --detach the exit code is 3 when the gateway is up and a pinned model could not be loaded.
     """
     from rolecast import statefile
-    from rolecast.cli import settings
+    from rolecast.cli import foreground, settings
 
     if mcp_only and detach:
         output.fail("--mcp-only speaks on standard input and output, so it cannot run in the background.")
@@ -97,9 +96,9 @@ def up(
     bring_weights(chosen.config, pull=not (no_pull or skip_model_loading))
     _warn(chosen)
     if detach:
-        _detach(chosen, preset)
+        _detach(chosen, foreground.words(config, preset))
     else:
-        _run(chosen)
+        foreground.become(config, preset)
 
 
 def _speak_mcp(chosen: "Chosen") -> None:
@@ -200,30 +199,11 @@ def _warn(chosen: "Chosen") -> None:
         output.warn(line)
 
 
-def _run(chosen: "Chosen") -> None:
-    """Serve in this terminal until Ctrl-C or `rolecast down`."""
-    from rolecast import app
-
-    def ready(running: "Running") -> None:
-        print_ready(chosen, running.listeners, dict(running.models))
-        if sys.stdout.isatty():
-            output.say("[dim]Ctrl-C stops it.[/]")
-
-    code = app.run(chosen.config, config_path=chosen.path, on_ready=ready)
-    if code:
-        raise typer.Exit(code)
-
-
-def _detach(chosen: "Chosen", preset: str | None) -> None:
-    """Start the same command in a session of its own, and wait until it answers or has ended."""
+def _detach(chosen: "Chosen", argv: list[str]) -> None:
+    """Start this command in a session of its own, and wait until it answers or has ended."""
     from rolecast.config import paths
     from rolecast.telemetry import logfile
 
-    argv = [sys.executable, "-m", "rolecast", "up", "--no-pull"]
-    if preset:
-        argv += ["--preset", preset]
-    elif chosen.path:
-        argv += ["--config", str(chosen.path)]
     log = paths.log_file()
     paths.make_private(log.parent)
     logfile.trim(log)

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from rolecast import lazily
+
 HEAD, TAIL = 600, 300
 NO_CODE = frozenset(
     [
@@ -161,7 +163,7 @@ class _Look(NamedTuple):
 
 def _compiled(pattern: str) -> _Look:
     bare = pattern.removeprefix("^")
-    return _Look(_literal(bare), re.compile(bare, re.MULTILINE), bare != pattern)
+    return _Look(_literal(bare), lazily.pattern(bare, re.MULTILINE), bare != pattern)
 
 
 def _literal(pattern: str) -> str:
@@ -186,7 +188,7 @@ _AROUND_SIGNS: dict[str, list[tuple[str, _Look]]] = {}
 for _sign, _pattern in _SIGNS:
     _AROUND_SIGNS.setdefault(_sign.strip()[-1], []).append((_sign, _compiled(_pattern)))
 _OF_WORDS = bytes(i if (chr(i).isalnum() and i < 128) or i == ord("_") else 32 for i in range(256))
-_NOT_LINE = re.compile(r"\s*(?:[-*•>|]|\d+[.)])\s|[^\\$]*[\\$]")
+_NOT_LINE = lazily.pattern(r"\s*(?:[-*•>|]|\d+[.)])\s|[^\\$]*[\\$]")
 
 
 def holds_code(text: str) -> bool:

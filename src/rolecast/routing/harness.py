@@ -8,6 +8,8 @@ are looked at: what stands within it is what somebody wrote or pasted.
 import re
 from collections.abc import Sequence
 
+from rolecast import lazily
+
 MOST = 64
 """So many pieces are taken away from a text."""
 HEAD = 600
@@ -22,7 +24,7 @@ _AROUND = (*((f"<{name}>", f"</{name}>") for name in _ELEMENTS), ("# AGENTS.md i
 """How agents mark what nobody typed: Claude Code, Cline and its kin, Codex, Copilot."""
 _FILES = ("Here are summaries of some files present in my git repo", "I have *added these files to the chat*")
 """How messages begin that are nothing but files, as Aider sends them."""
-_RESULT = re.compile(r"\[[a-z_]{1,40}(?: for [^\n]{0,300})?\] Result:")
+_RESULT = lazily.pattern(r"\[[a-z_]{1,40}(?: for [^\n]{0,300})?\] Result:")
 """How results of tools begin that come as text."""
 _BEGUN = ("task", "feedback", "user_message", "user_query", "userRequest", "answer")
 _ENDED = ("feedback", "user_message", "user_query", "userRequest", "answer")
@@ -37,7 +39,7 @@ _BEGIN = r"\A\s*(?:#+ task:\s*)?(?:given the following\W{1,8})?(?:please\s+)?(?:
 _CHAT = r"\b(?:chat|conversation|thread|session)"
 _OF_CHAT = rf".{{0,160}}{_CHAT}"
 _SIDE = tuple(
-    re.compile(f"{_BEGIN}(?:{pattern})", re.IGNORECASE | re.DOTALL)
+    lazily.pattern(f"{_BEGIN}(?:{pattern})", re.IGNORECASE | re.DOTALL)
     for pattern in (
         rf"(?:generate|create|write|provide|suggest|give|(?:reply|respond) with){_ADJECTIVES}\s+title\b{_OF_CHAT}",
         rf"(?:generate|suggest){_ADJECTIVES}\s+(?:tags|follow-?\s?up (?:questions|prompts))\b{_OF_CHAT}",

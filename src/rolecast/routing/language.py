@@ -4,8 +4,9 @@
 Pure and without a model. A text that says too little, or that is in no language of these, is ''.
 """
 
-import re
 from collections.abc import Mapping
+
+from rolecast import lazily
 
 HEAD, TAIL = 400, 200
 """Characters that are looked at: a long text begins and ends in the language of the one who asks."""
@@ -188,13 +189,13 @@ _RANGES = (
     ("ru", "\u0400-\u04ff"),
 )
 """Scripts, and the language that each is taken for."""
-_SCRIPTS = [(language, re.compile(f"[{letters}]")) for language, letters in _RANGES]
-_FOREIGN = re.compile(f"[{''.join(letters for _, letters in _RANGES)}]")
-_VIETNAMESE = re.compile("[\u1ea0-\u1ef9]")
-_UKRAINIAN, _RUSSIAN = re.compile("[іїєґІЇЄҐ]"), re.compile("[ыэъёЫЭЪЁ]")
-_LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f\u1ea0-\u1ef9]")
-_LETTER = re.compile(r"[^\W\d_]")
-_WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
+_SCRIPTS = [(language, lazily.pattern(f"[{letters}]")) for language, letters in _RANGES]
+_FOREIGN = lazily.pattern(f"[{''.join(letters for _, letters in _RANGES)}]")
+_VIETNAMESE = lazily.pattern("[\u1ea0-\u1ef9]")
+_UKRAINIAN, _RUSSIAN = lazily.pattern("[іїєґІЇЄҐ]"), lazily.pattern("[ыэъёЫЭЪЁ]")
+_LATIN = lazily.pattern(r"[a-zA-Z\u00c0-\u024f\u1ea0-\u1ef9]")
+_LETTER = lazily.pattern(r"[^\W\d_]")
+_WORD = lazily.pattern(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
 
 
 def _weights() -> dict[str, tuple[tuple[str, float], ...]]:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from unicodedata import normalize
 
+from rolecast import lazily
+
 MOST_GREETING = 100
 """Characters of a message that may be nothing but a greeting."""
 EDGE = 400
@@ -59,9 +61,9 @@ _FILLERS += "|great|perfect|cool|nice|awesome|please|then|now|today|for now|to y
 _CORE = frozenset(" ".join(each.casefold().split()) for each in _GREETINGS.replace("\n", "").split("|"))
 _FILL = frozenset(_FILLERS.split("|"))
 _MOST_WORDS = max(each.count(" ") + 1 for each in _CORE)
-_WORD = re.compile(r"[^\W\d_]+(?:['\-][^\W\d_]+)*")
+_WORD = lazily.pattern(r"[^\W\d_]+(?:['\-][^\W\d_]+)*")
 # What may stand around the words of a greeting: anything else, a digit or a sign of code, makes it something else.
-_AROUND = re.compile(
+_AROUND = lazily.pattern(
     r"[\s.,!?¡¿…~;:)(\-\u2013\u2014'\"、。！？，～·♥❤\ufe0f\u200d\u2600-\u27bf\U0001f300-\U0001faff]*\Z"
 )
 
@@ -77,7 +79,7 @@ def greets(text: str) -> bool:
     return _AROUND.match(_WORD.sub(" ", folded)) is not None and _is_all(_WORD.findall(folded))
 
 
-_MARKED = re.compile(r"[\u0600-\u06ff\u0900-\u097f]")
+_MARKED = lazily.pattern(r"[\u0600-\u06ff\u0900-\u097f]")
 """Scripts whose marks are no letters: words are cut at blanks alone."""
 _STRIPPED = " .,!?¡¿…~;:)(-–—'\"、。！？，～·♥❤،؟।"
 
@@ -96,10 +98,10 @@ def _is_all(words: Sequence[str]) -> bool:
     return reached.get(len(words), False)
 
 
-_BREAK = re.compile(r"\A|[.!?:;,\n]")
+_BREAK = lazily.pattern(r"\A|[.!?:;,\n]")
 """Where a sentence may begin, or go on with another wish."""
-_LINK = re.compile(r"\s*(?:and|but|so|then)\s+", re.IGNORECASE)
-_THOUGHT = re.compile(
+_LINK = lazily.pattern(r"\s*(?:and|but|so|then)\s+", re.IGNORECASE)
+_THOUGHT = lazily.pattern(
     r"\s*(?:(?:please|now|first|ok|okay|but|and|so|also|then)[\s,]+){0,3}"
     r"(?:(?:take (?:your|the) time (?:and|to) )?(?:really )?think (?:(?:about )?(?:it|this|that) )?"
     r"(?:very )?(?:step by step|step-by-step|through|deeply|carefully|hard|thoroughly|critically|rigorously)"
@@ -119,7 +121,7 @@ _THOUGHT = re.compile(
     r"(?![\w'])",
     re.IGNORECASE,
 )
-_THOUGHT_CJK = re.compile(
+_THOUGHT_CJK = lazily.pattern(
     r"(?:一步一步|一步步|逐步|仔细|深入)(?:地)?(?:思考|推理|想)"
     r"|ステップバイステップで考え|段階的に考え"
 )
@@ -129,7 +131,7 @@ _STEMS = (
 )
 """One of these is in whatever the expression finds."""
 _ASCII_STEMS = tuple(stem for stem in _STEMS if stem.isascii())
-_TOOLS = re.compile(
+_TOOLS = lazily.pattern(
     r"\s*(?:(?:please|can you|could you|would you|hey|ok|now)[\s,]+){0,3}"
     r"(?:use (?:the |your |my |a |any )?(?:[a-z_]+ ){0,2}tools?\b"
     r"|(?:take a look|have a look|look) (?:at|in|into|through) (?:the |my |this |these |those |that |our )?(?:[a-z]+ )?"
@@ -138,13 +140,13 @@ _TOOLS = re.compile(
     r"(?:files?|folders?|director(?:y|ies))\b)",
     re.IGNORECASE,
 )
-_CODE = re.compile(
+_CODE = lazily.pattern(
     r"\b(?:functions?|class(?:es)?|method|debug|implement|refactor|codes?|codebase|programs?|programming|script|bugs?|"
     r"compiles?|tests?|repo(?:sitory)?|source|stack ?trace|exception|module|api|sql|regex)\b"
     r"|\.(?:py|js|ts|tsx|java|c|cc|cpp|h|rs|go|rb|php|sh|sql|cs|kt|swift|lua|r|ipynb)\b",
     re.IGNORECASE,
 )
-_QUOTED = re.compile(r"\"[^\"\n]{0,300}\"|“[^”\n]{0,300}”|«[^»\n]{0,300}»|„[^“”\n]{0,300}[“”]|`[^`\n]{0,300}`")
+_QUOTED = lazily.pattern(r"\"[^\"\n]{0,300}\"|“[^”\n]{0,300}”|«[^»\n]{0,300}»|„[^“”\n]{0,300}[“”]|`[^`\n]{0,300}`")
 
 
 def wants_thought(text: str) -> bool:
