@@ -1,100 +1,27 @@
-"""The command line: one row per command. Every command lives in the file of its subject.
+"""The command line: `commands` has a row per command, and every command lives in the file of its subject.
 
-Heavy packages are imported inside the commands, so that `rolecast --help` and shell completion stay quick.
+Nothing of it is imported before it is asked for: a gateway takes what it prints from here, and no command.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from rolecast.cli import (
-    bench,
-    config,
-    doctor,
-    feedback,
-    jobs,
-    mcp,
-    models,
-    output,
-    route,
-    serve,
-    sessions,
-    talk,
-    tasks,
-    up,
-)
-
-COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
-    "Gateway": (
-        ("up", up.up),
-        ("down", serve.down),
-        ("status", serve.status),
-        ("ps", serve.ps),
-        ("logs", serve.logs),
-    ),
-    "Talk": (
-        ("ask", talk.ask),
-        ("chat", talk.chat),
-        ("sessions", sessions.sessions),
-        ("personas", sessions.personas),
-        ("mcp", mcp.mcp),
-    ),
-    "Models": (
-        ("models", models.models),
-        ("pull", jobs.pull),
-        ("rm", models.rm),
-        ("load", models.load),
-        ("unload", models.unload),
-        ("jobs", jobs.jobs),
-    ),
-    "Tasks": (("tasks", tasks.tasks),),
-    "Configuration": (
-        ("init", config.init),
-        ("check", config.check),
-        ("reload", config.reload),
-        ("import", config.import_),
-    ),
-    "Diagnosis": (
-        ("doctor", doctor.doctor),
-        ("route", route.route),
-        ("feedback", feedback.feedback),
-        ("bench", bench.bench),
-    ),
-}
-
-app = typer.Typer(
-    name="rolecast",
-    cls=output.Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from rolecast import __version__
-
-        output.raw(f"rolecast {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Runs a cast of small language models behind one endpoint."""
-
-
-for _panel, _rows in COMMANDS.items():
-    for _name, _command in _rows:
-        app.command(_name, rich_help_panel=_panel)(_command)
+if TYPE_CHECKING:
+    from rolecast.cli.commands import COMMANDS as COMMANDS
+    from rolecast.cli.commands import app as app
 
 
 def main() -> None:
     """Entry point of the `rolecast` command."""
+    from rolecast.cli import output
+    from rolecast.cli.commands import app
+
     output.prepare()
     app(prog_name="rolecast")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("app", "COMMANDS"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rolecast.cli import commands
+
+    return getattr(commands, name)
