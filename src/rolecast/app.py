@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from rolecast.config.current import Current
 from rolecast.config.edit import Participant, edit_to
 from rolecast.config.schema import Config, Limits, Listener
 from rolecast.dialects.surfaces import hot_of
-from rolecast.errors import ConfigError
+from rolecast.errors import ConfigError, RolecastError
 from rolecast.fleet import Fleet
 from rolecast.jobs.kinds import kinds
 from rolecast.jobs.owner import Jobs
@@ -49,6 +50,7 @@ from rolecast.pages.tasks import TaskPages
 from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.turns import Turns
+from rolecast.processes import supervisor
 from rolecast.readiness import Readiness
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
@@ -103,7 +105,7 @@ class Gateway:
         self._find = find = weights_finder(config)
         self._first = edit_to(config, stand_ins(config, find))
         self.current = Current(self._first)
-        self.telemetry = Telemetry(i for i, m in config.models.items() if m.enabled)
+        self.telemetry = Telemetry((i for i, m in config.models.items() if m.enabled), (*config.tasks, *config.roles))
         self.fleet = Fleet(config, find, paths.worker_logs())
         self.store = books.store_of(config)
         self.ledger = Ledger(self.store)
@@ -150,7 +152,7 @@ class Gateway:
             self.cards,
             self.plans,
             self.jobs,
-            Logging(config.log, self.telemetry.logs),
+            Logging(config.log, self.telemetry.logs, self.telemetry.requests),
             self.current,
             self.doors,
         ]
@@ -356,20 +358,63 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
             hurry.set()
         stop.set()
 
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, end)
+        loop.add_signal_handler(number, end)
+    hears_hup = not _on_terminal()  # there it means that the terminal is gone
+    if hears_hup:
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # what runs up reads its file anyway
     gateway = Gateway(config, config_path)
     configure_logging(config.log.level, config.log.format, gateway.telemetry.logs)
     async with serving(gateway, hurry):
+        if hears_hup:
+            loop.add_signal_handler(signal.SIGHUP, Reloads(gateway.reloader).begin)
         _announce(gateway, config_path)
         gateway.doors.changed = partial(_announce_again, gateway, config_path)
         heap.settle()
         if on_ready is not None:
             models = [(i, gateway.health.state(i)) for i in gateway.telemetry.models]
             on_ready(Running(gateway.doors.addresses, models))
+        alive = asyncio.create_task(supervisor.keep_alive())
+        supervisor.tell("ready")
         await stop.wait()
+        supervisor.tell("stopping")
         log.info("stopping: %d requests are running", len(gateway.dispatch.active))
+    alive.cancel()
     statefile.remove()
+
+
+class Reloads:
+    """Reads the configuration again when a service manager, or `docker kill -s HUP`, says so; one after the other."""
+
+    def __init__(self, reloader: Reloader) -> None:
+        self._reloader = reloader
+        self._running: set[asyncio.Task[None]] = set()
+
+    def begin(self) -> None:
+        """Start one."""
+        task = asyncio.create_task(self._reload())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _reload(self) -> None:
+        supervisor.tell("reloading")
+        try:
+            report = await self._reloader.reload()
+            if not (report.applied or report.waiting):
+                log.info("the configuration was read again: nothing has changed")
+        except RolecastError as error:
+            if not isinstance(error, ConfigError):  # of those the reloader has told
+                log.warning("the configuration was not read again: %s", error.message)
+        finally:
+            supervisor.tell("ready")
+
+
+def _on_terminal() -> bool:
+    try:
+        return sys.stdin.isatty()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
 
 
 def _announce(gateway: Gateway, config_path: Path | None) -> None:

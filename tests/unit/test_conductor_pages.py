@@ -187,6 +187,25 @@ async def test_the_figures_are_those_that_were_counted(gate: Gate) -> None:
     ]
 
 
+async def test_figures_are_also_told_by_category(gate: Gate) -> None:
+    assert (await get(gate, "/stats")).json["activity"]["by_category"] == {}
+    for path in ("/summarize", "/translate", "/translate"):
+        await prompt(gate, path)
+    await prompt(gate, category="erp")  # by a model that is not reached
+    await gate.ask(request(chat(model="fast")))  # for no task
+    found = (await get(gate, "/stats")).json["activity"]["by_category"]
+    assert set(found) == {"summarization", "translation", "erp"}
+    assert set(found["erp"]) == {
+        *("request_count", "generation_count", "error_count", "tokens_generated", "average_seconds")
+    }
+    assert (found["translation"]["request_count"], found["translation"]["generation_count"]) == (2, 2)
+    assert found["translation"]["tokens_generated"] > 0
+    assert (found["erp"]["generation_count"], found["erp"]["error_count"]) == (0, 1)
+    metrics = (await get(gate, "/metrics")).body.decode()
+    assert 'rolecast_task_requests_total{outcome="ok",task="translation"} 2.0' in metrics
+    assert 'rolecast_worker_memory_bytes{model="fast"}' in metrics
+
+
 async def test_a_stand_in_is_named_and_its_memory_told_once(tmp_path: Path) -> None:
     made = msgspec.structs.replace(cast(surface="conductor"), stand_in="fast")
     async with running_gateway(made, tmp_path) as gate:

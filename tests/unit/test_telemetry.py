@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rolecast.errors import NotFound
 from rolecast.telemetry.logs import LogRing, configure_logging
 from rolecast.telemetry.metrics import BUCKETS_MS, ModelStats, Place, Telemetry
+from rolecast.telemetry.requests import RequestLog
 from rolecast.values import Usage
 
 
@@ -48,6 +49,27 @@ def test_what_models_did_is_exposed_by_model() -> None:
     assert found["rolecast_start_time_seconds",] == pytest.approx(telemetry.started_at)
 
 
+def test_what_was_done_for_tasks_is_exposed_by_task_and_only_for_those_of_the_configuration() -> None:
+    telemetry = Telemetry(["a"], ["mine"])
+    telemetry.did("translation", "ok", Usage(10, 3, 4), 12.0, 40.0)
+    telemetry.did("mine", "error", Usage(), 0.0, 3.0)
+    for number in range(100):
+        telemetry.did(f"made up {number}", "ok", Usage(1, 1), 1.0, 1.0)
+    found = samples(telemetry)
+    assert found["rolecast_task_requests_total", "ok", "translation"] == 1
+    assert found["rolecast_task_requests_total", "error", "mine"] == 1
+    assert found["rolecast_task_tokens_total", "completion", "translation"] == 3
+    assert found["rolecast_task_request_seconds_sum", "translation"] == pytest.approx(0.04)
+    assert found["rolecast_task_first_byte_seconds_count", "mine"] == 0
+    labels = {key[-1] for key in found if key[0].startswith("rolecast_task_")}
+    assert labels == {"translation", "mine"}  # nobody has asked for the others
+
+
+def test_memory_is_exposed_by_model() -> None:
+    text = Telemetry(["a"]).exposition({"a": 5_000_000}).decode()
+    assert 'rolecast_worker_memory_bytes{model="a"} 5e+06' in text
+
+
 def test_an_empty_gateway_has_an_exposition() -> None:
     assert ("rolecast_start_time_seconds",) in samples(Telemetry([]))
 
@@ -81,7 +103,10 @@ def _own_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     noisy = {name: logging.getLogger(name).level for name in ("uvicorn.error", "httpx2", "asyncio")}
+    access = logging.getLogger("uvicorn.access")
+    filters = access.filters[:]
     yield
+    access.filters[:] = filters
     root.handlers[:] = handlers
     root.setLevel(level)
     for name, before in noisy.items():
@@ -103,6 +128,55 @@ def test_logs_are_lines_of_json_when_wanted(capsys: pytest.CaptureFixture[str]) 
     assert second["event"] == "it\nbroke"
     assert "ValueError: bad" in second["exception"]
     assert [json.loads(line)["level"] for line in ring.tail(9)] == ["warning", "error"]
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_a_line_of_json_is_bounded_and_moves_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json", LogRing())
+    text = "a\x1b[31m\x9bb\x85c\u2028d\u202ee\n" + "x" * 100_000
+    try:
+        raise ValueError("y" * 100_000 + "the end")
+    except ValueError:
+        logging.getLogger("rolecast.x").exception("%s", text, extra={"fields": {"model": "m\x9b"}})
+    (line,) = capsys.readouterr().err.split("\n")[:-1]
+    assert len(line) < 16_000
+    assert not [c for c in line if not c.isprintable()]
+    read = json.loads(line)
+    assert read["event"].startswith("a\x1b[31m\x9bb\x85c\u2028d\u202ee\nxxx")  # only the spelling has changed
+    assert read["model"] == "m\x9b"
+    assert read["exception"].endswith("the end")
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_the_line_of_a_page_has_no_query(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json", LogRing())
+    access = logging.getLogger("uvicorn.access")
+    access.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:5", "GET", "/health?prompt=secret", "1.1", 200)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == '127.0.0.1:5 - "GET /health HTTP/1.1" 200'
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_a_request_is_told_in_one_line_for_people_too(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "text", LogRing())
+    names = {"listener": "front door", "kind": "chat", "model": "m", "worker": "m", "role": "", "task": "translation"}
+    times = {"queue_ms": 0.0, "load_ms": 0.0, "first_ms": 3.0, "total_ms": 40.4}
+    RequestLog().answered(
+        "req_1",
+        **names,
+        stream=False,
+        status=502,
+        outcome="error",
+        error="worker_down",
+        usage=Usage(10, 3),
+        **times,
+        attempts=1,
+        key="",
+        client_id="",
+    )
+    line = capsys.readouterr().err.rstrip()
+    expected = "req_1 chat translation by m: error worker_down 502, 40 ms, 10+3 tokens"
+    assert line.endswith(f"WARNING rolecast.requests: {expected}")
 
 
 @pytest.mark.usefixtures("_own_logging")

@@ -354,6 +354,9 @@ class Log(Section, frozen=True):
     """Lines for people, or one JSON object per line."""
     access: bool = False
     """One line for each request that is not a chat, completion or embedding; those are in the ledger."""
+    requests: bool = False
+    """One line for each of those, too, when it has ended, and for each that was refused: model, task, times, tokens
+    and the code of an error; no word of prompts and answers."""
 
 
 class Config(Section, frozen=True):

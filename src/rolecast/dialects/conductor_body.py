@@ -143,6 +143,7 @@ class Bodies:
             chat=chat,
             category=name,
             open=is_open,
+            found="" if is_open or not is_task else name,
             session=fields.session_id or (fields.extra_params and fields.extra_params.session_id) or "",
             order=Order("" if is_open else name, prompt, options) if is_task else None,
             hints=said,
@@ -184,7 +185,7 @@ class Bodies:
                 setattr(theirs, name, msgspec.structs.replace(words, sampling=sampling))
         more = {"category": request.category, "open": request.open, "session": request.session, "hints": request.hints}
         order = None if theirs.chat is None else request.order  # a text to go on with is for no task
-        return _prompted(theirs, **more, order=order, union=True)
+        return _prompted(theirs, **more, order=order, found=request.found, union=True)
 
     def _of_ollama(self, body: bytes, chosen: Request | None = None) -> Request:
         """What a body asks for in Ollama's words; of `chosen` the model and the wish for a stream."""

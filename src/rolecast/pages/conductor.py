@@ -22,7 +22,7 @@ from rolecast.pages import asked
 from rolecast.pages.health import Health
 from rolecast.reload import Reloader
 from rolecast.server.asgi import json_response
-from rolecast.telemetry.metrics import Telemetry
+from rolecast.telemetry.metrics import ModelStats, Telemetry
 from rolecast.turn.sessions import Sessions
 
 STATUSES = {
@@ -149,6 +149,7 @@ class Conductor:
                 "active_models": sum(each["status"] == "loaded" and "stand_in" not in each for each in listed),
                 "most_used": [{"technical_name": name, "generation_count": counts[name]} for name in most],
                 "recently_used_count": len(recent),
+                "by_category": {name: _figures(s) for name, s in self._telemetry.tasks.items() if s.requests},
             },
             "engine_count": len(list(Categories.of(self._current.config))),
         }
@@ -194,3 +195,14 @@ class Conductor:
     def _used_at(self, model_id: str) -> float:
         """When it, or what stands in for it, was used last, in seconds since 1970; 0 = never."""
         return wall_time(self._fleet.worker(self._current.answerer_of(model_id)).last_used) or 0.0
+
+
+def _figures(stats: ModelStats) -> dict[str, Any]:
+    """What was done for one category; the time is of a whole answer, on average."""
+    return {
+        "request_count": stats.requests,
+        "generation_count": stats.outcomes.get("ok", 0),
+        "error_count": stats.outcomes.get("error", 0),
+        "tokens_generated": stats.completion_tokens,
+        "average_seconds": round(stats.duration.total_ms / 1000 / stats.requests, 3),
+    }

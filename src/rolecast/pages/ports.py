@@ -53,7 +53,8 @@ class FrontDoor:
 
     @told("Metrics for Prometheus", "Health", answer=str, media=TEXT)
     async def metrics(self, request: Request) -> Response:
-        return Response(self._telemetry.exposition(), media_type="text/plain; version=0.0.4")
+        memory = dict(await self._health.loaded())
+        return Response(self._telemetry.exposition(memory), media_type="text/plain; version=0.0.4")
 
 
 BROKEN = ("failed", "disabled")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
@@ -10,17 +11,28 @@ from functools import partial
 
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Log
+from rolecast.telemetry.requests import MOST_CHARS, RequestLog
+
+MOST_EVENT, MOST_EXCEPTION = 4000, 8000
+"""So many characters of a message, of an exception: a line stays below the 16 KiB at which Docker cuts one in two."""
+_UNSEEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON leaves as it is and a terminal or a reader of lines obeys: controls, ends of lines, turned text."""
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object per line."""
+    """One JSON object per line. A record's `fields` become fields of the line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {"ts": round(record.created, 3), "level": record.levelname.lower(), "logger": record.name}
-        line["event"] = record.getMessage()
+        line: dict[str, object] = {
+            "ts": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        line["event"] = record.getMessage()[:MOST_EVENT]
+        line.update(getattr(record, "fields", {}))
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+            line["exception"] = self.formatException(record.exc_info)[-MOST_EXCEPTION:]
+        return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(line, ensure_ascii=False))
 
 
 MAX_WAITING_LINES = 1000
@@ -70,11 +82,13 @@ def _offer(queue: "asyncio.Queue[str | None]", line: str) -> None:
 
 
 class Logging:
-    """Follows the level and the format that the configuration asks for; who logs requests is the doors' matter."""
+    """Follows what the configuration asks for; the access lines of pages are the doors' matter."""
 
-    def __init__(self, applied: Log, ring: LogRing) -> None:
+    def __init__(self, applied: Log, ring: LogRing, requests: RequestLog) -> None:
         self._applied = applied
         self._ring = ring
+        self._requests = requests
+        requests.wanted = applied.requests
 
     async def prepare(self, edit: Edit) -> Change:
         """Nothing to refuse."""
@@ -83,7 +97,16 @@ class Logging:
     def _apply(self, wanted: Log) -> None:
         if (wanted.level, wanted.format) != (self._applied.level, self._applied.format):
             configure_logging(wanted.level, wanted.format, self._ring)
+        self._requests.wanted = wanted.requests
         self._applied = wanted
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """A line of uvicorn's about a page, without the query of its path: people put anything there."""
+    if isinstance(record.args, tuple) and len(record.args) == 5:
+        client, method, path, *rest = record.args
+        record.args = (client, method, str(path).partition("?")[0][:MOST_CHARS], *rest)
+    return True
 
 
 def configure_logging(level: str, style: str, ring: LogRing) -> None:
@@ -95,6 +118,8 @@ def configure_logging(level: str, style: str, ring: LogRing) -> None:
     for each in root.handlers:
         each.setFormatter(_JsonFormatter() if style == "json" else text)
     root.setLevel(level.upper())
-    logging.getLogger("uvicorn.access").handlers.clear()
+    access = logging.getLogger("uvicorn.access")
+    access.handlers.clear()
+    access.filters[:] = [_without_query]
     for noisy in ("uvicorn.error", "httpx2", "asyncio"):
         logging.getLogger(noisy).setLevel("WARNING")

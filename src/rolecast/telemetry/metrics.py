@@ -1,20 +1,23 @@
 """Counters and what becomes of them; the only file that knows prometheus_client.
 
 The hot path adds plain numbers to `ModelStats`; they become Prometheus samples only when scraped. Labels are
-bounded: configured models and a fixed set of words, never a key, a path or a name from a request.
+bounded: configured models, configured tasks and a fixed set of words, never a key, a path or a name from a request.
 """
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from rolecast.config.edit import Change, Edit
+from rolecast.config.labels import CATEGORIES
 from rolecast.errors import RolecastError
 from rolecast.telemetry.logs import LogRing
+from rolecast.telemetry.requests import RequestLog
 from rolecast.values import Usage
 
 BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)
@@ -31,7 +34,7 @@ class Histogram:
 
 
 class ModelStats:
-    """What one model did since the gateway started."""
+    """What one model did since the gateway started, or what was done for one task."""
 
     __slots__ = (
         "cached_tokens",
@@ -126,11 +129,14 @@ def _shown(word: str) -> str:
 
 
 class Telemetry:
-    """The gateway's counters, one `ModelStats` per configured model plus refusals."""
+    """The gateway's counters, one `ModelStats` per configured model and per task plus refusals."""
 
-    def __init__(self, models: Iterable[str]) -> None:
+    def __init__(self, models: Iterable[str], tasks: Iterable[str] = ()) -> None:
         self.models: dict[str, ModelStats] = {}
-        self.add(models)
+        self.tasks: dict[str, ModelStats] = {}
+        """By category: the product's, and tasks and roles of the configuration; nothing that a request brings."""
+        self.add(models, (*CATEGORIES, *tasks))
+        self.requests = RequestLog()
         self.refused: dict[int, int] = {}
         self.refusals = Refusals()
         self.started_at = time.time()
@@ -142,12 +148,25 @@ class Telemetry:
 
     async def prepare(self, edit: Edit) -> Change:
         """Nothing to refuse."""
-        return Change(partial(self.add, [i for i, m in edit.config.models.items() if m.enabled]))
+        return Change(
+            partial(
+                self.add,
+                [i for i, m in edit.config.models.items() if m.enabled],
+                [*edit.config.tasks, *edit.config.roles],
+            )
+        )
 
-    def add(self, models: Iterable[str]) -> None:
+    def add(self, models: Iterable[str], tasks: Iterable[str] = ()) -> None:
         """Count for these too; what was counted before stays, as Prometheus expects of counters."""
         for model in models:
             self.models.setdefault(model, ModelStats())
+        for task in tasks:
+            self.tasks.setdefault(task, ModelStats())
+
+    def did(self, task: str, outcome: str, usage: Usage, first_ms: float, total_ms: float) -> None:
+        """Count a request that was for a task, as `ModelStats.count` does; one of a task that nobody knows is not."""
+        if (stats := self.tasks.get(task)) is not None:
+            stats.count(outcome, usage, first_ms, total_ms)
 
     def answered(self) -> int:
         """Requests that reached a model since the start."""
@@ -157,48 +176,39 @@ class Telemetry:
         """Count and note a request that was answered before it reached a model."""
         self.refused[error.status] = self.refused.get(error.status, 0) + 1
         self.refusals.add(error, place)
+        if self.requests.wanted:
+            self.requests.refused(error.status, error.code or "", place.listener, place.method, place.path)
 
-    def exposition(self) -> bytes:
-        """The Prometheus text format."""
+    def exposition(self, memory: Mapping[str, int] = MappingProxyType({})) -> bytes:
+        """The Prometheus text format; `memory` has the resident bytes of each worker."""
         from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(self))
+        registry.register(_Collector(self, memory))
         return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, memory: Mapping[str, int]) -> None:
         self._t = telemetry
+        self._memory = memory
 
     def collect(self) -> Iterator[Any]:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         t = self._t
-        requests = CounterMetricFamily(
-            "rolecast_requests", "Requests by model and outcome.", labels=["model", "outcome"]
-        )
-        tokens = CounterMetricFamily("rolecast_tokens", "Tokens by model and kind.", labels=["model", "kind"])
-        first = HistogramMetricFamily(
-            "rolecast_first_byte_seconds", "Request complete to first byte.", labels=["model"]
-        )
-        whole = HistogramMetricFamily(
-            "rolecast_request_seconds", "Request complete to answer complete.", labels=["model"]
-        )
-        for model, s in t.models.items():
-            for outcome, n in s.outcomes.items():
-                requests.add_metric([model, outcome], n)
-            tokens.add_metric([model, "prompt"], s.prompt_tokens)
-            tokens.add_metric([model, "completion"], s.completion_tokens)
-            tokens.add_metric([model, "cached"], s.cached_tokens)
-            first.add_metric([model], _cumulative(s.first), s.first.total_ms / 1000)
-            whole.add_metric([model], _cumulative(s.duration), s.duration.total_ms / 1000)
+        yield from _families("rolecast", "model", t.models)
+        yield from _families("rolecast_task", "task", {name: s for name, s in t.tasks.items() if s.requests})
         refused = CounterMetricFamily(
             "rolecast_refused", "Requests refused before a model, by status.", labels=["status"]
         )
         for status, n in t.refused.items():
             refused.add_metric([str(status)], n)
-        yield from (requests, tokens, first, whole, refused)
+        yield refused
+        resident = GaugeMetricFamily("rolecast_worker_memory_bytes", "Resident memory by model.", labels=["model"])
+        for model, size in self._memory.items():
+            resident.add_metric([model], size)
+        yield resident
         gauges: dict[str, Any] = {}
         for name, model, value in t.gauges():
             if name not in gauges:
@@ -206,6 +216,29 @@ class _Collector:
             gauges[name].add_metric([model], value)
         yield from gauges.values()
         yield GaugeMetricFamily("rolecast_start_time_seconds", "When the gateway started.", value=t.started_at)
+
+
+def _families(prefix: str, label: str, counted: Mapping[str, ModelStats]) -> Iterator[Any]:
+    """Requests, tokens and times, each with one label for what they are counted by."""
+    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+    requests = CounterMetricFamily(f"{prefix}_requests", f"Requests by {label} and outcome.", labels=[label, "outcome"])
+    tokens = CounterMetricFamily(f"{prefix}_tokens", f"Tokens by {label} and kind.", labels=[label, "kind"])
+    first = HistogramMetricFamily(
+        f"{prefix}_first_byte_seconds", f"Request complete to first byte, by {label}.", labels=[label]
+    )
+    whole = HistogramMetricFamily(
+        f"{prefix}_request_seconds", f"Request complete to answer complete, by {label}.", labels=[label]
+    )
+    for name, s in counted.items():
+        for outcome, n in s.outcomes.items():
+            requests.add_metric([name, outcome], n)
+        tokens.add_metric([name, "prompt"], s.prompt_tokens)
+        tokens.add_metric([name, "completion"], s.completion_tokens)
+        tokens.add_metric([name, "cached"], s.cached_tokens)
+        first.add_metric([name], _cumulative(s.first), s.first.total_ms / 1000)
+        whole.add_metric([name], _cumulative(s.duration), s.duration.total_ms / 1000)
+    return iter((requests, tokens, first, whole))
 
 
 def _cumulative(h: Histogram) -> list[tuple[str, float]]:

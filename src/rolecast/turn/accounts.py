@@ -48,15 +48,15 @@ class Accounts:
         first_s = exchange.first - began if exchange.first else 0.0
         self._telemetry.last_request[caller.listener] = ended
         plan.stats.count(outcome, usage, first_s * 1000, total_s * 1000)
+        if task := request.found or plan.choice.task:
+            self._telemetry.did(task, outcome, usage, first_s * 1000, total_s * 1000)
         if total_s >= LEAST_S and outcome == "ok" and exchange.attempts == 1:
             waited_s = (exchange.queue_us + exchange.load_us) / 1e6
             self._paces.answered(
                 plan.answerer_id, usage, first_s - waited_s, total_s - waited_s, request.stream, plan.choice.task
             )
         place = (caller.listener, caller.key)
-        route = plan.routes.get(place)
-        if route is None:
-            route = plan.routes[place] = self._route(exchange, plan, request)
+        route = plan.routes.get(place) or plan.routes.setdefault(place, self._route(exchange, plan, request))
         if plan.choice.seen is not None:
             if plan.conversation and outcome != "error":
                 self._bonds.note(plan.conversation, plan.model_id, plan.choice)
@@ -74,6 +74,42 @@ class Accounts:
             exchange.attempts,
             exchange.queue_us,
             exchange.load_us,
+            caller.client_id,
+        )
+        if self._telemetry.requests.wanted:
+            self._log(exchange, plan, request, outcome, usage, error, first_s, total_s)
+
+    def _log(
+        self,
+        exchange: Exchange,
+        plan: Plan,
+        request: Request,
+        outcome: Outcome,
+        usage: Usage,
+        error: RolecastError | None,
+        first_s: float,
+        total_s: float,
+    ) -> None:
+        caller, choice = exchange.caller, plan.choice
+        self._telemetry.requests.answered(
+            exchange.id,
+            caller.listener,
+            request.kind,
+            plan.model_id,
+            plan.answerer_id,
+            choice.role,
+            request.found or choice.task,
+            request.stream,
+            exchange.status if error is None else error.status,
+            outcome,
+            "" if error is None else error.code or "",
+            usage,
+            exchange.queue_us / 1000,
+            exchange.load_us / 1000,
+            first_s * 1000,
+            total_s * 1000,
+            exchange.attempts,
+            caller.key,
             caller.client_id,
         )
 
