@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
-REAL_ENGINE = ("tests/contract/", "tests/process/test_real_engine.py", "tests/process/test_real_routing.py")
+REAL_ENGINE = (
+    "tests/contract/",
+    "tests/process/test_real_engine.py",
+    "tests/process/test_real_routing.py",
+    "tests/process/test_hardened.py",
+)
 
 
 @pytest.hookimpl(optionalhook=True)
