@@ -49,6 +49,7 @@ from rolecast.pages.sessions import SessionPages
 from rolecast.pages.tasks import TaskPages
 from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
+from rolecast.pages.tools import ToolServers
 from rolecast.pages.turns import Turns
 from rolecast.processes import supervisor
 from rolecast.readiness import Readiness
@@ -66,6 +67,7 @@ from rolecast.tasks.player import Player
 from rolecast.telemetry import heap, logfile
 from rolecast.telemetry.logs import Logging, configure_logging
 from rolecast.telemetry.metrics import Telemetry
+from rolecast.tools.toolbox import Toolbox, quietly
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.ask import Asker
 from rolecast.turn.cards import Cards
@@ -138,6 +140,7 @@ class Gateway:
         self.sessions = self.dispatch.sessions = Sessions(self.store, self.current, self.plans, Budget(counter))
         self.sessions.voice, self.sessions.asker = self.personas.of, self.asker
         self.player = self.dispatch.player = Player(self.current, counter, self.backstage, self.sessions, self.personas)
+        self.toolbox = self.dispatch.toolbox = Toolbox(self.current, counter)
         self.health = Health(self.current, self.fleet, self.ledger)
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
@@ -180,6 +183,7 @@ class Gateway:
             | Domains
             | TaskPages
             | McpPage
+            | ToolServers
         ] = [
             Admin(
                 self.current,
@@ -218,6 +222,7 @@ class Gateway:
             self._domains,
             TaskPages(self.current, self.player),
             self.mcp,
+            ToolServers(self.toolbox),
         ]
         self._lists: list[Catalogue | OllamaLists | TokenCounts | KeptResponses] = [
             Catalogue(self.current, self.abilities, self.health),
@@ -280,6 +285,7 @@ class Gateway:
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),
+            quietly(self.toolbox),
         )
         self._background += [asyncio.create_task(each) for each in lasting]
         opening.commit()
@@ -301,6 +307,7 @@ class Gateway:
             task.cancel()
         await self.backstage.close()
         await self.mcp.close()
+        await self.toolbox.close()
         await self.fleet.close()
         await leaving
         await self.ledger.close()

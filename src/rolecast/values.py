@@ -53,6 +53,8 @@ class Caller(msgspec.Struct, frozen=True):
     """What counts more when several models would do; '' = not said."""
     task: str = ""
     """What the requests are for, in the caller's words: a category."""
+    tools: str = ""
+    """Which servers' tools the gateway is to offer and run, in the caller's words; '' = not said."""
     trace_lines: bytes = b""
     """Header lines that go on to the worker."""
     answer_lines: bytes = b""

@@ -19,7 +19,7 @@ from rolecast.mcp.calls import Outcome
 from rolecast.mcp.catalogue import Catalogue
 from rolecast.mcp.dispatch import Dispatcher
 from rolecast.mcp.pictures import pictured
-from rolecast.mcp.quiet import Quiet
+from rolecast.telemetry.quiet import Quiet
 from rolecast.mcp.tools import tools
 
 __all__ = ["on_uvloop"]

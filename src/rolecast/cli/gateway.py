@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from rolecast import LLMClient
+    from rolecast.tools.wire import Told
     from rolecast.turn.rehearsal import Routed
 
 REPLY_TIMEOUT_S = 600
@@ -171,6 +172,12 @@ class Gateway:
     def status_json(self) -> bytes:
         """The same as it came, for `--json`."""
         return self._request("GET", "/admin/status").content
+
+    def tool_servers(self) -> "Told":
+        """The servers whose tools models may call; those that are not connected are connected first."""
+        from rolecast.tools.wire import Told
+
+        return msgspec.json.decode(self._request("GET", "/mcp/servers").content, type=Told)
 
     def load(self, model: str) -> str:
         """Load a model and wait until it is; returns its state."""

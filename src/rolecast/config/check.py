@@ -3,13 +3,13 @@
 Pure: values in, (trail, problem) out. Knows no file and no line; reads nothing from disk or network.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterator
 
-from rolecast.config import allowed, check_routing, check_tasks, names, personas, secrets, variants
+from rolecast.config import allowed, check_mcp, check_routing, check_tasks, names, personas, secrets, variants
 from rolecast.config.about import Backends
 from rolecast.config.document import Trail
+from rolecast.config.loopback import is_loopback as is_loopback
 from rolecast.config.schema import IMAGES_MODEL, IMAGES_NOTE, Bytes, Config, Listener, Model
 from rolecast.config.shape import Problem, meant
 from rolecast.config.source import parse
@@ -42,6 +42,7 @@ def check(config: Config, backends: Backends | None = None) -> list[Problem]:
         *_limits(config),
         *check_routing.problems(config),
         *check_tasks.problems(config),
+        *check_mcp.problems(config),
         *_storage(config),
         *_personas(config),
     ]
@@ -64,16 +65,6 @@ def _personas(config: Config) -> Iterator[Problem]:
         yield ("personas", "use"), text
     if own.use == personas.TEXT and not own.text.strip():
         yield ("personas", "use"), "there is no persona in personas.text; write one, or leave this empty"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach that address. A host name other than localhost counts as public."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _names(config: Config) -> Iterator[Problem]:

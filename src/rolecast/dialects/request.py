@@ -97,6 +97,8 @@ class Request(msgspec.Struct):
     """The id of its session that the body has; '' = none."""
     joined: bool = False
     """Its session was seen to: what was said before is in it, or it goes without. Set by who sees it through."""
+    equipped: bool = False
+    """Whether tools are offered was decided. Set by who offers them."""
     order: Order | None = None
     """The task that it is for; None = none, or its prompt is written already."""
     noted: Mapping[str, Any] = {}

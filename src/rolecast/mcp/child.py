@@ -21,9 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rolecast.mcp.api import Api, Gateways
 from rolecast.mcp.identity import identity
-from rolecast.mcp.quiet import log_quietly
 from rolecast.mcp.server import GONE, Context, make_server
 from rolecast.processes.lifeline import end_with_gateway
+from rolecast.telemetry.quiet import log_quietly
 
 GATEWAY = "x-rolecast-gateway"
 """Header in which the gateway says where it listens."""

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from rolecast import statefile
 from rolecast.mcp.api import Gateways
 from rolecast.mcp.jsonrpc import INVALID_REQUEST, PARSE_ERROR
-from rolecast.mcp.quiet import log_quietly
 from rolecast.mcp.server import make_server
+from rolecast.telemetry.quiet import log_quietly
 
 
 async def speak(server: "Server[Any]") -> None:

@@ -20,6 +20,7 @@ OWN_NAME = NAME.encode()
 _TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
 _VIA = re.compile(rb"[\x20-\x7e\t]{1,1000}\Z")
 _TASK = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9 _./:-]{0,63}\Z")
+_TOOLS = re.compile(rb"[A-Za-z0-9_-]{1,64}(?:[ \t]*,[ \t]*[A-Za-z0-9_-]{1,64}){0,63}\Z")
 MAX_GATEWAYS = 8
 """A request that so many gateways have passed on is refused: they may pass it on for ever."""
 _TRACES = (b"x-trace-id", b"x-span-id", b"x-session-id", b"traceparent")
@@ -111,6 +112,7 @@ class Lane:
             session=_traced(headers, b"x-session-id"),
             prefer=_preference(headers.get(b"x-rolecast-prefer", b"")),
             task=_task(headers.get(b"x-rolecast-task", b"")),
+            tools=_tools(headers.get(b"x-rolecast-tools", b"")),
             trace_lines=trace_lines,
             answer_lines=answer_lines,
         )
@@ -138,6 +140,15 @@ def _task(value: bytes) -> str:
         text = "The header x-rolecast-task must be the name of a task: letters, digits and . _ / - : up to 64."
         raise BadRequest(text, param="x-rolecast-task", code="invalid_value")
     return word.decode("ascii")
+
+
+def _tools(value: bytes) -> str:
+    """Raises BadRequest for what can name no servers."""
+    said = value.strip()
+    if said and not _TOOLS.match(said):
+        text = "The header x-rolecast-tools must be on, off, or names of servers with commas between them."
+        raise BadRequest(text, param="x-rolecast-tools", code="invalid_value")
+    return said.decode("ascii")
 
 
 def by_name(lines: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

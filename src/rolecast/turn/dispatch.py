@@ -21,7 +21,7 @@ from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
 from rolecast.turn.sessions import Sessions
-from rolecast.turn.stage import Player
+from rolecast.turn.stage import Equipper, Player
 from rolecast.values import Failure, Usage
 
 log = logging.getLogger("rolecast.dispatch")
@@ -53,6 +53,8 @@ class Dispatch:
         """Who sees tasks through; None = tasks are answered as the prompts that they hold."""
         self.sessions: Sessions | None = None
         """Who keeps sessions; None = requests that name one are like any other."""
+        self.toolbox: Equipper | None = None
+        """Who offers and runs tools; None = nobody does."""
         self.fleet = fleet
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -63,18 +65,21 @@ class Dispatch:
         """Start a request whose body is complete. Raises RolecastError when it cannot be routed."""
         exchange.request = request
         more = request.only or request.order or request.split or request.thread or request.session
-        if (more or exchange.caller.session) and special.start(self, exchange, request):
+        caller = exchange.caller
+        if (more or caller.session or caller.tools) and special.start(self, exchange, request):
             return
-        port_model = exchange.caller.port_model
+        port_model = caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
         plan = self.plans.made.get(key) if request.settled is None else None
         if plan is None or len(request.body) > plan.fits:
             if special.wakes(self, exchange, request, asked):
                 return
-            plan = self.plans.make(asked, request, exchange.caller, exchange.dialect)
+            plan = self.plans.make(asked, request, caller, exchange.dialect)
             if plan.choice.consult and request.settled is None:
                 special.consult(self, exchange, request, plan)
+                return
+            if special.equips(self, exchange, request, plan):
                 return
         if plan.shares:
             plan = self.plans.share(plan)

@@ -11,6 +11,7 @@ import msgspec
 from rolecast.config import labels
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
+from rolecast.config.mcp import offered_to
 from rolecast.config.names import Name
 from rolecast.config.schema import Config
 from rolecast.decision import Card, Choice, Facts, Seen, Trial, Verdict
@@ -161,6 +162,8 @@ class Plans:
         plan = _tried(self._shared(asked, choice, request.conversation), trial)
         if not (reads or facts.tokens):
             plan.fits = self._router.surely_fits(choice, facts)
+            if self.config.mcp.servers and offered_to(self.config.mcp, asked, choice.role, choice.model):
+                plan.fits = -1  # it is looked at each time, and the others need not be
             if not (facts.needs or facts.prefers) or self._lasts(choice):
                 self.made[asked, request.kind, caller.port_model, facts.needs, facts.prefers] = plan
         return plan

@@ -20,7 +20,7 @@ from rolecast.turn.part import Whole
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
 from rolecast.turn.sessions import Sessions
-from rolecast.turn.stage import Player
+from rolecast.turn.stage import Equipper, Player
 
 
 class Desk(Whole, Protocol):
@@ -33,6 +33,7 @@ class Desk(Whole, Protocol):
     active: set[Exchange]
     player: Player | None
     sessions: Sessions | None
+    toolbox: Equipper | None
 
     def spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
         """Go on in a task, which ends with the client."""
@@ -55,6 +56,8 @@ def start(desk: Desk, exchange: Exchange, request: Request) -> bool:
         recalled = desk.memory.recall(request, exchange.caller.key)
         desk.spawn(exchange, _begin_after(desk, exchange, request, recalled))
         return True
+    if exchange.caller.tools and desk.toolbox is not None and desk.toolbox.asked(exchange, request):
+        return _equip(desk, exchange, request, desk.toolbox)
     return request.split is not None and _divide(desk, exchange, request)
 
 
@@ -63,6 +66,14 @@ def wakes(desk: Desk, exchange: Exchange, request: Request, asked: str) -> bool:
     if not (desk.plans.mind.asleep and desk.plans.reads(asked, request)):
         return False
     desk.spawn(exchange, _begin_after(desk, exchange, request, desk.plans.mind.wake()))
+    return True
+
+
+def equips(desk: Desk, exchange: Exchange, request: Request, plan: Plan) -> bool:
+    """Whether this request has tools by whom it is for; then it is answered with them."""
+    if desk.toolbox is None or not desk.toolbox.given(exchange, request, plan):
+        return False
+    desk.in_task(exchange, plan, desk.toolbox.perform(exchange, request, plan, desk))
     return True
 
 
@@ -75,6 +86,13 @@ def _perform(desk: Desk, exchange: Exchange, request: Request, player: Player) -
     """Have a task written, or played, by who knows how. Raises RolecastError without anybody to ask."""
     if (plan := _known(desk, exchange, request)) is not None:
         desk.in_task(exchange, plan, player.play(exchange, request, plan, desk))
+    return True
+
+
+def _equip(desk: Desk, exchange: Exchange, request: Request, toolbox: Equipper) -> bool:
+    """Have a chat answered with tools that the gateway runs. Raises RolecastError without anybody to ask."""
+    if (plan := _known(desk, exchange, request)) is not None:
+        desk.in_task(exchange, plan, toolbox.perform(exchange, request, plan, desk))
     return True
 
 

@@ -35,6 +35,22 @@ class Player(Protocol):
         ...
 
 
+class Equipper(Protocol):
+    """Who knows tools that the gateway runs."""
+
+    def asked(self, exchange: Exchange, request: Request) -> bool:
+        """Whether this request asks for tools. Raises BadRequest where it cannot have them."""
+        ...
+
+    def given(self, exchange: Exchange, request: Request, plan: Plan) -> bool:
+        """Whether a request that says nothing of tools has some by whom it is for."""
+        ...
+
+    async def perform(self, exchange: Exchange, request: Request, plan: Plan, desk: Desk) -> None:
+        """Have a chat answered with tools, or begin it as any where there are none."""
+        ...
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A whole answer of a model."""
 
