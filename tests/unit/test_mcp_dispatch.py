@@ -19,8 +19,8 @@ from rolecast.mcp.calls import Outcome
 from rolecast.mcp.catalogue import Catalogue
 from rolecast.mcp.dispatch import Dispatcher
 from rolecast.mcp.pictures import pictured
-from rolecast.telemetry.quiet import Quiet
 from rolecast.mcp.tools import tools
+from rolecast.telemetry.quiet import Quiet
 
 __all__ = ["on_uvloop"]
 pytestmark = pytest.mark.anyio

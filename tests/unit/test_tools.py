@@ -546,6 +546,30 @@ async def test_the_list_of_servers_tells_tools_and_why_some_may_not_be_called() 
         assert off["state"] == "disabled"
 
 
+async def test_the_command_lists_servers_and_their_tools() -> None:
+    async with tooled({"box": program(allow=["echo"])}) as (gate, _):
+
+        async def run(*arguments: str) -> tuple[int | None, str]:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "rolecast", "mcp", *arguments, "--url", f"http://127.0.0.1:{gate.port()}"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            out, _ = await process.communicate()
+            return process.returncode, out.decode()
+
+        code, out = await run("servers")
+        assert code == 0, out
+        assert "not in `allow`" in out
+        assert "delete_all" in out
+        code, out = await run("servers", "--json")
+        (box,) = json.loads(out)["servers"]
+        assert (box["state"], box["about"]) == ("ready", "tools of the tests 1")
+        code, out = await run("severs")
+        assert code == 2
+        assert "rolecast mcp servers" in out
+
+
 async def test_a_server_that_is_started_with_the_gateway_is_there_before_it_is_asked(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     async with tooled({"box": program(start="now", env={"TOOL_NOTES": str(notes)})}):
