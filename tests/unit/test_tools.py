@@ -374,11 +374,19 @@ async def test_a_server_that_cannot_be_used_says_why_and_chats_go_on(kind: str, 
 
 async def test_a_server_with_ten_thousand_tools_and_one_whose_list_never_ends_are_cut() -> None:
     servers = {"many": program("many"), "endless": program("endless", start_timeout=Seconds(60))}
-    async with tooled(servers) as (gate, worker):
+    async with tooled(servers, model={"context": 65536}) as (gate, worker):
         await once(gate, worker, says("x"), head="x-rolecast-tools: many\r\n")
         assert len(offered(worker.requests[-1])) == 128
         await once(gate, worker, says("x"), head="x-rolecast-tools: endless\r\n")
         assert offered(worker.requests[-1]) == ["endless__echo"]
+
+
+async def test_tools_leave_room_for_the_chat() -> None:
+    async with tooled({"many": program("many")}, model={"context": 4096}) as (gate, worker):
+        answer = await once(gate, worker, says("x"))
+        listed = len(json.dumps(worker.requests[-1].json["tools"]))
+        assert 4096 < listed < 4096 * 3
+        assert answer.header("x-rolecast-tools") == f"offered={len(offered(worker.requests[-1]))}; rounds=0; calls=0"
 
 
 async def test_odd_names_and_schemas_are_made_fit_or_left_out() -> None:

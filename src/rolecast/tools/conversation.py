@@ -25,6 +25,8 @@ MOST_TOLD = 50
 """So many calls are told in the metadata."""
 CHARS_PER_TOKEN = 3
 LEAST_CHARS = 1000
+OVERHEAD = 60
+"""Characters that a tool takes besides its description and its schema."""
 
 Runs = Callable[[Offered, bytes, float, int], Awaitable[Result]]
 """Runs a tool with these arguments, within so many seconds, for so many characters. Never fails."""
@@ -62,7 +64,12 @@ class Conversation:
         self._client = frozenset(tool.name for tool in chat.tools)
         self._ours: dict[str, Offered] = {}
         tools = []
+        room = stage.room * CHARS_PER_TOKEN // 2  # what tools say of themselves takes half of it at most
         for each in offer:
+            taken = len(each.description) + len(bytes(each.parameters)) + OVERHEAD
+            if stage.room and taken > room:
+                continue
+            room -= taken
             name = name_of(each.server, each.tool, {*self._client, *self._ours})
             if name not in self._ours and name not in self._client:
                 self._ours[name] = each
