@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import os
 import signal
@@ -541,6 +542,42 @@ async def test_headers_reach_their_server_and_not_where_it_redirects_to(monkeypa
         assert b"authorization: bearer sesame-5678" in seen["near"][0].lower()
         assert seen["else"] == []
         assert "sesame" not in json.dumps(told)
+
+
+@pytest.mark.parametrize("how", ["endless", "compressed", "silent", "nonsense"])
+async def test_an_address_that_misbehaves_is_given_up_and_chats_go_on(how: str) -> None:
+    sent = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+        if how == "silent":
+            await reader.read()
+        elif how == "endless":
+            with contextlib.suppress(OSError):
+                writer.write(head + b"connection: close\r\n\r\n")
+                while sent < 2**27:
+                    writer.write(b" " * 65536)
+                    sent += 65536
+                    await writer.drain()
+        else:
+            body = gzip.compress(b" " * 2**24) if how == "compressed" else b"<html>"
+            more = b"content-encoding: gzip\r\n" if how == "compressed" else b""
+            writer.write(head + more + b"content-length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+    far = ToolServer(url=url, allow=["*"], start_timeout=Seconds(3))
+    async with server, tooled({"far": far, "good": program(allow=["echo"])}) as (gate, worker):
+        answer = await once(gate, worker, says("fine"))
+        assert answer.status == 200
+        assert offered(worker.requests[-1]) == ["good__echo"]
+        told = (await gate.ask(request(path="/mcp/servers", method="GET"), method="GET")).json["servers"]
+        assert (told[0]["state"], told[1]["state"]) == ("failed", "ready")
+        assert told[0]["error"], told
+        assert sent < 2**25
 
 
 async def test_the_list_of_servers_tells_tools_and_why_some_may_not_be_called() -> None:
