@@ -34,6 +34,7 @@ LIST_EVERY_S = 1.0
 LIST_AGE_S = 60.0
 """Versions of the protocol that tell of no changes are asked again after so long."""
 ERROR_CHARS = 500
+NONE = "The tool's server gave an answer that is none."
 
 
 class Connection:
@@ -110,7 +111,7 @@ class Connection:
                     return self._failed(error, client, timeout_s)
                 await self._wait_for_end()  # its server knows the session no more, so nothing was run
             except ValidationError:
-                return Result("The tool's server gave an answer that is none.", True, "tool")
+                return Result(NONE, True, "tool")
             except (anyio.ClosedResourceError, anyio.BrokenResourceError, RuntimeError):
                 return Result("The tool's server went away.", True, "lost")
         return Result("The tool's server ends each session at once.", True, "lost")
@@ -120,7 +121,8 @@ class Connection:
             return Result(f"The tool did not answer within {timeout_s:g} s.", True, "timeout")
         if error.code == types.CONNECTION_CLOSED or self._client is not client:
             return Result("The tool's server went away while it worked.", True, "lost")
-        return Result(f"The tool failed: {self._clean(error.message)}", True, "tool")
+        said = NONE if error.code == types.PARSE_ERROR else f"The tool failed: {self._clean(error.message)}"
+        return Result(said, True, "tool")
 
     # -- its life -------------------------------------------------------------------------------------------
 
@@ -270,7 +272,7 @@ class Connection:
             return self._ended
         if isinstance(error, TimeoutError):
             return f"it was not there within {self.server.start_s:g} s"
-        if isinstance(error, ValidationError):
+        if isinstance(error, ValidationError) or (isinstance(error, MCPError) and error.code == types.PARSE_ERROR):
             return "what it says is no MCP"
         if isinstance(error, httpx2.HTTPStatusError):
             return f"its address answers {error.response.status_code}"
