@@ -34,7 +34,7 @@ REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PARTIAL = 100
 """Requests or events of the shorter of two turns; their difference holds no start and no end."""
-STOPPED = {"FLUSH_S": 3600.0, "SWEEP_S": 3600.0, "FLUSH_ROWS": 100}
+STOPPED = {"COMPILE_AFTER_S": 1e6, "FLUSH_S": 3600.0, "SWEEP_S": 3600.0, "FLUSH_ROWS": 100}
 BORDERS = 3
 """Of what is measured: before both turns, between, and after them."""
 
