@@ -50,6 +50,20 @@ def test_each_client_gets_its_own_table() -> None:
     assert vscode["env"] == {"ROLECAST_API_KEY": PLACEHOLDER}
 
 
+def test_a_data_folder_of_ones_own_goes_with_the_command_since_clients_have_no_variables_of_the_shell(
+    tmp_path: Path,
+) -> None:
+    def env(*more: str, home: str = str(tmp_path)) -> Any:
+        done = run("--print-config", "claude", *more, **({"ROLECAST_HOME": home} if home else {}))
+        return server(json.loads(done.stdout)).get("env")
+
+    assert env() == {"ROLECAST_HOME": str(tmp_path)}
+    assert env("--key", "k") == {"ROLECAST_HOME": str(tmp_path), "ROLECAST_API_KEY": PLACEHOLDER}
+    for more in (["--url", "http://10.0.0.7"], ["--http"]):
+        assert env(*more) is None
+    assert env(home="") is None
+
+
 def test_the_printed_command_runs() -> None:
     found = server(json.loads(run("--print-config", "claude").stdout))
     done = subprocess.run([found["command"], *found["args"], "--help"], capture_output=True, text=True, check=False)

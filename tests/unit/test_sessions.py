@@ -125,6 +125,28 @@ async def test_every_dialect_goes_on_with_a_session(gate: Gate, worker: Scripted
     assert [(turn["asked"], turn["answer"]) for turn in shown["history"]] == [(t, f"re: {t}") for t in (*said, "pas")]
 
 
+@pytest.mark.parametrize("path", [CHAT, OLLAMA, GENERATE, ANTHROPIC, RESPONSES, "/generate"])
+async def test_the_header_goes_on_with_a_begun_session_in_every_dialect(
+    gate: Gate, worker: ScriptedWorker, path: str
+) -> None:
+    name = f"head {path}".replace("/", "-").replace(" ", "-")
+    await say(gate, CHAT, "first", name)
+    answer = await say(gate, path, "second", "", head=f"X-Session-Id: {name}\r\n")
+    assert told(worker) == [*pairs("first"), ("user", "second")]
+    assert answer.header("x-rolecast-session") == f"{name}; kept=1; used=1; dropped=0; summarized=0"
+
+
+async def test_a_response_that_goes_on_from_another_is_not_told_its_session_too(
+    gate: Gate, worker: ScriptedWorker
+) -> None:
+    await say(gate, CHAT, "first", "both")
+    before = await say(gate, RESPONSES, "alone", "")
+    more = {"previous_response_id": before.json["id"]}
+    answer = await say(gate, RESPONSES, "then", "", head="X-Session-Id: both\r\n", **more)
+    assert told(worker) == [*pairs("alone"), ("user", "then")]
+    assert answer.header("x-rolecast-session") is None
+
+
 # -- which requests have one ---------------------------------------------------------------------------------------
 
 

@@ -166,6 +166,20 @@ def test_without_a_fenced_block_the_text_of_the_section_is_the_persona() -> None
     assert load(text + rows(PHI)).personas.text == "Speak plainly.\n\nAsk."
 
 
+def test_a_table_right_below_the_persona_is_no_part_of_it_as_in_conductors_own_documentation() -> None:
+    text = f"## Conversational Persona\nSpeak plainly.\n\n| a |\n\n{HEADER}\n{RULE}\n{PHI}\n\nNotes.\n"
+    loaded = load(text)
+    assert loaded.personas.text == "Speak plainly.\n\n| a |"
+    assert list(loaded.models) == ["microsoft/phi-2"]
+
+
+def test_words_in_brackets_to_be_filled_in_are_no_persona(tmp_path: Path) -> None:
+    text = f"## Conversational Persona\n[Your conversational persona here]\n\n{HEADER}\n{RULE}\n{PHI}\n"
+    assert load(text).personas.text == ""
+    assert notes_of(tmp_path, text)[0].startswith("1: Conversational Persona: is empty")
+    assert load(text.replace("[Your", "[Ada] is your")).personas.text == "[Ada] is your conversational persona here]"
+
+
 def test_a_persona_without_text_is_none_and_said_so(tmp_path: Path) -> None:
     text = "## Conversational Persona\n```\n```\n" + rows(PHI)
     assert load(text).personas.text == ""

@@ -135,11 +135,23 @@ async def test_each_option_reaches_the_model(
 
 
 async def test_the_settings_are_the_tasks_unless_the_request_has_its_own(front: Gate, worker: ScriptedWorker) -> None:
-    await translate(front, prompt="hello there my friend")
+    await translate(front, prompt="hello there my friend " * 20)
     sent = worker.requests[-1].json
     assert (sent["temperature"], sent["top_p"], sent["max_tokens"]) == (0.3, 0.9, 512)
     await translate(front, prompt="hello there my friend", temperature=0, top_p=0.5)
     assert (worker.requests[-1].json["temperature"], worker.requests[-1].json["top_p"]) == (0, 0.5)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_few_words_get_room_for_a_few_words_unless_the_request_says_how_much(
+    front: Gate, worker: ScriptedWorker, stream: bool
+) -> None:
+    path = "/generate/stream" if stream else "/translate"
+    body = {"prompt": "hello there my friend", "category": "translation", "stream": stream}
+    await front.ask(request(body, path=path))
+    assert 64 < worker.requests[-1].json["max_tokens"] < 150
+    await front.ask(request(body | {"max_tokens": 400}, path=path))
+    assert worker.requests[-1].json["max_tokens"] == 400
 
 
 async def test_placeholders_code_and_addresses_never_reach_the_model(front: Gate, worker: ScriptedWorker) -> None:

@@ -48,15 +48,20 @@ def mcp(
 
 
 def _print_config(client: str, *, http: bool, url: str, keyed: bool) -> None:
+    import os
+    from pathlib import Path
+
     from rolecast import statefile
-    from rolecast.mcp.clients import CLIENTS, PLACEHOLDER, Place
+    from rolecast.mcp.clients import CLIENTS, HOME_VARIABLE, PLACEHOLDER, Place
 
     if client not in CLIENTS:
         output.fail(f"{client!r} is no client that is known here; there are {', '.join(CLIENTS)}.", code=2)
     if http and not url and (state := statefile.running()) is not None:
         url = state.url
     written, place = CLIENTS[client]
-    output.print_json(written(Place(url if "://" in url or not url else f"http://{url}", http, keyed)))
+    home = os.environ.get(HOME_VARIABLE, "")  # a client that starts the program has not the variables of this shell
+    home = str(Path(home).expanduser().absolute()) if home else ""
+    output.print_json(written(Place(url if "://" in url or not url else f"http://{url}", http, keyed, home)))
     key = f"; put your key where it says {PLACEHOLDER}" if keyed else ""
     output.say(f"This belongs into {place}{key}.", stderr=True)
 

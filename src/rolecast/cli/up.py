@@ -182,10 +182,11 @@ def bring_weights(config: "Config", *, pull: bool) -> None:
     found = (command(parse(model.source), model_id) for model_id, model in absent.items())
     ways = list(filter(None, found))
     bring = f"with `{ways[0]}`" if ways else "to the paths that the configuration names"
-    example = next((model_id for model_id in config.models if model_id not in absent), "smollm2-135m")
+    here = (name for name, model in config.models.items() if name not in absent and model.source)
+    example = next(here, "smollm2-135m")
     output.warn(
-        f"The weights of {names} are not here, so requests for them fail. Bring them {bring}, or let a "
-        f"small model answer for them: `rolecast up --stand-in {example}`."
+        f"The weights of {names} are not here, so requests for them fail. Bring them {bring}, or start with "
+        f"`--stand-in {example}`, and a small model answers for them."
     )
 
 

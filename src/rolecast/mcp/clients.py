@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 NAME = "rolecast"
-KEY_VARIABLE = "ROLECAST_API_KEY"
+KEY_VARIABLE, HOME_VARIABLE = "ROLECAST_API_KEY", "ROLECAST_HOME"
 PLACEHOLDER = "YOUR_KEY"
 
 
@@ -21,6 +21,8 @@ class Place(msgspec.Struct, frozen=True):
     """By `/mcp` on the front door, instead of a program that the client starts."""
     keyed: bool = False
     """A key is needed; its place is held by a word."""
+    home: str = ""
+    """The data folder by which the program finds the gateway, where it is not the usual one."""
 
 
 Written = Callable[[Place], dict[str, Any]]
@@ -37,8 +39,10 @@ def program() -> str:
 
 def _command(place: Place) -> dict[str, Any]:
     more = ["--url", place.url] if place.url else []
-    env = {"env": {KEY_VARIABLE: PLACEHOLDER}} if place.keyed else {}
-    return {"command": program(), "args": ["mcp", *more], **env}
+    env = {KEY_VARIABLE: PLACEHOLDER} if place.keyed else {}
+    if place.home and not place.url:
+        env[HOME_VARIABLE] = place.home
+    return {"command": program(), "args": ["mcp", *more], **({"env": env} if env else {})}
 
 
 def _address(place: Place) -> dict[str, Any]:

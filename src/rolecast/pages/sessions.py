@@ -206,7 +206,7 @@ class SessionPages:
 
 
 def _absent(name: str) -> NotFound:
-    text = f"There is no session {name[:100]!r}; GET /sessions lists those that there are."
+    text = f"There is no session {name[:100]!r}; GET /sessions and `rolecast sessions` list those that there are."
     return NotFound(text, code="session_not_found")
 
 

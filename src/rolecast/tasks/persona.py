@@ -210,4 +210,5 @@ def _writing(what: str) -> Iterator[None]:
 
 
 def _absent(name: str) -> NotFound:
-    return NotFound(f"There is no persona {name[:64]!r}; GET /personas lists them.", code="unknown_persona")
+    known = "GET /personas and `rolecast personas` list them"
+    return NotFound(f"There is no persona {name[:64]!r}; {known}.", code="unknown_persona")

@@ -26,7 +26,7 @@ from rolecast.values import Chat, Done, Message, Metadata, Progress, Report, Tex
 MOST_TOKENS = 250
 """Of a piece: small models lose the thread in longer ones, and other scripts take several times as many."""
 SEGMENT, BESIDES = 6, 64
-"""What stands between marks is translated to at most so many times its tokens, and so many besides."""
+"""A translation has at most so many times the tokens of its text, and so many besides."""
 CAREFUL = 1.3
 """An estimate of tokens may be so much too low."""
 USUAL_ROOM = 4096
@@ -222,7 +222,7 @@ class _Translator:
     async def translated(self, text: str, source: Language | None) -> Outcome:
         """One piece, checked; asked for once more, and in segments at last, where something was lost."""
         masked = mask(text, self._form)
-        chat = self._chat(masked.text, source, bool(masked.kept))
+        chat = self._asked(masked, source)
         answer = await self.stage.answer(chat)
         cut = answer.reason == "length"
         told = _bare(answer.text, masked.text)
@@ -242,7 +242,7 @@ class _Translator:
         """One piece, told as it comes; what was lost is only said."""
         masked = mask(text, self._form)
         restorer, cut, begun = Restorer(masked), False, False
-        async for event in self.stage.ask(self._chat(masked.text, source, bool(masked.kept))):
+        async for event in self.stage.ask(self._asked(masked, source)):
             if isinstance(event, Text):
                 piece = restorer.take(event.text if begun else event.text.lstrip())
                 begun = begun or bool(event.text.strip())
@@ -273,8 +273,13 @@ class _Translator:
             lines.append("".join(done))
         return Outcome(masked.restored("\n".join(lines)), repaired=True)
 
+    def _asked(self, masked: Masked, source: Language | None) -> Chat:
+        """The question for a whole piece, limited by its length where the request sets no limit."""
+        chat = self._chat(masked.text, source, bool(masked.kept))
+        return chat if self._limited else self._brief(chat, masked.text)
+
     def _brief(self, chat: Chat, text: str) -> Chat:
-        """The question with a limit for a few words, at which small models do not always stop by themselves."""
+        """The question with a limit for this text: small models do not always stop by themselves."""
         limit = int(SEGMENT * CAREFUL * tokens.of_texts([text])) + BESIDES
         sampling = msgspec.structs.replace(chat.sampling, max_tokens=min(chat.sampling.max_tokens or limit, limit))
         return msgspec.structs.replace(chat, sampling=sampling)

@@ -166,7 +166,8 @@ class Sessions:
             return ""
         if not request.session:
             is_ours = caller.session and request.split is None and self.knows(caller.key, caller.session)
-            return caller.session if is_ours and request.thread is None else ""
+            follows = request.thread is not None and (request.thread.follows or request.thread.refers)
+            return caller.session if is_ours and not follows else ""
         if request.split is not None:
             raise BadRequest("`n` must be 1 in a session: it goes on from one answer.", param="n")
         return request.session

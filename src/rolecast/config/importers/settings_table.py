@@ -146,12 +146,18 @@ def _take_section(part: _Part, found: Settings) -> None:
 
 
 def _persona(part: _Part) -> Said | None:
-    """The first fenced block, else the text."""
+    """The first fenced block, else the text up to the table of models; words in square brackets are to be filled in."""
     fences = [i for i, line in enumerate(part.lines) if line.fenced]
     if not fences:
-        return _text(part.lines)
+        table = next((i for i, line in enumerate(part.lines) if _begins_table(line)), None)
+        said = _text(part.lines[:table])
+        return None if said and re.fullmatch(r"\[[^\]]*\]", said.text) else said
     block = part.lines[fences[0] + 1 :]
     return _text(block[: next((i for i, line in enumerate(block) if re.match(r" {0,3}(```|~~~)", line.text)), None)])
+
+
+def _begins_table(line: _Line) -> bool:
+    return line.text.strip().startswith("|") and MARK in line.text.lower()
 
 
 def _text(lines: list[_Line]) -> Said | None:
