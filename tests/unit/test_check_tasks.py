@@ -59,7 +59,7 @@ def option(**fields: Any) -> dict[str, Task]:
             "haiku.play",
             "there is no play 'answrs'; did you mean 'answers'?",
         ),
-        ({"haiku": Task(system="x", play="os:system")}, "haiku.play", "known here: answers, creative"),
+        ({"haiku": Task(system="x", play="os:system")}, "haiku.play", "known here: answers, code_completion"),
         ({"haiku": Task(description="x")}, "haiku", "says nothing; give it a `system` prompt"),
         ({"qestion_answering": Task(max_tokens=5)}, "qestion_answering", "did you mean the task 'question_answering'?"),
         ({"auto": Task(system="x")}, "auto", "is reserved"),
@@ -103,6 +103,16 @@ def option(**fields: Any) -> dict[str, Task]:
             "'depth' and 'mine' are both called 'depth'",
         ),
         (
+            {"question_answering": Task(options={"depht": Option(default="deep")})},
+            "question_answering.options.depht",
+            "is a new option of question_answering that does nothing; did you mean 'depth'?",
+        ),
+        (
+            {"legal_analysis": Task(options={"quux": Option(kind="flag")})},
+            "legal_analysis.options.quux",
+            "that does nothing; give it a sentence in `says`",
+        ),
+        (
             {"haiku": Task(system="x", options={f"o{i}": Option(says="{value}") for i in range(51)})},
             "haiku.options",
             "there are 51 options",
@@ -114,6 +124,20 @@ def test_a_wrong_task_is_told_with_its_place(tasks: dict[str, Task], place: str,
     problems = found(tasks)
     assert set(problems) == {f"tasks.{place}"}
     assert said in problems[f"tasks.{place}"]
+
+
+def test_new_options_that_say_or_put_something_or_are_passed_on_are_right() -> None:
+    assert not found({"legal_analysis": Task(options={"mine": Option(says="{value}"), "text": Option(puts="{value}")})})
+    assert not found({"image_generation": Task(options={"steps": Option(kind="number")})})
+
+
+def test_a_kind_of_option_that_there_is_not_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    file = tmp_path / "rolecast.yaml"
+    file.write_text("tasks:\n  haiku:\n    system: Write.\n    options:\n      season: {kind: wrod}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, env={})
+    (problem,) = [each for each in caught.value.problems if ".kind" in each]
+    assert "expected one of text, texts, word, flag, number, got 'wrod'; did you mean word?" in problem
 
 
 def test_a_problem_has_the_line_of_the_file(tmp_path: Path) -> None:

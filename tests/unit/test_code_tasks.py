@@ -193,9 +193,10 @@ MENDED = "So:\n```python\ndef f():\n    pass\n```"
 
 
 async def test_broken_code_is_mended_once_with_its_line_shown(front: Gate, worker: ScriptedWorker) -> None:
-    worker.script += [said(BROKEN), said(MENDED)]
+    worker.script += [said(f"It does nothing.\n{BROKEN}"), said(MENDED)]
     answer = (await front.ask(asked(GENERATION))).json
     assert answer["response"] == "def f():\n    pass\n"
+    assert answer["metadata"]["explanation"] == "It does nothing."
     assert (answer["metadata"]["syntax"], answer["metadata"]["repaired"]) == ("ok", True)
     assert answer["tokens_generated"] == 6
     first, again = sent(worker, 0), sent(worker, 1)

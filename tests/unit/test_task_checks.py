@@ -82,6 +82,17 @@ async def ask(gate: Gate, category: str, *, prompt: str = "Do it.", stream: bool
     return "".join(each["chunk"] for each in pieces), last.get("metadata", {}), last
 
 
+async def test_the_engines_own_times_of_all_questions_are_told_together(both: tuple[Gate, ScriptedWorker]) -> None:
+    gate, worker = both
+    times = {"prompt_n": 1, "prompt_ms": 0.02, "predicted_n": 1, "predicted_ms": 0.05}
+    end = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "timings": times})
+    worker.script.extend([stream(delta("one"), end, DONE), stream(delta(LIST), end, DONE)])
+    body = {"prompt": "Two.", "category": "instruction_following", "extra_params": {"format": "a bullet list"}}
+    told = (await gate.ask(request(body, path="/generate"))).json
+    assert told["metadata"]["repaired"]
+    assert (told["prompt_eval_duration"], told["eval_duration"]) == (40_000, 100_000)
+
+
 # -- forms ---------------------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,7 @@ def problems(config: Config) -> Iterator[Problem]:
         if len(own.options) > MOST_OPTIONS:
             yield (*trail, "options"), f"there are {len(own.options)} options; at most {MOST_OPTIONS} are read"
         yield from (((*trail, *place), text) for place, text in _options(own, tasks[name]))
+        yield from (((*trail, "options", *place), text) for place, text in _idle(own, name))
 
 
 def _name(name: str) -> Iterator[str]:
@@ -85,6 +86,18 @@ def _options(own: Task, whole: Task) -> Iterator[Problem]:
     for name in own.options:
         option = whole.options[name]
         yield from ((("options", name, *place), text) for place, text in _option(option))
+
+
+def _idle(own: Task, name: str) -> Iterator[Problem]:
+    """New options of a task that Rolecast brings which change nothing, as a name with a slip of the pen does."""
+    task = built_in().get(name)
+    if task is None or task.passes_on or own.play or own.passes_on:
+        return
+    for word, option in own.options.items():
+        if word not in task.options and not option.says and not option.puts:
+            near = meant(word, task.options)
+            hint = f"; did you mean '{near}'?" if near else "; give it a sentence in `says`, or a text in `puts`"
+            yield (word,), f"is a new option of {name} that does nothing{hint}"
 
 
 def _option(option: Option) -> Iterator[Problem]:

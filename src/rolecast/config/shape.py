@@ -99,6 +99,7 @@ def _parse(kind: Any, value: Any) -> Any:
 
 
 def _explain(kind: Any, value: Any, trail: Trail, message: str) -> str:
+    kind = next((arg for arg in get_args(kind) if get_origin(arg) is Literal), kind)
     if get_origin(kind) is Literal:
         allowed = [str(option) for option in get_args(kind)]
         hint = meant(str(value), allowed)

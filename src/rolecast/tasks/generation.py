@@ -46,7 +46,8 @@ async def generate(stage: Stage, job: Job, backstage: Backstage) -> None:
         except RolecastError:  # there is an answer already, and the question has grown
             again = written
         if again.code.strip() and not _wrong(again):
-            written, repaired = again, True
+            said = written.said if written.code else ""  # the second answer talks of a mistake that nobody has seen
+            written, repaired = msgspec.structs.replace(again, said=said), True
     stage.tell(Text(written.code or written.said))
     stage.tell(_metadata(written, language, repaired=repaired), Done(written.reason))
 

@@ -125,11 +125,15 @@ class Composite:
         """The error as the end of a stream."""
         return self._outlet.last_words(error) if self.streaming else None
 
+    def report(self, used: Usage) -> Report:
+        """What the client is told of the whole."""
+        return Report(used)
+
     def close(self, used: Usage) -> None:
         """The answer is complete: the books come before the last byte."""
         exchange = self.exchange
         exchange.first = exchange.first or clock()
-        self._outlet.take([Report(used)])
+        self._outlet.take([self.report(used)])
         exchange.status = 200
         exchange.account("ok", used)
         self._outlet.end()

@@ -71,6 +71,7 @@ class Stage(Composite):
         self._outlet = exchange.sink.outlet(exchange)
         self._running: set[Exchange] = set()
         self._used = Usage()
+        self._read_ms = self._wrote_ms = 0.0
         self._reason = "stop"
         self._over = False
         self._begun = False
@@ -129,6 +130,9 @@ class Stage(Composite):
                 part.fail(error)
             async for event in inbox.events():
                 self._name(part.plan)
+                if isinstance(event, Report):
+                    self._read_ms += event.prompt_ms
+                    self._wrote_ms += event.completion_ms
                 yield event
         finally:
             part.client_gone()
@@ -199,6 +203,10 @@ class Stage(Composite):
 
     def produced(self) -> Usage:
         return self._used
+
+    def report(self, used: Usage) -> Report:
+        """With the engine's own times of all questions, which side by side may be more than the whole took."""
+        return Report(used, self._read_ms, self._wrote_ms)
 
     def account(self, part: Exchange, usage: Usage) -> None:
         """A part has ended: what it took, and how long it waited."""
