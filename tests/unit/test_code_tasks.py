@@ -193,7 +193,8 @@ MENDED = "So:\n```python\ndef f():\n    pass\n```"
 
 
 async def test_broken_code_is_mended_once_with_its_line_shown(front: Gate, worker: ScriptedWorker) -> None:
-    worker.script += [said(f"It does nothing.\n{BROKEN}"), said(MENDED)]
+    broken = f"It does nothing.\n{BROKEN}"
+    worker.script += [said(broken), said(MENDED)]
     answer = (await front.ask(asked(GENERATION))).json
     assert answer["response"] == "def f():\n    pass\n"
     assert answer["metadata"]["explanation"] == "It does nothing."
@@ -202,7 +203,7 @@ async def test_broken_code_is_mended_once_with_its_line_shown(front: Gate, worke
     first, again = sent(worker, 0), sent(worker, 1)
     assert again["messages"][: len(first["messages"])] == first["messages"]
     assert [each["role"] for each in again["messages"][-2:]] == ["assistant", "user"]
-    assert again["messages"][-2]["content"] == BROKEN
+    assert again["messages"][-2]["content"] == broken
     assert "line 2" in again["messages"][-1]["content"]
     assert "def f(:" in again["messages"][-1]["content"]
     rows = await front.rows()

@@ -108,7 +108,8 @@ def _show(said: bytes, *, as_json: bool) -> None:
         output.print_json(said)
         return
     found = msgspec.json.decode(said, type=Shown)
-    output.say(f"[bold]{output.escape(found.session_id)}[/]: {found.turns} turns, {found.tokens} tokens")
+    turns = f"{found.turns} turn{'' if found.turns == 1 else 's'}"
+    output.say(f"[bold]{output.escape(found.session_id)}[/]: {turns}, {found.tokens} tokens")
     for what, text in (("Persona", found.persona), ("System", found.system), ("Summary", found.summary)):
         if text:
             output.say(f"[dim]{what}:[/] {output.escape(text)}")
