@@ -1,5 +1,6 @@
 """The commands about models and their weights: `models`, `rm`, `load`, `unload`."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,7 +46,8 @@ def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> N
         if "not downloaded yet" not in why:
             output.say(f"[dim]{output.escape(model_id)} is absent:[/] {output.escape(why)}")
     if plain := [model_id for model_id, why in missing.items() if "rolecast pull" in why]:
-        output.say(f"\n[dim]Bring weights with[/] rolecast pull {output.escape(plain[0])}")
+        where = f" --config {shlex.quote(str(config))}" if config else ""
+        output.say(f"\n[dim]Bring weights with[/] rolecast pull {output.escape(plain[0] + where)}")
 
 
 def _states(key: str) -> dict[str, str]:
