@@ -347,8 +347,7 @@ async def test_an_answer_that_runs_on_is_translated_in_short_segments(front: Gat
     reply = await translate(front, prompt="hello {you}, my friend", source_lang="en")
     assert reply["response"] == "HELLO {you}, MY FRIEND"
     limits = [each.json["max_tokens"] for each in worker.requests]
-    assert limits[0] == 512
-    assert max(limits[1:]) < 100
+    assert max(limits[1:]) < 100 < limits[0] < 200
 
 
 async def test_a_client_that_leaves_ends_all_pieces(front: Gate, worker: ScriptedWorker) -> None:
