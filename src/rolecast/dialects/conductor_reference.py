@@ -4,7 +4,9 @@ from typing import Any
 
 import msgspec
 
+from rolecast.config.task_rows import built_in
 from rolecast.dialects import ollama_reference, openai_reference
+from rolecast.dialects.conductor import TASKS as PATHS
 from rolecast.dialects.conductor_body import Body
 from rolecast.dialects.ollama_generate import Prompt
 from rolecast.dialects.openai import ChatBody
@@ -55,7 +57,7 @@ class Piece(msgspec.Struct):
 _PROMPT = Operation(
     "Answer a prompt",
     TAG,
-    more="`category` says which models are asked; paths of a task have theirs.",
+    more="`category` says which task it is, else the prompt does; `GET /tasks` tells the options that it takes.",
     body=Body,
     needs=("prompt",),
     example={"prompt": "Say hi.", "max_tokens": 100},
@@ -83,13 +85,30 @@ _EITHER = msgspec.structs.replace(
 _STREAM = msgspec.structs.replace(
     _PROMPT, says="Answer a prompt in pieces", answer=None, example={"prompt": "Say hi.", "stream": True}
 )
-TASKS = dict.fromkeys(
-    (
-        *("/conductor/generate", "/code/completion", "/code/generation", "/translate", "/math/solve"),
-        *("/research/analyze", "/legal/analyze", "/summarize"),
-    ),
-    _PROMPT,
-)
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "code_completion": {"prompt": "def add(a, b):\n    ", "max_completion_length": 20},
+    "code_generation": {"prompt": "Reverse a list.", "language": "python"},
+    "translation": {"prompt": "Good morning, {name}.", "target_lang": "fr"},
+    "mathematical_reasoning": {"prompt": "Solve x^2 - 5x + 6 = 0", "math_context": "algebra"},
+    "scientific_research": {"prompt": "Does sleep help memory?", "domain": "psychology"},
+    "legal_analysis": {"prompt": "The tenant pays all repairs.", "document_type": "lease"},
+    "summarization": {"text_to_summarize": "Bees live in colonies. In winter they live on honey.", "length": "brief"},
+}
+
+
+def _of_task(name: str) -> Operation:
+    """The path of a task, with the options that Rolecast brings."""
+    task = built_in()[name]
+    options = ", ".join(f"`{option}`" for option in task.options)
+    where = f"beside the prompt or in `extra_params`; `GET /tasks/{name}` tells their values and defaults."
+    needs = ("prompt",) if "prompt" in _EXAMPLES[name] else ()
+    more = f"{task.description} Options ({options}) stand {where}"
+    return msgspec.structs.replace(
+        _PROMPT, says=task.title, more=more, needs=needs, example={**_EXAMPLES[name], "max_tokens": 100}
+    )
+
+
+TASKS = {"/conductor/generate": _PROMPT, **{path: _of_task(name) for path, name in PATHS.items()}}
 STREAMS = dict.fromkeys(("/generate/stream", "/conductor/generate/stream"), _STREAM)
 REFERENCE = Reference({"/generate": _EITHER, **TASKS, **STREAMS}, openai_reference.Error)
 _CHAT = msgspec.structs.replace(
