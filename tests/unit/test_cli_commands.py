@@ -590,3 +590,33 @@ def test_a_repository_without_its_scheme_is_answered_with_the_source_that_is_mea
     code, _, err = invoke("pull", "Qwen/Qwen3-4B-GGUF")
     assert code == 1
     assert "a source such as hf:Qwen/Qwen3-4B-GGUF;" in err
+
+
+ABSENT = """\
+models:
+  pictures: {backend: openai, url: "http://127.0.0.1:9/v1"}
+  big: {source: "hf:a/b/c.gguf"}
+roles: {standard: [big]}
+"""
+
+
+def test_absent_weights_are_told_with_a_stand_in_that_can_stand_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rolecast import config as configuration
+    from rolecast.cli.up import bring_weights
+
+    (tmp_path / "c.yaml").write_text(ABSENT)
+    bring_weights(configuration.load(tmp_path / "c.yaml", env={}), pull=False)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "start with `--stand-in smollm2-135m`" in said
+    assert "rolecast pull big" in said
+
+
+def test_the_hint_at_a_pull_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "my models.yaml").write_text(ABSENT)
+    assert "rolecast pull big --config 'my models.yaml'" in " ".join(
+        invoke("models", "--config", "my models.yaml")[1].split()
+    )
+    (tmp_path / "rolecast.yaml").write_text(ABSENT)
+    assert invoke("models")[1].rstrip().endswith("rolecast pull big")
