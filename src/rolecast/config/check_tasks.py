@@ -4,6 +4,7 @@ Pure but for the rows that Rolecast brings, which are read where the section cha
 """
 
 from collections.abc import Iterator, Mapping
+from math import inf
 
 from rolecast.config import labels, names, words
 from rolecast.config.schema import Config
@@ -142,7 +143,7 @@ def _default(kind: str, option: Option) -> str:
     if kind == "flag":
         return "" if isinstance(value, bool) else "the option is a `flag`; say true or false"
     if kind == "number":
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
         return "" if is_number else "the option is a `number`; give one"
     if kind == "texts":
         texts = value if isinstance(value, list) else [value]

@@ -16,6 +16,8 @@ class Pieces:
     def __init__(self) -> None:
         self.connection: Connection | None = None
         self.closed = False
+        self.broken = False
+        """The answer broke off before its end."""
         self._head: asyncio.Future[tuple[int, Headers]] = asyncio.get_running_loop().create_future()
         self._parts: deque[bytes] = deque()
         self._held = 0
@@ -71,6 +73,7 @@ class Pieces:
     def on_lost(self, error: Exception) -> None:
         if not self._head.done():
             self._head.set_exception(error)
+        self.broken = not (self.closed or self._ended)
         self._end()
 
     def _end(self) -> None:

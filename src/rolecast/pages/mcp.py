@@ -5,9 +5,10 @@ come; what is said in them is nobody's business.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -16,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from rolecast.config import paths
 from rolecast.config.current import Current
 from rolecast.dialects.operation import EVENTS, told
-from rolecast.errors import NotOffered, WorkerDown
+from rolecast.errors import UNREADABLE, NotOffered, WorkerDown
 from rolecast.net.connection import Headers
 from rolecast.net.pieces import Pieces
 from rolecast.pages import asked
@@ -34,6 +35,9 @@ PASSED = frozenset(
 RETURNED = frozenset(b"content-type cache-control allow retry-after x-accel-buffering".split())
 REFUSALS = dict.fromkeys((400, 404, 405, 406, 415), dict[str, Any])
 """Statuses with which the protocol refuses, in its own words."""
+BROKEN = "The process that speaks MCP ended; send the request again. `rolecast logs` may say why."
+INTERNAL_ERROR = -32603
+"""Of JSON-RPC."""
 OWN = b"mcp-"
 """How the protocol's headers begin."""
 
@@ -96,7 +100,7 @@ class McpPage:
             answer, status, headers = await self._answer(request, sent)
         if listens:
             self._listening.add(answer)
-        return _Passing(answer, status, headers, self._done)
+        return _Passing(answer, b"" if listens else body, status, headers, self._done)
 
     async def _answer(self, request: Request, sent: bytes) -> tuple[Pieces, int, Headers]:
         """The answer as it begins; the process stays until `_done`. Raises WorkerDown."""
@@ -108,8 +112,7 @@ class McpPage:
         except BaseException as error:
             await self._done(answer)
             if isinstance(error, WorkerDown):
-                text = "The process that speaks MCP ended; send the request again. `rolecast logs` may say why."
-                raise WorkerDown(text) from error
+                raise WorkerDown(BROKEN) from error
             raise
 
     async def _done(self, answer: Pieces) -> None:
@@ -132,9 +135,9 @@ class _Passing(StreamingResponse):
     """An answer that goes by; however it ends, it is over then."""
 
     def __init__(
-        self, answer: Pieces, status: int, headers: Headers, done: Callable[[Pieces], Awaitable[None]]
+        self, answer: Pieces, asked: bytes, status: int, headers: Headers, done: Callable[[Pieces], Awaitable[None]]
     ) -> None:
-        super().__init__(answer.body(), status)
+        super().__init__(_body(answer, asked, headers), status)
         self.raw_headers = [(name, value) for name, value in headers if name in RETURNED or name.startswith(OWN)]
         self._answer = answer
         self._done = done
@@ -144,6 +147,27 @@ class _Passing(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._done(self._answer)
+
+
+async def _body(answer: Pieces, asked: bytes, headers: Headers) -> AsyncIterator[bytes]:
+    """The answer; an event stream that breaks off ends with an error for `asked`, or its client would wait for ever."""
+    async for part in answer.body():
+        yield part
+    if answer.broken and any(n == b"content-type" and v.startswith(b"text/event-stream") for n, v in headers):
+        try:
+            number = msgspec.json.decode(asked, type=_Asked).id
+        except UNREADABLE:
+            return
+        if number is not None:
+            error = {"code": INTERNAL_ERROR, "message": BROKEN}
+            told = msgspec.json.encode({"jsonrpc": "2.0", "id": number, "error": error})
+            yield b"event: message\r\ndata: %b\r\n\r\n" % told
+
+
+class _Asked(msgspec.Struct):
+    """What is read of a message: to which request an error belongs."""
+
+    id: str | int | None = None
 
 
 async def _head(request: Request, answer: Pieces) -> tuple[int, Headers]:

@@ -20,6 +20,7 @@ from rolecast.values import Endpoint, Launch
 
 log = logging.getLogger("rolecast.helpers")
 
+SOCKET = "helper.sock"
 POLL_S = 0.02
 GRACE_S = 2.0
 LOOK_S = 5.0
@@ -71,7 +72,7 @@ class Helper:
         self._users += 1
         try:
             async with self._starting:
-                if self._pool is None or not self.running:
+                if self._pool is None or not (self.running and await asyncio.to_thread(self._can_be_found)):
                     await self._start()
             assert self._pool is not None
             return self._pool
@@ -105,15 +106,19 @@ class Helper:
             await asyncio.to_thread(remove_runtime_dir, self._folder)
             self._folder = None
 
+    def _can_be_found(self) -> bool:
+        """Whether its socket is still there: who tidies folders of temporary files may take it."""
+        return self._folder is not None and (self._folder / SOCKET).exists()
+
     def _left(self) -> None:
         self._users -= 1
         self._used = asyncio.get_running_loop().time()
 
     async def _start(self) -> None:
         await self._end()
-        if self._folder is None:
+        if self._folder is None or not await asyncio.to_thread(self._folder.is_dir):
             self._folder = await asyncio.to_thread(runtime_dir)
-        endpoint = Endpoint(uds=str(self._folder / "helper.sock"), base="")
+        endpoint = Endpoint(uds=str(self._folder / SOCKET), base="")
         argv = (sys.executable, "-P", "-m", self._module, endpoint.uds)
         launch = Launch(argv, endpoint, env=tuple(self.env.items()), own_watch=True)
         try:

@@ -15,6 +15,8 @@ log = logging.getLogger("rolecast.tasks")
 
 TIMEOUT_S = 3.0
 """Code that takes longer to read is not checked."""
+WAIT_S = 10.0
+"""Who waits longer for a turn goes without a check."""
 IDLE_S = 120.0
 MODULE = "rolecast.syntax.worker"
 _decode = msgspec.json.Decoder(Found).decode
@@ -31,7 +33,11 @@ class CodeCheck:
         """The first error of code, and whether there was a parser for it. Raises nothing."""
         if len(code) > LONGEST:
             return Found(False, why=f"it is longer than {LONGEST // 1024} KiB")
-        async with self._turn:
+        try:
+            await asyncio.wait_for(self._turn.acquire(), WAIT_S)
+        except TimeoutError:
+            return Found(False, why="too many checks at once")
+        try:
             try:
                 async with self.helper as pool:
                     body = {"code": code, "language": language}
@@ -47,6 +53,8 @@ class CodeCheck:
                 log.warning("the syntax of an answer was not checked: %s", type(error).__name__)
                 await self._end()
                 return Found(False, why="its parser could not be asked")
+        finally:
+            self._turn.release()
 
     async def _end(self) -> None:
         """End the process now, so that the next check finds none, or a new one."""

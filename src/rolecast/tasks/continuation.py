@@ -10,6 +10,8 @@ from rolecast.tasks.fences import HELD, Fences
 
 _POLITE = re.compile(r"(?i)(?:here|sure|certainly|of course|the|below|this|to|okay|ok)\b[^\n]*:\s*$")
 _MAY_BE_POLITE = re.compile(r"(?i)(?:here|sure|cert|of c|the|belo|this|to |okay|ok)")
+BLANKS = 2000
+"""So many blanks are waited through for what follows them."""
 TAILS = 60
 """So many last lines may be repeated."""
 
@@ -96,6 +98,7 @@ class Unfenced:
     def _decide(self, held: str) -> None:
         bare = held.lstrip()
         if not bare:
+            self._plain = len(held) > BLANKS or None
             return
         line, ended, _ = bare.partition("\n")
         if bare[0] in "`~":
@@ -130,7 +133,9 @@ class Unrepeated:
             return text
         self._held += text
         bare = self._held.lstrip()
-        if not bare or any(len(tail) + len(self._pad) > len(bare) and _same(tail, bare) for tail in self._tails):
+        if not bare:
+            return "" if len(self._held) <= BLANKS else self.end()
+        if any(len(tail) + len(self._pad) > len(bare) and _same(tail, bare) for tail in self._tails):
             return ""
         return self.end()
 

@@ -62,7 +62,7 @@ class Cut:
         self._line = ""
         self._given = 0
         """So much of the line was given."""
-        self._held = ""
+        self._held: list[str] = []
         self.why = ""
         """Why it has ended: `definition`, `suffix`, `fence`; '' = it has not."""
 
@@ -74,13 +74,15 @@ class Cut:
     def read(self, text: str) -> str:
         """Some more; gives what of it belongs to the completion for sure. Nothing once it has ended."""
         given: list[str] = []
-        self._line += text
-        while not self.why and (at := self._line.find("\n")) >= 0:
-            line, self._line = self._line[: at + 1], self._line[at + 1 :]
-            given.append(self._take(line))
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if self.why:
+                break
+            given.append(self._take(f"{line}\n"))
         if not self.why and self._line and not self._may_end(self._line):
-            given.append(self._held + self._line[self._given :])
-            self._held, self._given = "", len(self._line)
+            given.append(self._drop_held() + self._line[self._given :])
+            self._line = self._line[: LONGEST_LINE + 1]  # the rest of a long line tells nothing
+            self._given = len(self._line)
         return "".join(given)
 
     def end(self) -> str:
@@ -92,7 +94,8 @@ class Cut:
         return rest if self.why else rest + self._drop_held()
 
     def _drop_held(self) -> str:
-        held, self._held = self._held, ""
+        held = "".join(self._held)
+        self._held.clear()
         return held
 
     def _take(self, line: str) -> str:
@@ -101,10 +104,10 @@ class Cut:
         cursor, self._cursor = self._cursor, ""
         whole = cursor + line.rstrip("\r\n")
         if not whole.strip():
-            self._held += line[given:]
+            self._held.append(line[given:])
             return ""
         if not (cursor or given) and _DECORATES.match(whole):
-            self._held += line
+            self._held.append(line)
             return ""
         if not given and not cursor.strip():
             if whole.rstrip() == FENCE:  # as if it had been written for a chat

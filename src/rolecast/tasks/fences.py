@@ -69,10 +69,9 @@ class Fences:
     def read(self, text: str) -> str:
         """Some more of the answer; gives what of it is code for sure, as soon as it is."""
         before = len(self._code)
-        self._line += text
-        while (at := self._line.find("\n")) >= 0:
-            line, self._line = self._line[: at + 1], self._line[at + 1 :]
-            self._take(line)
+        *lines, self._line = (self._line + text).split("\n")  # what is held of a line is short
+        for line in lines:
+            self._take(f"{line}\n")
         if self._line and self._is_plain(self._line):
             self._take_part()
         return "".join(self._code[before:])
@@ -107,8 +106,10 @@ class Fences:
 
     def _is_plain(self, part: str) -> bool:
         """Whether a line that begins so is no fence, however it goes on."""
+        if self._mid or len(part) >= HELD:
+            return True
         bare = part.lstrip(" \t")
-        return bool(bare) and (self._mid or not (bare[0] in "`~" and len(part) < HELD))
+        return bool(bare) and bare[0] not in "`~"
 
     def _take_part(self) -> None:
         """The begin of a line that is no fence: nobody need wait for its end."""

@@ -123,7 +123,7 @@ def _finding(item: Any) -> Finding | None:
     detail = _text(item.get("detail") or item.get("description"), LONG)
     if not (title or detail):
         return None
-    word = str(item.get("severity", "")).strip().lower()
+    word = _text(item.get("severity"), SHORT).lower()
     severity = word if word in SEVERITIES else _MEANT.get(word, "medium")
     suggestion = _text(item.get("suggestion") or item.get("fix"), LONG)
     return Finding(severity, _line(item.get("line")), title or detail[:SHORT], detail, suggestion)

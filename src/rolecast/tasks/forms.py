@@ -11,6 +11,8 @@ import msgspec
 
 from rolecast.tasks.amounts import ANY, Amount, amount
 
+MOST_PARSED = 50_000
+"""Characters of an answer in which rows and items are counted: the parser is slow, and some texts are made for that."""
 LONGEST = 2000
 """Characters of requirements that are read; what is longer is no requirement but a text."""
 Kind = Literal["json", "table", "steps", "list"]
@@ -29,7 +31,7 @@ _BEFORE = 40
 _ARRAY = re.compile(r"\bjson\s+(?:array|list)|\b(?:array|list)\s+of\s+json", re.IGNORECASE)
 _COUNTED = r"items?|points?|bullets?|steps?|rows?|entries|elements?|objects?"
 _FENCED = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)\n?```", re.DOTALL)
-_STEP = re.compile(r"^\W*step\s+\d+", re.IGNORECASE | re.MULTILINE)
+_STEP = re.compile(r"^[^\w\n]{0,40}step\s+\d+", re.IGNORECASE | re.MULTILINE)
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -96,7 +98,7 @@ def _count(kind: Kind, text: str) -> int:
     """Rows of the tables in a Markdown text, or items of the lists that are in no other list."""
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    tokens = MarkdownIt("commonmark").enable("table").parse(text[:MOST_PARSED])
     if kind == "table":
         heads = sum(token.type == "thead_open" for token in tokens)
         return sum(token.type == "tr_open" for token in tokens) - heads

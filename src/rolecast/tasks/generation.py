@@ -10,6 +10,7 @@ import msgspec
 from rolecast.errors import RolecastError
 from rolecast.syntax.parsers import Found
 from rolecast.tasks import code_language as languages
+from rolecast.tasks.aside import aside
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.fences import Fences, fenced
 from rolecast.tasks.job import Job
@@ -91,7 +92,7 @@ async def _streamed(stage: Stage, chat: Chat, job: Job, language: str, backstage
 
 async def _read(answer: Answer, job: Job, language: str, backstage: Backstage) -> Written:
     fences = _fences(job, language)
-    fences.read(answer.text)
+    await aside(len(answer.text), fences.read, answer.text)
     fences.end()
     return await _checked(fences, answer.reason, language, backstage)
 

@@ -26,7 +26,8 @@ _COMMON = frozenset(_COMMON_WORDS.split())
 
 def words(text: str) -> Iterator[str]:
     """The words of a text that carry its content, by how they begin."""
-    for word in _WORD.findall(text.casefold()):
+    for found in _WORD.finditer(text.casefold()):  # not all at once, for other threads wait that long
+        word = found[0]
         if word not in _COMMON and (len(word) > 2 or not word.isascii() or word[0].isdecimal()):
             yield word[:STEM] if word.isalpha() else word
 

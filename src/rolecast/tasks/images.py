@@ -4,9 +4,12 @@ Which server that is says the configuration alone, never a request. What it answ
 stays an address, and bytes become a `data:` URL.
 """
 
+import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -29,6 +32,7 @@ _SERVED = b"/generate"
 _OPENAI = b"/images/generations"
 _LISTS = ("images", "data", "output", "artifacts")
 _SINGLE = ("image", "url", "image_url", "b64_json", "base64", "path", "image_path")
+_KIND = re.compile(r"image/[a-z0-9.+-]{1,60}")
 _MAGIC = (
     (b"\x89PNG", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -96,7 +100,7 @@ async def _made(endpoint: Endpoint, path: str, body: Mapping[str, Any], model_id
     if answer.status != 200:
         raise _refused(answer.status, where)
     kind = next((v for n, v in answer.headers if n.lower() == b"content-type"), b"").decode("latin-1").lower()
-    found = list(_read(answer.body, kind.partition(";")[0].strip()))[:MOST_IMAGES]
+    found = await asyncio.to_thread(_some, answer.body, kind.partition(";")[0].strip())
     if not found:
         raise UpstreamError(f"{where.capitalize()} answered without an image.")
     return found
@@ -113,9 +117,13 @@ def _refused(status: int, where: str) -> RolecastError:
     return UpstreamError(f"{where.capitalize()} failed ({status}); its log says why.")
 
 
+def _some(body: bytes, kind: str) -> list[str]:
+    return list(islice(_read(body, kind), MOST_IMAGES))
+
+
 def _read(body: bytes, kind: str) -> Iterator[str]:
     """The images of an answer: its bytes, or what its JSON holds under one of the usual names."""
-    if kind.startswith("image/"):
+    if _KIND.fullmatch(kind):
         yield f"data:{kind};base64,{base64.b64encode(body).decode()}"
         return
     try:
@@ -135,7 +143,7 @@ def _within(value: Any) -> Iterator[str]:
     elif isinstance(value, dict):
         for name in (*_LISTS, *_SINGLE):
             if isinstance(inner := value.get(name), str | list | dict):
-                found = list(_within(inner))
+                found = list(islice(_within(inner), MOST_IMAGES))
                 if found:
                     yield from found
                     return

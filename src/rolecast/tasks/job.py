@@ -154,6 +154,8 @@ def _read(name: str, option: Option, value: Any) -> Any:
     """The value as its kind has it. Raises Invalid."""
     try:
         return _READERS[option.kind or "text"](option, value)
+    except (UnicodeError, OverflowError):  # half a character, or a number beyond all others
+        raise Invalid(f"`{name}` holds what cannot be written down.", param=name) from None
     except ValueError as error:
         raise Invalid(f"`{name}` must be {error}.", param=name) from None
     except RecursionError:

@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import msgspec
 
-from rolecast.errors import BadRequest, RolecastError
-from rolecast.syntax.parsers import Found
+from rolecast.errors import BadRequest, RolecastError, TooLarge
+from rolecast.syntax.parsers import LONGEST, Found
 from rolecast.tasks import code_language as languages
 from rolecast.tasks import findings as reading
+from rolecast.tasks.aside import aside
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.fences import Fences, fenced
 from rolecast.tasks.findings import Finding, Severity
@@ -20,6 +21,8 @@ from rolecast.turn import verdict
 from rolecast.turn.stage import Answer, Stage
 from rolecast.values import Chat, Done, Message, Metadata, Progress, Text
 
+MOST = 2_000_000
+"""Characters that are reviewed in one request."""
 STEP = "reviewing"
 AGAIN = (
     "That was no JSON as it was asked for. Give the same review again as one JSON object with `summary` and "
@@ -40,19 +43,21 @@ class _Code(msgspec.Struct, frozen=True):
 
 async def review(stage: Stage, job: Job, backstage: Backstage) -> None:
     """Give the findings. Raises RolecastError."""
-    code = _code(job)
+    if len(job.prompt) + len(job.option("code_to_review") or "") > MOST:
+        raise TooLarge(f"A review takes at most {MOST} characters of code; send it in parts.")
+    code = await aside(len(job.prompt) + len(job.option("code_to_review") or ""), _code, job)
     suggestions = bool(job.option("include_suggestions"))
     schema = reading.schema(suggestions=suggestions)
     chat = msgspec.structs.replace(job.written(_put(code)), answer_schema=schema)
     stage.tell(Progress(0, 1, STEP))
     answer = await _answer(stage, chat)
-    told = reading.read(answer.text)
+    told = await aside(len(answer.text), reading.read, answer.text)
     repaired = False
     if told is None and answer.reason == "stop":
         more = (Message("assistant", answer.text), Message("user", AGAIN))
         try:
             again = await _answer(stage, msgspec.structs.replace(chat, messages=(*chat.messages, *more)))
-            told = reading.read(again.text)
+            told = await aside(len(again.text), reading.read, again.text)
             repaired = told is not None
         except RolecastError:  # there is an answer already, and the question has grown
             pass
@@ -119,6 +124,8 @@ async def _syntax(code: _Code, backstage: Backstage) -> Found:
         return Found(False, why="it is not known to be code alone" if code.language else "its language is unknown")
     if code.text.startswith(("diff --git", "--- ", "@@ ")):
         return Found(False, why="it is a diff")
+    if len(code.text) > LONGEST:
+        return await backstage.code_check.check(code.text, code.language)  # which says so
     return await backstage.code_check.check(textwrap.dedent(code.text), code.language)
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+from rolecast.tasks.aside import aside
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.job import Job
 from rolecast.turn.stage import Stage
@@ -9,10 +10,13 @@ from rolecast.values import Metadata
 
 MOST = 50
 """So many works are told."""
-_NAME = r"[A-Z\u00c0-\u00de](?:['\u2019][A-Z])?[^\W\d_]+(?:-[^\W\d_]+)?"
-_NAMES = rf"{_NAME}(?:\s+et\s+al\.?|(?:,?\s+(?:and|&)\s+{_NAME})|(?:,\s+{_NAME}){{0,8}},?\s+(?:and|&)\s+{_NAME})?"
+_NAME = r"[A-Z\u00c0-\u00de](?:['\u2019][A-Z])?[^\W\d_]++(?:-[^\W\d_]++)?"
+_NAMES = (  # blanks are bounded: a text may be made to be slow
+    rf"{_NAME}(?:\s{{1,3}}et\s{{1,3}}al\.?|(?:,?\s{{1,3}}(?:and|&)\s{{1,3}}{_NAME})"
+    rf"|(?:,\s{{1,3}}{_NAME}){{0,8}},?\s{{1,3}}(?:and|&)\s{{1,3}}{_NAME})?"
+)
 _WORK = re.compile(
-    rf"\b(?P<names>{_NAMES})(?:,\s*|\s+\(|\s*,?\s+)(?P<year>(?:18|19|20)\d\d)[a-z]?\b"
+    rf"\b(?P<names>{_NAMES})(?:\s{{0,3}},\s{{0,3}}|\s{{1,3}}\(?)(?P<year>(?:18|19|20)\d\d)[a-z]?\b"
     r"|\b(?P<doi>10\.\d{4,9}/[^\s\"'<>)\]]+)|\b(?i:arxiv):\s?(?P<arxiv>\d{4}\.\d{4,5})",
 )
 _WORDS = """
@@ -29,9 +33,10 @@ async def science(stage: Stage, job: Job, backstage: Backstage) -> None:
     Metadata: `citations`, and `unverified_citations`, which are those that the prompt does not have: look them up.
     """
     answer = await stage.answer(job.written(), tell=True)
-    cited = citations(answer.text)
+    cited = await aside(len(answer.text), citations, answer.text)
     if cited:
-        given = {_key(each) for each in citations(job.user())}
+        asked = job.user()
+        given = {_key(each) for each in await aside(len(asked), citations, asked)}
         stage.tell(Metadata({"citations": cited, "unverified_citations": [c for c in cited if _key(c) not in given]}))
 
 

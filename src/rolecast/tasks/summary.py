@@ -15,6 +15,7 @@ import msgspec
 from rolecast.errors import Invalid
 from rolecast.tasks import summary_extract as extract
 from rolecast.tasks import words
+from rolecast.tasks.aside import aside
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.job import Job
 from rolecast.tasks.long_context import Long, source
@@ -112,16 +113,16 @@ class Summary:
         said = answer.text
         if self._job.option("include_key_quotes"):
             quotes = await asyncio.to_thread(Quotes, self._text)
-            checked, there, absent = quotes.check(said)
+            checked, there, absent = await asyncio.to_thread(quotes.check, said)
             said = said if self._stage.streaming else checked
             self._stage.tell(Metadata({"quotes_verified": there, "quotes_not_in_text": absent}))
         if not self._stage.streaming:
             self._stage.tell(Text(said), Done(answer.reason))
-        self._tell_length(said)
+        await self._tell_length(said)
         self._stage.tell(Metadata(self._long.told(strategy)))
 
-    def _tell_length(self, said: str) -> None:
-        number = words.count(said)
+    async def _tell_length(self, said: str) -> None:
+        number = await aside(len(said), words.count, said)
         self._stage.tell(
             Metadata(
                 {
@@ -142,7 +143,7 @@ class Summary:
         answer = msgspec.structs.replace(answer, text=answer.text.strip())
         if not self._enforced or not answer.text:
             return answer
-        number = words.count(answer.text)
+        number = await aside(len(answer.text), words.count, answer.text)
         if number > self._target.most:
             return await self._shortened(answer)
         if number < self._target.least and answer.reason != "length":
@@ -178,7 +179,7 @@ class Summary:
         user = f"{fenced(answer.text, 'summary')}\n\nThis summary has {number} words. Say the same in fewer words."
         chat = await self._reader.fitted(f"{user} {self._target.wish()}", self._job.chat.sampling.max_tokens, 1)
         again = (await self._reader.whole(chat)).text.strip() if chat is not None else ""
-        return self._best([answer.text, again], "shortened")
+        return await aside(len(answer.text) + len(again), self._best, [answer.text, again], "shortened")
 
     async def _lengthened(self, answer: Answer, chat: Chat) -> Answer:
         """A summary that is too short: written once more in more words; the closer one stays."""
@@ -194,7 +195,7 @@ class Summary:
         most = min(chat.sampling.max_tokens or left, left)
         sampling = msgspec.structs.replace(chat.sampling, max_tokens=most)
         again = (await self._reader.whole(msgspec.structs.replace(longer, sampling=sampling))).text.strip()
-        return self._best([answer.text, again], "lengthened")
+        return await aside(len(answer.text) + len(again), self._best, [answer.text, again], "lengthened")
 
     def _best(self, drafts: list[str], how: str) -> Answer:
         """The draft that has the right length, else the closest one once it is cut."""
@@ -220,14 +221,14 @@ class Summary:
         ranking = await asyncio.to_thread(extract.ranked, self._text, focus)
         if not ranking:
             raise Invalid("There is no sentence in the text.", param="text_to_summarize")
-        offered = extract.candidates(ranking, self._target.words)
+        wanted, most = self._target.words, self._target.most
+        offered = await asyncio.to_thread(extract.candidates, ranking, wanted)
         said = await self._picked(offered)
-        found = extract.filled(
-            [*said, *sorted(offered, key=_by_score), *ranking], self._target.words, self._target.most
-        )
+        order = [*said, *sorted(offered, key=_by_score), *ranking]
+        found = await asyncio.to_thread(extract.filled, order, wanted, most)
         for number, each in enumerate(found):
             self._stage.tell(Text(f" {each.text}" if number else each.text))
-        self._tell_length(" ".join(each.text for each in found))
+        await self._tell_length(" ".join(each.text for each in found))
         chosen_by = "model" if any(each in said for each in found) else "scores"
         about = {"strategy": "extraction", "sentences": len(found), "chosen_by": chosen_by}
         self._stage.tell(Metadata({**about, "context": self._long.gauge.room}))

@@ -107,19 +107,24 @@ class _Told:
         self._stage = stage
         self._total = total
         self._done = 0
-        self.texts: list[str] = []
+        self._texts: list[list[str]] = []
         self.outcomes: list[Outcome] = []
+
+    @property
+    def texts(self) -> list[str]:
+        """All of them so far."""
+        return ["".join(pieces) for pieces in self._texts]
 
     def begin(self) -> None:
         """The next text."""
-        if self.texts:
+        if self._texts:
             self._stage.tell(Text(BETWEEN))
-        self.texts.append("")
+        self._texts.append([])
 
     def more(self, text: str) -> None:
         """Some more of it."""
-        self.texts[-1] += text
         if text:
+            self._texts[-1].append(text)
             self._stage.tell(Text(text))
 
     def step(self) -> None:

@@ -21,6 +21,8 @@ _PARAGRAPH = re.compile(r"\n\s*\n")
 _CLOSING = re.compile(r"[^\w\s]*")
 _CLAUSE = re.compile(r"[,;:–—](?=\s)|[，；：、]")
 ELLIPSIS = "…"
+MOST_HELD = 4000
+"""So many characters are held back for the end of their sentence."""
 RECOUNTED = 400
 """So many characters of a text that comes in pieces are counted again with each."""
 
@@ -96,6 +98,8 @@ class LiveCut:
             return self._on(len(self._whole))
         if words > self._most:
             return self._last()
+        if len(self._whole) - self._sent > MOST_HELD:
+            return self._on(len(self._whole))
         fitting = [end for end in ends(self._whole, self._sent) if end < len(self._whole)]
         return self._on(fitting[-1]) if fitting else ""
 
@@ -108,7 +112,10 @@ class LiveCut:
     def _count(self) -> int:
         """Words so far; those in front of the mark are not counted again."""
         found = self._words + count(self._whole[self._mark :])
-        if len(self._whole) - self._mark > RECOUNTED and (blank := self._whole.rfind(" ", self._mark)) > self._mark:
+        if len(self._whole) - self._mark > RECOUNTED:
+            blank = self._whole.rfind(" ", self._mark)
+            if blank <= self._mark:  # of what has none for so long, a word may count twice
+                blank = len(self._whole)
             self._words += count(self._whole[self._mark : blank])
             self._mark = blank
         return found

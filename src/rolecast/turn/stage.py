@@ -11,14 +11,17 @@ from typing import Protocol
 import msgspec
 
 from rolecast.dialects.request import Request
-from rolecast.errors import RolecastError
+from rolecast.errors import RolecastError, UpstreamError
 from rolecast.turn.ask import WORDS, Inbox, request_of
 from rolecast.turn.count import Counter
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.part import Composite, Delegated, Whole
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
-from rolecast.values import Chat, Completion, Done, Event, Outcome, Report, Text, Usage
+from rolecast.values import Chat, Completion, Done, Event, Outcome, Reasoning, Report, Text, Usage
+
+MOST_CHARS = 2_000_000
+"""Characters of an answer to a play, which keeps and reads all of it; no model that means it writes so many."""
 
 
 class Desk(Whole, Protocol):
@@ -111,10 +114,11 @@ class Stage(Composite):
     async def ask(self, words: Chat | Completion) -> AsyncGenerator[Event, None]:
         """The answer of the request's model to this, event by event. Its report is added to the request's.
 
-        Raises RolecastError: before the first event like an error answer, later where an answer breaks off. Whoever
-        stops listening (closes the iterator, or is cancelled) frees the slot.
+        Raises RolecastError: before the first event like an error answer, later where an answer breaks off or does not
+        end. Whoever stops listening (closes the iterator, or is cancelled) frees the slot.
         """
         inbox = Inbox()
+        length = 0
         outer = self.exchange
         part = Exchange(_Part(self), inbox, outer.number, outer.caller, WORDS)
         part.part = True
@@ -133,6 +137,11 @@ class Stage(Composite):
                 if isinstance(event, Report):
                     self._read_ms += event.prompt_ms
                     self._wrote_ms += event.completion_ms
+                if isinstance(event, Text | Reasoning):
+                    length += len(event.text)
+                    if length > MOST_CHARS:
+                        text = f"The answer of {self.plan.model_id} has more than {MOST_CHARS} characters and no end"
+                        raise UpstreamError(f"{text}; set `max_tokens` of the request or of the model.")
                 yield event
         finally:
             part.client_gone()

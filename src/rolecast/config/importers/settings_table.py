@@ -22,6 +22,8 @@ COLUMNS = {
 }
 """How the columns begin, and what they are called here."""
 MARK = "technical model name"
+MOST_ROWS = 1000
+"""No machine has so many models."""
 PRECISIONS = ("4-bit", "8-bit", "FP16", "FP32")
 _WRITTEN = {"4bit": "4-bit", "int4": "4-bit", "8bit": "8-bit", "int8": "8-bit", "float16": "FP16", "half": "FP16"}
 _WRITTEN |= {"bf16": "FP16", "bfloat16": "FP16", "float32": "FP32", "full": "FP32"}
@@ -185,6 +187,7 @@ def _take_address(part: _Part, found: Settings) -> None:
 def _take_table(lines: list[_Line], found: Settings) -> None:
     """The rows of every table with the column of technical names, by what its header calls the columns."""
     header: list[str] = []
+    rows = 0
     for line in lines:
         if not line.text.strip().startswith("|"):
             header = []
@@ -193,6 +196,11 @@ def _take_table(lines: list[_Line], found: Settings) -> None:
         elif header and not set(line.text.strip()) <= set("|-: \t"):
             cells = _cells(line.text)
             if any(cell.strip(". …") for cell in cells):  # a row of dots says that there is more
+                rows += 1
+                if rows > MOST_ROWS:
+                    said = f"there are more than {MOST_ROWS} rows; shorten the table"
+                    found.remarks.append(Remark(line.number, "table", said, "the rest is left out", grave=True))
+                    return
                 _take_row(line.number, header, cells, found)
 
 
