@@ -1,7 +1,9 @@
 """Turns on their way to the database, in order: while that cannot be used they wait in memory, and so many bytes."""
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -16,6 +18,10 @@ log = logging.getLogger("rolecast.sessions")
 
 MOST_WAITING = 16 * 1000 * 1000
 """While the database cannot be used, so many bytes of turns wait for it."""
+
+
+RETRY_S = 5.0
+"""What waits is tried again so often, whether anybody asks for it or not."""
 
 
 class _Pending(msgspec.Struct):
@@ -34,6 +40,15 @@ class Writer:
         self._waiting: dict[Place, deque[_Pending]] = {}
         self._flushing = asyncio.Lock()
         self._trouble = ""
+        self._not_before = 0.0
+        self._again: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Try once more to write what waits."""
+        if self._again is not None:
+            self._again.cancel()
+        self._not_before = 0.0
+        await self.flush()
 
     async def write(self, new: New) -> int:
         """Write a turn behind those that wait; its number, 0 = it waits for the database, or is lost. Never raises."""
@@ -50,18 +65,29 @@ class Writer:
         """Write all that wait, if the database can be used."""
         async with self._flushing:
             batch = [pending for line in self._waiting.values() for pending in line]
-            if not batch:
+            if not batch or time.monotonic() < self._not_before:
                 return
+            began = time.monotonic()
             try:
                 numbers = await books.keep(self._store, [each.new for each in batch], self._most())
             except StoreError as error:
                 self._note_trouble(error.message)
                 self._drop_oldest()
+                now = time.monotonic()
+                self._not_before = now + (now - began)  # a locked one takes its time; others need not wait for that
+                if self._again is None or self._again.done():
+                    self._again = asyncio.get_running_loop().create_task(self._try_again())
                 return
             self._note_trouble("")
             for pending, number in zip(batch, numbers, strict=True):
                 pending.number = number
                 self._remove(pending)
+
+    async def _try_again(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(RETRY_S)
+            with contextlib.suppress(Exception):  # as `write` does: its words might quote what was to be kept
+                await self.flush()
 
     async def turns(self, place: Place, after: int) -> list[Turn]:
         """The newest turns of a session behind that number, oldest first, those that wait among them."""

@@ -87,7 +87,7 @@ class Sessions:
         """Wait until all turns are written, a few seconds at most."""
         if self._running:
             await asyncio.wait(set(self._running), timeout=CLOSE_S)
-        await self._writer.flush()
+        await self._writer.close()
 
     def note(self, key: str, name: str) -> None:
         """A request of this session is asked of a model."""
