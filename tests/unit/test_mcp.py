@@ -549,6 +549,25 @@ async def test_after_a_kill_the_next_request_is_404_and_a_new_session_works(fron
         assert (await again.list_tools()).tools
 
 
+async def test_a_call_whose_process_is_killed_ends_with_an_error_for_it(front: Gate, worker: ScriptedWorker) -> None:
+    line, _ = await session(front)
+    held = Held(delta("a word"))
+    worker.script.append(held)
+    params = {"name": "chat", "arguments": LONG, "_meta": {"progressToken": 1}}
+    call = {"id": 7, "method": "tools/call", "params": params}
+    asked = asyncio.create_task(front.ask(post(call, line)))
+    await held.began.wait()
+    await asyncio.sleep(0.3)
+    os.kill(front.gateway.mcp.helper.pid, signal.SIGKILL)
+    answer = await asked
+    last = json.loads(answer.body.rsplit(b"data: ", 1)[1])
+    assert last["id"] == 7
+    assert "send the request again" in last["error"]["message"]
+    await until(lambda: not front.gateway.dispatch.active)
+    assert held.peer is not None
+    assert held.peer.gone.is_set()
+
+
 async def test_a_gateway_ends_at_once_although_somebody_listens(tmp_path: Path) -> None:
     made = config({"l": Model(backend="fake")})
     server = msgspec.structs.replace(made.server, drain_timeout=Seconds(30))
