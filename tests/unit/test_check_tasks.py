@@ -77,6 +77,8 @@ def option(**fields: Any) -> dict[str, Task]:
         (option(kind="word", values=["a", "Free Verse"]), "haiku.options.o.values.1", "small letters, with _"),
         (option(kind="word", values=["spring"], default="sprng"), "haiku.options.o.default", "did you mean 'spring'?"),
         (option(kind="word", values=["a"], default=3), "haiku.options.o.default", "values are: a"),
+        (option(kind="number", default=float("nan")), "haiku.options.o.default", "give one"),
+        (option(kind="number", default=float("-inf")), "haiku.options.o.default", "give one"),
         (option(kind="flag", default="yes"), "haiku.options.o.default", "say true or false"),
         (option(kind="number", default=True), "haiku.options.o.default", "give one"),
         (option(kind="texts", default=[1]), "haiku.options.o.default", "a list of texts"),
