@@ -298,7 +298,8 @@ def test_conductors_tasks_sessions_and_models(start: Start) -> None:
             assert answer.status == 200, answer.body
             assert (answer.json["category"], answer.json["model"]) == (category, roles[category][0])
             assert answer.json["session_id"] == "s"
-            assert answer.json["tokens_generated"] <= 4
+            questions = 1 + bool(answer.json.get("metadata", {}).get("adjusted"))  # what was asked again counts, too
+            assert answer.json["tokens_generated"] <= 4 * questions, (path, answer.json)
         again = [gateway.post(f"{front}/translate", **wish).json["response"] for _ in range(2)]
         assert again[0] == again[1]
         assert gateway.post(f"{front}/translate", prompt="Hi", max_tokens=0).json["tokens_generated"] <= 1

@@ -64,7 +64,7 @@ def test_every_category_of_a_documented_table_answers_by_both_of_its_names(
         for asked, answer in zip(spelled, answers, strict=True):
             assert answer.status == 200, (asked, answer.body)
             assert answer.json["category"] == category(asked)
-            assert answer.json["response"]
+            assert answer.json["response"], (asked, answer.json)
             assert "error" not in answer.json  # which its command-line client takes for a failure
             assert answer.headers["x-rolecast-stand-in"] == "smollm2-135m"
         outside = generate(gateway, category="Image Generation")

@@ -28,6 +28,7 @@ AGAIN = (
     "That was no JSON as it was asked for. Give the same review again as one JSON object with `summary` and "
     "`findings`, and nothing else."
 )
+NOTHING = "The model said nothing that is a review; give it more `max_tokens`, or ask another model."
 
 
 class _Code(msgspec.Struct, frozen=True):
@@ -67,7 +68,8 @@ async def review(stage: Stage, job: Job, backstage: Backstage) -> None:
     found = [*_of_parser(syntax), *named]
     lines = len(code.text.splitlines())
     found = reading.kept(found, least, lines, suggestions=suggestions)
-    stage.tell(Progress(1, 1, STEP), Text(answer.text if told is None else reading.shown(summary, found, least)))
+    words = (answer.text if answer.text.strip() else NOTHING) if told is None else reading.shown(summary, found, least)
+    stage.tell(Progress(1, 1, STEP), Text(words))
     fields: dict[str, Any] = {
         "language": code.language or None,
         "findings": [msgspec.to_builtins(each) for each in found],
