@@ -305,3 +305,17 @@ def test_the_gateway_imports_no_sympy() -> None:
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("work", "answer"),
+    [
+        ("So the final answer should be 1", "1"),
+        ("Well, the answer is 7)", "7"),
+        ("(the answer must be 12).", "12"),
+        ("The solution is [2, 5)", "[2, 5)"),
+        ("The solution is (2, 5)", "(2, 5)"),
+    ],
+)
+def test_an_answer_is_found_however_it_is_introduced(work: str, answer: str) -> None:
+    assert final_answer(work) == (answer, True)

@@ -11,11 +11,10 @@ MOST_WORK = 20_000
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*)$", re.MULTILINE)
 _MARK = r"(?:the\s+|our\s+|my\s+)?(?:final\s+|correct\s+)?(?:answer|result|solution|solutions)"
-_LINE = re.compile(
-    rf"^[^\w\n]{{0,40}}_*{_MARK}[*_\s]*(?::|=|\bis\b:?|\bare\b:?)[*_ \t]*(.*)$", re.MULTILINE | re.IGNORECASE
-)
+_IS = r"(?:is|are|equals|comes\s+to|(?:should|must|will)\s+be)"
+_LINE = re.compile(rf"^[^\w\n]{{0,40}}_*{_MARK}[*_\s]*(?::|=|\b{_IS}\b:?)[*_ \t]*(.*)$", re.MULTILINE | re.IGNORECASE)
 _INLINE = re.compile(
-    r"\b(?:final\s+)?(?:answer|result|solutions?)\s+(?:is|are|=|:)\s*:?\s*([^\n]+)",
+    rf"\b(?:final\s+)?(?:answer|result|solutions?)\s+(?:{_IS}|=|:)\s*:?\s*([^\n]+)",
     re.IGNORECASE,
 )
 _EQUATION = re.compile(r"\s*[$*_(\\]*\s*[A-Za-z]\w{0,2}\s*=\s*\S")
@@ -115,6 +114,8 @@ def _bare(text: str) -> str:
     text = _EMPHASIS.sub("", text[: 2 * MOST_CHARS]).strip()
     boxed = _boxed(text)
     text = (boxed or text).strip().rstrip(".").strip()
+    if text.endswith(")") and text.count("(") + text.count("[") < text.count(")") + text.count("]"):
+        text = text[:-1].rstrip()  # it closes what was opened before the answer
     for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         inner = text[len(left) : len(text) - len(right)]
         if text.startswith(left) and text.endswith(right) and len(text) > len(left) + 1 and left not in inner:
