@@ -387,6 +387,21 @@ async def test_the_worker_is_stopped_where_a_completion_ends(front: Gate, worker
     assert not front.gateway.dispatch.active
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_follows_the_cursor_is_not_told_twice_and_the_worker_is_stopped(
+    front: Gate, worker: ScriptedWorker, streamed: bool
+) -> None:
+    worker.usual = gone_on("[1, 2", ", 3])\n", "print(2)\n")
+    more = {"suffix": ")\n", "model": "fills", "stream": streamed}
+    answer = await front.ask(asked(COMPLETION, "numpy.array(", **more))
+    if streamed:
+        text, _, found = pieces(answer)
+    else:
+        text, found = answer.json["response"], answer.json["metadata"]
+    assert text == "[1, 2, 3]"
+    assert (found["way"], found["ended_by"]) == ("fill", "suffix")
+
+
 async def test_the_same_again_is_remembered_and_asks_nobody(front: Gate, worker: ScriptedWorker) -> None:
     worker.usual = said("x", end=LENGTH)
     first = (await front.ask(asked(COMPLETION, "y = "))).json

@@ -17,6 +17,7 @@ from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.continuation import Filter, Unfenced, Unindented, Unrepeated, unpadded
 from rolecast.tasks.definitions import Cut
 from rolecast.tasks.fences import fenced
+from rolecast.tasks.gap import Unfollowed, Unmarked
 from rolecast.tasks.job import Job
 from rolecast.tasks.keystrokes import Kept
 from rolecast.turn.stage import Stage
@@ -121,7 +122,7 @@ async def _asked(stage: Stage, words: Chat | Completion, wish: _Wish, way: Way) 
         filters = [Unfenced(wish.language), Unrepeated(wish.prefix)]
     elif way == "continue":
         filters = [Unindented(unpadded(wish.prefix)[1])]
-    filters.append(cut)
+    filters += [Unmarked(wish.prefix, wish.suffix), Unfollowed(wish.prefix, wish.suffix), cut]
     told: list[str] = []
     reason = "stop"
 
@@ -141,5 +142,6 @@ async def _asked(stage: Stage, words: Chat | Completion, wish: _Wish, way: Way) 
             elif isinstance(event, Done):
                 reason = event.reason
     tell("", last=True)
-    found = {"language": wish.language or None, "way": way, "ended_by": cut.why or reason}
-    return Kept("".join(told), "stop" if cut.why else reason, found)
+    why = cut.why or next((each.why for each in filters if isinstance(each, Unmarked | Unfollowed) and each.over), "")
+    found = {"language": wish.language or None, "way": way, "ended_by": why or reason}
+    return Kept("".join(told), "stop" if why else reason, found)
