@@ -67,7 +67,9 @@ def test_a_mark_of_a_gap_ends_it_and_is_not_shown(mark: str, size: int) -> None:
     assert filled(f"MARK = '{mark}'\ndef f():\n    ", "", about, size) == about
 
 
-PIECES = st.lists(st.sampled_from(["a", " ", "\n", "(", ")", "}", ";", '"', "<|fim", "_middle|>", "foo", "  "]), max_size=30)
+PIECES = st.lists(
+    st.sampled_from(["a", " ", "\n", "(", ")", "}", ";", '"', "<|fim", "_middle|>", "foo", "  "]), max_size=30
+)
 
 
 @given(PIECES.map("".join), PIECES.map("".join), PIECES.map("".join), st.integers(1, 9))

@@ -53,13 +53,13 @@ async def translate(gate: Gate, **body: Any) -> Any:
     return answer.json
 
 
-SORRY = "\u2581I 'm \u2581sorry , \u2581but".split()
+SORRY = ["▁I", "'m", "▁sorry", ",", "▁but"]
 
 
 @pytest.mark.parametrize(
     ("said", "source", "is_loop"),
     [
-        (SORRY * 6, "\u2581a \u2581b".split(), True),
+        (SORRY * 6, ["▁a", "▁b"], True),
         (SORRY * 6 + SORRY[:3], ["a"], True),  # cut within a turn
         (["\u2581Well", *["\u2581so"] * 9], ["a"], True),
         (SORRY * 6, ["x", "y"] * 6, False),  # so does the text itself

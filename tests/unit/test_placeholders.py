@@ -76,7 +76,10 @@ def test_runs_joined_are_the_tokens(tokens: list[str], most: int) -> None:
         ("Hello :name, note: it is 10:30 :)", [":name"]),
         ("<0>Click</0> here, <%= x %> or $(x)", ["<0>", "</0>", "<%= x %>", "$(x)"]),
         ("{n, plural, one {# item} other {# items}} left", ["{n, plural, one {", "} other {", "}}"]),
-        ("{g, select, male {He} other {They}} liked {n} and {m}", ["{g, select, male {", "} other {", "}}", "{n}", "{m}"]),
+        (
+            "{g, select, male {He} other {They}} liked {n} and {m}",
+            ["{g, select, male {", "} other {", "}}", "{n}", "{m}"],
+        ),
         ("100%% sure", ["%%"]),
         ("${x} and {{ y }} and {% if z %} and $HOME, for $5", ["${x}", "{{ y }}", "{% if z %}", "$HOME"]),
         ('<b class="x">bold</b><br/><!-- note -->', ['<b class="x">', "</b>", "<br/>", "<!-- note -->"]),

@@ -25,7 +25,8 @@ def sessions(
         Literal["json", "markdown", "jsonl"], typer.Option("--format", help="Of an export.", show_default=True)
     ] = "markdown",
     after: Annotated[
-        int, typer.Option("--after", metavar="TURN", min=0, help="With clear: delete only the turns behind this number.")
+        int,
+        typer.Option("--after", metavar="TURN", min=0, help="With clear: delete only the turns behind this number."),
     ] = 0,
     as_json: Json = False,
     url: Url = "",
