@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -298,6 +299,21 @@ async def test_a_client_gets_what_it_accepts(front: Gate, worker: ScriptedWorker
     assert (found["id"], found["result"]["content"][0]["text"]) == (7, "hi")
 
 
+async def test_schemas_are_what_the_strictest_clients_take(front: Gate) -> None:
+    async with over_http(front) as client:
+        listed = (await client.list_tools()).tools
+    assert len(listed) <= 40
+    for tool in listed:
+        assert re.fullmatch(r"[a-zA-Z0-9_-]{1,50}", tool.name)  # with `rolecast` below 60
+        for schema in (tool.input_schema, tool.output_schema):
+            assert schema is not None
+            assert schema["type"] == "object"
+            assert not {"anyOf", "oneOf", "allOf", "$ref", "$defs", "$schema"} & schema.keys()
+            assert not re.search(r'"(\$ref|oneOf|allOf|\$defs)"', json.dumps(schema))
+        assert all(re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", name) for name in tool.input_schema["properties"])
+        assert all(each.get("type") or each.get("anyOf") for each in tool.input_schema["properties"].values())
+
+
 async def test_an_unknown_tool_and_an_unknown_method_are_errors_of_the_protocol(front: Gate, mode: str) -> None:
     async with over_http(front, mode) as client:
         with pytest.raises(MCPError) as unknown:
@@ -346,6 +362,22 @@ async def test_an_answer_that_is_checked_is_asked_for_whole_and_its_time_is_told
     assert result.structured_content is not None
     assert result.structured_content["tokens"] >= 2  # a stream would have none
     assert seen[0] == "working for 2 s"
+
+
+async def test_while_a_model_loads_a_client_that_waits_is_told_that_it_goes_on(
+    front: Gate, worker: ScriptedWorker
+) -> None:
+    seen: list[tuple[float, str | None]] = []
+
+    async def note(progress: float, total: float | None, words: str | None) -> None:
+        seen.append((progress, words))
+
+    worker.script.append(says("hello", after_s=4.5))
+    async with over_http(front) as client:
+        result = await client.call_tool("chat", {"prompt": "x"}, progress_callback=note)
+    assert result.content[0].text == "hello"  # type: ignore[union-attr]
+    assert [words for _, words in seen] == ["working for 2 s", "working for 4 s", "5 characters"]
+    assert [step for step, _ in seen] == sorted({step for step, _ in seen})
 
 
 async def test_a_cancelled_call_frees_the_slot(front: Gate, worker: ScriptedWorker, mode: str) -> None:

@@ -41,7 +41,7 @@ SAID, MORE, MOST = 2, 48, 500
 """A translation has at most so many tokens for each of its source, and so many besides, and never more: that is a loop,
 and a model has no positions for it."""
 FIRM, NGRAM = 1.2, 3
-"""Penalty of repetition, and the tokens in a row that do not come twice, for a sentence whose translation was a loop."""
+"""For a sentence whose translation was a loop: penalty of repetition, and tokens in a row that do not come twice."""
 END = "</s>"
 SILENT = frozenset({END, "<s>", "<pad>", "<unk>", "<mask>"})
 _CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")

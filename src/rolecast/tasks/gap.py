@@ -17,7 +17,8 @@ TELLING = 4
 MARKS = (
     *("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>", "<|file_sep|>", "<|repo_name|>"),
     *("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<file_sep>", "<|endoftext|>", "<|im_end|>"),
-    *("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", "<PRE>", "<SUF>", "<MID>", "<EOT>", "[PREFIX]", "[SUFFIX]"),
+    *("<\uff5cfim\u2581begin\uff5c>", "<\uff5cfim\u2581hole\uff5c>", "<\uff5cfim\u2581end\uff5c>"),
+    *("<SUF>", "<MID>", "<EOT>"),
 )
 """How models mark the parts around a gap, and its end."""
 _PAIRS = {")": "(", "]": "[", "}": "{"}
