@@ -573,7 +573,7 @@ async def test_the_engine_here_fills_gaps_by_its_marks_and_goes_on_otherwise(tmp
             ("fills", "z", "fill"),
             ("fills", "", "continue"),
             ("plain", "", "continue"),
-            ("plain", "z", "chat"),
+            ("plain", "z", "continue"),
         ):
             body = asked(COMPLETION, "ab", model=model, suffix=suffix, max_tokens=4)
             answer = await gate.ask(body)
@@ -587,9 +587,15 @@ async def test_one_that_runs_here_goes_on_with_the_text_if_that_is_what_it_is_fo
         "chats": Model(backend="fake", capabilities=["chat"]),
     }
     async with running_gateway(config(models), tmp_path) as gate:
-        for model, suffix, way in (("goes-on", "", "continue"), ("goes-on", "z", "chat"), ("chats", "", "chat")):
+        for model, suffix, way in (
+            ("goes-on", "", "continue"),
+            ("goes-on", "z", "continue"),
+            ("chats", "", "chat"),
+            ("chats", "z", "chat"),
+        ):
             answer = await gate.ask(asked(COMPLETION, "ab", model=model, suffix=suffix))
             assert (answer.status, answer.json["metadata"]["way"]) == (200, way), answer.body
+            assert answer.json["metadata"]["cached"] is False  # what follows the cursor tells questions apart
 
 
 # -- review ------------------------------------------------------------------------------------------------------
