@@ -387,6 +387,21 @@ async def test_the_worker_is_stopped_where_a_completion_ends(front: Gate, worker
     assert not front.gateway.dispatch.active
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_follows_the_cursor_is_not_told_twice_and_the_worker_is_stopped(
+    front: Gate, worker: ScriptedWorker, streamed: bool
+) -> None:
+    worker.usual = gone_on("[1, 2", ", 3])\n", "print(2)\n")
+    more = {"suffix": ")\n", "model": "fills", "stream": streamed}
+    answer = await front.ask(asked(COMPLETION, "numpy.array(", **more))
+    if streamed:
+        text, _, found = pieces(answer)
+    else:
+        text, found = answer.json["response"], answer.json["metadata"]
+    assert text == "[1, 2, 3]"
+    assert (found["way"], found["ended_by"]) == ("fill", "suffix")
+
+
 async def test_the_same_again_is_remembered_and_asks_nobody(front: Gate, worker: ScriptedWorker) -> None:
     worker.usual = said("x", end=LENGTH)
     first = (await front.ask(asked(COMPLETION, "y = "))).json
@@ -558,7 +573,7 @@ async def test_the_engine_here_fills_gaps_by_its_marks_and_goes_on_otherwise(tmp
             ("fills", "z", "fill"),
             ("fills", "", "continue"),
             ("plain", "", "continue"),
-            ("plain", "z", "chat"),
+            ("plain", "z", "continue"),
         ):
             body = asked(COMPLETION, "ab", model=model, suffix=suffix, max_tokens=4)
             answer = await gate.ask(body)
@@ -572,9 +587,15 @@ async def test_one_that_runs_here_goes_on_with_the_text_if_that_is_what_it_is_fo
         "chats": Model(backend="fake", capabilities=["chat"]),
     }
     async with running_gateway(config(models), tmp_path) as gate:
-        for model, suffix, way in (("goes-on", "", "continue"), ("goes-on", "z", "chat"), ("chats", "", "chat")):
+        for model, suffix, way in (
+            ("goes-on", "", "continue"),
+            ("goes-on", "z", "continue"),
+            ("chats", "", "chat"),
+            ("chats", "z", "chat"),
+        ):
             answer = await gate.ask(asked(COMPLETION, "ab", model=model, suffix=suffix))
             assert (answer.status, answer.json["metadata"]["way"]) == (200, way), answer.body
+            assert answer.json["metadata"]["cached"] is False  # what follows the cursor tells questions apart
 
 
 # -- review ------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from gateway import Gate, config, on_uvloop, request, running_gateway, short_fol
 
 from rolecast import backends, sources
 from rolecast.backends.ctranslate2 import CTranslate2, Options
+from rolecast.backends.ctranslate2_text import loops
 from rolecast.backends.ctranslate2_worker import END, Pair, Translator, Worker
 from rolecast.config.check import check
 from rolecast.config.schema import Config, Model, Routing
@@ -52,6 +53,44 @@ async def translate(gate: Gate, **body: Any) -> Any:
     return answer.json
 
 
+SORRY = ["▁I", "'m", "▁sorry", ",", "▁but"]
+
+
+@pytest.mark.parametrize(
+    ("said", "source", "is_loop"),
+    [
+        (SORRY * 6, ["▁a", "▁b"], True),
+        (SORRY * 6 + SORRY[:3], ["a"], True),  # cut within a turn
+        (["\u2581Well", *["\u2581so"] * 9], ["a"], True),
+        (SORRY * 6, ["x", "y"] * 6, False),  # so does the text itself
+        (SORRY * 2 + ["."], ["a"], False),
+        (["\u2581ha"] * 5, ["a"], False),
+        ([], [], False),
+    ],
+)
+def test_a_translation_that_goes_round_in_circles_is_seen(said: list[str], source: list[str], is_loop: bool) -> None:
+    assert loops(said, source) is is_loop
+
+
+def test_what_goes_round_in_circles_is_made_once_more_and_only_that(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, dict[str, Any]]] = []
+
+    class Circling:
+        def translate_batch(self, source: Any, **options: Any) -> Any:
+            asked.append((len(source), options))
+            firm = "no_repeat_ngram_size" in options
+            says = [SORRY if firm or "good" in each else SORRY * 7 for each in source]
+            return [type("Result", (), {"hypotheses": [["spa_Latn", *each]]})() for each in says]
+
+    monkeypatch.setattr(translator, "_model", Circling())
+    found = translator.translate([["good"], ["bad"], ["good"]], Pair("eng_Latn", "spa_Latn"), 100, 1.0)
+    assert found == [SORRY] * 3
+    assert [count for count, _ in asked] == [3, 1]
+    assert asked[1][1]["repetition_penalty"] > asked[0][1]["repetition_penalty"] == 1.0
+
+
 def test_the_engine_is_asked_as_nllb_was_trained(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Source: its language, the pieces, the end. Translation: begins with its own language."""
     seen: dict[str, Any] = {}
@@ -59,7 +98,7 @@ def test_the_engine_is_asked_as_nllb_was_trained(translator: Translator, monkeyp
 
     class Spy:
         def translate_batch(self, source: Any, **options: Any) -> Any:
-            seen.update(source=source, **options)
+            seen.update({} if seen else {"source": source, **options})  # this model's own is a loop, and made again
             return real(source, **options)
 
     monkeypatch.setattr(translator, "_model", Spy())

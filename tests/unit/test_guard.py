@@ -439,6 +439,9 @@ async def test_open_paths_need_no_key_and_only_they_are_open(keyed: Gate) -> Non
         "/ui/..//admin/status/",
         "/ui/../admin/status",
         "/ui/%2e%2e/admin/status",
+        "/.well-known/../admin/status",
+        "/.well-known/%2e%2e/admin/status",
+        "/.well-known//..//admin/status",
         "/health/../admin/status",
         "/admin/status?/health",
         "/admin/status#/health",
@@ -450,6 +453,8 @@ async def test_open_paths_need_no_key_and_only_they_are_open(keyed: Gate) -> Non
         assert b"uptime" not in answer.body
     for method in ("POST", "PUT", "DELETE"):
         assert (await ask(keyed, method, "/health")).status == 401
+    for name in ("oauth-protected-resource", "oauth-authorization-server", "oauth-protected-resource/mcp"):
+        assert (await ask(keyed, "GET", f"/.well-known/{name}")).status == 404  # 401 would mean: log in to learn how
 
 
 async def test_a_connection_that_had_a_good_key_needs_it_again(keyed: Gate) -> None:

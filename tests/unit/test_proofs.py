@@ -113,6 +113,37 @@ def test_traps(problem: str, answer: str, told: str) -> None:
     assert verdict(problem, answer) == told
 
 
+@pytest.mark.parametrize(
+    ("problem", "right", "wrong"),
+    [
+        ("What is 1/4 + 1/4?", [".5", "= .5", "0.50", "\\frac12"], [".25", "5"]),
+        ("Solve 4x = -3", ["-.75", "x = -.75"], [".75", "x = -75"]),
+        ("What is 3/2 + 5/4?", ["2\\frac{3}{4}", "2 \\frac{3}{4}", "2\\dfrac34", "2 3/4"], ["1.5", "1\\frac{3}{4}"]),
+        ("What is -7/2?", ["-3\\frac12", "-(3\\tfrac{1}{2})"], ["-2.5", "3\\frac12"]),
+        ("What is 2\\frac{3}{4} + 1?", ["3.75", "3\\frac{3}{4}"], ["2.5"]),
+        ("Find the derivative of ln(x)", ["1/x, x > 0", "\\frac1x \\text{ for } x > 0"], ["x, x > 0"]),
+        ("Simplify (x^2 - 1)/(x - 1)", ["x + 1, x \\neq 1", "x+1 (x != 1)", "x + 1 for x ≠ 1"], ["x - 1, x \\neq 1"]),
+    ],
+)
+def test_people_write_right_answers_in_many_ways(problem: str, right: list[str], wrong: list[str]) -> None:
+    told = {answer: verdict(problem, answer) for answer in (*right, *wrong)}
+    assert told == dict.fromkeys(right, VERIFIED) | dict.fromkeys(wrong, REFUTED)
+
+
+@pytest.mark.parametrize(
+    ("problem", "answer"),
+    [
+        ("Solve x^2 - 5x + 6 = 0", "(x-2)(x-3) = 0"),
+        ("Solve x/(x-1) = 2", "2, x \\ne 1"),
+        ("Solve the system x + y = 10, x - y = 4", "x=7\\quad y=3"),
+        ("Simplify (x^2 + 5x + 6)/(x + 2)", "x + 3 \\text{ (provided } x \\neq -2)"),
+    ],
+)
+def test_an_answer_with_more_beside_it_is_not_refuted(problem: str, answer: str) -> None:
+    for work in (f"Answer: {answer}", f"So \\boxed{{{answer}}}"):
+        assert judge(problem, work).verification != REFUTED
+
+
 def test_why_an_equation_is_refuted_is_told_by_substitution_and_without_the_solution() -> None:
     told = judge("Solve x^2 - 5x + 6 = 0", "Answer: x = 4, x = 1")
     assert told.why == "With x = 4 the left side is 2 and the right side is 0."

@@ -84,6 +84,23 @@ async def test_a_summary_takes_the_place_of_turns_and_an_older_one_does_not_come
     assert await texts(store, after=head.summarized) == ["3", "4"]
 
 
+async def test_a_summary_of_turns_that_were_taken_back_is_gone_and_does_not_come_back(store: Store) -> None:
+    turns = [books.New("", "s", float(n), f"q{n}", f"a{n}", "m", 1) for n in range(1, 6)]
+    numbers = await books.keep(store, turns, 100)
+    await books.summarize(store, "", "s", "of three", numbers[2])
+    assert await books.clear(store, "", "s", numbers[3])  # behind what the summary is of
+    head = await books.head(store, "", "s")
+    assert head is not None
+    assert (head.summary, head.summarized) == ("of three", numbers[2])
+    assert await books.clear(store, "", "s", numbers[1])
+    await books.summarize(store, "", "s", "late", numbers[3])  # that was under way meanwhile
+    head = await books.head(store, "", "s")
+    assert head is not None
+    assert (head.summary, head.summarized) == ("", 0)
+    assert [turn.asked for turn in await books.newest(store, "", "s", 0)] == ["q1", "q2"]
+    assert not await books.clear(store, "", "nobody", 1)
+
+
 async def test_what_is_forgotten_is_deleted_from_all_tables(store: Store) -> None:
     await books.begin(store, "k", "s", 1.0, "p", "be kind")
     assert not await books.begin(store, "k", "s", 1.0, "", "")

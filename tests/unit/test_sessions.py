@@ -450,6 +450,22 @@ async def test_a_variant_keeps_its_own_prompt_and_examples_in_a_session(worker: 
 # -- pages and commands --------------------------------------------------------------------------------------------
 
 
+async def test_the_last_turns_are_taken_back_and_asked_again(gate: Gate, worker: ScriptedWorker) -> None:
+    for text in ("one", "two", "thre"):
+        assert (await gate.ask(request(body_of(CHAT, text, "edit")))).status == 200
+    history = (await get(gate, "/sessions/edit")).json["history"]
+    back = await get(gate, f"/sessions/edit/clear?after={history[0]['number']}", method="POST")
+    assert (back.status, "behind turn" in back.json["message"]) == (200, True)
+    assert (await gate.ask(request(body_of(CHAT, "three", "edit")))).status == 200
+    told = [words(each["content"]) for each in worker.requests[-1].json["messages"]]
+    assert told == ["one", "re: one", "three"]
+    shown = (await get(gate, "/sessions/edit")).json
+    assert [turn["asked"] for turn in shown["history"]] == ["one", "three"]
+    assert shown["history"][1]["number"] > history[2]["number"]  # no number is used twice
+    assert (await get(gate, "/sessions/edit/clear?after=x", method="POST")).status == 400
+    assert (await get(gate, "/sessions/edit")).json["turns"] == 2
+
+
 async def test_a_session_is_begun_shown_in_pages_exported_and_cleared(gate: Gate, worker: ScriptedWorker) -> None:
     made = await get(gate, "/sessions", method="POST", body={"session_id": "a/b", "system": "Be kind."})
     again = await get(gate, "/sessions", method="POST", body={"session_id": "a/b"})

@@ -313,6 +313,34 @@ async def test_a_fence_around_json_is_taken_off_without_asking_again(both: tuple
     assert len(worker.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ('```json\n{"a": 1}\n```\nSee [docs] for more.', '{"a": 1}'),
+        ('{"a": "done"}\n\nReferences: [1]', '{"a": "done"}'),
+        ('Result [1]: {"a": 1}. Note [2].', '{"a": 1}'),
+        ('Sure!\n\n```\n[{"a": "```x```"}]\n```', '[{"a": "```x```"}]'),
+        ('{"a": "```x```"}', '{"a": "```x```"}'),
+        ('The {form} is: {"a": [1, 2]}', '{"a": [1, 2]}'),
+        ('{"a": [1, 2, 3], "b": ', '{"a": [1, 2, 3], "b": '),  # cut: what is within it is not what was asked for
+        ("{'a': [1, 2, 3]}", "{'a': [1, 2, 3]}"),
+        ("no JSON [] at {} all", "no JSON [] at {} all"),
+        ("[" * 5000, "[" * 5000),
+    ],
+)
+def test_words_around_json_are_left_out_and_what_is_broken_stays(text: str, bare: str) -> None:
+    assert forms.unfenced(forms.Form("json"), text) == bare
+    assert forms.unfenced(forms.Form("list"), text) == text
+
+
+async def test_words_around_json_need_no_second_answer(both: tuple[Gate, ScriptedWorker]) -> None:
+    gate, worker = both
+    worker.script.append(said('Sure, here it is:\n```json\n{"a": 1}\n```\nI hope this helps!'))
+    text, found, _ = await ask(gate, "instruction_following", format_requirements="JSON")
+    assert (text, found["format_ok"], found["repaired"]) == ('{"a": 1}', True, True)
+    assert len(worker.requests) == 1
+
+
 async def test_who_leaves_during_a_repair_frees_the_slot(both: tuple[Gate, ScriptedWorker]) -> None:
     gate, worker = both
     held = Held(delta("still"))

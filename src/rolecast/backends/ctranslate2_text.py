@@ -8,6 +8,8 @@ _STOP = re.compile(r"(?<=[.!?…])[\"'”’)\]]{0,3}\s+(?=[^\sa-z])|(?<=[。！
 _SHORT = re.compile(
     r"(?:^|[\s(\[])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|No|vs|etc|e\.g|i\.e|z\.B|d\.h|bzw|ca|approx|Fig)\.$"
 )
+TURNS, LONGEST_TURN = 4, 12
+"""So many tokens that come so often are a loop."""
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -49,3 +51,24 @@ def runs(tokens: list[str], most: int) -> list[list[str]]:
         found.append(tokens[:cut])
         tokens = tokens[cut:]
     return [*found, tokens]
+
+
+def loops(tokens: list[str], source: list[str]) -> bool:
+    """Whether a translation goes round in circles at its end, as its source does not."""
+    return _turns(tokens) >= TURNS > _turns(source)
+
+
+def _turns(tokens: list[str]) -> int:
+    """How often the last few tokens are there one time behind the other, of the length at which they are most often.
+
+    A single token counts from twice as many times: `ha ha ha ha` is a text.
+    """
+    most = 0
+    for size in range(1, min(LONGEST_TURN, len(tokens) // 2) + 1):
+        for over in range(min(size, len(tokens))):  # the last turn may be cut
+            end = len(tokens) - over
+            last, count = tokens[end - size : end], 1
+            while count <= TURNS * 2 and tokens[end - size * (count + 1) : end - size * count] == last:
+                count += 1
+            most = max(most, count if size > 1 else count // 2)
+    return most

@@ -24,7 +24,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from rolecast.backends.ctranslate2 import Options
-from rolecast.backends.ctranslate2_text import runs, sentences
+from rolecast.backends.ctranslate2_text import loops, runs, sentences
 from rolecast.backends.leaving import until_client_leaves
 from rolecast.processes.lifeline import end_with_gateway
 from rolecast.weights import converted
@@ -40,6 +40,8 @@ USUAL = 4096
 SAID, MORE, MOST = 2, 48, 500
 """A translation has at most so many tokens for each of its source, and so many besides, and never more: that is a loop,
 and a model has no positions for it."""
+FIRM, NGRAM = 1.2, 3
+"""For a sentence whose translation was a loop: penalty of repetition, and tokens in a row that do not come twice."""
 END = "</s>"
 SILENT = frozenset({END, "<s>", "<pad>", "<unk>", "<mask>"})
 _CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
@@ -127,14 +129,25 @@ class Translator:
         return found
 
     def translate(self, batch: Sequence[list[str]], pair: Pair, most: int, penalty: float) -> list[list[str]]:
-        """The pieces of each translation, without marks. Blocks."""
+        """The pieces of each translation, without marks. One that goes round in circles is made once more. Blocks."""
+        found = self._translate(batch, pair, most, repetition_penalty=penalty)
+        circling = [number for number, said in enumerate(found) if loops(said, batch[number])]
+        if circling:
+            again = [batch[number] for number in circling]
+            penalty = max(penalty, FIRM)
+            better = self._translate(again, pair, most, repetition_penalty=penalty, no_repeat_ngram_size=NGRAM)
+            for number, said in zip(circling, better, strict=True):
+                found[number] = said
+        return found
+
+    def _translate(self, batch: Sequence[list[str]], pair: Pair, most: int, **more: Any) -> list[list[str]]:
         longest = max(map(len, batch))
         results = self._model.translate_batch(
             [[pair.source, *pieces, END] for pieces in batch],
             target_prefix=[[pair.target]] * len(batch),
             beam_size=BEAM,
             max_decoding_length=max(1, min(SAID * longest + MORE, MOST, most)) + 1,  # the language is the first
-            repetition_penalty=penalty,
+            **more,
         )
         return [result.hypotheses[0][1:] for result in results]
 

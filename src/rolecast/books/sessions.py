@@ -49,9 +49,16 @@ COUNTED = Query(
 )
 OLDER = Query("DELETE FROM session_turns WHERE key = :key AND session = :id AND number <= :last")
 SUMMARY = Query(
-    "UPDATE sessions SET summary = :summary, summarized = :upto WHERE key = :key AND id = :id AND summarized < :upto"
+    "UPDATE sessions SET summary = :summary, summarized = :upto WHERE key = :key AND id = :id AND summarized < :upto "
+    "AND EXISTS (SELECT 1 FROM session_turns WHERE key = :key AND session = :id AND number = :upto)"
 )
 EMPTY = Query("UPDATE sessions SET summary = :none, summarized = last WHERE key = :key AND id = :id RETURNING last")
+BACK = Query(
+    "UPDATE sessions SET summary = CASE WHEN summarized > :after THEN :none ELSE summary END, "
+    "summarized = CASE WHEN summarized > :after THEN 0 ELSE summarized END "
+    "WHERE key = :key AND id = :id RETURNING last"
+)
+LATER = Query("DELETE FROM session_turns WHERE key = :key AND session = :id AND number > :after")
 FORGET = Query("DELETE FROM sessions WHERE key = :key AND id = :id RETURNING last")
 TURNS = Query("DELETE FROM session_turns WHERE key = :key AND session = :id")
 _OLD = (
@@ -164,12 +171,17 @@ async def counted(store: Store, key: str, name: str, number: int, tokens: int, b
 
 
 async def summarize(store: Store, key: str, name: str, summary: str, upto: int) -> None:
-    """Keep the summary of the turns up to that one, unless it was cleared meanwhile. Raises StoreError."""
+    """Keep the summary of the turns up to that one, unless they were deleted meanwhile. Raises StoreError."""
     await change(store, SUMMARY, key=key, id=_bytes(name), summary=_bytes(summary), upto=upto)
 
 
-async def clear(store: Store, key: str, name: str) -> bool:
-    """Delete its turns and their summary; whether there was such a session. Raises StoreError."""
+async def clear(store: Store, key: str, name: str, after: int = 0) -> bool:
+    """Delete its turns behind that number and a summary of any of them; whether there was such a session.
+
+    Raises StoreError.
+    """
+    if after:
+        return await store.transact(partial(_back, key, name, after))
     return await store.transact(partial(_delete, EMPTY, key, name))
 
 
@@ -201,6 +213,13 @@ def _delete(query: Query, key: str, name: str) -> Generator[Step, list[Row], boo
     values = _place(key, name)
     rows = yield Step(query, {**values, "none": b""} if query is EMPTY else values)
     yield Step(TURNS, values)
+    return bool(rows)
+
+
+def _back(key: str, name: str, after: int) -> Generator[Step, list[Row], bool]:
+    values: dict[str, Value] = {**_place(key, name), "after": after}
+    rows = yield Step(BACK, {**values, "none": b""})
+    yield Step(LATER, values)
     return bool(rows)
 
 

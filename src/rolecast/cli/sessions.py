@@ -24,6 +24,10 @@ def sessions(
     form: Annotated[
         Literal["json", "markdown", "jsonl"], typer.Option("--format", help="Of an export.", show_default=True)
     ] = "markdown",
+    after: Annotated[
+        int,
+        typer.Option("--after", metavar="TURN", min=0, help="With clear: delete only the turns behind this number."),
+    ] = 0,
     as_json: Json = False,
     url: Url = "",
     key: Key = "",
@@ -41,7 +45,7 @@ def sessions(
         elif action == "export":
             output.raw(gateway.fetch("GET", f"{path}/export?format={'json' if as_json else form}").decode())
         else:
-            way = ("POST", f"{path}/clear") if action == "clear" else ("DELETE", path)
+            way = ("POST", f"{path}/clear?after={after}") if action == "clear" else ("DELETE", path)
             _told(gateway.fetch(*way), as_json=as_json)
 
 
@@ -116,7 +120,7 @@ def _show(said: bytes, *, as_json: bool) -> None:
     if (more := len(found.history) - SHOWN) > 0:
         output.say(f"[dim]{more} older turns are left out; `rolecast sessions export` has them all.[/]")
     for turn in found.history[-SHOWN:]:
-        output.say(f"\n[bold]User:[/] {output.escape(turn.asked)}")
+        output.say(f"\n[dim]{turn.number}[/] [bold]User:[/] {output.escape(turn.asked)}")
         output.say(f"[bold]{output.escape(turn.model or 'Assistant')}:[/] {output.escape(turn.answer)}")
 
 

@@ -13,6 +13,8 @@ from rolecast.mcp.api import Api
 GENERATE = "/conductor/generate"
 TELL_EVERY_S = 0.2
 STILL_EVERY_S = 2.0
+A_LITTLE = 0.001
+"""What is told must grow; this leaves room for the first character or step."""
 
 Tell = Callable[[float, float | None, str], Awaitable[None]]
 """Tells a client that waits how far it is: a number that grows, how far it will grow if that is known, and words."""
@@ -55,6 +57,15 @@ async def told_time(work: "asyncio.Future[Any]", tell: Tell) -> Any:
 
 async def _streamed(api: Api, body: Mapping[str, Any], tell: Tell) -> Outcome:
     meter = _Meter(tell)
+    beating = asyncio.ensure_future(meter.beat())
+    beating.add_done_callback(lambda task: task.cancelled() or task.exception())  # of a client that has gone
+    try:
+        return await _read(api, body, meter)
+    finally:
+        beating.cancel()
+
+
+async def _read(api: Api, body: Mapping[str, Any], meter: "_Meter") -> Outcome:
     texts: list[str] = []
     found: dict[str, Any] = {}
     ended = False
@@ -89,6 +100,17 @@ class _Meter:
         self._last = 0.0
         self._told_at = 0.0
         self._steps = False
+        self._total: float | None = None
+
+    async def beat(self) -> None:
+        """Tell now and then that it goes on, while a model loads or thinks: clients give up on who is silent."""
+        begun = time.monotonic()
+        while True:
+            before = self._last
+            await asyncio.sleep(STILL_EVERY_S)
+            if self._last == before:
+                seconds = time.monotonic() - begun
+                await self._grow(before + A_LITTLE, self._total, f"working for {seconds:.0f} s")
 
     async def text(self, more: int) -> None:
         """So many more characters have come."""
@@ -101,6 +123,7 @@ class _Meter:
     async def step(self, progress: Mapping[str, Any]) -> None:
         """A step of a task: so many of so many are done."""
         self._steps = True
+        self._total = progress.get("total") or None
         await self._grow(progress.get("done") or 0, progress.get("total") or None, str(progress.get("step") or ""))
 
     async def _grow(self, to: float, total: float | None, words: str) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from rolecast.errors import RolecastError
-from rolecast.mcp import conductor, resources
+from rolecast.mcp import arguments, conductor, resources
 from rolecast.mcp.api import Api
 from rolecast.mcp.calls import Outcome, Tell
 from rolecast.mcp.catalogue import Catalogue, Offer
 from rolecast.mcp.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RpcError
 from rolecast.mcp.pictures import pictured
+from rolecast.mcp.schemas import ANSWER
 from rolecast.mcp.tools import ROWS, Tool, tools
 
 MOST_VALUES = 100
@@ -72,9 +73,10 @@ class Methods:
             if (tool := offered.get(name)) is None:
                 there = ", ".join(offered)
                 raise RpcError(INVALID_PARAMS, f"Unknown tool: {name[:100]}. There are {there}.")
-            if fault := _fault(tool, said or {}):
+            read, unknown = arguments.read(tool.takes, said or {})
+            if fault := _fault(tool, read):
                 return _failed(fault)
-            return _result(await tool.run(api, said or {}, tell))
+            return _result(_noted(tool, await tool.run(api, read, tell), unknown))
         except RolecastError as error:
             return _failed(error.message)
 
@@ -166,6 +168,15 @@ def _fault(tool: Tool, said: Params) -> str:
         f"`{'.'.join(map(str, each.absolute_path))}`: {each.message}" if each.path else each.message for each in faults
     ]
     return f"The arguments of {tool.name} do not fit: {'; '.join(told)[:1000]}."
+
+
+def _noted(tool: Tool, outcome: Outcome, unknown: list[str]) -> Outcome:
+    """An answer that also tells which arguments its tool does not have."""
+    if not unknown or tool.gives is not ANSWER:
+        return outcome
+    found = dict(outcome.data.get("metadata") or {})
+    found["ignored_options"] = [*found.get("ignored_options", ()), *(name[:100] for name in unknown[:20])]
+    return Outcome(outcome.text, {**outcome.data, "metadata": found})
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:

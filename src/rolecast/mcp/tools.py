@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from rolecast.errors import RolecastError
 from rolecast.mcp import schemas
 from rolecast.mcp.api import Api
 from rolecast.mcp.calls import Outcome, Tell, generated, told_time
@@ -239,7 +240,10 @@ async def _unload(api: Api, said: Mapping[str, Any], tell: Tell | None) -> Outco
 
 async def _embed(api: Api, said: Mapping[str, Any], tell: Tell | None) -> Outcome:
     found = await api.post("/v1/embeddings", {"input": said["input"], **_model(said)})
-    vectors = [each["embedding"] for each in found["data"]]
+    try:
+        vectors = [list(each["embedding"]) for each in found["data"]]
+    except (KeyError, TypeError):
+        raise RolecastError("No vectors came back; name a model that has the capability `embeddings`.") from None
     data = {"embeddings": vectors, "model": found.get("model", ""), "dimensions": len(vectors[0]) if vectors else 0}
     return _as_json(data)
 

@@ -5,6 +5,7 @@ come; what is said in them is nobody's business.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -38,6 +39,9 @@ REFUSALS = dict.fromkeys((400, 404, 405, 406, 415), dict[str, Any])
 BROKEN = "The process that speaks MCP ended; send the request again. `rolecast logs` may say why."
 INTERNAL_ERROR = -32603
 """Of JSON-RPC."""
+JSON, STREAM = b"application/json", b"text/event-stream"
+BOTH = b"%b, %b" % (JSON, STREAM)
+"""What the protocol wants clients to accept. Many accept one of them, or do not say."""
 OWN = b"mcp-"
 """How the protocol's headers begin."""
 
@@ -100,7 +104,8 @@ class McpPage:
             answer, status, headers = await self._answer(request, sent)
         if listens:
             self._listening.add(answer)
-        return _Passing(answer, b"" if listens else body, status, headers, self._done)
+        sent_body = b"" if listens else body
+        return _Passing(answer, sent_body, status, headers, self._done, whole=_wants_whole(request))
 
     async def _answer(self, request: Request, sent: bytes) -> tuple[Pieces, int, Headers]:
         """The answer as it begins; the process stays until `_done`. Raises WorkerDown."""
@@ -135,10 +140,21 @@ class _Passing(StreamingResponse):
     """An answer that goes by; however it ends, it is over then."""
 
     def __init__(
-        self, answer: Pieces, asked: bytes, status: int, headers: Headers, done: Callable[[Pieces], Awaitable[None]]
+        self,
+        answer: Pieces,
+        asked: bytes,
+        status: int,
+        headers: Headers,
+        done: Callable[[Pieces], Awaitable[None]],
+        *,
+        whole: bool = False,
     ) -> None:
-        super().__init__(_body(answer, asked, headers), status)
+        whole = whole and any(name == b"content-type" and value.startswith(STREAM) for name, value in headers)
+        body = _body(answer, asked, headers)
+        super().__init__(_last_message(body) if whole else body, status)
         self.raw_headers = [(name, value) for name, value in headers if name in RETURNED or name.startswith(OWN)]
+        if whole:
+            self.raw_headers = [(n, JSON if n == b"content-type" else value) for n, value in self.raw_headers]
         self._answer = answer
         self._done = done
 
@@ -170,6 +186,21 @@ class _Asked(msgspec.Struct):
     id: str | int | None = None
 
 
+def _wants_whole(request: Request) -> bool:
+    """Whether a client reads no stream, so that it gets the answer alone, as JSON."""
+    accepted = request.headers.get("accept", "").lower()
+    return request.method == "POST" and "application/json" in accepted and not re.search(r"text/|\*/\*", accepted)
+
+
+async def _last_message(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The answer of a stream of events: the last message; what is told on the way is left out."""
+    rest, last = b"", b""
+    async for part in body:
+        *lines, rest = (rest + part).split(b"\n")
+        last = next((line for line in reversed(lines) if line.startswith(b"data:") and line[5:].strip()), last)
+    yield last[5:].strip()
+
+
 async def _head(request: Request, answer: Pieces) -> tuple[int, Headers]:
     """Status and headers of the answer. Raises RolecastError, and ClientDisconnect when nobody waits any more."""
     head = asyncio.ensure_future(answer.head())
@@ -187,7 +218,11 @@ async def _head(request: Request, answer: Pieces) -> tuple[int, Headers]:
 def _sent(request: Request, body: bytes) -> bytes:
     """The request for the process: what of it is the protocol's, who sends it, and where we are to be asked."""
     lines = [b"%b /mcp HTTP/1.1" % request.method.encode(), b"host: localhost", b"%b: %b" % (GATEWAY, _here(request))]
+    if request.method == "POST":
+        lines.append(b"accept: %b" % BOTH)
     for name, value in request.scope["headers"]:
+        if name == b"accept" and request.method == "POST":
+            continue
         if name in PASSED or name.startswith(OWN):
             lines.append(b"%b: %b" % (name, value.strip(b" \t")))  # some are compared with what the body says
     lines.append(b"content-length: %d" % len(body))

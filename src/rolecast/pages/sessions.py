@@ -175,14 +175,22 @@ class SessionPages:
         media, write = FORMS[form]
         return StreamingResponse(write(self._sessions, key, name, head), media_type=media)
 
-    @told("Delete what was said in a session", TAG, answer=dict[str, Any], errors=(404, 415, 503))
+    @told(
+        "Delete what was said in a session",
+        TAG,
+        answer=dict[str, Any],
+        query=(Query("after", asked.Number, "only the turns behind this number, to ask again from there"),),
+        errors=(404, 415, 503),
+    )
     async def clear(self, request: Request) -> Response:
-        """Delete all turns of a session; its persona and its system prompt stay."""
+        """Delete the turns of a session, or its last ones; its persona and its system prompt stay."""
         asked.refuse_forms(request)
         key = asked.key(request)
         name = await self._first(key, _names(request, "/clear"))
-        await self._sessions.clear(key, name)
-        return json_response({"message": f"What was said in session {name} is deleted."})
+        after = asked.number(request.query_params.get("after", "0"))
+        await self._sessions.clear(key, name, after)
+        what = f"What was said in session {name} behind turn {after}" if after else f"What was said in session {name}"
+        return json_response({"message": f"{what} is deleted."})
 
     @told("Delete a session", TAG, answer=dict[str, Any], errors=(404, 415, 503))
     async def forget(self, request: Request) -> Response:

@@ -87,7 +87,7 @@ def _occurs(claim: Claim, work: str, final: Final, words: frozenset[str]) -> boo
     """Whether anything else in a text that marks no answer is right, or may be."""
     lines = [line for line in work.splitlines() if line.strip()][-30:]
     pieces = {
-        piece.strip(" .*$")
+        piece.strip(" *$").rstrip(" .")
         for line in lines
         for piece in [line, *re.split(r"[=:~≈]|\bis\b|\bare\b", line), *re.findall(r"-?\d[\d,./]*", line)]
     }

@@ -347,6 +347,7 @@ def _ordered(n: Expr, k: Expr) -> Expr:
 
 
 _SEVERAL: dict[str, Callable[..., Expr]] = {
+    "mixedfrac": lambda whole, above, below: whole + _over(above, below),
     "binom": _choose,
     "binomial": _choose,
     "comb": _choose,

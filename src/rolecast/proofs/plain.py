@@ -156,6 +156,9 @@ _POWER_RUN = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ⁽⁾]+")
 _INDEX_RUN = re.compile(r"[₀₁₂₃₄₅₆₇₈₉₊₋ₙ]+")
 _FRACTION = re.compile(rf"(\d*)([{''.join(_FRACTIONS)}])")
 _MIXED = re.compile(r"(?<![\w.)^])(\d{1,9})\s+(\d{1,9})\s*/\s*(\d{1,9})(?![\w.])")
+_MIXED_LATEX = re.compile(
+    r"(?<![\w.^_},\\])(\d{1,9})\s*\\[dtc]?frac\s*(?:\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}|(\d)\s*(\d)(?!\d))"
+)
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:\{,\}\d{3})+)(?!\d)")
 
 
@@ -169,6 +172,7 @@ def plain(text: str) -> str:
     if "\\" in text:
         text = _CASES.sub(lambda m: m[1].replace("&", "").replace("\\\\", ", "), text)
         text = _MATRIX.sub(_matrix, text)
+        text = _MIXED_LATEX.sub(lambda m: f" mixedfrac({m[1]}, {m[2] or m[4]}, {m[3] or m[5]}) ", text)
         text, _ = _latex(text, 0, 0, "")
     else:
         text = _braced(text)

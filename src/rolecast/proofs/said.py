@@ -53,6 +53,10 @@ _UNIT = re.compile(
     r"(?:\s*\^\s*\(?[23]\)?)?(?!\s*[\d(*/+])"
 )
 _LONE_ROOT = re.compile(r"\(?\b(?:double|repeated|triple) root\b\)?|\(?(?:with )?multiplicity \d\)?")
+_CONDITION = re.compile(r"(?:[,;(]|\s)\s*[A-Za-z]\s*(?:!=|[<>]=?)[^=]*$")
+"""Where an expression holds: `x + 1, x != 1`."""
+_SIDE_BY_SIDE = re.compile(r"=[^=]*[\d)]\s+[A-Za-z](?:_\w)?\s*=")
+"""`x = 7 y = 3`, or a product that goes on."""
 _CONSTANT = re.compile(r"\+\s*(?:C|c|K|k|const(?:ant)?)(?:_\(?\d\)?)?\b(?:\s*,?\s*(?:where|with)\b.*)?$")
 
 
@@ -91,7 +95,7 @@ class Said:
         text = _WORD.sub(self._kept, text)
         text = re.sub(r"=\s*:|:\s*=|:", "=", text)
         text = re.sub(r"=\s*(?==)|=\s*~", lambda m: "~" if "~" in m[0] else "", text)
-        return re.sub(r"\s+", " ", text).strip(" =~,.;")
+        return _trimmed(re.sub(r"\s+", " ", text), " =~,;")
 
     def _kept(self, match: re.Match[str]) -> str:
         word = match[0].lower()
@@ -103,7 +107,11 @@ class Said:
 
     def pieces(self) -> list[str]:
         """The answers it gives: its own last segments, the exact before the rounded."""
-        first, *others = self.bare.split("~")
+        return self._pieces_of(self.bare)
+
+    @staticmethod
+    def _pieces_of(text: str) -> list[str]:
+        first, *others = text.split("~")
         exact = _right(first)
         return [part for part in (exact, *map(_right, others)) if part]
 
@@ -128,7 +136,10 @@ class Said:
 
     def functions(self, *, constant: bool = False) -> list[Expr]:
         """The expression it gives, in all readings; `constant` = without one of integration. Raises Unreadable."""
-        pieces = self.pieces()
+        text = _CONDITION.sub("", self.bare)
+        if "!=" in text:
+            raise Unreadable
+        pieces = self._pieces_of(text)
         if not pieces:
             raise Unreadable
         return readings((_CONSTANT.sub("", pieces[0]) if constant else pieces[0]).strip())
@@ -165,6 +176,10 @@ class Said:
             if not part:
                 continue
             match = re.match(r"\s*([A-Za-z](?:_\w)?)\s*(?:=|->)(.*)", part)
+            if match is None and re.search(r"[A-Za-z(^]", part.partition("=")[0]) and "=" in part:
+                raise Unreadable  # an equation that is still to be solved
+            if _SIDE_BY_SIDE.search(part):
+                raise Unreadable
             name = match[1].split("_")[0] if match else name
             found.setdefault(name, []).extend(_several(match[2] if match else part))
         return found
@@ -188,7 +203,13 @@ def _is_maths(word: str) -> bool:
 
 def _right(text: str) -> str:
     """What stands on the right of the last equals sign."""
-    return split(text, "=")[-1].strip(" ,.;")
+    return _trimmed(split(text, "=")[-1], " ,;")
+
+
+def _trimmed(text: str, signs: str) -> str:
+    """Without such signs and dots at its ends; the dot of `.5` stays."""
+    text = text.strip(signs + ".") if re.match(rf"[{re.escape(signs)}]*\.(?!\d)", text) else text.strip(signs)
+    return text.rstrip(signs + ".")
 
 
 def _unwrapped(text: str) -> str:

@@ -21,10 +21,13 @@ _HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?\Z")
 OPEN_PATHS = frozenset({b"/", b"/health", b"/ui", b"/docs", b"/favicon.ico"})
 """Answered without a key: they tell no more than that somebody is home."""
 
+WELL_KNOWN = b"/.well-known/"
+"""Nothing is there. Clients of MCP look for OAuth behind it, and must learn that there is none: 404, not 401."""
+
 
 def is_open(method: str, path: bytes) -> bool:
     """Whether this is answered without a key."""
-    return method in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith(b"/ui/"))
+    return method in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith((b"/ui/", WELL_KNOWN)))
 
 
 class Guard:

@@ -1,9 +1,10 @@
 """The play of code completion: one question, cut at the next definition as it comes, remembered, and ended by a newer
 keystroke of the same session.
 
-A model that knows the marks of a gap fills it. Without anything behind the cursor, one that runs here goes on with the
-text as it stands: even one that was made for chats does that better, and what it read for the last keystroke is still
-there. Any other, and one that is told in words what is wanted, is asked in a chat.
+A model that knows the marks of a gap fills it. One that runs here and does not, or has nothing behind the cursor, goes
+on with the text as it stands, until what follows the cursor begins: even one that was made for chats does that better
+than it talks about the place, and what it read for the last keystroke is still there. Any other, and one that is told in
+words what is wanted, is asked in a chat.
 """
 
 from contextlib import aclosing
@@ -17,6 +18,7 @@ from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.continuation import Filter, Unfenced, Unindented, Unrepeated, unpadded
 from rolecast.tasks.definitions import Cut
 from rolecast.tasks.fences import fenced
+from rolecast.tasks.gap import Unfollowed, Unmarked
 from rolecast.tasks.job import Job
 from rolecast.tasks.keystrokes import Kept
 from rolecast.turn.stage import Stage
@@ -51,7 +53,9 @@ async def complete(stage: Stage, job: Job, backstage: Backstage) -> None:
         words = _words(stage, job, wish, way)
         sampling = words.sampling
         sure = sampling.temperature is not None and sampling.temperature <= CERTAIN
-        key = keys.key(caller.key, stage.plan.model_id, way, wish.language, _plain(words)) if sure else b""
+        key = (
+            keys.key(caller.key, stage.plan.model_id, way, wish.language, [_plain(words), wish.suffix]) if sure else b""
+        )
         kept = keys.get(key, models) if sure else None
         if kept is None:
             kept = await _asked(stage, words, wish, way)
@@ -81,9 +85,9 @@ def _way(stage: Stage, wish: _Wish) -> Way:
     base = stage.can("base")
     if wish.wish and not base:
         return "chat"
-    if wish.suffix.strip():
-        return "fill" if stage.can("insert") else "continue" if base else "chat"
     here = stage.plan.backend.spawns and "completion" in stage.plan.model.capabilities
+    if wish.suffix.strip():
+        return "fill" if stage.can("insert") else "continue" if base or here else "chat"
     return "continue" if base or here or stage.can("insert") else "chat"
 
 
@@ -121,7 +125,7 @@ async def _asked(stage: Stage, words: Chat | Completion, wish: _Wish, way: Way) 
         filters = [Unfenced(wish.language), Unrepeated(wish.prefix)]
     elif way == "continue":
         filters = [Unindented(unpadded(wish.prefix)[1])]
-    filters.append(cut)
+    filters += [Unmarked(wish.prefix, wish.suffix), Unfollowed(wish.prefix, wish.suffix), cut]
     told: list[str] = []
     reason = "stop"
 
@@ -141,5 +145,6 @@ async def _asked(stage: Stage, words: Chat | Completion, wish: _Wish, way: Way) 
             elif isinstance(event, Done):
                 reason = event.reason
     tell("", last=True)
-    found = {"language": wish.language or None, "way": way, "ended_by": cut.why or reason}
-    return Kept("".join(told), "stop" if cut.why else reason, found)
+    why = cut.why or next((each.why for each in filters if isinstance(each, Unmarked | Unfollowed) and each.over), "")
+    found = {"language": wish.language or None, "way": way, "ended_by": why or reason}
+    return Kept("".join(told), "stop" if why else reason, found)

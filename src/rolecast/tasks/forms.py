@@ -3,8 +3,9 @@
 Pure: texts in, a form or a fault out.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -31,6 +32,9 @@ _BEFORE = 40
 _ARRAY = re.compile(r"\bjson\s+(?:array|list)|\b(?:array|list)\s+of\s+json", re.IGNORECASE)
 _COUNTED = r"items?|points?|bullets?|steps?|rows?|entries|elements?|objects?"
 _FENCED = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)\n?```", re.DOTALL)
+_OPENS = re.compile(r"[\[{]")
+MOST_VALUES = 30
+"""So many places of a text are tried."""
 _STEP = re.compile(r"^[^\w\n]{0,40}step\s+\d+", re.IGNORECASE | re.MULTILINE)
 
 
@@ -75,9 +79,38 @@ def fault(form: Form, text: str) -> str:
 
 
 def unfenced(form: Form, text: str) -> str:
-    """JSON without the fence that models like to put around it; any other text as it is."""
-    found = _FENCED.fullmatch(text.strip()) if form.kind == "json" else None
-    return found[1] if found else text
+    """JSON without the fence and the words that models like to put around it; any other text as it is.
+
+    Of several values in a text the longest one is meant, so that a `[1]` in the words around is none.
+    """
+    if form.kind != "json" or not _json_fault(form, text):
+        return text
+    if (found := _FENCED.fullmatch(text.strip())) is not None:
+        return found[1]
+    return max(_values(text), key=len, default=text)
+
+
+def _values(text: str) -> Iterator[str]:
+    """The JSON objects and lists that stand in a text, but for those within something broken."""
+    decoder = json.JSONDecoder()
+    at, broken = 0, -1
+    for _ in range(MOST_VALUES):
+        if (begin := _OPENS.search(text, at)) is None:
+            return
+        try:
+            value, at = decoder.raw_decode(text, begin.start())
+        except (ValueError, RecursionError):
+            broken = begin.start() if broken < 0 else broken
+            at = begin.end()
+            continue
+        if broken >= 0 and _is_open(text[broken : begin.start()]):
+            return
+        if value and isinstance(value, list | dict):
+            yield text[begin.start() : at]
+
+
+def _is_open(text: str) -> bool:
+    return sum(map(text.count, "[{")) > sum(map(text.count, "]}"))
 
 
 def _json_fault(form: Form, text: str) -> str:

@@ -75,6 +75,8 @@ def find(word: str) -> Language:
     """The language of that name or code. Raises UnknownLanguageError with the names that are most like it."""
     folded = _folded(word[: 2 * LONGEST])[:LONGEST]
     known = _names()
+    if folded not in known and " ".join(turned := folded.split()[::-1]) in known:
+        folded = " ".join(turned)  # Chinese Simplified
     if folded in known:
         return languages()[known[folded]]
     if folded in _SPOKEN:

@@ -135,10 +135,12 @@ class Sessions:
         await self._writer.flush()
         return await books.page(self._store, key, name, after, most)
 
-    async def clear(self, key: str, name: str) -> bool:
-        """Delete what was said in it; whether there is such a session. Raises StoreError."""
+    async def clear(self, key: str, name: str, after: int = 0) -> bool:
+        """Delete what was said in it behind that turn; whether there is such a session. Raises StoreError."""
+        if after:
+            await self._writer.flush()  # what waits has no number yet
         self._void((key, name))
-        return await books.clear(self._store, key, name) or name in self.of(key)
+        return await books.clear(self._store, key, name, after) or name in self.of(key)
 
     async def forget(self, key: str, name: str) -> bool:
         """Delete it; whether it was there. Raises StoreError."""
