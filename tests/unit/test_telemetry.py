@@ -104,9 +104,10 @@ def _own_logging() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     noisy = {name: logging.getLogger(name).level for name in ("uvicorn.error", "httpx2", "asyncio")}
     access = logging.getLogger("uvicorn.access")
-    filters = access.filters[:]
+    filters, spreads = access.filters[:], access.propagate
+    access.propagate = True  # a gateway of another test may have turned it off
     yield
-    access.filters[:] = filters
+    access.filters[:], access.propagate = filters, spreads
     root.handlers[:] = handlers
     root.setLevel(level)
     for name, before in noisy.items():
