@@ -3,8 +3,8 @@ keystroke of the same session.
 
 A model that knows the marks of a gap fills it. One that runs here and does not, or has nothing behind the cursor, goes
 on with the text as it stands, until what follows the cursor begins: even one that was made for chats does that better
-than it talks about the place, and what it read for the last keystroke is still there. Any other, and one that is told in
-words what is wanted, is asked in a chat.
+than it talks about the place, and what it read for the last keystroke is still there. Any other, and one that is told
+in words what is wanted, is asked in a chat.
 """
 
 from contextlib import aclosing
