@@ -35,7 +35,7 @@ def test_sessions_and_personas_from_the_command_line(tmp_path: Path) -> None:
         lines = run(gateway, "sessions", "export", "a b/c", "--format", "jsonl")[1].splitlines()
         assert [json.loads(line)["role"] for line in lines] == ["user", "assistant"] * 2
         assert "behind turn 1" in run(gateway, "sessions", "clear", "a b/c", "--after", "1")[1]
-        assert "1 turns" in run(gateway, "sessions", "show", "a b/c")[1]
+        assert "1 turn," in run(gateway, "sessions", "show", "a b/c")[1]
         assert "deleted" in run(gateway, "sessions", "clear", "a b/c")[1]
         assert "0 turns" in run(gateway, "sessions", "show", "a b/c")[1]
         assert run(gateway, "sessions", "delete", "a b/c")[0] == 0
