@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from live_gateway import LiveGateway
 
-from rolecast.tasks.findings import SEVERITIES
+from rolecast.tasks.code.findings import SEVERITIES
 
 pytestmark = pytest.mark.real
 

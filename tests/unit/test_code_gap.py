@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecast.tasks.continuation import Filter
-from rolecast.tasks.gap import MARKS, Unfollowed, Unmarked
+from rolecast.tasks.code.continuation import Filter
+from rolecast.tasks.code.gap import MARKS, Unfollowed, Unmarked
 
 
 def filled(prefix: str, suffix: str, written: str, size: int = 10_000) -> str:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecast.tasks import findings
-from rolecast.tasks.code_language import LANGUAGES, asked_for, language_named, may_begin, written_in
-from rolecast.tasks.continuation import Filter, Unfenced, Unindented, Unrepeated, unpadded
-from rolecast.tasks.definitions import Cut
-from rolecast.tasks.fences import Fences, fenced
+from rolecast.tasks.code import findings
+from rolecast.tasks.code.continuation import Filter, Unfenced, Unindented, Unrepeated, unpadded
+from rolecast.tasks.code.definitions import Cut
+from rolecast.tasks.code.fences import Fences, fenced
+from rolecast.tasks.code.language import LANGUAGES, asked_for, language_named, may_begin, written_in
 
 LINES = st.sampled_from(
     [

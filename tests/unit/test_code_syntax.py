@@ -14,8 +14,8 @@ from gateway import until
 
 from rolecast.syntax import parsers
 from rolecast.syntax.parsers import DEEP, Fault, Found, parse
-from rolecast.tasks import code_check
-from rolecast.tasks.code_check import CodeCheck
+from rolecast.tasks.code import check as code_check
+from rolecast.tasks.code.check import CodeCheck
 
 RIGHT = {
     "python": "def f(a):\n    return a\n",
@@ -105,7 +105,8 @@ def test_no_parser_needs_the_network_or_the_gateway() -> None:
 
 def test_the_gateway_imports_no_parser() -> None:
     program = (
-        "import sys, rolecast.app, rolecast.tasks.generation, rolecast.tasks.review, rolecast.tasks.completion\n"
+        "import sys, rolecast.app\n"
+        "from rolecast.tasks.code import completion, generation, review\n"
         "assert not [name for name in sys.modules if name.startswith('tree_sitter')]\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -31,7 +31,7 @@ from gateway import (
 )
 
 from rolecast.config.schema import Model
-from rolecast.tasks.keystrokes import MOST, OLDEST, Kept, Keystrokes
+from rolecast.tasks.code.keystrokes import MOST, OLDEST, Kept, Keystrokes
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop

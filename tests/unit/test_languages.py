@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecast.tasks.languages import UnknownLanguageError, find, languages
-from rolecast.tasks.languages_detect import detect
+from rolecast.tasks.translation.detect import detect
+from rolecast.tasks.translation.languages import UnknownLanguageError, find, languages
 
 # What Conductor's translator lists, by name and NLLB's code.
 CONDUCTORS = {

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from long_work import fake, working
 from prose import book
 
-from rolecast.tasks import chunks, long_prompts
+from rolecast.tasks.long import chunks
+from rolecast.tasks.long import prompts as long_prompts
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop

@@ -31,8 +31,8 @@ from gateway import (
 from rolecast.config import paths
 from rolecast.processes.helper import Helper
 from rolecast.proofs.box import boxed
-from rolecast.tasks import maths_check
-from rolecast.tasks.maths_check import DOWN, INSTALL, NOT_CHECKABLE, REFUTED, SLOW, VERIFIED, Checker
+from rolecast.tasks.maths import check as maths_check
+from rolecast.tasks.maths.check import DOWN, INSTALL, NOT_CHECKABLE, REFUTED, SLOW, VERIFIED, Checker
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop

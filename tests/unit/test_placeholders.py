@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolecast.backends.ctranslate2_text import runs, sentences
-from rolecast.tasks.placeholders import BRACKETS, TAGS, Form, Restorer, mask, plain
-from rolecast.tasks.translation_text import pieces, shape
+from rolecast.tasks.translation.placeholders import BRACKETS, TAGS, Form, Restorer, mask, plain
+from rolecast.tasks.translation.text import pieces, shape
 
 SIGNS = "ab zé.。 !?\n\r\t`~#->*|{}%$s()d<>/x1234[]&;@:\\n\u2028"
 TEXTS = st.text(alphabet=st.sampled_from(SIGNS), max_size=300)

@@ -11,10 +11,11 @@ from long_work import fake, working
 from prose import book
 
 from rolecast.errors import Invalid
-from rolecast.tasks import chunks, words
-from rolecast.tasks import summary_extract as extracting
-from rolecast.tasks.summary import LENGTHS, target_of
-from rolecast.tasks.summary_quotes import Quotes
+from rolecast.tasks import words
+from rolecast.tasks.long import chunks
+from rolecast.tasks.long import extract as extracting
+from rolecast.tasks.long.quotes import Quotes
+from rolecast.tasks.long.summary import LENGTHS, target_of
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop

@@ -33,11 +33,13 @@ from gateway import (
 from rolecast.config.importers import settings_table
 from rolecast.config.schema import Images
 from rolecast.syntax.parsers import Found
-from rolecast.tasks import code_check, forms, images, science, translation, words
+from rolecast.tasks import forms, images, science, words
 from rolecast.tasks.aside import LONG, aside
-from rolecast.tasks.continuation import Unfenced, Unrepeated
-from rolecast.tasks.definitions import Cut
-from rolecast.tasks.fences import Fences
+from rolecast.tasks.code import check as code_check
+from rolecast.tasks.code.continuation import Unfenced, Unrepeated
+from rolecast.tasks.code.definitions import Cut
+from rolecast.tasks.code.fences import Fences
+from rolecast.tasks.translation import play as translation
 from rolecast.turn import stage
 
 pytestmark = pytest.mark.anyio

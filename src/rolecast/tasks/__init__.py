@@ -21,15 +21,15 @@ PLAYS: dict[str, str] = {
     "answers": "rolecast.tasks.answers:answers",
     "creative": "rolecast.tasks.creative:creative",
     "instructions": "rolecast.tasks.instructions:instructions",
-    "maths": "rolecast.tasks.maths:maths",
+    "maths": "rolecast.tasks.maths.play:maths",
     "science": "rolecast.tasks.science:science",
-    "code_completion": "rolecast.tasks.completion:complete",
-    "code_generation": "rolecast.tasks.generation:generate",
-    "code_review": "rolecast.tasks.review:review",
-    "translation": "rolecast.tasks.translation:translation",
+    "code_completion": "rolecast.tasks.code.completion:complete",
+    "code_generation": "rolecast.tasks.code.generation:generate",
+    "code_review": "rolecast.tasks.code.review:review",
+    "translation": "rolecast.tasks.translation.play:translation",
     "image_generation": "rolecast.tasks.images:images",
-    "long_context": "rolecast.tasks.long_context:play",
-    "summarization": "rolecast.tasks.summary:play",
+    "long_context": "rolecast.tasks.long.context:play",
+    "summarization": "rolecast.tasks.long.summary:play",
 }
 """The plays by the name that a task has in `play`, each as `module:function`; imported with its first request."""
 

@@ -2,9 +2,9 @@
 
 from rolecast.config import paths
 from rolecast.config.current import Current
-from rolecast.tasks.code_check import CodeCheck
-from rolecast.tasks.keystrokes import Keystrokes
-from rolecast.tasks.maths_check import Checker
+from rolecast.tasks.code.check import CodeCheck
+from rolecast.tasks.code.keystrokes import Keystrokes
+from rolecast.tasks.maths.check import Checker
 
 
 class Backstage:

@@ -16,10 +16,10 @@ from rolecast.errors import Invalid
 from rolecast.routing import tokens
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.job import Job
-from rolecast.tasks.languages import Language, languages
-from rolecast.tasks.placeholders import BRACKETS, TAGS, Masked, Restorer, mask
-from rolecast.tasks.translation_text import Piece, opening, pieces, shape
-from rolecast.tasks.translation_wish import Wish, wish_of
+from rolecast.tasks.translation.languages import Language, languages
+from rolecast.tasks.translation.placeholders import BRACKETS, TAGS, Masked, Restorer, mask
+from rolecast.tasks.translation.text import Piece, opening, pieces, shape
+from rolecast.tasks.translation.wish import Wish, wish_of
 from rolecast.turn.stage import Answer, Stage
 from rolecast.values import Chat, Done, Message, Metadata, Progress, Report, Text
 

@@ -9,9 +9,9 @@ import msgspec
 
 from rolecast.errors import Invalid, TooLarge
 from rolecast.tasks.job import Job
-from rolecast.tasks.languages import Language, UnknownLanguageError, find
-from rolecast.tasks.languages_detect import detect
-from rolecast.tasks.placeholders import plain
+from rolecast.tasks.translation.detect import detect
+from rolecast.tasks.translation.languages import Language, UnknownLanguageError, find
+from rolecast.tasks.translation.placeholders import plain
 
 MOST = 1_000_000
 """Characters that are translated in one request."""

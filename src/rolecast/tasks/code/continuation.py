@@ -6,7 +6,7 @@ All are filters of a stream, put one behind the other.
 import re
 from typing import Protocol
 
-from rolecast.tasks.fences import HELD, Fences
+from rolecast.tasks.code.fences import HELD, Fences
 
 _POLITE = re.compile(r"(?i)(?:here|sure|certainly|of course|the|below|this|to|okay|ok)\b[^\n]*:\s*$")
 _MAY_BE_POLITE = re.compile(r"(?i)(?:here|sure|cert|of c|the|belo|this|to |okay|ok)")

@@ -13,14 +13,14 @@ from typing import Any, Literal
 import msgspec
 
 from rolecast.errors import Invalid
-from rolecast.tasks import code_language as languages
 from rolecast.tasks.backstage import Backstage
-from rolecast.tasks.continuation import Filter, Unfenced, Unindented, Unrepeated, unpadded
-from rolecast.tasks.definitions import Cut
-from rolecast.tasks.fences import fenced
-from rolecast.tasks.gap import Unfollowed, Unmarked
+from rolecast.tasks.code import language as languages
+from rolecast.tasks.code.continuation import Filter, Unfenced, Unindented, Unrepeated, unpadded
+from rolecast.tasks.code.definitions import Cut
+from rolecast.tasks.code.fences import fenced
+from rolecast.tasks.code.gap import Unfollowed, Unmarked
+from rolecast.tasks.code.keystrokes import Kept
 from rolecast.tasks.job import Job
-from rolecast.tasks.keystrokes import Kept
 from rolecast.turn.stage import Stage
 from rolecast.values import Chat, Completion, Done, Metadata, Text
 

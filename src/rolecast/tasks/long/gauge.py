@@ -9,7 +9,7 @@ from math import ceil
 
 from rolecast.errors import BadRequest, RolecastError
 from rolecast.routing import tokens
-from rolecast.tasks.chunks import STRIDE
+from rolecast.tasks.long.chunks import STRIDE
 from rolecast.turn.stage import Stage
 from rolecast.values import Chat, Message
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from rolecast.routing import language
-from rolecast.tasks.languages import Language, find, languages
+from rolecast.tasks.translation.languages import Language, find, languages
 
 SHARE = 0.3
 """So many of the letters must be of a script for it to decide."""

@@ -7,7 +7,7 @@ well. Goes by lines and their indentation, as people write code; parses nothing,
 import re
 from functools import cache
 
-from rolecast.tasks.code_language import BY_NAME
+from rolecast.tasks.code.language import BY_NAME
 
 _ANY = r"(?:async\s+def|def|class|function|func|fn|public|private|interface|struct)\b"
 """What begins a definition in a language that nobody knows."""

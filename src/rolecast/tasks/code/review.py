@@ -10,12 +10,12 @@ import msgspec
 
 from rolecast.errors import BadRequest, RolecastError, TooLarge
 from rolecast.syntax.parsers import LONGEST, Found
-from rolecast.tasks import code_language as languages
-from rolecast.tasks import findings as reading
 from rolecast.tasks.aside import aside
 from rolecast.tasks.backstage import Backstage
-from rolecast.tasks.fences import Fences, fenced
-from rolecast.tasks.findings import Finding, Severity
+from rolecast.tasks.code import findings as reading
+from rolecast.tasks.code import language as languages
+from rolecast.tasks.code.fences import Fences, fenced
+from rolecast.tasks.code.findings import Finding, Severity
 from rolecast.tasks.job import Job
 from rolecast.turn import verdict
 from rolecast.turn.stage import Answer, Stage

@@ -12,13 +12,13 @@ from itertools import groupby
 from typing import Any
 
 from rolecast.errors import Invalid
-from rolecast.tasks import chunks
-from rolecast.tasks import long_prompts as prompts
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.job import Job
-from rolecast.tasks.long_gauge import Gauge
-from rolecast.tasks.long_prompts import Wish
-from rolecast.tasks.long_reading import Note, Reader
+from rolecast.tasks.long import chunks
+from rolecast.tasks.long import prompts as prompts
+from rolecast.tasks.long.gauge import Gauge
+from rolecast.tasks.long.prompts import Wish
+from rolecast.tasks.long.reading import Note, Reader
 from rolecast.turn.stage import Answer, Stage
 from rolecast.values import Chat, Metadata, Progress
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 import msgspec
 
 from rolecast.errors import BadRequest, RolecastError
-from rolecast.tasks import chunks
-from rolecast.tasks.chunks import Piece
-from rolecast.tasks.long_gauge import Gauge
+from rolecast.tasks.long import chunks
+from rolecast.tasks.long.chunks import Piece
+from rolecast.tasks.long.gauge import Gauge
 from rolecast.turn.stage import Answer, Stage
 from rolecast.values import Chat, Done, Message, Progress, Text
 

@@ -7,7 +7,7 @@ may be indented as far as it likes, since models put blocks into lists; its line
 import re
 from collections.abc import Callable
 
-from rolecast.tasks.code_language import language_named
+from rolecast.tasks.code.language import language_named
 
 _OPENS = re.compile(r"([ \t]*)(`{3,}(?=[^`]*$)|~{3,})[ \t]*([^\s`{]*)[^\r\n]*(?:\r?\n)?$")
 _CLOSES = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*(?:\r?\n)?$")

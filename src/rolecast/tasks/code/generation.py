@@ -9,10 +9,10 @@ import msgspec
 
 from rolecast.errors import RolecastError
 from rolecast.syntax.parsers import Found
-from rolecast.tasks import code_language as languages
 from rolecast.tasks.aside import aside
 from rolecast.tasks.backstage import Backstage
-from rolecast.tasks.fences import Fences, fenced
+from rolecast.tasks.code import language as languages
+from rolecast.tasks.code.fences import Fences, fenced
 from rolecast.tasks.job import Job
 from rolecast.turn.stage import Answer, Stage
 from rolecast.values import Chat, Done, Message, Metadata, Text

@@ -13,15 +13,15 @@ from math import ceil, floor
 import msgspec
 
 from rolecast.errors import Invalid
-from rolecast.tasks import summary_extract as extract
 from rolecast.tasks import words
 from rolecast.tasks.aside import aside
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.job import Job
-from rolecast.tasks.long_context import Long, source
-from rolecast.tasks.long_prompts import SUMMARY, Wish, Work, fenced
-from rolecast.tasks.long_reading import written
-from rolecast.tasks.summary_quotes import Quotes
+from rolecast.tasks.long import extract as extract
+from rolecast.tasks.long.context import Long, source
+from rolecast.tasks.long.prompts import SUMMARY, Wish, Work, fenced
+from rolecast.tasks.long.quotes import Quotes
+from rolecast.tasks.long.reading import written
 from rolecast.turn.stage import Answer, Stage
 from rolecast.values import Chat, Done, Message, Metadata, Report, Text
 

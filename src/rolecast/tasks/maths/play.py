@@ -9,7 +9,7 @@ import msgspec
 from rolecast.proofs.answer import final_answer, shown
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.job import Job
-from rolecast.tasks.maths_check import NOT_CHECKABLE, REFUTED, Verdict
+from rolecast.tasks.maths.check import NOT_CHECKABLE, REFUTED, Verdict
 from rolecast.turn.stage import Answer, Stage
 from rolecast.values import Chat, Done, Message, Metadata, Text
 

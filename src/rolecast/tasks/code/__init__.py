@@ -1,0 +1,1 @@
+"""Tasks of code: completion, generation and review, and what reads what models write of it."""
