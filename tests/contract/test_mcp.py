@@ -9,6 +9,7 @@ import pytest
 from live_gateway import LiveGateway
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from mcp_talk import ARGUMENTS, TASKS
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -71,3 +72,19 @@ async def test_a_long_answer_tells_its_progress(gateway: LiveGateway) -> None:
     assert len(seen) > 1
     assert seen == sorted(set(seen))
     assert seen[-1] <= len(result.structured_content["response"])
+
+
+async def test_every_task_answers_as_a_tool(gateway: LiveGateway) -> None:
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as http,
+        Client(streamable_http_client(f"{gateway.url}/mcp", http_client=http)) as client,
+    ):
+        tools = {tool.name for tool in (await client.list_tools()).tools}
+        assert tools >= TASKS - {"generate_image"}  # nobody makes images here
+        for name in sorted(TASKS & tools):
+            result = await client.call_tool(name, {**ARGUMENTS[name], "max_tokens": 8, "temperature": 0})
+            assert not result.is_error, (name, result.content)
+            assert result.structured_content is not None
+            assert isinstance(result.structured_content["response"], str)
+            assert result.structured_content["model"]

@@ -7,6 +7,7 @@ import pytest
 from live_gateway import LiveGateway
 
 from rolecast.config.labels import CATEGORIES, EXTERNAL
+from rolecast.tasks.table import PATHS
 
 TEXTS = {"text_to_summarize": "It rains.", "code_to_review": "x = 1", "context_text": "It rains."}
 BRIEF = {"max_tokens": 8, "temperature": 0}
@@ -27,6 +28,9 @@ def test_each_task_answers_whole_and_streamed(gateway: LiveGateway, category: st
     streamed = ask(gateway, category, "/generate/stream", **BRIEF, stream=True, extra_params=TEXTS).body.decode()
     *_, last = [json.loads(line[6:]) for line in streamed.split("\n\n") if line]
     assert last["done"] is True
+    if path := PATHS.get(category):
+        direct = ask(gateway, category, path, **BRIEF, extra_params=TEXTS).json
+        assert (direct["category"], isinstance(direct["response"], str)) == (category, True)
 
 
 def test_json_that_is_asked_for_is_json_however_small_the_model_is(gateway: LiveGateway) -> None:
