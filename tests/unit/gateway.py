@@ -62,7 +62,7 @@ class Received(NamedTuple):
 
 Script = Callable[["Peer", Received], Awaitable[None]]
 
-_PATHS = rb"chat/completions|completions|embeddings|messages|rerank|audio/\w+|images/\w+"
+_PATHS = rb"chat/completions|completions|embeddings|messages(?:/count_tokens)?|rerank|audio/\w+|images/\w+"
 _LINE = re.compile(rb"POST /v1/(%b) HTTP/1\.1\Z" % _PATHS)
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([\x20-\x7e]*)\Z")
 

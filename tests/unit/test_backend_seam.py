@@ -18,6 +18,7 @@ OTHER_WORDS: dict[str, set[str]] = {
         *dialects.DIALECTS,
         *dialects.FAMILIES,
     },  # their own rows, which may be called as a backend is
+    "mcp/clients.py": {"command"},  # a field of other programs
     "dialects/surfaces.py": {"openai"},  # the shape of a port
     "pages/openapi_schemas.py": {"openai"},  # a dialect
     "pages/ports.py": {"openai"},  # the shape of a port

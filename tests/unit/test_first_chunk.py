@@ -24,6 +24,7 @@ from gateway import (
     event,
     on_uvloop,
     remote,
+    reply,
     request,
     running_gateway,
     short_folder,
@@ -61,8 +62,11 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
     "/api/generate": [{"prompt": "hi", "stream": True}, {"prompt": "hi", "raw": True, "stream": True}],
     "/generate": [{"prompt": "hi", "stream": True}],
     **{path: [{"prompt": "hi", "stream": True}] for path in CONDUCTOR},
+    "/summarize": [{"prompt": "hi " * 20, "stream": True}],  # of a word nobody makes more than one
 }
 """The bodies that ask for a stream, by path without `/v1`. All of a path's forms are asked."""
+BEGUN = {"/code/generation": "```python\n"}
+"""What a model says before its first word: what is said around the code is no part of that stream."""
 WHOLE = {"/embeddings", "/api/embed", "/api/embeddings", "/embed", "/rerank", "/v2/rerank", "/reranking"}
 """Vectors and scores come at once."""
 FORWARDED = {f"/audio/{word}" for word in ("transcriptions", "translations", "speech")} | {
@@ -132,13 +136,18 @@ def ending(family: str, received: Received) -> bytes:
 class Waiting:
     """Says one word, and the other only when the first was acknowledged."""
 
-    def __init__(self, family: str, kind: str = "text") -> None:
-        self.family, self.kind = family, kind
+    def __init__(self, family: str, kind: str = "text", begun: str = "") -> None:
+        self.family, self.kind, self.begun = family, kind, begun
         self.acknowledged = asyncio.Event()
+        self.worker: ScriptedWorker | None = None
 
     async def __call__(self, peer: Peer, received: Received) -> None:
+        if "count_tokens" in received.line and self.worker is not None:  # a task asks how long its prompt is
+            self.worker.script.insert(0, self)
+            await reply(b'{"input_tokens":9}')(peer, received)
+            return
         say = openai_says if self.family == "openai" else anthropic_says
-        first = opening(self.family, self.kind) + say(received, FIRST, self.kind)
+        first = opening(self.family, self.kind) + say(received, self.begun + FIRST, self.kind)
         await peer.send(SSE_HEAD + chunk(first))
         await self.acknowledged.wait()
         rest = say(received, LAST, self.kind) + ending(self.family, received)
@@ -165,6 +174,7 @@ async def gates() -> AsyncIterator[Gates]:
 async def told(gates: Gates, surface: str, path: str, body: Any, waiting: Waiting) -> bytes:
     """All bytes of the answer's body; the last word is only asked for when the first is here."""
     gate, worker = gates[waiting.family]
+    waiting.worker = worker
     worker.script.append(waiting)
     async with gate.client(surface) as client, asyncio.timeout(DEADLINE_S):
         await client.send(request({"model": "m", **body}, path=path))
@@ -191,7 +201,10 @@ async def test_the_first_piece_is_there_before_the_last_is_made(
                     refused = await gates[family][0].ask(request({"model": "m", **body}, path=path), surface)
                     assert refused.status == 400, "a server of Anthropic's has no completions"
                     continue
-                assert LAST.encode() in await told(gates, surface, path, body, Waiting(family))
+                if family == "anthropic" and bare(path) == "/summarize":
+                    continue  # it asks that server for counts, which this worker has none of
+                waiting = Waiting(family, begun=BEGUN.get(bare(path), ""))
+                assert LAST.encode() in await told(gates, surface, path, body, waiting)
 
 
 @pytest.mark.parametrize("family", ["openai", "anthropic"])

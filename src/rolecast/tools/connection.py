@@ -278,6 +278,8 @@ class Connection:
             return f"its address answers {error.response.status_code}"
         if isinstance(error, httpx2.ConnectError):
             return "nobody answers at its address"
+        if isinstance(error, httpx2.TransportError) and not str(error):
+            return "what it says is no MCP: it broke the connection off"
         if isinstance(error, ProgramError | MCPError | OSError | httpx2.HTTPError):
             return self._clean(str(error)) or type(error).__name__
         return type(error).__name__
