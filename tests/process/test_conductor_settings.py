@@ -192,7 +192,6 @@ def test_mistakes_on_its_command_line_are_sentences(conductor: tuple[Path, dict[
 def test_mcp_only_speaks_on_standard_output_and_opens_no_port(
     conductor: tuple[Path, dict[str, str]], store: Path
 ) -> None:
-    pytest.importorskip("rolecast.mcp")
     folder, env = conductor
     argv = [sys.executable, str(ROOT / "conductor.py"), "--mcp-only", "--skip-model-loading"]
     env |= {"ROLECAST_STORAGE__MODELS": str(store)}

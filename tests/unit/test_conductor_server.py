@@ -37,7 +37,6 @@ async def asked(server: ConductorServer, method: str, **params: Any) -> Any:
 
 @pytest.mark.anyio
 async def test_texts_are_answered_by_a_gateway_in_this_process() -> None:
-    pytest.importorskip("rolecast.mcp")
     server = ConductorServer(FAKE)
     await server.initialize()
     await server.initialize()
@@ -59,7 +58,6 @@ async def test_texts_are_answered_by_a_gateway_in_this_process() -> None:
 
 @pytest.mark.anyio
 async def test_it_starts_with_the_first_request_and_again_after_its_end() -> None:
-    pytest.importorskip("rolecast.mcp")
     server = ConductorServer(FAKE, skip_model_loading=True)
     for _ in range(2):
         both = await asyncio.gather(asked(server, "ping"), asked(server, "ping"))
@@ -72,7 +70,6 @@ async def test_it_starts_with_the_first_request_and_again_after_its_end() -> Non
 async def test_models_that_stay_are_loaded_with_the_start_unless_that_is_skipped(
     skips: bool, loaded: list[str]
 ) -> None:
-    pytest.importorskip("rolecast.mcp")
     async with ConductorServer(FAKE, skip_model_loading=skips) as server:
         async with asyncio.timeout(20):
             while (await asked(server, "system/health"))["result"]["loaded_models"] != loaded:
@@ -84,7 +81,6 @@ async def test_models_that_stay_are_loaded_with_the_start_unless_that_is_skipped
 
 @pytest.mark.anyio
 async def test_settings_that_are_wrong_are_told_with_their_lines(tmp_path: Path) -> None:
-    pytest.importorskip("rolecast.mcp")
     file = tmp_path / "SETTINGS.md"
     file.write_text("| Category | Technical Model Name |\n|---|---|\n| Translation | nothing here |\n")
     with pytest.raises(ConfigError, match=r"SETTINGS\.md:3: row 'Translation': 'nothing here' is no technical"):

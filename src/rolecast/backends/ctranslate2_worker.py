@@ -9,7 +9,6 @@ Sentences are translated in small batches, so that a client that leaves stops th
 import asyncio
 import os
 import re
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
@@ -26,6 +24,7 @@ from starlette.routing import Route
 from rolecast.backends.ctranslate2 import Options
 from rolecast.backends.ctranslate2_text import loops, runs, sentences
 from rolecast.backends.leaving import until_client_leaves
+from rolecast.backends.serving import serve
 from rolecast.processes.lifeline import end_with_gateway
 from rolecast.weights import converted
 
@@ -315,26 +314,14 @@ def _error(message: str) -> Response:
 
 def main() -> None:
     end_with_gateway()
-    os.umask(0o177)  # the socket is for its owner alone
     options = msgspec.json.decode(sys.argv[1], type=Options)
     os.nice(NICENESS)
     try:
         translator = Translator(options)
     except (RuntimeError, ValueError, OSError) as error:
         sys.exit(f"cannot load {options.folder}: {error}")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(options.socket)
     print(f"serving {options.id} ({translator.told})", flush=True)  # noqa: T201 - the worker's log
-    config = uvicorn.Config(
-        Worker(options, translator).app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    serve(Worker(options, translator).app, options.socket)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import base64
 import os
 import re
 import signal
-import socket
 import struct
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
@@ -28,6 +26,7 @@ from rolecast.backends import fake_answer
 from rolecast.backends.fake import Options
 from rolecast.backends.fake_answer import Answer, Reply, Request, Script
 from rolecast.backends.leaving import until_client_leaves
+from rolecast.backends.serving import serve
 from rolecast.processes.lifeline import end_with_gateway
 
 CREATED = 1_700_000_000
@@ -307,19 +306,7 @@ def main() -> None:
         script = read_script(options.script) if options.script else Script()
     except ValueError as e:
         sys.exit(str(e))
-    os.umask(0o177)  # the socket is for its owner alone
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(options.socket)
-    config = uvicorn.Config(
-        Worker(options, script).app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    serve(Worker(options, script).app, options.socket)
 
 
 if __name__ == "__main__":
