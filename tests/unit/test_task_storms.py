@@ -45,7 +45,7 @@ from rolecast.turn import stage
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop
 
-MOST_CPU_S = 20.0
+MOST_CPU_S = 8.0
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,9 @@ async def shared() -> AsyncIterator[tuple[Gate, ScriptedWorker]]:
 
 @contextmanager
 def soon() -> Iterator[None]:
-    began = time.process_time()
+    began = time.thread_time()
     yield
-    assert time.process_time() - began < MOST_CPU_S
+    assert time.thread_time() - began < MOST_CPU_S
 
 
 def drip(text: str, read: Callable[[str], Any], size: int = 10) -> None:
