@@ -1,5 +1,7 @@
 """Fixtures for all tests: the user's files are never touched."""
 
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -40,3 +42,13 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     for name in ("ROLECAST_CONFIG", "ROLECAST_API_KEY", "ROLECAST_URL", "LLM_BASE_URL", "AGENT_LLM_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_levels() -> Iterator[None]:
+    """A gateway in a test sets the levels of its process; the next test begins with none."""
+    loggers = [logging.getLogger(name) for name in ("", "rolecast", "uvicorn.access", "uvicorn.error")]
+    levels = [each.level for each in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)

@@ -102,7 +102,7 @@ def test_outcomes_are_counted_apart() -> None:
 def _own_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    noisy = {name: logging.getLogger(name).level for name in ("uvicorn.error", "httpx2", "asyncio")}
+    levels = {name: logging.getLogger(name).level for name in ("rolecast", "uvicorn.access", "uvicorn.error")}
     access = logging.getLogger("uvicorn.access")
     filters, spreads = access.filters[:], access.propagate
     access.propagate = True  # a gateway of another test may have turned it off
@@ -110,7 +110,7 @@ def _own_logging() -> Iterator[None]:
     access.filters[:], access.propagate = filters, spreads
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name, before in noisy.items():
+    for name, before in levels.items():
         logging.getLogger(name).setLevel(before)
 
 
@@ -189,6 +189,16 @@ def test_logs_are_text_for_people_and_the_newest_are_kept(capsys: pytest.Capture
     assert capsys.readouterr().err.splitlines()[-1].endswith("INFO    rolecast.x: line 4")
     assert [line[-6:] for line in ring.tail(9)] == ["line 2", "line 3", "line 4"]
     assert ring.tail(0) == []
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_libraries_tell_only_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("debug", "text", LogRing())
+    for name in ("markdown_it.rules_block", "mcp.client", "httpx2", "asyncio", "rolecast.x"):
+        logging.getLogger(name).debug("step of %s", name)
+        logging.getLogger(name).warning("trouble of %s", name)
+    told = capsys.readouterr().err
+    assert [line.split(": ")[1][:4] for line in told.splitlines()] == ["trou"] * 4 + ["step", "trou"]
 
 
 @pytest.mark.anyio

@@ -107,8 +107,10 @@ def _speak_mcp(chosen: "Chosen") -> None:
     import logging
 
     from rolecast.conductor import ConductorServer
+    from rolecast.telemetry.logs import set_levels
 
-    logging.basicConfig(level=chosen.config.log.level.upper(), stream=sys.stderr)
+    logging.basicConfig(stream=sys.stderr)
+    set_levels(chosen.config.log.level)
     bring_weights(chosen.config, pull=False)
     _warn(chosen)
     asyncio.run(ConductorServer(chosen.config).serve_stdio())

@@ -117,9 +117,21 @@ def configure_logging(level: str, style: str, ring: LogRing) -> None:
     root.handlers[:] = [handler, ring]
     for each in root.handlers:
         each.setFormatter(_JsonFormatter() if style == "json" else text)
-    root.setLevel(level.upper())
+    set_levels(level)
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.filters[:] = [_without_query]
-    for noisy in ("uvicorn.error", "httpx2", "asyncio"):
-        logging.getLogger(noisy).setLevel("WARNING")
+
+
+def set_levels(level: str) -> None:
+    """Let our own loggers tell from `level` on, and those of libraries only what is wrong.
+
+    At their debug level parsers and clients write a line for each step, some with what they read, which may be a
+    prompt.
+    """
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    root.setLevel(max(root.level, logging.WARNING))
+    for ours in ("rolecast", "uvicorn.access"):
+        logging.getLogger(ours).setLevel(level.upper())
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
