@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from rolecast import books, lazily, statefile
@@ -26,45 +25,24 @@ from rolecast.errors import ConfigError, RolecastError
 from rolecast.fleet import Fleet
 from rolecast.jobs.kinds import kinds
 from rolecast.jobs.owner import Jobs
-from rolecast.pages import openapi, ui
-from rolecast.pages.activity import Activity
-from rolecast.pages.admin import Admin
-from rolecast.pages.anthropic import TokenCounts
-from rolecast.pages.catalogue import Catalogue
-from rolecast.pages.conductor import Conductor, ConductorModels
-from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
-from rolecast.pages.jobs import JobPages
 from rolecast.pages.mcp import McpPage
-from rolecast.pages.ollama import OllamaLists
-from rolecast.pages.ollama_blobs import OllamaBlobs
-from rolecast.pages.ollama_variants import OllamaVariants
-from rolecast.pages.ollama_weights import OllamaWeights
-from rolecast.pages.pas_info import PasInfo
-from rolecast.pages.personas import PersonaPages
-from rolecast.pages.ports import FrontDoor, SingleModel
-from rolecast.pages.responses import KeptResponses
-from rolecast.pages.routing import RoutePage
-from rolecast.pages.sessions import SessionPages
-from rolecast.pages.tasks import TaskPages
-from rolecast.pages.tlc import Domains
-from rolecast.pages.tlc import serves as serves_domains
-from rolecast.pages.tools import ToolServers
-from rolecast.pages.turns import Turns
+from rolecast.ports import Parts, Ports
 from rolecast.processes import supervisor
 from rolecast.readiness import Readiness
+from rolecast.registry.adopted import Adopted
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
-from rolecast.server.asgi import make_app
 from rolecast.server.doors import Bind, Doors, bind_port
 from rolecast.server.guard import Guard
 from rolecast.server.lane import Lane
-from rolecast.sources.here import made_variants, stand_ins, uploads, weights_finder
+from rolecast.sources.here import made_variants, stand_ins, weights_finder
 from rolecast.statefile import Address
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.persona import Personas
 from rolecast.tasks.player import Player
 from rolecast.telemetry import heap, logfile
+from rolecast.telemetry.events import Events
 from rolecast.telemetry.logs import Logging, configure_logging
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.tools.toolbox import Toolbox, quietly
@@ -80,7 +58,6 @@ from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
 from rolecast.turn.session_budget import Budget
 from rolecast.turn.sessions import Sessions
-from rolecast.turn.tlc import Refiner, Tlc
 
 log = logging.getLogger("rolecast")
 
@@ -105,6 +82,8 @@ class Gateway:
         made = made_variants(config)
         config = made.join(config)
         self._find = find = weights_finder(config)
+        self.adopted = Adopted(self._renew)
+        joined = lambda config: self.adopted.join(made.join(config))  # noqa: E731  # clients' own before strangers'
         self._first = edit_to(config, stand_ins(config, find))
         self.current = Current(self._first)
         self.telemetry = Telemetry((i for i, m in config.models.items() if m.enabled), (*config.tasks, *config.roles))
@@ -127,6 +106,8 @@ class Gateway:
             cards=self.cards,
             lengths=self.paces.lengths,
         )
+        self.events = Events()
+        """What happens here, for who listens."""
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
@@ -160,96 +141,44 @@ class Gateway:
             self.doors,
         ]
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
-        self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, made.join)
-        turns = Turns()
+        self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, joined)
         self.mcp = McpPage(self.current)
-        self._domains = Domains(Tlc(self.plans.mind), Refiner(self.asker, self.plans), self.telemetry, turns)
-        self._listed = ConductorModels(self.current, self.fleet, self.telemetry, self.health)
-        brought = uploads(config)
-        making = OllamaVariants(self.current, made, brought, find, self.reloader.renew)
-        self._pages: list[
-            Admin
-            | Activity
-            | JobPages
-            | FrontDoor
-            | OllamaWeights
-            | OllamaVariants
-            | OllamaBlobs
-            | Conductor
-            | RoutePage
-            | FeedbackPage
-            | SessionPages
-            | PersonaPages
-            | Domains
-            | TaskPages
-            | McpPage
-            | ToolServers
-        ] = [
-            Admin(
-                self.current,
-                self.fleet,
-                self.ledger,
-                self.telemetry,
-                self.reloader,
-                self.abilities,
-                self.health,
-                self.doors,
-                {
-                    "config": str(config_path) if config_path else None,
-                    "ledger": self.store.name,
-                    "weights": str(store.absolute()),
-                },
-            ),
-            Activity(self.current, self.fleet, self.ledger, self.telemetry, self.dispatch, find, store, self.jobs),
-            JobPages(self.jobs),
-            OllamaWeights(self.current, self.fleet, self.jobs, find, store, self._weights_changed, making.forget),
-            making,
-            OllamaBlobs(self.current, brought),
-            FrontDoor(self.telemetry, self.health),
-            RoutePage(self.rehearsal, turns),
-            FeedbackPage(self.current, self.ledger, self.store),
-            Conductor(
-                self.current,
-                self.fleet,
-                self.telemetry,
-                self.health,
-                self.reloader,
-                self.sessions,
-                self._listed,
-            ),
-            SessionPages(self.sessions),
-            PersonaPages(self.personas),
-            self._domains,
-            TaskPages(self.current, self.player),
-            self.mcp,
-            ToolServers(self.toolbox),
-        ]
-        self._lists: list[Catalogue | OllamaLists | TokenCounts | KeptResponses] = [
-            Catalogue(self.current, self.abilities, self.health),
-            OllamaLists(self.current, self.abilities, self.fleet, find),
-            TokenCounts(counter),
-            KeptResponses(self.memory, counter),
-        ]
-        """What every port has."""
+        self.ports = Ports(
+            Parts(
+                current=self.current,
+                config_path=config_path,
+                find=find,
+                made=made,
+                store=self.store,
+                ledger=self.ledger,
+                telemetry=self.telemetry,
+                fleet=self.fleet,
+                abilities=self.abilities,
+                health=self.health,
+                plans=self.plans,
+                memory=self.memory,
+                rehearsal=self.rehearsal,
+                counter=counter,
+                dispatch=self.dispatch,
+                asker=self.asker,
+                player=self.player,
+                personas=self.personas,
+                sessions=self.sessions,
+                toolbox=self.toolbox,
+                jobs=self.jobs,
+                reloader=self.reloader,
+                doors=self.doors,
+                mcp=self.mcp,
+                weights_changed=self._weights_changed,
+            )
+        )
         self._background: list[asyncio.Task[None]] = []
 
     def _new_app(self, lane: Lane, listener: Listener) -> ASGIApp:
-        """The pages of one port."""
-        if listener.model is None:
-            routes = [route for page in self._pages for route in page.routes()] + ui.routes()
-        else:
-            routes = SingleModel(listener, self.current, self.telemetry, self.health).routes() + ui.assets()
-        lists = [route for page in self._lists for route in page.routes()]
-        return make_app(lane, [*self._of_surface(listener), *lists, *openapi.routes(), *routes])
+        return self.ports.app(lane, listener)
 
-    def _of_surface(self, listener: Listener) -> list[Route]:
-        """What a port has for its surface alone; it comes before what every port has."""
-        if listener.surface == "pas" and listener.model is not None:
-            own = self._domains.routes("") if serves_domains(listener) else []
-            return own + PasInfo(listener, self.current, self.abilities, self.store, self._find).routes()
-        if listener.surface == "conductor":
-            return self._listed.routes("/models")
-        return []
+    async def _renew(self) -> None:
+        await self.reloader.renew()
 
     async def _weights_changed(self) -> None:
         """Some came or went: stand-ins step back or in, and pinned models begin to load."""

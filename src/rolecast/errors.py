@@ -6,6 +6,7 @@ RolecastError                 500
 │   └── Invalid               422  well-formed JSON with a wrong value (`param` names the field)
 ├── Unauthorized              401
 ├── Forbidden                 403
+│   └── StaysHere             403  it may not leave this machine, and nobody here can answer it
 ├── NotFound                  404
 │   └── ModelNotFound         404
 ├── MethodNotAllowed          405
@@ -15,6 +16,8 @@ RolecastError                 500
 ├── UnsupportedMedia          415
 ├── HeadersTooLarge           431
 ├── Busy                      429  queue full; carries retry_after
+├── RateLimited               429  this key has asked for more than it may just now; carries retry_after
+├── BudgetSpent               429  there is no money left for it
 ├── NotOffered                501  no model here does this kind of work
 ├── WorkerDown                503  retryable
 │   ├── LoadFailed            503  the model could not be started
@@ -105,6 +108,10 @@ class Forbidden(RolecastError):
     status, type, code = 403, "permission_error", "forbidden"
 
 
+class StaysHere(Forbidden):
+    code = "local_only"
+
+
 class NotFound(RolecastError):
     status, type, code = 404, "invalid_request_error", "not_found"
 
@@ -145,6 +152,14 @@ class HeadersTooLarge(RolecastError):
 
 class Busy(RolecastError):
     status, type, code, retryable = 429, "rate_limit_error", "busy", True
+
+
+class RateLimited(RolecastError):
+    status, type, code = 429, "rate_limit_error", "rate_limited"
+
+
+class BudgetSpent(RolecastError):
+    status, type, code = 429, "insufficient_quota", "budget_spent"
 
 
 class NotOffered(RolecastError):

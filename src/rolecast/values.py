@@ -23,6 +23,8 @@ class Usage(msgspec.Struct, frozen=True):
     counted: bool = False
     reasoning_tokens: int = 0
     """Those of the completion that were thought, where the engine says so."""
+    written_tokens: int = 0
+    """Those of the prompt that its server keeps from now on, where it says so and asks money for it."""
 
 
 class Phases(msgspec.Struct, frozen=True):
@@ -33,6 +35,24 @@ class Phases(msgspec.Struct, frozen=True):
     first_us: int = 0
     """From its body to the first byte of the answer; waiting and loading are within."""
     total_us: int = 0
+
+
+class Rights(msgspec.Struct, frozen=True):
+    """What the holder of a key may do. What it may spend, and how fast, is looked up by its id."""
+
+    key: str
+    """Its id, as in `Caller.key`."""
+    name: str = ""
+    admin: bool = False
+    """It may change things: load and unload, pull, edit, make keys."""
+    use: bool = True
+    """It may ask models."""
+    local_only: bool = False
+    """Nothing that it asks leaves this machine."""
+    raw: bool = False
+    """What it asks goes to clouds as it is: nothing is taken out."""
+    models: tuple[str, ...] = ()
+    """The names it may ask for, with `*` for any part; empty = all."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -59,6 +79,19 @@ class Caller(msgspec.Struct, frozen=True):
     """Header lines that go on to the worker."""
     answer_lines: bytes = b""
     """Header lines that go back with every answer."""
+    run: str = ""
+    """The run that it is counted for, in the caller's words: what a budget may be for."""
+    local_only: bool = False
+    """Nothing of it may leave this machine."""
+    rights: Rights | None = None
+    """Of a key that may not do everything; None = it may."""
+    deadline_s: float = 0.0
+    """The caller wants the answer within so many seconds of its body, or an error; 0 = not said."""
+
+    @property
+    def gated(self) -> bool:
+        """Whether there is anything that this caller may not do, or that is counted for it besides."""
+        return self.rights is not None or self.local_only or self.run != ""
 
 
 # -- a conversation, in words of no dialect -----------------------------------------------------------------

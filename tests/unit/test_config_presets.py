@@ -12,6 +12,7 @@ from rolecast import config
 from rolecast.backends import table
 from rolecast.config import names, presets
 from rolecast.config.schema import Config
+from rolecast.dialects.surfaces import SURFACES
 from rolecast.errors import NotFound
 
 
@@ -119,7 +120,7 @@ def test_the_schema_explains_settings_and_allows_units() -> None:
     assert model["properties"]["timeout"]["type"] == ["number", "string"]
     listener = schema["properties"]["server"]["properties"]["listeners"]["items"]
     assert listener["required"] == ["port"]
-    assert listener["properties"]["surface"]["enum"] == ["conductor", "llama-server", "openai", "pas"]
+    assert set(listener["properties"]["surface"]["enum"]) == set(SURFACES)
     routing = schema["properties"]["routing"]["properties"]
     assert routing["strategies"]["default"] == ["explicit", "rules", "learned"]
 

@@ -705,15 +705,16 @@ async def test_what_is_no_file_of_text_is_refused_and_read_by_nobody(tmp_path: P
 @pytest.mark.anyio
 async def test_the_log_says_more_as_soon_as_it_is_told_to(tmp_path: Path) -> None:
     root = logging.getLogger()
+    own = logging.getLogger("rolecast")
     before = root.handlers[:], root.level
     try:
         async with watched(tmp_path) as (gate, write):
             write("{m: {backend: fake}}", "log: {level: warning}")
             await gate.gateway.reloader.reload()
-            assert root.level == logging.WARNING
+            assert own.level == logging.WARNING
             write("{m: {backend: fake}}", "log: {level: debug}")
             await gate.gateway.reloader.reload()
-            assert root.level == logging.DEBUG
+            assert own.level == logging.DEBUG
     finally:
         root.handlers[:], root.level = before
 

@@ -4,8 +4,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rolecast.config.egress import Egress
 from rolecast.config.mcp import Mcp
+from rolecast.config.registry import Registry
+from rolecast.config.retries import Retries
 from rolecast.config.routing import Routing
+from rolecast.config.spending import Money
 from rolecast.config.tasks import Personas, Sessions, Task
 from rolecast.config.units import Amount as Amount
 from rolecast.config.units import Bytes as Bytes
@@ -19,6 +23,8 @@ from rolecast.config.units import Share as Share
 from rolecast.config.units import Whole as Whole
 
 REMOTE_PARALLEL = 64
+Service = Literal["registry", "heartbeat", "providers", "gateway", "events", "agents", "tokens", "resources"]
+"""Surfaces that are a service of PAS: ports without models."""
 IMAGES_MODEL, IMAGES_ROLE = "diffusiond", "image_generation"
 """The model that stands for the server of the section `images`, and what it is for."""
 IMAGES_NOTE = "The server of the section images."
@@ -64,9 +70,11 @@ class Listener(Section, frozen=True):
     """What it is called in lists, logs and the ledger."""
     model: str | None = None
     """Every request to this port goes to this model, whatever name it asks for."""
-    surface: Literal["openai", "llama-server", "pas", "conductor"] = "openai"
+    surface: Literal["openai", "llama-server", "pas", "conductor", Service] = "openai"
     """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's, whose paths and limits it gets.
-    `conductor`: /models is Conductor's list."""
+    `conductor`: /models is Conductor's list. The others are services of PAS, each with pages of its own and no models:
+    `registry` (its 6121), `heartbeat` (6109), `providers` (6103), `gateway` (6120), `events` (6102), `agents` (6119),
+    `tokens` (6105), `resources` (6104)."""
 
     @property
     def label(self) -> str:
@@ -105,6 +113,10 @@ class Price(Section, frozen=True):
     """Of prompts."""
     output: Amount = 0.0
     """Of answers."""
+    cached: Amount | None = None
+    """Of prompts that the server had kept; empty = as `input`."""
+    written: Amount | None = None
+    """Of prompts that the server keeps from now on; empty = as `input`."""
 
 
 class Model(Section, frozen=True):
@@ -233,8 +245,14 @@ class Model(Section, frozen=True):
     watts: Amount = 0.0
     """What the machine takes more while this model answers; 0 = not known."""
     price: Price | None = None
-    """What the server asks for, which counts for requests that leave the model open; empty = free on this machine, and
-    not known of a server elsewhere."""
+    """What the server asks for: for the books, and for requests that leave the model open; empty = free on this
+    machine, as in the price list where there is a `provider`, else not known."""
+    provider: str = ""
+    """Who runs the server, by the name in the price list, such as `openai` or `anthropic`: address, key and prices are
+    filled in where you give none."""
+    cloud: bool | None = None
+    """Whether its server is somebody else's, so that what is private is taken out of requests before; empty = if it has
+    a public address."""
 
     def __post_init__(self) -> None:
         if self.parallel == 0:  # a file's is filled in before, by what the backend says of itself
@@ -385,6 +403,14 @@ class Config(Section, frozen=True):
     """Who makes images."""
     memory: Memory = Memory()
     """How much memory models may take."""
+    registry: Registry = Registry()
+    """Services and providers that register themselves."""
+    egress: Egress = Egress()
+    """What leaves this machine."""
+    money: Money = Money()
+    """What answers cost."""
+    retries: Retries = Retries()
+    """What is done when a server elsewhere does not answer."""
     storage: Storage = Storage()
     """Where things are kept."""
     log: Log = Log()

@@ -95,6 +95,8 @@ class Request(msgspec.Struct):
     """Its place in a conversation that is kept; without a `chat` it waits for what was kept before."""
     session: str = ""
     """The id of its session that the body has; '' = none."""
+    entered: bool = False
+    """It was let in, and counted, as a request of its key. Set by the gate."""
     joined: bool = False
     """Its session was seen to: what was said before is in it, or it goes without. Set by who sees it through."""
     equipped: bool = False

@@ -1,12 +1,13 @@
 """The table of surfaces: what each takes in on its ports besides what all ports take, or in another way.
 
-Knows no page: those that belong to a surface are a row in `Gateway`, and its health is `pages/ports.py`'s. Adding one =
-a row here and a word in `config/schema.py`.
+Knows no page: those that belong to a surface are a row in `rolecast.ports`, and its health is `pages/ports.py`'s.
+Adding one = a row here and a word in `config/schema.py`.
 """
 
 from collections.abc import Callable, Mapping
+from typing import get_args
 
-from rolecast.config.schema import Config, Listener
+from rolecast.config.schema import Config, Listener, Service
 from rolecast.dialects import Entry, conductor, entries, pas
 from rolecast.dialects.conductor import Note
 
@@ -28,9 +29,14 @@ def _pas(hot: Hot, listener: Listener, config: Config, note: Note) -> Hot:
     return pas.on_port(hot, config.server.limits, listener.model or "", model.context if model else 0)
 
 
+def _nothing(hot: Hot, listener: Listener, config: Config, note: Note) -> Hot:
+    return {}
+
+
 SURFACES: Mapping[str, OnPort] = {
     "openai": conductor.on_port,
     "llama-server": conductor.on_port,
     "conductor": conductor.on_port,
     "pas": _pas,
+    **dict.fromkeys(get_args(Service), _nothing),
 }

@@ -5,10 +5,11 @@ the words of the configuration. Reads no request and chooses nothing.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from rolecast import backends, weights
+from rolecast.backends import reach
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Model
@@ -28,8 +29,17 @@ LACKING = {
     "search": "cannot search the web, as `web_search_options` asks",
     "thinking": "does not think before it answers, as `think` asks: its chat template knows nothing of it",
     "tools": "cannot be made to call a tool, as `tool_choice` asks: its chat template knows no tools",
+    "local": "is elsewhere, and this request may not leave this machine",
+    "free": "costs money, and there is none left for this request",
 }
 """The words for what a request may need, which are the words of `capabilities`, and what is said without."""
+
+
+OF_WHOEVER_ASKS: Mapping[str, Callable[[Model], bool]] = {
+    "local": lambda model: not reach.leaves(model),
+    "free": reach.is_free,
+}
+"""Needs of a request that come from who asks, and how a model meets them."""
 
 
 def declared(model: Model, need: str) -> bool:
@@ -57,6 +67,8 @@ class Abilities:
     def can(self, model_id: str, need: str) -> bool | None:
         """Whether the model that answers for this one can do it; None = not known."""
         model = self._current.config.models[self._current.answerer_of(model_id)]
+        if (rule := OF_WHOEVER_ASKS.get(need)) is not None:
+            return rule(model)
         said = self._said(model, need)
         return (declared(model, need) or None) if said is None else said
 
@@ -106,7 +118,7 @@ class Abilities:
     def words(self, model_id: str) -> list[str]:
         """The capabilities of the model that answers for this one, as a list shows them."""
         model = self._current.config.models[self._current.answerer_of(model_id)]
-        said = {need: self.can(model_id, need) for need in LACKING if need != "tools"}
+        said = {need: self.can(model_id, need) for need in LACKING if need not in ("tools", *OF_WHOEVER_ASKS)}
         kept = [word for word in model.capabilities if said.get(word) is not False]
         return [*kept, *(need for need, can in said.items() if can and need not in kept)]
 

@@ -9,7 +9,7 @@ from rolecast.config import variants, words
 from rolecast.config.names import Name, find, untagged
 from rolecast.config.schema import Config
 from rolecast.decision import Choice, Facts, Source
-from rolecast.errors import BadRequest, ModelNotFound, NotOffered, WorkerDown
+from rolecast.errors import BadRequest, BudgetSpent, ModelNotFound, NotOffered, RolecastError, StaysHere, WorkerDown
 from rolecast.routing.abilities import LACKING, Can, stated_room
 from rolecast.values import MEDIA
 
@@ -30,6 +30,9 @@ Room = Callable[[str], int | None]
 _ONE = ("model", "alias", "variant")
 """Kinds of names that mean one model, which is asked whatever it holds: its own error tells."""
 _ONE_SOURCES: tuple[Source, ...] = ("explicit", "alias", "variant")
+
+REFUSED: Mapping[str, Callable[..., RolecastError]] = {"local": StaysHere, "free": BudgetSpent}
+"""What becomes of a request where nobody meets a need that comes from who asks."""
 
 _SOURCES: Mapping[str, Source] = {"model": "explicit", "alias": "alias", "role": "role", "variant": "variant"}
 
@@ -90,7 +93,7 @@ class Named:
         try:
             able = self._able(Name("", "role", there), facts) if there else ()
             return tuple(m for m in able if self.holds(m, facts))
-        except BadRequest:
+        except (BadRequest, StaysHere, BudgetSpent):
             return ()
 
     def behind(self, role: str) -> tuple[str, ...]:
@@ -228,10 +231,13 @@ class Named:
         text = f"The prompt has about {facts.tokens} tokens, and {asked!r} has a context of {most} tokens at most."
         return BadRequest(f"{text} {who}", param="messages", code=CONTEXT_EXCEEDED)
 
-    def _lacks(self, facts: Facts, need: str) -> BadRequest:
+    def _lacks(self, facts: Facts, need: str) -> RolecastError:
         """No model behind that name can do it: says what is lacking and who here can."""
         candidates = self._enabled(facts)
         those = [m for m in candidates if all(self._can(m, n) for n in facts.needs)]
+        if need in REFUSED:
+            able = f"Here {', '.join(those[:MAX_NAMED])} would do. " if those else "No model here would do. "
+            return REFUSED[need](f"{facts.name or 'auto'!r} {LACKING[need]}. {able}".rstrip(), param="model")
         able = _those(those) or "No model here can: send it without, or add a model that can."
         return BadRequest(
             f"{facts.name or 'auto'!r} {LACKING[need]}. {able}",

@@ -12,6 +12,7 @@ from rolecast.fleet import Fleet
 from rolecast.telemetry.metrics import Place, Telemetry
 from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.gate import Gate
 from rolecast.turn.paces import LEAST_S, Paces
 from rolecast.turn.plan import Plan
 from rolecast.values import Outcome, Usage
@@ -28,6 +29,8 @@ class Accounts:
         self._paces = paces
         self._bonds = bonds
         self.active: set[Exchange] = set()
+        self.gate = Gate()
+        """What callers are held to."""
 
     def settle(self, exchange: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
         """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""
@@ -39,10 +42,10 @@ class Accounts:
             if request is not None and request.stay_s is not None:
                 self._fleet.keep(exchange.lease.worker.model_id, request.stay_s)
         if plan is None or request is None:
-            if error is not None and exchange.status:
-                method, path = exchange.sink.target
-                self.refused(error, Place(caller.listener, method, path, request.asked if request else ""))
+            self._refused_at(exchange, error)
             return
+        if plan.rates is not None or caller.gated:
+            self._charge(exchange, plan, usage)
         ended, began = clock(), exchange.began
         total_s = ended - began
         first_s = exchange.first - began if exchange.first else 0.0
@@ -51,10 +54,7 @@ class Accounts:
         if task := request.found or plan.choice.task:
             self._telemetry.did(task, outcome, usage, first_s * 1000, total_s * 1000)
         if total_s >= LEAST_S and outcome == "ok" and exchange.attempts == 1:
-            waited_s = (exchange.queue_us + exchange.load_us) / 1e6
-            self._paces.answered(
-                plan.answerer_id, usage, first_s - waited_s, total_s - waited_s, request.stream, plan.choice.task
-            )
+            self._learn(exchange, plan, request, usage, first_s, total_s)
         place = (caller.listener, caller.key)
         route = plan.routes.get(place) or plan.routes.setdefault(place, self._route(exchange, plan, request))
         if plan.choice.seen is not None:
@@ -78,6 +78,22 @@ class Accounts:
         )
         if self._telemetry.requests.wanted:
             self._log(exchange, plan, request, outcome, usage, error, first_s, total_s)
+
+    def _learn(
+        self, exchange: Exchange, plan: Plan, request: Request, usage: Usage, first_s: float, total_s: float
+    ) -> None:
+        """Note how fast the model was."""
+        waited_s = (exchange.queue_us + exchange.load_us) / 1e6
+        self._paces.answered(
+            plan.answerer_id, usage, first_s - waited_s, total_s - waited_s, request.stream, plan.choice.task
+        )
+
+    def _charge(self, exchange: Exchange, plan: Plan, usage: Usage) -> None:
+        """Tell who counts for the caller what it took."""
+        rates, cached, written = plan.rates, usage.cached_tokens, usage.written_tokens
+        cost = 0 if rates is None else rates.cost(usage.prompt_tokens, usage.completion_tokens, cached, written)
+        if exchange.caller.gated:
+            self.gate.leave(exchange, usage, cost)
 
     def _log(
         self,
@@ -130,6 +146,12 @@ class Accounts:
         self._cork.running = len(self.active)
         if part.lease is not None:
             self._fleet.release(part.lease)
+
+    def _refused_at(self, exchange: Exchange, error: RolecastError | None) -> None:
+        if error is not None and exchange.status:
+            method, path = exchange.sink.target
+            asked = exchange.request.asked if exchange.request else ""
+            self.refused(error, Place(exchange.caller.listener, method, path, asked))
 
     def refused(self, error: RolecastError, place: Place) -> None:
         """Count and note a request that never reached a model."""

@@ -9,13 +9,23 @@ import asyncio
 import logging
 
 from rolecast.dialects.request import Request
-from rolecast.errors import BadRequest, Busy, Internal, RolecastError, ShuttingDown, UpstreamTimeout, WorkerDown
+from rolecast.errors import (
+    BadRequest,
+    Busy,
+    Internal,
+    RolecastError,
+    ShuttingDown,
+    StaysHere,
+    UpstreamTimeout,
+    WorkerDown,
+)
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.routing import sticky
-from rolecast.turn import losses, special, verdict
+from rolecast.turn import departure, losses, special, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
+from rolecast.turn.departure import Departure
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
@@ -55,6 +65,9 @@ class Dispatch:
         """Who keeps sessions; None = requests that name one are like any other."""
         self.toolbox: Equipper | None = None
         """Who offers and runs tools; None = nobody does."""
+        self.gate = accounts.gate
+        self.departure: Departure | None = None
+        """Who sees requests off that leave this machine; None = they go as they are."""
         self.fleet = fleet
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -66,6 +79,8 @@ class Dispatch:
         exchange.request = request
         more = request.only or request.order or request.split or request.thread or request.session
         caller = exchange.caller
+        if caller.gated:
+            self.gate.enter(exchange, request)
         if (more or caller.session or caller.tools) and special.start(self, exchange, request):
             return
         port_model = caller.port_model
@@ -87,7 +102,7 @@ class Dispatch:
         exchange.routed = clock()
         self.active.add(exchange)
         self.cork.running = len(self.active)
-        lease = self.fleet.try_lease(plan.answerer_id)
+        lease = self.fleet.try_lease(plan.answerer_id) if not plan.leaves else None
         if lease is None:
             self.spawn(exchange, self._wait_and_call(exchange, plan, request))
             return
@@ -124,16 +139,26 @@ class Dispatch:
                 exchange.plan = following
                 await self._wait_and_call(exchange, following, request)
             return
-        exchange.task = None
         if exchange.closed:
+            exchange.task = None
             self.fleet.release(lease)
             return
         exchange.plan = plan = self.plans.refreshed(plan)
         try:
+            if plan.leaves:
+                exchange.lease = lease  # from here on the end of the exchange gives it back
+                departure.check(request, plan)
+                if self.departure is not None:
+                    await self.departure.leave(exchange, plan, request, lease)
+                    if exchange.closed:
+                        return
+            exchange.task = None
             call(exchange, plan, request, lease)
-        except BadRequest as error:
-            self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
+        except (BadRequest, StaysHere) as error:
+            exchange.task = None
+            self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise, or is here, may be told
         except RolecastError as error:
+            exchange.task = None
             exchange.fail(error)
 
     # -- failures -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from rolecast.backends import Backend
+from rolecast.backends.reach import leaves
 from rolecast.config.schema import Model
 from rolecast.decision import Choice, Trial
 from rolecast.dialects import UNREAD, Family, family
@@ -17,6 +18,7 @@ from rolecast.dialects.defaults import filled
 from rolecast.dialects.request import Request, Upload, read_fields
 from rolecast.dialects.speech import Heard, offer_of, thinks_not
 from rolecast.errors import BadRequest
+from rolecast.money import Rates, per_token
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.values import Chat, Completion, Words
 
@@ -44,12 +46,15 @@ class Plan:
         "gathers",
         "head",
         "injects",
+        "leaves",
         "logits",
         "marks",
         "markup",
         "model",
         "model_id",
         "name",
+        "provider",
+        "rates",
         "relays",
         "route",
         "routes",
@@ -103,6 +108,12 @@ class Plan:
         self.defaults = choice.defaults
         self.logits = False
         """Its scores of a ranking are logits."""
+        self.leaves = leaves(model)
+        """Requests to it leave this machine."""
+        self.rates = rates_of(model)
+        """What its tokens cost; None = nothing, or nobody knows."""
+        self.provider = provider_of(model)
+        """Who sends the bill, for the books."""
         self.trial: Trial | None = None
         """How its answer is judged, where it is the first of a cascade."""
         self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
@@ -199,6 +210,23 @@ class Plan:
         if request.choice_in_words and not self.backend.named_tools:
             fields.update(request.choice_in_words)
         return msgspec.json.encode(fields)
+
+
+def rates_of(model: Model) -> Rates | None:
+    """The configured prices, in whole numbers; None = there are none."""
+    price = model.price
+    if price is None:
+        return None
+    plain = per_token(price.input)
+    cached = plain if price.cached is None else per_token(price.cached)
+    written = plain if price.written is None else per_token(price.written)
+    rates = Rates(plain, per_token(price.output), cached, written)
+    return None if rates.free else rates
+
+
+def provider_of(model: Model) -> str:
+    """By what the configuration calls it, else the kind of its server; `local` on this machine."""
+    return (model.provider or model.backend) if leaves(model) else "local"
 
 
 def _markup(model: Model, backend: Backend) -> str:

@@ -1,0 +1,53 @@
+"""Where a request to a model goes: it stays on this machine, it leaves it, or it goes to somebody else's cloud.
+
+Judged by the configured address alone; nobody is asked, and no name is looked up.
+"""
+
+import ipaddress
+from pathlib import Path
+
+from rolecast import backends
+from rolecast.config.loopback import is_loopback
+from rolecast.config.schema import Model
+from rolecast.values import Endpoint, Listen
+
+_PRIVATE = ("local", "lan", "home", "internal", "intranet", "localdomain", "private", "corp", "test", "home.arpa")
+"""Endings of names that no public server has."""
+
+
+def leaves(model: Model) -> bool:
+    """Whether requests to it leave this machine: its server is neither a worker of ours nor on loopback."""
+    return _host(model) is not None
+
+
+def is_cloud(model: Model) -> bool:
+    """Whether they go to somebody else: as configured, else whether the address is a public one."""
+    host = _host(model)
+    if host is None or model.cloud is not None:
+        return host is not None and bool(model.cloud)
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_global
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return "." in name and not name.endswith(tuple(f".{ending}" for ending in _PRIVATE))
+
+
+def is_free(model: Model) -> bool:
+    """Whether nobody sends a bill: prices are zero, or there are none and its server is no cloud."""
+    if model.price is not None:
+        return not (model.price.input or model.price.output or model.price.cached or model.price.written)
+    return not is_cloud(model)
+
+
+def _host(model: Model) -> str | None:
+    """The host of a server elsewhere; '' = somewhere, None = this machine."""
+    backend = backends.get(model.backend)
+    if backend.spawns:
+        return None
+    try:
+        planned = backend.plan("", model, Path(), Listen())
+    except Exception:  # a plugin's, or a key that is not there: what it lacks is told where it is started
+        return ""
+    if not isinstance(planned, Endpoint) or planned.uds:
+        return None
+    return None if is_loopback(planned.host) else planned.host

@@ -1,0 +1,13 @@
+"""The section `registry`: services that register here, and which of them may be used."""
+
+from rolecast.config.units import Seconds, Section
+
+
+class Registry(Section, frozen=True):
+    """Services and providers that register themselves."""
+
+    backends: list[str] = []
+    """Addresses whose registered services and providers may answer requests, such as `http://127.0.0.1:8100` or
+    `http://10.0.0.*`; a service elsewhere is only listed. Empty = none is ever asked."""
+    check_interval: Seconds = Seconds(30)
+    """How often missed heartbeats are counted."""

@@ -1,0 +1,62 @@
+"""Money: whole picodollars inside, decimals outside, no binary fraction anywhere.
+
+A price of 0.15 dollars per million tokens is 150,000 picodollars per token, so every price in use is a whole number,
+sums are exact, and 64 bits hold nine million dollars.
+"""
+
+from decimal import ROUND_HALF_UP, Decimal
+
+import msgspec
+
+PICO = 10**12
+"""Picodollars in a dollar."""
+RECEIPT = Decimal("0.000001")
+"""Receipts are told in millionths of a dollar."""
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """What a token costs, in picodollars, by what it is."""
+
+    input: int
+    """Of a prompt, as far as the server had not kept it."""
+    output: int
+    """Of an answer; what was thought is part of it."""
+    cached: int
+    """Of a prompt that the server had kept."""
+    written: int
+    """Of a prompt that the server keeps from now on."""
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing costs anything."""
+        return not (self.input or self.output or self.cached or self.written)
+
+    def cost(self, prompt: int, completion: int, cached: int = 0, written: int = 0) -> int:
+        """Picodollars of so many tokens; `cached` and `written` are within `prompt`."""
+        plain = max(prompt - cached - written, 0)
+        return plain * self.input + completion * self.output + cached * self.cached + written * self.written
+
+
+def exact(number: float | str | Decimal) -> Decimal:
+    """The number as it was written: 0.1 is a tenth. Raises decimal.InvalidOperation for a text that is none."""
+    return Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+
+
+def pico(dollars: float | str | Decimal) -> int:
+    """Dollars as picodollars; what is smaller than one is rounded, halves up."""
+    return int((exact(dollars) * PICO).to_integral_value(ROUND_HALF_UP))
+
+
+def dollars(amount: int) -> Decimal:
+    """Picodollars as dollars, exactly."""
+    return Decimal(amount) / PICO
+
+
+def per_token(cents_per_million: float) -> int:
+    """A price in cents per million tokens as picodollars per token: a cent per million is 10,000 of them."""
+    return int((exact(cents_per_million) * 10_000).to_integral_value(ROUND_HALF_UP))
+
+
+def receipt(amount: int) -> Decimal:
+    """Picodollars as dollars with six decimals, halves up."""
+    return dollars(amount).quantize(RECEIPT, ROUND_HALF_UP)

@@ -1,0 +1,1 @@
+"""Finds what is private in a text. Pure; knows no request and no model."""

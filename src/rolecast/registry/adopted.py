@@ -1,0 +1,79 @@
+"""Servers that registered by themselves and may answer requests: models that are joined to the configuration.
+
+Only addresses that the configuration lists (`registry.backends`) are ever asked, whatever registers. A configured name
+wins over an adopted one.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
+
+from rolecast.backends.remote import is_base
+from rolecast.config import names
+from rolecast.config.schema import Config, Model
+
+log = logging.getLogger("rolecast.registry")
+
+MOST = 256
+"""So many are adopted; one more is only listed."""
+
+
+class Adopted:
+    """Models of servers that registered. `changed` is called after each change, and applies it as an edit does."""
+
+    def __init__(self, changed: Callable[[], Awaitable[None]]) -> None:
+        self._changed = changed
+        self.models: dict[str, Model] = {}
+        self._joined: dict[str, Model] = {}
+        """Those that are in the configuration now, since a join begins with what it made before."""
+
+    async def adopt(self, model_id: str, model: Model) -> None:
+        """Let this model answer from now on, or by other settings than before."""
+        if self.models.get(model_id) == model or (model_id not in self.models and len(self.models) >= MOST):
+            return
+        self.models[model_id] = model
+        await self._changed()
+
+    async def drop(self, model_id: str) -> None:
+        """Let it answer no more; what runs ends where it began."""
+        if self.models.pop(model_id, None) is not None:
+            await self._changed()
+
+    def join(self, config: Config) -> Config:
+        """The configuration with these, as far as it still allows their addresses."""
+        if self._joined:
+            own = {i: model for i, model in config.models.items() if self._joined.get(i) is not model}
+            config = replace(config, models=own)
+        known, allowed = names.table(config), config.registry.backends
+        self._joined = {
+            model_id: model
+            for model_id, model in self.models.items()
+            if model_id not in known and may_be_asked(model.url, allowed)
+        }
+        return replace(config, models={**config.models, **self._joined}) if self._joined else config
+
+
+def may_be_asked(url: str, allowed: Sequence[str]) -> bool:
+    """Whether a server at this address may be asked: its scheme, host and port are one that is listed.
+
+    An asterisk stands for any part of a host or for any port. Nothing is looked up.
+    """
+    if not is_base(url) or url.startswith("unix:"):
+        return False
+    parts = urlsplit(url)
+    mine = f"{parts.scheme}://{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    return any(fnmatchcase(mine, _whole(entry)) for entry in allowed)
+
+
+def _whole(entry: str) -> str:
+    """The entry with its port, in lower case."""
+    scheme, _, rest = entry.strip().lower().rstrip("/").partition("://")
+    if not rest:
+        scheme, rest = "http", scheme
+    host, colon, port = rest.rpartition(":")
+    if not colon or port.endswith("]"):
+        host, port = rest, "443" if scheme == "https" else "80"
+    return f"{scheme}://{host.strip('[]')}:{port}".replace("[", "[[]")
