@@ -29,9 +29,10 @@ _RECENT = Query(
 
 _TIMES = Query(
     "SELECT r.listener, r.worker, q.total_us FROM requests q JOIN routes r ON r.id = q.route"
-    " WHERE q.id >= :since AND (q.bits & 12) = 0 ORDER BY q.id DESC LIMIT :most"
+    " WHERE q.id >= :since AND (q.bits & 12) = 0 AND q.prompt_tokens + q.completion_tokens > 0"
+    " ORDER BY q.id DESC LIMIT :most"
 )
-"""How long complete answers took, of all ports and models."""
+"""How long complete answers took, of all ports and models; what only loaded one is none."""
 
 
 class Past(msgspec.Struct, frozen=True):

@@ -47,12 +47,18 @@ EVENTS = {
 FULL = f"{MOST:,} services are registered here, and no more are taken until some leave."
 
 
+def _now() -> Moment:
+    return Moment(time.monotonic(), time.time())
+
+
 class Registry:
     """Who registered, ours among them."""
 
     def __init__(self, store: Store, events: Events, adopted: Adopted, sources: Sources) -> None:
         self._events = events
         self._adopted = adopted
+        self.clock = _now
+        """What time it is; tests have their own."""
         self._current: Current = sources.current
         self._addresses = sources.addresses
         self._rows = Rows(store, f"{socket.gethostname()}:{paths.home()}")
@@ -77,7 +83,7 @@ class Registry:
     async def open(self) -> None:
         """Remember the services of before."""
         services, alerts = await self._rows.read()
-        self._services.restore((service for service in services if not service.is_ours), _now())
+        self._services.restore((service for service in services if not service.is_ours), self.clock())
         self._alerts.extend(alerts)
         self._others = len(self._services)
 
@@ -139,7 +145,7 @@ class Registry:
         return max(LEAST_S, min(BEAT_S, float(self._current.config.registry.check_interval)))
 
     def _tick(self) -> None:
-        now = _now()
+        now = self.clock()
         self._take(self._services.advance(now))
         self.last_check = now.at
         self._rows.write()
@@ -157,7 +163,7 @@ class Registry:
 
     def look(self) -> Services:
         """All services, as they are at this moment."""
-        self._take(self._services.advance(_now()))
+        self._take(self._services.advance(self.clock()))
         return self._services
 
     def alerts(self, most: int) -> list[Alert]:
@@ -183,7 +189,7 @@ class Registry:
             raise Busy(FULL, retry_after=float(self._current.config.registry.check_interval) or 1.0)
         if before is not None:
             service = replace(service, id=before.id)
-        self._take(services.register(service, _now()))
+        self._take(services.register(service, self.clock()))
         await self._rows.written()
         return services.find(service.id) or service, before is None
 
@@ -193,7 +199,7 @@ class Registry:
         found = services.find(service_id)
         if found is None or found.is_ours:
             return found
-        self._take(services.beat(service_id, said, _now()) or [])
+        self._take(services.beat(service_id, said, self.clock()) or [])
         return services.find(service_id)
 
     async def promote(self, name: str, from_role: Role, to_role: Role) -> int:
@@ -230,12 +236,12 @@ class Registry:
             before = services.find(service_id)
             if before is None or service != _described(before, service):
                 role = before.role if before is not None else service.role
-                self._take(services.register(replace(service, role=role), _now()), quiet=quiet)
+                self._take(services.register(replace(service, role=role), self.clock()), quiet=quiet)
 
     def _beat_ours(self, wanted: Iterable[str]) -> None:
         services, quiet = self.look(), not self._settled.is_set()
         for service_id in () if self._closing else wanted:
-            self._take(services.beat(service_id, self._ours.beat(service_id), _now()) or [], quiet=quiet)
+            self._take(services.beat(service_id, self._ours.beat(service_id), self.clock()) or [], quiet=quiet)
 
     # -- news -------------------------------------------------------------------------------------------------
 
@@ -261,10 +267,6 @@ class Registry:
             self._rows.write()
             if self._current.config.registry.backends:
                 self._look.set()
-
-
-def _now() -> Moment:
-    return Moment(time.monotonic(), time.time())
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -96,11 +96,10 @@ class Services:
         before = self._by_id.get(service.id)
         since = before.registered_at if before else now.at
         service = replace(service, registered_at=since, beat_at=now.at)
+        restored = self._restored(before, service, now) if before else []
         self._put(service)
         self._hear(service.id, now)
-        if before is None:
-            return [News("registered", service)]
-        return [*self._restored(before, service, now), News("updated", service)]
+        return [*restored, News("updated" if before else "registered", service)]
 
     def beat(self, service_id: str, said: Beat, now: Moment) -> list[News] | None:
         """A heartbeat; None = there is no such service."""
@@ -113,9 +112,9 @@ class Services:
             if (value := getattr(said, name)) is not None
         }
         service = replace(before, status=said.status, missed=0, beat_at=now.at, **told)
+        restored = self._restored(before, service, now)
         self._put(service, same_place=True)
         self._hear(service.id, now)
-        restored = self._restored(before, service, now)
         if restored or service.condition == before.condition:
             return restored or [News("beat", service)]
         return [News("updated", service)]
@@ -138,8 +137,8 @@ class Services:
 
     def advance(self, now: Moment) -> list[News]:
         """Count the heartbeats that were missed until now."""
-        if self._ticked is not None and (late_s := now.ticks - self._ticked - self.pace_s) > STALL_S:
-            self._forgive(late_s, now)
+        if self._ticked is not None and (gap_s := now.ticks - self._ticked) > self.pace_s + STALL_S:
+            self._forgive(gap_s, now)
         self._ticked = now.ticks
         news: list[News] = []
         while self._due and self._due[0][0] <= now.ticks:
@@ -159,7 +158,7 @@ class Services:
 
     def _missed(self, service: Service, now: Moment) -> list[News]:
         elapsed_s = now.ticks - self._heard[service.id]
-        missed = int((elapsed_s + GRAIN_S) // service.interval_s)
+        missed = self._count(service, now)
         news: list[News] = []
         if missed > service.missed:
             after = replace(service, missed=missed, status="down" if missed >= DOWN_AFTER else service.status)
@@ -178,8 +177,12 @@ class Services:
     def _restored(self, before: Service, after: Service, now: Moment) -> list[News]:
         if not before.missed:
             return []
-        alert = _alert("heartbeat_restored", after, now, "warning", before.missed)
-        return [News("restored", after, alert)]
+        missed = max(before.missed, self._count(before, now))
+        return [News("restored", after, _alert("heartbeat_restored", after, now, "warning", missed))]
+
+    def _count(self, service: Service, now: Moment) -> int:
+        """The intervals that have passed since it was heard."""
+        return int((now.ticks - self._heard[service.id] + GRAIN_S) // service.interval_s)
 
     # -- what is kept of them ---------------------------------------------------------------------------------
 
@@ -232,9 +235,9 @@ class Services:
             return heard + (service.missed + 1) * service.interval_s
         return heard + max(REMOVED_AFTER * service.interval_s, service.ttl_s)
 
-    def _forgive(self, late_s: float, now: Moment) -> None:
+    def _forgive(self, gap_s: float, now: Moment) -> None:
         """The machine slept, or we were held up: what nobody could hear was not missed."""
-        self._heard = {service_id: min(now.ticks, ticks + late_s) for service_id, ticks in self._heard.items()}
+        self._heard = {service_id: min(now.ticks, ticks + gap_s) for service_id, ticks in self._heard.items()}
 
 
 def _alert(kind: AlertKind, service: Service, now: Moment, action: Action, missed: int | None = None) -> Alert:
