@@ -40,6 +40,7 @@ from rolecast.pages.personas import PersonaPages
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.pages.responses import KeptResponses
 from rolecast.pages.routing import RoutePage
+from rolecast.pages.services import ServicePage
 from rolecast.pages.sessions import SessionPages
 from rolecast.pages.tasks import TaskPages
 from rolecast.pages.tlc import Domains
@@ -187,4 +188,5 @@ class Ports:
             TaskPages(of.current, of.player),
             of.mcp,
             ToolServers(of.toolbox),
+            ServicePage(of.registry),
         ]

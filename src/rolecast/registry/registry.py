@@ -183,10 +183,13 @@ class Registry:
                 raise Conflict(
                     f"{before.id} is a service of this gateway itself, at {before.url}; take another id.",
                     param="service_id",
+                    code="own_service",
                 )
             return before, False  # it says what is known
         if before is None and self._others >= MOST:
-            raise Busy(FULL, retry_after=float(self._current.config.registry.check_interval) or 1.0)
+            raise Busy(
+                FULL, code="registry_full", retry_after=float(self._current.config.registry.check_interval) or 1.0
+            )
         if before is not None:
             service = replace(service, id=before.id)
         self._take(services.register(service, self.clock()))
@@ -217,7 +220,9 @@ class Registry:
             return False
         if found.is_ours:
             raise Conflict(
-                f"{found.id} is a service of this gateway itself; take it out of its configuration.", param="service_id"
+                f"{found.id} is a service of this gateway itself; take it out of its configuration.",
+                param="service_id",
+                code="own_service",
             )
         self._take(services.remove(service_id) or [])
         await self._rows.written()

@@ -132,7 +132,8 @@ class RegistryPages:
         said = await _given(request, shapes.Promotion, example)
         count = await self._registry.promote(said.name, said.from_role, said.to_role)
         if not count:
-            raise NotFound(f"No service {said.name!r} has the role {said.from_role}.", param="name")
+            text = f"No service {said.name!r} has the role {said.from_role}."
+            raise NotFound(text, param="name", code="service_not_found")
         return json_response(shapes.Promoted(count, _now()))
 
     @told(
@@ -236,7 +237,7 @@ def _named(service_id: str | None) -> str:
 
 def _absent(service_id: str) -> NotFound:
     text = f"There is no service {service_id[:200]!r} here; GET /services lists them. Register it first."
-    return NotFound(text, param="service_id")
+    return NotFound(text, param="service_id", code="service_not_found")
 
 
 def _one_of(name: str, word: str | None, words: Sequence[str]) -> None:
