@@ -144,7 +144,7 @@ class Ours:
     def _agents(self, config: Config, ports: Iterable[tuple[Address, str]]) -> Iterator[Own]:
         for address, url in ports:
             model = config.models.get(address.model)
-            if model is None or not model.enabled:
+            if model is None or not model.enabled or address.surface in SURFACES:
                 continue
             caps = self._of.abilities.words(address.model)
             if address.surface == "pas":
