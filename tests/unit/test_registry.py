@@ -642,6 +642,17 @@ async def test_ours_are_never_written_down_so_that_none_is_left_after_a_crash(as
     assert await ask.gate.gateway.store.read(registry_rows.Query("SELECT COUNT(*) FROM services")) == [(0,)]
 
 
+async def test_what_a_model_is_for_is_found_also_while_another_stands_in_for_it(tmp_path: Path) -> None:
+    absent = Model(source=f"file:{tmp_path}/none.gguf", capabilities=["chat", "vision", "reasoning"])
+    setup = config({"m": absent, "fake": Model(backend="fake")}, listeners=[*PORTS, WRAPPER])
+    async with running_gateway(msgspec.structs.replace(setup, stand_in="fake"), tmp_path) as gate:
+        (agent,) = (await Ask(gate).ok("POST /discover", {"capabilities": ["reasoning"]}))["agents"]
+        assert agent["agent_id"] == "llm_llama31_8b"
+        assert "vision" not in agent["capabilities"], "that it cannot play"
+        found = await Ask(gate).ok("GET /services/model-m")
+        assert (found["labels"]["stand_in"], found["status"]) == ("fake", "ok")
+
+
 async def test_without_a_port_of_pas_tasks_are_not_read_for_it() -> None:
     async with pair() as (gate, _):
         await gate.gateway.registry.settled()
