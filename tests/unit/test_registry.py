@@ -765,6 +765,12 @@ async def test_a_registered_service_whose_address_is_listed_answers_as_a_model(t
         assert (await ask.gate.ask(request(chat(model="theirs")))).status == 404
         await ask.ok("PUT /heartbeat", {"agent_id": "theirs"})
         await until(lambda: "theirs" in models())
+        now = ask.gate.gateway.current.config
+        now = msgspec.structs.replace(now, models={"m": now.models["m"]})  # as the file has it
+        await ask.gate.gateway.reloader.apply(msgspec.structs.replace(now, registry=Registry()))
+        assert "theirs" not in models(), "its address is no longer listed"
+        await ask.gate.gateway.reloader.apply(now)
+        await until(lambda: "theirs" in models())
         await ask.ok("POST /deregister", {"agent_id": "theirs"})
         await until(lambda: "theirs" not in models())
 
