@@ -44,6 +44,7 @@ from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.tools import ToolServers
 from rolecast.pages.turns import Turns
+from rolecast.pages.usage import UsagePage
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import make_app
@@ -180,4 +181,5 @@ class Ports:
             TaskPages(of.current, of.player),
             of.mcp,
             ToolServers(of.toolbox),
+            UsagePage(of.current, of.store),
         ]

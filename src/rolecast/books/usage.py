@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from rolecast.books.store import Query, Row, Store
+from rolecast.config.schema import Config
 from rolecast.money import Rates, dollars
 from rolecast.telemetry.metrics import BUCKETS_MS
 
@@ -133,6 +134,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     energy_joules: Decimal | None
 
 
+def compared(config: Config) -> Compared:
+    """The model of `money.compare`, with its prices of today."""
+    from rolecast.config import prices
+
+    return Compared(config.money.compare, prices.rates_of(config.money.compare))
+
+
 _TIMES = "q.at >= :since AND q.at < :until AND (CAST(:key AS TEXT) IS NULL OR r.key = CAST(:key AS TEXT))"
 _SLOT = "CAST((q.at - :first) / :step AS INTEGER)"
 _SLOT = f"{_SLOT} - CASE WHEN {_SLOT} > (q.at - :first) / :step THEN 1 ELSE 0 END"
@@ -178,7 +186,7 @@ SUMS = Query(f"""
 """)  # noqa: S608
 _WITHIN = ", ".join(f"sum(CASE WHEN q.total_us <= {int(each * 1000)} THEN 1 ELSE 0 END)" for each in BUCKETS_MS)
 _TIMED = f"FROM requests q JOIN routes r ON r.id = q.route WHERE {_TIMES} AND (q.bits & 12) = 0"
-HISTOGRAM = Query(f"SELECT {_WITHIN}, count(*) {_TIMED}")  # noqa: S608  # constants, too
+HISTOGRAM = Query(f"SELECT {_WITHIN}, count(*) {_TIMED}")
 """Complete answers that took at most so long."""
 
 
