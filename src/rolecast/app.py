@@ -51,6 +51,7 @@ from rolecast.turn.ask import Asker
 from rolecast.turn.cards import Cards
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
+from rolecast.turn.energy import EnergyBooks
 from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.memory import Memory
 from rolecast.turn.paces import Paces
@@ -111,8 +112,10 @@ class Gateway:
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
+        self.energy = EnergyBooks(accounts, self.store, self.telemetry)
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
+        self.energy.on_change = self.dispatch.measure
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
         counter = Counter(self.plans, self.fleet)
@@ -135,6 +138,7 @@ class Gateway:
             self.fleet,
             self.cards,
             self.plans,
+            self.energy,
             self.jobs,
             Logging(config.log, self.telemetry.logs, self.telemetry.requests),
             self.current,
@@ -212,6 +216,7 @@ class Gateway:
             self.cards.learn(),
             _compile_soon(),
             self._recall(),
+            self.energy.look(self.current.config),
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),
@@ -240,6 +245,7 @@ class Gateway:
         await self.toolbox.close()
         await self.fleet.close()
         await leaving
+        await self.energy.close()
         await self.ledger.close()
         self.ledger.leave()
         await self.memory.close()

@@ -155,7 +155,7 @@ _ROWS = f"""
     coalesce(n.cached_tokens, 0) AS cached_tokens, coalesce(c.cost, 0) AS cost,
     CASE WHEN coalesce(c.provider, '{LOCAL}') = '{LOCAL}' THEN 1 ELSE 0 END AS here,
     CASE WHEN r.kind IN ('chat', 'completion') AND (q.bits >> 2) & 3 <> 1 THEN 1 ELSE 0 END AS written,
-    CASE WHEN substr(r.route, 1, 9) = 'fallback;' THEN 1 ELSE 0 END AS fallback,
+    CASE WHEN coalesce(c.fallback, '') <> '' OR substr(r.route, 1, 9) = 'fallback;' THEN 1 ELSE 0 END AS fallback,
     e.microjoules, e.measured, CASE WHEN (q.bits >> 2) & 3 = 0 THEN 1 ELSE 0 END AS timed,
     CASE WHEN (q.bits >> 2) & 3 = 0 AND q.first_us > 0 THEN 1 ELSE 0 END AS heard
     FROM requests q JOIN routes r ON r.id = q.route LEFT JOIN notes n ON n.id = q.id
