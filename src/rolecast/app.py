@@ -13,6 +13,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from rolecast import books, lazily, statefile
+from rolecast.access.budgets import Budgets
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
@@ -59,6 +60,7 @@ from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
 from rolecast.turn.session_budget import Budget
 from rolecast.turn.sessions import Sessions
+from rolecast.turn.spending import Spending
 
 log = logging.getLogger("rolecast")
 
@@ -67,6 +69,8 @@ DRAIN_SLACK_S = 5.0
 
 
 COMPILE_AFTER_S = 1.0
+SHARED_S = 60.0
+"""So often it is looked at what other gateways have charged."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -113,6 +117,8 @@ class Gateway:
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
         self.energy = EnergyBooks(accounts, self.store, self.telemetry)
+        self.budgets = Budgets(self.store, self.ledger, self.events.tell)
+        accounts.gate.checks = (*accounts.gate.checks, Spending(self.budgets, self.current))
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
         self.energy.on_change = self.dispatch.measure
@@ -155,6 +161,7 @@ class Gateway:
                 made=made,
                 store=self.store,
                 ledger=self.ledger,
+                budgets=self.budgets,
                 telemetry=self.telemetry,
                 fleet=self.fleet,
                 abilities=self.abilities,
@@ -195,6 +202,13 @@ class Gateway:
         except StoreError as error:
             log.debug("the speeds of earlier requests are not known: %s", error.message)
 
+    async def _share_budgets(self) -> None:
+        """Other gateways with the same database charge the same budgets."""
+        while True:
+            await asyncio.sleep(SHARED_S)
+            with contextlib.suppress(StoreError):  # it is told elsewhere, and tried again
+                await self.budgets.reread()
+
     async def start(self) -> None:
         """Bind all ports, open the database, start the fleet and the watch over running requests, let clients in.
 
@@ -204,6 +218,7 @@ class Gateway:
         try:
             await self.store.open()
             await self.ledger.open(paths.journal())
+            await self.budgets.open()
             await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
@@ -217,6 +232,7 @@ class Gateway:
             _compile_soon(),
             self._recall(),
             self.energy.look(self.current.config),
+            self._share_budgets(),
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),

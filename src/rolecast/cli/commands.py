@@ -10,6 +10,7 @@ import typer
 
 from rolecast.cli import (
     bench,
+    budget,
     config,
     doctor,
     feedback,
@@ -49,6 +50,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("unload", models.unload),
         ("jobs", jobs.jobs),
     ),
+    "Money": (("budget", budget.budget),),
     "Tasks": (("tasks", tasks.tasks),),
     "Configuration": (
         ("init", config.init),
