@@ -138,7 +138,7 @@ def compared(config: Config) -> Compared:
     """The model of `money.compare`, with its prices of today."""
     from rolecast.config import prices
 
-    return Compared(config.money.compare, prices.rates_of(config.money.compare))
+    return Compared(config.money.compare, prices.rates_of(config.money.compare, config.providers))
 
 
 _TIMES = "q.at >= :since AND q.at < :until AND (CAST(:key AS TEXT) IS NULL OR r.key = CAST(:key AS TEXT))"
