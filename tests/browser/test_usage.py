@@ -67,7 +67,7 @@ def test_another_window_and_another_sum_can_be_chosen(page: "Page", gateway: Liv
 
 def test_a_hostile_name_of_a_run_is_text(page: "Page", gateway: LiveGateway) -> None:
     hostile = "<img src=x onerror=document.title=1>"
-    report = {"group": hostile, **{name: 1 for name in ("requests", "prompt_tokens", "completion_tokens", "errors")}}
+    report = {"group": hostile, **dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "errors"), 1)}
     times = {"p50": 1, "p90": 1, "p95": 1, "p99": 1}
     report |= {"cost_usd": 1e-9, "avoided_usd": None, "fallbacks": 1, "fallbacks_to_cloud": 1, "total_ms": times}
     report |= {"energy_joules": 7200, "measured_joules": 1, "local_tokens": 2}

@@ -232,7 +232,7 @@ async def facts(store: Store, window: Window, compared: Compared, key: str | Non
 async def histogram(store: Store, window: Window, key: str | None = None) -> list[Bucket]:
     """How many complete answers took how long; without those buckets at both ends that are empty."""
     ((*within, count),) = await store.read(HISTOGRAM, since=window.since, until=window.until, key=key)
-    bounds: list[float | None] = [*BUCKETS_MS, None]
+    bounds: list[float | None] = [*map(float, BUCKETS_MS), None]
     upto = [0, *(int(each or 0) for each in within), int(count)]
     counts = [after - before for before, after in itertools.pairwise(upto)]
     full = [at for at, n in enumerate(counts) if n]
