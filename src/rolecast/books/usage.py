@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from rolecast.books.store import Query, Row, Store
+from rolecast.books.store import Query, Row, Store, Value
 from rolecast.config.schema import Config
 from rolecast.money import Rates, dollars
 from rolecast.telemetry.metrics import BUCKETS_MS
@@ -145,45 +145,53 @@ _TIMES = "q.at >= :since AND q.at < :until AND (CAST(:key AS TEXT) IS NULL OR r.
 _SLOT = "CAST((q.at - :first) / :step AS INTEGER)"
 _SLOT = f"{_SLOT} - CASE WHEN {_SLOT} > (q.at - :first) / :step THEN 1 ELSE 0 END"
 """The number of the hour or day: PostgreSQL rounds where SQLite cuts off."""
+_GROUP = f"""
+    CASE CAST(:by AS TEXT)
+    WHEN 'model' THEN r.model WHEN 'listener' THEN r.listener WHEN 'key' THEN r.key
+    WHEN 'provider' THEN coalesce(c.provider, '{LOCAL}') WHEN 'run' THEN coalesce(c.run, '')
+    WHEN 'task' THEN coalesce(d.task, '') WHEN 'hour' THEN CAST({_SLOT} AS TEXT)
+    WHEN 'day' THEN CAST({_SLOT} AS TEXT) ELSE '' END AS grp
+"""
+_FROM = """
+    FROM requests q JOIN routes r ON r.id = q.route LEFT JOIN charges c ON c.id = q.id
+    LEFT JOIN decisions d ON d.id = q.id
+"""
 _ROWS = f"""
-    SELECT CASE CAST(:by AS TEXT)
-        WHEN 'model' THEN r.model WHEN 'listener' THEN r.listener WHEN 'key' THEN r.key
-        WHEN 'provider' THEN coalesce(c.provider, '{LOCAL}') WHEN 'run' THEN coalesce(c.run, '')
-        WHEN 'task' THEN coalesce(d.task, '') WHEN 'hour' THEN CAST({_SLOT} AS TEXT)
-        WHEN 'day' THEN CAST({_SLOT} AS TEXT) ELSE '' END AS grp,
-    (q.bits >> 2) & 3 AS outcome, q.prompt_tokens, q.completion_tokens, q.first_us, q.total_us,
+    SELECT {_GROUP}, (q.bits >> 2) & 3 AS outcome, q.prompt_tokens, q.completion_tokens,
     coalesce(n.cached_tokens, 0) AS cached_tokens, coalesce(c.cost, 0) AS cost,
     CASE WHEN coalesce(c.provider, '{LOCAL}') = '{LOCAL}' THEN 1 ELSE 0 END AS here,
     CASE WHEN r.kind IN ('chat', 'completion') AND (q.bits >> 2) & 3 <> 1 THEN 1 ELSE 0 END AS written,
     CASE WHEN coalesce(c.fallback, '') <> '' OR substr(r.route, 1, 9) = 'fallback;' THEN 1 ELSE 0 END AS fallback,
-    e.microjoules, e.measured, CASE WHEN (q.bits >> 2) & 3 = 0 THEN 1 ELSE 0 END AS timed,
-    CASE WHEN (q.bits >> 2) & 3 = 0 AND q.first_us > 0 THEN 1 ELSE 0 END AS heard
-    FROM requests q JOIN routes r ON r.id = q.route LEFT JOIN notes n ON n.id = q.id
-    LEFT JOIN charges c ON c.id = q.id LEFT JOIN decisions d ON d.id = q.id LEFT JOIN energy e ON e.id = q.id
-    WHERE {_TIMES}
-"""  # noqa: S608  # constants of this module
+    e.microjoules, e.measured
+    {_FROM} LEFT JOIN notes n ON n.id = q.id LEFT JOIN energy e ON e.id = q.id WHERE {_TIMES}
+"""
 _LEAST = "CASE WHEN cached_tokens < prompt_tokens THEN cached_tokens ELSE prompt_tokens END"
-_PERCENTILES = ", ".join(
-    f"max(CASE WHEN {which} = 1 AND {which}_rank = ({percent} * {which}_count + 99) / 100 THEN {column} END)"
-    for which, column in (("heard", "first_us"), ("timed", "total_us"))
-    for percent in PERCENTS
-)
-"""Nearest rank: of n times in order, the one at the place n * p / 100, rounded up."""
 SUMS = Query(f"""
     SELECT grp, count(*), sum(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), sum(CASE WHEN outcome = 2 THEN 1 ELSE 0 END),
     sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(here),
     sum(here * (prompt_tokens + completion_tokens)),
     sum(here * written * (prompt_tokens - {_LEAST})), sum(here * written * completion_tokens),
     sum(here * written * {_LEAST}), sum(cost), sum(fallback), sum(fallback * (1 - here)), count(microjoules),
-    sum(microjoules), sum(microjoules * measured), {_PERCENTILES}, count(*) OVER () AS groups
-    FROM (SELECT asked.*,
-        row_number() OVER (PARTITION BY grp, timed ORDER BY total_us) AS timed_rank,
-        count(*) OVER (PARTITION BY grp, timed) AS timed_count,
-        row_number() OVER (PARTITION BY grp, heard ORDER BY first_us) AS heard_rank,
-        count(*) OVER (PARTITION BY grp, heard) AS heard_count
-        FROM ({_ROWS}) AS asked) AS ranked
-    GROUP BY grp ORDER BY count(*) DESC, grp LIMIT :most
+    sum(microjoules), sum(microjoules * measured), count(*) OVER () AS groups
+    FROM ({_ROWS}) AS asked GROUP BY grp ORDER BY count(*) DESC, grp LIMIT :most
 """)  # noqa: S608
+_PERCENTILES = ", ".join(f"max(CASE WHEN place = ({percent} * times + 99) / 100 THEN us END)" for percent in PERCENTS)
+"""Nearest rank: of n times in order, the one at the place n * p / 100, rounded up."""
+
+
+def _ranks(column: str, which: str) -> Query:
+    """The percentiles of complete answers, apart from the sums: what is sorted must be narrow."""
+    return Query(f"""
+        SELECT grp, {_PERCENTILES} FROM (
+            SELECT grp, us, row_number() OVER (PARTITION BY grp ORDER BY us) AS place,
+            count(*) OVER (PARTITION BY grp) AS times
+            FROM (SELECT {_GROUP}, {column} AS us {_FROM} WHERE {_TIMES} AND {which}) AS asked
+        ) AS ranked GROUP BY grp
+    """)  # noqa: S608
+
+
+FIRST = _ranks("q.first_us", "(q.bits & 12) = 0 AND q.first_us > 0")
+WHOLE = _ranks("q.total_us", "(q.bits & 12) = 0")
 _WITHIN = ", ".join(f"sum(CASE WHEN q.total_us <= {int(each * 1000)} THEN 1 ELSE 0 END)" for each in BUCKETS_MS)
 _TIMED = f"FROM requests q JOIN routes r ON r.id = q.route WHERE {_TIMES} AND (q.bits & 12) = 0"
 HISTOGRAM = Query(f"SELECT {_WITHIN}, count(*) {_TIMED}")
@@ -247,23 +255,19 @@ async def _sums(
     """The groups that are told, and how many there are."""
     step = STEPS_S.get(by or "", 1)
     first = math.floor(window.since / step) * step
-    rows = await store.read(
-        SUMS,
-        since=window.since,
-        until=window.until,
-        key=key,
-        by=by or "",
-        first=float(first),
-        step=float(step),
-        most=MOST_GROUPS,
-    )
+    slots: dict[str, Value] = {"by": by or "", "first": float(first), "step": float(step)}
+    of: dict[str, Value] = {"since": window.since, "until": window.until, "key": key, **slots}
+    rows = await store.read(SUMS, most=MOST_GROUPS, **of)  # one after the other: those of others want their turn
+    first_us, whole_us = await store.read(FIRST, **of), await store.read(WHOLE, **of)
+    firsts, wholes = ({group: _spread(times) for group, *times in ranks} for ranks in (first_us, whole_us))
+    found = [_summed(row, compared, firsts.get(row[0], Spread()), wholes.get(row[0], Spread())) for row in rows]
     if by in STEPS_S:
-        rows = [(_began(first + int(row[0]) * step), *row[1:]) for row in rows]
-        rows.sort(key=lambda row: str(row[0]))
-    return [_summed(row, compared) for row in rows], int(rows[0][-1]) if rows else 0
+        began = [msgspec.structs.replace(one, group=_began(first + int(one.group) * step)) for one in found]
+        found = sorted(began, key=lambda one: one.group)
+    return found, int(rows[0][-1]) if rows else 0
 
 
-def _summed(row: Row, compared: Compared) -> Sums:
+def _summed(row: Row, compared: Compared, first: Spread, whole: Spread) -> Sums:
     group, *numbers = row[:18]
     counts = [int(each or 0) for each in numbers]
     plain, completion, cached = counts[8:11]
@@ -284,8 +288,8 @@ def _summed(row: Row, compared: Compared) -> Sums:
         fallbacks_to_cloud=counts[13],
         energy_joules=energy / MICRO if known else None,
         measured_joules=measured / MICRO if known else None,
-        first_ms=_spread(row[18:22]),
-        total_ms=_spread(row[22:26]),
+        first_ms=first,
+        total_ms=whole,
     )
 
 

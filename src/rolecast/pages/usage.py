@@ -30,6 +30,8 @@ class UsagePage:
     def __init__(self, current: Current, store: Store) -> None:
         self._current = current
         self._store = store
+        self._one = asyncio.Lock()
+        """One report at a time: over many rows it takes seconds, and others read the database, too."""
 
     def routes(self) -> list[Route]:
         return [Route("/admin/usage", self.usage, methods=["GET"])]
@@ -47,4 +49,5 @@ class UsagePage:
             raise BadRequest(f"`by` is one of {', '.join(get_args(usage.By))}, not {by[:50]!r}.", param="by")
         compared = await asyncio.to_thread(usage.compared, self._current.config)
         mine = asked.own(request)
-        return json_response(await usage.report(self._store, window, compared, by or None, mine))
+        async with self._one:
+            return json_response(await usage.report(self._store, window, compared, by or None, mine))
