@@ -4,14 +4,18 @@ import math
 import random
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from databases import OpenStore, database, postgres
+from gateway import ScriptedWorker, chat, config, remote, reply, request, running_gateway, short_folder
 
 from rolecast.books import usage
 from rolecast.books.store import Store
 from rolecast.books.usage import Bucket, By, Compared, Spread, Sums, Window
+from rolecast.config.schema import Price
 from rolecast.money import Rates, dollars
 from rolecast.telemetry.metrics import BUCKETS_MS
 
@@ -259,3 +263,31 @@ async def test_only_rows_of_that_time_are_looked_at(database: OpenStore) -> None
 
 def test_the_buckets_are_those_of_the_metrics() -> None:
     assert all(f"<= {int(bound * 1000)} " in usage.HISTOGRAM for bound in BUCKETS_MS)
+
+
+async def test_what_fell_back_to_the_cloud_is_told_with_what_it_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rolecast.backends.reach.is_loopback", lambda host: False)  # a cloud that is on this machine
+    with short_folder() as folder:
+        async with ScriptedWorker().listening(f"{folder}/w.sock") as here, ScriptedWorker().listening() as cloud:
+            models = {
+                "m": remote(here.url),
+                "big": remote(cloud.url, provider="openai", price=Price(input=15.0, output=60.0)),
+            }
+            setting = msgspec.structs.replace(config(models), roles={"standard": ["m", "big"]})
+            async with running_gateway(setting, Path(folder)) as gate:
+                await gate.ask(request(chat(model="standard")))
+                here.script.append(reply(b'{"error":{"message":"no","code":"x"}}', 500))
+                answer = await gate.ask(request(chat(model="standard")))
+                assert (answer.status, answer.header("x-rolecast-model")) == (200, "big")
+                await gate.rows()
+                facts = await usage.facts(gate.gateway.store, ALL, MINI)
+    used = answer.json["usage"]
+    assert facts.total_requests == 2
+    assert facts.requests_per_provider == {"local": 1, "openai": 1}
+    assert facts.fallbacks_to_cloud == 1
+    assert facts.local_tokens == used["total_tokens"]  # both workers say the same
+    assert facts.total_tokens == 2 * used["total_tokens"]
+    cost = Decimal("0.00000015") * used["prompt_tokens"] + Decimal("0.0000006") * used["completion_tokens"]
+    assert facts.total_cost_usd == cost
+    assert facts.avoided_usd == cost  # by the same prices
+    assert facts.cost_per_provider == {"local": Decimal(0), "openai": cost}

@@ -228,7 +228,7 @@ def _bars(found: "Report") -> list["Bar"]:
         groups = _filled(groups, STEPS_S[found.by])
     return [
         Bar(
-            output.visible(each.group or NONE.get(found.by or "", "-")),
+            " ".join(output.visible(each.group or NONE.get(found.by or "", "-")).split()),
             each.tokens,
             each.tokens - each.local_tokens,
             f"{each.tokens:,}",
