@@ -13,6 +13,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from rolecast import books, lazily, statefile
+from rolecast.access.budgets import Budgets
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
@@ -54,6 +55,7 @@ from rolecast.turn.ask import Asker
 from rolecast.turn.cards import Cards
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
+from rolecast.turn.energy import EnergyBooks
 from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.memory import Memory
 from rolecast.turn.paces import Paces
@@ -61,6 +63,7 @@ from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
 from rolecast.turn.session_budget import Budget
 from rolecast.turn.sessions import Sessions
+from rolecast.turn.spending import Spending
 
 log = logging.getLogger("rolecast")
 
@@ -69,6 +72,8 @@ DRAIN_SLACK_S = 5.0
 
 
 COMPILE_AFTER_S = 1.0
+SHARED_S = 60.0
+"""So often it is looked at what other gateways have charged."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -114,8 +119,12 @@ class Gateway:
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
+        self.energy = EnergyBooks(accounts, self.store, self.telemetry)
+        self.budgets = Budgets(self.store, self.ledger, self.events.tell)
+        accounts.gate.checks = (*accounts.gate.checks, Spending(self.budgets, self.current))
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
+        self.energy.on_change = self.dispatch.measure
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
         counter = Counter(self.plans, self.fleet)
@@ -149,6 +158,7 @@ class Gateway:
             self.fleet,
             self.cards,
             self.plans,
+            self.energy,
             self.jobs,
             Logging(config.log, self.telemetry.logs, self.telemetry.requests),
             self.current,
@@ -166,6 +176,7 @@ class Gateway:
                 made=made,
                 store=self.store,
                 ledger=self.ledger,
+                budgets=self.budgets,
                 telemetry=self.telemetry,
                 fleet=self.fleet,
                 abilities=self.abilities,
@@ -212,6 +223,13 @@ class Gateway:
         except StoreError as error:
             log.debug("the speeds of earlier requests are not known: %s", error.message)
 
+    async def _share_budgets(self) -> None:
+        """Other gateways with the same database charge the same budgets."""
+        while True:
+            await asyncio.sleep(SHARED_S)
+            with contextlib.suppress(StoreError):  # it is told elsewhere, and tried again
+                await self.budgets.reread()
+
     async def start(self) -> None:
         """Bind all ports, open the database, start the fleet and the watch over running requests, let clients in.
 
@@ -220,6 +238,8 @@ class Gateway:
         opening = await self.doors.prepare(self._first)
         try:
             await self.store.open()
+            await self.ledger.open(paths.journal())
+            await self.budgets.open()
             await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
@@ -233,6 +253,8 @@ class Gateway:
             self.cards.learn(),
             _compile_soon(),
             self._recall(),
+            self.energy.look(self.current.config),
+            self._share_budgets(),
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),
@@ -263,7 +285,9 @@ class Gateway:
         await self.fleet.close()
         await leaving
         await self.registry.close()
+        await self.energy.close()
         await self.ledger.close()
+        self.ledger.leave()
         await self.memory.close()
         await self.sessions.close()
         await self.store.close()

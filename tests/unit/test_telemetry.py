@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from rolecast.errors import NotFound
+from rolecast.errors import BudgetSpent, Busy, NotFound
 from rolecast.telemetry.logs import LogRing, configure_logging
 from rolecast.telemetry.metrics import BUCKETS_MS, ModelStats, Place, Telemetry
 from rolecast.telemetry.requests import RequestLog
@@ -68,6 +68,26 @@ def test_what_was_done_for_tasks_is_exposed_by_task_and_only_for_those_of_the_co
 def test_memory_is_exposed_by_model() -> None:
     text = Telemetry(["a"]).exposition({"a": 5_000_000}).decode()
     assert 'rolecast_worker_memory_bytes{model="a"} 5e+06' in text
+
+
+def test_money_fall_backs_and_energy_are_exposed_by_model_and_provider() -> None:
+    telemetry = Telemetry(["gpt", "tiny"])
+    telemetry.models["gpt"].charge("openai", 1_500_000_000_000, fell=True)
+    telemetry.models["gpt"].charge("openai", 250_000_000_000, fell=False)
+    telemetry.models["tiny"].charge("local", 0, fell=True)
+    telemetry.took("tiny", 1.5, measured=True)
+    telemetry.took("tiny", 2.0, measured=True)
+    telemetry.took("tiny", 4.0, measured=False)
+    telemetry.refuse(BudgetSpent("Nothing is left."), Place("front door", "POST", "/v1/chat/completions"))
+    telemetry.refuse(Busy("Later."), Place("front door", "POST", "/v1/chat/completions"))
+    lines = telemetry.exposition().decode().splitlines()
+    assert 'rolecast_cost_dollars_total{model="gpt",provider="openai"} 1.75' in lines
+    assert 'rolecast_fallbacks_total{model="gpt",provider="openai"} 1.0' in lines
+    assert 'rolecast_fallbacks_total{model="tiny",provider="local"} 1.0' in lines
+    assert 'rolecast_energy_joules_total{model="tiny",source="measured"} 3.5' in lines
+    assert 'rolecast_energy_joules_total{model="tiny",source="estimated"} 4.0' in lines
+    assert "rolecast_budget_refusals_total 1.0" in lines
+    assert not any(line.startswith('rolecast_cost_dollars_total{model="tiny"') for line in lines)
 
 
 def test_an_empty_gateway_has_an_exposition() -> None:
