@@ -33,6 +33,7 @@ from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
+from rolecast.pages.pas.adapter import Adapter
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.personas import PersonaPages
 from rolecast.pages.ports import FrontDoor, SingleModel
@@ -139,6 +140,9 @@ class Ports:
         if listener.surface == "pas" and listener.model is not None:
             own = self._domains.routes("") if serves_domains(listener) else []
             return own + PasInfo(listener, parts.current, parts.abilities, parts.store, parts.find).routes()
+        if listener.surface == "adapter" and listener.model is not None:
+            seen = parts.telemetry, parts.health, parts.abilities, parts.store
+            return Adapter(listener, parts.current, *seen).routes()
         if listener.surface == "conductor":
             return self._listed.routes("/models")
         return []

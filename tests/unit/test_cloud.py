@@ -33,8 +33,9 @@ from gateway import (
 )
 from msgspec.structs import replace
 
+from rolecast.config.check import check
 from rolecast.config.retries import Retries
-from rolecast.config.schema import Seconds
+from rolecast.config.schema import Listener, Model, Price, Seconds
 
 pytestmark = pytest.mark.anyio
 
@@ -459,3 +460,58 @@ async def test_a_stream_of_a_cloud_passes_and_its_tokens_are_in_the_books() -> N
         assert answer.body.endswith(DONE)
         assert json.loads(ANSWER)["usage"]["completion_tokens"] == 2
         assert there.gate.gateway.plans.breaker.circuits == {}
+
+
+# -- ports of adapters -----------------------------------------------------------------------------------------
+
+
+def page(path: str) -> bytes:
+    return request(path=path, method="GET")
+
+
+async def test_an_adapter_is_a_cloud_model_with_a_door_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUD_KEY", SECRET)
+    door = Listener(port=0, name="openai_adapter", model="a", surface="adapter")
+    told = {"provider": "openai", "key": "env:CLOUD_KEY", "price": Price(input=15.0, output=60.0)}
+    async with sky(told, listeners=[door]) as (there, workers):
+        gate, port = there.gate, there.gate.port("openai_adapter")
+        fresh = await gate.ask(page("/health"), "openai_adapter", "GET")
+        assert fresh.body.startswith(b'{"status":"healthy","service":"openai_adapter",')
+        assert fresh.json["last_request_ms"] is None
+        for path in ("/chat/completions", "/v1/chat/completions"):
+            answer = await gate.ask(request(chat("hello", "any name"), path=path), "openai_adapter")
+            assert answer.json["choices"]
+        assert {received.json["model"] for received in workers[0].requests} == {"big-1"}
+        health = (await gate.ask(page("/health"), "openai_adapter", "GET")).json
+        assert set(health) == {
+            *("status", "service", "port", "provider", "model", "api_key_present", "uptime_seconds", "last_request_ms")
+        }
+        assert (health["port"], health["provider"], health["model"]) == (port, "openai", "big-1")
+        assert health["api_key_present"] is True
+        assert health["last_request_ms"] >= 0
+        info = (await gate.ask(page("/info"), "openai_adapter", "GET")).json
+        assert info["price"] == {"input": "0.15", "cached": None, "written": None, "output": "0.6"}
+        assert info["model"]["name"] == "big-1"
+        root = (await gate.ask(page("/"), "openai_adapter", "GET")).json
+        assert (root["service"], root["port"], root["status"]) == ("openai_adapter", port, "healthy")
+        assert SECRET not in str([health, info, root])
+        await failed_often(there, workers[0])
+        health = (await gate.ask(page("/health"), "openai_adapter", "GET")).json
+        assert health["status"] == "degraded"
+        assert "status 500" in health["reason"]
+
+
+async def test_an_adapter_without_its_key_says_so(tmp_path: Path) -> None:
+    door = Listener(port=0, name="x", model="a", surface="adapter")
+    for key in ("env:NOT_SET_ANYWHERE", f"file:{tmp_path}/nothing"):
+        async with sky({"key": key}, listeners=[door]) as (there, _):
+            health = (await there.gate.ask(page("/health"), "x", "GET")).json
+            assert (health["status"], health["api_key_present"]) == ("unhealthy", False)
+            assert str(tmp_path) not in health["reason"]
+
+
+def test_an_adapter_needs_a_model() -> None:
+    made = clouds({"a": Model(backend="fake")}, listeners=[Listener(port=0, name="x", surface="adapter")])
+    assert [text for trail, text in check(made) if trail == ("server", "listeners", 0)] == [
+        "'model' is missing; an adapter is the door of one model"
+    ]

@@ -27,6 +27,7 @@ PORTS = {
     "llama": "llama-server",
     "wrapper": "pas",
     "tlc_domain_classifier": "pas",
+    "adapter": "adapter",
     "second": "without a model",
 }
 LISTENERS = [
@@ -34,6 +35,7 @@ LISTENERS = [
     Listener(port=0, name="llama", model="m", surface="llama-server"),
     Listener(port=0, name="wrapper", model="m", surface="pas"),
     Listener(port=0, name="tlc_domain_classifier", model="m", surface="pas"),
+    Listener(port=0, name="adapter", model="m", surface="adapter"),
     Listener(port=0, name="second"),
 ]
 NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback", "/personas/")
