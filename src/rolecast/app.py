@@ -136,6 +136,7 @@ class Gateway:
             self.fleet,
             self.cards,
             self.plans,
+            self.dispatch.again,
             self.jobs,
             Logging(config.log, self.telemetry.logs, self.telemetry.requests),
             self.current,

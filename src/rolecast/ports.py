@@ -129,7 +129,10 @@ class Ports:
             routes = [route for page in self._front for route in page.routes()] + ui.routes()
         else:
             parts = self._parts
-            single = SingleModel(listener, parts.current, parts.telemetry, parts.health)
+            seen = listener, parts.current, parts.telemetry, parts.health
+            single: Page = SingleModel(*seen)
+            if listener.surface == "adapter":
+                single = Adapter(*seen, parts.abilities, parts.store)
             routes = single.routes() + ui.assets()
         lists = [route for page in self._lists for route in page.routes()]
         return make_app(lane, [*self._of_surface(listener), *lists, *openapi.routes(), *routes])
@@ -140,9 +143,6 @@ class Ports:
         if listener.surface == "pas" and listener.model is not None:
             own = self._domains.routes("") if serves_domains(listener) else []
             return own + PasInfo(listener, parts.current, parts.abilities, parts.store, parts.find).routes()
-        if listener.surface == "adapter" and listener.model is not None:
-            seen = parts.telemetry, parts.health, parts.abilities, parts.store
-            return Adapter(listener, parts.current, *seen).routes()
         if listener.surface == "conductor":
             return self._listed.routes("/models")
         return []

@@ -34,8 +34,10 @@ from gateway import (
 from msgspec.structs import replace
 
 from rolecast.config.check import check
+from rolecast.config.edit import edit_to
 from rolecast.config.retries import Retries
 from rolecast.config.schema import Listener, Model, Price, Seconds
+from rolecast.turn.again import asks_for
 
 pytestmark = pytest.mark.anyio
 
@@ -355,6 +357,39 @@ async def test_a_403_about_the_request_opens_nothing() -> None:
         workers[0].usual = fails(403, text="flagged by moderation")
         assert answered_by(await there.gate.ask(asked())) == "b"
         assert there.breaker.state("a") == "closed"
+
+
+async def test_an_edit_of_a_model_lets_it_be_asked_at_once_and_another_edit_does_not() -> None:
+    async with sky({}, {}) as (there, workers):
+        await failed_often(there, workers[0])
+        again, config = there.gate.gateway.dispatch.again, there.gate.gateway.current.config
+        (await again.prepare(edit_to(replace(config, retries=Retries()), {}))).commit()
+        assert there.breaker.state("a") == "open"
+        mended = {**config.models, "a": replace(config.models["a"], description="mended")}
+        (await again.prepare(edit_to(replace(config, models=mended), {}))).commit()
+        assert there.breaker.state("a") == "closed"
+
+
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [
+        (b"retry-after: 7\r\n", 7.0),
+        (b"content-type: a/b\r\nretry-after: 1.5\r\n", 1.5),
+        (b"retry-after: 9\r\nretry-after-ms: 250\r\n", 0.25),
+        (b"retry-after: Wed, 21 Oct 2015 07:28:00 GMT\r\n", 0.0),
+        (b"retry-after: Wed, 99 Foo 2015 07:28:00 GMT\r\n", 0.0),
+        (b"retry-after: Mon, 01 Jan 99999 00:00:00 GMT\r\n", 0.0),
+        (b"retry-after: -5\r\n", 0.0),
+        (b"retry-after: soon\r\n", 0.0),
+        (b"x-retry-after: 7\r\n", 0.0),
+        (b"", 0.0),
+    ],
+)
+def test_retry_after_in_all_its_spellings(lines: bytes, seconds: float) -> None:
+    class Told:
+        carrier = type("Carrier", (), {"lines": lines})
+
+    assert asks_for(Told()) == seconds  # type: ignore[arg-type]
 
 
 # -- deadlines -------------------------------------------------------------------------------------------------

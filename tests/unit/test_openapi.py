@@ -125,11 +125,11 @@ async def test_ports_differ_and_each_tells_of_itself() -> None:
     paths = {listener: set(document["paths"]) for listener, document in documents.items()}
     assert "/admin/status" in paths["front door"] & paths["second"]
     assert "/admin/status" not in paths["one"] | paths["llama"] | paths["wrapper"]
-    assert [name for name in PORTS if "/info" in paths[name]] == ["wrapper", "tlc_domain_classifier"]
+    assert [name for name in PORTS if "/info" in paths[name]] == ["wrapper", "tlc_domain_classifier", "adapter"]
     assert [name for name in PORTS if "/extract_tmd" in paths[name]] == ["tlc_domain_classifier"]
     assert "/v1/tlc/extract_tmd" in paths["front door"] & paths["second"]
     healthy = {name: documents[name]["paths"]["/health"]["get"]["responses"] for name in PORTS}
-    assert ["503" in healthy[name] for name in PORTS] == [False, True, True, False, False, False]
+    assert ["503" in healthy[name] for name in PORTS] == [False, True, True, False, False, False, False]
     strict = documents["wrapper"]["components"]["schemas"]["PASStrictChat"]["properties"]
     assert (strict["temperature"]["maximum"], strict["max_tokens"]["minimum"]) == (2, 1)
     assert documents["one"]["components"]["schemas"]["OpenAIChatBody"]["properties"]["temperature"]["maximum"] == 100

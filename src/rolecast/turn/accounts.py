@@ -41,9 +41,10 @@ class Accounts:
         """Who hears what became of requests to servers that failed lately."""
         self._troubled: Collection[str] = ()
 
-    def heed(self, again: Again) -> None:
+    def heed(self, again: Again) -> Again:
         """Tell that one."""
         self.again, self._troubled = again, again.troubled
+        return again
 
     def settle(self, exchange: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
         """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""

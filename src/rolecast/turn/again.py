@@ -10,9 +10,10 @@ import random
 import re
 import time
 from collections.abc import Callable, Coroutine
-from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
+from rolecast.config.edit import Change, Edit
 from rolecast.errors import Busy, RolecastError, WorkerDown
 from rolecast.routing.breaker import Breaker, Fault
 from rolecast.turn import deadline, verdict
@@ -46,6 +47,12 @@ class Again:
     def attempts(self) -> int:
         """How often one request is tried."""
         return self._plans.config.retries.attempts
+
+    async def prepare(self, edit: Edit) -> Change:
+        """Nothing to refuse. A model that was edited may be mended, and is asked at once."""
+        config = self._plans.config
+        same = {i for i, model in edit.config.models.items() if model.enabled and model == config.models.get(i)}
+        return Change(partial(self.breaker.keep, same))
 
     # -- before an attempt --------------------------------------------------------------------------------
 
@@ -158,9 +165,9 @@ class Again:
         """A request to a model that failed lately is over."""
         if exchange.first and exchange.status == 200:
             self._heard(plan.model_id)
-        elif self._probes.get(plan.model_id) is exchange:  # its client left, or its time was over
-            del self._probes[plan.model_id]
-            self.breaker.gave_up(plan.model_id)
+        for model_id in [i for i, probe in self._probes.items() if probe is exchange]:
+            del self._probes[model_id]  # its client left, its time was over, or it found no slot there
+            self.breaker.gave_up(model_id)
 
     def may_repeat(self, exchange: Exchange, plan: Plan, error: RolecastError) -> bool:
         """Whether a server elsewhere is asked again for this request, where no other is left."""
@@ -217,6 +224,8 @@ def asks_for(exchange: Exchange) -> float:
     if told := _SECONDS.search(lines):
         return float(told[1])
     if told := _DATE.search(lines):
+        from email.utils import parsedate_to_datetime  # seldom, and slow to import
+
         try:
             return max(0.0, parsedate_to_datetime(told[1].decode("ascii")).timestamp() - time.time())
         except (ValueError, OverflowError):

@@ -20,8 +20,8 @@ class Deadlines:
         self._alarms: dict[Exchange, asyncio.TimerHandle] = {}
 
     def begin(self, exchange: Exchange) -> None:
-        """The body of a request with a deadline is here; once for each, however often it begins anew."""
-        if exchange.due or exchange.part:
+        """The body of a request is here: its time runs, if it has one. Once for each, however often it begins anew."""
+        if not exchange.caller.deadline_s or exchange.due or exchange.part:
             return
         exchange.due = clock() + exchange.caller.deadline_s
         self._alarms[exchange] = self._loop.call_later(exchange.caller.deadline_s, self._ring, exchange)

@@ -25,7 +25,7 @@ from rolecast.net.connection import Connection
 from rolecast.routing import sticky
 from rolecast.turn import departure, losses, special, verdict
 from rolecast.turn.accounts import Accounts
-from rolecast.turn.again import Again, asks_for, later
+from rolecast.turn.again import RESTING, Again, asks_for, later
 from rolecast.turn.call import call
 from rolecast.turn.departure import Departure
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
@@ -68,8 +68,7 @@ class Dispatch:
         """Who offers and runs tools; None = nobody does."""
         self.gate = accounts.gate
         self.deadlines = accounts.deadlines
-        self.again = again = Again(plans, accounts.paces)
-        accounts.heed(again)
+        self.again = accounts.heed(Again(plans, accounts.paces))
         self.departure: Departure | None = None
         """Who sees requests off that leave this machine; None = they go as they are."""
         self.fleet = fleet
@@ -119,8 +118,7 @@ class Dispatch:
         """One that something is held to. Raises what refuses it."""
         if exchange.caller.gated:
             self.gate.enter(exchange, request)
-        if exchange.caller.deadline_s:
-            self.deadlines.begin(exchange)
+        self.deadlines.begin(exchange)
 
     def remember(self, exchange: Exchange) -> None:
         """The answer is written: keep of it what its thread says."""
@@ -144,15 +142,7 @@ class Dispatch:
                 self.fleet.lease(plan.answerer_id) if lost is None else losses.lease_again(self.fleet, exchange, *lost)
             )
         except RolecastError as error:
-            self.plans.failed(plan)
-            elsewhere = isinstance(error, Busy | WorkerDown | UpstreamTimeout)
-            following = self.plans.next(plan) if elsewhere else None
-            if following is None:
-                exchange.task = None
-                exchange.fail(error)
-            else:
-                exchange.plan = following
-                await self._wait_and_call(exchange, following, request)
+            await self._without_lease(exchange, plan, request, error)
             return
         if exchange.closed:
             exchange.task = None
@@ -175,6 +165,19 @@ class Dispatch:
         except RolecastError as error:
             exchange.task = None
             exchange.fail(error)
+
+    async def _without_lease(self, exchange: Exchange, plan: Plan, request: Request, error: RolecastError) -> None:
+        """It gets no slot there: the next model may have one."""
+        following = None
+        if isinstance(error, Busy | WorkerDown | UpstreamTimeout) and error.code != RESTING:
+            self.plans.failed(plan)
+            following = self.plans.next(plan)
+        if following is None:
+            exchange.task = None
+            exchange.fail(error)
+        else:
+            exchange.plan = following
+            await self._wait_and_call(exchange, following, request)
 
     # -- failures -----------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 Knows the configuration, the choice and its alternatives. Leases and sends nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import msgspec
@@ -13,7 +13,7 @@ from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.mcp import offered_to
 from rolecast.config.names import Name
-from rolecast.config.schema import Config, Model
+from rolecast.config.schema import Config
 from rolecast.decision import Card, Choice, Facts, Seen, Trial, Verdict
 from rolecast.dialects import UNREAD, Dialect
 from rolecast.dialects.request import Request
@@ -78,20 +78,19 @@ class Plans:
     async def prepare(self, edit: Edit) -> Change:
         """Nothing to refuse. Labels of the user's own are learned now, so that no request waits for them."""
         follow = await self.mind.prepare(edit.config.routing)
-        enabled = {model_id: model for model_id, model in edit.config.models.items() if model.enabled}
+        enabled = {model_id for model_id, model in edit.config.models.items() if model.enabled}
         return Change(partial(self._renew, self._built(edit.names, edit.config), enabled, follow))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
         return build(names, config, self.can, self.mind, self.mind.labels, self._room, self._lengths)
 
-    def _renew(self, router: Router, enabled: Mapping[str, Model], follow: Callable[[], None]) -> None:
+    def _renew(self, router: Router, enabled: Collection[str], follow: Callable[[], None]) -> None:
         """Choose by another configuration; what runs keeps the choice that was made for it."""
         follow()
         self._router = router
         self.made.clear()
         self._silent.clear()
         self.bonds.keep(enabled)
-        self.breaker.keep([i for i in self.breaker.circuits if enabled.get(i) == self.config.models.get(i)])
 
     def close(self) -> None:
         """Make no more plans, and look none up: every new request is refused."""
