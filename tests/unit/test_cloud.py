@@ -167,6 +167,14 @@ async def test_what_another_attempt_would_not_change_is_told_at_once(status: int
         assert counts(workers) == [1]
 
 
+async def test_one_that_failed_is_asked_again_where_those_behind_it_rest() -> None:
+    async with sky({}, {}) as (there, workers):
+        there.breaker.failed("b", "busy", 100.0, "status 429")
+        workers[0].script.append(fails(500))
+        assert answered_by(await there.gate.ask(asked())) == "a"
+        assert counts(workers) == [2, 0]
+
+
 async def test_waits_are_drawn_up_to_a_bound_that_doubles_and_ends() -> None:
     drawn: list[float] = []
     patient = Retries(attempts=6, first_wait=Seconds(0.01), longest_wait=Seconds(0.04), failures=100)
@@ -446,6 +454,18 @@ async def test_a_model_that_is_known_to_be_too_slow_is_passed_by() -> None:
             answered_by(await there.gate.ask(asked(head="x-rolecast-deadline: 3\r\n"))) == "a"
         )  # nobody is known to do
         assert counts(workers) == [1, 1]
+
+
+async def test_an_answer_made_of_several_ends_at_its_deadline_with_all_its_parts() -> None:
+    async with sky(ANTHROPIC) as (there, workers):
+        workers[0].usual = silence
+        answer = await there.gate.ask(asked(n=3, head="x-rolecast-deadline: 0.2\r\n"))
+        assert (answer.status, answer.error["code"]) == (504, "deadline_exceeded")
+        assert counts(workers) == [3]
+        for peer in workers[0].peers:
+            await peer.gone.wait()
+        assert not there.gate.gateway.dispatch.active
+        assert there.gate.gateway.fleet.worker("a").active == 0
 
 
 async def test_a_stream_that_has_begun_goes_on_after_its_deadline() -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from rolecast.config.edit import Change, Edit
+from rolecast.config.retries import Retries
 from rolecast.errors import Busy, RolecastError, WorkerDown
 from rolecast.routing.breaker import Breaker, Fault
 from rolecast.turn import deadline, verdict
@@ -46,7 +47,11 @@ class Again:
     @property
     def attempts(self) -> int:
         """How often one request is tried."""
-        return self._plans.config.retries.attempts
+        return self._settings.attempts
+
+    @property
+    def _settings(self) -> Retries:
+        return self._plans.config.retries
 
     async def prepare(self, edit: Edit) -> Change:
         """Nothing to refuse. A model that was edited may be mended, and is asked at once."""
@@ -61,7 +66,7 @@ class Again:
 
         Raises what ends the request, where that would take too long.
         """
-        patience = clock() + float(self._plans.config.retries.longest_wait)
+        patience = clock() + float(self._settings.longest_wait)
         while True:
             passed: list[Plan] = []
             following: Plan | None = plan
@@ -74,8 +79,10 @@ class Again:
                 if exchange.attempts:
                     raise deadline.exceeded(exchange)
                 return self._taken(exchange, slow[0])  # an estimate is no proof, and else nothing is learnt
-            best = min(passed, key=self._wait_of)
-            wait_s = self._wait_of(best)
+            names = {each.model_id for each in passed}
+            failed = [each for each in exchange.tried if each.model_id not in names]
+            best = min((*passed, *failed), key=self._wait_of)
+            wait_s = self._wait_of(best) + (float(self._settings.first_wait) * self._draw() if best in failed else 0.0)
             now = clock()
             if now + wait_s > patience:
                 raise self._resting(best, wait_s)
@@ -84,6 +91,9 @@ class Again:
             await asyncio.sleep(wait_s)
             if exchange.closed:
                 return best
+            if best in failed and not self._wait_of(best):  # one that failed under this request before
+                exchange.repeats += 1
+                return self._taken(exchange, best)
 
     def _may(self, exchange: Exchange, plan: Plan) -> bool:
         """Whether it may be asked now, and can be expected to answer in time."""
@@ -181,7 +191,7 @@ class Again:
         if not plan.leaves or not (lost or exchange.status in REPEATABLE or exchange.status == 200):
             return None
         best = min((*exchange.tried, plan), key=self._wait_of)
-        settings = self._plans.config.retries
+        settings = self._settings
         bound_s = min(float(settings.longest_wait), float(settings.first_wait) * 2.0 ** min(exchange.repeats, 16))
         told_s = asks_for(exchange) if best is plan else 0.0
         wait_s = max(told_s, self._wait_of(best)) + bound_s * (self._draw() if drawn is None else drawn)
