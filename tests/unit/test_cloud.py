@@ -22,6 +22,7 @@ from gateway import (
     chat,
     chunk,
     delta,
+    event,
     raw,
     remote,
     reply,
@@ -42,6 +43,7 @@ from rolecast.turn.again import asks_for
 pytestmark = pytest.mark.anyio
 
 ANTHROPIC = {"backend": "anthropic"}
+SAY = {"messages": [{"role": "user", "content": "hello"}]}
 
 
 def asked(model: str = "standard", *, head: str = "", **fields: Any) -> bytes:
@@ -105,6 +107,38 @@ async def test_anthropics_wire_falls_back_to_openais_and_its_words_are_the_clien
         assert workers[1].requests[-1].header("authorization") == [f"Bearer {SECRET}"]
 
 
+async def test_anthropics_wire_is_asked_again_broken_off_and_left_alone_alike() -> None:
+    async with ScriptedWorker().listening() as other, sky(ANTHROPIC) as (there, workers):
+        workers[0].script.extend([overloaded(), raw(b"", close=True)])
+        workers[0].usual = reply(MESSAGE)
+        assert answered_by(await there.gate.ask(asked())) == "a"
+        assert counts(workers) == [3]
+        begun = [
+            b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","usage":{"input_tokens":5}}}\n\n',
+            (
+                b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+                b'"content_block":{"type":"text","text":""}}\n\n'
+            ),
+            (
+                b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+                b'"delta":{"type":"text_delta","text":"half"}}\n\n'
+            ),
+        ]
+        workers[0].usual = raw(SSE_HEAD, *map(chunk, begun), close=True)
+        answer = await there.gate.ask(asked(stream=True))
+        assert answer.body.count(b"half") == 1
+        assert b'"error"' in answer.body
+        assert counts(workers) == [4]
+        workers[0].usual = reply(b"", 307, head=f"Location: {other.url}/messages\r\n".encode())
+        assert (await there.gate.ask(asked())).status == 502
+        workers[0].usual = fails(429, head=b"retry-after: 30\r\n")
+        assert (await there.gate.ask(asked())).header("retry-after") == "30"
+        answer = await there.gate.ask(request({"model": "a", "max_tokens": 9, **SAY}, path="/v1/messages"))
+        assert (answer.status, answer.json["error"]["type"]) == (429, "rate_limit_error")
+        assert counts(workers) == [6]
+        assert not other.peers
+
+
 async def test_a_server_that_says_nothing_for_its_timeout_is_left_for_the_next() -> None:
     async with sky({"timeout": Seconds(0.05)}, {}) as (there, workers):
         workers[0].usual = silence
@@ -121,6 +155,20 @@ async def test_half_a_stream_ends_with_an_error_event_and_is_never_gone_on_with(
         assert answer.body.rstrip().endswith(b"data: [DONE]")
         assert counts(workers) == [1, 0]
         assert there.breaker.why("a") == "worker_lost"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_an_error_within_an_answer_counts_as_a_failure_once(streamed: bool) -> None:
+    async with sky({}, {}) as (there, workers):
+        broken = event({"error": {"message": "out of memory", "type": "server_error"}})
+        if streamed:
+            workers[0].usual = stream(delta("half"), broken)
+        else:
+            workers[0].usual = reply(b'{"error":{"message":"out of memory"}}')
+        answer = await there.gate.ask(asked(stream=streamed))
+        assert counts(workers) == ([1, 0] if streamed else [1, 1])
+        assert (b"out of memory" in answer.body) is streamed
+        assert there.breaker.circuits["a"].failures == 1
 
 
 async def test_nothing_reaches_the_host_that_a_redirect_names(caplog: pytest.LogCaptureFixture) -> None:

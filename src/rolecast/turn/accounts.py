@@ -51,8 +51,8 @@ class Accounts:
         self.active.discard(exchange)
         self._cork.running = len(self.active)
         plan, request, caller = exchange.plan, exchange.request, exchange.caller
-        if self._troubled or caller.deadline_s:
-            self._watched(exchange)
+        if self._troubled or caller.deadline_s or outcome == "error":
+            self._watched(exchange, outcome)
         if exchange.lease is not None:
             self._free(exchange.lease, request)
         if plan is None or request is None:
@@ -99,11 +99,11 @@ class Accounts:
         if request is not None and request.stay_s is not None:
             self._fleet.keep(lease.worker.model_id, request.stay_s)
 
-    def _watched(self, exchange: Exchange) -> None:
+    def _watched(self, exchange: Exchange, outcome: Outcome) -> None:
         """Tell that it is over to who had an eye on it."""
         self.deadlines.over(exchange)
-        if self._troubled and self.again is not None and exchange.plan is not None:
-            self.again.over(exchange, exchange.plan)
+        if self.again is not None and exchange.plan is not None:
+            self.again.over(exchange, exchange.plan, outcome)
 
     def _learn(
         self, exchange: Exchange, plan: Plan, request: Request, usage: Usage, first_s: float, total_s: float
@@ -173,7 +173,7 @@ class Accounts:
         if part.lease is not None:
             self._fleet.release(part.lease)
         if self._troubled or part.due:
-            self._watched(part)
+            self._watched(part, "ok")
 
     def _refused_at(self, exchange: Exchange, error: RolecastError | None) -> None:
         if error is not None and exchange.status:

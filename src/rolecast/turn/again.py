@@ -22,7 +22,7 @@ from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.paces import Paces
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
-from rolecast.values import Failure
+from rolecast.values import Failure, Outcome
 
 log = logging.getLogger("rolecast.dispatch")
 
@@ -171,9 +171,11 @@ class Again:
         elif plan.model_id in self.troubled:
             self._heard(plan.model_id)
 
-    def over(self, exchange: Exchange, plan: Plan) -> None:
-        """A request to a model that failed lately is over."""
-        if exchange.first and exchange.status == 200:
+    def over(self, exchange: Exchange, plan: Plan, outcome: Outcome) -> None:
+        """A request has failed, or one to a model that failed lately is over."""
+        if plan.leaves and outcome == "error" and exchange.status == 200:  # all other errors were heard when they came
+            self._failed(plan, "failed", 0.0, "its stream ended with an error")
+        elif exchange.first and exchange.status == 200:
             self._heard(plan.model_id)
         for model_id in [i for i, probe in self._probes.items() if probe is exchange]:
             del self._probes[model_id]  # its client left, its time was over, or it found no slot there
