@@ -135,6 +135,7 @@ class Gateway:
         self.player = self.dispatch.player = Player(self.current, counter, self.backstage, self.sessions, self.personas)
         self.toolbox = self.dispatch.toolbox = Toolbox(self.current, counter)
         self.health = Health(self.current, self.fleet, self.ledger)
+        self.health.resting, self.plans.breaker.tell = self.plans.breaker.open, self.events.tell
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
         self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())
@@ -159,6 +160,7 @@ class Gateway:
             self.cards,
             self.plans,
             self.energy,
+            self.dispatch.again,
             self.jobs,
             Logging(config.log, self.telemetry.logs, self.telemetry.requests),
             self.current,

@@ -24,6 +24,7 @@ RolecastError                 500
 │   └── ShuttingDown          503  the gateway, or this port of it, closes
 ├── UpstreamError             502  a worker or remote failed; not the client's doing
 ├── UpstreamTimeout           504
+├── DeadlineExceeded          504  not within the time that the client named
 ├── LoopDetected              508  the request came from this gateway
 ├── Cancelled                 499  the client went away (ledger only, never sent)
 ├── ConfigError               -    a list of problems, each with path and line
@@ -191,6 +192,10 @@ class LoopDetected(RolecastError):
 
 class UpstreamTimeout(RolecastError):
     status, type, code = 504, "server_error", "upstream_timeout"
+
+
+class DeadlineExceeded(RolecastError):
+    status, type, code = 504, "server_error", "deadline_exceeded"
 
 
 class Cancelled(RolecastError):

@@ -35,6 +35,7 @@ from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
+from rolecast.pages.pas.adapter import Adapter
 from rolecast.pages.pas.heartbeat import HeartbeatPages
 from rolecast.pages.pas.registry import RegistryPages
 from rolecast.pages.pas_info import PasInfo
@@ -140,7 +141,10 @@ class Ports:
             routes = [route for page in self._front for route in page.routes()] + ui.routes()
         else:
             parts = self._parts
-            single = SingleModel(listener, parts.current, parts.telemetry, parts.health)
+            seen = listener, parts.current, parts.telemetry, parts.health
+            single: Page = SingleModel(*seen)
+            if listener.surface == "adapter":
+                single = Adapter(*seen, parts.abilities, parts.store)
             routes = single.routes() + ui.assets()
         lists = [route for page in self._lists for route in page.routes()]
         return make_app(lane, [*self._of_surface(listener), *lists, *openapi.routes(), *routes])

@@ -31,8 +31,8 @@ from gateway import (
     until,
 )
 
+from rolecast.config.retries import Retries
 from rolecast.config.schema import Listener, Model
-from rolecast.turn.dispatch import MAX_ATTEMPTS
 
 pytestmark = pytest.mark.anyio
 
@@ -81,9 +81,9 @@ async def test_a_worker_that_never_answers_is_not_asked_for_ever() -> None:
         worker.usual = CUT
         answer = await gate.ask(asked(model="m"))
         assert (answer.status, answer.error["code"]) == (503, "worker_lost")
-        assert len(worker.requests) == MAX_ATTEMPTS
+        assert len(worker.requests) == Retries().attempts
         (row,) = await gate.rows()
-        assert (row.outcome, row.error, row.attempts) == ("error", "worker_lost", MAX_ATTEMPTS)
+        assert (row.outcome, row.error, row.attempts) == ("error", "worker_lost", Retries().attempts)
 
 
 async def test_a_whole_answer_that_is_cut_off_half_way_is_asked_for_again() -> None:

@@ -27,6 +27,7 @@ PORTS = {
     "llama": "llama-server",
     "wrapper": "pas",
     "tlc_domain_classifier": "pas",
+    "adapter": "adapter",
     "second": "without a model",
     "registry": "registry",
     "monitor": "heartbeat",
@@ -36,6 +37,7 @@ LISTENERS = [
     Listener(port=0, name="llama", model="m", surface="llama-server"),
     Listener(port=0, name="wrapper", model="m", surface="pas"),
     Listener(port=0, name="tlc_domain_classifier", model="m", surface="pas"),
+    Listener(port=0, name="adapter", model="m", surface="adapter"),
     Listener(port=0, name="second"),
     Listener(port=0, name="registry", surface="registry"),
     Listener(port=0, name="monitor", surface="heartbeat"),
@@ -127,7 +129,7 @@ async def test_ports_differ_and_each_tells_of_itself() -> None:
     paths = {listener: set(document["paths"]) for listener, document in documents.items()}
     assert "/admin/status" in paths["front door"] & paths["second"]
     assert "/admin/status" not in paths["one"] | paths["llama"] | paths["wrapper"]
-    assert [name for name in PORTS if "/info" in paths[name]] == ["wrapper", "tlc_domain_classifier"]
+    assert [name for name in PORTS if "/info" in paths[name]] == ["wrapper", "tlc_domain_classifier", "adapter"]
     assert [name for name in PORTS if "/extract_tmd" in paths[name]] == ["tlc_domain_classifier"]
     assert "/v1/tlc/extract_tmd" in paths["front door"] & paths["second"]
     healthy = {name: documents[name]["paths"]["/health"]["get"]["responses"] for name in PORTS}

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from rolecast import backends
@@ -150,6 +152,24 @@ def test_the_variable_that_is_set_is_used_and_names_the_model_of_a_size() -> Non
 def test_whatever_stands_there_is_left_to_the_checks(broken: Any) -> None:
     filled.fill({"models": broken, "providers": broken}, {})
     filled.fill(broken, {})
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["openai", "low"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*Model.__struct_fields__, *Provider.__struct_fields__, "x"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(ANYTHING, st.dictionaries(st.sampled_from(["openai", "x"]), ANYTHING, max_size=2))
+def test_no_value_of_a_file_makes_it_stumble(model: Any, own: dict[str, Any]) -> None:
+    given_one = {**model, "provider": "openai"} if isinstance(model, dict) else model
+    filled.fill({"models": {"m": given_one, "n": model}, "providers": own}, {})
 
 
 def test_a_provider_that_nobody_knows_is_named_with_its_line() -> None:

@@ -20,6 +20,9 @@ def problems(config: Config) -> Iterator[Problem]:
                     (*trail, "models", priced),
                     f"'{lacks}' is missing; a price has both, in dollars per million tokens",
                 )
+    for i, listener in enumerate(config.server.listeners):
+        if listener.surface == "adapter" and listener.model is None:
+            yield ("server", "listeners", i), "'model' is missing; an adapter is the door of one model"
     for model_id, model in config.models.items():
         if model.provider and not model.url and prices.provider(model.provider, config.providers) is None:
             yield ("models", model_id, "provider"), _unknown(config, model.provider)

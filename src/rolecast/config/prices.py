@@ -18,6 +18,8 @@ LEVELS = ("low", "medium", "high")
 """Words for a model of a provider by its size."""
 _DATE = re.compile(r"(?:[-@](?:\d{8}|\d{4}-\d\d-\d\d|\d{4}|latest|preview))+\Z")
 _NONE: Mapping[str, Provider] = {}
+Listed = Mapping[str, tuple[Offer, tuple[str, ...]]]
+"""The models of a provider, each with its other names."""
 
 
 def providers(own: Mapping[str, Provider] = _NONE) -> dict[str, Provider]:
@@ -55,28 +57,40 @@ def offer(name: str, model: str, own: Mapping[str, Provider] = _NONE) -> Offer |
     if found is None:
         return None
     listed, row = _models(found[0]), found[1]
-    if (mine := row.models.get(model)) is not None:
-        return _described(model, mine, row)
     for wanted in (model, _DATE.sub("", model)):
-        if wanted in listed:
-            return _described(model, listed[wanted][0], row)
         if wanted in row.models:
             return _described(model, row.models[wanted], row)
+        if wanted in listed:
+            return _described(wanted, listed[wanted][0], row)
+    named, priced = _find(listed, model) or (model, Offer())
+    return _described(named, priced, row)
+
+
+def _find(listed: Listed, model: str) -> tuple[str, Offer] | None:
+    """The listed model of that name, of one that it has besides, or without its date."""
+    for wanted in (model, _DATE.sub("", model)):
+        if wanted in listed:
+            return wanted, listed[wanted][0]
         for named, (priced, also) in listed.items():
             if wanted in also:
-                return _described(named, priced, row)
+                return named, priced
     begins = [(n, i, o) for i, (o, also) in listed.items() for n in also if n[-1] == "*" and model.startswith(n[:-1])]
-    if begins:
-        _, named, priced = max(begins, key=lambda each: len(each[0]))
-        return _described(named, priced, row)
-    return _described(model, Offer(), row)
+    if not begins:
+        return None
+    _, named, priced = max(begins, key=lambda each: len(each[0]))
+    return named, priced
 
 
 def rates_of(name: str, own: Mapping[str, Provider] = _NONE) -> Rates | None:
     """What a token of a model costs, by `PROVIDER/MODEL`, such as `openai/gpt-4o-mini`; None = nobody knows."""
     who, _, model = name.partition("/")
-    found = offer(who, model, own) if model else None
-    return None if found is None else rates(found)
+    if not model:
+        return None
+    if who not in own and (listed := _models(who)):  # nothing but the list is needed, which is read in no time
+        found = _find(listed, model)
+        return None if found is None else rates(found[1])
+    described = offer(who, model, own)
+    return None if described is None else rates(described)
 
 
 def rates(found: Offer) -> Rates | None:
@@ -133,7 +147,7 @@ def _listed() -> Mapping[str, Provider]:
 
 
 @cache
-def _models(name: str) -> Mapping[str, tuple[Offer, tuple[str, ...]]]:
+def _models(name: str) -> Listed:
     """The listed models of a provider, each with its other names."""
     lines = [line for line in _text("prices.csv").splitlines() if line.startswith(f"{name},")]
     found = {}

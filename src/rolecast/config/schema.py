@@ -71,11 +71,11 @@ class Listener(Section, frozen=True):
     """What it is called in lists, logs and the ledger."""
     model: str | None = None
     """Every request to this port goes to this model, whatever name it asks for."""
-    surface: Literal["openai", "llama-server", "pas", "conductor", Service] = "openai"
+    surface: Literal["openai", "llama-server", "pas", "conductor", "adapter", Service] = "openai"
     """Shape of /health: ours, llama.cpp's `{"status":"ok"}`, or the PAS service's, whose paths and limits it gets.
-    `conductor`: /models is Conductor's list. The others are services of PAS, each with pages of its own and no models:
-    `registry` (its 6121), `heartbeat` (6109), `providers` (6103), `gateway` (6120), `events` (6102), `agents` (6119),
-    `tokens` (6105), `resources` (6104)."""
+    `conductor`: /models is Conductor's list. `adapter`: what PAS's adapters of cloud models tell. The others are
+    services of PAS, each with pages of its own and no models: `registry` (its 6121), `heartbeat` (6109), `providers`
+    (6103), `gateway` (6120), `events` (6102), `agents` (6119), `tokens` (6105), `resources` (6104)."""
 
     @property
     def label(self) -> str:

@@ -37,6 +37,7 @@ SURFACES: Mapping[str, OnPort] = {
     "openai": conductor.on_port,
     "llama-server": conductor.on_port,
     "conductor": conductor.on_port,
+    "adapter": conductor.on_port,
     "pas": _pas,
     **dict.fromkeys(get_args(Service), _nothing),
 }

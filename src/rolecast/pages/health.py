@@ -3,7 +3,7 @@
 Reads what the fleet and the ledger know anyway; keeps nothing and changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
@@ -19,6 +19,8 @@ class Health:
         self._current = current
         self._fleet = fleet
         self._ledger = ledger
+        self.resting: Callable[[], Iterable[tuple[str, float, str]]] = lambda: ()
+        """Servers elsewhere that are left alone, for how many seconds still, and why; app.py sets it."""
 
     def state(self, model_id: str) -> str:
         """The worker's state, `absent` when its weights are not here; a stand-in's for what it stands in for.
@@ -52,11 +54,14 @@ class Health:
     def problems(self) -> list[str]:
         """All that is wrong now, each in a sentence."""
         lines = [f"{model_id} does not run: {why}" for model_id, why in self.failing().items()]
+        for model_id, wait_s, why in self.resting():
+            after = f"for {wait_s:.0f} s more" if wait_s else "until one request has tried it"
+            lines.append(f"{model_id} is left alone {after}: {why or 'it failed'}")
         return [*lines, *filter(None, [self._ledger.trouble, self._ledger.unprotected])]
 
     def told(self) -> tuple[list[str], list[str]]:
         """The failing models and all that is wrong, for who needs no key to ask: with keys the reasons stay inside."""
-        failing, reasons = list(self.failing()), self.problems()
+        failing, reasons = [*self.failing(), *(model_id for model_id, _, _ in self.resting())], self.problems()
         if self._current.config.server.keys and reasons:
             names = f" ({', '.join(failing)})" if failing else ""
             reasons = [f"something is wrong{names}; `rolecast status` or /admin/status says what"]
@@ -69,6 +74,8 @@ class Health:
             yield "waiting_requests", w.model_id, len(w.waiting)
             yield "worker_up", w.model_id, float(w.endpoint is not None)
             yield "worker_restarts", w.model_id, w.restarts
+        for model_id, wait_s, _ in self.resting():
+            yield "circuit_open", model_id, 1.0 if wait_s else 0.5
 
     async def asked(self, model_id: str) -> str:
         """SLM Server's words for one backend: asked now, with its five-second limit.

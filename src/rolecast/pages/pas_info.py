@@ -58,7 +58,9 @@ class PasInfo:
             "version": __version__,
             "model": await asyncio.to_thread(self._about, model_id, model),
             "capabilities": self._abilities.words(model_id),
-            "performance": _told(await pace(self._store, self._listener.label, self._current.answerer_of(model_id))),
+            "performance": performance(
+                await pace(self._store, self._listener.label, self._current.answerer_of(model_id))
+            ),
             "endpoints": ENDPOINTS,
         }
         if tlc.serves(self._listener):
@@ -79,7 +81,8 @@ class PasInfo:
         }
 
 
-def _told(measured: Pace | None) -> dict[str, float | None]:
+def performance(measured: Pace | None) -> dict[str, float | None]:
+    """How fast it was; null = nobody knows yet."""
     if measured is None:
         return {"avg_throughput_tok_s": 0.0, "avg_latency_ms": None, "p95_latency_ms": None}
     return {

@@ -78,9 +78,9 @@ class SingleModel:
         self._started = time.perf_counter()
 
     def routes(self) -> list[Route]:
-        shapes = {"openai": self.front, "llama-server": self.llama_server, "pas": self.pas, "conductor": self.front}
+        shapes = {"llama-server": self.llama_server, "pas": self.pas}
         return [
-            Route("/health", shapes[self._listener.surface], methods=["GET"]),
+            Route("/health", shapes.get(self._listener.surface, self.front), methods=["GET"]),
             Route("/", self.root, methods=["GET"]),
         ]
 

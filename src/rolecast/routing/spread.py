@@ -14,9 +14,16 @@ LONGEST_REST_S = 300.0
 class Spread:
     """Shares requests over equals. `load` gives the requests per slot of a model, infinite when it cannot serve."""
 
-    def __init__(self, load: Callable[[str], float], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        load: Callable[[str], float],
+        clock: Callable[[], float],
+        shut: Callable[[str], float] = lambda model: 0.0,
+    ) -> None:
         self._load = load
         self._clock = clock
+        self._shut = shut
+        """For so many seconds a server elsewhere is left alone, whatever failed here; `routing.breaker` says so."""
         self._turn = 0
         self._resting: dict[str, float] = {}
 
@@ -24,7 +31,7 @@ class Spread:
         """The position of the one to ask."""
         self._turn += 1
         loads = [self._load(model) for model in models]
-        able = self._rested(models) if self._resting else range(len(models))
+        able = self._rested(models)
         least = min(loads[i] for i in able)
         tied = [i for i in able if loads[i] == least]
         return tied[self._turn % len(tied)]
@@ -45,11 +52,13 @@ class Spread:
 
     def rest_of(self, model: str) -> float:
         """For so many seconds it is still left alone; 0 = it did not fail just now."""
-        return max(0.0, self._resting.get(model, 0.0) - self._clock()) if self._resting else 0.0
+        own_s = self._resting.get(model, 0.0) - self._clock() if self._resting else 0.0
+        return max(own_s, self._shut(model), 0.0)
 
     def _rested(self, models: Sequence[str]) -> Sequence[int]:
         """The positions of those that have not just failed; of all when all have."""
         now = self._clock()
         for model in [model for model, until in self._resting.items() if until <= now]:
             del self._resting[model]
-        return [i for i, model in enumerate(models) if model not in self._resting] or range(len(models))
+        there = [i for i, model in enumerate(models) if not self._shut(model)] or range(len(models))
+        return [i for i in there if models[i] not in self._resting] or there

@@ -1,5 +1,6 @@
 """What a port needs to take requests in: the hot paths, the guard, the limits, and which port this is."""
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +10,11 @@ import msgspec
 from rolecast.backends.remote import NAME
 from rolecast.config.routing import PREFERENCES
 from rolecast.config.schema import Limits
+from rolecast.config.units import Seconds
 from rolecast.dialects import Entry
 from rolecast.errors import BadRequest, LoopDetected
 from rolecast.server.guard import Guard
+from rolecast.turn.deadline import LONGEST_S
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import Exchange, ExchangeIds, Sink
 from rolecast.values import Caller
@@ -19,6 +22,7 @@ from rolecast.values import Caller
 OWN_NAME = NAME.encode()
 _TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
 _VIA = re.compile(rb"[\x20-\x7e\t]{1,1000}\Z")
+_NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?\Z")
 _TASK = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9 _./:-]{0,63}\Z")
 _TOOLS = re.compile(rb"[A-Za-z0-9_-]{1,64}(?:[ \t]*,[ \t]*[A-Za-z0-9_-]{1,64}){0,63}\Z")
 MAX_GATEWAYS = 8
@@ -113,6 +117,7 @@ class Lane:
             prefer=_preference(headers.get(b"x-rolecast-prefer", b"")),
             task=_task(headers.get(b"x-rolecast-task", b"")),
             tools=_tools(headers.get(b"x-rolecast-tools", b"")),
+            deadline_s=_deadline(headers),
             trace_lines=trace_lines,
             answer_lines=answer_lines,
         )
@@ -149,6 +154,26 @@ def _tools(value: bytes) -> str:
         text = "The header x-rolecast-tools must be on, off, or names of servers with commas between them."
         raise BadRequest(text, param="x-rolecast-tools", code="invalid_value")
     return said.decode("ascii")
+
+
+def _deadline(headers: Mapping[bytes, bytes]) -> float:
+    """Seconds; 0 = none is named. Raises BadRequest for what is none.
+
+    What official clients say of themselves (`x-stainless-timeout`) is no wish: they leave by themselves.
+    """
+    own = headers.get(b"x-rolecast-deadline")
+    said = headers.get(b"x-request-timeout", b"") if own is None else own
+    if not said:
+        return 0.0
+    text = said.decode("latin-1").strip()
+    with contextlib.suppress(ValueError):
+        seconds = float(Seconds.parse(float(text) if _NUMBER.match(text) else text))
+        if 0 < seconds <= LONGEST_S:
+            return seconds
+    if own is None:  # other systems have that header, too, and other words in it
+        return 0.0
+    text = "The header x-rolecast-deadline must be a number of seconds above 0, or a duration such as 500ms or 2m."
+    raise BadRequest(text, param="x-rolecast-deadline", code="invalid_value")
 
 
 def by_name(lines: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

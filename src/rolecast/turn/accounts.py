@@ -3,15 +3,19 @@
 Also knows which requests are under way. Runs for every request before its last byte goes out, so nothing here waits.
 """
 
+from collections.abc import Collection
+
 from msgspec.structs import replace
 
 from rolecast.books.ledger import Charge, Ledger
 from rolecast.dialects.request import Request
 from rolecast.errors import RolecastError
-from rolecast.fleet import Fleet
+from rolecast.fleet import Fleet, Lease
 from rolecast.money import MOST
 from rolecast.telemetry.metrics import Place, Telemetry
+from rolecast.turn.again import Again
 from rolecast.turn.bonds import Bonds
+from rolecast.turn.deadline import Deadlines
 from rolecast.turn.exchange import Exchange, clock, cost_of
 from rolecast.turn.gate import Gate
 from rolecast.turn.paces import LEAST_S, Paces
@@ -27,21 +31,31 @@ class Accounts:
         self._cork = fleet.cork
         self._ledger = ledger
         self._telemetry = telemetry
-        self._paces = paces
+        self.paces = paces
         self._bonds = bonds
         self.active: set[Exchange] = set()
         self.gate = Gate()
         """What callers are held to."""
+        self.deadlines = Deadlines()
+        """Who must be answered by when."""
+        self.again: Again | None = None
+        """Who hears what became of requests to servers that failed lately."""
+        self._troubled: Collection[str] = ()
+
+    def heed(self, again: Again) -> Again:
+        """Tell that one."""
+        self.again, self._troubled = again, again.troubled
+        return again
 
     def settle(self, exchange: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
         """Free the slot, count, and queue the ledger row. Called exactly once per exchange."""
         self.active.discard(exchange)
         self._cork.running = len(self.active)
         plan, request, caller = exchange.plan, exchange.request, exchange.caller
+        if self._troubled or caller.deadline_s or outcome == "error":
+            self._watched(exchange, outcome)
         if exchange.lease is not None:
-            self._fleet.release(exchange.lease)
-            if request is not None and request.stay_s is not None:
-                self._fleet.keep(exchange.lease.worker.model_id, request.stay_s)
+            self._free(exchange.lease, request)
         if plan is None or request is None:
             self.drop(exchange)
             self._refused_at(exchange, error)
@@ -81,12 +95,24 @@ class Accounts:
         if self._telemetry.requests.wanted:
             self._log(exchange, plan, request, outcome, usage, error, first_s, total_s)
 
+    def _free(self, lease: Lease, request: Request | None) -> None:
+        """Give its slot back; a request may say how long its model stays."""
+        self._fleet.release(lease)
+        if request is not None and request.stay_s is not None:
+            self._fleet.keep(lease.worker.model_id, request.stay_s)
+
+    def _watched(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Tell that it is over to who had an eye on it."""
+        self.deadlines.over(exchange)
+        if self.again is not None and exchange.plan is not None:
+            self.again.over(exchange, exchange.plan, outcome)
+
     def _learn(
         self, exchange: Exchange, plan: Plan, request: Request, usage: Usage, first_s: float, total_s: float
     ) -> None:
         """Note how fast the model was."""
         waited_s = (exchange.queue_us + exchange.load_us) / 1e6
-        self._paces.answered(
+        self.paces.answered(
             plan.answerer_id, usage, first_s - waited_s, total_s - waited_s, request.stream, plan.choice.task
         )
 
@@ -158,6 +184,8 @@ class Accounts:
         self._cork.running = len(self.active)
         if part.lease is not None:
             self._fleet.release(part.lease)
+        if self._troubled or part.due:
+            self._watched(part, "ok")
 
     def _charged(self, number: int, plan: Plan, cost: int, usage: Usage, caller: Caller, fallback: str = "") -> None:
         written = usage.written_tokens

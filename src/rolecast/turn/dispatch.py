@@ -8,6 +8,7 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from rolecast.dialects.request import Request
 from rolecast.errors import (
@@ -25,6 +26,7 @@ from rolecast.net.connection import Connection
 from rolecast.routing import sticky
 from rolecast.turn import departure, losses, special, verdict
 from rolecast.turn.accounts import Accounts
+from rolecast.turn.again import RESTING, Again, asks_for, later
 from rolecast.turn.call import call
 from rolecast.turn.departure import Departure
 from rolecast.turn.energy import EnergyBooks
@@ -38,7 +40,6 @@ from rolecast.values import Failure, Usage
 
 log = logging.getLogger("rolecast.dispatch")
 
-MAX_ATTEMPTS = 3
 MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
 """Statuses with which a server may refuse a field that it does not know."""
 MAY_MEAN_OUR_STREAM = MAY_MEAN_OUR_WISH | {200}
@@ -69,6 +70,8 @@ class Dispatch:
         self.toolbox: Equipper | None = None
         """Who offers and runs tools; None = nobody does."""
         self.gate = accounts.gate
+        self.deadlines = accounts.deadlines
+        self.again = accounts.heed(Again(plans, accounts.paces))
         self.departure: Departure | None = None
         """Who sees requests off that leave this machine; None = they go as they are."""
         self.fleet = fleet
@@ -88,8 +91,8 @@ class Dispatch:
         exchange.request = request
         more = request.only or request.order or request.split or request.thread or request.session
         caller = exchange.caller
-        if caller.gated:
-            self.gate.enter(exchange, request)
+        if caller.gated or caller.deadline_s:
+            self._enter(exchange, request)
         if (more or caller.session or caller.tools) and special.start(self, exchange, request):
             return
         port_model = caller.port_model
@@ -111,7 +114,7 @@ class Dispatch:
         exchange.routed = clock()
         self.enter(exchange)
         self.cork.running = len(self.active)
-        lease = self.fleet.try_lease(plan.answerer_id) if not plan.leaves else None
+        lease = None if plan.leaves or caller.deadline_s else self.fleet.try_lease(plan.answerer_id)
         if lease is None:
             self.spawn(exchange, self._wait_and_call(exchange, plan, request))
             return
@@ -119,6 +122,12 @@ class Dispatch:
             call(exchange, plan, request, lease)
         except BadRequest as error:
             self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
+
+    def _enter(self, exchange: Exchange, request: Request) -> None:
+        """One that something is held to. Raises what refuses it."""
+        if exchange.caller.gated:
+            self.gate.enter(exchange, request)
+        self.deadlines.begin(exchange)
 
     def remember(self, exchange: Exchange) -> None:
         """The answer is written: keep of it what its thread says."""
@@ -134,19 +143,15 @@ class Dispatch:
         With `lost`, this is another attempt after that lease's worker went away, perhaps because of the request.
         """
         try:
+            if plan.leaves or exchange.due:
+                admitted = await self.again.admitted(exchange, plan)
+                lost = lost if admitted is plan else None
+                exchange.plan = plan = admitted
             lease = await (
                 self.fleet.lease(plan.answerer_id) if lost is None else losses.lease_again(self.fleet, exchange, *lost)
             )
         except RolecastError as error:
-            self.plans.failed(plan)
-            elsewhere = isinstance(error, Busy | WorkerDown | UpstreamTimeout)
-            following = self.plans.next(plan) if elsewhere else None
-            if following is None:
-                exchange.task = None
-                exchange.fail(error)
-            else:
-                exchange.plan, exchange.fell = following, exchange.fell or plan.model_id
-                await self._wait_and_call(exchange, following, request)
+            await self._without_lease(exchange, plan, request, error)
             return
         if exchange.closed:
             exchange.task = None
@@ -170,6 +175,19 @@ class Dispatch:
             exchange.task = None
             exchange.fail(error)
 
+    async def _without_lease(self, exchange: Exchange, plan: Plan, request: Request, error: RolecastError) -> None:
+        """It gets no slot there: the next model may have one."""
+        following = None
+        if isinstance(error, Busy | WorkerDown | UpstreamTimeout) and error.code != RESTING:
+            self.plans.failed(plan)
+            following = self.plans.next(plan)
+        if following is None:
+            exchange.task = None
+            exchange.fail(error)
+        else:
+            exchange.plan, exchange.fell = following, exchange.fell or plan.model_id
+            await self._wait_and_call(exchange, following, request)
+
     # -- failures -----------------------------------------------------------------------------------------
 
     def lost(self, exchange: Exchange, error: RolecastError) -> None:
@@ -178,8 +196,10 @@ class Dispatch:
             return
         if not exchange.sink.started:
             exchange.give_up()
+        if exchange.plan is not None:
+            self.again.lost(exchange, exchange.plan, error)
         tries = exchange.attempts - exchange.forgiven
-        if exchange.sink.started or tries >= MAX_ATTEMPTS or not error.retryable:
+        if exchange.sink.started or tries >= self.again.attempts or not error.retryable:
             exchange.fail(error)
             return
         self._retry(exchange, error)
@@ -203,6 +223,7 @@ class Dispatch:
             call(exchange, plan, request, lease, again=True)
             return
         error = _explained(exchange.status, said, location, plan, lease)
+        self.again.answered(exchange, plan, error, said)
         unable = not error.retryable and verdict.is_unable(error, said)
         # One that may hold less may cut a prompt without a word, and its client would not learn to shorten it.
         more = unable and error.code == verdict.TOO_LONG
@@ -214,8 +235,8 @@ class Dispatch:
 
     def _pass_on(self, exchange: Exchange, plan: Plan, error: RolecastError, unable: bool, room: int = 0) -> None:
         """Have the next model answer while nothing was sent; without one the error ends it. For the rest: `_retry`."""
-        again = not exchange.sink.started and exchange.attempts < MAX_ATTEMPTS
-        if again and self.plans.has_next(plan, room):
+        again = not exchange.sink.started and exchange.attempts < self.again.attempts
+        if again and (self.plans.has_next(plan, room) or (not unable and self.again.may_repeat(exchange, plan, error))):
             self._retry(exchange, error, unable=unable, room=room)
         else:
             exchange.fail(error)
@@ -263,7 +284,8 @@ class Dispatch:
         exchange.lost_after_s = clock() - exchange.carrier.last_activity if exchange.carrier is not None else 0.0
         self.fleet.release(lost)
         spawned = plan.backend.spawns
-        rest_s = losses.rest_of(exchange)
+        rest_s = asks_for(exchange)
+        repeat = None if unable else self.again.next_wait(exchange, plan, error)
         exchange.lease = exchange.carrier = None
         exchange.first, exchange.unasked, exchange.gathers, request.edit_usage = 0.0, False, False, False
         if not unable:
@@ -273,8 +295,15 @@ class Dispatch:
             exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0.0
             exchange.fell = exchange.fell or plan.model_id
             exchange.forgiven += spawned and error.code in GONE
+            exchange.tried = (*exchange.tried, plan) if plan.leaves else exchange.tried
             self.spawn(exchange, self._wait_and_call(exchange, following, request))
-        elif not spawned and error.code == "unreachable":
+        elif repeat is not None:
+            exchange.plan, wait_s = repeat
+            exchange.repeats += 1
+            self.spawn(
+                exchange, later(wait_s, exchange, partial(self._wait_and_call, exchange, exchange.plan, request))
+            )
+        elif plan.leaves or (not spawned and error.code == "unreachable"):
             exchange.fail(error)
         else:
             suspect = losses.is_suspect(self.active, exchange, lost)
@@ -293,7 +322,8 @@ class Dispatch:
         error = UpstreamTimeout(f"{plan.answerer_id} sent nothing for {plan.model.timeout:g} s.")
         if not exchange.sink.started:
             exchange.give_up()
-        again = not exchange.sink.started and exchange.attempts < MAX_ATTEMPTS
+        self.again.lost(exchange, plan, error)
+        again = not exchange.sink.started and exchange.attempts < self.again.attempts
         if again and self.plans.has_next(plan):
             connection.abort()  # which is how an engine stops
             self._retry(exchange, error)

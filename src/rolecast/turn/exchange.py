@@ -150,6 +150,12 @@ class Exchange:
     """How long it had run there."""
     patience = 0.0
     """Until when it may wait for another worker, in the loop's time; 0 as long as it lost none."""
+    due = 0.0
+    """When its time is over, by `clock`; 0 = it has none. Set by `deadline`."""
+    tried: tuple[Plan, ...] = ()
+    """Servers elsewhere that failed before the present one."""
+    repeats = 0
+    """How often a server elsewhere was asked again."""
     status = 0
     spent = 0
     """Picodollars that its parts cost, and attempts that were given up after some of an answer came."""

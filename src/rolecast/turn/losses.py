@@ -1,6 +1,5 @@
 """A worker that went away under a request: whether the request may be the cause, and its next lease. Or went silent."""
 
-import re
 from collections.abc import Iterable, Iterator
 
 from rolecast.errors import WorkerDown
@@ -57,12 +56,3 @@ def silent(active: Iterable[Exchange], now: float) -> Iterator[tuple[Exchange, P
             carrier.last_activity = now
         elif now - carrier.last_activity > plan.model.timeout:
             yield exchange, plan, carrier.connection
-
-
-def rest_of(exchange: Exchange) -> float:
-    """For so many seconds the server that just answered asks to be left alone; 0 = it does not say so."""
-    told = _RETRY_AFTER.search(exchange.carrier.lines) if exchange.carrier is not None else None
-    return float(told[1]) if told is not None else 0.0
-
-
-_RETRY_AFTER = re.compile(rb"(?:\A|\n)retry-after: *(\d{1,6})(?:\.\d*)?\r")

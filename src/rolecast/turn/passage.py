@@ -22,7 +22,7 @@ COMMENTS_S = 10.0
 
 _BROKEN = re.compile(rb'(?:^|\n)(?:data|error): ?\{\s*"(?:error"\s*:(?!\s*(?:null|false|""))|type": ?"error")')
 """An event that is an error; some servers say in every event that there is none."""
-_FORWARDED = (b"content-encoding", b"retry-after", b"openai-processing-ms", b"openai-version")
+_FORWARDED = (b"content-encoding", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version")
 
 
 class Passage:

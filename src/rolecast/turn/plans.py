@@ -21,6 +21,7 @@ from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
 from rolecast.fleet import Fleet, State
 from rolecast.routing import Cast, Router, build, cascade, shares
 from rolecast.routing.abilities import Can, stated_room
+from rolecast.routing.breaker import Breaker, rules
 from rolecast.routing.cascade import may_cascade
 from rolecast.routing.named import CONTEXT_EXCEEDED, Room
 from rolecast.routing.price import ANSWER_TOKENS
@@ -67,9 +68,10 @@ class Plans:
         self.bonds = bonds or Bonds()
         self._lengths = lengths
         self._router = self._built(current.names, current.config)
-        self._spread = Spread(lambda model_id: fleet.stations.load_of(current.answerer_of(model_id)), clock)
-        self._silent: set[str] = set()
-        """Workers that refused to be asked for usage."""
+        self.breaker = Breaker(clock, lambda: rules(current.config.retries))
+        """Which servers elsewhere are left alone for now."""
+        self._spread = Spread(lambda i: fleet.stations.load_of(current.answerer_of(i)), clock, self.breaker.wait_of)
+        self._silent: set[str] = set()  # workers that refused to be asked for usage
         self._closed = False
         self.made: dict[Key, Plan] = {}
 

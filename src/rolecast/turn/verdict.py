@@ -70,6 +70,12 @@ def on(status: int, said: Failure, where: str, location: str = "", credentials: 
     return LoadFailed(text, code=said.code or "upstream_error") if status == 503 else UpstreamError(text)
 
 
+def is_about_us(status: int, said: Failure) -> bool:
+    """Whether it is our key or account there that is not accepted, so that asking again will not help soon."""
+    words = {said.code.lower(), said.type.lower()}
+    return status in (401, 402) or (status in (400, 403, 429) and bool(words & (set(_OURS) - {"model_not_found"})))
+
+
 def is_unable(error: RolecastError, said: Failure) -> bool:
     """Whether it is this model that cannot do what is asked, so that another of the same role may.
 

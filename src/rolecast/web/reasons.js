@@ -58,6 +58,8 @@ const REASONS = {
   worker_refused: "The engine or the remote refused it; the client was told why.",
   upstream_error: "The engine or the remote failed, or refuses this gateway's key or address; the client was told why.",
   upstream_timeout: "The worker was silent for the model's timeout, or loading took too long.",
+  deadline_exceeded: "It named a deadline (x-rolecast-deadline), and no answer was there by then.",
+  resting: "The remote failed repeatedly, or asked to be left alone; the next request after that tries it again.",
   loop_detected: "A remote leads back to this gateway, perhaps through another one. Correct its url.",
   bad_upstream: "The worker answered something that is no HTTP.",
   unreachable: "The remote does not accept connections. Check its address and whether it runs.",
