@@ -128,7 +128,7 @@ class Again:
         expected_s = pace.request_s
         if request is not None and request.stream and pace.prompt_tokens_per_s:
             expected_s = min(expected_s, len(request.body) / 4 / pace.prompt_tokens_per_s)
-        return expected_s <= left_s
+        return expected_s + self._plans.card(plan.model_id).load_s <= left_s
 
     def _why_not(self, exchange: Exchange, plan: Plan) -> str:
         return "rests" if self._is_in_time(exchange, plan) else "would be too late"
