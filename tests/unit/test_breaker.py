@@ -89,6 +89,18 @@ def test_of_those_who_ask_when_its_time_is_over_one_is_the_probe() -> None:
     assert bench.told == ["breaker_opened m", "breaker_closed m"]
 
 
+def test_a_failure_of_what_was_asked_before_it_opened_says_nothing_of_the_probe() -> None:
+    bench = Bench()
+    bench.fail(5)
+    bench.now += 5
+    assert bench.breaker.admits("m") == 0
+    bench.fail(probe=False)
+    assert bench.breaker.state("m") == "half_open"
+    assert bench.breaker.admits("m") > 0
+    bench.breaker.answered("m")
+    assert bench.breaker.state("m") == "closed"
+
+
 def test_one_that_opens_again_soon_rests_longer_and_one_that_was_well_begins_anew() -> None:
     bench = Bench()
     for rest in (5, 10):

@@ -504,6 +504,15 @@ async def test_a_model_that_is_known_to_be_too_slow_is_passed_by() -> None:
         assert counts(workers) == [1, 1]
 
 
+async def test_no_model_is_loaded_for_a_request_that_will_be_over_before() -> None:
+    async with sky({}, local=True) as (there, workers):
+        there.gate.gateway.paces.of("here").load_s = 60.0
+        workers[0].usual = fails(500)
+        answer = await there.gate.ask(asked(head="x-rolecast-deadline: 5\r\n"))
+        assert (answer.status, answer.error["code"]) == (504, "deadline_exceeded")
+        assert str(there.gate.gateway.fleet.worker("here").state) == "cold"
+
+
 async def test_an_answer_made_of_several_ends_at_its_deadline_with_all_its_parts() -> None:
     async with sky(ANTHROPIC) as (there, workers):
         workers[0].usual = silence

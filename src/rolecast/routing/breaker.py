@@ -125,14 +125,21 @@ class Breaker:
             if not circuit.closed:
                 yield model, max(0.0, circuit.until - self._clock()), circuit.why
 
-    def failed(self, model: str, fault: Fault = "failed", told_s: float = 0.0, why: str = "") -> None:
-        """It gave no answer; `told_s` = its server asks to be left alone for so long."""
+    def failed(
+        self, model: str, fault: Fault = "failed", told_s: float = 0.0, why: str = "", *, probe: bool = True
+    ) -> None:
+        """It gave no answer; `told_s` = its server asks to be left alone for so long.
+
+        `probe` false = it was asked before its circuit opened, so this says nothing of the probe that is under way.
+        """
         now, rules = self._clock(), self._rules()
         circuit = self._circuit(model, now)
         circuit.row += 1
         circuit.failures += 1
         circuit.why = why
-        probed, circuit.probe_until = circuit.probe_until > 0, 0.0
+        probed = probe and circuit.probe_until > 0
+        if probe:
+            circuit.probe_until = 0.0
         if fault == "refused":
             self._open(model, circuit, now + REFUSED_S)
         elif told_s > 0:

@@ -128,7 +128,7 @@ class Again:
         expected_s = pace.request_s
         if request is not None and request.stream and pace.prompt_tokens_per_s:
             expected_s = min(expected_s, len(request.body) / 4 / pace.prompt_tokens_per_s)
-        return expected_s <= left_s
+        return expected_s + self._plans.card(plan.model_id).load_s <= left_s
 
     def _why_not(self, exchange: Exchange, plan: Plan) -> str:
         return "rests" if self._is_in_time(exchange, plan) else "would be too late"
@@ -145,7 +145,7 @@ class Again:
     def lost(self, exchange: Exchange, plan: Plan, error: RolecastError) -> None:
         """Its server went away, could not be reached, or said nothing for too long."""
         if plan.leaves:
-            self._failed(plan, "failed", 0.0, error.code or "")
+            self._failed(exchange, plan, "failed", 0.0, error.code or "")
 
     def answered(self, exchange: Exchange, plan: Plan, error: RolecastError, said: Failure) -> None:
         """Its server answered with an error."""
@@ -154,7 +154,9 @@ class Again:
         status = exchange.status
         if verdict.is_about_us(status, said):
             news = self.breaker.state(plan.model_id) == "closed"
-            self._failed(plan, "refused", 0.0, f"its server does not accept our key or account (status {status})")
+            self._failed(
+                exchange, plan, "refused", 0.0, f"its server does not accept our key or account (status {status})"
+            )
             if news:
                 key = plan.model.key if plan.model.key.startswith(("env:", "file:")) else "its key"
                 log.warning(
@@ -167,14 +169,16 @@ class Again:
         elif status in REPEATABLE or status >= 500 or (status == 200 and error.status >= 500):
             told_s = asks_for(exchange) if status in (429, 503, 529) else 0.0
             fault: Fault = "busy" if status in (429, 529) else "failed"
-            self._failed(plan, fault, told_s, f"{_BUSY} (status {status})" if fault == "busy" else f"status {status}")
+            self._failed(
+                exchange, plan, fault, told_s, f"{_BUSY} (status {status})" if fault == "busy" else f"status {status}"
+            )
         elif plan.model_id in self.troubled:
             self._heard(plan.model_id)
 
     def over(self, exchange: Exchange, plan: Plan, outcome: Outcome) -> None:
         """A request has failed, or one to a model that failed lately is over."""
         if plan.leaves and outcome == "error" and exchange.status == 200:  # all other errors were heard when they came
-            self._failed(plan, "failed", 0.0, "its stream ended with an error")
+            self._failed(exchange, plan, "failed", 0.0, "its stream ended with an error")
         elif exchange.first and exchange.status == 200:
             self._heard(plan.model_id)
         for model_id in [i for i, probe in self._probes.items() if probe is exchange]:
@@ -203,9 +207,11 @@ class Again:
             return None
         return best, wait_s
 
-    def _failed(self, plan: Plan, fault: Fault, told_s: float, why: str) -> None:
-        self._probes.pop(plan.model_id, None)
-        self.breaker.failed(plan.model_id, fault, told_s, why)
+    def _failed(self, exchange: Exchange, plan: Plan, fault: Fault, told_s: float, why: str) -> None:
+        probe = self._probes.get(plan.model_id)
+        if probe is exchange:
+            del self._probes[plan.model_id]
+        self.breaker.failed(plan.model_id, fault, told_s, why, probe=probe is None or probe is exchange)
 
     def _heard(self, model_id: str) -> None:
         self._probes.pop(model_id, None)
