@@ -14,9 +14,10 @@ import msgspec
 
 from rolecast.books import journal
 from rolecast.books.journal import CHARGES, DECISIONS, NOTES, REQUESTS, ROUTES, Journal
+from rolecast.books.receipt import Receipt
 from rolecast.books.store import Batch, Query, Row, Store, StoreError, structs
 from rolecast.decision import Choice
-from rolecast.values import Receipt, Usage
+from rolecast.values import Usage
 
 log = logging.getLogger("rolecast.ledger")
 
