@@ -143,7 +143,7 @@ class Ledger:
             self.journal.add([(REQUESTS, row), *self._beside])
             self._beside = []
         else:
-            self.journal.add(((REQUESTS, row),))
+            self.journal.add_plain(row)
         if self._timer is None and self._writing is None:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
         elif len(self._rows) >= FLUSH_ROWS:
