@@ -88,7 +88,8 @@ def test_a_killed_gateway_leaves_no_process_and_no_port_and_loses_only_what_was_
         gateway.start()
         assert gateway.url.endswith(f":{port}")
         assert gateway.chat("tiny", "hello").status == 200
-        until(lambda: len(gateway.rows("id")) > len(written), "the new row joined the old ones")
+        until(lambda: len(gateway.rows("id")) > len(answered), "the new row joined the old ones")
+        assert set(answered) <= {row[0] for row in gateway.rows("id")}  # the last ones were in the journal
         assert not sockets.exists()  # what the killed one left in the file system is swept
 
 

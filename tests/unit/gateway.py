@@ -19,8 +19,8 @@ import msgspec
 import pytest
 
 from rolecast import app
+from rolecast.books.receipt import Receipt
 from rolecast.config.schema import Config, Limits, Listener, Log, Model, Routing, Server, Storage
-from rolecast.values import Receipt
 
 DEADLINE_S = 20.0
 """Only bounds how long a failure takes to show."""

@@ -13,7 +13,7 @@ import pytest
 from databases import OpenStore, database, postgres
 from gateway import Gate, Held, ScriptedWorker, chat, config, delta, remote, reply, running_gateway, short_folder
 from gateway import request as http
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -125,6 +125,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=40, stateful_step_count=30)
 
 
 # -- with a database ----------------------------------------------------------------------------------------------

@@ -34,13 +34,14 @@ from gateway import (
     until,
 )
 
+from rolecast.books.receipt import Receipt
 from rolecast.config.edit import edit_to
 from rolecast.config.routing import Cascade
 from rolecast.config.schema import Routing
 from rolecast.config.units import Count, Share
 from rolecast.decision import Choice, Verdict
 from rolecast.routing.cascade import confidence, may_cascade, trial
-from rolecast.values import Chat, Message, Receipt, Tool, ToolCall
+from rolecast.values import Chat, Message, Tool, ToolCall
 
 pytestmark = pytest.mark.anyio
 

@@ -35,12 +35,12 @@ from gateway import (
     until,
 )
 
+from rolecast.books.receipt import Receipt
 from rolecast.config.edit import edit_to
 from rolecast.config.routing import Consulting
 from rolecast.config.schema import Config, Model, Routing
 from rolecast.config.units import Count, Seconds
 from rolecast.turn.consult import Question
-from rolecast.values import Receipt
 
 pytestmark = pytest.mark.anyio
 

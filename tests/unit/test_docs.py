@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from rolecast import __version__, errors
+from rolecast.books.receipt import Receipt
 from rolecast.cli import COMMANDS
 from rolecast.config import presets
 from rolecast.telemetry.metrics import Telemetry
-from rolecast.values import Receipt
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "rolecast"

@@ -15,7 +15,7 @@ import pytest
 from databases import OpenStore, database, postgres
 from gateway import chat, pair
 from gateway import request as http
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolecast.books import journal
@@ -94,6 +94,29 @@ def test_rows_that_come_while_others_are_written_outlive_those(tmp_path: Path) -
     made.close(kept=False)
 
 
+def test_the_rows_of_usual_requests_are_kept_in_fewer_words_and_among_the_others(tmp_path: Path) -> None:
+    made = opened(tmp_path)
+    made.add_plain(ROW)
+    made.add(((REQUESTS, (8,)),))
+    made.add_plain((2**63 - 1, 2**32 - 1, 1e9, 599 << 4, 10**12, 0, 0, 2**62))
+    made.add_plain((2**70, *ROW[1:]))  # no database keeps it
+    made.turn()
+    made.add_plain((9, *ROW[1:]))
+    assert [row[0] for row in found(tmp_path)["requests"]] == [7, 8, 2**63 - 1, 9]
+    assert found(tmp_path)["requests"][0] == ROW
+    made.written()
+    assert [row[0] for row in found(tmp_path)["requests"]] == [9]
+    for number in range(HALF // journal._REQUEST.size):
+        made.add_plain((number, *ROW[1:]))
+    assert "full" in made.trouble
+    kept = len(found(tmp_path)["requests"])
+    assert kept == (HALF - 8) // (journal._PLAIN.size - 8)
+    made.clear()
+    made.add_plain(ROW)
+    assert found(tmp_path) == {"requests": [ROW]}  # what was there before is behind an end
+    made.close(kept=False)
+
+
 def test_a_full_journal_says_so_once_and_is_well_again_when_it_is_empty(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,9 +155,10 @@ def test_a_folder_that_cannot_be_used_leaves_the_ledger_as_it_was(
     made.close(kept=True)
 
 
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.data())
 def test_a_torn_file_gives_the_rows_before_the_tear_and_no_others(sizes: list[int], data: st.DataObject) -> None:
-    memory = bytearray(HEAD + 2 * HALF)
+    memory = bytearray(HEAD + 3000)  # what is not there of a file is torn off as well
     at, ends = HEAD, []
     for size in sizes:
         row = journal._encode([(REQUESTS, ("x" * size * 20,))])

@@ -23,7 +23,7 @@ from gateway import (
     stream,
 )
 
-from rolecast.values import Receipt
+from rolecast.books.receipt import Receipt
 
 pytestmark = pytest.mark.anyio
 FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})

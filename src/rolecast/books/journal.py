@@ -14,6 +14,7 @@ import hashlib
 import logging
 import mmap
 import os
+import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,14 @@ UNMADE_S = 60.0
 _RECORD = Struct("<II")
 """Length and checksum; a length of 0 is the end."""
 _END = bytes(_RECORD.size)
+_REQUEST = Struct("<qIdIqqqq")
+"""The row of a request that has no others, which most are: faster than any words."""
+_PLAIN = Struct(f"<II{_REQUEST.size}s8x")
+"""That as a record, with the end behind it."""
+_IS_PLAIN = 1 << 31
+"""Set in the length of such a record."""
+_PLAIN_LENGTH = _REQUEST.size | _IS_PLAIN
+_pack, _pack_plain = _REQUEST.pack, _PLAIN.pack_into
 TABLES = ("routes", "requests", "notes", "decisions", "charges")
 """What rows may be of, by the first number of a record."""
 ROUTES, REQUESTS, NOTES, DECISIONS, CHARGES = range(len(TABLES))
@@ -60,6 +69,8 @@ class Journal:
         self._path: Path | None = None
         self._file = -1
         self._active = 0
+        self._room = HEAD + HALF - _PLAIN.size
+        """Where the last plain record of the active half may begin."""
         self._at = [HEAD, HEAD + HALF]
         """Where the next record of each half begins."""
 
@@ -81,8 +92,25 @@ class Journal:
             log.warning("%s: rows that wait for the database are lost if the gateway is killed", self.trouble)
             self._discard()
 
+    def add_plain(self, row: Row) -> None:
+        """Keep the row of a request that has no others. Called for each, before its last byte goes out: half a
+        microsecond. A kill in the middle of it leaves a record whose checksum is wrong, which is none."""
+        memory, half = self._map, self._active
+        if memory is None:
+            return
+        at = self._at[half]
+        if at > self._room:
+            self._full()
+            return
+        try:
+            data = _pack(*row)
+        except struct.error:  # nor does a database keep such a number
+            return
+        _pack_plain(memory, at, _PLAIN_LENGTH, crc32(data), data)
+        self._at[half] = at + _PLAIN.size - 8
+
     def add(self, rows: Record) -> None:
-        """Keep these rows, which takes about a microsecond. Called for each request, before its last byte goes out."""
+        """Keep these rows: those of a request, or one that others need."""
         memory = self._map
         if memory is None:
             return
@@ -105,6 +133,7 @@ class Journal:
         other = 1 - self._active
         if self._at[other] == HEAD + HALF * other:
             self._active = other
+            self._room = HEAD + HALF * (other + 1) - _PLAIN.size
 
     def written(self) -> None:
         """Those rows are in the database: what is not active is empty."""
@@ -208,12 +237,13 @@ def read(data: bytes) -> Batch:
         at, end = HEAD + HALF * half, min(HEAD + HALF * (half + 1), len(data))
         while at + 8 <= end:
             length, checksum = _RECORD.unpack_from(data, at)
+            plain, length = length & _IS_PLAIN, length & ~_IS_PLAIN
             record = data[at + 8 : at + 8 + length]
             if not length or at + 8 + length > end or crc32(record) != checksum:
                 break
             try:
-                rows = _decode(record)
-            except UNREADABLE:
+                rows = [(REQUESTS, list(_REQUEST.unpack(record)))] if plain else _decode(record)
+            except (*UNREADABLE, struct.error):
                 break
             for table, row in rows:
                 if 0 <= table < len(TABLES):

@@ -14,9 +14,10 @@ import msgspec
 
 from rolecast.books import journal
 from rolecast.books.journal import CHARGES, DECISIONS, NOTES, REQUESTS, ROUTES, Journal
+from rolecast.books.receipt import Receipt
 from rolecast.books.store import Batch, Query, Row, Store, StoreError, structs
 from rolecast.decision import Choice
-from rolecast.values import Receipt, Usage
+from rolecast.values import Usage
 
 log = logging.getLogger("rolecast.ledger")
 
@@ -142,7 +143,7 @@ class Ledger:
             self.journal.add([(REQUESTS, row), *self._beside])
             self._beside = []
         else:
-            self.journal.add(((REQUESTS, row),))
+            self.journal.add_plain(row)
         if self._timer is None and self._writing is None:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
         elif len(self._rows) >= FLUSH_ROWS:

@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from rolecast.books.receipt import Receipt
 from rolecast.jobs.job import Job
 from rolecast.reload import Report
 from rolecast.statefile import Address
 from rolecast.telemetry.metrics import Refusal
 from rolecast.turn.rehearsal import Routed
-from rolecast.values import Receipt
 
 ANYTHING = dict[str, Any]
 

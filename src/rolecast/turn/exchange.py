@@ -337,7 +337,7 @@ def cost_of(rates: Rates, usage: Usage) -> int:
 ExchangeIds = Callable[[], int]
 
 
-def make_ids(now: Callable[[], float] = time.time) -> ExchangeIds:
+def make_ids(now_ns: Callable[[], int] = time.time_ns) -> ExchangeIds:
     """A source of request numbers: unique across restarts and gateways, growing, below 2^63.
 
     `number >> 20` is the time of the request in milliseconds since 1970, so a span of time is a span of numbers; the
@@ -348,7 +348,7 @@ def make_ids(now: Callable[[], float] = time.time) -> ExchangeIds:
 
     def new_id() -> int:
         nonlocal last
-        number = (int(now() * 1000) << 20) + salt
+        number = (now_ns() // 1_000_000 << 20) + salt
         last = number if number > last else last + 1
         return last
 
