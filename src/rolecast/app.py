@@ -31,6 +31,9 @@ from rolecast.ports import Parts, Ports
 from rolecast.processes import supervisor
 from rolecast.readiness import Readiness
 from rolecast.registry.adopted import Adopted
+from rolecast.registry.directory import Directory
+from rolecast.registry.observed import Observed
+from rolecast.registry.offers import Offers
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.doors import Bind, Doors, bind_port
@@ -143,6 +146,18 @@ class Gateway:
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, joined)
         self.mcp = McpPage(self.current)
+        self.directory = Directory(self.store, self.adopted, self.current, self.events.tell)
+        self.observed = Observed(self.store)
+        offers = Offers(
+            self.current,
+            self.directory,
+            self.observed,
+            can.can,
+            self.plans.card,
+            self.cards,
+            self.health.state,
+            lambda: self.doors.addresses,
+        )
         self.ports = Ports(
             Parts(
                 current=self.current,
@@ -169,6 +184,8 @@ class Gateway:
                 reloader=self.reloader,
                 doors=self.doors,
                 mcp=self.mcp,
+                directory=self.directory,
+                offers=offers,
                 weights_changed=self._weights_changed,
             )
         )
@@ -202,6 +219,7 @@ class Gateway:
             await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
+            await self.directory.open()
         except BaseException:
             opening.discard()
             raise
@@ -237,6 +255,7 @@ class Gateway:
         await self.backstage.close()
         await self.mcp.close()
         await self.toolbox.close()
+        await self.observed.close()
         await self.fleet.close()
         await leaving
         await self.ledger.close()

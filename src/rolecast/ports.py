@@ -33,6 +33,7 @@ from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
+from rolecast.pages.pas.providers import ProviderPages
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.personas import PersonaPages
 from rolecast.pages.ports import FrontDoor, SingleModel
@@ -44,6 +45,8 @@ from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.tools import ToolServers
 from rolecast.pages.turns import Turns
+from rolecast.registry.directory import Directory
+from rolecast.registry.offers import Offers
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import make_app
@@ -98,6 +101,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     reloader: Reloader
     doors: Doors
     mcp: McpPage
+    directory: Directory
+    offers: Offers
     weights_changed: Callable[[], Awaitable[None]]
 
 
@@ -117,7 +122,9 @@ class Ports:
             KeptResponses(parts.memory, parts.counter),
         ]
         """What every port with models has."""
-        self._services: Mapping[str, list[Page]] = {}
+        self._services: Mapping[str, list[Page]] = {
+            "providers": [ProviderPages(parts.directory, parts.offers)],
+        }
         """The ports that have nothing but these pages, by their surface."""
 
     def app(self, lane: Lane, listener: Listener) -> ASGIApp:
