@@ -216,6 +216,7 @@ class Gateway:
         opening = await self.doors.prepare(self._first)
         try:
             await self.store.open()
+            await self.ledger.open(paths.journal())
             await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
@@ -259,6 +260,7 @@ class Gateway:
         await self.fleet.close()
         await leaving
         await self.ledger.close()
+        self.ledger.leave()
         await self.memory.close()
         await self.sessions.close()
         await self.store.close()

@@ -45,6 +45,7 @@ from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.tools import ToolServers
 from rolecast.pages.turns import Turns
+from rolecast.pages.usage import UsagePage
 from rolecast.registry.directory import Directory
 from rolecast.registry.offers import Offers
 from rolecast.reload import Reloader
@@ -187,4 +188,5 @@ class Ports:
             TaskPages(of.current, of.player),
             of.mcp,
             ToolServers(of.toolbox),
+            UsagePage(of.current, of.store),
         ]

@@ -23,6 +23,7 @@ from rolecast.cli import (
     talk,
     tasks,
     up,
+    usage,
 )
 
 COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
@@ -59,6 +60,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("doctor", doctor.doctor),
         ("route", route.route),
         ("feedback", feedback.feedback),
+        ("usage", usage.usage),
         ("bench", bench.bench),
     ),
 }

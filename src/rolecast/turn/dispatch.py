@@ -136,7 +136,7 @@ class Dispatch:
                 exchange.task = None
                 exchange.fail(error)
             else:
-                exchange.plan = following
+                exchange.plan, exchange.fell = following, exchange.fell or plan.model_id
                 await self._wait_and_call(exchange, following, request)
             return
         if exchange.closed:
@@ -167,6 +167,8 @@ class Dispatch:
         """The worker went away. Before the first byte another attempt is made; after it the stream says so."""
         if exchange.closed:
             return
+        if not exchange.sink.started:
+            exchange.give_up()
         tries = exchange.attempts - exchange.forgiven
         if exchange.sink.started or tries >= MAX_ATTEMPTS or not error.retryable:
             exchange.fail(error)
@@ -260,6 +262,7 @@ class Dispatch:
         following = self.plans.next(plan, sticky.REFUSED if unable else "failed", room)
         if following is not None:
             exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0.0
+            exchange.fell = exchange.fell or plan.model_id
             exchange.forgiven += spawned and error.code in GONE
             self.spawn(exchange, self._wait_and_call(exchange, following, request))
         elif not spawned and error.code == "unreachable":
@@ -279,6 +282,8 @@ class Dispatch:
 
     def _timed_out(self, exchange: Exchange, plan: Plan, connection: Connection) -> None:
         error = UpstreamTimeout(f"{plan.answerer_id} sent nothing for {plan.model.timeout:g} s.")
+        if not exchange.sink.started:
+            exchange.give_up()
         again = not exchange.sink.started and exchange.attempts < MAX_ATTEMPTS
         if again and self.plans.has_next(plan):
             connection.abort()  # which is how an engine stops
@@ -293,6 +298,8 @@ class Dispatch:
         while self.active and self._loop.time() < deadline and not hurry.is_set():  # noqa: ASYNC110  # the end of a set
             await asyncio.sleep(0.02)
         for exchange in list(self.active):
+            if not exchange.sink.started:
+                exchange.give_up()
             exchange.fail(ShuttingDown())
 
     def in_task(self, exchange: Exchange, plan: Plan, coroutine: "asyncio._CoroutineLike[None]") -> None:
