@@ -5,7 +5,7 @@ A surface of PAS is a row in `_services`: a port that has these pages and no oth
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from starlette.routing import Route
@@ -33,6 +33,7 @@ from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
+from rolecast.pages.pas.gateway import Budgets, GatewayPages
 from rolecast.pages.pas.providers import ProviderPages
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.personas import PersonaPages
@@ -59,6 +60,7 @@ from rolecast.tasks.player import Player
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.tools.toolbox import Toolbox
 from rolecast.turn.ask import Asker
+from rolecast.turn.collected import Collector
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.memory import Memory
@@ -104,6 +106,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     mcp: McpPage
     directory: Directory
     offers: Offers
+    budgets: Budgets
+    tell: Callable[[str, Mapping[str, Any]], object]
     weights_changed: Callable[[], Awaitable[None]]
 
 
@@ -125,6 +129,18 @@ class Ports:
         """What every port with models has."""
         self._services: Mapping[str, list[Page]] = {
             "providers": [ProviderPages(parts.directory, parts.offers)],
+            "gateway": [
+                GatewayPages(
+                    parts.current,
+                    parts.directory,
+                    parts.offers,
+                    Collector(parts.dispatch),
+                    parts.ledger,
+                    parts.store,
+                    parts.budgets,
+                    parts.tell,
+                )
+            ],
         }
         """The ports that have nothing but these pages, by their surface."""
 

@@ -11,3 +11,6 @@ class Registry(Section, frozen=True):
     `http://10.0.0.*`; a service elsewhere is only listed. Empty = none is ever asked."""
     check_interval: Seconds = Seconds(30)
     """How often missed heartbeats are counted."""
+    receipts: str = ""
+    """Folder in which the gateway of PAS keeps the receipts of each run besides, as RUN.jsonl; empty = in the ledger
+    alone."""
