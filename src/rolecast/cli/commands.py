@@ -17,6 +17,7 @@ from rolecast.cli import (
     mcp,
     models,
     output,
+    providers,
     route,
     serve,
     sessions,
@@ -48,6 +49,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("load", models.load),
         ("unload", models.unload),
         ("jobs", jobs.jobs),
+        ("providers", providers.providers),
     ),
     "Tasks": (("tasks", tasks.tasks),),
     "Configuration": (
