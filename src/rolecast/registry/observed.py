@@ -69,4 +69,4 @@ class Observed:
 
 def p95(values: list[float]) -> float:
     """The value that 95 in 100 do not exceed: nearest rank."""
-    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
+    return sorted(values)[(95 * len(values) + 99) // 100 - 1]

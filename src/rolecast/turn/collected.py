@@ -45,9 +45,10 @@ class Books:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
         self.usage = Usage()
+        self.total_us = 0
 
     def settle(self, exchange: Exchange, outcome: Outcome, usage: Usage, error: RolecastError | None) -> None:
-        self.usage = usage
+        self.usage, self.total_us = usage, exchange.phases().total_us
         self._dispatch.settle(exchange, outcome, usage, error)
 
     def begin(self, exchange: Exchange, request: Request) -> None:
@@ -158,7 +159,7 @@ class Collector:
             cost=exchange.cost or 0,
             plan=exchange.plan,
             fell=exchange.fell,
-            total_us=exchange.phases().total_us,
+            total_us=books.total_us,
         )
 
     def only_book(self, exchange: Exchange, request: Request) -> None:

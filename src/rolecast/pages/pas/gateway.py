@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -241,9 +241,10 @@ class GatewayPages:
     async def metrics(self, request: Request) -> Response:
         """Of the last minute, hour or day, right to the unit, whichever port was asked. A key that may not do
         everything is told of its own requests alone."""
-        name = request.query_params.get("window", "hour")
-        if name not in WINDOW_S:
-            raise BadRequest(f"`window` is one of {', '.join(get_args(Window))}, not {name[:50]!r}.", param="window")
+        said = request.query_params.get("window", "hour")
+        name = next((each for each in WINDOW_S if each == said), None)
+        if name is None:
+            raise BadRequest(f"`window` is one of {', '.join(WINDOW_S)}, not {said[:50]!r}.", param="window")
         await self._ledger.settled()
         now = time.time()
         span = usage.Window(now - WINDOW_S[name], now + 1)  # what ends in this very moment is in it
