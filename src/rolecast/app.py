@@ -13,6 +13,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from rolecast import books, lazily, statefile
+from rolecast.access.budgets import Budgets
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
@@ -61,6 +62,7 @@ from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
 from rolecast.turn.session_budget import Budget
 from rolecast.turn.sessions import Sessions
+from rolecast.turn.spending import Spending
 
 log = logging.getLogger("rolecast")
 
@@ -69,6 +71,8 @@ DRAIN_SLACK_S = 5.0
 
 
 COMPILE_AFTER_S = 1.0
+SHARED_S = 60.0
+"""So often it is looked at what other gateways have charged."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -114,6 +118,8 @@ class Gateway:
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
+        self.budgets = Budgets(self.store, self.ledger, self.events.tell)
+        accounts.gate.checks = (*accounts.gate.checks, Spending(self.budgets, self.current))
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
         self.asker = Asker(self.dispatch, new_id)
@@ -166,6 +172,7 @@ class Gateway:
                 made=made,
                 store=self.store,
                 ledger=self.ledger,
+                budgets=self.budgets,
                 telemetry=self.telemetry,
                 fleet=self.fleet,
                 abilities=self.abilities,
@@ -210,6 +217,13 @@ class Gateway:
         except StoreError as error:
             log.debug("the speeds of earlier requests are not known: %s", error.message)
 
+    async def _share_budgets(self) -> None:
+        """Other gateways with the same database charge the same budgets."""
+        while True:
+            await asyncio.sleep(SHARED_S)
+            with contextlib.suppress(StoreError):  # it is told elsewhere, and tried again
+                await self.budgets.reread()
+
     async def start(self) -> None:
         """Bind all ports, open the database, start the fleet and the watch over running requests, let clients in.
 
@@ -219,6 +233,7 @@ class Gateway:
         try:
             await self.store.open()
             await self.ledger.open(paths.journal())
+            await self.budgets.open()
             await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
@@ -232,6 +247,7 @@ class Gateway:
             self.cards.learn(),
             _compile_soon(),
             self._recall(),
+            self._share_budgets(),
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),

@@ -11,6 +11,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from rolecast.access.budgets import Budgets
 from rolecast.books.ledger import Ledger
 from rolecast.books.store import Store
 from rolecast.config import paths
@@ -23,6 +24,7 @@ from rolecast.pages import openapi, ui
 from rolecast.pages.activity import Activity
 from rolecast.pages.admin import Admin
 from rolecast.pages.anthropic import TokenCounts
+from rolecast.pages.budgets import BudgetPages
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.conductor import Conductor, ConductorModels
 from rolecast.pages.feedback import FeedbackPage
@@ -86,6 +88,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     made: MadeVariants
     store: Store
     ledger: Ledger
+    budgets: Budgets
     telemetry: Telemetry
     fleet: Fleet
     abilities: Abilities
@@ -190,6 +193,7 @@ class Ports:
                 },
             ),
             Activity(of.current, of.fleet, of.ledger, of.telemetry, of.dispatch, of.find, weights, of.jobs),
+            BudgetPages(of.budgets),
             JobPages(of.jobs),
             OllamaWeights(of.current, of.fleet, of.jobs, of.find, weights, of.weights_changed, making.forget),
             making,

@@ -63,17 +63,11 @@ RECEIPTS = Query(
     " coalesce(n.cached_tokens, 0), c.written_tokens, c.cost, q.total_us, q.bits >> 4, (q.bits >> 2) & 3,"
     " coalesce(n.error, ''), c.fallback, coalesce(n.attempts, 1)"
     " FROM charges c JOIN requests q ON q.id = c.id JOIN routes r ON r.id = q.route LEFT JOIN notes n ON n.id = c.id"
-    " WHERE c.run = :run AND c.id >= :since AND (CAST(:every_key AS INTEGER) = 1 OR r.key = :key)"
+    " WHERE c.run = :run AND c.run <> '' AND c.id >= :since AND (CAST(:every_key AS INTEGER) = 1 OR r.key = :key)"
     " ORDER BY c.id LIMIT :most"
 )
-SPENT_BY_RUN = Query(
-    "SELECT CASE WHEN id < :low THEN 0 ELSE id END, sum(cost) FROM charges"
-    " WHERE run = :name AND id >= :since GROUP BY 1"
-)
-SPENT_BY_KEY = Query(
-    "SELECT CASE WHEN c.id < :low THEN 0 ELSE c.id END, sum(c.cost) FROM charges c JOIN requests q ON q.id = c.id"
-    " JOIN routes r ON r.id = q.route WHERE r.key = :name AND c.id >= :since GROUP BY 1"
-)
+SPENT_BY_RUN = Query("SELECT sum(cost) FROM charges WHERE run = :name AND run <> '' AND id >= :since")
+SPENT_BY_KEY = Query("SELECT sum(cost) FROM charges WHERE key = :name AND key <> '' AND id >= :since")
 _OUTCOMES = ("ok", "error", "cancelled")
 
 
@@ -195,11 +189,8 @@ async def receipts(
     return structs(RunReceipt, [(*row[:15], _OUTCOMES[row[15]], *row[16:]) for row in rows])
 
 
-async def spent(store: Store, scope: Literal["run", "key"], name: str, since: float, low: int) -> dict[int, int]:
-    """Picodollars that a run, or a key, cost since then: by the number of the request, those before `low` as one by 0.
-
-    Raises StoreError.
-    """
+async def spent(store: Store, scope: Literal["run", "key"], name: str, since: float) -> int:
+    """Picodollars that the requests of a run, or a key, cost that began since then. Raises StoreError."""
     query = SPENT_BY_RUN if scope == "run" else SPENT_BY_KEY
-    rows = await store.read(query, name=name, since=number_at(since), low=low)
-    return {int(number): int(cost or 0) for number, cost in rows}
+    ((cost,),) = await store.read(query, name=name, since=number_at(since))
+    return int(cost or 0)

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -44,6 +46,8 @@ class Charge(msgspec.Struct, frozen=True):
     cost: int
     """In picodollars, with all that was asked on the way."""
     written_tokens: int = 0
+    key: str = ""
+    """Id of the API key."""
     run: str = ""
     agent: str = ""
     fallback: str = ""
@@ -63,6 +67,8 @@ class Ledger:
         self._charges: list[Row] = []
         self._beside: list[tuple[int, Row]] = []
         """What was queued of a request whose own row is still to come."""
+        self._held = 0
+        """So many read what the database has, and want it to stay as it is."""
         self._all = False
         """All that waited is being written."""
         self.journal = Journal()
@@ -182,6 +188,19 @@ class Ledger:
                 self._flush()
             await asyncio.sleep(0.002)
 
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[frozenset[int]]:
+        """Nothing of ours is written meanwhile; the numbers of the requests whose charges wait."""
+        while self._writing is not None:
+            await asyncio.wait((self._writing,))
+        self._held += 1
+        try:
+            yield frozenset(row[0] for row in self._charges)
+        finally:
+            self._held -= 1
+            if not self._held and self._timer is None and self._rows:
+                self._timer = self._loop.call_later(FLUSH_S, self._flush)
+
     async def tail(self, limit: int = 50) -> list[Receipt]:
         """The newest requests that are written, newest first. Raises StoreError."""
         return structs(Receipt, await self._store.read(TAIL, most=limit))
@@ -216,7 +235,7 @@ class Ledger:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._writing or not self._rows:
+        if self._writing or self._held or not self._rows:
             return
         most = RETRY_ROWS if self._trouble else len(self._rows) + len(self._notes)
         batch = (

@@ -10,6 +10,7 @@ import typer
 
 from rolecast.cli import (
     bench,
+    budget,
     config,
     doctor,
     feedback,
@@ -51,6 +52,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("jobs", jobs.jobs),
         ("providers", providers.providers),
     ),
+    "Money": (("budget", budget.budget),),
     "Tasks": (("tasks", tasks.tasks),),
     "Configuration": (
         ("init", config.init),

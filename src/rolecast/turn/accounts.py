@@ -16,7 +16,7 @@ from rolecast.turn.exchange import Exchange, clock, cost_of
 from rolecast.turn.gate import Gate
 from rolecast.turn.paces import LEAST_S, Paces
 from rolecast.turn.plan import Plan
-from rolecast.values import Outcome, Usage
+from rolecast.values import Caller, Outcome, Usage
 
 
 class Accounts:
@@ -98,10 +98,7 @@ class Accounts:
             exchange.cost = cost
         if plan.billed or cost or caller.run or exchange.fell:
             fallback = exchange.fell if exchange.fell != plan.model_id else ""
-            charge = Charge(
-                exchange.number, plan.provider, cost, usage.written_tokens, caller.run, caller.agent, fallback
-            )
-            self._ledger.charged(charge)
+            self._charged(exchange.number, plan, cost, usage, caller, fallback)
         if caller.gated:
             self.gate.leave(exchange, usage, cost + exchange.aside)
 
@@ -149,9 +146,8 @@ class Accounts:
         route = self._route(exchange, told, request)
         if plan.billed or exchange.caller.run:
             cost = 0 if plan.rates is None else min(cost_of(plan.rates, usage), MOST)
-            caller = exchange.caller
             exchange.aside += cost
-            self._ledger.charged(Charge(number, plan.provider, cost, usage.written_tokens, caller.run, caller.agent))
+            self._charged(number, plan, cost, usage, exchange.caller)
         waits = lease.queue_us, lease.load_us
         self._ledger.record(number, route, 200, "ok", None, request.stream, usage, first_s, total_s, 1, *waits, "")
 
@@ -161,6 +157,12 @@ class Accounts:
         self._cork.running = len(self.active)
         if part.lease is not None:
             self._fleet.release(part.lease)
+
+    def _charged(self, number: int, plan: Plan, cost: int, usage: Usage, caller: Caller, fallback: str = "") -> None:
+        written = usage.written_tokens
+        self._ledger.charged(
+            Charge(number, plan.provider, cost, written, caller.key, caller.run, caller.agent, fallback)
+        )
 
     def drop(self, exchange: Exchange) -> None:
         """It has no row: it came to no model, or another one's has what it took."""

@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from rolecast.dialects import Dialect
 from rolecast.dialects.request import Request
-from rolecast.errors import Cancelled, RolecastError
+from rolecast.dialects.usage import BYTES_PER_TOKEN
+from rolecast.errors import BudgetSpent, Cancelled, RolecastError
 from rolecast.fleet import Lease
 from rolecast.money import Rates, told
 from rolecast.net.connection import Receiver
@@ -218,6 +221,8 @@ class Exchange:
             carrier.connection.abort()
         self.status = error.status
         error.request_id = self.id
+        if isinstance(error, BudgetSpent) and self.request is not None and (why := self.request.broke) is not None:
+            error.message, error.retry_after = joined(why.message, error.message), why.retry_after
         if not self.sink.started:
             head = self.error_head(error)
             self.account("error", Usage(), error)
@@ -260,10 +265,14 @@ class Exchange:
         self.fell = self.fell or part.fell
 
     def give_up(self) -> None:
-        """This attempt is over without an end, but what came of its answer is paid."""
-        plan, carrier = self.plan, self.carrier
-        if plan is not None and plan.rates is not None and carrier is not None and self.status == 200:
-            self.spent += cost_of(plan.rates, carrier.produced())
+        """This attempt is over without an end; its prompt is paid, and what came of the answer, by our own count."""
+        plan, carrier, request = self.plan, self.carrier, self.request
+        if plan is None or plan.rates is None or carrier is None or request is None or self.status != 200:
+            return
+        used = carrier.produced()
+        if not used.prompt_tokens and request.upload is None:
+            used = replace(used, prompt_tokens=len(request.body) // BYTES_PER_TOKEN)
+        self.spent += cost_of(plan.rates, used)
 
     def id_line(self) -> bytes:
         """The header line in which the client's dialect has the request id, if it has one of its own."""
@@ -307,6 +316,11 @@ class Exchange:
 
     def _produced(self) -> Usage:
         return self.carrier.produced() if self.carrier is not None else Usage(counted=True)
+
+
+def joined(why: str, what: str) -> str:
+    """Both sentences, unless the second has the first one already."""
+    return what if what.startswith(why) else f"{why} {what}"
 
 
 def cost_of(rates: Rates, usage: Usage) -> int:

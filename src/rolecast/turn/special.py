@@ -13,8 +13,8 @@ from rolecast.dialects.request import Request, Several
 from rolecast.errors import RolecastError
 from rolecast.fleet import Fleet
 from rolecast.turn import attend, fan
-from rolecast.turn.accounts import Accounts
 from rolecast.turn import consult as consulting
+from rolecast.turn.accounts import Accounts
 from rolecast.turn.exchange import Exchange, ExchangeIds
 from rolecast.turn.memory import Memory
 from rolecast.turn.part import Whole

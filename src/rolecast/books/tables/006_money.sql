@@ -2,10 +2,11 @@
 -- that fell back to another model, or that belong to a run. What has none was free, and answered here.
 CREATE TABLE charges (
     id INTEGER PRIMARY KEY, provider TEXT NOT NULL, cost INTEGER NOT NULL, written_tokens INTEGER NOT NULL,
-    run TEXT NOT NULL, agent TEXT NOT NULL,
+    key TEXT NOT NULL, run TEXT NOT NULL, agent TEXT NOT NULL,
     fallback TEXT NOT NULL  -- the model that was to answer first, where another one did
 );
-CREATE INDEX charges_of_a_run ON charges (run, id);
+CREATE INDEX charges_of_a_run ON charges (run, id, cost) WHERE run <> '';
+CREATE INDEX charges_of_a_key ON charges (key, id, cost) WHERE key <> '';
 DROP VIEW ledger;
 CREATE VIEW ledger AS SELECT
     q.id AS number, 'req_' || hex16(q.id) AS id, q.at,
