@@ -193,7 +193,6 @@ class Gateway:
                 mcp=self.mcp,
                 directory=self.directory,
                 offers=offers,
-                budgets=type("N", (), {"of": lambda *_: None})(),  # STUB
                 tell=self.events.tell,
                 weights_changed=self._weights_changed,
             )

@@ -35,7 +35,7 @@ from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
-from rolecast.pages.pas.gateway import Budgets, GatewayPages
+from rolecast.pages.pas.gateway import GatewayPages
 from rolecast.pages.pas.providers import ProviderPages
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.personas import PersonaPages
@@ -109,7 +109,6 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     mcp: McpPage
     directory: Directory
     offers: Offers
-    budgets: Budgets
     tell: Callable[[str, Mapping[str, Any]], object]
     weights_changed: Callable[[], Awaitable[None]]
 

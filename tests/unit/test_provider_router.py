@@ -421,7 +421,7 @@ async def test_what_was_observed_is_the_p95_of_each_worker(database: OpenStore) 
         await store.close()
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=200))
+@given(st.lists(st.integers(0, 10**6).map(float), min_size=1, max_size=60))
 def test_the_p95_is_a_time_that_was_and_95_in_100_do_not_exceed_it(times: list[float]) -> None:
     found = p95(times)
     assert found in times

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolecast import __version__
+from rolecast.access.budgets import Budgets
 from rolecast.books import usage
 from rolecast.books.charges import WINDOW_S, Window
 from rolecast.books.ledger import Ledger
@@ -26,7 +27,7 @@ from rolecast.dialects import dialect
 from rolecast.dialects.openai import read_chat
 from rolecast.dialects.operation import LINES, Query, told
 from rolecast.dialects.request import Request as Asked
-from rolecast.errors import BadRequest, BudgetSpent, NotFound, WorkerDown
+from rolecast.errors import BadRequest, BudgetSpent, Invalid, NotFound, WorkerDown
 from rolecast.money import pico, receipt
 from rolecast.pages import asked
 from rolecast.pages.pas import gateway_shapes as shapes
@@ -51,30 +52,6 @@ EXAMPLE = (
 NULL = msgspec.Raw(b"null")
 T = TypeVar("T")
 _body = msgspec.json.Decoder(shapes.GatewayBody)
-
-
-class Standing(Protocol):
-    """How a budget stands, in picodollars."""
-
-    @property
-    def amount_usd(self) -> Decimal: ...
-    @property
-    def spent_usd(self) -> Decimal: ...
-    @property
-    def remaining_usd(self) -> Decimal: ...
-    @property
-    def percent(self) -> Decimal: ...
-    @property
-    def level(self) -> Literal["ok", "caution", "warning", "critical"]: ...
-    @property
-    def can_proceed(self) -> bool: ...
-
-
-class Budgets(Protocol):
-    """What runs may spend."""
-
-    async def set(self, scope: Literal["run"], name: str, amount: int) -> Any: ...
-    def of(self, scope: Literal["run"], name: str) -> Standing | None: ...
 
 
 class GatewayPages:
@@ -303,10 +280,10 @@ class GatewayPages:
         text = request.query_params.get("budget_usd", "")
         try:
             value = amount(Decimal(text), "budget_usd")
-        except (ArithmeticError, ValueError):
-            raise BadRequest("`budget_usd` must be an amount of dollars, such as 0.50.", param="budget_usd") from None
+        except (ArithmeticError, ValueError, Invalid):
+            value = Decimal(0)
         if pico(value) <= 0:
-            raise BadRequest("`budget_usd` must be above 0.", param="budget_usd")
+            raise BadRequest("`budget_usd` must be an amount of dollars above 0, such as 0.50.", param="budget_usd")
         await self._budgets.set("run", run, pico(value))
         return exact_response(shapes.BudgetSet(run, plain(value), "Budget set successfully"))
 
