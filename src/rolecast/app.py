@@ -256,6 +256,7 @@ class Gateway:
         opening.commit()
         for door in self.doors:
             await door.opened()
+        await self.directory.adopt()
 
     async def close(self, hurry: asyncio.Event | None = None) -> None:
         """Close all ports, let running requests end, at `hurry` with an error; stop the workers, write the ledger."""

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from rolecast.errors import Conflict, NotFound
 from rolecast.registry import providers
 from rolecast.registry.chain import chain_of
-from rolecast.registry.policy import NO_SLO, OBSERVED, REASONS, Candidate, Optimization, Selection, Wish, choose, priced
+from rolecast.registry.policy import NO_SLO, OBSERVED, REASONS, Candidate, Optimization, Selection, Wish, choose, ranked
 from rolecast.registry.providers import Provider, Providers, Slo
 
 
 def candidate(name: str, cost: int | None = 10, **more: Any) -> Candidate:
     fields: dict[str, Any] = {"model": "m", "endpoint": f"http://{name}", "provider": name, "names": frozenset({"m"})}
-    return priced(Candidate(name, **{**fields, "input_cost": cost, "output_cost": cost, **more}))
+    return ranked(Candidate(name, **{**fields, "input_cost": cost, "output_cost": cost, **more}))
 
 
 def names(selection: Selection) -> list[str]:
@@ -135,11 +135,8 @@ def test_the_order_in_which_they_registered_means_nothing(
 def test_nobody_who_is_as_well_is_better_in_all(all_of_them: list[Candidate], optimization: Optimization) -> None:
     first = choose(all_of_them, Wish(model="m", optimization=optimization)).first
     for other in all_of_them:
-        if other.per_token is None or other.latency_ms is None or other.well != first.well:
-            continue
-        cheaper = first.per_token is None or other.per_token < first.per_token
-        faster = first.latency_ms is None or other.latency_ms < first.latency_ms
-        assert not (cheaper and faster)
+        if other.well == first.well:
+            assert not (other.by_cost[0] < first.by_cost[0] and other.by_latency[0] < first.by_latency[0])
 
 
 # -- the chain -----------------------------------------------------------------------------------------------

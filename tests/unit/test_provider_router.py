@@ -349,8 +349,12 @@ async def test_only_one_whose_address_is_listed_becomes_a_model(tmp_path: Path) 
             assert not [i for i in gate.gateway.current.config.models if i.startswith(PREFIX)]
         async with running_gateway(listed, tmp_path) as gate:
             await Router(gate).register(name="theirs", endpoint=theirs.url)
-        async with running_gateway(listed, tmp_path) as gate:
+            ports = {door.lane.name: door.port for door in gate.gateway.doors}
+        listeners = [msgspec.structs.replace(each, port=ports[each.name or ""]) for each in listed.server.listeners]
+        server = msgspec.structs.replace(listed.server, port=ports["front door"], listeners=listeners)
+        async with running_gateway(msgspec.structs.replace(listed, server=server), tmp_path) as gate:
             assert "provider/theirs" in gate.gateway.current.config.models
+            assert {door.lane.name: door.port for door in gate.gateway.doors} == ports
 
 
 def test_the_path_of_a_chat_is_no_part_of_a_base() -> None:

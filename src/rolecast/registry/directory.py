@@ -47,6 +47,9 @@ class Directory:
         """Begin with those that registered before this start. Raises StoreError."""
         self.known.restore(await provider_table.kept(self._store))
         self.version += 1
+
+    async def adopt(self) -> None:
+        """Make models of those that may be asked. For the start, once all ports are open: it applies as an edit."""
         await self._adopt()
 
     async def register(self, provider: Provider) -> tuple[Provider, Literal["registered", "updated"]]:

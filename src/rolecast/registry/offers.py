@@ -19,7 +19,7 @@ from rolecast.config.schema import Config, Model
 from rolecast.decision import Card
 from rolecast.registry.directory import PREFIX, Directory
 from rolecast.registry.observed import Observed
-from rolecast.registry.policy import Candidate, Wish, priced
+from rolecast.registry.policy import Candidate, Wish, ranked
 from rolecast.registry.providers import Provider
 from rolecast.routing.abilities import LACKING, OF_WHOEVER_ASKS, Can, stated_room
 from rolecast.statefile import Address
@@ -127,7 +127,7 @@ class Offers:
         said = provider.metadata.get("capabilities")
         words = [word for word in said if isinstance(word, str)] if isinstance(said, list) else []
         free = not (provider.input_cost or provider.output_cost)
-        return priced(
+        return ranked(
             Candidate(
                 name=provider.name,
                 model=provider.model,
@@ -159,7 +159,7 @@ class Offers:
             return msgspec.structs.replace(each, model_id="", well=False, why_not="it was removed just now")
         card, bare = self._card(model_id), self._bare_card(model_id)
         p95 = times.get(self._current.answerer_of(model_id))
-        return msgspec.structs.replace(
+        now = msgspec.structs.replace(
             each,
             latency_ms=each.latency_ms if p95 is None else p95,
             observed=p95 is not None,
@@ -167,6 +167,7 @@ class Offers:
             well=self._state(model_id) not in _NOT_WELL and card.wait_s <= bare.wait_s,
             context=each.context or bare.context,
         )
+        return ranked(now)
 
     # -- our own ------------------------------------------------------------------------------------------
 
@@ -220,7 +221,7 @@ def _own(model_id: str, model: Model, names: set[str], roles: set[str], can: Can
     local = not reach.leaves(model)
     rates = rates_of(model)
     free = reach.is_free(model)
-    return priced(
+    return ranked(
         Candidate(
             name=model_id,
             model=model_id,

@@ -12,7 +12,9 @@ With `prefer_local` all on this machine come before all others. Ties go by name:
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from heapq import nsmallest
+from operator import attrgetter
+from typing import Any, Literal
 
 import msgspec
 
@@ -54,10 +56,6 @@ class Candidate(msgspec.Struct, frozen=True):
     input_cost: int | None = None
     """Picodollars per token."""
     output_cost: int | None = None
-    per_token: int | None = None
-    """Both together: twice the mean of a token. Set by `priced`, as is the next."""
-    estimate: int | None = None
-    """Picodollars of the request that budgets are compared with."""
     latency_ms: float | None = None
     """Of 95 in 100 answers."""
     observed: bool = False
@@ -70,15 +68,26 @@ class Candidate(msgspec.Struct, frozen=True):
     """The model of the gateway that asks it; '' = it is never asked from here."""
     why_not: str = ""
     """Why it is never asked."""
+    estimate: float = FAR
+    """Picodollars of the request that budgets are compared with. Set by `ranked`, as are the next two."""
+    by_cost: tuple[float, str] = (FAR, "")
+    """What both kinds of tokens cost together, and the name: the order where cost is to be saved."""
+    by_latency: tuple[float, float, str] = (FAR, FAR, "")
+    """Milliseconds, the wait just now included, and the same."""
 
 
-def priced(candidate: Candidate) -> Candidate:
-    """The same with what follows from its prices, which is looked at often."""
+def ranked(candidate: Candidate) -> Candidate:
+    """The same with what it is compared by, which is looked at far more often than it changes."""
     reading, writing = candidate.input_cost, candidate.output_cost
-    if reading is None or writing is None:
-        return candidate
-    estimate = reading * BUDGET_INPUT + writing * BUDGET_OUTPUT
-    return msgspec.structs.replace(candidate, per_token=reading + writing, estimate=estimate)
+    known = reading is not None and writing is not None
+    cost = reading + writing if known else FAR  # type: ignore[operator]
+    latency = FAR if candidate.latency_ms is None else candidate.latency_ms + candidate.wait_ms
+    return msgspec.structs.replace(
+        candidate,
+        estimate=reading * BUDGET_INPUT + writing * BUDGET_OUTPUT if known else FAR,  # type: ignore[operator]
+        by_cost=(cost, candidate.name),
+        by_latency=(latency, cost, candidate.name),
+    )
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -105,14 +114,14 @@ class Selection(msgspec.Struct, frozen=True):
     reason: str
 
 
-def choose(candidates: Iterable[Candidate], wish: Wish) -> Selection:
-    """The best of these. Raises NotFound, with what is lacking, when nobody is left."""
-    able = [each for each in candidates if _can(each, wish)]
+def choose(candidates: Iterable[Candidate], wish: Wish, most: int | None = None) -> Selection:
+    """The best of these, and so many others; all without `most`. Raises NotFound, with what is lacking, without any."""
+    able = _able(candidates, wish)
     if not able:
         raise NotFound(f"No providers found matching requirements: {_words(wish)}.", code="no_provider")
     if wish.max_cost is not None:
-        most = wish.max_cost
-        able = [each for each in able if each.estimate is not None and each.estimate <= most]
+        limit = wish.max_cost
+        able = [each for each in able if each.estimate <= limit]
         if not able:
             text = (
                 f"No providers found within budget: none that match cost so little for {BUDGET_INPUT} tokens of a"
@@ -120,55 +129,62 @@ def choose(candidates: Iterable[Candidate], wish: Wish) -> Selection:
             )
             raise NotFound(text, code="no_provider_in_budget")
     if wish.max_latency_ms is not None:
-        limit = wish.max_latency_ms
-        able = [each for each in able if each.latency_ms is None or each.latency_ms + each.wait_ms <= limit]
+        longest = wish.max_latency_ms
+        able = [each for each in able if each.latency_ms is None or each.by_latency[0] <= longest]
         if not able:
-            text = f"No providers found within max_latency_ms: all that match are slower than {limit:g} ms."
+            text = f"No providers found within max_latency_ms: all that match are slower than {longest:g} ms."
             raise NotFound(text, code="no_provider_in_time")
-    ranked = sorted(able, key=_order(able, wish))
-    return Selection(ranked[0], tuple(ranked[1:]), _reason(ranked[0], able, wish))
+    order = _order(able, wish, len(able) if most is None else most + 1)
+    return Selection(order[0], tuple(order[1:]), _reason(order[0], able, wish))
 
 
-def _can(each: Candidate, wish: Wish) -> bool:
-    return (
-        (not wish.model or wish.model in each.names)
-        and (not wish.capability or wish.capability in each.capabilities)
-        and (wish.context is None or each.context is None or each.context >= wish.context)
-        and (not wish.features or wish.features <= each.features)
-        and (not wish.only_local or each.local)
-    )
+def _able(candidates: Iterable[Candidate], wish: Wish) -> list[Candidate]:
+    """Those that can. One look at all for each thing that is asked for: there may be thousands."""
+    able = list(candidates)
+    if model := wish.model:
+        able = [each for each in able if model in each.names]
+    if capability := wish.capability:
+        able = [each for each in able if capability in each.capabilities]
+    if (context := wish.context) is not None:
+        able = [each for each in able if each.context is None or each.context >= context]
+    if features := wish.features:
+        able = [each for each in able if features <= each.features]
+    if wish.only_local:
+        able = [each for each in able if each.local]
+    return able
 
 
-Key = tuple[bool, bool, float, float, str]
+def _order(able: Sequence[Candidate], wish: Wish, most: int) -> list[Candidate]:
+    """The best of them: by distance, then health, then what is to be saved."""
+    classes: list[list[Candidate]] = [[], [], [], []]
+    for each in able:
+        classes[2 * (wish.prefer_local and not each.local) + (not each.well)].append(each)
+    order: list[Candidate] = []
+    key = _key(able, wish)
+    for alike in classes:
+        if alike and len(order) < most:
+            order += nsmallest(most - len(order), alike, key)
+    return order
 
 
-def _order(able: Sequence[Candidate], wish: Wish) -> Callable[[Candidate], Key]:
-    """What they are sorted by: distance, health, what is to be saved, then cost, then name."""
-
-    def cost(each: Candidate) -> float:
-        found = each.per_token
-        return FAR if found is None else found
-
-    def latency(each: Candidate) -> float:
-        return FAR if each.latency_ms is None else each.latency_ms + each.wait_ms
-
-    by: Callable[[Candidate], float] = cost
+def _key(able: Sequence[Candidate], wish: Wish) -> Callable[[Candidate], Any]:
+    """What is to be saved, then cost, then the name."""
+    if wish.optimization == "cost":
+        return attrgetter("by_cost")
     if wish.optimization == "latency":
-        by = latency
-    elif wish.optimization == "balanced":
-        dearest = max((c for each in able if (c := cost(each)) < FAR), default=0.0) or 1.0
-        slowest = max((t for each in able if (t := latency(each)) < FAR), default=0.0) or 1.0
+        return attrgetter("by_latency")
+    costs, times = [each.by_cost[0] for each in able], [each.by_latency[0] for each in able]
+    of_cost = OF_COST / (max([cost for cost in costs if cost < FAR], default=0) or 1)
+    of_latency = OF_LATENCY / (max([time for time in times if time < FAR], default=0) or 1)
 
-        def by(each: Candidate) -> float:
-            return OF_COST * min(cost(each) / dearest, 1.0) + OF_LATENCY * min(latency(each) / slowest, 1.0)
+    def score(each: Candidate) -> tuple[float, tuple[float, str]]:
+        latency, cost, _ = each.by_latency
+        return (
+            (OF_COST if cost == FAR else cost * of_cost) + (OF_LATENCY if latency == FAR else latency * of_latency),
+            each.by_cost,
+        )
 
-    return lambda each: (
-        wish.prefer_local and not each.local,
-        not each.well,
-        by(each),
-        cost(each),
-        each.name,
-    )
+    return score
 
 
 def _reason(first: Candidate, able: Sequence[Candidate], wish: Wish) -> str:

@@ -218,8 +218,8 @@ class ProviderPages:
         said = await read(request, _select, SELECT_EXAMPLE)
         wish = wish_of(said.requirements, said.optimization, said.max_cost_usd, said.max_latency_ms, _stays(request))
         await self._offers.ready()
-        found = choose(self._offers.for_wish(wish), wish)
-        others = [self._shape(each) for each in found.others[:MOST_ALTERNATIVES]]
+        found = choose(self._offers.for_wish(wish), wish, MOST_ALTERNATIVES)
+        others = [self._shape(each) for each in found.others]
         answer = Selected(self._shape(found.first), others, found.reason, said.optimization, now_text())
         return exact_response(answer)
 
@@ -241,8 +241,8 @@ class ProviderPages:
             known = ", ".join(self._offers.capabilities())[:1000]
             text = f"Nobody here has the capability {said.capability[:200]!r}; there are: {known}."
             raise NotFound(text, param="capability", code="no_provider")
-        found = choose(candidates, wish)
-        ways = [_way(each) for each in found.others[:MOST_ALTERNATIVES]]
+        found = choose(candidates, wish, MOST_ALTERNATIVES)
+        ways = [_way(each) for each in found.others]
         first = _way(found.first)
         return json_response(Routed(first.provider, first.model, first.endpoint, said.capability, found.reason, ways))
 
