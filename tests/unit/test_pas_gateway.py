@@ -135,6 +135,27 @@ async def test_receipts_come_as_lines_too(front: Front) -> None:
         assert [msgspec.json.decode(line)["request_id"] for line in answer.body.splitlines()] == ["r-0", "r-1", "r-2"]
 
 
+async def test_whatever_the_model_speaks_the_answer_is_openais_object(front: Front) -> None:
+    body = b'{"id":"x","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"Ahoy"}],'
+    body += b'"stop_reason":"end_turn","usage":{"input_tokens":7,"output_tokens":3}}'
+    front.ours.usual = reply(body)
+    current = front.gate.gateway.current.config
+    speaks = msgspec.structs.replace(remote(front.ours.url), backend="anthropic", key="k")
+    models = {**current.models, "claude": speaks}
+    await front.gate.gateway.reloader.apply(msgspec.structs.replace(current, models=models))
+    found = await front.route("claude")
+    assert found["response"]["object"] == "chat.completion"
+    assert found["response"]["choices"][0]["message"]["content"] == "Ahoy"
+    assert (found["cost"]["input_tokens"], found["cost"]["output_tokens"]) == (7, 3)
+
+
+async def test_several_answers_are_one_request_and_one_receipt(front: Front) -> None:
+    found = await front.route("m", payload={**PAYLOAD, "n": 2, "stream": True, "stream_options": {}})
+    assert found["status"] == "success"
+    assert "stream_options" not in front.ours.requests[0].json
+    assert len(await front.receipts()) == 1
+
+
 async def test_one_whose_address_is_not_listed_is_passed_over_and_never_contacted(front: Front) -> None:
     async with ScriptedWorker().listening() as stranger:
         await front.register("stranger", endpoint=stranger.url, cost_per_input_token=0)

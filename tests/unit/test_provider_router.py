@@ -159,9 +159,9 @@ async def test_prices_are_exact_to_the_last_digit(router: Router) -> None:
         ({"cost_per_output_token": "NaN"}, "cost_per_output_token"),
         ({"cost_per_output_token": "Infinity"}, "cost_per_output_token"),
         ({"features": "vision"}, "features"),
-        ({"features": ["x"] * 101}, "features"),
+        ({"features": ["x"] * 51}, "features"),
         ({"slo": {"latency_p95_ms": -1}}, "latency_p95_ms"),
-        ({"metadata": {"x": "y" * 20_000}}, "metadata"),
+        ({"metadata": {"x": "y" * 5000}}, "metadata"),
         ({"endpoint": ""}, "endpoint"),
     ],
 )

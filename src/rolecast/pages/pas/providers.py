@@ -36,7 +36,7 @@ from rolecast.server.lane import Lane, by_name
 TAG = "Provider router"
 MOST_PER_TOKEN = Decimal(10)
 """Dollars: no token costs more."""
-MOST_METADATA = 16_384
+MOST_METADATA = 4096
 """Bytes of JSON."""
 EXAMPLE = (
     '{"name":"NAME","model":"MODEL","context_window":8192,"cost_per_input_token":0.00000015,'

@@ -17,8 +17,8 @@ from rolecast.registry.providers import Provider, Slo
 
 T = TypeVar("T")
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Words = Annotated[list[Word], msgspec.Meta(max_length=100)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Words = Annotated[list[Word], msgspec.Meta(max_length=50)]
 Window = Annotated[int, msgspec.Meta(ge=1, le=2_000_000)]
 Ms = Annotated[float, msgspec.Meta(gt=0)]
 MOST_USD = Decimal(1_000_000_000)
