@@ -19,6 +19,7 @@ TAG = "Administration"
 BODY = {"scope": "run", "name": "nightly", "amount_usd": 2.5, "window": "day"}
 EXAMPLE = '{"scope":"run","name":"nightly","amount_usd":2.5,"window":"day"}'
 MOST_NAME = 200
+MOST_USD = MOST // PICO
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -117,7 +118,7 @@ class BudgetPages:
             text = f"`name` must be the name of a run or the id of a key, of 1 to {MOST_NAME} printable characters."
             raise Invalid(text, param="name")
         amount = given.amount_usd
-        if not amount.is_finite() or not 0 <= amount * PICO <= MOST:
+        if not amount.is_finite() or not 0 <= amount <= MOST_USD:
             raise Invalid("`amount_usd` must be dollars, from 0 to 9,000,000.", param="amount_usd")
         return _answer(shown(await self._budgets.set(given.scope, given.name, pico(amount), given.window)))
 
