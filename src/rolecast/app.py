@@ -55,6 +55,7 @@ from rolecast.turn.ask import Asker
 from rolecast.turn.cards import Cards
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
+from rolecast.turn.energy import EnergyBooks
 from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.memory import Memory
 from rolecast.turn.paces import Paces
@@ -118,10 +119,12 @@ class Gateway:
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
+        self.energy = EnergyBooks(accounts, self.store, self.telemetry)
         self.budgets = Budgets(self.store, self.ledger, self.events.tell)
         accounts.gate.checks = (*accounts.gate.checks, Spending(self.budgets, self.current))
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
+        self.energy.on_change = self.dispatch.measure
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
         counter = Counter(self.plans, self.fleet)
@@ -144,6 +147,7 @@ class Gateway:
             self.fleet,
             self.cards,
             self.plans,
+            self.energy,
             self.jobs,
             Logging(config.log, self.telemetry.logs, self.telemetry.requests),
             self.current,
@@ -246,6 +250,7 @@ class Gateway:
             self.cards.learn(),
             _compile_soon(),
             self._recall(),
+            self.energy.look(self.current.config),
             self._share_budgets(),
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
@@ -277,6 +282,7 @@ class Gateway:
         await self.observed.close()
         await self.fleet.close()
         await leaving
+        await self.energy.close()
         await self.ledger.close()
         self.ledger.leave()
         await self.memory.close()

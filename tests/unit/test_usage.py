@@ -83,7 +83,7 @@ async def write(store: Store, rows: Sequence[Made]) -> None:
 
 
 def charge(row: Made) -> tuple[Any, ...]:
-    return (row.number, row.provider, row.cost, 0, row.run, "", "")
+    return (row.number, row.provider, row.cost, 0, row.key, row.run, "", "")
 
 
 def nearest(times: list[int], percent: int) -> float | None:

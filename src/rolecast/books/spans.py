@@ -33,6 +33,6 @@ def moment(text: str, now: float, name: str) -> float:
         if not _DATE.fullmatch(said):
             raise ValueError
         at = datetime.fromisoformat(said)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        return max((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), 0.0)
     except (ValueError, OverflowError):
         raise BadRequest(f"`{name}`: {text[:50]!r} is no time; use {FORMS}.", param=name) from None

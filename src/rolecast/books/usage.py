@@ -138,7 +138,7 @@ def compared(config: Config) -> Compared:
     """The model of `money.compare`, with its prices of today."""
     from rolecast.config import prices
 
-    return Compared(config.money.compare, prices.rates_of(config.money.compare))
+    return Compared(config.money.compare, prices.rates_of(config.money.compare, config.providers))
 
 
 _TIMES = "q.at >= :since AND q.at < :until AND (CAST(:key AS TEXT) IS NULL OR r.key = CAST(:key AS TEXT))"
@@ -155,7 +155,7 @@ _ROWS = f"""
     coalesce(n.cached_tokens, 0) AS cached_tokens, coalesce(c.cost, 0) AS cost,
     CASE WHEN coalesce(c.provider, '{LOCAL}') = '{LOCAL}' THEN 1 ELSE 0 END AS here,
     CASE WHEN r.kind IN ('chat', 'completion') AND (q.bits >> 2) & 3 <> 1 THEN 1 ELSE 0 END AS written,
-    CASE WHEN substr(r.route, 1, 9) = 'fallback;' THEN 1 ELSE 0 END AS fallback,
+    CASE WHEN coalesce(c.fallback, '') <> '' OR substr(r.route, 1, 9) = 'fallback;' THEN 1 ELSE 0 END AS fallback,
     e.microjoules, e.measured, CASE WHEN (q.bits >> 2) & 3 = 0 THEN 1 ELSE 0 END AS timed,
     CASE WHEN (q.bits >> 2) & 3 = 0 AND q.first_us > 0 THEN 1 ELSE 0 END AS heard
     FROM requests q JOIN routes r ON r.id = q.route LEFT JOIN notes n ON n.id = q.id
@@ -232,7 +232,7 @@ async def facts(store: Store, window: Window, compared: Compared, key: str | Non
 async def histogram(store: Store, window: Window, key: str | None = None) -> list[Bucket]:
     """How many complete answers took how long; without those buckets at both ends that are empty."""
     ((*within, count),) = await store.read(HISTOGRAM, since=window.since, until=window.until, key=key)
-    bounds: list[float | None] = [*BUCKETS_MS, None]
+    bounds: list[float | None] = [*map(float, BUCKETS_MS), None]
     upto = [0, *(int(each or 0) for each in within), int(count)]
     counts = [after - before for before, after in itertools.pairwise(upto)]
     full = [at for at, n in enumerate(counts) if n]

@@ -245,11 +245,12 @@ def _filled(groups: Sequence["Sums"], step: int) -> list["Sums"]:
     form = "%Y-%m-%dT%H:%MZ"
     by_name = {each.group: each for each in groups}
     at, last = (datetime.strptime(each.group, form) for each in (groups[0], groups[-1]))  # noqa: DTZ007  # all are UTC
+    at = max(at, last - timedelta(seconds=step * (MOST_BARS - 1)))
     names = []
     while at <= last:
         names.append(at.strftime(form))
         at += timedelta(seconds=step)
-    return [by_name.get(name) or Sums(group=name) for name in names[-MOST_BARS:]]
+    return [by_name.get(name) or Sums(group=name) for name in names]
 
 
 def _latencies(histogram: Sequence["Bucket"]) -> list["Bar"]:

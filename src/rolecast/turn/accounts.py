@@ -96,6 +96,7 @@ class Accounts:
         cost = min(exchange.price(usage), MOST)
         if plan.rates is not None or cost:
             exchange.cost = cost
+        plan.stats.charge(plan.provider, cost, fell=bool(exchange.fell))
         if plan.billed or cost or caller.run or exchange.fell:
             fallback = exchange.fell if exchange.fell != plan.model_id else ""
             self._charged(exchange.number, plan, cost, usage, caller, fallback)

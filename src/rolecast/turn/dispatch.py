@@ -7,6 +7,7 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from rolecast.dialects.request import Request
 from rolecast.errors import (
@@ -26,6 +27,7 @@ from rolecast.turn import departure, losses, special, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
 from rolecast.turn.departure import Departure
+from rolecast.turn.energy import EnergyBooks
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
@@ -55,6 +57,7 @@ class Dispatch:
         self.memory = memory
         self.accounts = accounts
         self.active = accounts.active
+        self.enter: Callable[[Exchange], None] = accounts.active.add
         self.let_go = accounts.let_go
         self.settle = accounts.settle  # the very method: this is called for every request
         self.refused = accounts.refused
@@ -71,6 +74,12 @@ class Dispatch:
         self.fleet = fleet
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+
+    def measure(self, energy: EnergyBooks | None) -> None:
+        """Have the energy of requests booked from now on, or not any more; without it, it costs no request anything."""
+        books = energy or self.accounts
+        self.enter = energy.enter if energy is not None else self.active.add
+        self.let_go, self.settle = books.let_go, books.settle
 
     # -- choose -> lease -> call --------------------------------------------------------------------------
 
@@ -100,7 +109,7 @@ class Dispatch:
             plan = self.plans.share(plan)
         exchange.plan = plan
         exchange.routed = clock()
-        self.active.add(exchange)
+        self.enter(exchange)
         self.cork.running = len(self.active)
         lease = self.fleet.try_lease(plan.answerer_id) if not plan.leaves else None
         if lease is None:
@@ -306,7 +315,7 @@ class Dispatch:
         """Go on with a request that waits for something, or asks something, before a worker is leased for it."""
         exchange.plan = plan
         exchange.routed = clock()
-        self.active.add(exchange)
+        self.enter(exchange)
         self.cork.running = len(self.active)
         self.spawn(exchange, coroutine)
 
