@@ -155,10 +155,13 @@ def test_who_may_not_be_asked_is_passed_over_and_one_of_ours_is_the_last() -> No
     assert [each.name for each in chain.skipped] == ["a"]
 
 
-def test_a_chain_has_three_models_at_most_and_always_one_of_ours() -> None:
+def test_a_chain_is_as_long_as_there_are_attempts_and_ends_with_one_of_ours() -> None:
     found = choose([candidate(name, 1, model_id=f"provider/{name}") for name in "abcd"], WISH)
     assert chain_of(found, [own("ours")], WISH).models == ("provider/a", "provider/b", "ours")
     assert chain_of(found, [], WISH).models == ("provider/a", "provider/b", "provider/c")
+    assert chain_of(found, [own("ours")], WISH, attempts=1).models == ("provider/a",)
+    assert chain_of(found, [own("ours")], WISH, attempts=2).models == ("provider/a", "ours")
+    assert len(chain_of(found, [own("ours")], WISH, attempts=9).models) == 5
 
 
 def test_ours_must_be_able_to_do_it_too() -> None:

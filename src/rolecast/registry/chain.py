@@ -1,7 +1,7 @@
 """Who is asked, one after the other, once a provider was chosen: those that match and may be asked, then our own. Pure.
 
-A request gets three attempts in all, so a chain has three models at most, and the last of them is one of our own that
-does what is needed: nobody who registered can keep a request from being answered.
+A request gets so many attempts in all (`retries.attempts`), and a chain has no more models. The last of them is one of
+our own that does what is needed: nobody who registered can keep a request from being answered.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ import msgspec
 
 from rolecast.errors import NotFound
 from rolecast.registry.policy import Candidate, Selection, Wish, choose
-from rolecast.turn.dispatch import MAX_ATTEMPTS
 
 
 class Chain(msgspec.Struct, frozen=True):
@@ -21,14 +20,16 @@ class Chain(msgspec.Struct, frozen=True):
     """Better, but never asked from here; each says why."""
 
 
-def chain_of(selection: Selection, own: Sequence[Candidate], wish: Wish, usual: Sequence[str] = ()) -> Chain:
+def chain_of(
+    selection: Selection, own: Sequence[Candidate], wish: Wish, usual: Sequence[str] = (), attempts: int = 3
+) -> Chain:
     """The chain for this selection. `own` are our models, `usual` those of them that answer when nobody is named."""
     matched = (selection.first, *selection.others)
     askable = [each.model_id for each in matched if each.model_id]
     first = next((at for at, each in enumerate(matched) if each.model_id), len(matched))
     others = [each for each in _substitutes(own, wish, usual) if each not in askable]
-    kept = askable[: MAX_ATTEMPTS - 1] if others else askable[:MAX_ATTEMPTS]
-    return Chain((*kept, *others)[:MAX_ATTEMPTS], matched[:first])
+    kept = askable[: max(attempts - 1, 1)] if others else askable
+    return Chain((*kept, *others)[:attempts], matched[:first])
 
 
 def _substitutes(own: Sequence[Candidate], wish: Wish, usual: Sequence[str]) -> list[str]:

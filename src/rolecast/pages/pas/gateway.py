@@ -116,8 +116,10 @@ class GatewayPages:
         )
         await self._offers.ready()
         selection, wish = self._selected(wish, caller.run)
-        default = self._current.names.get(self._current.config.routing.default)
-        chain = chain_of(selection, self._offers.own(), wish, default.models if default is not None else ())
+        config = self._current.config
+        default = self._current.names.get(config.routing.default)
+        usual = default.models if default is not None else ()
+        chain = chain_of(selection, self._offers.own(), wish, usual, config.retries.attempts)
         asks = self._request(said, chain, selection)
         if not chain.models:
             why = "; ".join(f"{each.name}: {each.why_not}" for each in chain.skipped[:5])
@@ -127,7 +129,7 @@ class GatewayPages:
         begin = None if said.payload is not None else self._collector.only_book
         asking = self._collector.ask(asks, caller, self._openai, ("POST", "/route"), fell, begin)
         found = await _unless_gone(request, asking)
-        await self._files.keep(self._current.config.registry.receipts, [_line(said, caller, found)])
+        await self._files.keep(config.registry.receipts, [_line(said, caller, found)])
         if found.fell and found.plan is not None and found.error is None:
             names = {"from": plain_name(found.fell), "to": plain_name(found.plan.model_id)}
             self._tell("gateway_fallback", {"request_id": said.request_id, "run_id": caller.run, **names})
