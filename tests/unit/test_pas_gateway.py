@@ -3,14 +3,27 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from gateway import Gate, Held, ScriptedWorker, config, message, raw, remote, reply, request, running_gateway, until
+from gateway import (
+    Gate,
+    Held,
+    ScriptedWorker,
+    config,
+    message,
+    on_uvloop,
+    raw,
+    remote,
+    reply,
+    request,
+    running_gateway,
+    until,
+)
 
 from rolecast.config.registry import Registry
 from rolecast.config.schema import Config, Listener, Price
@@ -23,6 +36,7 @@ from rolecast.pages.pas.receipts import ReceiptLine, file_of
 from rolecast.values import Caller
 
 pytestmark = pytest.mark.anyio
+anyio_backend = on_uvloop
 
 ANSWER = {
     "id": "x",
@@ -395,3 +409,54 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
             assert (told["budget_usd"], told["spent_usd"]) == (1, Decimal("0.025"))
             assert (await front.ask("GET", "/metrics"))["total_cost_usd"] == Decimal("0.025")
             assert (await front.route())["provider"] == "paid"
+
+
+ODD = [None, True, -1, 0, 0.5, 1e308, 10**30, "", "x", "\0", "\u2028", "../x", [], {}, [[]], {"a": {}}, "NaN", "1"]
+REGISTRATION = {"name": "p", "model": "gpt", "context_window": 1, "cost_per_input_token": 0, "cost_per_output_token": 0}
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("providers", "/register"): {
+        **REGISTRATION,
+        "endpoint": "http://a",
+        "features": [],
+        "slo": {"latency_p95_ms": 1},
+        "metadata": {},
+    },
+    ("providers", "/select"): {
+        "requirements": {"model": "gpt", "context_window": 1, "features": []},
+        "optimization": "cost",
+        "max_cost_usd": 1,
+        "max_latency_ms": 1,
+    },
+    ("providers", "/route"): {"capability": "chat", "prefer_local": True},
+    ("gateway", "/route"): {
+        "request_id": "r",
+        "agent": "a",
+        "run_id": "x",
+        "requirements": {"model": "m"},
+        "budget": {"max_cost_usd": 1, "max_latency_ms": 1},
+        "payload": PAYLOAD,
+    },
+}
+
+
+def mutated(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The body with each of its fields replaced by each odd value, or left out, one at a time."""
+    for field, value in body.items():
+        yield {key: kept for key, kept in body.items() if key != field}
+        for odd in ODD:
+            yield {**body, field: odd}
+        if isinstance(value, dict):
+            for inner in mutated(value):
+                yield {**body, field: inner}
+
+
+async def test_no_odd_value_is_a_mistake_of_ours(front: Front) -> None:
+    await front.register("paid")
+    for (port, path), body in BODIES.items():
+        async with front.gate.client(port) as client:
+            for each in mutated(body):
+                await client.send(request(each, path=path))
+                answer = await client.answer()
+                assert answer.status in (200, 400, 404, 409, 422, 429), (each, answer.body)
+    assert (await front.ask("GET", "/metrics"))["total_requests"] > 0
+    await front.ask("GET", "/providers", port="providers")

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from gateway import Gate, request, running_gateway
+from gateway import Gate, on_uvloop, request, running_gateway
 
 from rolecast import backends
 from rolecast.config import presets
@@ -18,6 +18,7 @@ from rolecast.config.load import read
 from rolecast.config.schema import Config
 
 pytestmark = pytest.mark.anyio
+anyio_backend = on_uvloop
 
 RUN = "phase3-run"
 DEAD = {

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from databases import OpenStore, database, postgres
-from gateway import Gate, ScriptedWorker, config, remote, request, running_gateway
+from gateway import Gate, ScriptedWorker, config, on_uvloop, remote, request, running_gateway
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +36,7 @@ from rolecast.registry.providers import Provider, Slo, Stats
 from rolecast.values import Usage
 
 pytestmark = pytest.mark.anyio
+anyio_backend = on_uvloop
 __all__ = ["database", "postgres"]  # fixtures
 
 REASONING = "llama3.1:8b"
