@@ -25,6 +25,8 @@ from gateway import (
     until,
 )
 
+from rolecast.books import charges
+from rolecast.books.store import Store
 from rolecast.config.registry import Registry
 from rolecast.config.schema import Config, Listener, Price
 from rolecast.decision import Choice
@@ -147,6 +149,27 @@ async def test_receipts_come_as_lines_too(front: Front) -> None:
         answer = await front.gate.ask(request(path=path, method="GET", head=head), "gateway")
         assert answer.header("content-type") == "application/x-ndjson"
         assert [msgspec.json.decode(line)["request_id"] for line in answer.body.splitlines()] == ["r-0", "r-1", "r-2"]
+
+
+async def test_a_run_of_more_receipts_than_are_told_has_an_exact_total_and_is_told_in_parts(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await front.register("paid")
+    for number in range(3):
+        await front.route(request_id=f"r-{number}")
+    monkeypatch.setattr("rolecast.books.charges.MOST", 2)
+    reader = charges.receipts
+
+    async def few(store: Store, run: str, **more: Any) -> list[charges.RunReceipt]:
+        return await reader(store, run, **more, most=2)
+
+    monkeypatch.setattr(charges, "receipts", few)
+    found = await front.ask("GET", "/receipts/run%201")
+    assert (found["count"], found["total_cost_usd"]) == (2, Decimal("0.075"))
+    later = await front.ask("GET", f"/receipts/run%201?since={time.time() + 60}")
+    assert (later["count"], later["total_cost_usd"]) == (0, 0)
+    for wrong in ("x", "-1", "nan", "1e400"):
+        await front.ask("GET", f"/receipts/run%201?since={wrong}", status=400)
 
 
 async def test_whatever_the_model_speaks_the_answer_is_openais_object(front: Front) -> None:

@@ -252,7 +252,8 @@ class GatewayPages:
         TAG,
         answer=receipts_of.RunReceipts,
         lines=receipts_of.ReceiptLine,
-        errors=(503,),
+        query=(Query("since", float, "in seconds since 1970; all without"),),
+        errors=(400, 503),
     )
     async def receipts(self, request: Request) -> Response:
         """Every request of the run, whichever port it came to: the header `x-rolecast-run` names it there. `default`
@@ -356,6 +357,18 @@ def _caller(request: Request, said: shapes.GatewayBody) -> Caller:
     return msgspec.structs.replace(
         caller, run=run, agent=said.agent, client_id=said.request_id, port_model="", session="", tools=""
     )
+
+
+def _since(request: Request) -> float:
+    """Raises BadRequest for what is no time."""
+    text = request.query_params.get("since", "0")
+    try:
+        at = float(text)
+    except ValueError:
+        at = -1.0
+    if not 0 <= at < 1e11:
+        raise BadRequest(f"`since` must be seconds since 1970, not {text[:50]!r}.", param="since")
+    return at
 
 
 def _run(run: str) -> str:

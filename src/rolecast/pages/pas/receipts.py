@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from rolecast.books import charges
-from rolecast.books.charges import RunReceipt
+from rolecast.books.charges import RunReceipt, number_at
 from rolecast.books.ledger import Ledger
 from rolecast.books.store import Query, Store
 from rolecast.money import dollars, receipt
@@ -29,7 +29,7 @@ DEFAULT_RUN = "default"
 TIMED_OUT = 504
 CALLED = Query(
     "SELECT n.id, n.client_id FROM charges c JOIN notes n ON n.id = c.id"
-    " WHERE c.run = :run AND n.client_id IS NOT NULL AND (CAST(:every_key AS INTEGER) = 1 OR EXISTS"
+    " WHERE c.run = :run AND c.id >= :since AND n.client_id IS NOT NULL AND (CAST(:every_key AS INTEGER) = 1 OR EXISTS"
     " (SELECT 1 FROM requests q JOIN routes r ON r.id = q.route WHERE q.id = c.id AND r.key = :key))"
     " ORDER BY c.id LIMIT :most"
 )
@@ -57,7 +57,7 @@ class ReceiptLine(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class RunReceipts(msgspec.Struct):
-    """All of a run, oldest first; the total is exact."""
+    """Those of a run, oldest first, 10,000 at most; the total is exact, and of all since then."""
 
     run_id: str
     receipts: list[ReceiptLine]
@@ -99,14 +99,24 @@ def plain_name(model_id: str) -> str:
     return model_id.removeprefix(PREFIX)
 
 
-async def of_run(store: Store, ledger: Ledger, providers: Providers, run: str, key: str | None) -> RunReceipts:
-    """All receipts of a run that this key may see, those of a moment ago too. Raises StoreError."""
+async def of_run(
+    store: Store, ledger: Ledger, providers: Providers, run: str, key: str | None, since: float = 0.0
+) -> RunReceipts:
+    """The receipts of a run that this key may see, of requests that began since then (seconds since 1970).
+
+    Those of a moment ago too. Raises StoreError.
+    """
     await ledger.settled()
-    rows = await charges.receipts(store, run, key=key)
-    called = await store.read(CALLED, run=run, every_key=int(key is None), key=key or "", most=charges.MOST)
+    rows = await charges.receipts(store, run, key=key, since=since)
+    called = await store.read(
+        CALLED, run=run, since=number_at(since), every_key=int(key is None), key=key or "", most=charges.MOST
+    )
     names = {int(number): str(name) for number, name in called}
     lines = [line(row, providers, names.get(row.number, "")) for row in rows]
-    return RunReceipts(run, lines, len(lines), dollars(sum(row.cost for row in rows)))
+    total = sum(row.cost for row in rows)
+    if len(rows) == charges.MOST and key is None:
+        total = await charges.spent(store, "run", run, since)
+    return RunReceipts(run, lines, len(lines), dollars(total))
 
 
 class ReceiptFiles:
