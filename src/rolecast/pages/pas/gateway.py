@@ -263,7 +263,9 @@ class GatewayPages:
         in_lines = LINES in request.headers.get("accept", "")
         if run.endswith(".jsonl"):
             run, in_lines = run.removesuffix(".jsonl"), True
-        found = await receipts_of.of_run(self._store, self._ledger, self._directory.known, run, asked.own(request))
+        found = await receipts_of.of_run(
+            self._store, self._ledger, self._directory.known, run, asked.own(request), _since(request)
+        )
         if in_lines:
             return Response(b"".join(map(exact_line, found.receipts)), media_type=LINES)
         found.total_cost_usd = plain(found.total_cost_usd)
