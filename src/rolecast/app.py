@@ -32,6 +32,9 @@ from rolecast.ports import Parts, Ports
 from rolecast.processes import supervisor
 from rolecast.readiness import Readiness
 from rolecast.registry.adopted import Adopted
+from rolecast.registry.directory import Directory
+from rolecast.registry.observed import Observed
+from rolecast.registry.offers import Offers
 from rolecast.registry.own import Sources, Task
 from rolecast.registry.registry import Registry
 from rolecast.reload import Reloader
@@ -170,6 +173,18 @@ class Gateway:
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, joined)
         self.mcp = McpPage(self.current)
+        self.directory = Directory(self.store, self.adopted, self.current, self.events.tell)
+        self.observed = Observed(self.store)
+        offers = Offers(
+            self.current,
+            self.directory,
+            self.observed,
+            can.can,
+            self.plans.card,
+            self.cards,
+            self.health.state,
+            lambda: self.doors.addresses,
+        )
         self.ports = Ports(
             Parts(
                 current=self.current,
@@ -198,6 +213,9 @@ class Gateway:
                 doors=self.doors,
                 mcp=self.mcp,
                 registry=self.registry,
+                directory=self.directory,
+                offers=offers,
+                tell=self.events.tell,
                 weights_changed=self._weights_changed,
             )
         )
@@ -246,6 +264,7 @@ class Gateway:
             await self.fleet.start()
             await self.jobs.open()
             await self.registry.open()
+            await self.directory.open()
         except BaseException:
             opening.discard()
             raise
@@ -267,6 +286,7 @@ class Gateway:
         opening.commit()
         for door in self.doors:
             await door.opened()
+        await self.directory.adopt()
 
     async def close(self, hurry: asyncio.Event | None = None) -> None:
         """Close all ports, let running requests end, at `hurry` with an error; stop the workers, write the ledger."""
@@ -284,6 +304,7 @@ class Gateway:
         await self.backstage.close()
         await self.mcp.close()
         await self.toolbox.close()
+        await self.observed.close()
         await self.fleet.close()
         await leaving
         await self.registry.close()

@@ -5,7 +5,7 @@ A surface of PAS is a row in `_services`: a port that has these pages and no oth
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from starlette.routing import Route
@@ -36,7 +36,9 @@ from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas.adapter import Adapter
+from rolecast.pages.pas.gateway import GatewayPages
 from rolecast.pages.pas.heartbeat import HeartbeatPages
+from rolecast.pages.pas.providers import ProviderPages
 from rolecast.pages.pas.registry import RegistryPages
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.personas import PersonaPages
@@ -51,6 +53,8 @@ from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.tools import ToolServers
 from rolecast.pages.turns import Turns
 from rolecast.pages.usage import UsagePage
+from rolecast.registry.directory import Directory
+from rolecast.registry.offers import Offers
 from rolecast.registry.registry import Registry
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
@@ -63,6 +67,7 @@ from rolecast.tasks.player import Player
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.tools.toolbox import Toolbox
 from rolecast.turn.ask import Asker
+from rolecast.turn.collected import Collector
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.memory import Memory
@@ -108,6 +113,9 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     doors: Doors
     mcp: McpPage
     registry: Registry
+    directory: Directory
+    offers: Offers
+    tell: Callable[[str, Mapping[str, Any]], object]
     weights_changed: Callable[[], Awaitable[None]]
 
 
@@ -130,6 +138,19 @@ class Ports:
         self._services: Mapping[str, list[Page]] = {
             "registry": [RegistryPages(parts.registry)],
             "heartbeat": [HeartbeatPages(parts.registry, parts.current)],
+            "providers": [ProviderPages(parts.directory, parts.offers)],
+            "gateway": [
+                GatewayPages(
+                    parts.current,
+                    parts.directory,
+                    parts.offers,
+                    Collector(parts.dispatch),
+                    parts.ledger,
+                    parts.store,
+                    parts.budgets,
+                    parts.tell,
+                )
+            ],
         }
         """The ports that have nothing but these pages, by their surface."""
 

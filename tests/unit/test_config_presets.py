@@ -71,6 +71,8 @@ def test_the_slm_server_preset_keeps_its_ids_ports_and_limits() -> None:
 def test_the_pas_preset_keeps_its_services() -> None:
     loaded = preset("pas")
     assert ports(loaded) == {
+        6103: ("provider_router", None, "providers"),
+        6120: ("gateway", None, "gateway"),
         8050: ("llm_llama31_8b", "llama3.1:8b", "pas"),
         8051: ("llm_tinyllama_1b", "tinyllama:1.1b", "pas"),
         8052: ("tlc_domain_classifier", "tinyllama:1.1b", "pas"),

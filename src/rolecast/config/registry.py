@@ -9,5 +9,8 @@ class Registry(Section, frozen=True):
     backends: list[str] = []
     """Addresses whose registered services and providers may answer requests, such as `http://127.0.0.1:8100` or
     `http://10.0.0.*`; a service elsewhere is only listed. Empty = none is ever asked."""
+    receipts: str = ""
+    """Folder in which the gateway of PAS keeps the receipts of each run besides, as RUN.jsonl; empty = in the ledger
+    alone."""
     check_interval: Seconds = Seconds(30)
     """How often missed heartbeats are counted, half a minute at most; who asks is told what is so at that moment."""

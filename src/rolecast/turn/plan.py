@@ -228,8 +228,8 @@ def rates_of(model: Model) -> Rates | None:
 
 
 def provider_of(model: Model) -> str:
-    """By what the configuration calls it, else the kind of its server; `local` on this machine."""
-    return (model.provider or model.backend) if leaves(model) else "local"
+    """By what the configuration calls it, else the kind of its server elsewhere; `local` on this machine."""
+    return model.provider or (model.backend if leaves(model) else "local")
 
 
 def _markup(model: Model, backend: Backend) -> str:
