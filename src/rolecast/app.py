@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from starlette.types import ASGIApp
 
-from rolecast import books, lazily, statefile
+from rolecast import __version__, books, lazily, statefile
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
@@ -143,6 +143,7 @@ class Gateway:
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, joined)
         self.mcp = McpPage(self.current)
+        self.fleet.tell = self.jobs.tell = self.reloader.tell = self.events.tell
         self.ports = Ports(
             Parts(
                 current=self.current,
@@ -169,6 +170,8 @@ class Gateway:
                 reloader=self.reloader,
                 doors=self.doors,
                 mcp=self.mcp,
+                events=self.events,
+                services=(),
                 weights_changed=self._weights_changed,
             )
         )
@@ -220,12 +223,15 @@ class Gateway:
         opening.commit()
         for door in self.doors:
             await door.opened()
+        self.events.tell("gateway_started", {"version": __version__, "listeners": len(self.doors.addresses)})
 
     async def close(self, hurry: asyncio.Event | None = None) -> None:
         """Close all ports, let running requests end, at `hurry` with an error; stop the workers, write the ledger."""
         hurry = hurry or asyncio.Event()
         self.reloader.close()
         self.telemetry.logs.end_following()
+        self.events.tell("gateway_stopping", {})
+        self.events.close()
         self.mcp.leave()
         grace_s = float(self.current.config.server.drain_timeout)
         for door in self.doors:  # nobody comes in while the others end

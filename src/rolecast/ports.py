@@ -3,7 +3,7 @@
 A surface of PAS is a row in `_services`: a port that has these pages and no others.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from rolecast.pages.admin import Admin
 from rolecast.pages.anthropic import TokenCounts
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.conductor import Conductor, ConductorModels
+from rolecast.pages.events import EventPages
 from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
@@ -33,6 +34,10 @@ from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
+from rolecast.pages.pas.agents import AgentRouter, tool_caller
+from rolecast.pages.pas.events import EventStream
+from rolecast.pages.pas.resources import ResourceManager
+from rolecast.pages.pas.tokens import TokenGovernor
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.personas import PersonaPages
 from rolecast.pages.ports import FrontDoor, SingleModel
@@ -44,6 +49,11 @@ from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.tools import ToolServers
 from rolecast.pages.turns import Turns
+from rolecast.registry.agents import Agents, Registered
+from rolecast.registry.governor import Governor
+from rolecast.registry.invoke import Invoker
+from rolecast.registry.resources import Resources
+from rolecast.registry.summaries import Summarizer
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import make_app
@@ -52,6 +62,7 @@ from rolecast.server.lane import Lane
 from rolecast.sources.here import uploads
 from rolecast.tasks.persona import Personas
 from rolecast.tasks.player import Player
+from rolecast.telemetry.events import Events
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.tools.toolbox import Toolbox
 from rolecast.turn.ask import Asker
@@ -98,6 +109,9 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     reloader: Reloader
     doors: Doors
     mcp: McpPage
+    events: Events
+    services: Iterable[Registered]
+    """All that have registered, as they are whenever somebody looks."""
     weights_changed: Callable[[], Awaitable[None]]
 
 
@@ -117,7 +131,12 @@ class Ports:
             KeptResponses(parts.memory, parts.counter),
         ]
         """What every port with models has."""
-        self._services: Mapping[str, list[Page]] = {}
+        self._services: Mapping[str, list[Page]] = {
+            "events": [EventStream(parts.events)],
+            "agents": [self._agent_router()],
+            "tokens": [self._token_governor()],
+            "resources": [ResourceManager(parts.current, Resources(parts.store), parts.events)],
+        }
         """The ports that have nothing but these pages, by their surface."""
 
     def app(self, lane: Lane, listener: Listener) -> ASGIApp:
@@ -142,6 +161,14 @@ class Ports:
         if listener.surface == "conductor":
             return self._listed.routes("/models")
         return []
+
+    def _agent_router(self) -> Page:
+        of = self._parts
+        return AgentRouter(Agents(of.services), Invoker(of.current, of.asker, tool_caller(of.toolbox)), of.events)
+
+    def _token_governor(self) -> Page:
+        of = self._parts
+        return TokenGovernor(of.current, Governor(of.store), Summarizer(of.asker), of.events)
 
     def _front_door(self, turns: Turns) -> list[Page]:
         """The pages of a port that is for no model in particular."""
@@ -180,4 +207,5 @@ class Ports:
             TaskPages(of.current, of.player),
             of.mcp,
             ToolServers(of.toolbox),
+            EventPages(of.events),
         ]

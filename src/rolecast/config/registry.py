@@ -11,3 +11,7 @@ class Registry(Section, frozen=True):
     `http://10.0.0.*`; a service elsewhere is only listed. Empty = none is ever asked."""
     check_interval: Seconds = Seconds(30)
     """How often missed heartbeats are counted."""
+    summaries: str = ""
+    """Folder of what the token governor has summed up; empty = `summaries` in the data folder."""
+    reservation_ttl: Seconds = Seconds(86400)
+    """A reservation of resources that does not say how long ends by itself after this."""
