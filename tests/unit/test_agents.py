@@ -38,6 +38,7 @@ class Service(msgspec.Struct, frozen=True):
     caps: tuple[str, ...] = ()
     labels: Mapping[str, str] = {}
     status: str = "ok"
+    is_ours: bool = False
 
 
 def fifty() -> list[Service]:
@@ -62,8 +63,9 @@ OURS = [
         url="http://localhost:8050",
         caps=("planning", "reasoning"),
         labels={"managed_by": "rolecast", "agent_role": "execution", "tier": "2", "model": "m"},
+        is_ours=True,
     ),
-    Service("task-summary", "Summary", "tool", "http://localhost:8000", ("summarization",), {"managed_by": "rolecast"}),
+    Service("task-summary", "Summary", "tool", "http://localhost:8000", ("summarization",), is_ours=True),
 ]
 
 

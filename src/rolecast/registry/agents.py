@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 from rolecast.errors import NotFound
 
-MANAGED, OURS = "managed_by", "rolecast"
-"""The label, and its value, of what this gateway registers."""
 ROLES: Mapping[str, str] = {"execution": "exec", "executor": "exec", "coordinator": "coord", "coordination": "coord"}
 """Words that agents use for their role, by the word that the router uses."""
 UNKNOWN = "unknown"
@@ -32,16 +30,13 @@ class Registered(Protocol):
     def labels(self) -> Mapping[str, str]: ...
     @property
     def status(self) -> str: ...
+    @property
+    def is_ours(self) -> bool: ...
 
 
 def agent_name(service: Registered) -> str:
     """How the router calls it: its id without what stands in front of an agent's."""
     return service.id.removeprefix("agent-")
-
-
-def is_ours(service: Registered) -> bool:
-    """Whether this gateway registered it."""
-    return service.labels.get(MANAGED) == OURS
 
 
 def role(service: Registered) -> str | None:
@@ -82,7 +77,7 @@ class Agents:
     def all(self, *, managed: bool = False) -> Iterator[Registered]:
         """Every agent; with `managed` also whatever this gateway registered."""
         for service in self._services:
-            if managed if is_ours(service) else service.kind == "agent":
+            if managed if service.is_ours else service.kind == "agent":
                 yield service
 
     def find(
@@ -138,5 +133,5 @@ class Agents:
             total += 1
             for counts, word in ((roles, role(service)), (tiers, tier(service))):
                 counts[word or UNKNOWN] = counts.get(word or UNKNOWN, 0) + 1
-        managed = sum(map(is_ours, self._services))
+        managed = sum(service.is_ours for service in self._services)
         return {"total_agents": total, "by_role": roles, "by_tier": tiers, "managed_agents": managed}

@@ -21,7 +21,7 @@ from rolecast.errors import UNREADABLE, RolecastError
 from rolecast.net import probe
 from rolecast.net.pool import Pool
 from rolecast.registry.adopted import may_be_asked
-from rolecast.registry.agents import Registered, agent_name, is_ours
+from rolecast.registry.agents import Registered, agent_name
 from rolecast.turn.ask import Asker
 from rolecast.values import Caller, Chat, Done, Endpoint, Event, Message, Report, Sampling, Text
 
@@ -80,7 +80,7 @@ class Invoker:
     async def _reached(
         self, agent: Registered, payload: Mapping[str, Any], transport: Transport, timeout_s: float, caller: Caller
     ) -> Any:
-        if is_ours(agent):
+        if agent.is_ours:
             return await self._asked(agent, payload, caller, self._own_name(agent))
         if transport == "file":
             raise Failed("The transport `file` is not offered: nothing is written for others. Use `rpc` or `rest`.")
