@@ -31,6 +31,8 @@ from rolecast.ports import Parts, Ports
 from rolecast.processes import supervisor
 from rolecast.readiness import Readiness
 from rolecast.registry.adopted import Adopted
+from rolecast.registry.own import Sources, Task
+from rolecast.registry.registry import Registry
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.doors import Bind, Doors, bind_port
@@ -41,6 +43,7 @@ from rolecast.statefile import Address
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.persona import Personas
 from rolecast.tasks.player import Player
+from rolecast.tasks.table import listed
 from rolecast.telemetry import heap, logfile
 from rolecast.telemetry.events import Events
 from rolecast.telemetry.logs import Logging, configure_logging
@@ -128,6 +131,17 @@ class Gateway:
         self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())
         spoken = partial(hot_of, note=self.sessions.note)
         self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, spoken, bind)
+        sources = Sources(
+            current=self.current,
+            fleet=self.fleet,
+            abilities=self.abilities,
+            store=self.store,
+            addresses=lambda: self.doors.addresses,
+            state=self.health.state,
+            tasks=self._tasks,
+            answered=self.telemetry.answered,
+        )
+        self.registry = Registry(self.store, self.events, self.adopted, sources)
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
             self.abilities,
@@ -139,6 +153,7 @@ class Gateway:
             Logging(config.log, self.telemetry.logs, self.telemetry.requests),
             self.current,
             self.doors,
+            self.registry,
         ]
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, joined)
@@ -171,7 +186,7 @@ class Gateway:
                 doors=self.doors,
                 mcp=self.mcp,
                 events=self.events,
-                services=(),
+                registry=self.registry,
                 weights_changed=self._weights_changed,
             )
         )
@@ -186,6 +201,11 @@ class Gateway:
     async def _weights_changed(self) -> None:
         """Some came or went: stand-ins step back or in, and pinned models begin to load."""
         await self.reloader.renew()
+
+    async def _tasks(self) -> list[Task]:
+        """The kinds of work that somebody here answers."""
+        await self.player.tasks()  # reads the rows in a thread, if nobody has yet
+        return [Task(task.name, task.path, task.title) for task in listed(self.current.config) if task.model]
 
     async def _recall(self) -> None:
         """What models took before this start, from the ledger; without it, it is learnt anew."""
@@ -205,6 +225,7 @@ class Gateway:
             await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
+            await self.registry.open()
         except BaseException:
             opening.discard()
             raise
@@ -218,6 +239,7 @@ class Gateway:
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),
             quietly(self.toolbox),
+            self.registry.keep(),
         )
         self._background += [asyncio.create_task(each) for each in lasting]
         opening.commit()
@@ -245,6 +267,7 @@ class Gateway:
         await self.toolbox.close()
         await self.fleet.close()
         await leaving
+        await self.registry.close()
         await self.ledger.close()
         await self.memory.close()
         await self.sessions.close()

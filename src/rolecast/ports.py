@@ -3,7 +3,7 @@
 A surface of PAS is a row in `_services`: a port that has these pages and no others.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,8 @@ from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas.agents import AgentRouter, tool_caller
 from rolecast.pages.pas.events import EventStream
+from rolecast.pages.pas.heartbeat import HeartbeatPages
+from rolecast.pages.pas.registry import RegistryPages
 from rolecast.pages.pas.resources import ResourceManager
 from rolecast.pages.pas.tokens import TokenGovernor
 from rolecast.pages.pas_info import PasInfo
@@ -43,15 +45,17 @@ from rolecast.pages.personas import PersonaPages
 from rolecast.pages.ports import FrontDoor, SingleModel
 from rolecast.pages.responses import KeptResponses
 from rolecast.pages.routing import RoutePage
+from rolecast.pages.services import ServicePage
 from rolecast.pages.sessions import SessionPages
 from rolecast.pages.tasks import TaskPages
 from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.tools import ToolServers
 from rolecast.pages.turns import Turns
-from rolecast.registry.agents import Agents, Registered
+from rolecast.registry.agents import Agents
 from rolecast.registry.governor import Governor
 from rolecast.registry.invoke import Invoker
+from rolecast.registry.registry import Registry
 from rolecast.registry.resources import Resources
 from rolecast.registry.summaries import Summarizer
 from rolecast.reload import Reloader
@@ -110,8 +114,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     doors: Doors
     mcp: McpPage
     events: Events
-    services: Iterable[Registered]
-    """All that have registered, as they are whenever somebody looks."""
+    registry: Registry
     weights_changed: Callable[[], Awaitable[None]]
 
 
@@ -136,6 +139,8 @@ class Ports:
             "agents": [self._agent_router()],
             "tokens": [self._token_governor()],
             "resources": [ResourceManager(parts.current, Resources(parts.store), parts.events)],
+            "registry": [RegistryPages(parts.registry)],
+            "heartbeat": [HeartbeatPages(parts.registry, parts.current)],
         }
         """The ports that have nothing but these pages, by their surface."""
 
@@ -164,7 +169,7 @@ class Ports:
 
     def _agent_router(self) -> Page:
         of = self._parts
-        return AgentRouter(Agents(of.services), Invoker(of.current, of.asker, tool_caller(of.toolbox)), of.events)
+        return AgentRouter(Agents(of.registry), Invoker(of.current, of.asker, tool_caller(of.toolbox)), of.events)
 
     def _token_governor(self) -> Page:
         of = self._parts
@@ -208,4 +213,5 @@ class Ports:
             of.mcp,
             ToolServers(of.toolbox),
             EventPages(of.events),
+            ServicePage(of.registry),
         ]

@@ -74,6 +74,8 @@ def test_the_pas_preset_keeps_its_services() -> None:
         8050: ("llm_llama31_8b", "llama3.1:8b", "pas"),
         8051: ("llm_tinyllama_1b", "tinyllama:1.1b", "pas"),
         8052: ("tlc_domain_classifier", "tinyllama:1.1b", "pas"),
+        6121: ("registry", None, "registry"),
+        6109: ("heartbeat_monitor", None, "heartbeat"),
     }
     assert {"chat", "reasoning", "planning"} <= set(loaded.models["llama3.1:8b"].capabilities)
     assert {"classification", "domain_validation"} <= set(loaded.models["tinyllama:1.1b"].capabilities)

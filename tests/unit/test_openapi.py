@@ -28,6 +28,8 @@ PORTS = {
     "wrapper": "pas",
     "tlc_domain_classifier": "pas",
     "second": "without a model",
+    "registry": "registry",
+    "monitor": "heartbeat",
 }
 LISTENERS = [
     Listener(port=0, name="one", model="m"),
@@ -35,6 +37,8 @@ LISTENERS = [
     Listener(port=0, name="wrapper", model="m", surface="pas"),
     Listener(port=0, name="tlc_domain_classifier", model="m", surface="pas"),
     Listener(port=0, name="second"),
+    Listener(port=0, name="registry", surface="registry"),
+    Listener(port=0, name="monitor", surface="heartbeat"),
 ]
 NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback", "/personas/")
 """What needs weights, a file or an earlier request, and these gateways have none."""
@@ -127,7 +131,7 @@ async def test_ports_differ_and_each_tells_of_itself() -> None:
     assert [name for name in PORTS if "/extract_tmd" in paths[name]] == ["tlc_domain_classifier"]
     assert "/v1/tlc/extract_tmd" in paths["front door"] & paths["second"]
     healthy = {name: documents[name]["paths"]["/health"]["get"]["responses"] for name in PORTS}
-    assert ["503" in healthy[name] for name in PORTS] == [False, True, True, False, False, False]
+    assert [name for name in PORTS if "503" in healthy[name]] == ["one", "llama"]
     strict = documents["wrapper"]["components"]["schemas"]["PASStrictChat"]["properties"]
     assert (strict["temperature"]["maximum"], strict["max_tokens"]["minimum"]) == (2, 1)
     assert documents["one"]["components"]["schemas"]["OpenAIChatBody"]["properties"]["temperature"]["maximum"] == 100

@@ -27,6 +27,14 @@ _RECENT = Query(
 """Complete answers at the first attempt, of all models."""
 
 
+_TIMES = Query(
+    "SELECT r.listener, r.worker, q.total_us FROM requests q JOIN routes r ON r.id = q.route"
+    " WHERE q.id >= :since AND (q.bits & 12) = 0 AND q.prompt_tokens + q.completion_tokens > 0"
+    " ORDER BY q.id DESC LIMIT :most"
+)
+"""How long complete answers took, of all ports and models; what only loaded one is none."""
+
+
 class Past(msgspec.Struct, frozen=True):
     """A request that was answered before: who did it, how much, and how long each phase took."""
 
@@ -76,3 +84,16 @@ async def pace(store: Store, listener: str, worker: str) -> Pace | None:
         average_ms=total_ms / len(times_ms),
         p95_ms=times_ms[math.ceil(0.95 * len(times_ms)) - 1],
     )
+
+
+async def slowest(store: Store) -> dict[tuple[str, str], float]:
+    """The 95th percentile in ms by port and worker, and by worker alone with '' as its port.
+
+    Of the newest thousand answers of the last day. Raises StoreError.
+    """
+    since = int((time.time() - DAY_S) * 1000) << 20
+    times: dict[tuple[str, str], list[int]] = {}
+    for listener, worker, total_us in await store.read(_TIMES, since=since, most=MOST):
+        for place in ((listener, worker), ("", worker)):
+            times.setdefault(place, []).append(total_us)
+    return {place: sorted(found)[math.ceil(0.95 * len(found)) - 1] / 1000 for place, found in times.items()}

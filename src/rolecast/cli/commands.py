@@ -19,6 +19,7 @@ from rolecast.cli import (
     output,
     route,
     serve,
+    services,
     sessions,
     talk,
     tasks,
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("status", serve.status),
         ("ps", serve.ps),
         ("logs", serve.logs),
+        ("services", services.services),
     ),
     "Talk": (
         ("ask", talk.ask),
