@@ -158,7 +158,7 @@ class Gateway:
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, joined)
         self.mcp = McpPage(self.current)
-        self.fleet.tell = self.jobs.tell = self.reloader.tell = self.events.tell
+        self.fleet.stations.tell = self.jobs.tell = self.reloader.tell = self.events.tell
         self.ports = Ports(
             Parts(
                 current=self.current,

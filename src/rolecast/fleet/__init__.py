@@ -28,7 +28,6 @@ from rolecast.net.cork import Cork
 from rolecast.net.pool import Pool
 from rolecast.processes import folder, process
 from rolecast.processes.running import Starter
-from rolecast.telemetry.events import Tell, unheard
 from rolecast.values import Endpoint
 from rolecast.weights import Finder
 
@@ -55,8 +54,6 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = Alarm(self._tick)
         self.closing = False
-        self.tell: Tell = unheard
-        """Called when a worker is loaded, unloaded or lost."""
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -196,9 +193,8 @@ class Fleet:
     def would_replace(self, model_id: str, model: Model) -> bool:
         """Whether these settings would end a worker or an address that works now, for another one."""
         station = self.stations.at.get(model_id)
-        if station is None or station.worker.state not in (State.READY, State.REMOTE):
-            return False
-        return self._is_stale(station, model)
+        states = (State.READY, State.REMOTE)
+        return station is not None and station.worker.state in states and self._is_stale(station, model)
 
     def present(self, model_id: str) -> bool:
         """Whether the model could be started: its weights are here, or it needs none."""
@@ -227,7 +223,6 @@ class Fleet:
         assert station.child is not None
         took_s = self._loop.time() - station.worker.started_at
         log.info("loaded %s in %.2f s (pid %d)", station.model_id, took_s, station.child.pid)
-        self.tell("model_loaded", {"model": station.model_id, "pid": station.child.pid, "seconds": round(took_s, 3)})
         self.stations.loaded(station.model_id, took_s)
         self._apply(self.machine.loaded(station.model_id, generation, endpoint, self._loop.time()))
 
@@ -237,12 +232,7 @@ class Fleet:
         """It is gone, or was never there."""
         if not self.closing:
             model_id, now = station.model_id, self._loop.time()
-            if generation != station.worker.generation:
-                return  # of an earlier worker
-            if station.worker.state in (State.STOPPING, State.DRAINING):
-                self.tell("model_unloaded", {"model": model_id, "reason": station.worker.why})
-            else:
-                self.tell("model_failed", {"model": model_id, "error": error[:500]})
+            self.stations.ended(station, generation, error)
             self._apply(self.machine.ended(model_id, generation, error, now, may_start=may_start, killed=killed))
 
     # -- effects ------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ const REASONS = {
   rate_limited: "Its key asked for more than it may just now.",
   budget_spent: "There is no money left for that run or key, and every model that would do costs some.",
   model_not_found: "No model, role or alias has that name. `rolecast models` lists them.",
+  agent_not_found: "No such agent has registered or told how full its context is.",
+  reservation_not_found: "No such reservation is active: it was given back, or its time is over.",
   service_not_found: "No such service is registered: it never came, said good-bye or missed too many heartbeats.",
   own_service: "That id is a service of the gateway itself, which others can neither replace nor take out of the registry.",
   registry_full: "10,000 services are registered here, and no more are taken until some leave.",
