@@ -190,7 +190,34 @@ def test_pas(start: Start) -> None:
             assert generates(gateway, port) == model
             assert measured(gateway, port, agent)
             assert health.json["last_request_ms"] >= 0
+        finds_services(gateway)
         assert marked(gateway.curl("http://localhost:8000/v1/models"))["llm_tinyllama_1b"] == "smollm2-135m"
+
+
+def finds_services(gateway: Preset) -> None:
+    """PAS's phases 0 and 5 and the seed's question, as their scripts ask them."""
+    for cap, agent in [
+        ("reasoning", b"llm_llama31_8b"),
+        ("classification", b"llm_tinyllama_1b"),
+        ("domain_classification", b"tlc_domain_classifier"),
+    ]:
+        assert agent in gateway.curl(f"http://localhost:6121/discover?cap={cap}").body
+
+    def sent(method: str, path: str, body: dict[str, Any]) -> Any:
+        arguments = ("-X", method, f"http://localhost:6121{path}", "-H", "Content-Type: application/json")
+        answer = gateway.curl(*arguments, "-d", json.dumps(body))
+        assert answer.status == 200, answer
+        return answer.json
+
+    (found,) = sent("POST", "/discover", {"capabilities": ["reasoning"]})["agents"]
+    assert (found["agent_id"], found["endpoint"]) == ("llm_llama31_8b", gateway.at("http://localhost:8050"))
+    test = {"name": "test-llm", "type": "model", "role": "production", "url": "http://x:9999", "caps": ["testing"]}
+    service_id = sent("POST", "/register", test)["service_id"]
+    items = gateway.curl("http://localhost:6121/discover?name=test-llm").json["items"]
+    assert [each["service_id"] for each in items] == [service_id]
+    assert sent("PUT", "/heartbeat", {"service_id": service_id, "status": "ok"})["success"] is True
+    assert gateway.curl("http://localhost:6109/stats").json["total_services"] >= 1
+    assert sent("POST", "/deregister", {"service_id": service_id})["success"] is True
 
 
 def test_bestbox(start: Start) -> None:

@@ -441,3 +441,11 @@ async def test_a_connection_that_its_client_reset_is_closed_without_a_word() -> 
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         gate.protocol().close_gently()  # before the loop has noticed
         await until(lambda: not gate.connections["front door"])
+
+
+async def test_an_answer_is_not_held_back_until_the_one_before_was_acknowledged() -> None:
+    """Nagle's delays are off on both event loops: with them each answer on a kept connection waits for 40 ms."""
+    async with pair() as (gate, _), gate.client():
+        protocol = await until(lambda: gate.connections["front door"] and gate.protocol())
+        sock = protocol.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

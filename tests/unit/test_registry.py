@@ -428,8 +428,9 @@ async def test_a_stranger_cannot_speak_for_our_own_services(ask: Ask) -> None:
     await ask.ok("PUT /heartbeat", {"service_id": "model-m", "status": "down", "load": 9})
     found = await ask.ok("GET /services/model-m")
     assert (found["status"], found["load"]) == ("ok", 0)
-    same = {**SEED, "agent_id": "llm_llama31_8b", "endpoint": f"http://localhost:{ask.gate.port('llm_llama31_8b')}"}
-    assert (await ask.ok("POST /register", same))["action"] == "updated"
+    for host in ("localhost", "127.0.0.1"):
+        same = {**SEED, "agent_id": "llm_llama31_8b", "endpoint": f"http://{host}:{ask.gate.port('llm_llama31_8b')}/"}
+        assert (await ask.ok("POST /register", same))["action"] == "updated"
     assert "reasoning" in (await ask.ok("GET /services/llm_llama31_8b"))["caps"], "what it says is known better here"
     await ask.ok("POST /register", {**TEST, "service_id": "x", "labels": {"managed_by": "rolecast"}})
     await ask.ok("POST /deregister", {"service_id": "x"})
@@ -641,6 +642,17 @@ async def test_ours_are_never_written_down_so_that_none_is_left_after_a_crash(as
     assert await ask.gate.gateway.store.read(registry_rows.Query("SELECT COUNT(*) FROM services")) == [(0,)]
 
 
+async def test_what_a_model_is_for_is_found_also_while_another_stands_in_for_it(tmp_path: Path) -> None:
+    absent = Model(source=f"file:{tmp_path}/none.gguf", capabilities=["chat", "vision", "reasoning"])
+    setup = config({"m": absent, "fake": Model(backend="fake")}, listeners=[*PORTS, WRAPPER])
+    async with running_gateway(msgspec.structs.replace(setup, stand_in="fake"), tmp_path) as gate:
+        (agent,) = (await Ask(gate).ok("POST /discover", {"capabilities": ["reasoning"]}))["agents"]
+        assert agent["agent_id"] == "llm_llama31_8b"
+        assert "vision" not in agent["capabilities"], "that it cannot play"
+        found = await Ask(gate).ok("GET /services/model-m")
+        assert (found["labels"]["stand_in"], found["status"]) == ("fake", "ok")
+
+
 async def test_without_a_port_of_pas_tasks_are_not_read_for_it() -> None:
     async with pair() as (gate, _):
         await gate.gateway.registry.settled()
@@ -761,12 +773,13 @@ async def test_a_name_that_is_taken_is_not_taken_over(tmp_path: Path) -> None:
     async with Elsewhere("/v1").listening() as there, lending(tmp_path, there.url) as ask:
         models = lambda: set(ask.gate.gateway.current.config.models)  # noqa: E731
         for service_id, name in [("1", "m"), ("2", "m"), ("3", "auto"), ("4", "Größe"), ("5", "standard")]:
-            said = {**TEST, "service_id": service_id, "name": name, "url": f"{there.url}/v1"}
+            said = {**TEST, "service_id": service_id, "name": name, "url": f"{there.url}/v1/chat/completions"}
             await ask.ok("POST /register", said)
         await until(lambda: len(models()) == 6)
         assert models() == {"m", "service/m", "service/2", "service/auto", "service/4", "service/standard"}
         config = ask.gate.gateway.current.config
         assert config.models["m"].backend == "fake"
+        assert {model.url for model in config.models.values()} == {"", f"{there.url}/v1"}
 
 
 @pytest.mark.parametrize("allowed", [(), ("http://127.0.0.1:1",)])

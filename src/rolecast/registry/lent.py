@@ -27,6 +27,8 @@ BACKEND = "openai"
 SPARE = "service/"
 """In front of a name that is taken here."""
 PATIENCE_S = 3.0
+CHATS = "/chat/completions"
+"""Some register the path that is asked, not what it is below."""
 AT_ONCE = 8
 """So many are asked at a time."""
 MOST_BYTES = 1024 * 1024
@@ -108,7 +110,7 @@ class Lent:
         unknown = [service for service in services if _place(service) not in self._bases]
         for service in unknown:
             if urlsplit(service.url).path.strip("/"):
-                self._bases[_place(service)] = service.url
+                self._bases[_place(service)] = service.url.rstrip("/").removesuffix(CHATS)
         asked = [service for service in unknown if _place(service) not in self._bases]
         gate = asyncio.Semaphore(AT_ONCE)
 

@@ -23,7 +23,7 @@ from rolecast.fleet import Fleet
 from rolecast.registry.service import AGENT, MANAGED, OURS, Beat, Kind, Service, Status
 from rolecast.routing.abilities import LACKING, Abilities
 from rolecast.statefile import Address
-from rolecast.values import authority
+from rolecast.values import KINDS, authority
 
 SURFACES: tuple[str, ...] = get_args(Surface)
 CLASSIFIER = "tlc_domain_classifier"
@@ -141,16 +141,10 @@ class Ours:
                 caps = self._words(model_id, model)
                 yield Own(self._service(f"model-{model_id}", model_id, "model", front, model_id, model, caps), model_id)
 
-    def _words(self, model_id: str, model: Model) -> list[str]:
-        """What it is there for, whoever stands in for it, and what the one that answers can do."""
-        can = self._of.abilities.words(model_id)
-        own = [word for word in model.capabilities if word in can or word not in LACKING]
-        return [*own, *(word for word in can if word not in own)]
-
     def _agents(self, config: Config, ports: Iterable[tuple[Address, str]]) -> Iterator[Own]:
         for address, url in ports:
             model = config.models.get(address.model)
-            if model is None or not model.enabled:
+            if model is None or not model.enabled or address.surface in SURFACES:
                 continue
             caps = self._words(address.model, model)
             if address.surface == "pas":
@@ -165,6 +159,14 @@ class Ours:
                 "ollama_backend": model.url if model.url.startswith("http") else url,
             }
             yield Own(msgspec.structs.replace(found, labels=labels), address.model, address.name)
+
+    def _words(self, model_id: str, model: Model) -> list[str]:
+        """What it can do. What a model is for, in words of the configuration, its stand-in plays, too."""
+        found = self._of.abilities.words(model_id)
+        if model_id in self._of.current.stand_ins:
+            played = [word for word in model.capabilities if word not in KINDS and word not in LACKING]
+            found = list(dict.fromkeys([*found, *played]))
+        return found
 
     def _service(
         self, service_id: str, name: str, kind: Kind, url: str, model_id: str, model: Model, caps: Sequence[str]

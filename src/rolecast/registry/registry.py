@@ -18,6 +18,7 @@ from rolecast.books.store import Store
 from rolecast.config import paths
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
+from rolecast.config.loopback import is_loopback
 from rolecast.errors import Busy, Conflict
 from rolecast.registry.adopted import Adopted
 from rolecast.registry.lent import Lent
@@ -179,7 +180,7 @@ class Registry:
         services = self.look()
         before = services.find(service.id) or services.find(service.agent_id)
         if before is not None and before.is_ours:
-            if before.url.rstrip("/") != service.url.rstrip("/"):
+            if _place(before.url) != _place(service.url):
                 raise Conflict(
                     f"{before.id} is a service of this gateway itself, at {before.url}; take another id.",
                     param="service_id",
@@ -281,6 +282,13 @@ async def _either(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         pass
+
+
+def _place(url: str) -> str:
+    """The address, with one spelling for this machine."""
+    scheme, _, rest = url.rstrip("/").lower().partition("://")
+    host, colon, port = rest.rpartition(":")
+    return f"{scheme}://localhost:{port}" if colon and is_loopback(host) else f"{scheme}://{rest}"
 
 
 def _described(known: Service, service: Service) -> Service:

@@ -41,7 +41,9 @@ def listen(host: str, port: int, beside: Collection[socket.socket] = ()) -> sock
 
 def _listen(host: str, port: int, beside: Collection[socket.socket] = ()) -> socket.socket:
     host = host.strip("[]")
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    # With its protocol named: asyncio switches Nagle's delays off only where that says TCP.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with _shared([sock, *beside]) if beside else contextlib.nullcontext():
