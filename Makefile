@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up install test check fix bench train-router bench-routing docs clean
+.PHONY: help up install test check fix bench train-router bench-routing prices docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ train-router: .venv/installed-router ## Build the learned router's model file ag
 
 bench-routing: .venv/installed-router ## Measure the learned router (make bench-routing ARGS="--json")
 	@exec $(BIN)/python training/router/bench.py $(ARGS)
+
+prices: .venv/installed-prices ## Renew the price list of cloud models from the package genai-prices
+	@exec $(BIN)/python training/prices.py
 
 docs: .venv/installed-docs ## Build the documentation into site/
 	@$(BIN)/python docs/generate.py
@@ -93,6 +96,12 @@ clean: ## Remove the environment and everything built
 	@echo "Installing the tools that train the router."
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --group router
+	@touch $@
+
+.venv/installed-prices: .venv/installed
+	@echo "Installing the package with the prices."
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --group prices
 	@touch $@
 
 .venv/installed-docs: .venv/installed

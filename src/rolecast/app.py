@@ -13,6 +13,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from rolecast import __version__, books, lazily, statefile
+from rolecast.access.budgets import Budgets
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
@@ -31,6 +32,9 @@ from rolecast.ports import Parts, Ports
 from rolecast.processes import supervisor
 from rolecast.readiness import Readiness
 from rolecast.registry.adopted import Adopted
+from rolecast.registry.directory import Directory
+from rolecast.registry.observed import Observed
+from rolecast.registry.offers import Offers
 from rolecast.registry.own import Sources, Task
 from rolecast.registry.registry import Registry
 from rolecast.reload import Reloader
@@ -54,6 +58,7 @@ from rolecast.turn.ask import Asker
 from rolecast.turn.cards import Cards
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
+from rolecast.turn.energy import EnergyBooks
 from rolecast.turn.exchange import ExchangeIds, make_ids
 from rolecast.turn.memory import Memory
 from rolecast.turn.paces import Paces
@@ -61,6 +66,7 @@ from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
 from rolecast.turn.session_budget import Budget
 from rolecast.turn.sessions import Sessions
+from rolecast.turn.spending import Spending
 
 log = logging.getLogger("rolecast")
 
@@ -69,6 +75,8 @@ DRAIN_SLACK_S = 5.0
 
 
 COMPILE_AFTER_S = 1.0
+SHARED_S = 60.0
+"""So often it is looked at what other gateways have charged."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -114,8 +122,12 @@ class Gateway:
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
+        self.energy = EnergyBooks(accounts, self.store, self.telemetry)
+        self.budgets = Budgets(self.store, self.ledger, self.events.tell)
+        accounts.gate.checks = (*accounts.gate.checks, Spending(self.budgets, self.current))
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
+        self.energy.on_change = self.dispatch.measure
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
         counter = Counter(self.plans, self.fleet)
@@ -149,6 +161,7 @@ class Gateway:
             self.fleet,
             self.cards,
             self.plans,
+            self.energy,
             self.jobs,
             Logging(config.log, self.telemetry.logs, self.telemetry.requests),
             self.current,
@@ -159,6 +172,18 @@ class Gateway:
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, joined)
         self.mcp = McpPage(self.current)
         self.fleet.stations.tell = self.jobs.tell = self.reloader.tell = self.events.tell
+        self.directory = Directory(self.store, self.adopted, self.current, self.events.tell)
+        self.observed = Observed(self.store)
+        offers = Offers(
+            self.current,
+            self.directory,
+            self.observed,
+            can.can,
+            self.plans.card,
+            self.cards,
+            self.health.state,
+            lambda: self.doors.addresses,
+        )
         self.ports = Ports(
             Parts(
                 current=self.current,
@@ -167,6 +192,7 @@ class Gateway:
                 made=made,
                 store=self.store,
                 ledger=self.ledger,
+                budgets=self.budgets,
                 telemetry=self.telemetry,
                 fleet=self.fleet,
                 abilities=self.abilities,
@@ -187,6 +213,9 @@ class Gateway:
                 mcp=self.mcp,
                 events=self.events,
                 registry=self.registry,
+                directory=self.directory,
+                offers=offers,
+                tell=self.events.tell,
                 weights_changed=self._weights_changed,
             )
         )
@@ -214,6 +243,13 @@ class Gateway:
         except StoreError as error:
             log.debug("the speeds of earlier requests are not known: %s", error.message)
 
+    async def _share_budgets(self) -> None:
+        """Other gateways with the same database charge the same budgets."""
+        while True:
+            await asyncio.sleep(SHARED_S)
+            with contextlib.suppress(StoreError):  # it is told elsewhere, and tried again
+                await self.budgets.reread()
+
     async def start(self) -> None:
         """Bind all ports, open the database, start the fleet and the watch over running requests, let clients in.
 
@@ -222,10 +258,13 @@ class Gateway:
         opening = await self.doors.prepare(self._first)
         try:
             await self.store.open()
+            await self.ledger.open(paths.journal())
+            await self.budgets.open()
             await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
             await self.registry.open()
+            await self.directory.open()
         except BaseException:
             opening.discard()
             raise
@@ -235,6 +274,8 @@ class Gateway:
             self.cards.learn(),
             _compile_soon(),
             self._recall(),
+            self.energy.look(self.current.config),
+            self._share_budgets(),
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),
@@ -245,6 +286,7 @@ class Gateway:
         opening.commit()
         for door in self.doors:
             await door.opened()
+        await self.directory.adopt()
         self.events.tell("gateway_started", {"version": __version__, "listeners": len(self.doors.addresses)})
 
     async def close(self, hurry: asyncio.Event | None = None) -> None:
@@ -265,10 +307,13 @@ class Gateway:
         await self.backstage.close()
         await self.mcp.close()
         await self.toolbox.close()
+        await self.observed.close()
         await self.fleet.close()
         await leaving
         await self.registry.close()
+        await self.energy.close()
         await self.ledger.close()
+        self.ledger.leave()
         await self.memory.close()
         await self.sessions.close()
         await self.store.close()

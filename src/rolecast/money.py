@@ -10,6 +10,8 @@ import msgspec
 
 PICO = 10**12
 """Picodollars in a dollar."""
+MOST = 2**63 - 1
+"""Picodollars that a column holds: nine million dollars."""
 RECEIPT = Decimal("0.000001")
 """Receipts are told in millionths of a dollar."""
 
@@ -55,6 +57,12 @@ def dollars(amount: int) -> Decimal:
 def per_token(cents_per_million: float) -> int:
     """A price in cents per million tokens as picodollars per token: a cent per million is 10,000 of them."""
     return int((exact(cents_per_million) * 10_000).to_integral_value(ROUND_HALF_UP))
+
+
+def told(amount: int) -> str:
+    """Picodollars as dollars in digits, exactly: `0.0000375`."""
+    text = f"{dollars(amount):.12f}".rstrip("0")
+    return f"{text}0" if text.endswith(".") else text
 
 
 def receipt(amount: int) -> Decimal:

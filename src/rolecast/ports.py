@@ -5,12 +5,13 @@ A surface of PAS is a row in `_services`: a port that has these pages and no oth
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from rolecast.access.budgets import Budgets
 from rolecast.books.ledger import Ledger
 from rolecast.books.store import Store
 from rolecast.config import paths
@@ -23,6 +24,7 @@ from rolecast.pages import openapi, ui
 from rolecast.pages.activity import Activity
 from rolecast.pages.admin import Admin
 from rolecast.pages.anthropic import TokenCounts
+from rolecast.pages.budgets import BudgetPages
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.conductor import Conductor, ConductorModels
 from rolecast.pages.events import EventPages
@@ -36,7 +38,9 @@ from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas.agents import AgentRouter, tool_caller
 from rolecast.pages.pas.events import EventStream
+from rolecast.pages.pas.gateway import GatewayPages
 from rolecast.pages.pas.heartbeat import HeartbeatPages
+from rolecast.pages.pas.providers import ProviderPages
 from rolecast.pages.pas.registry import RegistryPages
 from rolecast.pages.pas.resources import ResourceManager
 from rolecast.pages.pas.tokens import TokenGovernor
@@ -52,9 +56,12 @@ from rolecast.pages.tlc import Domains
 from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.tools import ToolServers
 from rolecast.pages.turns import Turns
+from rolecast.pages.usage import UsagePage
 from rolecast.registry.agents import Agents
+from rolecast.registry.directory import Directory
 from rolecast.registry.governor import Governor
 from rolecast.registry.invoke import Invoker
+from rolecast.registry.offers import Offers
 from rolecast.registry.registry import Registry
 from rolecast.registry.resources import Resources
 from rolecast.registry.summaries import Summarizer
@@ -70,6 +77,7 @@ from rolecast.telemetry.events import Events
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.tools.toolbox import Toolbox
 from rolecast.turn.ask import Asker
+from rolecast.turn.collected import Collector
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.memory import Memory
@@ -95,6 +103,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     made: MadeVariants
     store: Store
     ledger: Ledger
+    budgets: Budgets
     telemetry: Telemetry
     fleet: Fleet
     abilities: Abilities
@@ -115,6 +124,9 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     mcp: McpPage
     events: Events
     registry: Registry
+    directory: Directory
+    offers: Offers
+    tell: Callable[[str, Mapping[str, Any]], object]
     weights_changed: Callable[[], Awaitable[None]]
 
 
@@ -141,6 +153,19 @@ class Ports:
             "resources": [ResourceManager(parts.current, Resources(parts.store), parts.events)],
             "registry": [RegistryPages(parts.registry)],
             "heartbeat": [HeartbeatPages(parts.registry, parts.current)],
+            "providers": [ProviderPages(parts.directory, parts.offers)],
+            "gateway": [
+                GatewayPages(
+                    parts.current,
+                    parts.directory,
+                    parts.offers,
+                    Collector(parts.dispatch),
+                    parts.ledger,
+                    parts.store,
+                    parts.budgets,
+                    parts.tell,
+                )
+            ],
         }
         """The ports that have nothing but these pages, by their surface."""
 
@@ -198,6 +223,7 @@ class Ports:
                 },
             ),
             Activity(of.current, of.fleet, of.ledger, of.telemetry, of.dispatch, of.find, weights, of.jobs),
+            BudgetPages(of.budgets),
             JobPages(of.jobs),
             OllamaWeights(of.current, of.fleet, of.jobs, of.find, weights, of.weights_changed, making.forget),
             making,
@@ -214,4 +240,5 @@ class Ports:
             ToolServers(of.toolbox),
             EventPages(of.events),
             ServicePage(of.registry),
+            UsagePage(of.current, of.store),
         ]

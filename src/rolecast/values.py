@@ -87,6 +87,8 @@ class Caller(msgspec.Struct, frozen=True):
     """Of a key that may not do everything; None = it may."""
     deadline_s: float = 0.0
     """The caller wants the answer within so many seconds of its body, or an error; 0 = not said."""
+    agent: str = ""
+    """Who in that run asks, in the caller's words: for the books."""
 
     @property
     def gated(self) -> bool:
@@ -446,3 +448,12 @@ class Receipt(msgspec.Struct, frozen=True):
     difficulty: float | None
     confidence: float | None
     rating: float | None
+    provider: str
+    """Who sends the bill; `local` = nobody."""
+    cost: int
+    """In picodollars, 10^-12 dollars."""
+    written_tokens: int
+    run: str
+    agent: str
+    fallback: str
+    """The model that was to answer first, where another one did."""

@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, expect
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-VIEWS = ["models", "chat", "requests", "logs", "connect"]
+VIEWS = ["models", "chat", "requests", "usage", "logs", "connect"]
 
 
 def card(page: "Page", model: str) -> Locator:

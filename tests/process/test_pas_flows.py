@@ -20,8 +20,6 @@ from live_gateway import LiveGateway, ask, until
 
 from rolecast.config import presets
 
-LATER = frozenset({6103, 6120})
-"""Ports whose services are not here yet; flows that need one are skipped."""
 SERVICES = {
     6102: ("event_stream", "events"),
     6103: ("provider_router", "providers"),
@@ -72,7 +70,7 @@ def pas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pas]:
     more = [
         f"    - {{port: {port}, name: {name}, surface: {surface}}}"
         for port, (name, surface) in SERVICES.items()
-        if port not in there and port not in LATER
+        if port not in there
     ]
     text = text.replace("\nmodels:", "\n".join(["", *more]) + "\n\nmodels:", 1)
     with ExitStack() as together:  # so that they differ
@@ -80,19 +78,10 @@ def pas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pas]:
         found = {port: together.enter_context(socket.create_server(("127.0.0.1", 0))) for port in wanted}
         ports = {port: sock.getsockname()[1] for port, sock in found.items()}
     text = PORT.sub(lambda found: f"port: {ports[int(found[1])]}", text)
-    text += (
-        "\nregistry: {check_interval: 200ms, receipts: artifacts/costs}\n"
-        if 6120 not in LATER
-        else ("\nregistry: {check_interval: 200ms}\n")
-    )
+    text += f"\nregistry: {{check_interval: 200ms, receipts: {folder / 'artifacts' / 'costs'}}}\n"
     arguments = ("--config", str(folder / "rolecast.yaml"), "--stand-in", "fake")
     with LiveGateway(folder, text, *arguments) as gateway:
         yield Pas(gateway, ports)
-
-
-def needs(*ports: int) -> pytest.MarkDecorator:
-    missing = sorted(LATER & set(ports))
-    return pytest.mark.skipif(bool(missing), reason=f"the services on {missing} are not here yet")
 
 
 # -- phase 0: registry and heartbeat monitor -------------------------------------------------------------
@@ -222,6 +211,9 @@ def phase_3(pas: Pas) -> None:
     assert pas.post(6120, "/route", second)["status"] == "success"
     receipts = pas.get(6120, "/receipts/test-run")["receipts"]
     assert {"test-req-001", "test-req-002"} <= {each["request_id"] for each in receipts}
+    file = pas.gateway.folder / "artifacts" / "costs" / "test-run.jsonl"
+    lines = until(lambda: found if len(found := file.read_text().splitlines()) >= 2 else None, "two receipts")
+    assert {json.loads(line)["run_id"] for line in lines} == {"test-run"}
 
 
 # -- phase 4: fifty agents -------------------------------------------------------------------------------
@@ -321,13 +313,13 @@ def events_are_heard(pas: Pas) -> None:
 
 
 FLOWS = [
-    pytest.param(phase_0, marks=needs(6121, 6109), id="phase 0"),
+    pytest.param(phase_0, id="phase 0"),
     pytest.param(phase_1, id="phase 1"),
-    pytest.param(phase_3, marks=needs(6103, 6120, 6121, 6109), id="phase 3"),
-    pytest.param(phase_4, marks=needs(6121), id="phase 4"),
+    pytest.param(phase_3, id="phase 3"),
+    pytest.param(phase_4, id="phase 4"),
     pytest.param(phase_5_services, id="phase 5"),
-    pytest.param(phase_5_registry, marks=needs(6121), id="phase 5 with the registry"),
-    pytest.param(the_documents_own_tests, marks=needs(6103, 6121), id="the document's own"),
+    pytest.param(phase_5_registry, id="phase 5 with the registry"),
+    pytest.param(the_documents_own_tests, id="the document's own"),
     pytest.param(events_are_heard, id="events"),
 ]
 
@@ -344,15 +336,19 @@ def test_what_was_said_is_there_after_a_restart_and_every_flow_passes_again(pas:
     pas.post(6105, "/track", {"agent": "Architect", "ctx_used": 1, "ctx_limit": 2})
     pas.post(6105, "/summarize", {"agent": "Architect", "run_id": "R-009", "trigger_reason": "manual"})
     summaries = pas.get(6105, "/summaries")["summaries"]
-    if 6121 not in LATER:
-        phase_4(pas)
+    phase_3(pas)
+    receipts = pas.get(6120, "/receipts/test-run")
+    budget = pas.get(6120, "/budget/test-run")
+    phase_4(pas)
     pas.gateway.send(number)
     pas.gateway.wait()
     began = time.time()
     pas.gateway.start()
-    if 6121 not in LATER:
-        assert registered(pas) == 50
-        assert pas.get(6119, "/stats")["total_agents"] == 50
+    assert registered(pas) == 50
+    assert pas.get(6119, "/stats")["total_agents"] == 50
+    assert pas.get(6120, "/receipts/test-run") == receipts
+    assert pas.get(6120, "/budget/test-run") == budget
+    assert pas.get(6103, "/providers/test-gpt-4")["status"] == "active"
     assert pas.get(6105, "/summaries")["summaries"] == summaries
     assert {each["agent"] for each in pas.get(6105, "/status")["agents"]} >= {"Architect"}
     active = pas.get(6104, "/reservations?status=active")["reservations"]
@@ -361,5 +357,6 @@ def test_what_was_said_is_there_after_a_restart_and_every_flow_passes_again(pas:
     recent = pas.get(6102, "/events/recent")["events"]
     assert recent[0]["event_type"] != "cost_update"  # events are of one start
     assert all(each["data"]["timestamp"] >= time.strftime("%Y-%m-%d", time.gmtime(began)) for each in recent)
-    for flow, *_ in (each.values for each in FLOWS if not any(mark.args[0] for mark in each.marks)):
+    for each in FLOWS:
+        flow: Any = each.values[0]
         flow(pas)

@@ -6,6 +6,8 @@ Judged by the configured address alone; nobody is asked, and no name is looked u
 import ipaddress
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from rolecast import backends
 from rolecast.config.loopback import is_loopback
 from rolecast.config.schema import Model
@@ -45,8 +47,8 @@ def _host(model: Model) -> str | None:
     if backend.spawns:
         return None
     try:
-        planned = backend.plan("", model, Path(), Listen())
-    except Exception:  # a plugin's, or a key that is not there: what it lacks is told where it is started
+        planned = backend.plan("", replace(model, key=""), Path(), Listen())  # no key is read for that
+    except Exception:  # a plugin's: what it lacks is told where it is started
         return ""
     if not isinstance(planned, Endpoint) or planned.uds:
         return None

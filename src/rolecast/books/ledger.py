@@ -1,13 +1,19 @@
 """The durable record of every request. Rows are queued before the last byte of an answer is sent and
-written in batches, so a killed gateway loses at most the last 50 ms. Holds no prompt and no answer."""
+written in batches; those that wait are in the journal too, so a killed gateway loses none. Holds no prompt and no
+answer."""
 
 import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 
+from rolecast.books import journal
+from rolecast.books.journal import CHARGES, DECISIONS, NOTES, REQUESTS, ROUTES, Journal
 from rolecast.books.store import Batch, Query, Row, Store, StoreError, structs
 from rolecast.decision import Choice
 from rolecast.values import Receipt, Usage
@@ -31,6 +37,23 @@ MAX_PENDING = 200_000
 """When the disk cannot keep up or fails, so many rows wait in memory; beyond that the oldest are dropped."""
 
 
+class Charge(msgspec.Struct, frozen=True):
+    """What a request cost and whom it is counted for, in the order of the table `charges`."""
+
+    number: int
+    provider: str
+    """Who sends the bill; `local` = nobody."""
+    cost: int
+    """In picodollars, with all that was asked on the way."""
+    written_tokens: int = 0
+    key: str = ""
+    """Id of the API key."""
+    run: str = ""
+    agent: str = ""
+    fallback: str = ""
+    """The model that was to answer first, where another one did."""
+
+
 class Ledger:
     """Appends requests and reads them back."""
 
@@ -41,6 +64,14 @@ class Ledger:
         """Those that are being written."""
         self._notes: list[Row] = []
         self._decisions: list[Row] = []
+        self._charges: list[Row] = []
+        self._beside: list[tuple[int, Row]] = []
+        """What was queued of a request whose own row is still to come."""
+        self._held = 0
+        """So many read what the database has, and want it to stay as it is."""
+        self._all = False
+        """All that waited is being written."""
+        self.journal = Journal()
         self._new_routes: list[Row] = []
         self._routes: dict[Row, int] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -50,6 +81,11 @@ class Ledger:
         """Why the last batch could not be written."""
         self.written = 0
         self.lost = 0
+
+    async def open(self, folder: Path) -> None:
+        """Write what killed gateways left in that folder, and protect our own rows there. The store must be open."""
+        await journal.recover(folder, self._store)
+        await asyncio.to_thread(self.journal.open, folder, self._store.name)
 
     def route(
         self, listener: str, kind: str, asked: str, model: str, worker: str, role: str, route: str, key: str
@@ -66,6 +102,7 @@ class Ledger:
             digest = hashlib.blake2s("\0".join(columns).encode(), digest_size=4).digest()
             number = self._routes[columns] = int.from_bytes(digest, "big")
             self._new_routes.append((number, *columns))
+            self.journal.add(((ROUTES, (number, *columns)),))
         return number
 
     def record(
@@ -86,20 +123,26 @@ class Ledger:
     ) -> None:
         """Queue a request that is over; returns at once. `error` is a code, `first_s` 0 when no byte came."""
         cached = usage.cached_tokens
-        if error is not None or client_id or cached or attempts != 1 or queue_us or load_us:
-            self._notes.append((number, error, client_id or None, cached, attempts, queue_us, load_us))
-        self._rows.append(
-            (
-                number,
-                route,
-                time.time(),
-                status << 4 | OUTCOMES[outcome] << 2 | usage.counted << 1 | stream,
-                usage.prompt_tokens,
-                usage.completion_tokens,
-                int(first_s * 1_000_000),
-                int(total_s * 1_000_000),
-            )
+        row = (
+            number,
+            route,
+            time.time(),
+            status << 4 | OUTCOMES[outcome] << 2 | usage.counted << 1 | stream,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            int(first_s * 1_000_000),
+            int(total_s * 1_000_000),
         )
+        self._rows.append(row)
+        if error is not None or client_id or cached or attempts != 1 or queue_us or load_us:
+            note = (number, error, client_id or None, cached, attempts, queue_us, load_us)
+            self._notes.append(note)
+            self._beside.append((NOTES, note))
+        if self._beside:
+            self.journal.add([(REQUESTS, row), *self._beside])
+            self._beside = []
+        else:
+            self.journal.add(((REQUESTS, row),))
         if self._timer is None and self._writing is None:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
         elif len(self._rows) >= FLUSH_ROWS:
@@ -111,7 +154,15 @@ class Ledger:
             return
         difficulty = None if choice.difficulty < 0 else choice.difficulty
         told = (choice.task, choice.tier, choice.domain, difficulty, choice.confidence)
-        self._decisions.append((number, *told, msgspec.json.encode(seen).decode()))
+        row = (number, *told, msgspec.json.encode(seen).decode())
+        self._decisions.append(row)
+        self._beside.append((DECISIONS, row))
+
+    def charged(self, charge: Charge) -> None:
+        """Queue what that request cost, and for whom, to be written with its row; call it before `record`."""
+        row = msgspec.structs.astuple(charge)
+        self._charges.append(row)
+        self._beside.append((CHARGES, row))
 
     @property
     def trouble(self) -> str:
@@ -120,6 +171,35 @@ class Ledger:
             return ""
         lost = f" and {self.lost} are lost" if self.lost else ""
         return f"the ledger cannot be written: {self._trouble}; {len(self._rows)} rows wait in memory{lost}"
+
+    @property
+    def unprotected(self) -> str:
+        """Why rows that wait would be lost if this process was killed; empty when they would not."""
+        why = self.journal.trouble
+        return f"{why}: requests of the last moment are not recorded if the gateway is killed" if why else ""
+
+    async def settled(self) -> None:
+        """Wait until the rows that are queued now are written. Raises StoreError when they cannot be."""
+        goal = self.written + self.lost + len(self._rows) + len(self._under_way)
+        while self.written + self.lost < goal:
+            if self._trouble:
+                raise StoreError(WAITS)
+            if not self._writing:
+                self._flush()
+            await asyncio.sleep(0.002)
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[frozenset[int]]:
+        """Nothing of ours is written meanwhile; the numbers of the requests whose charges wait."""
+        while self._writing is not None:
+            await asyncio.wait((self._writing,))
+        self._held += 1
+        try:
+            yield frozenset(row[0] for row in self._charges)
+        finally:
+            self._held -= 1
+            if not self._held and self._timer is None and self._rows:
+                self._timer = self._loop.call_later(FLUSH_S, self._flush)
 
     async def tail(self, limit: int = 50) -> list[Receipt]:
         """The newest requests that are written, newest first. Raises StoreError."""
@@ -147,11 +227,15 @@ class Ledger:
                 self._flush()
             await asyncio.sleep(0.005)
 
+    def leave(self) -> None:
+        """Nothing more comes: what could not be written stays in the journal, for the next start."""
+        self.journal.close(kept=bool(self._rows or self._under_way))
+
     def _flush(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._writing or not self._rows:
+        if self._writing or self._held or not self._rows:
             return
         most = RETRY_ROWS if self._trouble else len(self._rows) + len(self._notes)
         batch = (
@@ -159,9 +243,13 @@ class Ledger:
             ("requests", self._rows[:most]),
             ("notes", self._notes[:most]),
             ("decisions", self._decisions[:most]),
+            ("charges", self._charges[:most]),
         )
         self._new_routes, self._rows, self._notes = [], self._rows[most:], self._notes[most:]
-        self._decisions = self._decisions[most:]
+        self._decisions, self._charges = self._decisions[most:], self._charges[most:]
+        self._all = not self._rows
+        if self._all:
+            self.journal.turn()
         self._under_way = batch[1][1]
         self._writing = self._loop.create_task(self._write(batch))
 
@@ -175,16 +263,20 @@ class Ledger:
         self._flushed(batch, error)
 
     def _flushed(self, batch: Batch, error: Exception | None) -> None:
-        (_, routes), (_, rows), (_, notes), (_, decisions) = batch
+        (_, routes), (_, rows), (_, notes), (_, decisions), (_, charges) = batch
         self._under_way = []
         if error is not None:
             self._new_routes[:0], self._rows[:0], self._notes[:0] = routes, rows, notes
-            self._decisions[:0] = decisions
+            self._decisions[:0], self._charges[:0] = decisions, charges
             self._drop_oldest()
             self._note_trouble(self._store.meaning(error))
             self._timer = self._loop.call_later(RETRY_S, self._flush)
             return
         self.written += len(rows)
+        if not self._rows:
+            self.journal.clear()
+        elif self._all:
+            self.journal.written()
         if len(self._rows) >= FLUSH_ROWS:
             self._flush()
             return
@@ -206,6 +298,7 @@ class Ledger:
             del self._rows[:excess]
             del self._notes[: max(0, len(self._notes) - MAX_PENDING)]
             del self._decisions[: max(0, len(self._decisions) - MAX_PENDING)]
+            del self._charges[: max(0, len(self._charges) - MAX_PENDING)]
 
     def _note_trouble(self, why: str) -> None:
         """Say once what is wrong, and once that it is well again."""

@@ -10,6 +10,7 @@ import typer
 
 from rolecast.cli import (
     bench,
+    budget,
     config,
     doctor,
     feedback,
@@ -17,6 +18,7 @@ from rolecast.cli import (
     mcp,
     models,
     output,
+    providers,
     route,
     serve,
     services,
@@ -24,6 +26,7 @@ from rolecast.cli import (
     talk,
     tasks,
     up,
+    usage,
 )
 
 COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
@@ -49,7 +52,9 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("load", models.load),
         ("unload", models.unload),
         ("jobs", jobs.jobs),
+        ("providers", providers.providers),
     ),
+    "Money": (("budget", budget.budget),),
     "Tasks": (("tasks", tasks.tasks),),
     "Configuration": (
         ("init", config.init),
@@ -61,6 +66,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("doctor", doctor.doctor),
         ("route", route.route),
         ("feedback", feedback.feedback),
+        ("usage", usage.usage),
         ("bench", bench.bench),
     ),
 }

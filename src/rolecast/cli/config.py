@@ -110,6 +110,12 @@ def init(
     preset: Annotated[
         str, typer.Option("--preset", "-p", help="Which ready configuration.", autocompletion=complete.presets)
     ] = "default",
+    provider: Annotated[
+        str,
+        typer.Option(
+            "--provider", help="Models of this provider in the cloud instead, such as openai.", show_default=""
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     list_presets: Annotated[bool, typer.Option("--list", help="Show the presets and write nothing.")] = False,
 ) -> None:
@@ -121,16 +127,24 @@ def init(
             first = presets.text(name).splitlines()[0].removeprefix("#").strip()
             output.say(f"[bold]{name:<12}[/] {output.escape(first)}")
         return
-    text = presets.text(preset)
+    text = _text(preset, provider)
     if path == STDOUT:
         output.raw(text)
         return
     if path.is_dir():
         path /= "rolecast.yaml"
     _write(path, text, force=force)
-    output.say(f"[green]✓[/] Wrote {output.escape(path)} from the preset {preset}.")
+    of = f"for the provider {provider}" if provider else f"from the preset {preset}"
+    output.say(f"[green]✓[/] Wrote {output.escape(path)} {output.escape(of)}.")
     start = "rolecast up" if path == Path("rolecast.yaml") else f"rolecast up --config {path}"
     output.say(f"[dim]Edit it, check it with[/] rolecast check {output.escape(path)}[dim], then start:[/] {start}")
+
+
+def _text(preset: str, provider: str) -> str:
+    from rolecast.cli import providers
+    from rolecast.config import presets
+
+    return providers.snippet(provider) if provider else presets.text(preset)
 
 
 def import_(

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rolecast.config import check_routing, names, variants
+from rolecast.config import check_providers, check_routing, names, variants
 from rolecast.config.about import About, Backends
 from rolecast.config.check import ANYWHERE, is_loopback
 from rolecast.config.schema import Config, Model
@@ -26,6 +26,7 @@ def warnings(config: Config, backends: Backends | None = None) -> list[str]:
         *_vectors(config),
         *_circles(config, backends),
         *_shown(config),
+        *check_providers.warnings(config),
         *check_routing.warnings(config),
         *(line for model_id, model in config.models.items() for line in _model(model_id, model, backends)),
     ]
@@ -106,8 +107,8 @@ def _model(model_id: str, model: Model, backends: Backends | None) -> Iterator[s
     if model.pinned and model.idle_timeout != defaults["idle_timeout"].default:
         yield f"{place}.idle_timeout: does nothing for a pinned model"
     yield from _address(place, model)
-    if model.key and not model.key.startswith("env:"):
-        yield f"{place}.key: stands in the file as plain text; prefer env:NAME"
+    if model.key and not model.key.startswith(("env:", "file:")):
+        yield f"{place}.key: stands in the file as plain text; prefer env:NAME or file:PATH"
     for name, text in model.environment.items():
         if re.search(r"(?i)key|token|secret|passw|credential", name) and text and not text.startswith("env:"):
             yield f"{place}.environment.{name}: stands in the file as plain text; prefer env:NAME"

@@ -6,7 +6,17 @@ Pure: values in, (trail, problem) out. Knows no file and no line; reads nothing 
 import re
 from collections.abc import Iterator
 
-from rolecast.config import allowed, check_mcp, check_routing, check_tasks, names, personas, secrets, variants
+from rolecast.config import (
+    allowed,
+    check_mcp,
+    check_providers,
+    check_routing,
+    check_tasks,
+    names,
+    personas,
+    secrets,
+    variants,
+)
 from rolecast.config.about import Backends
 from rolecast.config.document import Trail
 from rolecast.config.loopback import is_loopback as is_loopback
@@ -43,6 +53,7 @@ def check(config: Config, backends: Backends | None = None) -> list[Problem]:
         *check_routing.problems(config),
         *check_tasks.problems(config),
         *check_mcp.problems(config),
+        *check_providers.problems(config),
         *_storage(config),
         *_personas(config),
     ]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rolecast.config import paths, presets
+from rolecast.config import filled, paths, presets
 from rolecast.config.about import Backends
 from rolecast.config.check import check
 from rolecast.config.document import Document, Trail, parse, read_text
@@ -67,6 +67,7 @@ def read(
     value = {} if document.value is None else document.value
     origins, env_problems = override(value, env or {})
     _add_stand_in(value)
+    filled.fill(value, env)
     _fill_slots(value, backends or {})
     faults: list[Problem] = []
     config = build(Config, value, (), faults) or Config()

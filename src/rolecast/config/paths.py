@@ -53,6 +53,11 @@ def database() -> Path:
     return home() / "rolecast.db"
 
 
+def journal() -> Path:
+    """Folder of the ledger's rows that wait for the database, one file for each gateway."""
+    return home() / "journal"
+
+
 def variants() -> Path:
     """Folder of the variants that clients made, one file each."""
     return home() / "variants"

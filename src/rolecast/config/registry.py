@@ -15,3 +15,6 @@ class Registry(Section, frozen=True):
     """Folder of what the token governor has summed up; empty = `summaries` in the data folder."""
     reservation_ttl: Seconds = Seconds(86400)
     """A reservation of resources that does not say how long ends by itself after this."""
+    receipts: str = ""
+    """Folder in which the gateway of PAS keeps the receipts of each run besides, as RUN.jsonl; empty = in the ledger
+    alone."""

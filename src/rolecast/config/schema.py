@@ -6,6 +6,7 @@ import msgspec
 
 from rolecast.config.egress import Egress
 from rolecast.config.mcp import Mcp
+from rolecast.config.providers import Provider
 from rolecast.config.registry import Registry
 from rolecast.config.retries import Retries
 from rolecast.config.routing import Routing
@@ -191,9 +192,10 @@ class Model(Section, frozen=True):
     """Base URL of a remote, with its /v1; with `backend: anthropic` empty = Anthropic's own. Of a `command` the path,
     if that is not /v1, or the whole URL if it listens on a port of its own."""
     key: str = ""
-    """Credential for the remote: `env:NAME` or plain."""
+    """Credential for the remote: `env:NAME`, `file:PATH` of a file that nobody else may read, or plain."""
     remote_model: str = ""
-    """The name the remote knows the model by, when it differs from the id."""
+    """The name the remote knows the model by, when it differs from the id. With a `provider` also `low`, `medium` or
+    `high`: what a variable such as OPENAI_MODEL_NAME_LOW says, else its usual model of that size."""
     stream_usage: Literal["auto", "ask", "never"] = "auto"
     """Whether streams of a remote are asked for their token counts (`stream_options.include_usage`): `auto` = until it
     refuses that, `ask` = each time anew, `never`. Without an answer Rolecast counts by itself."""
@@ -409,6 +411,8 @@ class Config(Section, frozen=True):
     """What leaves this machine."""
     money: Money = Money()
     """What answers cost."""
+    providers: dict[str, Provider] = {}
+    """Providers besides those of the price list, or other facts of those in it; `rolecast providers` lists all."""
     retries: Retries = Retries()
     """What is done when a server elsewhere does not answer."""
     storage: Storage = Storage()

@@ -1,11 +1,13 @@
-"""Keys and credentials as they stand in the configuration: plain, or the name of a variable that holds them.
+"""Keys and credentials as they stand in the configuration: plain, or the name of a variable or file that holds them.
 
 One reading for the keys of our clients, for those of remotes, and for the URL of a database. No message shows a secret.
 """
 
 import os
 import re
+import stat
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -14,6 +16,9 @@ from rolecast.config.schema import Config
 from rolecast.errors import ConfigError
 
 PREFIX = "env:"
+FILE = "file:"
+MOST_BYTES = 65_536
+"""No file of a key is longer."""
 _QUOTES = ("'", '"')
 
 
@@ -33,6 +38,9 @@ def fault(text: str, *, sent: bool) -> str:
     if name != text:
         clear = re.fullmatch(r"[^\s=$'\"]+", name) is not None
         return "" if clear else "env: needs the name of a variable alone, as in env:MY_KEY"
+    if text.startswith(FILE):
+        there = Path(text.removeprefix(FILE)).expanduser()
+        return "" if there.is_absolute() else "file: needs a whole path, as in file:/etc/rolecast/key or file:~/.key"
     if re.match(r"(?i:env)[:=]|os\.environ/", text) or re.fullmatch(r"\$\{?[A-Z_][A-Z0-9_]*\}?", text):
         return "a key in a variable is written env:NAME"
     if sent and re.fullmatch(r"sha256:[0-9a-fA-F]{64}", text):
@@ -41,12 +49,14 @@ def fault(text: str, *, sent: bool) -> str:
 
 
 def read(text: str, place: str, *, sent: bool, what: str = "key", env: Mapping[str, str] | None = None) -> Secret:
-    """The secret that `text` is or names. White space and quotes around a variable's value are dropped.
+    """The secret that `text` is or names. White space and quotes around what a variable or file holds are dropped.
 
     Raises ConfigError, which begins with `place`, when there is none or it cannot be used.
     """
     if problem := fault(text, sent=sent):
         raise ConfigError([f"{place}: {problem}"])
+    if text.startswith(FILE):
+        return _in_file(Path(text.removeprefix(FILE)).expanduser(), place, what, sent=sent)
     if not text.startswith(PREFIX):
         return Secret(text)
     name = text.removeprefix(PREFIX)
@@ -64,6 +74,28 @@ def read(text: str, place: str, *, sent: bool, what: str = "key", env: Mapping[s
         "" if value == held else f"the environment variable {name} has white space or quotes around its {what}; dropped"
     )
     return Secret(value, note)
+
+
+def _in_file(path: Path, place: str, what: str, *, sent: bool) -> Secret:
+    """What a file holds that its owner alone can read. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            held = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "this is no path"
+        raise ConfigError([f"{place}: the file {path} cannot be read: {why}"]) from None
+    if stat.S_ISREG(mode) and mode & 0o077:
+        raise ConfigError([f"{place}: others may read the file {path}; run `chmod 600 {path}` first"])
+    try:
+        value = _bare(held.decode("utf-8-sig")) if len(held) <= MOST_BYTES else ""
+    except UnicodeDecodeError:
+        value = ""
+    if not value:
+        raise ConfigError([f"{place}: the file {path} holds no {what}"])
+    if problem := _unfit(value, sent=sent):
+        raise ConfigError([f"{place}: the file {path} holds no usable {what}: {problem}"])
+    return Secret(value)
 
 
 def variables(
@@ -101,7 +133,7 @@ def notes(config: Config, env: Mapping[str, str] | None = None) -> list[tuple[Tr
     keys += [(("models", i, "key"), model.key) for i, model in config.models.items() if model.enabled and model.key]
     keys.append((("storage", "url"), config.storage.url))
     for trail, text in keys:
-        if not text.startswith(PREFIX):
+        if not text.startswith((PREFIX, FILE)):
             continue
         try:
             what = "URL" if trail[0] == "storage" else "key"

@@ -92,8 +92,9 @@ def _report(told: Mapping[str, int]) -> Report:
     count = {name: min(max(value, 0), usage.MOST_TOKENS) for name, value in told.items()}
     cached = count.get("cache_read_input_tokens", 0)
     asked = count.get("input_tokens", 0) + count.get("cache_creation_input_tokens", 0) + cached
-    thought = count.get("thinking_tokens", 0)
-    return Report(Usage(asked, count.get("output_tokens", 0), cached, reasoning_tokens=thought))
+    thought, written = count.get("thinking_tokens", 0), count.get("cache_creation_input_tokens", 0)
+    answer = count.get("output_tokens", 0)
+    return Report(Usage(asked, answer, cached, reasoning_tokens=thought, written_tokens=written))
 
 
 def _counts(told: _Usage | None) -> dict[str, int]:

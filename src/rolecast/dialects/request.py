@@ -7,7 +7,7 @@ import msgspec
 
 from rolecast.decision import Choice, Hints, Trial
 from rolecast.dialects.thread import Thread
-from rolecast.errors import UNREADABLE, BadRequest
+from rolecast.errors import UNREADABLE, BadRequest, BudgetSpent
 from rolecast.values import Chat, Completion, Embedding, Kind, Message, Ranking
 
 NOTHING: frozenset[str] = frozenset()
@@ -97,6 +97,8 @@ class Request(msgspec.Struct):
     """The id of its session that the body has; '' = none."""
     entered: bool = False
     """It was let in, and counted, as a request of its key. Set by the gate."""
+    broke: BudgetSpent | None = None
+    """Why it may cost nothing, for whom it is refused; None = it may. Set by the check of budgets."""
     joined: bool = False
     """Its session was seen to: what was said before is in it, or it goes without. Set by who sees it through."""
     equipped: bool = False

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from rolecast.config.current import Current
 from rolecast.config.names import find
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, UnsupportedMedia
-from rolecast.server.lane import Lane
+from rolecast.server.lane import Lane, by_name
 
 T = TypeVar("T")
 Number = Annotated[int, msgspec.Meta(ge=0, le=999_999_999)]
@@ -53,6 +53,13 @@ def key(request: Request) -> str:
     lane: Lane = request.app.state.lane
     headers = dict(request.scope["headers"])
     return lane.guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
+
+
+def own(request: Request) -> str | None:
+    """The key whose requests alone may be shown to who asks; None = those of all. Raises Unauthorized."""
+    lane: Lane = request.app.state.lane
+    caller = lane.caller(by_name(request.scope["headers"]))
+    return None if caller.rights is None or caller.rights.admin else caller.key
 
 
 def flag(text: str) -> bool:

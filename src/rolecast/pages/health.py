@@ -52,7 +52,7 @@ class Health:
     def problems(self) -> list[str]:
         """All that is wrong now, each in a sentence."""
         lines = [f"{model_id} does not run: {why}" for model_id, why in self.failing().items()]
-        return [*lines, *filter(None, [self._ledger.trouble])]
+        return [*lines, *filter(None, [self._ledger.trouble, self._ledger.unprotected])]
 
     def told(self) -> tuple[list[str], list[str]]:
         """The failing models and all that is wrong, for who needs no key to ask: with keys the reasons stay inside."""

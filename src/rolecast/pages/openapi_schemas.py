@@ -29,6 +29,7 @@ _PLAIN: Mapping[type[inspect.Type], str] = {
     inspect.BoolType: "boolean",
     inspect.IntType: "integer",
     inspect.FloatType: "number",
+    inspect.DecimalType: "number",
     inspect.StrType: "string",
 }
 _WORDS = {"openai": "OpenAI", "pas": "PAS"}

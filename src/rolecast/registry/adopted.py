@@ -5,7 +5,7 @@ wins over an adopted one.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
@@ -36,6 +36,16 @@ class Adopted:
             return
         self.models[model_id] = model
         await self._changed()
+
+    async def settle(self, prefix: str, models: Mapping[str, Model], allowed: Sequence[str]) -> None:
+        """Let of all whose ids begin so these answer and no others; applied as one change, where one may be asked."""
+        before = self.models
+        others = {model_id: model for model_id, model in before.items() if not model_id.startswith(prefix)}
+        self.models = dict(list((others | dict(models)).items())[:MOST])
+        changed = [i for i in before.keys() | self.models.keys() if before.get(i) != self.models.get(i)]
+        urls = {model.url for i in changed for model in (before.get(i), self.models.get(i)) if model is not None}
+        if any(may_be_asked(url, allowed) for url in urls):
+            await self._changed()
 
     async def drop(self, model_id: str) -> None:
         """Let it answer no more; what runs ends where it began."""

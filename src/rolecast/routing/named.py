@@ -9,8 +9,17 @@ from rolecast.config import variants, words
 from rolecast.config.names import Name, find, untagged
 from rolecast.config.schema import Config
 from rolecast.decision import Choice, Facts, Source
-from rolecast.errors import BadRequest, BudgetSpent, ModelNotFound, NotOffered, RolecastError, StaysHere, WorkerDown
-from rolecast.routing.abilities import LACKING, Can, stated_room
+from rolecast.errors import (
+    BadRequest,
+    BudgetSpent,
+    Forbidden,
+    ModelNotFound,
+    NotOffered,
+    RolecastError,
+    StaysHere,
+    WorkerDown,
+)
+from rolecast.routing.abilities import LACKING, OF_WHOEVER_ASKS, Can, stated_room
 from rolecast.values import MEDIA
 
 AUTO = ("", "auto")
@@ -255,3 +264,17 @@ def _those(able: Sequence[str]) -> str:
 def with_needs(facts: Facts) -> str:
     """What besides the name decided, for people."""
     return f", needs {' and '.join(sorted(facts.needs))}" if facts.needs else ""
+
+
+def permitted(choice: Choice, needs: frozenset[str], can: Can) -> Choice:
+    """Of a choice that was made without looking at who asks the models that they may have. Raises without any."""
+    asking = [need for need in needs if need in OF_WHOEVER_ASKS or ":" in need]
+    if not asking:
+        return choice
+    able = tuple(m for m in (choice.model, *choice.alternatives) if all(can(m, need) for need in asking))
+    if not able:
+        need = next((n for n in sorted(asking) if not can(choice.model, n)), asking[0])
+        said = LACKING.get(need, "may not be asked with this key")
+        raise REFUSED.get(need, Forbidden)(f"{choice.model!r} {said}.", param="model")
+    equals = tuple(group for each in choice.equals if len(group := tuple(m for m in each if m in able)) > 1)
+    return replace(choice, model=able[0], alternatives=able[1:], equals=equals)

@@ -91,9 +91,13 @@ def error_response(error: RolecastError, spoken: Dialect | None = None) -> Respo
     return Response(body, error.status, headers, "application/json")
 
 
+JSON = msgspec.json.Encoder(decimal_format="number")
+"""Money is a number to clients, with all its digits."""
+
+
 def json_response(value: Any, status: int = 200) -> Response:
     """Compact JSON: scripts of the five systems grep raw bytes such as `"status":"healthy"`."""
-    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+    return Response(JSON.encode(value), status_code=status, media_type="application/json")
 
 
 def _note(lane: Lane, error: RolecastError, scope: Scope) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from rolecast.config.edit import Change, Edit
 from rolecast.config.labels import CATEGORIES
 from rolecast.errors import RolecastError
+from rolecast.money import dollars
 from rolecast.telemetry.logs import LogRing
 from rolecast.telemetry.requests import RequestLog
 from rolecast.values import Usage
@@ -39,10 +40,13 @@ class ModelStats:
     __slots__ = (
         "cached_tokens",
         "completion_tokens",
+        "cost",
         "duration",
+        "fallbacks",
         "first",
         "outcomes",
         "prompt_tokens",
+        "provider",
         "requests",
     )
 
@@ -52,6 +56,12 @@ class ModelStats:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.cached_tokens = 0
+        self.provider = ""
+        """Who sent bills for it last; '' = nobody did."""
+        self.cost = 0
+        """In picodollars."""
+        self.fallbacks = 0
+        """Requests that it answered because a model before it had failed."""
         self.first = Histogram()
         self.duration = Histogram()
 
@@ -68,6 +78,12 @@ class ModelStats:
         if first_ms:
             first.counts[bisect_left(BUCKETS_MS, first_ms)] += 1
             first.total_ms += first_ms
+
+    def charge(self, provider: str, cost: int, *, fell: bool) -> None:
+        """Add what a request cost, in picodollars; `fell` = it came from a model that failed."""
+        self.provider = provider
+        self.cost += cost
+        self.fallbacks += fell
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -95,6 +111,8 @@ class Refusal(msgspec.Struct):
 
 KEPT_REFUSALS = 200
 SHOWN_CHARS = 100
+SPENT = "budget_spent"
+"""The code of an error for who may spend no more."""
 
 
 class Refusals:
@@ -138,6 +156,10 @@ class Telemetry:
         self.add(models, (*CATEGORIES, *tasks))
         self.requests = RequestLog()
         self.refused: dict[int, int] = {}
+        self.over_budget = 0
+        """Requests that were refused because a budget is spent."""
+        self.joules: dict[tuple[str, bool], float] = {}
+        """By model, and whether it was measured."""
         self.refusals = Refusals()
         self.started_at = time.time()
         self.logs = LogRing()
@@ -168,6 +190,10 @@ class Telemetry:
         if (stats := self.tasks.get(task)) is not None:
             stats.count(outcome, usage, first_ms, total_ms)
 
+    def took(self, model: str, joules: float, *, measured: bool) -> None:
+        """Add energy that requests of a configured model took."""
+        self.joules[model, measured] = self.joules.get((model, measured), 0.0) + joules
+
     def answered(self) -> int:
         """Requests that reached a model since the start."""
         return sum(stats.requests for stats in self.models.values())
@@ -175,6 +201,7 @@ class Telemetry:
     def refuse(self, error: RolecastError, place: Place) -> None:
         """Count and note a request that was answered before it reached a model."""
         self.refused[error.status] = self.refused.get(error.status, 0) + 1
+        self.over_budget += error.code == SPENT
         self.refusals.add(error, place)
         if self.requests.wanted:
             self.requests.refused(error.status, error.code or "", place.listener, place.method, place.path)
@@ -205,6 +232,7 @@ class _Collector:
         for status, n in t.refused.items():
             refused.add_metric([str(status)], n)
         yield refused
+        yield from _money(t)
         resident = GaugeMetricFamily("rolecast_worker_memory_bytes", "Resident memory by model.", labels=["model"])
         for model, size in self._memory.items():
             resident.add_metric([model], size)
@@ -216,6 +244,25 @@ class _Collector:
             gauges[name].add_metric([model], value)
         yield from gauges.values()
         yield GaugeMetricFamily("rolecast_start_time_seconds", "When the gateway started.", value=t.started_at)
+
+
+def _money(t: Telemetry) -> Iterator[Any]:
+    """Dollars, fall-backs and energy; of models alone that had any."""
+    from prometheus_client.core import CounterMetricFamily
+
+    labels = ["model", "provider"]
+    cost = CounterMetricFamily("rolecast_cost_dollars", "What requests cost, by model and provider.", labels=labels)
+    fell = CounterMetricFamily("rolecast_fallbacks", "Answers in place of a model that failed.", labels=labels)
+    energy = CounterMetricFamily("rolecast_energy_joules", "Energy of requests.", labels=["model", "source"])
+    for model, s in t.models.items():
+        if s.cost:
+            cost.add_metric([model, s.provider], float(dollars(s.cost)))
+        if s.fallbacks:
+            fell.add_metric([model, s.provider], s.fallbacks)
+    for (model, measured), joules in t.joules.items():
+        energy.add_metric([model, "measured" if measured else "estimated"], joules)
+    yield from (cost, fell, energy)
+    yield CounterMetricFamily("rolecast_budget_refusals", "Requests refused for a spent budget.", value=t.over_budget)
 
 
 def _families(prefix: str, label: str, counted: Mapping[str, ModelStats]) -> Iterator[Any]:

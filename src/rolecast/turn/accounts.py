@@ -5,17 +5,18 @@ Also knows which requests are under way. Runs for every request before its last 
 
 from msgspec.structs import replace
 
-from rolecast.books.ledger import Ledger
+from rolecast.books.ledger import Charge, Ledger
 from rolecast.dialects.request import Request
 from rolecast.errors import RolecastError
 from rolecast.fleet import Fleet
+from rolecast.money import MOST
 from rolecast.telemetry.metrics import Place, Telemetry
 from rolecast.turn.bonds import Bonds
-from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.exchange import Exchange, clock, cost_of
 from rolecast.turn.gate import Gate
 from rolecast.turn.paces import LEAST_S, Paces
 from rolecast.turn.plan import Plan
-from rolecast.values import Outcome, Usage
+from rolecast.values import Caller, Outcome, Usage
 
 
 class Accounts:
@@ -42,9 +43,10 @@ class Accounts:
             if request is not None and request.stay_s is not None:
                 self._fleet.keep(exchange.lease.worker.model_id, request.stay_s)
         if plan is None or request is None:
+            self.drop(exchange)
             self._refused_at(exchange, error)
             return
-        if plan.rates is not None or caller.gated:
+        if plan.billed or caller.gated or exchange.spent or exchange.fell:
             self._charge(exchange, plan, usage)
         ended, began = clock(), exchange.began
         total_s = ended - began
@@ -89,11 +91,17 @@ class Accounts:
         )
 
     def _charge(self, exchange: Exchange, plan: Plan, usage: Usage) -> None:
-        """Tell who counts for the caller what it took."""
-        rates, cached, written = plan.rates, usage.cached_tokens, usage.written_tokens
-        cost = 0 if rates is None else rates.cost(usage.prompt_tokens, usage.completion_tokens, cached, written)
-        if exchange.caller.gated:
-            self.gate.leave(exchange, usage, cost)
+        """Write down what it cost, and tell who counts for the caller."""
+        caller = exchange.caller
+        cost = min(exchange.price(usage), MOST)
+        if plan.rates is not None or cost:
+            exchange.cost = cost
+        plan.stats.charge(plan.provider, cost, fell=bool(exchange.fell))
+        if plan.billed or cost or caller.run or exchange.fell:
+            fallback = exchange.fell if exchange.fell != plan.model_id else ""
+            self._charged(exchange.number, plan, cost, usage, caller, fallback)
+        if caller.gated:
+            self.gate.leave(exchange, usage, cost + exchange.aside)
 
     def _log(
         self,
@@ -137,6 +145,10 @@ class Accounts:
         total_s = clock() - exchange.began
         plan.stats.count("ok", usage, first_s * 1000, total_s * 1000)
         route = self._route(exchange, told, request)
+        if plan.billed or exchange.caller.run:
+            cost = 0 if plan.rates is None else min(cost_of(plan.rates, usage), MOST)
+            exchange.aside += cost
+            self._charged(number, plan, cost, usage, exchange.caller)
         waits = lease.queue_us, lease.load_us
         self._ledger.record(number, route, 200, "ok", None, request.stream, usage, first_s, total_s, 1, *waits, "")
 
@@ -146,6 +158,17 @@ class Accounts:
         self._cork.running = len(self.active)
         if part.lease is not None:
             self._fleet.release(part.lease)
+
+    def _charged(self, number: int, plan: Plan, cost: int, usage: Usage, caller: Caller, fallback: str = "") -> None:
+        written = usage.written_tokens
+        self._ledger.charged(
+            Charge(number, plan.provider, cost, written, caller.key, caller.run, caller.agent, fallback)
+        )
+
+    def drop(self, exchange: Exchange) -> None:
+        """It has no row: it came to no model, or another one's has what it took."""
+        if exchange.caller.gated and exchange.request is not None and exchange.request.entered:
+            self.gate.leave(exchange, Usage(), 0)
 
     def _refused_at(self, exchange: Exchange, error: RolecastError | None) -> None:
         if error is not None and exchange.status:

@@ -16,6 +16,7 @@ from rolecast.dialects.request import Request
 from rolecast.errors import Internal, RolecastError, UpstreamError, UpstreamTimeout
 from rolecast.routing import llm
 from rolecast.routing.llm import Decision
+from rolecast.turn.accounts import Accounts
 from rolecast.turn.ask import WORDS, request_of
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.part import Delegated, Whole
@@ -35,6 +36,7 @@ class Desk(Whole, Protocol):
 
     plans: Plans
     new_id: ExchangeIds
+    accounts: Accounts
 
 
 async def resolve(exchange: Exchange, request: Request, plan: Plan, desk: Desk) -> None:
@@ -191,6 +193,8 @@ class Question(Delegated):
 
     def forget(self) -> None:
         """It has no row of its own: the client's has what it took."""
+        if self._books is not None:
+            self._desk.accounts.drop(self.exchange)
         self._books = None
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from rolecast.dialects.request import Request
 from rolecast.errors import (
@@ -26,6 +27,7 @@ from rolecast.turn import departure, losses, special, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import call
 from rolecast.turn.departure import Departure
+from rolecast.turn.energy import EnergyBooks
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
@@ -55,6 +57,7 @@ class Dispatch:
         self.memory = memory
         self.accounts = accounts
         self.active = accounts.active
+        self.enter: Callable[[Exchange], None] = accounts.active.add
         self.let_go = accounts.let_go
         self.settle = accounts.settle  # the very method: this is called for every request
         self.refused = accounts.refused
@@ -71,6 +74,12 @@ class Dispatch:
         self.fleet = fleet
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+
+    def measure(self, energy: EnergyBooks | None) -> None:
+        """Have the energy of requests booked from now on, or not any more; without it, it costs no request anything."""
+        books = energy or self.accounts
+        self.enter = energy.enter if energy is not None else self.active.add
+        self.let_go, self.settle = books.let_go, books.settle
 
     # -- choose -> lease -> call --------------------------------------------------------------------------
 
@@ -100,7 +109,7 @@ class Dispatch:
             plan = self.plans.share(plan)
         exchange.plan = plan
         exchange.routed = clock()
-        self.active.add(exchange)
+        self.enter(exchange)
         self.cork.running = len(self.active)
         lease = self.fleet.try_lease(plan.answerer_id) if not plan.leaves else None
         if lease is None:
@@ -136,7 +145,7 @@ class Dispatch:
                 exchange.task = None
                 exchange.fail(error)
             else:
-                exchange.plan = following
+                exchange.plan, exchange.fell = following, exchange.fell or plan.model_id
                 await self._wait_and_call(exchange, following, request)
             return
         if exchange.closed:
@@ -167,6 +176,8 @@ class Dispatch:
         """The worker went away. Before the first byte another attempt is made; after it the stream says so."""
         if exchange.closed:
             return
+        if not exchange.sink.started:
+            exchange.give_up()
         tries = exchange.attempts - exchange.forgiven
         if exchange.sink.started or tries >= MAX_ATTEMPTS or not error.retryable:
             exchange.fail(error)
@@ -260,6 +271,7 @@ class Dispatch:
         following = self.plans.next(plan, sticky.REFUSED if unable else "failed", room)
         if following is not None:
             exchange.plan, exchange.losses, exchange.suspicions = following, 0, 0.0
+            exchange.fell = exchange.fell or plan.model_id
             exchange.forgiven += spawned and error.code in GONE
             self.spawn(exchange, self._wait_and_call(exchange, following, request))
         elif not spawned and error.code == "unreachable":
@@ -279,6 +291,8 @@ class Dispatch:
 
     def _timed_out(self, exchange: Exchange, plan: Plan, connection: Connection) -> None:
         error = UpstreamTimeout(f"{plan.answerer_id} sent nothing for {plan.model.timeout:g} s.")
+        if not exchange.sink.started:
+            exchange.give_up()
         again = not exchange.sink.started and exchange.attempts < MAX_ATTEMPTS
         if again and self.plans.has_next(plan):
             connection.abort()  # which is how an engine stops
@@ -293,13 +307,15 @@ class Dispatch:
         while self.active and self._loop.time() < deadline and not hurry.is_set():  # noqa: ASYNC110  # the end of a set
             await asyncio.sleep(0.02)
         for exchange in list(self.active):
+            if not exchange.sink.started:
+                exchange.give_up()
             exchange.fail(ShuttingDown())
 
     def in_task(self, exchange: Exchange, plan: Plan, coroutine: "asyncio._CoroutineLike[None]") -> None:
         """Go on with a request that waits for something, or asks something, before a worker is leased for it."""
         exchange.plan = plan
         exchange.routed = clock()
-        self.active.add(exchange)
+        self.enter(exchange)
         self.cork.running = len(self.active)
         self.spawn(exchange, coroutine)
 

@@ -5,15 +5,19 @@ Knows who asked, what was chosen and how each side is told that it is over. The 
 """
 
 import asyncio
-import itertools
+import random
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from rolecast.dialects import Dialect
 from rolecast.dialects.request import Request
-from rolecast.errors import Cancelled, RolecastError
+from rolecast.dialects.usage import BYTES_PER_TOKEN
+from rolecast.errors import BudgetSpent, Cancelled, RolecastError
 from rolecast.fleet import Lease
+from rolecast.money import Rates, told
 from rolecast.net.connection import Receiver
 from rolecast.turn.plan import Plan
 from rolecast.values import Caller, Event, Failure, Outcome, Phases, Usage
@@ -147,6 +151,16 @@ class Exchange:
     patience = 0.0
     """Until when it may wait for another worker, in the loop's time; 0 as long as it lost none."""
     status = 0
+    spent = 0
+    """Picodollars that its parts cost, and attempts that were given up after some of an answer came."""
+    aside = 0
+    """Those of answers with a row of their own, which nobody got."""
+    whole = False
+    """It is answered by parts, which are what it costs. Set by who divides it."""
+    fell = ""
+    """The model that was to answer first, where another one was asked after it."""
+    cost: int | None = None
+    """Picodollars in all, where its model has a price. Set when it is accounted."""
     queue_us = 0
     load_us = 0
     routed = 0.0
@@ -207,6 +221,8 @@ class Exchange:
             carrier.connection.abort()
         self.status = error.status
         error.request_id = self.id
+        if isinstance(error, BudgetSpent) and self.request is not None and (why := self.request.broke) is not None:
+            error.message, error.retry_after = joined(why.message, error.message), why.retry_after
         if not self.sink.started:
             head = self.error_head(error)
             self.account("error", Usage(), error)
@@ -224,6 +240,8 @@ class Exchange:
         waits = b""
         if self.queue_us or self.load_us:
             waits = b"queue;dur=%.1f, load;dur=%.1f, " % (self.queue_us / 1000, self.load_us / 1000)
+        if self.cost is not None:  # it is complete already
+            lines = b"%bx-rolecast-cost: %b\r\n" % (lines, told(self.cost).encode())
         return b"%b%bx-request-id: req_%016x\r\n%bserver-timing: route;dur=%.3f, %bfirst-token;dur=%.3f\r\n" % (
             self.caller.answer_lines,
             lines,
@@ -233,6 +251,28 @@ class Exchange:
             waits,
             (self.first - began) * 1000,
         )
+
+    def price(self, usage: Usage) -> int:
+        """Picodollars in all, if its last attempt took so much: by its model's rates, or of its parts by theirs."""
+        plan = self.plan
+        own = 0 if self.whole or plan is None or plan.rates is None else cost_of(plan.rates, usage)
+        return own + self.spent
+
+    def bear(self, part: "Exchange", usage: Usage) -> None:
+        """A part has ended and took so much: what it cost is this one's cost."""
+        self.spent += part.price(usage)
+        self.aside += part.aside
+        self.fell = self.fell or part.fell
+
+    def give_up(self) -> None:
+        """This attempt is over without an end; its prompt is paid, and what came of the answer, by our own count."""
+        plan, carrier, request = self.plan, self.carrier, self.request
+        if plan is None or plan.rates is None or carrier is None or request is None or self.status != 200:
+            return
+        used = carrier.produced()
+        if not used.prompt_tokens and request.upload is None:
+            used = replace(used, prompt_tokens=len(request.body) // BYTES_PER_TOKEN)
+        self.spent += cost_of(plan.rates, used)
 
     def id_line(self) -> bytes:
         """The header line in which the client's dialect has the request id, if it has one of its own."""
@@ -278,9 +318,32 @@ class Exchange:
         return self.carrier.produced() if self.carrier is not None else Usage(counted=True)
 
 
+def joined(why: str, what: str) -> str:
+    """Both sentences, unless the second has the first one already."""
+    return what if what.startswith(why) else f"{why} {what}"
+
+
+def cost_of(rates: Rates, usage: Usage) -> int:
+    """Picodollars of an answer that took so much."""
+    return rates.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.written_tokens)
+
+
 ExchangeIds = Callable[[], int]
 
 
-def make_ids() -> ExchangeIds:
-    """A source of request numbers: unique across restarts and growing with time, below 2^63."""
-    return itertools.count((int(time.time() * 1000) << 20) + 1).__next__
+def make_ids(now: Callable[[], float] = time.time) -> ExchangeIds:
+    """A source of request numbers: unique across restarts and gateways, growing, below 2^63.
+
+    `number >> 20` is the time of the request in milliseconds since 1970, so a span of time is a span of numbers; the
+    lower bits begin anywhere, so that gateways which share a database hardly ever meet.
+    """
+    salt = 1 + random.randrange(1 << 19)  # noqa: S311  # no secret
+    last = 0
+
+    def new_id() -> int:
+        nonlocal last
+        number = (int(now() * 1000) << 20) + salt
+        last = number if number > last else last + 1
+        return last
+
+    return new_id

@@ -37,7 +37,7 @@ def start(exchange: Exchange, several: Several, plan: Plan, owner: "Whole") -> N
     slots = sum(share.model.parallel for share in plan.shares) or plan.model.parallel
     exchange.plan = plan
     fan = Fan(exchange, owner, several.parts, several.each, slots)
-    exchange.carrier = fan
+    exchange.carrier, exchange.whole = fan, True
     exchange.routed = clock()
     fan.go_on()
 
@@ -97,6 +97,7 @@ class Fan(Composite):
         whole, exchange = self.exchange, part.exchange
         self._usages[part.index] = usage
         if exchange is not None:
+            whole.bear(exchange, usage)
             whole.attempts += exchange.attempts
             whole.queue_us, whole.load_us = (
                 max(whole.queue_us, exchange.queue_us),
@@ -140,6 +141,7 @@ class Fan(Composite):
             sum(used.cached_tokens for used in heads),
             counted=any(used.counted for used in found.values()),
             reasoning_tokens=sum(used.reasoning_tokens for used in found.values()),
+            written_tokens=sum(used.written_tokens for used in heads),
         )
 
 

@@ -97,9 +97,8 @@ class Forward(Attempt):
             exchange.status = said.status or (400 if said.type.startswith("invalid_request") else 200)
             exchange.dispatch.answered_error(exchange, said)
         else:
-            head = exchange.head(self.lines)
             exchange.account("ok", _reported(body))
-            sink.respond(200, head, body)
+            sink.respond(200, exchange.head(self.lines), body)
 
     def on_whole(self, head: KnownAnswer, body: bytes) -> None:
         if self.closed:

@@ -130,9 +130,8 @@ class Passage:
             if self._is_doubtful(reported) and not self._is_packed() and not complaint.is_answer(body):
                 self._failed(body)
                 return
-            head = exchange.head(self.lines)
             exchange.account("ok", reported or usage.estimated(len(exchange.request.body), body))  # type: ignore[union-attr]
-            exchange.sink.respond(200, head, body)
+            exchange.sink.respond(200, exchange.head(self.lines), body)
 
     def on_whole(self, head: KnownAnswer, body: bytes) -> None:
         exchange = self.exchange
@@ -153,11 +152,10 @@ class Passage:
         lease.worker.answered = lease.generation  # type: ignore[union-attr]
         exchange.status = head.status
         exchange.first = clock()
-        answer_head = exchange.head(lines)
         exchange.closed = True
         exchange.carrier = None
         exchange.dispatch.settle(exchange, "ok", reported, None)
-        exchange.sink.respond(head.status, answer_head, body)
+        exchange.sink.respond(head.status, exchange.head(lines), body)
 
     def on_lost(self, error: Exception) -> None:
         failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))

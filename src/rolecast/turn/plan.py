@@ -36,6 +36,7 @@ class Plan:
         "answerer_id",
         "asked",
         "backend",
+        "billed",
         "choice",
         "conversation",
         "counts",
@@ -114,6 +115,8 @@ class Plan:
         """What its tokens cost; None = nothing, or nobody knows."""
         self.provider = provider_of(model)
         """Who sends the bill, for the books."""
+        self.billed = self.leaves or self.rates is not None
+        """Its requests have a row of what they cost, and who was asked."""
         self.trial: Trial | None = None
         """How its answer is judged, where it is the first of a cascade."""
         self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
@@ -225,8 +228,8 @@ def rates_of(model: Model) -> Rates | None:
 
 
 def provider_of(model: Model) -> str:
-    """By what the configuration calls it, else the kind of its server; `local` on this machine."""
-    return (model.provider or model.backend) if leaves(model) else "local"
+    """By what the configuration calls it, else the kind of its server elsewhere; `local` on this machine."""
+    return model.provider or (model.backend if leaves(model) else "local")
 
 
 def _markup(model: Model, backend: Backend) -> str:

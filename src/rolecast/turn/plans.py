@@ -22,7 +22,7 @@ from rolecast.fleet import Fleet, State
 from rolecast.routing import Cast, Router, build, cascade, shares
 from rolecast.routing.abilities import Can, stated_room
 from rolecast.routing.cascade import may_cascade
-from rolecast.routing.named import CONTEXT_EXCEEDED, Room
+from rolecast.routing.named import CONTEXT_EXCEEDED, Room, permitted
 from rolecast.routing.price import ANSWER_TOKENS
 from rolecast.routing.recorded import Recorded, facts_of
 from rolecast.routing.spread import Spread
@@ -152,7 +152,8 @@ class Plans:
         One whose text decides, or that is too long to fit for sure, gets a plan of its own.
         """
         if request.settled is not None and self._lives(request.settled.model):
-            return _tried(self._shared(asked, request.settled, request.conversation), request.trial)
+            settled = permitted(request.settled, request.needs, self.can)
+            return _tried(self._shared(asked, settled, request.conversation), request.trial)
         if self._closed:
             raise ShuttingDown
         facts, choice, trial = self.chosen(asked, request, caller, dialect)

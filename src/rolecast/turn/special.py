@@ -14,6 +14,7 @@ from rolecast.errors import RolecastError
 from rolecast.fleet import Fleet
 from rolecast.turn import attend, fan
 from rolecast.turn import consult as consulting
+from rolecast.turn.accounts import Accounts
 from rolecast.turn.exchange import Exchange, ExchangeIds
 from rolecast.turn.memory import Memory
 from rolecast.turn.part import Whole
@@ -31,6 +32,7 @@ class Desk(Whole, Protocol):
     fleet: Fleet
     new_id: ExchangeIds
     active: set[Exchange]
+    accounts: Accounts
     player: Player | None
     sessions: Sessions | None
     toolbox: Equipper | None

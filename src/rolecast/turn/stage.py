@@ -220,12 +220,14 @@ class Stage(Composite):
     def account(self, part: Exchange, usage: Usage) -> None:
         """A part has ended: what it took, and how long it waited."""
         whole, sum_of = self.exchange, self._used
+        whole.bear(part, usage)
         self._used = Usage(
             sum_of.prompt_tokens + usage.prompt_tokens,
             sum_of.completion_tokens + usage.completion_tokens,
             sum_of.cached_tokens + usage.cached_tokens,
             counted=sum_of.counted or usage.counted,
             reasoning_tokens=sum_of.reasoning_tokens + usage.reasoning_tokens,
+            written_tokens=sum_of.written_tokens + usage.written_tokens,
         )
         self.events += usage.completion_tokens
         whole.attempts += part.attempts
@@ -252,6 +254,6 @@ def begin(exchange: Exchange, plan: Plan, desk: Desk, counter: Counter) -> Stage
     """A stage for this request, which has its answer from now on."""
     stage = Stage(exchange, plan, desk, counter)
     exchange.plan = plan
-    exchange.carrier = stage
+    exchange.carrier, exchange.whole = stage, True
     exchange.routed = clock()
     return stage

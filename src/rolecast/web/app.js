@@ -7,11 +7,12 @@ import { json, key } from "./gateway.js";
 import { Logs } from "./logs.js";
 import { showModels } from "./models.js";
 import { Requests } from "./requests.js";
+import { Usage } from "./usage.js";
 
 const POLL_MS = 1000;
 const POLL_DOWN_MS = 4000;
 const ROWS = 100;
-const VIEWS = ["models", "chat", "requests", "logs", "connect"];
+const VIEWS = ["models", "chat", "requests", "usage", "logs", "connect"];
 
 const seen = { status: null, activity: null, rows: [], refusals: [] };
 let newest = 0;
@@ -20,6 +21,7 @@ let timer = 0;
 const requests = new Requests();
 const logs = new Logs();
 const chat = new Chat(openRequest, () => refresh());
+const usage = new Usage(() => refresh());
 
 // -- looking -----------------------------------------------------------------------------------------------------
 
@@ -29,6 +31,7 @@ async function look() {
   const another = before && status.started_at !== seen.status.started_at;
   if (!before || another || before.ledger_rows !== activity.ledger_rows) seen.rows = (await json(`/admin/requests?limit=${ROWS}`)).requests;
   if (!before || another || before.refused !== activity.refused) seen.refusals = (await json("/admin/refusals")).refusals;
+  await usage.look(activity.ledger_rows);
   Object.assign(seen, { status, activity });
 }
 
@@ -77,6 +80,7 @@ function draw() {
   drawHead(status, activity);
   showModels({ refresh, chat: (id) => go("chat", () => chat.choose(id)), log: (id) => go("logs", () => logs.watch(id)) }, seen);
   requests.show({ running: activity.running, rows, refusals });
+  usage.show();
   logs.offer(status.models);
   chat.offer(names(status));
   showListeners(status);
@@ -154,6 +158,7 @@ function openRequest(id) {
 
 addEventListener("hashchange", () => {
   showView();
+  if (!$("view-usage").hidden) refresh();
   scrollTo(0, 0);
 });
 showView();

@@ -1,0 +1,238 @@
+"""Rows of the ledger that wait for the database, kept where the death of this process does not reach them.
+
+A file of a fixed size that is mapped into memory and shared: what is copied into it belongs to the system, so that it
+is still there when the gateway is killed, without a system call for each row. It is no protection from a loss of power.
+The next gateway of the data folder writes what it finds into the database; rows have keys, so nothing counts twice.
+
+The file has two halves. Rows go into one while those of the other are being written; then that one is emptied.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import logging
+import mmap
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from struct import Struct
+from typing import BinaryIO
+from zlib import crc32
+
+import msgspec
+
+from rolecast.books.store import Batch, Row, Store
+from rolecast.config import paths
+from rolecast.errors import UNREADABLE
+
+log = logging.getLogger("rolecast.ledger")
+
+HALF = 4 * 1024 * 1024
+"""Bytes of a half: 30,000 usual rows, far more than come while a batch is written."""
+MAGIC = b"rcj1"
+HEAD = 64
+"""Bytes before the first half: the mark, and which database the rows are for."""
+_DIGEST = 32
+SUFFIX = ".rows"
+UNMADE_S = 60.0
+"""A file that is not complete after so long never will be."""
+_RECORD = Struct("<II")
+"""Length and checksum; a length of 0 is the end."""
+_END = bytes(_RECORD.size)
+TABLES = ("routes", "requests", "notes", "decisions", "charges")
+"""What rows may be of, by the first number of a record."""
+ROUTES, REQUESTS, NOTES, DECISIONS, CHARGES = range(len(TABLES))
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[tuple[int, list[int | float | str | None]]]).decode
+Record = Sequence[tuple[int, Row]]
+"""Rows that are written, or lost, together; each with the number of its table."""
+
+
+class Journal:
+    """That file of this process. Every method but `open` and `close` only moves memory."""
+
+    def __init__(self) -> None:
+        self.trouble = ""
+        """Why rows are not protected now; '' = they are, or it was never opened."""
+        self._map: mmap.mmap | None = None
+        self._path: Path | None = None
+        self._file = -1
+        self._active = 0
+        self._at = [HEAD, HEAD + HALF]
+        """Where the next record of each half begins."""
+
+    def open(self, folder: Path, store: str) -> None:
+        """Make the file for rows of that database; when that cannot be, `trouble` says why, and that is all."""
+        try:
+            paths.make_private(folder)
+            self._path = folder / f"{os.getpid()}-{os.urandom(6).hex()}{SUFFIX}"
+            # It gets its name when it is ours and complete, or the next gateway would take it for a leftover.
+            making = self._path.with_suffix(".new")
+            self._file = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _fill(self._file, _head(store))
+            self._map = mmap.mmap(self._file, HEAD + 2 * HALF)
+            making.rename(self._path)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            self.trouble = f"{folder} cannot be used ({why})"
+            log.warning("%s: rows that wait for the database are lost if the gateway is killed", self.trouble)
+            self._discard()
+
+    def add(self, rows: Record) -> None:
+        """Keep these rows, which takes about a microsecond. Called for each request, before its last byte goes out."""
+        memory = self._map
+        if memory is None:
+            return
+        try:
+            data = _encode(rows)
+        except (OverflowError, UnicodeError):  # nor does a database keep these
+            return
+        half = self._active
+        at = self._at[half]
+        end = at + 8 + len(data)
+        if end + 8 > HEAD + HALF * (half + 1):
+            self._full()
+            return
+        memory[at + 8 : end + 8] = data + _END
+        _RECORD.pack_into(memory, at, len(data), crc32(data))  # last, so that half a record is none
+        self._at[half] = end
+
+    def turn(self) -> None:
+        """All rows that wait are about to be written: the next ones go into the other half, if it is empty."""
+        other = 1 - self._active
+        if self._at[other] == HEAD + HALF * other:
+            self._active = other
+
+    def written(self) -> None:
+        """Those rows are in the database: what is not active is empty."""
+        self._empty(1 - self._active)
+
+    def clear(self) -> None:
+        """No row waits."""
+        self._empty(0)
+        self._empty(1)
+
+    def close(self, *, kept: bool) -> None:
+        """Let go of the file; with `kept` it stays for the next gateway."""
+        if kept and self._map is not None:
+            self._map.close()
+            self._map = None
+            os.close(self._file)
+        else:
+            self._discard()
+
+    def _empty(self, half: int) -> None:
+        start = HEAD + HALF * half
+        if self._map is not None and self._at[half] != start:
+            self._map[start : start + 8] = _END
+            self._at[half] = start
+            if half == self._active:
+                self.trouble = ""
+
+    def _full(self) -> None:
+        if not self.trouble:
+            self.trouble = "the journal of the ledger is full, because the database takes no rows"
+            log.warning("%s: the next ones are lost if the gateway is killed", self.trouble)
+
+    def _discard(self) -> None:
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        if self._path is not None:
+            for path in (self._path, self._path.with_suffix(".new")):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+
+async def recover(folder: Path, store: Store) -> int:
+    """Write what gateways left that were killed into the database, and remove it; how many requests that were.
+
+    Whatever cannot be read or written stays where it is, for the next start.
+    """
+    count = 0
+    for path in await asyncio.to_thread(_left, folder):
+        taken = await asyncio.to_thread(_take, path, _head(store.name))
+        if taken is None:
+            continue
+        file, batch = taken
+        with file:  # and with it the lock
+            try:
+                if any(rows for _, rows in batch):
+                    await store.insert(batch)
+            except Exception as error:
+                log.error("%s could not be written into the ledger: %s", path, store.meaning(error))
+                continue
+            count += len(batch[REQUESTS][1])
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+    if count:
+        log.warning("%d requests that a killed gateway had not written yet are in the ledger now", count)
+    return count
+
+
+def _left(folder: Path) -> list[Path]:
+    """The files there, without those that never became one."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob("*.new"):
+            if time.time() - path.stat().st_mtime > UNMADE_S:
+                path.unlink()
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def _take(path: Path, head: bytes) -> tuple[BinaryIO, Batch] | None:
+    """The file, locked, with its rows; None when it is another database's, or its gateway runs, or took it away."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        data = file.read()
+        if path.exists() and data.startswith(head):
+            return file, read(data)
+    except OSError:  # it is locked
+        pass
+    file.close()
+    return None
+
+
+def read(data: bytes) -> Batch:
+    """The rows of a journal, by table. What is torn or damaged ends a half."""
+    found: tuple[list[Row], ...] = tuple([] for _ in TABLES)
+    for half in (0, 1):
+        at, end = HEAD + HALF * half, min(HEAD + HALF * (half + 1), len(data))
+        while at + 8 <= end:
+            length, checksum = _RECORD.unpack_from(data, at)
+            record = data[at + 8 : at + 8 + length]
+            if not length or at + 8 + length > end or crc32(record) != checksum:
+                break
+            try:
+                rows = _decode(record)
+            except UNREADABLE:
+                break
+            for table, row in rows:
+                if 0 <= table < len(TABLES):
+                    found[table].append(tuple(row))
+            at += 8 + length
+    return list(zip(TABLES, found, strict=True))
+
+
+def _head(store: str) -> bytes:
+    """What a file for that database begins with."""
+    return MAGIC + hashlib.blake2s(store.encode(), digest_size=_DIGEST).digest()
+
+
+def _fill(file: int, head: bytes) -> None:
+    """Give it all its blocks now: memory without a block behind it cannot be written when the disk is full."""
+    os.pwrite(file, head.ljust(HEAD, b"\0"), 0)
+    at, end, blank = HEAD, HEAD + 2 * HALF, bytes(1024 * 1024)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, at, end - at)
+        return
+    while at < end:
+        at += os.pwrite(file, blank[: end - at], at)

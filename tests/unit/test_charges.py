@@ -1,0 +1,133 @@
+"""Sums of what requests cost, by whatever is asked for, on both databases."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from databases import OpenStore, database, postgres
+
+from rolecast.books import charges
+from rolecast.books.ledger import Charge, Ledger
+from rolecast.books.store import Store
+from rolecast.turn.exchange import make_ids
+from rolecast.values import Usage
+
+__all__ = ["database", "postgres"]  # fixtures
+
+pytestmark = pytest.mark.anyio
+DAY = 86_400.0
+T0 = 20_000 * DAY
+"""Midnight in UTC."""
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> Any:
+    return "asyncio", {"use_uvloop": True}
+
+
+# -- sums, on each database -----------------------------------------------------------------------------------
+
+
+def note(ledger: Ledger, at: float, model: str = "m", key: str = "", **values: Any) -> int:
+    """One request that began then."""
+    number = charges.number_at(at) + values.pop("n", 1)
+    route = ledger.route("front door", "chat", "auto", model, model, "standard", "default; x", key)
+    charge = {name: values.pop(name) for name in ("provider", "cost", "run", "agent", "fallback") if name in values}
+    plain = {"status": 200, "outcome": "ok", "error": None, "stream": False, "usage": Usage(10, 3)}
+    plain |= {"first_s": 0.001, "total_s": 0.002, "attempts": 1, "queue_us": 0, "load_us": 0, "client_id": ""}
+    if charge:
+        ledger.charged(Charge(number, **{"provider": "local", "cost": 0, "key": key, **charge}))
+    ledger.record(number, route, **{**plain, **values})
+    return number
+
+
+@pytest.fixture
+async def written(database: OpenStore) -> AsyncIterator[Store]:
+    store = database()
+    await store.open()
+    ledger = Ledger(store)
+    note(ledger, T0, provider="openai", cost=1_000_001, run="r1", key="k1", agent="a")
+    note(ledger, T0 + 30, usage=Usage(7, 1, 5))
+    note(ledger, T0 + 70, "n", provider="openai", cost=2, run="r1", fallback="m", attempts=2)
+    note(ledger, T0 + 3700, outcome="error", status=502, error="upstream_error", run="r2", cost=0)
+    note(ledger, T0 + DAY, "n", "k1", outcome="cancelled", status=499, error="cancelled", provider="xai", cost=10**18)
+    await ledger.close()
+    yield store
+    await store.close()
+
+
+async def test_sums_are_made_of_any_span_by_whatever_is_asked_for(written: Store) -> None:
+    (whole,) = await charges.totals(written)
+    assert (whole.requests, whole.errors, whole.cancelled, whole.fallbacks) == (5, 1, 1, 1)
+    assert (whole.prompt_tokens, whole.completion_tokens, whole.cached_tokens) == (47, 13, 5)
+    assert whole.cost == 10**18 + 1_000_003
+    assert whole.cost_usd == Decimal("1000000.000001000003")
+    by = {name: {each.name: (each.requests, each.cost) for each in await charges.totals(written, by=name)}
+          for name in charges.BYS}  # fmt: skip
+    assert by["provider"] == {"local": (2, 0), "openai": (2, 1_000_003), "xai": (1, 10**18)}
+    assert by["model"] == {"m": (3, 1_000_001), "n": (2, 10**18 + 2)}
+    assert by["key"] == {"": (3, 2), "k1": (2, 10**18 + 1_000_001)}
+    assert by["run"] == {"": (2, 10**18), "r1": (2, 1_000_003), "r2": (1, 0)}
+    assert by["agent"] == {"": (4, 10**18 + 2), "a": (1, 1_000_001)}
+    assert by["task"] == by[""] == {"": (5, whole.cost)}
+    assert [int(name) - int(T0) for name in by["minute"]] == [0, 60, 3660, 86_400]
+    assert by["hour"] == {str(int(T0)): (3, 1_000_003), str(int(T0 + 3600)): (1, 0), str(int(T0 + DAY)): (1, 10**18)}
+    assert by["day"] == {str(int(T0)): (4, 1_000_003), str(int(T0 + DAY)): (1, 10**18)}
+
+
+async def test_a_span_holds_its_beginning_and_not_its_end(written: Store) -> None:
+    (whole,) = await charges.totals(written, since=T0 + 30, until=T0 + 70)
+    assert (whole.requests, whole.cached_tokens) == (1, 5)
+    assert [each.requests for each in await charges.totals(written, since=T0, until=T0 + DAY, key="k1")] == [1]
+    assert [each.requests for each in await charges.totals(written, since=T0 + 2 * DAY)] == [0]
+    assert await charges.totals(written, by="model", since=T0 + 2 * DAY) == []
+    (last,) = await charges.window(written, "minute", now=T0 + DAY + 59)
+    assert last.requests == 1
+
+
+async def test_a_run_has_its_receipts_in_their_order(written: Store) -> None:
+    first, second = await charges.receipts(written, "r1")
+    assert (first.provider, first.agent, first.model, first.cost, first.outcome) == (
+        "openai",
+        "a",
+        "m",
+        1_000_001,
+        "ok",
+    )
+    assert (second.fallback, second.model, second.attempts, second.cost_usd) == ("m", "n", 2, Decimal("0.000000000002"))
+    assert first.id == f"req_{first.number:016x}"
+    assert [each.number for each in await charges.receipts(written, "r1", key="k1")] == [first.number]
+    (failed,) = await charges.receipts(written, "r2")
+    assert (failed.status, failed.outcome, failed.error) == (502, "error", "upstream_error")
+    assert await charges.receipts(written, "") == await charges.receipts(written, "r'1") == []
+    assert await charges.spent(written, "run", "r1", 0.0) == 1_000_003
+    assert await charges.spent(written, "run", "r1", T0 + 1) == 2
+    assert await charges.spent(written, "key", "k1", 0.0) == 10**18 + 1_000_001
+    assert await charges.spent(written, "run", "nobody", 0.0) == 0
+
+
+async def test_older_rows_are_never_looked_at(written: Store) -> None:
+    """A span of time is a span of the primary key, and a budget's sum is read from an index alone."""
+    if type(written).__name__ != "SQLite":
+        pytest.skip("plans are those of SQLite")
+    for query, index in (
+        (charges.ALL, "SEARCH q USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (charges.BY_TIME, "SEARCH q USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (charges.SPENT_BY_RUN, "USING COVERING INDEX charges_of_a_run"),
+        (charges.SPENT_BY_KEY, "USING COVERING INDEX charges_of_a_key"),
+        (charges.RECEIPTS, "INDEX charges_of_a_run"),
+    ):
+        names = ("since", "until", "every_key", "key", "most", "width_ms", "run", "name")
+        plan = await written.read(f"EXPLAIN QUERY PLAN {query}", **dict.fromkeys(names, 1))
+        assert index in " ".join(str(row) for row in plan), (query, plan)
+
+
+def test_numbers_of_requests_follow_the_clock_and_never_repeat() -> None:
+    times = iter([100.0, 100.0, 100.001, 99.0, 200.0])
+    new_id = make_ids(lambda: next(times))
+    first, same, later, back, last = (new_id() for _ in range(5))
+    assert [each >> 20 for each in (first, same, later, back, last)] == [100_000, 100_000, 100_001, 100_001, 200_000]
+    assert first < same < later < back < last
+    assert charges.number_at(100.0) <= first
+    assert len({make_ids(lambda: 1.0)() for _ in range(3)}) == 3  # gateways that share a database
