@@ -33,25 +33,40 @@ if [ -z "${PAS_CONFIG:-}$ran_before" ]; then
   ask_ollama llama3.1:8b LLAMA3_1_8B "$main"
   ask_ollama tinyllama:1.1b TINYLLAMA_1_1B 127.0.0.1:11435 "$main"
 fi
-if [ -n "${PAS_CONFIG:-}" ]; then set -- --config "$PAS_CONFIG"; else set -- --preset pas; fi
+config=${PAS_CONFIG:-${PAS_ALL:-}}
+if [ -n "$config" ]; then set -- --config "$config"; else set -- --preset pas; fi
 start_gateway "$@" || fail "The services did not start; their log is $gateway_log"
 config=$(sed -n 's/.*"config":"\([^"]*\)".*/\1/p' "$ROLECAST_HOME/run/gateway.json")
 require_models PAS "$0" "$config" "start an Ollama that has them"
 code=0
-while read -r name url; do
+while read -r name url surface; do
+  case $surface in
+    pas) well='"status":"healthy"' ;;
+    registry | heartbeat | providers | gateway | events | agents | tokens | resources) well='"status":"ok"' ;;
+    *) continue ;;
+  esac
+  if [ "$surface" != pas ]; then
+    if curl -fsS --max-time 10 "$url/health" | grep -q "$well"; then
+      say "✅ $name: $url is healthy"
+    else
+      say "❌ $name: $url is not healthy" >&2
+      code=1
+    fi
+    continue
+  fi
   case $name in
     llm_tinyllama_1b) log=${LLM_LOG_DIR:-/tmp}/llm_tinyllama.log ;;
     tlc_domain_classifier) log=${LLM_LOG_DIR:-/tmp}/llm_tlc_classifier.log ;;
     *) log=${LLM_LOG_DIR:-/tmp}/$name.log ;;
   esac
   link_log "$gateway_log" "$log"
-  if curl -fsS --max-time 10 "$url/health" | grep -q '"status":"healthy"'; then
+  if curl -fsS --max-time 10 "$url/health" | grep -q "$well"; then
     say "✅ $name: $url is healthy (log: $log)"
   else
     say "❌ $name: $url is not healthy" >&2
     code=1
   fi
 done <<END
-$(tr '{' '\n' <"$ROLECAST_HOME/run/gateway.json" | sed -n 's/"name":"\([^"]*\)","url":"\([^"]*\)".*"surface":"pas".*/\1 \2/p')
+$(tr '{' '\n' <"$ROLECAST_HOME/run/gateway.json" | sed -n 's/"name":"\([^"]*\)","url":"\([^"]*\)".*"surface":"\([a-z]*\)".*/\1 \2 \3/p')
 END
 exit $code

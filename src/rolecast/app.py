@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from starlette.types import ASGIApp
 
-from rolecast import books, lazily, statefile
+from rolecast import __version__, books, lazily, statefile
 from rolecast.access.budgets import Budgets
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
@@ -173,6 +173,7 @@ class Gateway:
         """All that follows an edit of the configuration. What refuses quickly comes before what opens ports."""
         self.reloader = Reloader(config_path, self.current, partial(stand_ins, find=find), self.parts, joined)
         self.mcp = McpPage(self.current)
+        self.fleet.stations.tell = self.jobs.tell = self.reloader.tell = self.events.tell
         self.directory = Directory(self.store, self.adopted, self.current, self.events.tell)
         self.observed = Observed(self.store)
         offers = Offers(
@@ -212,6 +213,7 @@ class Gateway:
                 reloader=self.reloader,
                 doors=self.doors,
                 mcp=self.mcp,
+                events=self.events,
                 registry=self.registry,
                 directory=self.directory,
                 offers=offers,
@@ -287,12 +289,15 @@ class Gateway:
         for door in self.doors:
             await door.opened()
         await self.directory.adopt()
+        self.events.tell("gateway_started", {"version": __version__, "listeners": len(self.doors.addresses)})
 
     async def close(self, hurry: asyncio.Event | None = None) -> None:
         """Close all ports, let running requests end, at `hurry` with an error; stop the workers, write the ledger."""
         hurry = hurry or asyncio.Event()
         self.reloader.close()
         self.telemetry.logs.end_following()
+        self.events.tell("gateway_stopping", {})
+        self.events.close()
         self.mcp.leave()
         grace_s = float(self.current.config.server.drain_timeout)
         for door in self.doors:  # nobody comes in while the others end

@@ -27,6 +27,7 @@ from rolecast.pages.anthropic import TokenCounts
 from rolecast.pages.budgets import BudgetPages
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.conductor import Conductor, ConductorModels
+from rolecast.pages.events import EventPages
 from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
@@ -36,10 +37,14 @@ from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
 from rolecast.pages.ollama_weights import OllamaWeights
 from rolecast.pages.pas.adapter import Adapter
+from rolecast.pages.pas.agents import AgentRouter, tool_caller
+from rolecast.pages.pas.events import EventStream
 from rolecast.pages.pas.gateway import GatewayPages
 from rolecast.pages.pas.heartbeat import HeartbeatPages
 from rolecast.pages.pas.providers import ProviderPages
 from rolecast.pages.pas.registry import RegistryPages
+from rolecast.pages.pas.resources import ResourceManager
+from rolecast.pages.pas.tokens import TokenGovernor
 from rolecast.pages.pas_info import PasInfo
 from rolecast.pages.personas import PersonaPages
 from rolecast.pages.ports import FrontDoor, SingleModel
@@ -53,9 +58,14 @@ from rolecast.pages.tlc import serves as serves_domains
 from rolecast.pages.tools import ToolServers
 from rolecast.pages.turns import Turns
 from rolecast.pages.usage import UsagePage
+from rolecast.registry.agents import Agents
 from rolecast.registry.directory import Directory
+from rolecast.registry.governor import Governor
+from rolecast.registry.invoke import Invoker
 from rolecast.registry.offers import Offers
 from rolecast.registry.registry import Registry
+from rolecast.registry.resources import Resources
+from rolecast.registry.summaries import Summarizer
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import make_app
@@ -64,6 +74,7 @@ from rolecast.server.lane import Lane
 from rolecast.sources.here import uploads
 from rolecast.tasks.persona import Personas
 from rolecast.tasks.player import Player
+from rolecast.telemetry.events import Events
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.tools.toolbox import Toolbox
 from rolecast.turn.ask import Asker
@@ -112,6 +123,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     reloader: Reloader
     doors: Doors
     mcp: McpPage
+    events: Events
     registry: Registry
     directory: Directory
     offers: Offers
@@ -136,6 +148,10 @@ class Ports:
         ]
         """What every port with models has."""
         self._services: Mapping[str, list[Page]] = {
+            "events": [EventStream(parts.events)],
+            "agents": [self._agent_router()],
+            "tokens": [self._token_governor()],
+            "resources": [ResourceManager(parts.current, Resources(parts.store), parts.events)],
             "registry": [RegistryPages(parts.registry)],
             "heartbeat": [HeartbeatPages(parts.registry, parts.current)],
             "providers": [ProviderPages(parts.directory, parts.offers)],
@@ -180,6 +196,14 @@ class Ports:
             return self._listed.routes("/models")
         return []
 
+    def _agent_router(self) -> Page:
+        of = self._parts
+        return AgentRouter(Agents(of.registry), Invoker(of.current, of.asker, tool_caller(of.toolbox)), of.events)
+
+    def _token_governor(self) -> Page:
+        of = self._parts
+        return TokenGovernor(of.current, Governor(of.store), Summarizer(of.asker), of.events)
+
     def _front_door(self, turns: Turns) -> list[Page]:
         """The pages of a port that is for no model in particular."""
         of = self._parts
@@ -218,6 +242,7 @@ class Ports:
             TaskPages(of.current, of.player),
             of.mcp,
             ToolServers(of.toolbox),
+            EventPages(of.events),
             ServicePage(of.registry),
             UsagePage(of.current, of.store),
         ]

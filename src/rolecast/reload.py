@@ -21,6 +21,7 @@ from rolecast.config.difference import NONE, Difference, applicable, compare
 from rolecast.config.edit import Participant, edit_to, prepare
 from rolecast.config.schema import Config
 from rolecast.errors import BadRequest, ConfigError, RolecastError, ShuttingDown
+from rolecast.telemetry.events import Tell, unheard
 
 log = logging.getLogger("rolecast.reload")
 
@@ -64,6 +65,8 @@ class Reloader:
         self.last: Report | None = None
         self._untold = False
         """Whether `last` is of a reload that nobody asked for, and nobody has been told of it since."""
+        self.tell: Tell = unheard
+        """Called when an edit applies, or is refused."""
 
     async def reload(self) -> Report:
         """Apply the file as it is now. Raises ConfigError, with nothing changed, when that is not possible.
@@ -105,6 +108,9 @@ class Reloader:
                 self.last = Report(time.time(), problems=list(error.problems))
                 self._untold = False
                 log.warning("the edit was refused, the configuration before it still applies: %s", error.message)
+                # Places without values: some are secret.
+                places = [problem.partition(": ")[0] for problem in error.problems[:10]]
+                self.tell("config_refused", {"problems": len(error.problems), "places": places})
                 raise
             report = Report(time.time(), difference.applied, difference.waiting, warnings=doubts)
             if (not self._untold and (self.last is not None or difference != NONE)) or difference.applied:
@@ -140,6 +146,8 @@ class Reloader:
         change.commit()
 
     def _tell(self, doubts: list[str], difference: Difference) -> None:
+        if difference != NONE:
+            self.tell("config_applied", {"applied": difference.applied, "waiting": difference.waiting})
         if difference.applied:
             log.info("the edited configuration applies; changed: %s", ", ".join(difference.applied))
         if difference.waiting:

@@ -230,6 +230,28 @@ def test_the_documented_lines_run_as_written(tmp_path: Path, lines: str) -> None
         checkout.end()
 
 
+def test_all_services_of_pas_start_and_stop_as_documented(tmp_path: Path) -> None:
+    small = (6102, 6104, 6105, 6109, 6119, 6121)
+    ports = (8000, 8050, 8051, 8052, 6103, 6120, *small)
+    if taken := [port for port in ports if not is_refused(f"http://127.0.0.1:{port}")]:
+        pytest.skip(f"somebody listens on {taken} here")
+    checkout = Checkout(tmp_path, {port: port for port in DOCUMENTED})
+    del checkout.env["OLLAMA_HOST"]
+    try:
+        done = checkout.run("scripts/start_all_pas_services.sh")
+        assert done.returncode == 0, done.stdout + done.stderr
+        for port in small:
+            assert f"http://127.0.0.1:{port} is healthy" in done.stdout
+            assert ask(f"http://127.0.0.1:{port}", "GET", "/health").json["status"] == "ok"
+        again = checkout.run("scripts/start_all_pas_services.sh")
+        assert again.returncode == 0, again.stdout + again.stderr
+        done = checkout.run("scripts/stop_all_pas_services.sh")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(is_refused(f"http://127.0.0.1:{port}") for port in ports)
+    finally:
+        checkout.end()
+
+
 # -- SLM Server ------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,10 @@ PORTS = {
     "second": "without a model",
     "registry": "registry",
     "monitor": "heartbeat",
+    "event_stream": "events",
+    "agent_router": "agents",
+    "token_governor": "tokens",
+    "resource_manager": "resources",
 }
 LISTENERS = [
     Listener(port=0, name="one", model="m"),
@@ -41,6 +45,10 @@ LISTENERS = [
     Listener(port=0, name="second"),
     Listener(port=0, name="registry", surface="registry"),
     Listener(port=0, name="monitor", surface="heartbeat"),
+    Listener(port=0, name="event_stream", surface="events"),
+    Listener(port=0, name="agent_router", surface="agents"),
+    Listener(port=0, name="token_governor", surface="tokens"),
+    Listener(port=0, name="resource_manager", surface="resources"),
 ]
 NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback", "/personas/")
 """What needs weights, a file or an earlier request, and these gateways have none."""

@@ -558,7 +558,7 @@ async def test_our_ports_register_as_the_services_of_pas_did(tmp_path: Path) -> 
             assert (agent["agent_id"], agent["endpoint"]) == (agent_id, f"http://localhost:{gate.port(agent_id)}")
             assert f"agent-{agent_id}".encode() in (await ask(f"GET /discover?cap={cap}")).body
         found = await ask.ok("GET /services/agent-llm_llama31_8b")
-        assert (found["type"], found["role"], found["ctx_limit"]) == ("agent", "production", 8192)
+        assert (found["type"], found["role"], found["ctx_limit"]) == ("model", "production", 8192)
         assert (found["heartbeat_interval_s"], found["ttl_s"]) == (60, 120)
         labels = ("tier", "mode", "agent_role", "model", "provider", "cost_per_1k_tokens")
         assert [found["labels"][x] for x in labels] == ["2", "service", "execution", "llama3.1:8b", "ollama", "0.0"]

@@ -193,9 +193,8 @@ class Fleet:
     def would_replace(self, model_id: str, model: Model) -> bool:
         """Whether these settings would end a worker or an address that works now, for another one."""
         station = self.stations.at.get(model_id)
-        if station is None or station.worker.state not in (State.READY, State.REMOTE):
-            return False
-        return self._is_stale(station, model)
+        states = (State.READY, State.REMOTE)
+        return station is not None and station.worker.state in states and self._is_stale(station, model)
 
     def present(self, model_id: str) -> bool:
         """Whether the model could be started: its weights are here, or it needs none."""
@@ -233,6 +232,7 @@ class Fleet:
         """It is gone, or was never there."""
         if not self.closing:
             model_id, now = station.model_id, self._loop.time()
+            self.stations.ended(station, generation, error)
             self._apply(self.machine.ended(model_id, generation, error, now, may_start=may_start, killed=killed))
 
     # -- effects ------------------------------------------------------------------------------------------

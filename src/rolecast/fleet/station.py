@@ -12,6 +12,7 @@ from rolecast.config.schema import Model
 from rolecast.fleet.worker import State, Worker
 from rolecast.net.pool import Pool
 from rolecast.processes.running import Running
+from rolecast.telemetry.events import Tell, unheard
 from rolecast.values import Endpoint, Launch
 
 RESIDENT_S = 1.0
@@ -69,6 +70,8 @@ class Stations:
         """Those that are configured, and those that are not any more but still run."""
         self.on_loaded: Callable[[str, float], None] = lambda model_id, took_s: None
         """Told of every load that succeeded and the seconds that it took; app.py sets it."""
+        self.tell: Tell = unheard
+        """Told when a worker is loaded, unloaded or lost; app.py sets it."""
         self._measured_at = float("-inf")
         self._measuring: asyncio.Future[dict[str, int]] | None = None
 
@@ -134,6 +137,17 @@ class Stations:
         """It has loaded just now; what was measured before tells nothing of it."""
         self._measured_at = float("-inf")
         self.on_loaded(model_id, took_s)
+        child = self.child(model_id)
+        self.tell("model_loaded", {"model": model_id, "pid": child and child.pid, "seconds": round(took_s, 3)})
+
+    def ended(self, station: Station, generation: int, error: str) -> None:
+        """That worker is gone; whether it was asked to go, its state still says."""
+        if generation != station.worker.generation:
+            return  # an earlier one
+        if station.worker.state in (State.STOPPING, State.DRAINING):
+            self.tell("model_unloaded", {"model": station.model_id, "reason": station.worker.why})
+        else:
+            self.tell("model_failed", {"model": station.model_id, "error": error[:500]})
 
 
 def _measure(children: list[tuple[str, Running]]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from rolecast.errors import Internal, Invalid, RolecastError, ShuttingDown
 from rolecast.jobs import logs
 from rolecast.jobs.job import Attempt, Failed, Job, JobNotFound, Kind, Order, Progress, State
 from rolecast.jobs.rows import KEPT, Rows, storable
+from rolecast.telemetry.events import Tell, unheard
 
 log = logging.getLogger("rolecast.jobs")
 
@@ -60,6 +61,8 @@ class Jobs:
         self._entries: dict[str, _Entry] = {}
         """By id, oldest first."""
         self._is_closing = False
+        self.tell: Tell = unheard
+        """Called with each new state of a job."""
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -250,6 +253,8 @@ class Jobs:
             )
         )
         self._rows.write(entry.job, entry.order)
+        told = {"id": job.id, "kind": job.kind, "subject": job.subject, "error": entry.job.error}
+        self.tell(f"job_{state}", told)
 
     def _forget_old(self) -> None:
         over = [job_id for job_id, entry in self._entries.items() if entry.job.is_over]

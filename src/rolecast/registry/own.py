@@ -149,7 +149,7 @@ class Ours:
             caps = self._words(address.model, model)
             if address.surface == "pas":
                 caps = [cap for cap in caps if (cap in CLASSIFIES) is (address.name == CLASSIFIER)]
-            found = self._service(AGENT + address.name, address.name, "agent", url, address.model, model, caps)
+            found = self._service(AGENT + address.name, address.name, "model", url, address.model, model, caps)
             labels = {
                 **found.labels,
                 "tier": "2",
@@ -175,7 +175,7 @@ class Ours:
         labels = {
             **_LABELS,
             "model": model_id,
-            "provider": model.provider or ("ollama" if kind == "agent" else "rolecast"),
+            "provider": model.provider or ("ollama" if service_id.startswith(AGENT) else "rolecast"),
             "cost_per_1k_tokens": "unknown" if usd is None else f"{usd:g}" if usd else "0.0",
         }
         if (stand_in := self._of.current.stand_ins.get(model_id)) is not None:

@@ -79,6 +79,11 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         return self.id.removeprefix(AGENT)
 
     @property
+    def is_agent(self) -> bool:
+        """Whether it is told as an agent: what says so, and our ports, which others must not count among theirs."""
+        return self.kind == "agent" or (self.is_ours and self.id.startswith(AGENT))
+
+    @property
     def condition(self) -> Literal["healthy", "degraded", "down"]:
         """Its status in one of three words."""
         return "down" if self.status == "down" else "degraded" if self.status in UNWELL else "healthy"

@@ -23,6 +23,8 @@ const REASONS = {
   no_provider_in_time: "Every provider that matches is slower than was allowed.",
   too_many_providers: "10,000 providers are registered, which is the most.",
   model_not_found: "No model, role or alias has that name. `rolecast models` lists them.",
+  agent_not_found: "No such agent has registered or told how full its context is.",
+  reservation_not_found: "No such reservation is active: it was given back, or its time is over.",
   service_not_found: "No such service is registered: it never came, said good-bye or missed too many heartbeats.",
   own_service: "That id is a service of the gateway itself, which others can neither replace nor take out of the registry.",
   registry_full: "10,000 services are registered here, and no more are taken until some leave.",

@@ -209,7 +209,7 @@ class RegistryPages:
         known = self._written.get(service.id)
         if known is None or known[0] is not service:
             told = msgspec.Raw(msgspec.json.encode(shapes.item(service)))
-            agent = msgspec.Raw(msgspec.json.encode(shapes.agent(service))) if service.kind == "agent" else None
+            agent = msgspec.Raw(msgspec.json.encode(shapes.agent(service))) if service.is_agent else None
             known = self._written[service.id] = service, told, agent
         return known[1], known[2]
 
