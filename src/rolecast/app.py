@@ -13,6 +13,9 @@ import msgspec
 from starlette.types import ASGIApp
 
 from rolecast import books, lazily, statefile
+from rolecast.access.keyring import Keyring
+from rolecast.access.needed import KeysNeeded
+from rolecast.access.table import KeyTable
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
@@ -56,6 +59,7 @@ from rolecast.turn.memory import Memory
 from rolecast.turn.paces import Paces
 from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
+from rolecast.turn.rights import RightsCheck
 from rolecast.turn.session_budget import Budget
 from rolecast.turn.sessions import Sessions
 
@@ -90,7 +94,9 @@ class Gateway:
         self.fleet = Fleet(config, find, paths.worker_logs())
         self.store = books.store_of(config)
         self.ledger = Ledger(self.store)
+        self.keyring = Keyring(KeyTable(self.store))
         self.abilities = Abilities(self.current, find)
+        self.abilities.reaches = self.keyring.reaches
         can = self.abilities
         self.paces = Paces()
         self.cards = Cards(self.current, self.fleet, find, self.paces)
@@ -111,6 +117,9 @@ class Gateway:
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
+        rights = RightsCheck(self.keyring)
+        accounts.gate.checks = (rights,)
+        self.plans.needs = rights.needs
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
         self.asker = Asker(self.dispatch, new_id)
@@ -127,9 +136,11 @@ class Gateway:
         store = paths.models(config.storage.models)
         self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())
         spoken = partial(hot_of, note=self.sessions.note)
-        self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, spoken, bind)
+        self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, spoken, bind, self.keyring)
+        self.keyring.changed = self.doors.forget
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
+            KeysNeeded(self.keyring),
             self.abilities,
             self.telemetry,
             self.fleet,
@@ -166,6 +177,7 @@ class Gateway:
                 sessions=self.sessions,
                 toolbox=self.toolbox,
                 jobs=self.jobs,
+                keyring=self.keyring,
                 reloader=self.reloader,
                 doors=self.doors,
                 mcp=self.mcp,
@@ -199,6 +211,8 @@ class Gateway:
         opening = await self.doors.prepare(self._first)
         try:
             await self.store.open()
+            await self.keyring.open()
+            await KeysNeeded(self.keyring).prepare(self._first)
             await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
@@ -207,6 +221,7 @@ class Gateway:
             raise
         lasting = (
             self.dispatch.watch(),
+            self.keyring.watch(),
             asyncio.to_thread(self.abilities.learn, self.current.config.models.values()),
             self.cards.learn(),
             _compile_soon(),
@@ -241,6 +256,7 @@ class Gateway:
         await leaving
         await self.ledger.close()
         await self.memory.close()
+        await self.keyring.close()
         await self.sessions.close()
         await self.store.close()
 

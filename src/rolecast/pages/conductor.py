@@ -14,11 +14,13 @@ from starlette.routing import Route
 
 from rolecast.config.categories import Categories
 from rolecast.config.current import Current
+from rolecast.config.names import Name
 from rolecast.config.schema import Model
 from rolecast.dialects.operation import told
 from rolecast.errors import BadRequest, ConfigError, LoadFailed
 from rolecast.fleet import Fleet, State, absence, wall_time
 from rolecast.pages import asked
+from rolecast.pages.asked import Reach, whole
 from rolecast.pages.health import Health
 from rolecast.reload import Reloader
 from rolecast.server.asgi import json_response
@@ -43,8 +45,11 @@ RECENT_S = 3600.0
 class ConductorModels:
     """The list of models."""
 
-    def __init__(self, current: Current, fleet: Fleet, telemetry: Telemetry, health: Health) -> None:
+    def __init__(
+        self, current: Current, fleet: Fleet, telemetry: Telemetry, health: Health, reach: Reach = whole
+    ) -> None:
         self._current = current
+        self._reach = reach
         self._fleet = fleet
         self._telemetry = telemetry
         self._health = health
@@ -56,8 +61,10 @@ class ConductorModels:
     async def models(self, request: Request) -> Response:
         """One entry for each model; on a port of one model only that."""
         port_model = request.app.state.lane.port_model
-        listed = await self.listed()
-        return json_response([each for each in listed if port_model in ("", each["technical_name"])])
+        reached = self._reach(asked.rights(request))
+        listed = [each for each in await self.listed() if port_model in ("", each["technical_name"])]
+        names = {name: Name(name, "model", (name,)) for name in (each["technical_name"] for each in listed)}
+        return json_response([each for each in listed if reached(names[each["technical_name"]]) is not None])
 
     async def listed(self) -> list[dict[str, Any]]:
         """Every model that is in use: its categories, its state, the memory it takes here, and what it has answered."""

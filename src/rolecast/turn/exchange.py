@@ -241,7 +241,6 @@ class Exchange:
 
     def error_head(self, error: RolecastError) -> bytes:
         """Header lines of an error answer, without its content type."""
-        retry = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % error.retry_after_s
         explain = self.plan.head if self.plan else b""
         told = self.carrier.lines if self.carrier is not None else b""
         if told:  # but not what describes the worker's body
@@ -250,7 +249,7 @@ class Exchange:
         return b"x-request-id: %b\r\n%b%b%b%b%b" % (
             self.id.encode(),
             self.id_line(),
-            retry,
+            error.head,
             explain,
             self.caller.answer_lines,
             told,

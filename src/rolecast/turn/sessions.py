@@ -259,7 +259,7 @@ class Sessions:
     async def _afterwards(self, turn: Joined, new: New, number: int) -> None:
         """Count a turn that is written, and sum up what no longer fits."""
         plan, place = turn.plan, turn.ticket.place
-        caller = Caller(turn.caller.listener, turn.caller.key)
+        caller = turn.caller.behind
         kept = Turn(number, new.at, new.asked, new.answer, new.model, new.tokens)
         try:
             if plan is None:

@@ -1,0 +1,34 @@
+"""Whoever lets other machines in needs a key: an edit of the configuration, and the first one, is held to that.
+
+The file alone does not tell, because keys may be in the database.
+"""
+
+from rolecast.access.keyring import Keyring
+from rolecast.access.table import KeyTable
+from rolecast.config.check import exposed
+from rolecast.config.edit import Change, Edit
+from rolecast.config.schema import Config
+from rolecast.errors import ConfigError
+
+HOW = "make one with `rolecast keys create`, set server.keys, or listen on 127.0.0.1"
+
+
+class KeysNeeded:
+    """Refuses an edit after which anybody could use the models, or nobody."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    async def prepare(self, edit: Edit) -> Change:
+        """Raises ConfigError."""
+        if problems := await lacking(edit.config, self._keyring.table):
+            raise ConfigError(problems)
+        return Change()
+
+
+async def lacking(config: Config, table: KeyTable) -> list[str]:
+    """A problem for each address that lets other machines in, if no key opens the gateway. Raises StoreError."""
+    open_to_all = exposed(config.server)
+    if config.server.keys or not open_to_all or await table.live():
+        return []
+    return [f"{setting}: '{host}' lets other machines in, and no key is set; {HOW}" for setting, host in open_to_all]
