@@ -132,6 +132,7 @@ class Gateway:
         self.player = self.dispatch.player = Player(self.current, counter, self.backstage, self.sessions, self.personas)
         self.toolbox = self.dispatch.toolbox = Toolbox(self.current, counter)
         self.health = Health(self.current, self.fleet, self.ledger)
+        self.health.keyed = lambda: len(self.keyring) > 0
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
         self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())

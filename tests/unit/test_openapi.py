@@ -36,7 +36,7 @@ LISTENERS = [
     Listener(port=0, name="tlc_domain_classifier", model="m", surface="pas"),
     Listener(port=0, name="second"),
 ]
-NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback", "/personas/")
+NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback", "/personas/", "/admin/keys")
 """What needs weights, a file or an earlier request, and these gateways have none."""
 KEY = "Authorization: Bearer sesame\r\n"
 

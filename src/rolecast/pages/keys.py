@@ -16,7 +16,7 @@ from rolecast.access.keyring import Keyring
 from rolecast.access.keys import Key, Shown, shown
 from rolecast.access.wanted import EXAMPLE, NEW, KeyWanted, edited, wanted_of
 from rolecast.dialects.operation import told
-from rolecast.errors import Forbidden
+from rolecast.errors import Conflict, Forbidden
 from rolecast.pages import asked
 from rolecast.server.asgi import json_response
 
@@ -65,9 +65,9 @@ class KeyPages:
         """By its id, or by its name."""
         return json_response(shown(await self._found(request), self._ring.now()))
 
-    @told("Make a key", TAG, body=KeyWanted, example=BODY, answer=Made, statuses=(201,), errors=(415, 422, 503))
+    @told("Make a key", TAG, body=KeyWanted, example=BODY, answer=Made, statuses=(201,), errors=(409, 415, 422, 503))
     async def create(self, request: Request) -> Response:
-        """201 with its secret, which is told this once."""
+        """201 with its secret, which is told this once. From the first key on every request needs one."""
         own = self._own(request)
         if own is not None and own.bounded:
             raise Forbidden(
@@ -77,6 +77,13 @@ class KeyPages:
             )
         wanted = await self._wanted(request)
         key = edited(NEW, wanted, self._ring.now())
+        if not (len(self._ring) or request.app.state.lane.guard.keyed or "admin" in key.scopes):
+            raise Conflict(
+                "The first key must have the scope `admin`: from then on every request needs a key, and with another "
+                "one nobody could make more.",
+                param="scopes",
+                code="first_key",
+            )
         made = await self._ring.create(_within(key, own, wanted))
         return json_response(Made(shown(made.key, self._ring.now()), made.secret), 201)
 

@@ -221,6 +221,8 @@ class Exchange:
     def head(self, lines: bytes) -> bytes:
         """The header lines of an answer: those of the answer itself, request id, explanation, phases in ms."""
         plan, began = self.plan, self.began
+        if self.caller.rights is not None:
+            lines = _without_rates(lines, self.caller)
         waits = b""
         if self.queue_us or self.load_us:
             waits = b"queue;dur=%.1f, load;dur=%.1f, " % (self.queue_us / 1000, self.load_us / 1000)
@@ -245,7 +247,7 @@ class Exchange:
         told = self.carrier.lines if self.carrier is not None else b""
         if told:  # but not what describes the worker's body
             kept = [line for line in told.splitlines(keepends=True) if not line.startswith((b"content-", b"cache-"))]
-            told = b"".join(kept)
+            told = _without_rates(b"".join(kept), self.caller)
         return b"x-request-id: %b\r\n%b%b%b%b%b" % (
             self.id.encode(),
             self.id_line(),
@@ -275,6 +277,16 @@ class Exchange:
 
     def _produced(self) -> Usage:
         return self.carrier.produced() if self.carrier is not None else Usage(counted=True)
+
+
+_RATES = b"x-ratelimit-"
+
+
+def _without_rates(lines: bytes, caller: Caller) -> bytes:
+    """Header lines of a worker without what it says of its own limits, where the caller has limits of ours."""
+    if _RATES not in lines or _RATES not in caller.answer_lines:
+        return lines
+    return b"".join(line for line in lines.splitlines(keepends=True) if not line.startswith(_RATES))
 
 
 ExchangeIds = Callable[[], int]
