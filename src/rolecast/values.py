@@ -93,11 +93,6 @@ class Caller(msgspec.Struct, frozen=True):
         """Whether there is anything that this caller may not do, or that is counted for it besides."""
         return self.rights is not None or self.local_only or self.run != ""
 
-    @property
-    def behind(self) -> "Caller":
-        """Who is behind a question that the gateway asks for its own work: what it may do and pays, and no more."""
-        return Caller(self.listener, self.key, run=self.run, local_only=self.local_only, rights=self.rights)
-
 
 # -- a conversation, in words of no dialect -----------------------------------------------------------------
 

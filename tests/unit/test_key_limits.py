@@ -151,9 +151,7 @@ def test_other_limits_hold_from_now_on_and_what_was_asked_still_counts() -> None
 
 @given(
     steps=st.lists(st.tuples(st.integers(0, MINUTE), st.integers(0, 200), st.integers(0, 400)), max_size=40),
-    limits=st.builds(
-        Limits, st.integers(0, 20), st.integers(0, 500), st.integers(0, 50), st.integers(0, 3)
-    ),
+    limits=st.builds(Limits, st.integers(0, 20), st.integers(0, 500), st.integers(0, 50), st.integers(0, 3)),
 )
 def test_a_meter_never_counts_below_nothing_and_is_fresh_again_after_a_day(
     steps: list[tuple[int, int, int]], limits: Limits
@@ -165,8 +163,8 @@ def test_a_meter_never_counts_below_nothing_and_is_fresh_again_after_a_day(
             one.settle(running.pop(), used, now)
         try:
             running.append(one.admit(tokens, now))
-        except RateLimited as error:
-            assert error.retry_after_s is not None
+        except RateLimited:
+            pass
         assert one.active == len(running) <= (limits.parallel or len(running))
     for aside in running:
         one.settle(aside, aside, now)

@@ -28,7 +28,11 @@ class KeysNeeded:
 
 async def lacking(config: Config, table: KeyTable) -> list[str]:
     """A problem for each address that lets other machines in, if no key opens the gateway. Raises StoreError."""
-    open_to_all = exposed(config.server)
-    if config.server.keys or not open_to_all or await table.live():
-        return []
-    return [f"{setting}: '{host}' lets other machines in, and no key is set; {HOW}" for setting, host in open_to_all]
+    problems = unkeyed(config)
+    return [] if not problems or await table.live() else problems
+
+
+def unkeyed(config: Config) -> list[str]:
+    """The same where there is no database yet."""
+    hosts = [] if config.server.keys else exposed(config.server)
+    return [f"{setting}: '{host}' lets other machines in, and no key is set; {HOW}" for setting, host in hosts]

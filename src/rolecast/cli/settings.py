@@ -99,13 +99,16 @@ def _require_keys(chosen: Chosen) -> None:
     import asyncio
 
     from rolecast import books
-    from rolecast.access.needed import lacking
+    from rolecast.access.needed import lacking, unkeyed
     from rolecast.access.table import KeyTable
     from rolecast.config import located
     from rolecast.errors import ConfigError
 
     async def look() -> list[str]:
         store = books.store_of(chosen.config)
+        path = getattr(store, "path", None)
+        if isinstance(path, Path) and not path.exists():  # and none is made for a look
+            return unkeyed(chosen.config)
         await store.open()
         try:
             return await lacking(chosen.config, KeyTable(store))

@@ -12,6 +12,7 @@ from rolecast.config.names import Name, find
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, UnsupportedMedia
 from rolecast.server.asgi import RIGHTS
 from rolecast.server.lane import Lane, by_name
+from rolecast.turn.ask import behind
 from rolecast.values import Caller, Rights
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def key(request: Request) -> str:
 def caller(request: Request) -> Caller:
     """Who asks, for a page that has models asked for its own work. Raises what the guard raises."""
     lane: Lane = request.app.state.lane
-    return replace(lane.caller(by_name(request.scope["headers"])).behind, port_model=lane.port_model)
+    return replace(behind(lane.caller(by_name(request.scope["headers"]))), port_model=lane.port_model)
 
 
 def rights(request: Request) -> Rights | None:

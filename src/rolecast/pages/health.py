@@ -3,7 +3,7 @@
 Reads what the fleet and the ledger know anyway; keeps nothing and changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current

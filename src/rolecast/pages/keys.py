@@ -49,9 +49,9 @@ class KeyPages:
         return [
             Route("/admin/keys", self.list, methods=["GET"]),
             Route("/admin/keys", self.create, methods=["POST"]),
-            Route("/admin/keys/{id}", self.show, methods=["GET"]),
-            Route("/admin/keys/{id}", self.change, methods=["POST"]),
-            Route("/admin/keys/{id}", self.revoke, methods=["DELETE"]),
+            Route("/admin/keys/{id:path}", self.show, methods=["GET"]),
+            Route("/admin/keys/{id:path}", self.change, methods=["POST"]),
+            Route("/admin/keys/{id:path}", self.revoke, methods=["DELETE"]),
         ]
 
     @told("All keys", TAG, answer=Listed, errors=(503,))
