@@ -114,6 +114,7 @@ class Gateway:
         )
         self.events = Events()
         """What happens here, for who listens."""
+        self.keyring.tell = self.events.tell
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)

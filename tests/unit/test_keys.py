@@ -31,10 +31,12 @@ from msgspec.structs import replace
 from rolecast.access.keys import Budget, Key, Limits
 from rolecast.access.wanted import NEW
 from rolecast.config.schema import Config, Listener, Model
-from rolecast.errors import ConfigError
+from rolecast.dialects.request import Request
+from rolecast.errors import BudgetSpent, ConfigError
 from rolecast.server import scopes
 from rolecast.turn.ask import behind
-from rolecast.values import Caller, Rights
+from rolecast.turn.exchange import Exchange
+from rolecast.values import Caller, Rights, Usage
 
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop
@@ -545,6 +547,34 @@ async def test_a_hundred_at_once_get_no_more_than_the_limit(gate: Keyed) -> None
     assert sorted(answer.status for answer in answers) == [200] * 20 + [429] * 80
 
 
+class Broke:
+    """A check that lets nobody in any more, behind that of rights."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def enter(self, exchange: Exchange, request: Request) -> frozenset[str]:
+        raise BudgetSpent("There is no money left.")
+
+    def leave(self, exchange: Exchange, usage: Usage, cost: int) -> None:
+        self.left += 1
+
+
+async def test_what_another_check_refuses_takes_no_place(gate: Keyed) -> None:
+    secret, _ = await gate.key(limits=Limits(parallel=1))
+    gates, broke = gate.gateway.dispatch.gate, Broke()
+    before = gates.checks
+    gates.checks = (*before, broke)
+    try:
+        for _ in range(3):
+            answer = await gate.send(secret, chat())
+            assert (answer.status, answer.error["code"]) == (429, "budget_spent")
+    finally:
+        gates.checks = before
+    assert broke.left == 0
+    assert (await gate.send(secret, chat())).status == 200
+
+
 # -- runs ------------------------------------------------------------------------------------------------------
 
 
@@ -560,6 +590,15 @@ async def test_another_name_of_a_run_is_refused(gate: Keyed, run: str) -> None:
 
 
 # -- the pages -------------------------------------------------------------------------------------------------
+
+
+async def test_what_happens_to_keys_is_told_without_their_secrets(gate: Keyed) -> None:
+    made = (await gate.send(gate.admin, {"name": "told"}, "/admin/keys")).json
+    await gate.send(gate.admin, {"parallel": 1}, "/admin/keys/told")
+    await gate.send(gate.admin, None, "/admin/keys/told", "DELETE")
+    told = gate.gateway.events.recent(3)
+    assert [each.event_type for each in told] == ["key_created", "key_changed", "key_revoked"]
+    assert all(each.data == {"key": made["key"]["id"], "name": "told"} for each in told)
 
 
 async def test_a_key_is_made_shown_changed_and_revoked_over_http(gate: Keyed) -> None:

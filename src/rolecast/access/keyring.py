@@ -8,9 +8,8 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TypeVar
 
 import msgspec
 
@@ -24,7 +23,6 @@ from rolecast.values import Rights
 
 log = logging.getLogger("rolecast.keys")
 
-T = TypeVar("T")
 
 LOOK_S = 1.0
 """A key that somebody else revoked opens nothing after so long, and what reading it takes."""
@@ -48,6 +46,8 @@ class Keyring:
         self.now = now
         self.changed: Callable[[], None] = lambda: None
         """Called whenever other keys open something than before: what was remembered of them is wrong."""
+        self.tell: Callable[[str, Mapping[str, str]], object] = lambda *_: None
+        """Told what is done to keys here, with the id and the name of each."""
         self._by_id: dict[str, Held] = {}
         self._by_digest: dict[bytes, Held] = {}
         self._lists: dict[str, tuple[str, ...]] = {}
@@ -122,22 +122,24 @@ class Keyring:
 
     async def create(self, key: Key) -> Made:
         """As the table's, and known here at once. So are the others. Raise as they do."""
-        return await self._done(self.table.create(key))
+        made = await self.table.create(key)
+        await self._done("key_created", made.key)
+        return made
 
     async def change(self, key_id: str, edit: Edit) -> Key:
-        return await self._done(self.table.change(key_id, edit))
+        return await self._done("key_changed", await self.table.change(key_id, edit))
 
     async def revoke(self, key_id: str) -> Key:
-        return await self._done(self.table.revoke(key_id))
+        return await self._done("key_revoked", await self.table.revoke(key_id))
 
     async def forget(self, key_id: str) -> Key:
-        return await self._done(self.table.forget(key_id))
+        return await self._done("key_revoked", await self.table.forget(key_id))
 
-    async def _done(self, work: Awaitable[T]) -> T:
-        done = await work
+    async def _done(self, what: str, key: Key) -> Key:
         with suppress(StoreError):  # it is done all the same, and `watch` reads it when that is possible
             await self.read()
-        return done
+        self.tell(what, {"key": key.id, "name": key.name})
+        return key
 
     async def open(self) -> None:
         """Read all keys. Raises StoreError."""
@@ -210,7 +212,7 @@ class Keyring:
 
     def _note(self, why: str) -> None:
         before, self._trouble = self._trouble, why
-        if why and not before:
+        if why and not before and self._by_id:
             log.warning("keys are as they were: whether one was changed elsewhere is not known: %s", why)
-        elif before and not why:
+        elif before and not why and self._by_id:
             log.info("the keys are looked after again")

@@ -5,6 +5,7 @@ The file alone does not tell, because keys may be in the database.
 
 from rolecast.access.keyring import Keyring
 from rolecast.access.table import KeyTable
+from rolecast.books.store import StoreError
 from rolecast.config.check import exposed
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config
@@ -21,7 +22,11 @@ class KeysNeeded:
 
     async def prepare(self, edit: Edit) -> Change:
         """Raises ConfigError."""
-        if problems := await lacking(edit.config, self._keyring.table):
+        try:
+            problems = await lacking(edit.config, self._keyring.table)
+        except StoreError as error:
+            problems = [f"{exposed(edit.config.server)[0][0]}: whether a key is there is not known: {error.message}"]
+        if problems:
             raise ConfigError(problems)
         return Change()
 

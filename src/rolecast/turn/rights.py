@@ -64,14 +64,16 @@ class RightsCheck:
 
     def leave(self, exchange: Exchange, usage: Usage, cost: int) -> None:
         """Count what it really took."""
-        if (found := self._under_way.pop(exchange.number, None)) is None:
-            return
-        meter, reserved, counts = found
         used = usage.prompt_tokens + usage.completion_tokens
-        if counts:
-            meter.settle(reserved, used, self._clock())
-        else:
-            meter.spend(used, self._clock())
+        found = self._under_way.pop(exchange.number, None) if not exchange.part else None
+        if found is not None:
+            meter, reserved, counts = found
+            if counts:
+                meter.settle(reserved, used, self._clock())
+            else:
+                meter.spend(used, self._clock())
+        elif exchange.part and (rights := exchange.caller.rights) is not None and rights.key in self._meters:
+            self._meters[rights.key].spend(used, self._clock())  # what has a row of its own, as who was asked to route
 
     def _count(self, exchange: Exchange, request: Request, key: Key) -> None:
         now = self._clock()
