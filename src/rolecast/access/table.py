@@ -3,6 +3,7 @@
 Every change counts up one number, which gateways look at: who sees it grown reads the rows that changed since.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
@@ -55,7 +56,8 @@ class KeyTable:
 
     async def all(self) -> list[Key]:
         """Every key, the oldest first."""
-        return [_key(row) for row in await self._store.read(ALL, most=MOST_SHOWN)]
+        rows = await self._store.read(ALL, most=MOST_SHOWN)
+        return await asyncio.to_thread(keys_of, rows)  # there may be thousands
 
     async def get(self, name: str) -> Key:
         """The key of that id, or of that name if only one has it. Raises NotFound and Conflict."""

@@ -4,6 +4,7 @@ Who may use a page is decided before (`server/scopes.py`). Here it is decided wh
 do even as admins: to their own key nothing but revoke it, and make keys that may do more than their own.
 """
 
+import asyncio
 from functools import partial
 
 import msgspec
@@ -57,8 +58,8 @@ class KeyPages:
     @told("All keys", TAG, answer=Listed, errors=(503,))
     async def list(self, request: Request) -> Response:
         """Those that open something and those that do no more, the oldest first; no secrets."""
-        now = self._ring.now()
-        return json_response(Listed([shown(key, now) for key in await self._ring.table.all()]))
+        found, now = await self._ring.table.all(), self._ring.now()
+        return await asyncio.to_thread(lambda: json_response(Listed([shown(key, now) for key in found])))
 
     @told("One key", TAG, answer=Shown, errors=(404, 409, 503))
     async def show(self, request: Request) -> Response:
