@@ -1,6 +1,7 @@
 """Keys in both databases: made, changed, revoked, forgotten, and read by gateways that share them."""
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -171,6 +172,39 @@ async def test_gateways_that_share_a_database_see_what_each_other_does(database:
         third = await there.create(named("third"))
         await here.read()
         assert (len(here), admitted(here, second), admitted(here, third)) == (2, False, True)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_after_any_changes_gateways_know_what_the_table_says(store: Store, seed: int) -> None:
+    chance, clock = random.Random(seed), Clock()  # no secret
+    rings = [await ring_of(store, clock) for _ in range(3)]
+    made: list[Made] = []
+    for step in range(25):
+        ring, clock.now = chance.choice(rings), clock.now + chance.choice((-5, 1, 30))
+        living = [each for each in made if ring.of(each.key.id) is not None]
+        what = chance.choice(("create", "change", "revoke", "forget")) if living else "create"
+        one = chance.choice(living) if living else None
+        try:
+            if one is None or what == "create":
+                expires = chance.choice((None, clock.now + 20))
+                made.append(await ring.create(named(f"k{step}", expires=expires)))
+            elif what == "change":
+                models = (f"m{step}",)
+                await ring.change(one.key.id, lambda key, models=models: replace(key, models=models))
+            else:
+                await (ring.revoke if what == "revoke" else ring.forget)(one.key.id)
+        except (NotFound, Conflict):  # another gateway was there before
+            pass
+        if chance.random() < 0.5:
+            continue
+        there = {key.id: key for key in await ring.table.all()}
+        for each in rings:
+            await each.read()
+            assert len(each) == len(there)
+            for known in made:
+                key = there.get(known.key.id)
+                assert each.of(known.key.id) == key
+                assert admitted(each, known) == (key is not None and key.state(clock.now) == "live")
 
 
 async def test_a_gateway_looks_by_itself(database: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
