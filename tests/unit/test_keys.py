@@ -430,6 +430,10 @@ async def test_lists_show_the_models_of_the_key_alone(gate: Keyed) -> None:
     assert {entry["name"] for entry in tags} == {"small-2:latest", "fast:latest"}
     assert [each["technical_name"] for each in (await gate.send(secret, None, "/conductor/models")).json] == ["small-2"]
     assert set((await gate.send(secret, None, "/v1/backends/health")).json) == {"fast"}
+    stats = (await gate.send(secret, None, "/stats")).json["activity"]["most_used"]
+    assert {each["technical_name"] for each in stats} <= {"small-2"}
+    categories = (await gate.send(secret, None, "/categories")).json["category_info"]
+    assert {each["model"] for each in categories.values()} <= {"small-2"}
     assert (await gate.send(secret, None, "/v1/models/m")).status == 404
     assert (await gate.send(secret, None, "/v1/models/auto")).status == 404
     assert (await gate.send(secret, {"model": "m"}, "/api/show")).status == 404
