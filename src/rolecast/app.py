@@ -14,6 +14,9 @@ from starlette.types import ASGIApp
 
 from rolecast import __version__, books, lazily, statefile
 from rolecast.access.budgets import Budgets
+from rolecast.access.keyring import Keyring
+from rolecast.access.needed import KeysNeeded
+from rolecast.access.table import KeyTable
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
@@ -64,6 +67,7 @@ from rolecast.turn.memory import Memory
 from rolecast.turn.paces import Paces
 from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
+from rolecast.turn.rights import RightsCheck
 from rolecast.turn.session_budget import Budget
 from rolecast.turn.sessions import Sessions
 from rolecast.turn.spending import Spending
@@ -101,7 +105,9 @@ class Gateway:
         self.fleet = Fleet(config, find, paths.worker_logs())
         self.store = books.store_of(config)
         self.ledger = Ledger(self.store)
+        self.keyring = Keyring(KeyTable(self.store))
         self.abilities = Abilities(self.current, find)
+        self.abilities.reaches = self.keyring.reaches
         can = self.abilities
         self.paces = Paces()
         self.cards = Cards(self.current, self.fleet, find, self.paces)
@@ -119,12 +125,15 @@ class Gateway:
         )
         self.events = Events()
         """What happens here, for who listens."""
+        self.keyring.tell = self.events.tell
         self.memory = Memory(self.store)
         self.rehearsal = Rehearsal(self.plans, self.memory)
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
         self.energy = EnergyBooks(accounts, self.store, self.telemetry)
         self.budgets = Budgets(self.store, self.ledger, self.events.tell)
-        accounts.gate.checks = (*accounts.gate.checks, Spending(self.budgets, self.current))
+        rights = RightsCheck(self.keyring)
+        accounts.gate.checks = (rights, Spending(self.budgets, self.current))
+        self.plans.needs = rights.needs
         new_id = make_ids()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
         self.energy.on_change = self.dispatch.measure
@@ -139,11 +148,13 @@ class Gateway:
         self.toolbox = self.dispatch.toolbox = Toolbox(self.current, counter)
         self.health = Health(self.current, self.fleet, self.ledger)
         self.health.resting, self.plans.breaker.tell = self.plans.breaker.open, self.events.tell
+        self.health.keyed = lambda: len(self.keyring) > 0
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
         self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())
         spoken = partial(hot_of, note=self.sessions.note)
-        self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, spoken, bind)
+        self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, spoken, bind, self.keyring)
+        self.keyring.changed = self.doors.forget
         sources = Sources(
             current=self.current,
             fleet=self.fleet,
@@ -157,6 +168,7 @@ class Gateway:
         self.registry = Registry(self.store, self.events, self.adopted, sources)
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
+            KeysNeeded(self.keyring),
             self.abilities,
             self.telemetry,
             self.fleet,
@@ -210,6 +222,7 @@ class Gateway:
                 sessions=self.sessions,
                 toolbox=self.toolbox,
                 jobs=self.jobs,
+                keyring=self.keyring,
                 reloader=self.reloader,
                 doors=self.doors,
                 mcp=self.mcp,
@@ -262,6 +275,8 @@ class Gateway:
             await self.store.open()
             await self.ledger.open(paths.journal())
             await self.budgets.open()
+            await self.keyring.open()
+            await KeysNeeded(self.keyring).prepare(self._first)
             await self.sessions.open()
             await self.fleet.start()
             await self.jobs.open()
@@ -272,6 +287,7 @@ class Gateway:
             raise
         lasting = (
             self.dispatch.watch(),
+            self.keyring.watch(),
             asyncio.to_thread(self.abilities.learn, self.current.config.models.values()),
             self.cards.learn(),
             _compile_soon(),
@@ -317,6 +333,7 @@ class Gateway:
         await self.ledger.close()
         self.ledger.leave()
         await self.memory.close()
+        await self.keyring.close()
         await self.sessions.close()
         await self.store.close()
 

@@ -6,6 +6,8 @@ RolecastError                 500
 │   └── Invalid               422  well-formed JSON with a wrong value (`param` names the field)
 ├── Unauthorized              401
 ├── Forbidden                 403
+│   ├── ScopeMissing          403  the key may do less than that
+│   ├── ModelNotAllowed       403  the key has a list of models, and none of it would do
 │   └── StaysHere             403  it may not leave this machine, and nobody here can answer it
 ├── NotFound                  404
 │   └── ModelNotFound         404
@@ -52,6 +54,8 @@ class RolecastError(Exception):
     type: str = "server_error"
     code: str | None = None
     retryable: bool = False
+    challenge: bytes = b""
+    """The header line that says how to prove who one is."""
     request_id: str = ""
     """The request that it ended, once one has."""
 
@@ -72,6 +76,13 @@ class RolecastError(Exception):
             self.code = code
         if status is not None:
             self.status = status
+
+    @property
+    def head(self) -> bytes:
+        """Header lines that belong to it, whatever is spoken; each ends in CRLF."""
+        seconds = self.retry_after_s
+        retry = b"" if seconds is None else b"retry-after: %d\r\n" % seconds
+        return retry + self.challenge
 
     @property
     def retry_after_s(self) -> int | None:
@@ -103,10 +114,19 @@ class Invalid(BadRequest):
 
 class Unauthorized(RolecastError):
     status, type, code = 401, "authentication_error", "invalid_api_key"
+    challenge = b"www-authenticate: Bearer\r\n"
 
 
 class Forbidden(RolecastError):
     status, type, code = 403, "permission_error", "forbidden"
+
+
+class ScopeMissing(Forbidden):
+    code = "scope_missing"
+
+
+class ModelNotAllowed(Forbidden):
+    code = "model_not_allowed"
 
 
 class StaysHere(Forbidden):

@@ -12,11 +12,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from rolecast.access.budgets import Budgets
+from rolecast.access.keyring import Keyring
 from rolecast.books.ledger import Ledger
 from rolecast.books.store import Store
 from rolecast.config import paths
 from rolecast.config.current import Current
 from rolecast.config.made import MadeVariants
+from rolecast.config.names import Name
 from rolecast.config.schema import Listener
 from rolecast.fleet import Fleet
 from rolecast.jobs.owner import Jobs
@@ -31,6 +33,7 @@ from rolecast.pages.events import EventPages
 from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
+from rolecast.pages.keys import KeyPages
 from rolecast.pages.mcp import McpPage
 from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_blobs import OllamaBlobs
@@ -86,6 +89,7 @@ from rolecast.turn.plans import Plans
 from rolecast.turn.rehearsal import Rehearsal
 from rolecast.turn.sessions import Sessions
 from rolecast.turn.tlc import Refiner, Tlc
+from rolecast.values import Rights
 from rolecast.weights import Finder
 
 
@@ -120,6 +124,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sessions
     toolbox: Toolbox
     jobs: Jobs
+    keyring: Keyring
     reloader: Reloader
     doors: Doors
     mcp: McpPage
@@ -138,11 +143,11 @@ class Ports:
         self._parts = parts
         turns = Turns()
         self._domains = Domains(Tlc(parts.plans.mind), Refiner(parts.asker, parts.plans), parts.telemetry, turns)
-        self._listed = ConductorModels(parts.current, parts.fleet, parts.telemetry, parts.health)
+        self._listed = ConductorModels(parts.current, parts.fleet, parts.telemetry, parts.health, self._reach)
         self._front = self._front_door(turns)
         self._lists: list[Page] = [
-            Catalogue(parts.current, parts.abilities, parts.health),
-            OllamaLists(parts.current, parts.abilities, parts.fleet, parts.find),
+            Catalogue(parts.current, parts.abilities, parts.health, self._reach),
+            OllamaLists(parts.current, parts.abilities, parts.fleet, parts.find, self._reach),
             TokenCounts(parts.counter),
             KeptResponses(parts.memory, parts.counter),
         ]
@@ -169,6 +174,10 @@ class Ports:
             ],
         }
         """The ports that have nothing but these pages, by their surface."""
+
+    def _reach(self, rights: Rights | None) -> Callable[[Name], Name | None]:
+        """What a name means to the holder of a key."""
+        return self._parts.keyring.reach(self._parts.current.names, rights)
 
     def app(self, lane: Lane, listener: Listener) -> ASGIApp:
         """The pages of one port."""
@@ -229,6 +238,7 @@ class Ports:
             Activity(of.current, of.fleet, of.ledger, of.telemetry, of.dispatch, of.find, weights, of.jobs),
             BudgetPages(of.budgets),
             JobPages(of.jobs),
+            KeyPages(of.keyring),
             OllamaWeights(of.current, of.fleet, of.jobs, of.find, weights, of.weights_changed, making.forget),
             making,
             OllamaBlobs(of.current, brought),

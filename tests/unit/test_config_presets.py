@@ -78,8 +78,6 @@ def test_the_pas_preset_keeps_its_services() -> None:
         8052: ("tlc_domain_classifier", "tinyllama:1.1b", "pas"),
         6121: ("registry", None, "registry"),
         6109: ("heartbeat_monitor", None, "heartbeat"),
-        6103: ("provider_router", None, "providers"),
-        6120: ("gateway", None, "gateway"),
     }
     assert {"chat", "reasoning", "planning"} <= set(loaded.models["llama3.1:8b"].capabilities)
     assert {"classification", "domain_validation"} <= set(loaded.models["tinyllama:1.1b"].capabilities)

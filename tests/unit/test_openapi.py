@@ -50,7 +50,7 @@ LISTENERS = [
     Listener(port=0, name="token_governor", surface="tokens"),
     Listener(port=0, name="resource_manager", surface="resources"),
 ]
-NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback", "/personas/")
+NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback", "/personas/", "/admin/keys")
 """What needs weights, a file or an earlier request, and these gateways have none."""
 KEY = "Authorization: Bearer sesame\r\n"
 

@@ -15,6 +15,7 @@ from rolecast.cli import (
     doctor,
     feedback,
     jobs,
+    keys,
     mcp,
     models,
     output,
@@ -62,6 +63,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("reload", config.reload),
         ("import", config.import_),
     ),
+    "Access": (("keys", keys.keys),),
     "Diagnosis": (
         ("doctor", doctor.doctor),
         ("route", route.route),

@@ -37,7 +37,7 @@ def check(
         output.print_json(configuration.json_schema())
         return
     try:
-        chosen = settings.choose(file or config)
+        chosen = settings.choose(file or config, to_start=True)
     except ConfigError as error:
         if as_json:
             output.print_json({"ok": False, "file": error.source, "problems": error.problems, "warnings": []})

@@ -291,7 +291,7 @@ def explain(response: "httpx2.Response", url: str) -> RolecastError:
     if response.status_code == 401:
         return Unauthorized(
             f"The gateway at {url} asks for a key: pass --key KEY or set ROLECAST_API_KEY to one of "
-            "the keys under server.keys."
+            "the keys under server.keys, or to one that `rolecast keys create` made."
         )
     try:
         message = _message(msgspec.json.decode(response.content))

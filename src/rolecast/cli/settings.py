@@ -74,14 +74,49 @@ def origin(setting: str) -> str:
     return setting
 
 
-def choose(file: Path | None = None, preset: str | None = None) -> Chosen:
-    """Load what was asked for. Raises ConfigError with every problem, named as it was given."""
+def choose(file: Path | None = None, preset: str | None = None, *, to_start: bool = False) -> Chosen:
+    """Load what was asked for. Raises ConfigError with every problem, named as it was given.
+
+    `to_start`: with what the file does not tell and a start would find wrong, that no key is there.
+    """
     from rolecast.errors import ConfigError
 
     try:
-        return _choose(file, preset)
+        chosen = _choose(file, preset)
+        if to_start:
+            _require_keys(chosen)
+        return chosen
     except ConfigError as error:
         raise ConfigError([_as_given(problem) for problem in error.problems], source=error.source) from None
+
+
+def _require_keys(chosen: Chosen) -> None:
+    """Raises ConfigError where other machines are let in without a key, neither in the file nor in the database."""
+    from rolecast.config.check import exposed
+
+    if chosen.config.server.keys or not exposed(chosen.config.server):
+        return
+    import asyncio
+
+    from rolecast import books
+    from rolecast.access.needed import lacking, unkeyed
+    from rolecast.access.table import KeyTable
+    from rolecast.config import located
+    from rolecast.errors import ConfigError
+
+    async def look() -> list[str]:
+        store = books.store_of(chosen.config)
+        path = getattr(store, "path", None)
+        if isinstance(path, Path) and not path.exists():  # and none is made for a look
+            return unkeyed(chosen.config)
+        await store.open()
+        try:
+            return await lacking(chosen.config, KeyTable(store))
+        finally:
+            await store.close()
+
+    if problems := asyncio.run(look()):
+        raise ConfigError(located(problems, chosen.path), source=chosen.name)
 
 
 def _as_given(problem: str) -> str:

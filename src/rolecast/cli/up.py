@@ -85,7 +85,7 @@ def up(
     if config and preset:
         output.fail("--config and --preset exclude each other; `rolecast init --preset NAME` makes a file to edit.")
     settings.set_options(host=host, port=port, stand_in=stand_in, log_level=log_level, preload=not skip_model_loading)
-    chosen = settings.choose(config, preset)
+    chosen = settings.choose(config, preset, to_start=not mcp_only)
     if mcp_only:
         _speak_mcp(chosen)
         return
@@ -322,6 +322,7 @@ def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, 
     """What runs where, a line to try it, and the dashboard."""
     from rolecast import __version__
     from rolecast.cli.serve import listeners_table
+    from rolecast.config.check import exposed
     from rolecast.config.names import members
 
     config, front = chosen.config, listeners[0].url
@@ -342,7 +343,7 @@ def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, 
     output.say()
     output.show(listeners_table(listeners))
     output.say("\n[dim]Try it[/]")
-    output.say(output.escape(curl_line(front, with_key=bool(config.server.keys))), whole=True)
+    output.say(output.escape(curl_line(front, with_key=bool(config.server.keys or exposed(config.server)))), whole=True)
     output.say(f"[dim]Status page, and all paths with a form to try them[/]\n{front}/ui\n{front}/docs\n", whole=True)
 
 

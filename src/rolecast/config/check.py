@@ -18,9 +18,8 @@ from rolecast.config import (
     variants,
 )
 from rolecast.config.about import Backends
-from rolecast.config.document import Trail
 from rolecast.config.loopback import is_loopback as is_loopback
-from rolecast.config.schema import IMAGES_MODEL, IMAGES_NOTE, Bytes, Config, Listener, Model
+from rolecast.config.schema import IMAGES_MODEL, IMAGES_NOTE, Bytes, Config, Listener, Model, Server
 from rolecast.config.shape import Problem, meant
 from rolecast.config.source import parse
 from rolecast.errors import ConfigError, SourceError
@@ -45,7 +44,6 @@ def check(config: Config, backends: Backends | None = None) -> list[Problem]:
         *_roles(config),
         *_variants(config),
         *_listeners(config),
-        *_openness(config),
         *_keys(config),
         *_allowed(config),
         *(_placed(config, p) for model_id, m in config.models.items() for p in _model(model_id, m, backends)),
@@ -179,15 +177,12 @@ def _overlap(a: str, b: str) -> bool:
     return local.get(a, a) == local.get(b, b) or a in ANYWHERE or b in ANYWHERE
 
 
-def _openness(config: Config) -> Iterator[Problem]:
-    if config.server.keys:
-        return
-    hosts: list[tuple[Trail, str | None]] = [(("server", "host"), config.server.host)]
-    hosts += [(("server", "listeners", i, "host"), x.host) for i, x in enumerate(config.server.listeners)]
-    for trail, host in hosts:
-        if host is not None and not is_loopback(host):
-            reason = f"'{host}' lets other machines in, and no key is set, so anybody could use the models"
-            yield trail, f"{reason}; set server.keys, or listen on 127.0.0.1"
+def exposed(server: Server) -> list[tuple[str, str]]:
+    """The settings that let other machines in, each with its address. Whoever does needs a key, here or in the table:
+    who opens the ports looks after that, since no file tells what the table holds."""
+    hosts: list[tuple[str, str | None]] = [("server.host", server.host)]
+    hosts += [(f"server.listeners.{i}.host", listener.host) for i, listener in enumerate(server.listeners)]
+    return [(setting, host) for setting, host in hosts if host is not None and not is_loopback(host)]
 
 
 def is_key(text: str) -> bool:

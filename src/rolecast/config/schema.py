@@ -87,7 +87,7 @@ class Server(Section, frozen=True):
     """Where the gateway listens and who may use it."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; one that other machines can reach needs `keys`."""
+    """Address to listen on; one that other machines can reach needs a key, here or by `rolecast keys`."""
     port: Port = 8000
     """The front door; 0 = any free port."""
     surface: Literal["openai", "conductor"] = "openai"
@@ -95,7 +95,8 @@ class Server(Section, frozen=True):
     listeners: list[Listener] = []
     """More ports."""
     keys: list[str] = []
-    """API keys: plain, `env:NAME`, or `sha256:<hex>`. Empty = no key needed."""
+    """API keys that open everything: plain, `env:NAME`, or `sha256:<hex>`. Empty, and none made by `rolecast keys`: no
+    key is needed."""
     allowed_hosts: list[str] = []
     """Names by which clients call this machine besides its own, as `gw.example.com` or `*.example.com` for all below
     it, without scheme and port; `*` accepts all."""

@@ -116,8 +116,8 @@ def explained(response: httpx2.Response, base: str) -> RolecastError:
     """The gateway's own sentence, or one made from the status when the answer is not ours."""
     if response.status_code == 401:
         return Unauthorized(
-            f"The gateway at {base} asks for a key: give one of those under server.keys, to `rolecast mcp` by --key or "
-            "ROLECAST_API_KEY, to the address /mcp as the header Authorization: Bearer KEY."
+            f"The gateway at {base} asks for a key: give one of those under server.keys, or of `rolecast keys`: to "
+            "`rolecast mcp` by --key or ROLECAST_API_KEY, to the address /mcp as the header Authorization: Bearer KEY."
         )
     try:
         body = msgspec.json.decode(response.content)

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from rolecast.dialects import anthropic, dialect
 from rolecast.dialects.operation import told_in
+from rolecast.pages import asked
 from rolecast.server.asgi import json_response
 from rolecast.server.lane import Lane
 from rolecast.turn.count import Counter
@@ -28,8 +29,9 @@ class TokenCounts:
     async def count(self, request: Request) -> Response:
         """`{"input_tokens":N}`, which is what the message would be charged with."""
         lane: Lane = request.app.state.lane
-        asked = anthropic.to_count(await request.body(), lane.limits)
-        return json_response({"input_tokens": await self._counter.count(asked, dialect("anthropic"), lane.anybody)})
+        wanted = anthropic.to_count(await request.body(), lane.limits)
+        tokens = await self._counter.count(wanted, dialect("anthropic"), asked.caller(request))
+        return json_response({"input_tokens": tokens})
 
 
 # -- models ------------------------------------------------------------------------------------------------------

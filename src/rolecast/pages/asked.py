@@ -1,16 +1,30 @@
 """What the pages read of a request: a JSON body, a number, which model is meant."""
 
+from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 
 from rolecast.config.current import Current
-from rolecast.config.names import find
+from rolecast.config.names import Name, find
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound, UnsupportedMedia
+from rolecast.server.asgi import RIGHTS
 from rolecast.server.lane import Lane, by_name
+from rolecast.turn.ask import behind
+from rolecast.values import Caller, Rights
 
 T = TypeVar("T")
+Reach = Callable[[Rights | None], Callable[[Name], Name | None]]
+"""What a name means to who holds a key: with the models alone that it may reach; None = nothing."""
+
+
+def whole(_: Rights | None) -> Callable[[Name], Name | None]:
+    """The reach where there are no keys with lists of models."""
+    return lambda name: name if name.models else None
+
+
 Number = Annotated[int, msgspec.Meta(ge=0, le=999_999_999)]
 """What `number` reads."""
 
@@ -52,7 +66,18 @@ def key(request: Request) -> str:
     """The id of the API key that asks; '' = none is needed. Raises Unauthorized."""
     lane: Lane = request.app.state.lane
     headers = dict(request.scope["headers"])
-    return lane.guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
+    return lane.guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key")).key
+
+
+def caller(request: Request) -> Caller:
+    """Who asks, for a page that has models asked for its own work. Raises what the guard raises."""
+    lane: Lane = request.app.state.lane
+    return replace(behind(lane.caller(by_name(request.scope["headers"]))), port_model=lane.port_model)
+
+
+def rights(request: Request) -> Rights | None:
+    """What the key that asks may do; None = everything. The port has let it in."""
+    return request.scope.get(RIGHTS)
 
 
 def own(request: Request) -> str | None:

@@ -14,10 +14,12 @@ from rolecast.config.current import Current
 from rolecast.config.names import Name, find, members
 from rolecast.dialects.operation import told
 from rolecast.errors import ModelNotFound
-from rolecast.pages import anthropic
+from rolecast.pages import anthropic, asked
+from rolecast.pages.asked import Reach, whole
 from rolecast.pages.health import Health
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
+from rolecast.values import Rights
 
 AUTO = "auto"
 _WRITES = frozenset({"chat", "completion"})
@@ -40,28 +42,30 @@ def _type(capabilities: list[str]) -> str:
 class Catalogue:
     """What `/v1/models` and `/v1/backends/health` say, from the configuration and a view of the fleet."""
 
-    def __init__(self, current: Current, abilities: Abilities, health: Health) -> None:
+    def __init__(self, current: Current, abilities: Abilities, health: Health, reach: Reach = whole) -> None:
         self._current = current
+        self._reach = reach
         self._abilities = abilities
         self._health = health
         self._created = int(time.time())
 
-    def entries(self, port_model: str = "") -> Iterator[dict[str, Any]]:
-        """All names a request may use, models first; on a single-model port just that model."""
+    def entries(self, port_model: str = "", rights: Rights | None = None) -> Iterator[dict[str, Any]]:
+        """All names a request may use with that key, models first; on a single-model port just that model."""
         current = self._current
         names = [
             n
-            for n in current.names.values()
-            if current.config.models[n.models[0]].enabled and port_model in ("", n.name)
+            for n in map(self._reach(rights), current.names.values())
+            if n is not None and current.config.models[n.models[0]].enabled and port_model in ("", n.name)
         ]
         for name in sorted(names, key=lambda n: n.kind != "model"):
             yield self.entry(name)
-        if not port_model and (auto := self._auto()) is not None:
+        if not port_model and (auto := self._auto(rights)) is not None:
             yield auto
 
-    def _auto(self) -> dict[str, Any] | None:
+    def _auto(self, rights: Rights | None) -> dict[str, Any] | None:
         """What `auto` means: last in the list, because many clients begin with the first. None without a default."""
         default = self._current.names.get(self._current.config.routing.default)
+        default = None if default is None else self._reach(rights)(default)
         if default is None or not self._current.config.models[default.models[0]].enabled:
             return None
         return self.entry(default) | {"id": AUTO, "kind": "auto"}
@@ -100,19 +104,20 @@ class Catalogue:
     @told("Every name that a request may use", "Models", answer="rolecast.pages.shapes:MODELS")
     async def models(self, request: HTTPRequest) -> Response:
         await asyncio.to_thread(self._abilities.learn, self._current.config.models.values())
-        entries = list(self.entries(request.app.state.lane.port_model))
+        entries = list(self.entries(request.app.state.lane.port_model, asked.rights(request)))
         if anthropic.speaks(request):
             return json_response(anthropic.listed(entries))
         return json_response({"object": "list", "data": entries})
 
     @told("One of the names", "Models", answer="rolecast.pages.shapes:MODEL", errors=(404,))
     async def one(self, request: HTTPRequest) -> Response:
-        asked = request.path_params["model"]
-        if asked == AUTO and (auto := self._auto()) is not None:
+        wanted, rights = request.path_params["model"], asked.rights(request)
+        if wanted == AUTO and (auto := self._auto(rights)) is not None:
             return json_response(anthropic.card(auto) if anthropic.speaks(request) else auto)
-        name = find(self._current.names, asked) or words.find(self._current.config, self._current.names, asked)
+        name = find(self._current.names, wanted) or words.find(self._current.config, self._current.names, wanted)
+        name = None if name is None else self._reach(rights)(name)
         if name is None:
-            raise ModelNotFound(f"The model {request.path_params['model'][:200]!r} does not exist here.", param="model")
+            raise ModelNotFound(f"The model {wanted[:200]!r} does not exist here.", param="model")
         entry = self.entry(name)
         return json_response(anthropic.card(entry) if anthropic.speaks(request) else entry)
 
@@ -120,7 +125,12 @@ class Catalogue:
     async def backends_health(self, request: HTTPRequest) -> Response:
         """One status per configured role, as SLM Server's clients read it."""
         out: dict[str, Any] = {}
-        roles = {role: members(models)[0] for role, models in self._current.config.roles.items()}
+        reached = self._reach(asked.rights(request))
+        roles = {
+            role: members(models)[0]
+            for role, models in self._current.config.roles.items()
+            if role not in self._current.names or reached(self._current.names[role]) is not None
+        }
         firsts = list(dict.fromkeys(roles.values()))
         said = dict(zip(firsts, await asyncio.gather(*map(self._health.asked, firsts)), strict=True))
         for role, first in roles.items():

@@ -5,7 +5,7 @@ memory is its own, so that sizes can be added up.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -14,11 +14,13 @@ from starlette.routing import Route
 
 from rolecast.config.categories import Categories
 from rolecast.config.current import Current
+from rolecast.config.names import Name
 from rolecast.config.schema import Model
 from rolecast.dialects.operation import told
 from rolecast.errors import BadRequest, ConfigError, LoadFailed
 from rolecast.fleet import Fleet, State, absence, wall_time
 from rolecast.pages import asked
+from rolecast.pages.asked import Reach, whole
 from rolecast.pages.health import Health
 from rolecast.reload import Reloader
 from rolecast.server.asgi import json_response
@@ -43,8 +45,11 @@ RECENT_S = 3600.0
 class ConductorModels:
     """The list of models."""
 
-    def __init__(self, current: Current, fleet: Fleet, telemetry: Telemetry, health: Health) -> None:
+    def __init__(
+        self, current: Current, fleet: Fleet, telemetry: Telemetry, health: Health, reach: Reach = whole
+    ) -> None:
         self._current = current
+        self._reach = reach
         self._fleet = fleet
         self._telemetry = telemetry
         self._health = health
@@ -54,10 +59,19 @@ class ConductorModels:
 
     @told("The models", TAG, answer=list[dict[str, Any]])
     async def models(self, request: Request) -> Response:
-        """One entry for each model; on a port of one model only that."""
+        """One entry for each model that the key may ask; on a port of one model only that."""
         port_model = request.app.state.lane.port_model
-        listed = await self.listed()
-        return json_response([each for each in listed if port_model in ("", each["technical_name"])])
+        return json_response([each for each in await self.seen(request) if port_model in ("", each["technical_name"])])
+
+    async def seen(self, request: Request) -> list[dict[str, Any]]:
+        """Those of all entries that who asks may see."""
+        reached = self.reached(request)
+        return [each for each in await self.listed() if reached(each["technical_name"])]
+
+    def reached(self, request: Request) -> Callable[[str], bool]:
+        """Whether who asks may ask a model, by its id."""
+        reach = self._reach(asked.rights(request))
+        return lambda model_id: reach(Name(model_id, "model", (model_id,))) is not None
 
     async def listed(self) -> list[dict[str, Any]]:
         """Every model that is in use: its categories, its state, the memory it takes here, and what it has answered."""
@@ -115,21 +129,19 @@ class Conductor:
     @told("The categories that somebody answers", TAG, answer=dict[str, Any])
     async def categories(self, request: Request) -> Response:
         """The categories that somebody answers, and who is asked first."""
-        models = self._current.config.models
+        models, reached = self._current.config.models, self._models.reached(request)
+        firsts = {each.name: next(filter(reached, each.models), "") for each in Categories.of(self._current.config)}
         info = {
-            each.name: {
-                "model": each.models[0],
-                "precision": models[each.models[0]].quantization,
-                "stay_loaded": models[each.models[0]].pinned,
-            }
-            for each in Categories.of(self._current.config)
+            name: {"model": first, "precision": models[first].quantization, "stay_loaded": models[first].pinned}
+            for name, first in firsts.items()
+            if first
         }
         return json_response({"categories": list(info), "category_info": info})
 
     @told("What was answered since the start", TAG, answer=dict[str, Any])
     async def stats(self, request: Request) -> Response:
         """What was answered since the start, and what is in memory here now, remotes left out."""
-        listed = await self._models.listed()
+        listed = await self._models.seen(request)
         loaded = dict(await self._health.loaded())
         counts = {each["technical_name"]: each["generation_count"] for each in listed}
         most = sorted((name for name, count in counts.items() if count), key=lambda name: -counts[name])[:MOST_USED]

@@ -21,6 +21,8 @@ class Health:
         self._ledger = ledger
         self.resting: Callable[[], Iterable[tuple[str, float, str]]] = lambda: ()
         """Servers elsewhere that are left alone, for how many seconds still, and why; app.py sets it."""
+        self.keyed: Callable[[], bool] = lambda: False
+        """Whether there are keys besides those of the configuration."""
 
     def state(self, model_id: str) -> str:
         """The worker's state, `absent` when its weights are not here; a stand-in's for what it stands in for.
@@ -62,7 +64,7 @@ class Health:
     def told(self) -> tuple[list[str], list[str]]:
         """The failing models and all that is wrong, for who needs no key to ask: with keys the reasons stay inside."""
         failing, reasons = [*self.failing(), *(model_id for model_id, _, _ in self.resting())], self.problems()
-        if self._current.config.server.keys and reasons:
+        if reasons and (self._current.config.server.keys or self.keyed()):
             names = f" ({', '.join(failing)})" if failing else ""
             reasons = [f"something is wrong{names}; `rolecast status` or /admin/status says what"]
         return failing, reasons

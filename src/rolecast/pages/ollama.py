@@ -24,6 +24,8 @@ from rolecast.dialects.operation import told
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound
 from rolecast.fleet import Fleet, State
 from rolecast.fleet.worker import Worker
+from rolecast.pages import asked
+from rolecast.pages.asked import Reach, whole
 from rolecast.pages.ollama_model import Description, describe, known_by, shown
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
@@ -93,8 +95,11 @@ def _enabled(current: Current, name: Name) -> bool:
 class OllamaLists:
     """`/api/version`, `/api/tags`, `/api/show`, `/api/ps`."""
 
-    def __init__(self, current: Current, abilities: Abilities, fleet: Fleet, finder: Finder) -> None:
+    def __init__(
+        self, current: Current, abilities: Abilities, fleet: Fleet, finder: Finder, reach: Reach = whole
+    ) -> None:
         self._current = current
+        self._reach = reach
         self._abilities = abilities
         self._fleet = fleet
         self._find = finder
@@ -115,7 +120,8 @@ class OllamaLists:
     @told("Names that can be asked now", "Ollama", answer="rolecast.pages.shapes:OllamaModels")
     async def tags(self, request: Request) -> Response:
         """Every name that can be asked now, `auto` among them: clients pull what they do not find here."""
-        names, config = list(self._names(request.app.state.lane.port_model)), self._current.config
+        port_model, config = request.app.state.lane.port_model, self._current.config
+        names = list(filter(None, map(self._reach(asked.rights(request)), self._names(port_model))))
         about = await self._about({name.models[0] for name in names})
         return json_response({"models": [_entry(config, name.name, about[name.models[0]], name) for name in names]})
 
@@ -130,7 +136,11 @@ class OllamaLists:
     async def show(self, request: Request) -> Response:
         """All that is known of a model; of a role, what its first one is and what any of its models can do."""
         fields = await body_of(request, Named)
-        name, config = named(self._current, fields.model, request.app.state.lane.port_model), self._current.config
+        config = self._current.config
+        whole_name = named(self._current, fields.model, request.app.state.lane.port_model)
+        if (name := self._reach(asked.rights(request))(whole_name)) is None:
+            text = f"the model {fields.model[:200]!r} does not exist here; GET /api/tags lists what does"
+            raise ModelNotFound(text, param="model")
         await asyncio.to_thread(self._abilities.learn, self._current.config.models.values())
         first, capabilities = name.models[0], self._capabilities(name)
         about = (await self._about({first}, template=True))[first]
@@ -147,11 +157,15 @@ class OllamaLists:
     async def loaded(self, request: Request) -> Response:
         """What is in memory here; remotes are not."""
         port_model = request.app.state.lane.port_model
+        reached = self._reach(asked.rights(request))
         resident = await self._fleet.stations.resident()
         ends = {
             model_id: _end(worker)
             for model_id, worker in self._fleet.machine.workers.items()
-            if worker.state is State.READY and model_id in self._current.config.models and port_model in ("", model_id)
+            if worker.state is State.READY
+            and model_id in self._current.config.models
+            and port_model in ("", model_id)
+            and reached(Name(model_id, "model", (model_id,))) is not None
         }
         config, about = self._current.config, await self._about(ends)
         return json_response(

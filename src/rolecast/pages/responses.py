@@ -57,7 +57,7 @@ class KeptResponses:
     async def delete(self, request: Request) -> Response:
         """Forget it, with what was asked for it."""
         name = _name(request)
-        await self._memory.delete(name, _key(request))
+        await self._memory.delete(name, asked.key(request))
         return json_response({"id": name, "object": "response", "deleted": True})
 
     @told_in(f"{REFERENCE}:ITEMS")
@@ -97,8 +97,8 @@ class KeptResponses:
         lane: Lane = request.app.state.lane
         wanted = lane.hot[PATH].read(await request.body())
         if wanted.chat is None and wanted.thread is not None:
-            wanted.take(await self._memory.whole(wanted.thread, _key(request)))
-        tokens = await self._counter.count(wanted, lane.hot[PATH].dialect, lane.anybody)
+            wanted.take(await self._memory.whole(wanted.thread, asked.key(request)))
+        tokens = await self._counter.count(wanted, lane.hot[PATH].dialect, asked.caller(request))
         return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 
     @told_in(f"{REFERENCE}:COMPACT")
@@ -109,7 +109,7 @@ class KeptResponses:
         )
 
     async def _kept(self, request: Request) -> Kept:
-        return await self._memory.get(_name(request), _key(request))
+        return await self._memory.get(_name(request), asked.key(request))
 
 
 def _name(request: Request) -> str:
@@ -118,14 +118,3 @@ def _name(request: Request) -> str:
     if not ID.match(name):
         raise NotFound(f"There is no response {name[:100]!r}.", code="response_not_found")
     return name
-
-
-def _key(request: Request) -> str:
-    """Whose answers are looked at."""
-    lane: Lane = request.app.state.lane
-    return lane.guard.check_key(
-        *(
-            value.encode("latin-1") if (value := request.headers.get(name)) is not None else None
-            for name in ("authorization", "x-api-key")
-        )
-    )

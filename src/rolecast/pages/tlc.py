@@ -22,6 +22,7 @@ from rolecast.config.schema import Listener
 from rolecast.dialects.openai_chat import explain, missing_field
 from rolecast.dialects.operation import told
 from rolecast.errors import UNREADABLE, BadRequest, Invalid
+from rolecast.pages import asked
 from rolecast.pages import tlc_shapes as shapes
 from rolecast.pages.turns import Turn, Turns
 from rolecast.routing import taxonomy
@@ -157,11 +158,12 @@ class Domains:
                 raise Mistaken(text, param="queries")
             hinted = isinstance(body, shapes.ExtractBody) and body.method_hint is not None
             choices = _choices(scheme, tmd=tmd, hinted=hinted)
+            who = asked.caller(request)
             queue = asyncio.Semaphore(SIDE_BY_SIDE)
 
             async def ask(query: str) -> Refined:
                 async with queue:
-                    return await self._refiner.ask(lane.anybody, query, body.context_docs or (), choices)
+                    return await self._refiner.ask(who, query, body.context_docs or (), choices)
 
             work.refined = await asyncio.gather(*map(ask, work.queries))
         return work

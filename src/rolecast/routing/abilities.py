@@ -12,6 +12,7 @@ from rolecast import backends, weights
 from rolecast.backends import reach
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
+from rolecast.config.names import Name
 from rolecast.config.schema import Model
 from rolecast.weights import gguf
 
@@ -41,6 +42,11 @@ OF_WHOEVER_ASKS: Mapping[str, Callable[[Model], bool]] = {
 }
 """Needs of a request that come from who asks, and how a model meets them."""
 
+OF_KEY = "key:"
+"""How the need of a key with a list of models begins; a name for the list follows."""
+Reaches = Callable[[str, str, Mapping[str, Name]], bool]
+"""Whether a list of that name has the model of that id, by these names."""
+
 
 def declared(model: Model, need: str) -> bool:
     """Whether the configuration says that the model can do it."""
@@ -63,12 +69,16 @@ class Abilities:
     def __init__(self, current: Current, find: Callable[[Model], Path | None]) -> None:
         self._current = current
         self._find = find
+        self.reaches: Reaches = lambda *_: False
+        """Which models a key with a list of them may reach; the keys' own."""
 
     def can(self, model_id: str, need: str) -> bool | None:
         """Whether the model that answers for this one can do it; None = not known."""
         model = self._current.config.models[self._current.answerer_of(model_id)]
         if (rule := OF_WHOEVER_ASKS.get(need)) is not None:
             return rule(model)
+        if need.startswith(OF_KEY):
+            return self.reaches(need[len(OF_KEY) :], model_id, self._current.names)
         said = self._said(model, need)
         return (declared(model, need) or None) if said is None else said
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from rolecast.config.schema import Config
 from rolecast.decision import Choice, Facts
-from rolecast.errors import BadRequest, ModelNotFound, RolecastError
+from rolecast.errors import BadRequest, BudgetSpent, Forbidden, ModelNotFound, RolecastError
 from rolecast.routing.named import CONTEXT_EXCEEDED, Named, with_needs
 
 
@@ -36,7 +36,7 @@ class Default:
             return self._by(role, self._named.decide(replace(facts, name=role)), facts)
         try:
             choice = self._named.decide(replace(facts, name=role))
-        except BadRequest as error:
+        except (BadRequest, Forbidden, BudgetSpent) as error:
             other = self._anybody(facts, well=error.code == CONTEXT_EXCEEDED)
             if other is None:
                 raise
@@ -81,5 +81,6 @@ class Default:
         if not able:
             text = f"No model here has the capability {facts.kind}: add one with `capabilities: [{facts.kind}]`"
             raise ModelNotFound(f"{text}, and perhaps a role {facts.kind!r}.", param="model")
+        able = list(self._named.among(able, facts))
         reason = f"no model named, first model for {facts.kind}"
         return Choice(able[0], source="default", reason=reason)

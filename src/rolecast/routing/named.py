@@ -13,13 +13,14 @@ from rolecast.errors import (
     BadRequest,
     BudgetSpent,
     Forbidden,
+    ModelNotAllowed,
     ModelNotFound,
     NotOffered,
     RolecastError,
     StaysHere,
     WorkerDown,
 )
-from rolecast.routing.abilities import LACKING, OF_WHOEVER_ASKS, Can, stated_room
+from rolecast.routing.abilities import LACKING, OF_KEY, OF_WHOEVER_ASKS, Can, stated_room
 from rolecast.values import MEDIA
 
 AUTO = ("", "auto")
@@ -102,8 +103,12 @@ class Named:
         try:
             able = self._able(Name("", "role", there), facts) if there else ()
             return tuple(m for m in able if self.holds(m, facts))
-        except (BadRequest, StaysHere, BudgetSpent):
+        except (BadRequest, Forbidden, BudgetSpent):
             return ()
+
+    def among(self, models: Sequence[str], facts: Facts) -> tuple[str, ...]:
+        """Those of these models that can do what the request cannot do without. Raises as `decide` without any."""
+        return self._able(Name("", "role", tuple(models)), facts)
 
     def behind(self, role: str) -> tuple[str, ...]:
         """The enabled models of a role, best first."""
@@ -244,6 +249,9 @@ class Named:
         """No model behind that name can do it: says what is lacking and who here can."""
         candidates = self._enabled(facts)
         those = [m for m in candidates if all(self._can(m, n) for n in facts.needs)]
+        if need.startswith(OF_KEY):
+            able = f"It may ask for {', '.join(those[:MAX_NAMED])}." if those else "None of its models is here."
+            return ModelNotAllowed(f"This key may not ask for {facts.name or 'auto'!r}. {able}", param="model")
         if need in REFUSED:
             able = f"Here {', '.join(those[:MAX_NAMED])} would do. " if those else "No model here would do. "
             return REFUSED[need](f"{facts.name or 'auto'!r} {LACKING[need]}. {able}".rstrip(), param="model")
@@ -263,18 +271,19 @@ def _those(able: Sequence[str]) -> str:
 
 def with_needs(facts: Facts) -> str:
     """What besides the name decided, for people."""
-    return f", needs {' and '.join(sorted(facts.needs))}" if facts.needs else ""
+    needs = sorted(need for need in facts.needs if not need.startswith(OF_KEY))
+    return f", needs {' and '.join(needs)}" if needs else ""
 
 
 def permitted(choice: Choice, needs: frozenset[str], can: Can) -> Choice:
     """Of a choice that was made without looking at who asks the models that they may have. Raises without any."""
-    asking = [need for need in needs if need in OF_WHOEVER_ASKS or ":" in need]
+    asking = [need for need in needs if need in OF_WHOEVER_ASKS or need.startswith(OF_KEY)]
     if not asking:
         return choice
     able = tuple(m for m in (choice.model, *choice.alternatives) if all(can(m, need) for need in asking))
     if not able:
         need = next((n for n in sorted(asking) if not can(choice.model, n)), asking[0])
         said = LACKING.get(need, "may not be asked with this key")
-        raise REFUSED.get(need, Forbidden)(f"{choice.model!r} {said}.", param="model")
+        raise REFUSED.get(need, ModelNotAllowed)(f"{choice.model!r} {said}.", param="model")
     equals = tuple(group for each in choice.equals if len(group := tuple(m for m in each if m in able)) > 1)
     return replace(choice, model=able[0], alternatives=able[1:], equals=equals)

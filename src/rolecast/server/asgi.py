@@ -19,20 +19,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rolecast.dialects import Dialect, dialect
 from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, RolecastError
-from rolecast.server import pathname, preflight
+from rolecast.server import pathname, preflight, scopes
 from rolecast.server.guard import is_open
 from rolecast.server.lane import Lane
 from rolecast.telemetry.metrics import Place
+from rolecast.values import Rights
 
 log = logging.getLogger("rolecast.api")
+
+
+RIGHTS = "rolecast.rights"
+"""Where the scope of a request has what its key may do."""
 
 
 class _Front:
     """Guards every ASGI request and answers preflights."""
 
-    def __init__(self, app: ASGIApp, lane: Lane) -> None:
+    def __init__(self, app: ASGIApp, lane: Lane, routes: Sequence[BaseRoute]) -> None:
         self._app = app
         self._lane = lane
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,29 +50,32 @@ class _Front:
         path = pathname.plain(scope["path"].encode())
         entry = self._lane.hot.get(path)
         try:
-            self._check(scope, headers)
+            rights = self._check(scope, headers)
             if scope["method"] == "OPTIONS":
                 await send({"type": "http.response.start", "status": 204, "headers": preflight.answer(headers, cors)})
                 await send({"type": "http.response.body", "body": b""})
                 return
-            scope = {**scope, "path": path.decode()}
+            scope = {**scope, "path": path.decode(), RIGHTS: rights}
             if entry is not None:
                 raise _not_allowed(scope["method"], scope["path"], ["POST"])
+            scopes.check(rights, scope, self._routes)
             await self._app(scope, receive, answer)
         except RolecastError as error:
             _note(self._lane, error, scope)
             spoken = entry.dialect if entry is not None else dialect(_hint(path.decode()).dialect)
             await error_response(error, spoken)(scope, receive, answer)
 
-    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> Rights | None:
+        """What who asks may do; None = everything. Raises what the guard raises."""
         guard, host = self._lane.guard, headers.get(b"host")
         guard.check_host(host)
         guard.check_origin(headers.get(b"origin"), host)
         # The raw path decides, never a URL rebuilt from Host (CVE-2026-48710), nor one with its percent signs
         # resolved: what is open is written plainly.
         path = pathname.plain(scope.get("raw_path", scope["path"].encode()))
-        if not is_open(scope["method"], path) and scope["method"] != "OPTIONS":
-            guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        if is_open(scope["method"], path) or scope["method"] == "OPTIONS":
+            return None
+        return guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key")).rights
 
 
 def _with_headers(send: Send, lines: bytes) -> Send:
@@ -83,8 +92,9 @@ def _with_headers(send: Send, lines: bytes) -> Send:
 def error_response(error: RolecastError, spoken: Dialect | None = None) -> Response:
     """The error as a Starlette response: in the one shape of all pages, or in that of a dialect."""
     headers = {}
-    if error.retry_after_s is not None:
-        headers["retry-after"] = str(error.retry_after_s)
+    for line in error.head.decode().splitlines():
+        name, _, value = line.partition(": ")
+        headers[name] = value
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
     body = spoken.error(error) if spoken is not None else error.body()
@@ -192,4 +202,4 @@ def make_app(lane: Lane, routes: Sequence[BaseRoute]) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     app.state.lane = lane
-    return _Front(app, lane)
+    return _Front(app, lane, app.routes)

@@ -15,6 +15,7 @@ from functools import partial
 import msgspec
 from starlette.types import ASGIApp
 
+from rolecast.access.keyring import Keyring
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Limits, Listener, Server
 from rolecast.dialects import Entry
@@ -62,11 +63,19 @@ def bind_port(place: Place, beside: Sequence[socket.socket]) -> socket.socket:
 class Doors:
     """All open ports. The start opens them as any later edit does: it prepares, and then commits."""
 
-    def __init__(self, new_lane: NewLane, new_app: NewApp, hot_of: HotOf, bind: Bind = bind_port) -> None:
+    def __init__(
+        self,
+        new_lane: NewLane,
+        new_app: NewApp,
+        hot_of: HotOf,
+        bind: Bind = bind_port,
+        keyring: Keyring | None = None,
+    ) -> None:
         self._new_lane = new_lane
         self._new_app = new_app
         self._hot_of = hot_of
         self._bind_one = bind
+        self._ring = keyring
         self._open: list[Door] = []
         self._leaving: dict[asyncio.Task[None], Door] = {}
         self._sweeping: asyncio.Task[None] | None = None
@@ -83,7 +92,7 @@ class Doors:
 
     async def prepare(self, edit: Edit) -> Change:
         """Bind what is new. Refuses a port that cannot be had, and keys that cannot be used."""
-        config, guard = edit.config, Guard(edit.config.server)
+        config, guard = edit.config, Guard(edit.config.server, self._ring)
         places = [await self._place(setting, listener) for setting, listener in wanted(config.server)]
         kept = keep(self._open, places)
         leaving = [door for door in self._open if door not in kept]
@@ -97,6 +106,11 @@ class Doors:
         views = [self._view(door, place.listener, guard, config) for door, place in zip(doors, places, strict=True)]
         commit = partial(self._commit, doors, views, leaving, float(config.server.drain_timeout))
         return Change(commit, partial(_close, bound))
+
+    def forget(self) -> None:
+        """Let no connection, of an open port or one that closes, go on with what was known of a key."""
+        for door in (*self._open, *self._leaving.values()):
+            door.lane.forget()
 
     async def close(self, grace_s: float, hurry: asyncio.Event) -> None:
         """Close all at once; what still runs after `grace_s`, or at `hurry`, gets an error."""

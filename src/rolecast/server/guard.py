@@ -1,7 +1,7 @@
 """Who may talk to us: Host and Origin checks, API keys. Works on raw header bytes, for both lanes.
 
-Covers: DNS rebinding (a foreign name in Host), cross-site requests (a foreign Origin), missing or wrong
-keys. Does not cover: TLS, per-user rights, rates - those are a proxy's or a later layer's.
+Covers: DNS rebinding (a foreign name in Host), cross-site requests (a foreign Origin), missing, wrong or revoked
+keys. What a key may do at which path is `scopes`', how fast it may ask is the gate's; TLS is a proxy's.
 """
 
 import hashlib
@@ -9,12 +9,15 @@ import hmac
 import re
 import socket
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from rolecast.access.keyring import Keyring
 from rolecast.config import allowed, secrets
-from rolecast.config.check import is_key
+from rolecast.config.check import exposed, is_key
 from rolecast.config.schema import Server
 from rolecast.errors import BadRequest, ConfigError, Forbidden, RolecastError, Unauthorized
+from rolecast.values import Rights
 
 _SHA256 = re.compile(r"sha256:[0-9a-fA-F]{64}\Z")
 _HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?\Z")
@@ -25,6 +28,18 @@ WELL_KNOWN = b"/.well-known/"
 """Nothing is there. Clients of MCP look for OAuth behind it, and must learn that there is none: 404, not 401."""
 
 
+class Holder(NamedTuple):
+    """Who holds a key."""
+
+    key: str
+    """Its id: the first 8 hex digits of the SHA-256 of one of the configuration, 12 of another; '' = none is needed."""
+    rights: Rights | None
+    """None = it may do everything."""
+
+
+NOBODY = Holder("", None)
+
+
 def is_open(method: str, path: bytes) -> bool:
     """Whether this is answered without a key."""
     return method in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith((b"/ui/", WELL_KNOWN)))
@@ -33,19 +48,21 @@ def is_open(method: str, path: bytes) -> bool:
 class Guard:
     """Checks the headers of one request; remembers good values so that the usual case is two look-ups."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, keyring: Keyring | None = None) -> None:
         own = {"localhost", socket.gethostname().lower(), server.host.lower()} - {""}
         self._own = own
         self._hosts = allowed.Allowed(server.allowed_hosts, allowed.host)
         self._origins = allowed.Allowed(server.allowed_origins, allowed.origin)
         self._keys = dict(_digests(server.keys))
+        self._ring = keyring
+        self._exposed = bool(exposed(server))
         self._good_hosts: set[bytes] = set()
-        self._good_keys: dict[bytes, str] = {}
+        self._good_keys: dict[bytes, Holder] = {}
 
     @property
     def keyed(self) -> bool:
-        """Whether a key is needed at all."""
-        return bool(self._keys)
+        """Whether a key is needed at all: when there is one, whatever became of it, and for other machines always."""
+        return bool(self._keys) or self._exposed or bool(self._ring)
 
     def check_host(self, host: bytes | None) -> None:
         """Raises BadRequest for a malformed Host, Forbidden for a name that is not ours."""
@@ -101,10 +118,10 @@ class Guard:
         except RolecastError:
             return b""
 
-    def check_key(self, authorization: bytes | None, x_api_key: bytes | None) -> str:
-        """The id of the key (first 8 hex digits of its SHA-256); '' when none is needed. Raises Unauthorized."""
-        if not self._keys:
-            return ""
+    def check_key(self, authorization: bytes | None, x_api_key: bytes | None) -> Holder:
+        """Who holds the key that is shown. Raises Unauthorized."""
+        if not self.keyed:
+            return NOBODY
         presented = authorization or (x_api_key and b"\n" + x_api_key)  # no header value begins with a line break
         if not presented:
             raise Unauthorized("An API key is needed: send `Authorization: Bearer <key>`.", code="missing_api_key")
@@ -116,13 +133,18 @@ class Guard:
             scheme, _, token = authorization.partition(b" ")
             if scheme.lower() != b"bearer":
                 raise Unauthorized("Send the API key as `Authorization: Bearer <key>`.")
-        digest = hashlib.sha256(token.strip()).digest()
+        token = token.strip()
+        digest = hashlib.sha256(token).digest()
         for expected, key_id in self._keys.items():
             if hmac.compare_digest(digest, expected):
+                holder = Holder(key_id, None)
                 if len(self._good_keys) < 1024:  # one key can be written with any number of spaces
-                    self._good_keys[presented] = key_id
-                return key_id
-        raise Unauthorized("The API key is not valid.")
+                    self._good_keys[presented] = holder
+                return holder
+        rights = self._ring.admit(token) if self._ring is not None else None  # never remembered: it may be revoked
+        if rights is None:
+            raise Unauthorized("The API key is not valid.")
+        return Holder(rights.key, rights)
 
 
 def _digests(keys: Iterable[str]) -> Iterable[tuple[bytes, str]]:

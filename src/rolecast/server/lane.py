@@ -24,6 +24,7 @@ _TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
 _VIA = re.compile(rb"[\x20-\x7e\t]{1,1000}\Z")
 _NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?\Z")
 _TASK = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9 _./:-]{0,63}\Z")
+_RUN = re.compile(rb"[\x20-\x7e]{1,128}\Z")
 _TOOLS = re.compile(rb"[A-Za-z0-9_-]{1,64}(?:[ \t]*,[ \t]*[A-Za-z0-9_-]{1,64}){0,63}\Z")
 MAX_GATEWAYS = 8
 """A request that so many gateways have passed on is refused: they may pass it on for ever."""
@@ -65,13 +66,12 @@ class Lane:
     def renew(self, name: str, port_model: str, hot: Mapping[bytes, Entry], guard: Guard, limits: Limits) -> None:
         """Judge by other settings from the next request on, also on connections that are open."""
         self.name, self.port_model, self.hot, self.guard, self.limits = name, port_model, hot, guard, limits
+        self.forget()
+
+    def forget(self) -> None:
+        """Judge every head anew from the next request on: other keys open something than before."""
         for connection in self.connections:
             connection.memo = None
-
-    @property
-    def anybody(self) -> Caller:
-        """Who asks through a page of this port: nobody in particular."""
-        return Caller(self.name, port_model=self.port_model)
 
     def reopen(self, known: KnownRequest, sink: Sink) -> Exchange:
         """A new exchange for a head that was let in before. What judged it lives as long as the memory of it."""
@@ -90,7 +90,7 @@ class Lane:
         host = headers.get(b"host")
         self.guard.check_host(host)
         answer_lines = self.guard.check_origin(headers.get(b"origin"), host) if b"origin" in headers else b""
-        key = self.guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        key, rights = self.guard.check_key(headers.get(b"authorization"), headers.get(b"x-api-key"))
         trace_lines, client_id = b"", ""
         via = headers.get(b"via")
         if via is not None:
@@ -120,6 +120,9 @@ class Lane:
             deadline_s=_deadline(headers),
             trace_lines=trace_lines,
             answer_lines=answer_lines,
+            run=_run(headers.get(b"x-rolecast-run", b"")),
+            local_only=rights is not None and rights.local_only,
+            rights=rights,
         )
 
 
@@ -144,6 +147,15 @@ def _task(value: bytes) -> str:
     if word and not _TASK.match(word):
         text = "The header x-rolecast-task must be the name of a task: letters, digits and . _ / - : up to 64."
         raise BadRequest(text, param="x-rolecast-task", code="invalid_value")
+    return word.decode("ascii")
+
+
+def _run(value: bytes) -> str:
+    """Raises BadRequest for what can be the name of no run."""
+    word = value.strip()
+    if word and not _RUN.match(word):
+        text = "The header x-rolecast-run must be the name of a run: one line of printable ASCII, up to 128 characters."
+        raise BadRequest(text, param="x-rolecast-run", code="invalid_value")
     return word.decode("ascii")
 
 

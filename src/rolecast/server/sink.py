@@ -167,8 +167,7 @@ class WireSink:
             return
         lane = self.protocol.lane
         lane.dispatch.refused(error, Place(lane.name, *self.target))
-        retry = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % error.retry_after_s
-        self.refuse(error, retry + self.refusal_head)
+        self.refuse(error, error.head + self.refusal_head)
 
     def _done(self) -> None:
         self.response_complete = True

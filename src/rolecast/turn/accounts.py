@@ -199,6 +199,9 @@ class Accounts:
             self.gate.leave(exchange, Usage(), 0)
 
     def _refused_at(self, exchange: Exchange, error: RolecastError | None) -> None:
+        """It reached no model, but the gate may have let it in."""
+        if exchange.caller.gated and exchange.request is not None and exchange.request.entered:
+            self.gate.leave(exchange, Usage(), 0)
         if error is not None and exchange.status:
             method, path = exchange.sink.target
             asked = exchange.request.asked if exchange.request else ""

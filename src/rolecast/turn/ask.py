@@ -49,6 +49,11 @@ class Asker:
             sink.exchange = None
 
 
+def behind(caller: Caller) -> Caller:
+    """Who is behind a question that the gateway asks for its own work: what it may do and pays for, and no more."""
+    return Caller(caller.listener, caller.key, run=caller.run, local_only=caller.local_only, rights=caller.rights)
+
+
 def request_of(chat: Chat | Completion) -> Request:
     """The request for this, which is written for whichever worker gets it."""
     if isinstance(chat, Completion):

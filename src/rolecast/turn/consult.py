@@ -143,6 +143,7 @@ class Question(Delegated):
         self._desk = desk
         caller = replace(caller, port_model="", client_id="", session="", answer_lines=b"")
         self.exchange = Exchange(self, self, desk.new_id(), caller, WORDS)
+        self.exchange.part = True  # it is one with the client's for who counts requests
         self.started = False
         self.report = Report(Usage())
         self.why = ""

@@ -42,6 +42,8 @@ class Counter:
 
     async def count(self, request: Request, dialect: Dialect, caller: Caller) -> int:
         """Tokens of this chat. Raises RolecastError, BadRequest where the model's server cannot be asked."""
+        if caller.gated:
+            request.needs |= self._plans.needs(caller)
         plan = self._plans.known(request, caller, dialect)
         if request.family == plan.family:
             body = plan.body(request)

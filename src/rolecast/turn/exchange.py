@@ -243,6 +243,8 @@ class Exchange:
     def head(self, lines: bytes) -> bytes:
         """The header lines of an answer: those of the answer itself, request id, explanation, phases in ms."""
         plan, began = self.plan, self.began
+        if self.caller.rights is not None:
+            lines = _without_rates(lines, self.caller)
         waits = b""
         if self.queue_us or self.load_us:
             waits = b"queue;dur=%.1f, load;dur=%.1f, " % (self.queue_us / 1000, self.load_us / 1000)
@@ -287,16 +289,15 @@ class Exchange:
 
     def error_head(self, error: RolecastError) -> bytes:
         """Header lines of an error answer, without its content type."""
-        retry = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % error.retry_after_s
         explain = self.plan.head if self.plan else b""
         told = self.carrier.lines if self.carrier is not None else b""
         if told:  # but not what describes the worker's body
             kept = [line for line in told.splitlines(keepends=True) if not line.startswith((b"content-", b"cache-"))]
-            told = b"".join(kept)
+            told = _without_rates(b"".join(kept), self.caller)
         return b"x-request-id: %b\r\n%b%b%b%b%b" % (
             self.id.encode(),
             self.id_line(),
-            retry,
+            error.head,
             explain,
             self.caller.answer_lines,
             told,
@@ -332,6 +333,16 @@ def joined(why: str, what: str) -> str:
 def cost_of(rates: Rates, usage: Usage) -> int:
     """Picodollars of an answer that took so much."""
     return rates.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.written_tokens)
+
+
+_RATES = b"x-ratelimit-"
+
+
+def _without_rates(lines: bytes, caller: Caller) -> bytes:
+    """Header lines of a worker without what it says of its own limits, where the caller has limits of ours."""
+    if _RATES not in lines or _RATES not in caller.answer_lines:
+        return lines
+    return b"".join(line for line in lines.splitlines(keepends=True) if not line.startswith(_RATES))
 
 
 ExchangeIds = Callable[[], int]

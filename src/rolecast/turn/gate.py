@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from rolecast.dialects.request import Request
+from rolecast.errors import RolecastError
 from rolecast.turn.exchange import Exchange
 from rolecast.values import Usage
 
@@ -14,8 +15,6 @@ LOCAL = "local"
 """The need of a request that may not leave this machine."""
 FREE = "free"
 """The need of a request that may not cost anything."""
-OF_KEY = "key:"
-"""How the need of a key with a list of models begins; its id follows."""
 
 
 class Check(Protocol):
@@ -45,8 +44,16 @@ class Gate:
         needs = request.needs
         if exchange.caller.local_only:
             needs |= {LOCAL}
-        for check in self.checks:
-            needs |= check.enter(exchange, request)
+        passed: list[Check] = []
+        try:
+            for check in self.checks:
+                needs |= check.enter(exchange, request)
+                passed.append(check)
+        except RolecastError:
+            if not (request.entered or exchange.part):  # it never comes to its end, so those hear of it now
+                for check in passed:
+                    check.leave(exchange, Usage(), 0)
+            raise
         request.needs = needs
         request.entered = True
 

@@ -16,7 +16,7 @@ from rolecast.config.names import Name
 from rolecast.config.schema import Config
 from rolecast.decision import Card, Choice, Facts, Seen, Trial, Verdict
 from rolecast.dialects import UNREAD, Dialect
-from rolecast.dialects.request import Request
+from rolecast.dialects.request import NOTHING, Request
 from rolecast.errors import BadRequest, ShuttingDown, WorkerDown
 from rolecast.fleet import Fleet, State
 from rolecast.routing import Cast, Router, build, cascade, shares
@@ -37,6 +37,10 @@ from rolecast.values import KINDS, Caller
 
 Key = tuple[str, str, str, frozenset[str], frozenset[str]]
 """Asked name, kind, model of the port, needs and wishes: what a choice depends on."""
+MOST_MADE = 8192
+"""So many plans are kept: there may be as many lists of models as keys."""
+Needs = Callable[[Caller], frozenset[str]]
+"""What a model must be for a caller who may not do everything."""
 
 
 class Plans:
@@ -74,6 +78,7 @@ class Plans:
         self._silent: set[str] = set()  # workers that refused to be asked for usage
         self._closed = False
         self.made: dict[Key, Plan] = {}
+        self.needs: Needs = lambda _: NOTHING
 
     async def prepare(self, edit: Edit) -> Change:
         """Nothing to refuse. Labels of the user's own are learned now, so that no request waits for them."""
@@ -123,6 +128,7 @@ class Plans:
 
         Keeps nothing. Raises as `make` does.
         """
+        request.needs |= self.needs(caller)
         facts = look(request, asked)
         reads = not request.only and self._router.reads(facts)  # who only loads a model may bring no text
         if reads:
@@ -168,7 +174,7 @@ class Plans:
             if self.config.mcp.servers and offered_to(self.config.mcp, asked, choice.role, choice.model):
                 plan.fits = -1  # it is looked at each time, and the others need not be
             if not (facts.needs or facts.prefers) or self._lasts(choice):
-                self.made[asked, request.kind, caller.port_model, facts.needs, facts.prefers] = plan
+                _bounded(self.made)[asked, request.kind, caller.port_model, facts.needs, facts.prefers] = plan
         return plan
 
     def known(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
@@ -339,6 +345,13 @@ class Plans:
         plan.logits = self._logits(answerer_id)
         plan.injects = plan.injects and answerer_id not in self._silent
         return plan
+
+
+def _bounded(made: dict[Key, Plan]) -> dict[Key, Plan]:
+    """The kept plans, with room for one more."""
+    if len(made) >= MOST_MADE:
+        made.clear()
+    return made
 
 
 def _found(choice: Choice) -> str:

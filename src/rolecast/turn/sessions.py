@@ -23,7 +23,7 @@ from rolecast.config.tasks import Sessions as Settings
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, Conflict, RolecastError
 from rolecast.turn import session_summary
-from rolecast.turn.ask import Asker
+from rolecast.turn.ask import Asker, behind
 from rolecast.turn.exchange import Exchange
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
@@ -259,7 +259,7 @@ class Sessions:
     async def _afterwards(self, turn: Joined, new: New, number: int) -> None:
         """Count a turn that is written, and sum up what no longer fits."""
         plan, place = turn.plan, turn.ticket.place
-        caller = Caller(turn.caller.listener, turn.caller.key)
+        caller = behind(turn.caller)
         kept = Turn(number, new.at, new.asked, new.answer, new.model, new.tokens)
         try:
             if plan is None:

@@ -48,7 +48,7 @@ async function refresh() {
   } catch (error) {
     if (turn !== newest) return;
     wait = POLL_DOWN_MS;
-    if (error.status === 401) return askForKey(error);
+    if (error.status === 401 || error.code === "scope_missing") return askForKey(error);
     health(error.status ? error.message : "The gateway does not answer.", "bad");
     setText($("down"), `${error.message}${seen.status ? " What is shown is how it was before." : ""}`);
   }
