@@ -21,6 +21,7 @@ from rolecast.config.current import Current
 from rolecast.config.edit import Participant, edit_to
 from rolecast.config.schema import Config, Limits, Listener
 from rolecast.dialects.surfaces import hot_of
+from rolecast.egress.departure import Departures
 from rolecast.errors import ConfigError, RolecastError
 from rolecast.fleet import Fleet
 from rolecast.jobs.kinds import kinds
@@ -116,6 +117,9 @@ class Gateway:
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
         counter = Counter(self.plans, self.fleet)
+        self.departures = self.dispatch.departure = counter.departure = Departures(
+            config.egress, self.store, self.events
+        )
         self.backstage = Backstage(self.current)
         self.personas = Personas(self.current)
         self.sessions = self.dispatch.sessions = Sessions(self.store, self.current, self.plans, Budget(counter))
@@ -130,6 +134,7 @@ class Gateway:
         self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, spoken, bind)
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
+            self.departures,
             self.abilities,
             self.telemetry,
             self.fleet,
@@ -239,6 +244,7 @@ class Gateway:
         await self.toolbox.close()
         await self.fleet.close()
         await leaving
+        await self.departures.close()
         await self.ledger.close()
         await self.memory.close()
         await self.sessions.close()

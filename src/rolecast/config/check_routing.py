@@ -103,7 +103,7 @@ def _same(one: str, other: str, config: Config, table: Mapping[str, Name]) -> bo
 
 
 def _rule(rule: Rule, config: Config, table: Mapping[str, Name]) -> Iterator[Problem]:
-    if text := _nobody(rule.use, config, table):
+    if not (rule.local_only and not rule.use) and (text := _nobody(rule.use, config, table)):
         yield ("use",), text
     if text := _untellable(rule.name):
         yield ("name",), text

@@ -115,7 +115,17 @@ class Lane:
             tools=_tools(headers.get(b"x-rolecast-tools", b"")),
             trace_lines=trace_lines,
             answer_lines=answer_lines,
+            local_only=_yes(headers, b"x-rolecast-local-only") or self.dispatch.plans.config.egress.local_only,
         )
+
+
+def _yes(headers: Mapping[bytes, bytes], name: bytes) -> bool:
+    """Whether a header says yes; raises BadRequest for a word that is neither yes nor no."""
+    word = headers.get(name, b"false").strip().lower()
+    if word not in (b"true", b"false", b"1", b"0"):
+        said = name.decode()
+        raise BadRequest(f"The header {said} must be true or false.", param=said, code="invalid_value")
+    return word in (b"true", b"1")
 
 
 def _traced(headers: Mapping[bytes, bytes], name: bytes) -> str:

@@ -8,6 +8,8 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 import asyncio
 import logging
 
+from msgspec.structs import replace
+
 from rolecast.dialects.request import Request
 from rolecast.errors import (
     BadRequest,
@@ -24,7 +26,7 @@ from rolecast.net.connection import Connection
 from rolecast.routing import sticky
 from rolecast.turn import departure, losses, special, verdict
 from rolecast.turn.accounts import Accounts
-from rolecast.turn.call import call
+from rolecast.turn.call import Letter, call
 from rolecast.turn.departure import Departure
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
@@ -81,8 +83,10 @@ class Dispatch:
         caller = exchange.caller
         if caller.gated:
             self.gate.enter(exchange, request)
-        if (more or caller.session or caller.tools) and special.start(self, exchange, request):
-            return
+        if more or caller.session or caller.tools:
+            self.plans.keep_here(request, caller, exchange.dialect)
+            if special.start(self, exchange, request):
+                return
         port_model = caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)
@@ -102,7 +106,7 @@ class Dispatch:
         exchange.routed = clock()
         self.active.add(exchange)
         self.cork.running = len(self.active)
-        lease = self.fleet.try_lease(plan.answerer_id) if not plan.leaves else None
+        lease = self.fleet.try_lease(plan.answerer_id)
         if lease is None:
             self.spawn(exchange, self._wait_and_call(exchange, plan, request))
             return
@@ -143,20 +147,47 @@ class Dispatch:
             exchange.task = None
             self.fleet.release(lease)
             return
+        exchange.task = None
         exchange.plan = plan = self.plans.refreshed(plan)
         try:
-            if plan.leaves:
-                exchange.lease = lease  # from here on the end of the exchange gives it back
-                departure.check(request, plan)
-                if self.departure is not None:
-                    await self.departure.leave(exchange, plan, request, lease)
-                    if exchange.closed:
-                        return
-            exchange.task = None
             call(exchange, plan, request, lease)
-        except (BadRequest, StaysHere) as error:
+        except BadRequest as error:
+            self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
+        except RolecastError as error:
+            exchange.fail(error)
+
+    def leave(self, exchange: Exchange, letter: Letter) -> None:
+        """The running attempt leaves this machine: see it off, and send it."""
+        exchange.carrier = None  # of an attempt before
+        self.spawn(exchange, self._see_off(exchange, letter))
+
+    async def _see_off(self, exchange: Exchange, letter: Letter) -> None:
+        plan, request, lease = exchange.called()
+        try:
+            self.plans.keep_here(request, exchange.caller, exchange.dialect)
+            endpoint = lease.pool.endpoint
+            path = f"{endpoint.base}{letter.path.decode()}"
+            parcel = departure.addressed("request", plan, endpoint, path, letter.body)
+            parcel = replace(
+                parcel,
+                content_type=letter.content_type,
+                lines=exchange.caller.trace_lines,
+                number=exchange.number,
+                key=exchange.caller.key,
+            )
+            here = self.plans.here(request.kind) if departure.stays(request.needs, self.departure) else ()
+            caller = exchange.caller
+            cleared = await departure.see_off(self.departure, request.needs, caller, plan.model, parcel, here)
             exchange.task = None
-            self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise, or is here, may be told
+            if exchange.closed:
+                return
+            if cleared.values:
+                letter.read_by(exchange, plan, request, cleared.values)
+            letter.send(exchange, lease, cleared)
+        except StaysHere as error:
+            exchange.task = None
+            exchange.attempts -= 1  # nobody was asked, so who is here may still be
+            self._pass_on(exchange, plan, error, unable=True)
         except RolecastError as error:
             exchange.task = None
             exchange.fail(error)

@@ -27,12 +27,14 @@ from rolecast.routing.price import ANSWER_TOKENS
 from rolecast.routing.recorded import Recorded, facts_of
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
+from rolecast.turn import keeping
 from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import clock
+from rolecast.turn.gate import LOCAL
 from rolecast.turn.look import look, look_at_length, look_closely
 from rolecast.turn.mind import Mind
 from rolecast.turn.plan import Plan
-from rolecast.values import KINDS, Caller
+from rolecast.values import KINDS, Caller, Kind
 
 Key = tuple[str, str, str, frozenset[str], frozenset[str]]
 """Asked name, kind, model of the port, needs and wishes: what a choice depends on."""
@@ -125,6 +127,9 @@ class Plans:
         reads = not request.only and self._router.reads(facts)  # who only loads a model may bring no text
         if reads:
             facts = look_closely(facts, request, caller, dialect)
+            if keeping.says_so(request.body) or self._router.stays(facts):
+                request.needs |= {LOCAL}
+                facts = msgspec.structs.replace(facts, needs=facts.needs | {LOCAL})
         choice = self.choose(facts)
         if not (reads or request.only) and len(request.body) > self._router.surely_fits(choice, facts):
             facts = look_at_length(facts, request, dialect)
@@ -135,6 +140,14 @@ class Plans:
         if reads and (found := self._trial(choice, facts, request)) is not None:
             return facts, *found
         return facts, choice, None
+
+    def keep_here(self, request: Request, caller: Caller, dialect: Dialect) -> None:
+        """Have the request need to stay on this machine, if it says so, or a rule does."""
+        keeping.mark(self._router, request, caller, dialect)
+
+    def here(self, kind: Kind) -> list[str]:
+        """The models on this machine that do this kind of work."""
+        return [i for i, m in self.config.models.items() if m.enabled and kind in m.capabilities and self.can(i, LOCAL)]
 
     def seen(self, facts: Facts, request: Request, caller: Caller, dialect: Dialect) -> tuple[Facts, Seen]:
         """All facts of a request and what there is to see of it, also of one whose name was enough."""

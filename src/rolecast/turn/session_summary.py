@@ -65,7 +65,7 @@ async def write(
     talk = Message("user", f"{ASK}\n\n---\n" + "\n".join(texts) + "\n---")
     chat = Chat(plan.asked or plan.model_id, (talk,), sampling=Sampling(max_tokens=tokens, temperature=0))
     chat = replace(chat, model=plan.model_id)
-    asks = Caller(caller.listener, caller.key, priority=-1)
+    asks = Caller(caller.listener, caller.key, priority=-1, local_only=caller.local_only, rights=caller.rights)
     try:
         said = [event.text async for event in asker.ask(chat, asks) if isinstance(event, Text)]
     except RolecastError as error:

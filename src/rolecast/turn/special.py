@@ -14,6 +14,7 @@ from rolecast.errors import RolecastError
 from rolecast.fleet import Fleet
 from rolecast.turn import attend, fan
 from rolecast.turn import consult as consulting
+from rolecast.turn.departure import Departure
 from rolecast.turn.exchange import Exchange, ExchangeIds
 from rolecast.turn.memory import Memory
 from rolecast.turn.part import Whole
@@ -34,6 +35,7 @@ class Desk(Whole, Protocol):
     player: Player | None
     sessions: Sessions | None
     toolbox: Equipper | None
+    departure: Departure | None
 
     def spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
         """Go on in a task, which ends with the client."""
