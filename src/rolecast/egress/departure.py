@@ -117,8 +117,9 @@ class Departures:
             text = f"What is private could not be taken out of this request, so it does not go to {parcel.model}."
             raise Unsafe(text) from error
         if veil.unread and self._config.media == "refuse":
-            text = "It holds what cannot be searched (pictures, sound, files, numbers of tokens), and egress.media is refuse"
-            raise Unsafe(f"{text}: it does not go to {parcel.model}.", code="unreadable_media")
+            what = "pictures, sound, files, or numbers of tokens"
+            text = f"It holds what cannot be searched ({what}), which egress.media does not let go to {parcel.model}."
+            raise Unsafe(text, code="unreadable_media")
         return Cleared(body, lines, veil.values), veil.counts
 
     # -- the books --------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ NEWEST = Query(
     f"SELECT {_COLUMNS} FROM egress WHERE at_us >= :since ORDER BY at_us DESC, seq DESC LIMIT :most"  # noqa: S608
 )
 HEADS = Query(
-    "SELECT e.place, e.seq, e.hash FROM egress e WHERE e.seq = (SELECT max(m.seq) FROM egress m WHERE m.place = e.place)"
+    "SELECT e.place, e.seq, e.hash FROM egress e "
+    "WHERE e.seq = (SELECT max(m.seq) FROM egress m WHERE m.place = e.place) ORDER BY e.place"
 )
 PAGE = 2000
 """Entries that are read at once."""

@@ -14,8 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from rolecast import backends
-from rolecast.backends import reach
-from rolecast.backends import Backend
+from rolecast.backends import Backend, reach
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Model
 from rolecast.errors import RolecastError, WorkerDown

@@ -10,12 +10,12 @@ LOCAL, DOMAIN = 64, 253
 """Most characters on either side of the `@` (RFC 5321, 4.5.3.1)."""
 _LOCAL = re.compile(r"[^\s<>()\[\]{},;:\"@\\|=]{1,64}")
 """Read backwards, as is the one for a sign that is written out: so it is found in one pass."""
-_DOMAIN = re.compile(r"(?:[^\W_][\w-]{0,62}\.){1,8}(?:xn--[a-z0-9-]{2,30}|[^\W\d_]{2,24})", re.I)
+_DOMAIN = re.compile(r"(?:[^\W_][\w-]{0,62}\.){1,8}(?:xn--[a-z0-9-]{2,30}|[^\W\d_]{2,24})", re.IGNORECASE)
 _HOST = re.compile(r"\[(?:IPv6:)?[0-9A-Fa-f.:]{2,45}\]")
 _LITERAL = re.compile(r"[(\[{]\s?at\s?[)\]}]|\s(?:at|AT)\s(?=[\w-]{1,63}\s?[(\[{]?\s?(?:dot|DOT)\b)")
 """How people write the sign where programs look for it."""
 _SPELT = re.compile(
-    r"\s?[\w-]{1,63}(?:\s?[(\[{]\s?dot\s?[)\]}]\s?[\w-]{1,63}|\.[\w-]{1,63}|\sdot\s[\w-]{1,63}){1,6}", re.I
+    r"\s?[\w-]{1,63}(?:\s?[(\[{]\s?dot\s?[)\]}]\s?[\w-]{1,63}|\.[\w-]{1,63}|\sdot\s[\w-]{1,63}){1,6}", re.IGNORECASE
 )
 _BEFORE = re.compile(r"\s?[\w.+-]{1,64}")
 _TRIM = "'`*~.!?/&#"
@@ -54,12 +54,12 @@ _RUN = re.compile(r"(?<![\w+@-])(?<!\d\.)(?:\+|\()?\d(?:[ ().\u00a0/\u2011\u2013
 _SAYS_SO = re.compile(
     r"(?:tel|telefon|telephone|t[eé]l[eé]phone|tel[eé]fono|phone|mobile|mobil|handy|cell|fax|call|ring|dial|whatsapp|sms|text"
     r"|num[eé]ro|rufnummer|hotline|anruf\w*|erreich\w*|reach)\b[^\d\n]{0,24}\Z",
-    re.I,
+    re.IGNORECASE,
 )
 _DENIES = re.compile(
     r"(?:isbn|issn|doi|version|v|order|invoice|ticket|issue|rechnung|bestell\w*|id|nr|no|#|port|step|iso|din|rfc|sku|part)"
     r"\W{0,3}(?:is|no|nr|number|nummer)?\W{0,3}\Z",
-    re.I,
+    re.IGNORECASE,
 )
 _NORTH_AMERICA = re.compile(r"(?:1[ .-]?)?\(?[2-9]\d\d\)?[ .-]{1,2}[2-9]\d\d[ .-]\d{4}")
 _DATE = re.compile(r"(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4})(?:\D|\Z)")
@@ -100,7 +100,7 @@ def _is_dialled(said: str, digits: int) -> bool:
 
 _FOUR = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _MANY = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])")
-_VERSION = re.compile(r"(?:version|ver|release|v)\W{0,2}\Z", re.I)
+_VERSION = re.compile(r"(?:version|ver|release|v)\W{0,2}\Z", re.IGNORECASE)
 
 
 def ips(text: str) -> Iterator[Span]:

@@ -29,21 +29,23 @@ _BETWEEN = re.compile(r"[ \t\u00a0]{1,2}|[-.,’'] ?|\. ?|\n")
 _TITLE = re.compile(
     r"(?:mr|mrs|ms|miss|dr|prof|sir|herr|frau|herrn|fr|hr|monsieur|madame|m|mme|se\u00f1or|se\u00f1ora|sr|sra|dear|hi|hello|hallo|liebe|lieber)"
     r"\.?,?\s\Z",
-    re.I,
+    re.IGNORECASE,
 )
 _OWNS = re.compile(r"['’]s\b|['’](?!\w)")
-COMMON = frozenset(
-    """will mark may april june august rose grace hope faith joy dawn art bill jack pat rob sue frank rich grant chance drew
-    chase hunter angel star sunny summer autumn winter violet lily daisy ivy iris ruby pearl amber crystal melody carol
-    harmony destiny trinity christian dean duke earl king prince bishop pope baker cook miller smith taylor mason carter
-    young old long short little small strong wise good best brown white black green gray grey gold silver wood woods hill
-    stone rivers lake field forest park church house hall banks street ford bridges wells day knight page price cash
-    love moon sun snow frost rain storm lamb fox wolf bird fish crane swan drake marsh moss reed bush berry rice bacon
-    pepper sage basil ginger max guy gene pet van von der den das die und mit tag klein gross lang kurz jung alt neu
-    schwarz weiss braun roth koch bauer fischer schneider schmied wagner richter kaiser vogel wolf berg bach feld stein
-    sommer winter sonntag freitag ernst frei ehrlich mut horn kern son sun do an bay win hand rock ray sky jade tanner
-    cooper porter turner walker parker barber potter weaver cole dale glen heath cliff lance miles mike nick tony""".split()
-)
+_COMMON = """
+    will mark may april june august rose grace hope faith joy dawn art bill jack pat rob sue frank rich grant
+    chance drew chase hunter angel star sunny summer autumn winter violet lily daisy ivy iris ruby pearl amber
+    crystal melody carol harmony destiny trinity christian dean duke earl king prince bishop pope baker cook
+    miller smith taylor mason carter young old long short little small strong wise good best brown white black
+    green gray grey gold silver wood woods hill stone rivers lake field forest park church house hall banks street
+    ford bridges wells day knight page price cash love moon sun snow frost rain storm lamb fox wolf bird fish
+    crane swan drake marsh moss reed bush berry rice bacon pepper sage basil ginger max guy gene pet van von der
+    den das die und mit tag klein gross lang kurz jung alt neu schwarz weiss braun roth koch bauer fischer
+    schneider schmied wagner richter kaiser vogel berg bach feld stein sommer sonntag freitag ernst frei ehrlich
+    mut horn kern son do an bay win hand rock ray sky jade tanner cooper porter turner walker parker barber potter
+    weaver cole dale glen heath cliff lance miles mike nick tony
+"""
+COMMON = frozenset(_COMMON.split())
 """Words that are names as well."""
 
 

@@ -1,4 +1,4 @@
-"""Tokens that stand for private values: the same value has the same token, and nobody without the secret can tell it."""
+"""Tokens that stand for private values: the same value has the same one, which nobody can tell without the secret."""
 
 import hmac
 import re
@@ -20,7 +20,7 @@ NAMES = "|".join(WORDS.values())
 ANY = re.compile(
     rf"(?:%5B|\\?\[|(?<![0-9A-Za-z]))({NAMES})(?:\\?_|[- ])([0-9a-f]{{{DIGITS},{MOST_DIGITS}}})(?![0-9A-Za-z])"
     r"(?:%5D|\\?\])?",
-    re.I,
+    re.IGNORECASE,
 )
 """A token as models write it: with brackets or without, in any case, escaped for Markdown or for a URL."""
 

@@ -9,9 +9,8 @@ from rolecast.privacy.finder import Finder, repeated
 from rolecast.privacy.spans import Span, merged
 from rolecast.privacy.tokens import Tokens
 
-MEDIA = frozenset(
-    "data file_data b64_json image_data signature encrypted_content audio_data image bytes thought_signature".split()
-)
+_MEDIA = "data file_data b64_json image_data signature encrypted_content audio_data image bytes thought_signature"
+MEDIA = frozenset(_MEDIA.split())
 """Fields that hold what is no text, where it looks so."""
 LINKS = frozenset({"image_url", "video_url", "audio_url", "file_url", "source", "file"})
 """Fields whose `url` is the address of a medium, which its reader must be able to fetch."""

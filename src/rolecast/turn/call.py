@@ -22,7 +22,7 @@ from rolecast.turn.relay import Relay
 from rolecast.values import Chat, Completion, Ranking, Words
 
 
-def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False) -> None:
+def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False) -> None:  # noqa: C901
     """Ask this worker, as the client wrote it where both speak alike. Raises BadRequest for what cannot be said to it.
 
     `again` = the same attempt once more, without our wish for usage or a stream. One function as far as bytes pass, for

@@ -83,10 +83,8 @@ class Dispatch:
         caller = exchange.caller
         if caller.gated:
             self.gate.enter(exchange, request)
-        if more or caller.session or caller.tools:
-            self.plans.keep_here(request, caller, exchange.dialect)
-            if special.start(self, exchange, request):
-                return
+        if (more or caller.session or caller.tools) and special.start(self, exchange, request):
+            return
         port_model = caller.port_model
         asked = port_model or request.asked
         key = (asked, request.kind, port_model, request.needs, request.prefers)

@@ -46,6 +46,7 @@ class Desk(Whole, Protocol):
 
 def start(desk: Desk, exchange: Exchange, request: Request) -> bool:
     """Start such a request; False = it is like any other. Raises RolecastError when it cannot be routed."""
+    desk.plans.keep_here(request, exchange.caller, exchange.dialect)  # its parts do not say so themselves
     if request.only:
         plan = desk.plans.of_any_kind(request, exchange.caller, exchange.dialect)
         desk.in_task(exchange, plan, attend.load_or_leave(exchange, plan, request, desk.fleet))
