@@ -25,6 +25,7 @@ from rolecast.pages.admin import Admin
 from rolecast.pages.anthropic import TokenCounts
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.conductor import Conductor, ConductorModels
+from rolecast.pages.egress import EgressPage
 from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
 from rolecast.pages.jobs import JobPages
@@ -173,6 +174,7 @@ class Ports:
             FrontDoor(of.telemetry, of.health),
             RoutePage(of.rehearsal, turns),
             FeedbackPage(of.current, of.ledger, of.store),
+            EgressPage(of.store),
             Conductor(of.current, of.fleet, of.telemetry, of.health, of.reloader, of.sessions, self._listed),
             SessionPages(of.sessions),
             PersonaPages(of.personas),

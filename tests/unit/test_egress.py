@@ -93,10 +93,10 @@ async def test_private_things_are_replaced_and_restored(both: Both) -> None:
     asked = f"Write to {MAIL} for {NAME}, card 4111 1111 1111 1111"
     answer = await both.gate.ask(request(chat(asked, "cloud")))
     assert answer.json["choices"][0]["message"]["content"] == f"You said: {asked}"
-    assert MAIL not in tokens[0] and NAME not in tokens[0] and "4111" not in tokens[0]
+    assert not any(value in tokens[0] for value in (MAIL, NAME, "4111"))
     entry = (await both.entries())[-1]
     assert json.loads(entry.replaced) == {"cards": 1, "emails": 1, "names": 1}
-    assert entry.host == both.cloud.url.split("/")[2] and entry.bytes == len(both.cloud.requests[-1].body)
+    assert (entry.host, entry.bytes) == (both.cloud.url.split("/")[2], len(both.cloud.requests[-1].body))
 
 
 async def test_a_request_with_nothing_private_passes_byte_for_byte(both: Both) -> None:
@@ -141,12 +141,12 @@ async def test_what_must_stay_never_leaves(both: Both, head: str, fields: dict[s
 async def test_a_body_that_cannot_be_searched_is_answered_here(
     both: Both, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(text: str) -> None:
+    def broken(self: object, text: str) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(both.gate.gateway.departures._finder, "find", broken)
+    monkeypatch.setattr("rolecast.privacy.finder.Finder.find", broken)
     answer = await both.gate.ask(request(chat("hello", "standard")))
-    assert answer.status == 200 and answer.header("x-rolecast-model") == "here"
+    assert (answer.status, answer.header("x-rolecast-model")) == (200, "here")
     answer = await both.gate.ask(request(chat("hello", "cloud")))
     assert (answer.status, answer.error["code"]) == (403, "cannot_redact")
     assert not both.cloud.requests
@@ -156,7 +156,7 @@ async def test_a_body_that_cannot_be_searched_is_answered_here(
 async def test_embeddings_are_redacted(both: Both) -> None:
     both.cloud.usual = reply(b'{"data":[{"index":0,"embedding":[0.5]}],"usage":{"prompt_tokens":1,"total_tokens":1}}')
     answer = await both.gate.ask(request({"model": "cloud", "input": [f"{MAIL} says"]}, path="/v1/embeddings"))
-    assert answer.status == 200 and answer.json["data"][0]["embedding"] == [0.5]
+    assert answer.json["data"][0]["embedding"] == [0.5]
     assert MAIL.encode() not in both.cloud.requests[-1].body
 
 

@@ -12,6 +12,7 @@ from rolecast.cli import (
     bench,
     config,
     doctor,
+    egress,
     feedback,
     jobs,
     mcp,
@@ -59,6 +60,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("doctor", doctor.doctor),
         ("route", route.route),
         ("feedback", feedback.feedback),
+        ("egress", egress.egress),
         ("bench", bench.bench),
     ),
 }

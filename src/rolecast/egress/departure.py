@@ -7,10 +7,11 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from secrets import token_bytes
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,11 +22,12 @@ from rolecast.config.egress import Egress
 from rolecast.egress.chain import Entry
 from rolecast.egress.ledger import EgressLedger
 from rolecast.errors import ConfigError, RolecastError, StaysHere
-from rolecast.privacy.finder import Finder
-from rolecast.privacy.tokens import Tokens
-from rolecast.privacy.veil import Unreadable, Veil, line_is_clean
 from rolecast.telemetry.events import Events
 from rolecast.turn.departure import Cleared, Parcel
+
+if TYPE_CHECKING:
+    from rolecast.privacy.finder import Finder
+    from rolecast.privacy.tokens import Tokens
 
 log = logging.getLogger("rolecast.egress")
 
@@ -57,8 +59,9 @@ class Departures:
         self._config = config
         self._events = events
         self.ledger = EgressLedger(store)
-        self._finder = _finder(config)
-        self._tokens: Tokens | None = None
+        self._names = _names(config)
+        self._search: tuple[Finder, Tokens] | None = None
+        """Made with the first request to a cloud: patterns take a while to compile."""
 
     @property
     def local_only(self) -> bool:
@@ -68,11 +71,11 @@ class Departures:
     async def prepare(self, edit: Edit) -> Change:
         """Read the list of names anew. Raises ConfigError when that cannot be."""
         config = edit.config.egress
-        finder = await asyncio.to_thread(_finder, config)
-        return Change(partial(self._renew, config, finder))
+        names = await asyncio.to_thread(_names, config)
+        return Change(partial(self._renew, config, names))
 
-    def _renew(self, config: Egress, finder: Finder) -> None:
-        self._config, self._finder = config, finder
+    def _renew(self, config: Egress, names: tuple[str, ...]) -> None:
+        self._config, self._names, self._search = config, names, None
 
     async def leave(self, parcel: Parcel) -> Cleared:
         """Make it ready for a server elsewhere, and write down that it goes. Raises StaysHere."""
@@ -92,13 +95,13 @@ class Departures:
     # -- what is private --------------------------------------------------------------------------------------
 
     async def _covered(self, parcel: Parcel) -> tuple[Cleared, Mapping[str, int]]:
-        finder = self._finder
-        if not (parcel.redacts and finder):
+        if not (parcel.redacts and self._config.redact):
             return Cleared(parcel.body, parcel.lines), {}
+        from rolecast.privacy.veil import Unreadable, Veil, line_is_clean
+
         try:
-            if self._tokens is None:
-                self._tokens = Tokens(await asyncio.to_thread(secret, paths.home() / "egress.key"))
-            veil = Veil(finder, self._tokens)
+            finder, tokens = await self._searching()
+            veil = Veil(finder, tokens)
             lines = b"".join(line for line in parcel.lines.splitlines(keepends=True) if line_is_clean(finder, line))
             body = parcel.body
             if parcel.content_type != JSON:
@@ -121,6 +124,14 @@ class Departures:
             text = f"It holds what cannot be searched ({what}), which egress.media does not let go to {parcel.model}."
             raise Unsafe(text, code="unreadable_media")
         return Cleared(body, lines, veil.values), veil.counts
+
+    async def _searching(self) -> "tuple[Finder, Tokens]":
+        """What searches, and makes tokens, by the settings that apply."""
+        found = self._search
+        if found is None:
+            found = await asyncio.to_thread(_searching, tuple(self._config.redact), self._names)
+            self._search = found
+        return found
 
     # -- the books --------------------------------------------------------------------------------------------
 
@@ -146,7 +157,14 @@ class Departures:
             raise Unrecorded(text) from error
 
 
-def _finder(config: Egress) -> Finder:
+def _searching(kinds: Collection[str], names: Collection[str]) -> "tuple[Finder, Tokens]":
+    from rolecast.privacy.finder import Finder
+    from rolecast.privacy.tokens import Tokens
+
+    return Finder(kinds, names), Tokens(secret(paths.home() / "egress.key"))
+
+
+def _names(config: Egress) -> tuple[str, ...]:
     """Raises ConfigError for a list of names that cannot be read."""
     names = list(config.names)
     if config.names_file:
@@ -163,7 +181,7 @@ def _finder(config: Egress) -> Finder:
         names += [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if len(names) > MOST_NAMES:
         raise ConfigError([f"egress.names: there are {len(names)}; at most {MOST_NAMES} are looked for"])
-    return Finder(config.redact, names)
+    return tuple(names)
 
 
 def secret(path: Path) -> bytes:

@@ -67,25 +67,41 @@ _MOBILE = re.compile(r"01[5-7]\d{8,9}|07\d{9}|0[67]\d{8}")
 """Of a country, without gaps: Germany, the United Kingdom, France."""
 _TRUNK = re.compile(r"\(?0[1-9]\d{0,4}\)?[ /().-]{1,3}\d")
 _DIGITS = re.compile(r"\D")
+_GROUP = re.compile(r"[+(]?\d+\)?")
 LOOK_BACK = 40
 
 
 def phones(text: str) -> Iterator[Span]:
     """Numbers of telephones: with a country's code, as they are dialled in a country, or called a telephone number."""
     for run in _RUN.finditer(text):
-        said = run[0]
-        digits = _DIGITS.sub("", said)
-        before = text[max(0, run.start() - LOOK_BACK) : run.start()]
-        if not 7 <= len(digits) <= 15 or _DATE.match(said):
-            continue
-        if said.startswith("+") or (digits.startswith("00") and len(digits) >= 10 and said.startswith("00")):
-            yield Span(run.start(), run.end(), "phones")
-        elif _DENIES.search(before) and not _SAYS_SO.search(before):
-            continue
-        elif _SAYS_SO.search(before):
-            yield Span(run.start(), run.end(), "phones", told=True)
-        elif _NORTH_AMERICA.fullmatch(said) or _MOBILE.fullmatch(said) or _is_dialled(said, len(digits)):
-            yield Span(run.start(), run.end(), "phones")
+        groups = [(m.start() + run.start(), m.end() + run.start()) for m in _GROUP.finditer(run[0])]
+        first = 0
+        while first < len(groups):  # other numbers may stand before and behind it
+            ends = range(len(groups) - 1, first - 1, -1)
+            found = (
+                (end, span) for end in ends if (span := _phone(text, groups[first][0], groups[end][1])) is not None
+            )
+            end, span = next(found, (first, None))
+            if span is not None:
+                yield span
+            first = end + 1
+
+
+def _phone(text: str, start: int, end: int) -> Span | None:
+    """The number of a telephone that begins and ends there, if it is one."""
+    said = text[start:end]
+    digits = _DIGITS.sub("", said)
+    if not 7 <= len(digits) <= 15 or _DATE.match(said):
+        return None
+    if said.startswith("+") or (said.startswith("00") and len(digits) >= 10):
+        return Span(start, end, "phones")
+    before = text[max(0, start - LOOK_BACK) : start]
+    if _SAYS_SO.search(before):
+        return Span(start, end, "phones", told=True)
+    if _DENIES.search(before):
+        return None
+    known = _NORTH_AMERICA.fullmatch(said) or _MOBILE.fullmatch(said) or _is_dialled(said, len(digits))
+    return Span(start, end, "phones") if known else None
 
 
 def _is_dialled(said: str, digits: int) -> bool:

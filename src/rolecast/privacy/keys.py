@@ -30,13 +30,15 @@ MOST_BLOCK = 20_000
 _IN_URL = re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s/@:?#\"'<>]{0,128}:([^\s/@\"'<>]{1,256})@", re.IGNORECASE)
 _BEARER = re.compile(r"\b(?:bearer|basic|token)[ \t]{1,4}([A-Za-z0-9._~+/=-]{16,4096})", re.IGNORECASE)
 _CALLED = re.compile(
-    r"(?P<what>api[ _-]?key|access[ _-]?key|secret|private[ _-]?key|auth[ _-]?key|token|passw(?:or)?d|passwort|kennwort|passphrase|pwd"
-    r"|credentials?|contrase\u00f1a|mot de passe|senha|(?<![A-Za-z])pin)(?:[A-Za-z0-9_-]{0,24})[\"'`*]{0,3}[ \t]{0,4}(?P<sign>:=|=>|[:=]|\bis\b|\bist\b|\blautet\b)"
+    r"(?P<what>api[ _-]?key|access[ _-]?key|secret|private[ _-]?key|auth[ _-]?key|token|passw(?:or)?d|passwort|kennwort"
+    r"|passphrase|pwd|credentials?|contrase\u00f1a|mot de passe|senha|(?<![A-Za-z])pin)(?:[A-Za-z0-9_-]{0,24})"
+    r"[\"'`*]{0,3}[ \t]{0,4}(?P<sign>:=|=>|[:=]|\bis\b|\bist\b|\blautet\b)"
     r"[ \t]{0,4}[\"'`*]{0,3}(?P<value>[^\s\"'`,;<>]{4,512})",
     re.IGNORECASE,
 )
 _CODE = re.compile(
-    r"\W|[A-Za-z_$][\w$]*(?:(?:\.|->|::)[A-Za-z_$][\w$]*)+|.*[()\[\]{}$].*|<.*|\*+|x+|\.+|your[-_].*|none|null|true|false",
+    r"\W|[A-Za-z_$][\w$]*(?:(?:\.|->|::)[A-Za-z_$][\w$]*)+[\[(]?|[$%{<].*|.*[(\[{].*[)\]}].*"
+    r"|.*\(|\*+|x+|\.+|your[-_].*|none|null|true|false",
     re.IGNORECASE,
 )
 """What stands there in code and in examples: names of things, calls, blanks."""

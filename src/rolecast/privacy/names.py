@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  # letters of other languages are meant
 """Finds names that somebody listed: whole words in any case, with or without accents, and with a slip of the keyboard.
 
 A list has names of people and things as they are written, `Zoë Ångström`; the parts of a name are looked for by

@@ -10,7 +10,9 @@ _OPEN = ("", "[", "\\[", "%5B")
 _BETWEEN = ("_", "\\_", "-", " ")
 _HEADS = [f"{opened}{word}{between}" for opened in _OPEN for word in WORDS.values() for between in _BETWEEN]
 _BEGINNINGS = frozenset(head[:size].upper() for head in _HEADS for size in range(1, len(head) + 1))
-_UNFINISHED = re.compile(rf"(?:%5B|\\?\[)?(?:{NAMES})(?:\\?_|[- ])[0-9a-f]{{0,{MOST_DIGITS}}}(?:\\|%5?)?", re.IGNORECASE)
+_UNFINISHED = re.compile(
+    rf"(?:%5B|\\?\[)?(?:{NAMES})(?:\\?_|[- ])[0-9a-f]{{0,{MOST_DIGITS}}}(?:\\|%5?)?", re.IGNORECASE
+)
 LONGEST = max(map(len, _HEADS)) + MOST_DIGITS + 2
 """Characters of a token that is not complete."""
 

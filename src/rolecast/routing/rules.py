@@ -15,7 +15,7 @@ class Own:
 
     def __init__(self, rule: Rule, number: int) -> None:
         """Raises ValueError when its pattern cannot be compiled, which the checks of the configuration found before."""
-        self._use = rule.use
+        self._use = rule.use or ""
         self._name = rule.name or str(number)
         self._when = rule.when
         self._matches = compiled(rule.when.matches) if rule.when.matches else None

@@ -100,7 +100,7 @@ class Letter:
                 words = request.chat = exchange.dialect.chat(request)
         schema = words.answer_schema if isinstance(words, Chat | Completion) else None
         as_json = schema is not None or b'"json_object"' in request.body
-        if isinstance(self.carrier, Conversion):
+        if isinstance(self.carrier, Conversion) and not isinstance(self.carrier, Relay):
             self.carrier.unveil(values, as_json=as_json)
             return
         family = plan.speaks() if words is None else plan.listens(words)

@@ -57,8 +57,10 @@ class Cleared(msgspec.Struct, frozen=True):
 class Departure(Protocol):
     """Who sees things off."""
 
-    local_only: bool
-    """Nothing leaves at all."""
+    @property
+    def local_only(self) -> bool:
+        """Whether nothing leaves at all."""
+        ...
 
     async def leave(self, parcel: Parcel) -> Cleared:
         """Make it ready for a server elsewhere, and write down that it goes. Raises StaysHere, or what ends it.

@@ -6,9 +6,10 @@ from rolecast.dialects import Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import UNREADABLE
 from rolecast.routing import Router
+from rolecast.routing.facts import of_words
 from rolecast.turn.gate import LOCAL
 from rolecast.turn.look import look, look_closely
-from rolecast.values import Caller
+from rolecast.values import Caller, Chat, Message
 
 FIELD = "local_only"
 _NAME = b"local_only"
@@ -48,6 +49,9 @@ def mark(router: Router, request: Request, caller: Caller, dialect: Dialect) -> 
         return
     stays = says_so(request.body)
     if not stays and router.local_rules:
-        stays = router.stays(look_closely(look(request, request.asked), request, caller, dialect))
+        facts = look_closely(look(request, request.asked), request, caller, dialect)
+        if request.order is not None:  # a task, whose prompt is still to be written
+            facts = of_words(facts, Chat(request.asked, (Message("user", request.order.prompt),)))
+        stays = router.stays(facts)
     if stays:
         request.needs |= {LOCAL}
