@@ -24,7 +24,7 @@ from rolecast.errors import (
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.routing import sticky
-from rolecast.turn import departure, losses, special, verdict
+from rolecast.turn import departure, keeping, losses, special, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.call import Letter, call
 from rolecast.turn.departure import Departure
@@ -173,7 +173,8 @@ class Dispatch:
                 number=exchange.number,
                 key=exchange.caller.key,
             )
-            here = self.plans.here(request.kind) if departure.stays(request.needs, self.departure) else ()
+            stays = departure.stays(request.needs, self.departure)
+            here = keeping.able(self.plans.config, self.plans.can, request.kind) if stays else ()
             caller = exchange.caller
             cleared = await departure.see_off(self.departure, request.needs, caller, plan.model, parcel, here)
             exchange.task = None

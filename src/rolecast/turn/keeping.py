@@ -2,14 +2,17 @@
 
 import msgspec
 
+from rolecast.config.schema import Config
+from rolecast.decision import Facts
 from rolecast.dialects import Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import UNREADABLE
 from rolecast.routing import Router
+from rolecast.routing.abilities import Can
 from rolecast.routing.facts import of_words
 from rolecast.turn.gate import LOCAL
 from rolecast.turn.look import look, look_closely
-from rolecast.values import Caller, Chat, Message
+from rolecast.values import Caller, Chat, Kind, Message
 
 FIELD = "local_only"
 _NAME = b"local_only"
@@ -55,3 +58,16 @@ def mark(router: Router, request: Request, caller: Caller, dialect: Dialect) -> 
         stays = router.stays(facts)
     if stays:
         request.needs |= {LOCAL}
+
+
+def marked(router: Router, facts: Facts, request: Request) -> Facts:
+    """The facts of a request that is looked into for its choice, marked likewise."""
+    if LOCAL not in facts.needs and (says_so(request.body) or router.stays(facts)):
+        request.needs |= {LOCAL}
+        facts = msgspec.structs.replace(facts, needs=facts.needs | {LOCAL})
+    return facts
+
+
+def able(config: Config, can: Can, kind: Kind) -> list[str]:
+    """The models on this machine that do this kind of work."""
+    return [i for i, m in config.models.items() if m.enabled and kind in m.capabilities and can(i, LOCAL)]
