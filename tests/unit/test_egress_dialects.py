@@ -244,6 +244,14 @@ async def test_counts_are_asked_without_what_is_private(front: Gate, worker: Scr
     assert b"ann@" not in worker.requests[-1].body
 
 
+async def test_a_count_that_must_stay_is_not_asked_elsewhere(front: Gate, worker: ScriptedWorker) -> None:
+    for fields, head in (({}, "x-rolecast-local-only: true\r\n"), ({"metadata": {"local_only": True}}, "")):
+        body = chat("hello", "anthropic", **fields)
+        answer = await front.ask(request(body, path="/v1/messages/count_tokens", head=head))
+        assert answer.status == 403
+    assert not worker.requests
+
+
 async def test_a_redirect_takes_nothing_to_another_host(front: Gate, worker: ScriptedWorker) -> None:
     async with ScriptedWorker().listening() as other:
         worker.usual = reply(b"", 307, head=f"Location: {other.url}/chat/completions\r\n".encode())

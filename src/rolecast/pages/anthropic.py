@@ -29,7 +29,8 @@ class TokenCounts:
         """`{"input_tokens":N}`, which is what the message would be charged with."""
         lane: Lane = request.app.state.lane
         asked = anthropic.to_count(await request.body(), lane.limits)
-        return json_response({"input_tokens": await self._counter.count(asked, dialect("anthropic"), lane.anybody)})
+        caller = lane.beside(request.scope["headers"])
+        return json_response({"input_tokens": await self._counter.count(asked, dialect("anthropic"), caller)})
 
 
 # -- models ------------------------------------------------------------------------------------------------------

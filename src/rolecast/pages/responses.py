@@ -98,7 +98,7 @@ class KeptResponses:
         wanted = lane.hot[PATH].read(await request.body())
         if wanted.chat is None and wanted.thread is not None:
             wanted.take(await self._memory.whole(wanted.thread, _key(request)))
-        tokens = await self._counter.count(wanted, lane.hot[PATH].dialect, lane.anybody)
+        tokens = await self._counter.count(wanted, lane.hot[PATH].dialect, lane.beside(request.scope["headers"]))
         return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 
     @told_in(f"{REFERENCE}:COMPACT")

@@ -158,10 +158,11 @@ class Domains:
             hinted = isinstance(body, shapes.ExtractBody) and body.method_hint is not None
             choices = _choices(scheme, tmd=tmd, hinted=hinted)
             queue = asyncio.Semaphore(SIDE_BY_SIDE)
+            caller = lane.beside(request.scope["headers"])
 
             async def ask(query: str) -> Refined:
                 async with queue:
-                    return await self._refiner.ask(lane.anybody, query, body.context_docs or (), choices)
+                    return await self._refiner.ask(caller, query, body.context_docs or (), choices)
 
             work.refined = await asyncio.gather(*map(ask, work.queries))
         return work

@@ -64,11 +64,6 @@ class Lane:
         for connection in self.connections:
             connection.memo = None
 
-    @property
-    def anybody(self) -> Caller:
-        """Who asks through a page of this port: nobody in particular."""
-        return Caller(self.name, port_model=self.port_model)
-
     def reopen(self, known: KnownRequest, sink: Sink) -> Exchange:
         """A new exchange for a head that was let in before. What judged it lives as long as the memory of it."""
         return Exchange(self.dispatch, sink, self.new_id(), known.caller, known.entry.dialect)
@@ -80,6 +75,13 @@ class Lane:
     def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Who asks, for a page that treats what it gets as a request to a model. Raises what the guard raises."""
         return self._caller(headers)
+
+    def beside(self, lines: Sequence[tuple[bytes, bytes]]) -> Caller:
+        """Who asks, for a page that asks a model on their behalf: what they may, without their words to a chat."""
+        found = self._caller(by_name(lines))
+        return msgspec.structs.replace(
+            found, client_id="", session="", prefer="", task="", tools="", trace_lines=b"", answer_lines=b""
+        )
 
     def _caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Who asks. Raises what the guard raises."""

@@ -14,6 +14,7 @@ from rolecast.net import probe
 from rolecast.net.pool import Pool
 from rolecast.turn import departure, verdict
 from rolecast.turn.departure import Departure
+from rolecast.turn.gate import LOCAL
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
 from rolecast.values import Caller
@@ -45,6 +46,8 @@ class Counter:
 
     async def count(self, request: Request, dialect: Dialect, caller: Caller) -> int:
         """Tokens of this chat. Raises RolecastError, BadRequest where the model's server cannot be asked."""
+        if caller.local_only:
+            request.needs |= {LOCAL}
         plan = self._plans.known(request, caller, dialect)
         if request.family == plan.family:
             body = plan.body(request)
