@@ -39,6 +39,9 @@ HARMLESS = (
     "x = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233]",
     "The resistor has 4700 ohm, the capacitor 100 nF.",
     "DE is a country, DE12 a road.",
+    "picodollars are 0.000000000001 USD",
+    "tokens = used.reasoning_tokens2; token: tuple[Token, ...] = re.compile(r'x')",
+    "postgresql://USER:PASSWORD@HOST/db",
     "secret: the best sauce has butter in it",
 )
 

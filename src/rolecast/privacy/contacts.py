@@ -91,9 +91,13 @@ def _phone(text: str, start: int, end: int) -> Span | None:
     """The number of a telephone that begins and ends there, if it is one."""
     said = text[start:end]
     digits = _DIGITS.sub("", said)
-    if not 7 <= len(digits) <= 15 or _DATE.match(said):
+    if (
+        not 7 <= len(digits) <= 15
+        or _DATE.match(said)
+        or (start > 1 and text[start - 1] == "." and text[start - 2].isdigit())
+    ):
         return None
-    if said.startswith("+") or (said.startswith("00") and len(digits) >= 10):
+    if said.startswith("+") or (said.startswith("00") and len(digits) >= 10 and digits[2] != "0"):
         return Span(start, end, "phones")
     before = text[max(0, start - LOOK_BACK) : start]
     if _SAYS_SO.search(before):

@@ -33,7 +33,7 @@ _CALLED = re.compile(
     r"(?P<what>api[ _-]?key|access[ _-]?key|secret|private[ _-]?key|auth[ _-]?key|token|passw(?:or)?d|passwort|kennwort"
     r"|passphrase|pwd|credentials?|contrase\u00f1a|mot de passe|senha|(?<![A-Za-z])pin)(?:[A-Za-z0-9_-]{0,24})"
     r"[\"'`*]{0,3}[ \t]{0,4}(?P<sign>:=|=>|[:=]|\bis\b|\bist\b|\blautet\b)"
-    r"[ \t]{0,4}[\"'`*]{0,3}(?P<value>[^\s\"'`,;<>]{4,512})",
+    r"[ \t]{0,4}(?P<quote>[\"'`*]{0,3})(?P<value>[^\s\"'`,;<>]{4,512})",
     re.IGNORECASE,
 )
 _CODE = re.compile(
@@ -42,12 +42,22 @@ _CODE = re.compile(
     re.IGNORECASE,
 )
 """What stands there in code and in examples: names of things, calls, blanks."""
+_BRACKETS = re.compile(r"[()\[\]{}<>|]")
+_NAMES = re.compile(r"(?:[A-Za-z]{1,16}\d{0,2}[_.]){1,8}[A-Za-z]{1,16}\d{0,2}|[A-Z_]{1,40}")
+"""Of things in code: words with underscores or points between them, or in capitals."""
+_THOUGHT_UP = ("pass", "pwd", "pin", "kennwort", "contra", "mot", "senha")
 ENTROPY = 2.6
 """Bits for each character of what no person thought up; English words have less where they are short."""
 
 
 def keys(text: str) -> Iterator[Span]:
     """Credentials. What is called one must look like one: code and sentences use the same words."""
+    yield from _formed(text)
+    yield from _told(text)
+
+
+def _formed(text: str) -> Iterator[Span]:
+    """Those that can be told by their form."""
     for found in _ISSUED.finditer(text):
         if any(sign.isdigit() for sign in found[0]) or len(found[0]) > 40:
             yield Span(found.start(), found.end(), "keys")
@@ -55,16 +65,22 @@ def keys(text: str) -> Iterator[Span]:
         yield from (Span(found.start(), found.end(), "keys") for found in _JWT.finditer(text))
     if _PEM in text:
         yield from _blocks(text)
+
+
+def _told(text: str) -> Iterator[Span]:
+    """Those that stand where one must be."""
     if "://" in text:
-        yield from (Span(*found.span(1), "keys", told=True) for found in _IN_URL.finditer(text))
+        for found in _IN_URL.finditer(text):
+            if not (_CODE.fullmatch(found[1]) or _NAMES.fullmatch(found[1]) or _BRACKETS.search(found[1])):
+                yield Span(*found.span(1), "keys", told=True)
     for found in _BEARER.finditer(text):
         if _is_random(found[1]):
             yield Span(*found.span(1), "keys", told=True)
     for found in _CALLED.finditer(text):
         start, end = found.span("value")
         end -= len(found["value"]) - len(found["value"].rstrip(".!?)*"))
-        may_be_short = found["what"].lower().startswith(("pass", "pwd", "pin", "kennwort", "contra", "mot", "senha"))
-        if _is_secret(text[start:end], spoken=found["sign"].isalpha(), may_be_short=may_be_short):
+        personal = found["what"].lower().startswith(_THOUGHT_UP)
+        if _is_secret(text[start:end], personal=personal, quoted=found["quote"] != "", spoken=found["sign"].isalpha()):
             yield Span(start, end, "keys", told=True)
 
 
@@ -82,19 +98,22 @@ def _blocks(text: str) -> Iterator[Span]:
         yield Span(head.start(), at, "keys")
 
 
-def _is_secret(value: str, *, spoken: bool, may_be_short: bool) -> bool:
-    """Whether this is one and no word about one. `spoken` = it is told in a sentence: my password is ..."""
-    if len(value) < 4 or _CODE.fullmatch(value):
+def _is_secret(value: str, *, personal: bool, quoted: bool, spoken: bool) -> bool:
+    """Whether this is one and no word about one, nor the name of one in code.
+
+    `personal` = people think it up, as a password; `spoken` = it is told in a sentence: my password is ...
+    """
+    if len(value) < 4 or _CODE.fullmatch(value) or (not quoted and _BRACKETS.search(value)):
         return False
-    letters, digits = any(c.isalpha() for c in value), any(c.isdigit() for c in value)
+    letters, digits = any(map(str.isalpha, value)), any(map(str.isdigit, value))
     signs = any(not c.isalnum() and c not in "-_./" for c in value)
-    if digits and not letters and not signs:
-        return may_be_short and len(value) <= 12
-    if spoken:
-        return (letters and digits and len(value) > 5) or (signs and letters and len(value) > 5)
-    return (
-        (letters and digits and len(value) > 5) or (signs and len(value) > 5) or (len(value) > 15 and _is_random(value))
-    )
+    if personal and digits and not letters and not signs:
+        return len(value) <= 12
+    if not letters or len(value) < 6 or _NAMES.fullmatch(value):
+        return False
+    if personal:
+        return digits or (signs and (quoted or spoken or value[-1] not in ":=&|+*/"))
+    return digits and len(value) > 7 and _is_random(value)
 
 
 def _is_random(value: str) -> bool:
