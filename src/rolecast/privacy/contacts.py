@@ -69,43 +69,51 @@ _TRUNK = re.compile(r"\(?0[1-9]\d{0,4}\)?[ /().-]{1,3}\d")
 _DIGITS = re.compile(r"\D")
 _GROUP = re.compile(r"[+(]?\d+\)?")
 LOOK_BACK = 40
+MOST_GROUPS = 7
+"""Of digits in a number."""
 
 
 def phones(text: str) -> Iterator[Span]:
     """Numbers of telephones: with a country's code, as they are dialled in a country, or called a telephone number."""
     for run in _RUN.finditer(text):
+        before = text[max(0, run.start() - LOOK_BACK) : run.start()]
+        said = _SAYS_SO.search(before) is not None
+        denied = not said and _DENIES.search(before) is not None
         groups = [(m.start() + run.start(), m.end() + run.start()) for m in _GROUP.finditer(run[0])]
         first = 0
         while first < len(groups):  # other numbers may stand before and behind it
-            ends = range(len(groups) - 1, first - 1, -1)
-            found = (
-                (end, span) for end in ends if (span := _phone(text, groups[first][0], groups[end][1])) is not None
+            found = _phone(text, groups[first : first + MOST_GROUPS], said=said, denied=denied)
+            said = denied = False
+            if found is not None:
+                yield found
+            first = next(
+                (i for i in range(first + 1, len(groups)) if found is None or groups[i][0] >= found.end), len(groups)
             )
-            end, span = next(found, (first, None))
-            if span is not None:
-                yield span
-            first = end + 1
 
 
-def _phone(text: str, start: int, end: int) -> Span | None:
-    """The number of a telephone that begins and ends there, if it is one."""
-    said = text[start:end]
-    digits = _DIGITS.sub("", said)
-    if (
-        not 7 <= len(digits) <= 15
-        or _DATE.match(said)
-        or (start > 1 and text[start - 1] == "." and text[start - 2].isdigit())
-    ):
+def _phone(text: str, groups: list[tuple[int, int]], *, said: bool, denied: bool) -> Span | None:
+    """The longest number of a telephone that begins with the first of these groups."""
+    start = groups[0][0]
+    sign = text[start]
+    if sign not in "+(0" and not said:
+        known = None if denied else _NORTH_AMERICA.match(text, start, groups[-1][1])
+        ends = known.end() if known is not None else -1
+        return Span(start, ends, "phones") if any(end == ends for _, end in groups) else None
+    if start > 1 and text[start - 1] == "." and text[start - 2].isdigit():
         return None
-    if said.startswith("+") or (said.startswith("00") and len(digits) >= 10 and digits[2] != "0"):
-        return Span(start, end, "phones")
-    before = text[max(0, start - LOOK_BACK) : start]
-    if _SAYS_SO.search(before):
-        return Span(start, end, "phones", told=True)
-    if _DENIES.search(before):
-        return None
-    known = _NORTH_AMERICA.fullmatch(said) or _MOBILE.fullmatch(said) or _is_dialled(said, len(digits))
-    return Span(start, end, "phones") if known else None
+    for _, end in reversed(groups):
+        number = text[start:end]
+        digits = _DIGITS.sub("", number)
+        if not 7 <= len(digits) <= 15 or _DATE.match(number):
+            continue
+        abroad = sign == "+" or (number.startswith("00") and len(digits) >= 10 and digits[2] != "0")
+        if abroad or said:
+            return Span(start, end, "phones", told=not abroad)
+        if denied:
+            continue
+        if _NORTH_AMERICA.fullmatch(number) or _MOBILE.fullmatch(number) or _is_dialled(number, len(digits)):
+            return Span(start, end, "phones")
+    return None
 
 
 def _is_dialled(said: str, digits: int) -> bool:
