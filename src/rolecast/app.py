@@ -25,7 +25,8 @@ from rolecast.config.current import Current
 from rolecast.config.edit import Participant, edit_to
 from rolecast.config.schema import Config, Limits, Listener
 from rolecast.dialects.surfaces import hot_of
-from rolecast.errors import ConfigError, RolecastError
+from rolecast.egress.departure import Departures
+from rolecast.errors import ConfigError
 from rolecast.fleet import Fleet
 from rolecast.jobs.kinds import kinds
 from rolecast.jobs.owner import Jobs
@@ -40,7 +41,7 @@ from rolecast.registry.observed import Observed
 from rolecast.registry.offers import Offers
 from rolecast.registry.own import Sources, Task
 from rolecast.registry.registry import Registry
-from rolecast.reload import Reloader
+from rolecast.reload import Reloader, Reloads
 from rolecast.routing.abilities import Abilities
 from rolecast.server.doors import Bind, Doors, bind_port
 from rolecast.server.guard import Guard
@@ -140,6 +141,9 @@ class Gateway:
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
         counter = Counter(self.plans, self.fleet)
+        self.departures = self.dispatch.departure = counter.departure = Departures(
+            config.egress, self.store, self.events
+        )
         self.backstage = Backstage(self.current)
         self.personas = Personas(self.current)
         self.sessions = self.dispatch.sessions = Sessions(self.store, self.current, self.plans, Budget(counter))
@@ -169,6 +173,7 @@ class Gateway:
         self.parts: list[Participant] = [
             Readiness(find, self.fleet.would_replace),
             KeysNeeded(self.keyring),
+            self.departures,
             self.abilities,
             self.telemetry,
             self.fleet,
@@ -330,6 +335,7 @@ class Gateway:
         await leaving
         await self.registry.close()
         await self.energy.close()
+        await self.departures.close()
         await self.ledger.close()
         self.ledger.leave()
         await self.memory.close()
@@ -411,32 +417,6 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
         log.info("stopping: %d requests are running", len(gateway.dispatch.active))
     alive.cancel()
     statefile.remove()
-
-
-class Reloads:
-    """Reads the configuration again when a service manager, or `docker kill -s HUP`, says so; one after the other."""
-
-    def __init__(self, reloader: Reloader) -> None:
-        self._reloader = reloader
-        self._running: set[asyncio.Task[None]] = set()
-
-    def begin(self) -> None:
-        """Start one."""
-        task = asyncio.create_task(self._reload())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _reload(self) -> None:
-        supervisor.tell("reloading")
-        try:
-            report = await self._reloader.reload()
-            if not (report.applied or report.waiting):
-                log.info("the configuration was read again: nothing has changed")
-        except RolecastError as error:
-            if not isinstance(error, ConfigError):  # of those the reloader has told
-                log.warning("the configuration was not read again: %s", error.message)
-        finally:
-            supervisor.tell("ready")
 
 
 def _on_terminal() -> bool:

@@ -29,6 +29,7 @@ from rolecast.pages.anthropic import TokenCounts
 from rolecast.pages.budgets import BudgetPages
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.conductor import Conductor, ConductorModels
+from rolecast.pages.egress import EgressPage
 from rolecast.pages.events import EventPages
 from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
@@ -245,6 +246,7 @@ class Ports:
             FrontDoor(of.telemetry, of.health),
             RoutePage(of.rehearsal, turns),
             FeedbackPage(of.current, of.ledger, of.store),
+            EgressPage(of.store),
             Conductor(of.current, of.fleet, of.telemetry, of.health, of.reloader, of.sessions, self._listed),
             SessionPages(of.sessions),
             PersonaPages(of.personas),

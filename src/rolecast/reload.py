@@ -21,6 +21,7 @@ from rolecast.config.difference import NONE, Difference, applicable, compare
 from rolecast.config.edit import Participant, edit_to, prepare
 from rolecast.config.schema import Config
 from rolecast.errors import BadRequest, ConfigError, RolecastError, ShuttingDown
+from rolecast.processes import supervisor
 from rolecast.telemetry.events import Tell, unheard
 
 log = logging.getLogger("rolecast.reload")
@@ -210,3 +211,29 @@ def _signature(path: Path) -> tuple[int, int, int] | None:
 def _birth_ns() -> int:
     """When this process began, in the clock of files; a little early, as the kernel rounds."""
     return int((psutil.Process().create_time() - 2) * 1e9)
+
+
+class Reloads:
+    """Reads the configuration again when a service manager, or `docker kill -s HUP`, says so; one after the other."""
+
+    def __init__(self, reloader: Reloader) -> None:
+        self._reloader = reloader
+        self._running: set[asyncio.Task[None]] = set()
+
+    def begin(self) -> None:
+        """Start one."""
+        task = asyncio.create_task(self._reload())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _reload(self) -> None:
+        supervisor.tell("reloading")
+        try:
+            report = await self._reloader.reload()
+            if not (report.applied or report.waiting):
+                log.info("the configuration was read again: nothing has changed")
+        except RolecastError as error:
+            if not isinstance(error, ConfigError):  # of those the reloader has told
+                log.warning("the configuration was not read again: %s", error.message)
+        finally:
+            supervisor.tell("ready")

@@ -5,6 +5,7 @@ Judged by the configured address alone; nobody is asked, and no name is looked u
 
 import ipaddress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -18,15 +19,20 @@ _PRIVATE = ("local", "lan", "home", "internal", "intranet", "localdomain", "priv
 
 
 def leaves(model: Model) -> bool:
-    """Whether requests to it leave this machine: its server is neither a worker of ours nor on loopback."""
-    return _host(model) is not None
+    """Whether requests to it leave this machine: its server is neither a worker of ours nor on loopback.
+
+    One on loopback that is called a cloud passes them on.
+    """
+    return _host(model) is not None or is_cloud(model)
 
 
 def is_cloud(model: Model) -> bool:
     """Whether they go to somebody else: as configured, else whether the address is a public one."""
     host = _host(model)
-    if host is None or model.cloud is not None:
-        return host is not None and bool(model.cloud)
+    if model.cloud is not None:
+        return model.cloud and (host is not None or not backends.get(model.backend).spawns)
+    if host is None:
+        return False
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_global
     except ValueError:
@@ -44,8 +50,9 @@ def is_free(model: Model) -> bool:
 def _host(model: Model) -> str | None:
     """The host of a server elsewhere; '' = somewhere, None = this machine."""
     backend = backends.get(model.backend)
-    if backend.spawns:
-        return None
+    if backend.spawns:  # of a command that only starts what runs elsewhere
+        named = urlsplit(model.url).hostname if "://" in model.url else None
+        return None if named is None or is_loopback(named) else named
     try:
         planned = backend.plan("", replace(model, key=""), Path(), Listen())  # no key is read for that
     except Exception:  # a plugin's: what it lacks is told where it is started

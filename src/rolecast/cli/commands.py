@@ -13,6 +13,7 @@ from rolecast.cli import (
     budget,
     config,
     doctor,
+    egress,
     feedback,
     jobs,
     keys,
@@ -69,6 +70,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("route", route.route),
         ("feedback", feedback.feedback),
         ("usage", usage.usage),
+        ("egress", egress.egress),
         ("bench", bench.bench),
     ),
 }

@@ -103,7 +103,9 @@ def _same(one: str, other: str, config: Config, table: Mapping[str, Name]) -> bo
 
 
 def _rule(rule: Rule, config: Config, table: Mapping[str, Name]) -> Iterator[Problem]:
-    if text := _nobody(rule.use, config, table):
+    if rule.use is None and not rule.local_only:
+        yield (), "'use' is missing"
+    elif rule.use is not None and (text := _nobody(rule.use, config, table)):
         yield ("use",), text
     if text := _untellable(rule.name):
         yield ("name",), text

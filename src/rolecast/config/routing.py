@@ -43,8 +43,11 @@ class When(Section, frozen=True):
 class Rule(Section, frozen=True):
     """A rule of your own: what a request must be, and who answers it then."""
 
-    use: str
-    """Who answers: any name that a request may ask for."""
+    use: str | None = None
+    """Who answers: any name that a request may ask for. A rule with `local_only` may do without."""
+    local_only: bool = False
+    """What it fits may not leave this machine, whoever it asks for: looked at, too, where a request names a model that
+    is elsewhere."""
     name: str = ""
     """What the rule is called in reasons; empty = its number."""
     when: When = When()

@@ -256,6 +256,8 @@ class Model(Section, frozen=True):
     cloud: bool | None = None
     """Whether its server is somebody else's, so that what is private is taken out of requests before; empty = if it has
     a public address."""
+    redact: bool = True
+    """Whether that is done where it is one."""
 
     def __post_init__(self) -> None:
         if self.parallel == 0:  # a file's is filled in before, by what the backend says of itself

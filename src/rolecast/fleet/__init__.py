@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from rolecast import backends
-from rolecast.backends import Backend
+from rolecast.backends import Backend, reach
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Model
 from rolecast.errors import RolecastError, WorkerDown
@@ -254,7 +254,7 @@ class Fleet:
 
     def _attach(self, station: Station, endpoint: Endpoint) -> list[Effect]:
         station.planned = endpoint
-        station.pool = Pool(endpoint, self.cork)
+        station.pool = Pool(endpoint, self.cork, leaves=reach.leaves(station.model))
         return self.machine.attached(station.model_id, endpoint)
 
     def _is_stale(self, station: Station, model: Model) -> bool:

@@ -5,7 +5,8 @@ import re
 import ssl
 from collections.abc import Callable
 
-from rolecast.errors import WorkerDown
+from rolecast.config.loopback import is_loopback
+from rolecast.errors import StaysHere, WorkerDown
 from rolecast.net.connection import Connection, Receiver
 from rolecast.net.cork import Cork
 from rolecast.net.headmemo import HeadMemo
@@ -18,8 +19,10 @@ _KEEP_ALIVE = re.compile(rb"(timeout|max)=(\d{1,9})")
 class Pool:
     """Keep-alive connections to one worker. Holds no more idle ones than were busy at once."""
 
-    def __init__(self, endpoint: Endpoint, cork: Cork | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, cork: Cork | None = None, *, leaves: bool = False) -> None:
         self.endpoint = endpoint
+        self.leaves = leaves or not (endpoint.uds or is_loopback(endpoint.host))
+        """What is sent leaves this machine: only what was seen off is taken."""
         self.max_requests = endpoint.max_requests
         self.memo: HeadMemo | None = None
         self.idle_s = endpoint.idle_s
@@ -58,8 +61,13 @@ class Pool:
             content_type,
         )
 
-    def send(self, request: bytes, receiver: Receiver) -> None:
-        """Send on an idle connection if there is one, else on a new one."""
+    def send(self, request: bytes, receiver: Receiver, *, seen_off: bool = False) -> None:
+        """Send on an idle connection if there is one, else on a new one.
+
+        Raises StaysHere for what would leave this machine and was not seen off.
+        """
+        if self.leaves and not seen_off:
+            raise StaysHere(f"This request was not seen off, and {self.endpoint.address} is elsewhere.")
         oldest_ok = self._loop.time() - self.idle_s
         while self._idle:
             connection = self._idle.pop()

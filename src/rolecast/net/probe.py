@@ -63,15 +63,16 @@ async def fetch(
     *,
     timeout_s: float = 5.0,
     limit: int = MAX_FETCH_BYTES,
+    seen_off: bool = False,
 ) -> Response:
-    """Send one small request and await the whole answer.
+    """Send one small request and await the whole answer. Without a body it may go anywhere.
 
     Raises WorkerDown when there is none, UpstreamTimeout after `timeout_s` seconds.
     """
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     collector = _Collector(future, limit)
     data = b"" if body is None else msgspec.json.encode(body)
-    pool.send(pool.request(method.encode(), path.encode(), data), collector)
+    pool.send(pool.request(method.encode(), path.encode(), data), collector, seen_off=seen_off or not data)
     try:
         async with asyncio.timeout(timeout_s):
             return await future

@@ -47,7 +47,7 @@ def build(
     """
     named = Named(names, config, can or (lambda model_id, need: declared(config.models[model_id], need) or None), room)
     routing = config.routing
-    return Router(
+    router = Router(
         named,
         Default(named, config),
         _strategies(Known(names, config), config),
@@ -56,6 +56,8 @@ def build(
         routing.default,
         cascades=routing.cascade.enabled,
     )
+    router.local_rules = [Own(rule, i) for i, rule in enumerate(routing.rules, 1) if rule.local_only]
+    return router
 
 
 def _strategies(known: Known, config: Config) -> list[Strategy]:

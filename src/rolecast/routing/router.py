@@ -15,6 +15,7 @@ from rolecast.routing import sticky
 from rolecast.routing.default import Default
 from rolecast.routing.named import AUTO, Named
 from rolecast.routing.price import EVEN_S, Field, Price
+from rolecast.routing.rules import Own
 from rolecast.routing.view import View
 
 Cast = Callable[[str], Card]
@@ -60,10 +61,17 @@ class Router:
         self._price = price or Price()
         self._fallback_role = fallback_role
         """The default role: its models may step in for those of another role that would have to load."""
+        self.local_rules: Sequence[Own] = ()
+        """Rules for what may not leave this machine."""
 
     def reads(self, facts: Facts) -> bool:
         """Whether more than the name counts for this request, so that the rest of the facts is needed."""
         return self._reads and facts.kind in READ and self._named.leaves_open(facts)
+
+    def stays(self, facts: Facts) -> bool:
+        """Whether a rule says that this request may not leave this machine."""
+        view = self.see(facts) if self.local_rules else None
+        return view is not None and any(rule.fits(view) for rule in self.local_rules)
 
     def surely_fits(self, choice: Choice, facts: Facts) -> int:
         """A request like this one, of so many bytes, gets this choice without a look at how long it is."""

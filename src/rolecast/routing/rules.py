@@ -15,22 +15,24 @@ class Own:
 
     def __init__(self, rule: Rule, number: int) -> None:
         """Raises ValueError when its pattern cannot be compiled, which the checks of the configuration found before."""
-        self._use = rule.use
+        self._use = rule.use or ""
         self._name = rule.name or str(number)
         self._when = rule.when
         self._matches = compiled(rule.when.matches) if rule.when.matches else None
 
     def decide(self, view: View) -> Verdict | None:
         """Whom it names, if the request is what it asks for."""
+        return Verdict(self._use, "rule", f"rule {self._name}") if self._use and self.fits(view) else None
+
+    def fits(self, view: View) -> bool:
+        """Whether the request is what it asks for."""
         facts, when = view.facts, self._when
         if not (_looks(when, facts) and _is_said(when, facts)):
-            return None
+            return False
         if self._matches is not None and not self._matches(facts.text):
-            return None
+            return False
         # Last, because it may ask the learned model.
-        if any(view.sure(of) != _meant(of, label) for of, label in when.label.items()):
-            return None
-        return Verdict(self._use, "rule", f"rule {self._name}")
+        return all(view.sure(of) == _meant(of, label) for of, label in when.label.items())
 
 
 def _looks(when: When, facts: Facts) -> bool:

@@ -85,6 +85,13 @@ class Lane:
         """Who asks, for a page that treats what it gets as a request to a model. Raises what the guard raises."""
         return self._caller(headers)
 
+    def beside(self, lines: Sequence[tuple[bytes, bytes]]) -> Caller:
+        """Who asks, for a page that asks a model on their behalf: what they may, without their words to a chat."""
+        found = self._caller(by_name(lines))
+        return msgspec.structs.replace(
+            found, client_id="", session="", prefer="", task="", tools="", trace_lines=b"", answer_lines=b""
+        )
+
     def _caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Who asks. Raises what the guard raises."""
         host = headers.get(b"host")
@@ -121,9 +128,22 @@ class Lane:
             trace_lines=trace_lines,
             answer_lines=answer_lines,
             run=_run(headers.get(b"x-rolecast-run", b"")),
-            local_only=rights is not None and rights.local_only,
+            local_only=(
+                (rights is not None and rights.local_only)
+                or _yes(headers, b"x-rolecast-local-only")
+                or self.dispatch.plans.config.egress.local_only
+            ),
             rights=rights,
         )
+
+
+def _yes(headers: Mapping[bytes, bytes], name: bytes) -> bool:
+    """Whether a header says yes; raises BadRequest for a word that is neither yes nor no."""
+    word = headers.get(name, b"false").strip().lower()
+    if word not in (b"true", b"false", b"1", b"0"):
+        said = name.decode()
+        raise BadRequest(f"The header {said} must be true or false.", param=said, code="invalid_value")
+    return word in (b"true", b"1")
 
 
 def _traced(headers: Mapping[bytes, bytes], name: bytes) -> str:

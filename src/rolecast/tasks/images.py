@@ -8,18 +8,20 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import msgspec
 
+from rolecast.backends import reach
 from rolecast.config.schema import IMAGES_MODEL, Model
 from rolecast.errors import UNREADABLE, BadRequest, RolecastError, UpstreamError, UpstreamTimeout, WorkerDown
 from rolecast.net import probe
 from rolecast.net.pool import Pool
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.job import Job
+from rolecast.turn.departure import addressed
 from rolecast.turn.stage import Stage
 from rolecast.values import Endpoint, Listen, Metadata, Text
 
@@ -60,7 +62,11 @@ async def images(stage: Stage, job: Job, backstage: Backstage) -> None:
     assert isinstance(endpoint, Endpoint)  # no engine of ours makes images
     # A server of Conductor's has /generate at its root, wherever the rest of its paths are.
     path = (endpoint.base.removesuffix("/v1") if plain else endpoint.base).encode() + (_SERVED if plain else _OPENAI)
-    found = await _made(endpoint, path.decode(), body, plan.model_id, plan.model)
+    leaves = reach.leaves(plan.model)
+    sent = msgspec.json.encode(body)
+    if leaves:
+        sent = (await stage.see_off(addressed("images", plan, endpoint, path.decode(), sent))).body
+    found = await _made(endpoint, path.decode(), msgspec.Raw(sent), plan.model_id, plan.model, leaves=leaves)
     stage.tell(Text("\n".join(found)))
     stage.tell(Metadata({"images": found}))
 
@@ -82,13 +88,15 @@ def _asked(job: Job, model: str) -> dict[str, Any]:
     return body
 
 
-async def _made(endpoint: Endpoint, path: str, body: Mapping[str, Any], model_id: str, model: Model) -> list[str]:
+async def _made(
+    endpoint: Endpoint, path: str, body: msgspec.Raw, model_id: str, model: Model, *, leaves: bool
+) -> list[str]:
     """The images of one answer."""
     pool = Pool(endpoint)
     where = f"the image server {model_id} at {endpoint.address}"
     seconds = float(model.timeout)
     try:
-        answer = await probe.fetch(pool, "POST", path, body, timeout_s=seconds, limit=MOST_BYTES)
+        answer = await probe.fetch(pool, "POST", path, body, timeout_s=seconds, limit=MOST_BYTES, seen_off=leaves)
     except UpstreamTimeout:
         raise UpstreamTimeout(f"{where.capitalize()} did not answer within {seconds:g} s.") from None
     except WorkerDown as error:

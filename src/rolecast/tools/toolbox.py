@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
 
 from rolecast.config import paths
 from rolecast.config.current import Current
+from rolecast.config.loopback import is_loopback
 from rolecast.config.mcp import Mcp, ToolServer, offered_to
 from rolecast.dialects.request import TOOLS, Request
 from rolecast.errors import BadRequest, RolecastError, UpstreamTimeout, WorkerDown
@@ -17,10 +20,12 @@ from rolecast.processes.helper import Helper
 from rolecast.tools.conversation import Conversation, Limits
 from rolecast.tools.settings import HEADER, named, setup_of
 from rolecast.tools.wire import Call, Offer, Offered, Result, Setup, Told, ToldServer, Wanted
-from rolecast.turn import stage
+from rolecast.turn import departure, stage
 from rolecast.turn.count import Counter
+from rolecast.turn.departure import Parcel
 from rolecast.turn.exchange import Exchange
 from rolecast.turn.plan import Plan
+from rolecast.values import authority
 
 log = logging.getLogger("rolecast.tools")
 
@@ -80,6 +85,9 @@ class Toolbox:
             request.equipped = True
             chat = request.chat or exchange.dialect.chat(request)
             incapable = desk.plans.can(plan.choice.model, "tools") is False
+            desk.plans.keep_here(request, exchange.caller, exchange.dialect)
+            if departure.stays(request.needs, desk.departure):  # what a program that was started here does is its own
+                names = tuple(name for name in names if not self._is_elsewhere(name))
             offer = Offer(()) if incapable or chat.tool_choice == "none" else await self.offer(names)
             caller = exchange.caller
             exchange.caller = _telling(caller, f"offered={len(offer.tools)}")
@@ -92,10 +100,27 @@ class Toolbox:
             found = stage.begin(exchange, plan, desk, self._counter)
             mcp = self._mcp
             limits = Limits(int(mcp.rounds), float(mcp.calls_timeout), int(mcp.result_size))
-            play = Conversation(found, chat, offer.tools, self.call, limits)
+            play = Conversation(found, chat, offer.tools, partial(self._called, found), limits)
             await found.run(self._played(play, exchange, caller))
         except RolecastError as error:
             exchange.fail(error)
+
+    async def _called(self, stage: stage.Stage, tool: Offered, arguments: bytes, within_s: float, most: int) -> Result:
+        """Run a tool for a chat; one that is elsewhere is seen off before."""
+        if self._is_elsewhere(tool.server):
+            url = urlsplit(self._server(tool.server).url)
+            port = url.port or (443 if url.scheme == "https" else 80)
+            parcel = Parcel("tool", tool.server, "mcp", authority(url.hostname or "", port), url.path or "/", arguments)
+            try:
+                await stage.see_off(parcel)
+            except RolecastError as error:
+                return Result(error.message, True, error.code or "refused")
+        return await self.call(tool, arguments, within_s, most)
+
+    def _is_elsewhere(self, name: str) -> bool:
+        """Whether what is said to that server leaves this machine."""
+        url = self._server(name).url
+        return bool(url) and not is_loopback(urlsplit(url).hostname or "")
 
     async def _played(self, play: Conversation, exchange: Exchange, caller: Any) -> None:
         await play.play()

@@ -1,24 +1,28 @@
 """A leased worker is asked: the body as it must have it, and the carrier that brings the answer."""
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 import msgspec
 
 from rolecast.dialects.openai_joined import as_stream, is_joinable, streamed
 from rolecast.dialects.request import Request, Upload
-from rolecast.errors import BadRequest
+from rolecast.errors import UNREADABLE, BadRequest, RolecastError
 from rolecast.fleet import Lease
 from rolecast.turn import cascade
 from rolecast.turn.conversion import Conversion
+from rolecast.turn.departure import Cleared
 from rolecast.turn.edited import Edited
-from rolecast.turn.exchange import Exchange, clock
+from rolecast.turn.exchange import Carrier, Exchange, clock
 from rolecast.turn.forward import Forward
 from rolecast.turn.gathering import Gathering
 from rolecast.turn.passage import Passage
-from rolecast.turn.plan import Plan
+from rolecast.turn.plan import JSON, Plan
 from rolecast.turn.relay import Relay
-from rolecast.values import Ranking, Words
+from rolecast.values import Chat, Completion, Ranking, Words
 
 
-def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False) -> None:
+def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False) -> None:  # noqa: C901
     """Ask this worker, as the client wrote it where both speak alike. Raises BadRequest for what cannot be said to it.
 
     `again` = the same attempt once more, without our wish for usage or a stream. One function as far as bytes pass, for
@@ -57,15 +61,60 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
         return
     else:
         path, body, carrier = _converted(exchange, plan, request, again=again)
+    if lease.pool.leaves or plan.leaves:
+        exchange.dispatch.leave(exchange, Letter(path, body, carrier))
+        return
     exchange.carrier = carrier
     carrier.last_activity = clock()
     lease.pool.send(lease.pool.post(path, body, exchange.caller.trace_lines), carrier)
+
+
+class Letter:
+    """A request as it is to be sent to a server elsewhere, and who brings the answer."""
+
+    __slots__ = ("body", "carrier", "content_type", "path")
+
+    def __init__(self, path: bytes, body: bytes, carrier: Carrier, content_type: bytes = JSON) -> None:
+        self.path = path
+        self.body = body
+        self.carrier = carrier
+        self.content_type = content_type
+
+    def send(self, exchange: Exchange, lease: Lease, cleared: Cleared) -> None:
+        """Send what may be sent in its place."""
+        exchange.carrier = carrier = self.carrier
+        carrier.last_activity = clock()
+        if self.content_type == JSON:
+            sent = lease.pool.post(self.path, cleared.body, cleared.lines)
+        else:
+            sent = lease.pool.upload(self.path, cleared.body, self.content_type, cleared.lines)
+        lease.pool.send(sent, carrier, seen_off=True)
+
+    def read_by(self, exchange: Exchange, plan: Plan, request: Request, values: Mapping[str, str]) -> None:
+        """Have the values put back into the answer, where it can hold some."""
+        if request.kind == "embeddings" or request.upload is not None:
+            return
+        words = request.plain or request.chat
+        if words is None and request.kind == "chat":
+            with suppress(RolecastError, *UNREADABLE):  # what cannot be said in words is read plainly
+                words = request.chat = exchange.dialect.chat(request)
+        schema = words.answer_schema if isinstance(words, Chat | Completion) else None
+        as_json = schema is not None or b'"json_object"' in request.body
+        if isinstance(self.carrier, Conversion) and not isinstance(self.carrier, Relay):
+            self.carrier.unveil(values, as_json=as_json)
+            return
+        family = plan.speaks() if words is None else plan.listens(words)
+        self.carrier = Conversion(exchange, family)
+        self.carrier.unveil(values, as_json=as_json)
 
 
 def _forward(exchange: Exchange, plan: Plan, request: Request, lease: Lease, upload: Upload) -> None:
     """Send what is no text as it is. Raises BadRequest."""
     body = plan.forwarded(request, upload)
     carrier = Forward(exchange)
+    if lease.pool.leaves or plan.leaves:
+        exchange.dispatch.leave(exchange, Letter(request.path, body, carrier, upload.content_type))
+        return
     exchange.carrier = carrier
     carrier.last_activity = clock()
     sent = lease.pool.upload(request.path, body, upload.content_type, exchange.caller.trace_lines)

@@ -12,6 +12,7 @@ import msgspec
 from rolecast.dialects import Dialect
 from rolecast.dialects.request import Request
 from rolecast.errors import RolecastError, UpstreamError
+from rolecast.turn.call import Letter
 from rolecast.turn.conversion import Written
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import Exchange
@@ -65,6 +66,9 @@ class Books:
 
     def escalate(self, exchange: Exchange, used: Usage, why: str) -> None:
         self._dispatch.escalate(exchange, used, why)
+
+    def leave(self, exchange: Exchange, letter: Letter) -> None:
+        self._dispatch.leave(exchange, letter)
 
     def ask_plainly(self, exchange: Exchange) -> None:
         self._dispatch.ask_plainly(exchange)

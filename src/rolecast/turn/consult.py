@@ -16,6 +16,7 @@ from rolecast.dialects.request import Request
 from rolecast.errors import Internal, RolecastError, UpstreamError, UpstreamTimeout
 from rolecast.routing import llm
 from rolecast.routing.llm import Decision
+from rolecast.turn import departure
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.ask import WORDS, request_of
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
@@ -46,7 +47,7 @@ async def resolve(exchange: Exchange, request: Request, plan: Plan, desk: Desk) 
     routing = desk.plans.config.routing
     may_handle = may_be_handled(request, chat)
     asked = llm.question(chat, may_handle=may_handle, max_tokens=int(routing.llm.max_tokens))
-    part = Question(desk, exchange.caller)
+    part = Question(desk, exchange.caller, request)
     try:
         said = await part.decide(asked, plan.choice.consult, routing, may_handle=may_handle)
         exchange.task = None
@@ -138,8 +139,9 @@ class Question(Delegated):
 
     target = ("ASK", "")
 
-    def __init__(self, desk: Desk, caller: Caller) -> None:
+    def __init__(self, desk: Desk, caller: Caller, of: Request) -> None:
         super().__init__(desk)
+        self._of = of
         self._desk = desk
         caller = replace(caller, port_model="", client_id="", session="", answer_lines=b"")
         self.exchange = Exchange(self, self, desk.new_id(), caller, WORDS)
@@ -160,6 +162,7 @@ class Question(Delegated):
             request = request_of(replace(asked, model=name, stream=True))
             try:
                 request.settled = self._desk.plans.asked(name)
+                departure.inherited(request, self._of)
                 self._desk.begin(exchange, request)
             except RolecastError as error:
                 exchange.fail(error)

@@ -4,8 +4,11 @@ For a client and a worker that speak differently, and for answers that somebody 
 dialect: a `Reader` makes events of the worker's bytes, an `Outlet` takes them.
 """
 
+from collections.abc import Mapping
+
 from rolecast.dialects import Failing, Family, Reader, Writer, complaint, usage
 from rolecast.dialects.speech import Listener
+from rolecast.dialects.unveiled import Unveiled, Unveiling
 from rolecast.errors import RolecastError
 from rolecast.net.connection import Connection, Headers, KnownAnswer
 from rolecast.turn.attempt import Attempt
@@ -47,12 +50,16 @@ class Conversion(Attempt):
 
     def __init__(self, exchange: Exchange, family: Family) -> None:
         self.exchange = exchange
-        self._family = family
+        self._family: Family = family
         self._outlet: Outlet = exchange.sink.outlet(exchange)
         self._parts: list[bytes] = []
         self._held = 0
         self._given: list[int] = []
         """Of which inputs vectors or scores came."""
+
+    def unveil(self, values: Mapping[str, str], *, as_json: bool) -> None:
+        """Put these values in place of their tokens; called before the answer comes."""
+        self._family = Unveiled(self._family, values, as_json=as_json)
 
     @property
     def streaming(self) -> bool:
@@ -136,7 +143,7 @@ class Conversion(Attempt):
 
     def last_words(self, error: RolecastError) -> bytes | None:
         """What the reader holds back, and the error as the end of a stream."""
-        if self.streaming and isinstance(self._reader, Listener) and (rest := self._reader.rest()):
+        if self.streaming and isinstance(self._reader, Listener | Unveiling) and (rest := self._reader.rest()):
             self._outlet.take(rest)
         return self._outlet.last_words(error) if self.streaming else None
 

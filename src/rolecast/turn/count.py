@@ -12,7 +12,8 @@ from rolecast.errors import UNREADABLE, BadRequest, RolecastError, UpstreamError
 from rolecast.fleet import Fleet
 from rolecast.net import probe
 from rolecast.net.pool import Pool
-from rolecast.turn import verdict
+from rolecast.turn import departure, verdict
+from rolecast.turn.departure import Departure
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
 from rolecast.values import Caller
@@ -35,6 +36,8 @@ class Counter:
     def __init__(self, plans: Plans, fleet: Fleet) -> None:
         self._plans = plans
         self._fleet = fleet
+        self.departure: Departure | None = None
+        """Who sees chats off that are counted elsewhere."""
 
     def is_ready(self, plan: Plan) -> bool:
         """Whether its worker can be asked without loading a model for that."""
@@ -55,17 +58,29 @@ class Counter:
             raise _cannot(plan)
         pool = self._fleet.stations.pool(plan.answerer_id)
         if pool is not None:
-            return await _fetched(plan, pool, *asked)
+            return await self._fetched(plan, pool, *asked, request, caller, dialect)
         lease = await self._fleet.lease(plan.answerer_id)
         try:
-            return await _fetched(plan, lease.pool, *asked)
+            return await self._fetched(plan, lease.pool, *asked, request, caller, dialect)
         finally:
             self._fleet.release(lease)
 
+    async def _fetched(
+        self, plan: Plan, pool: Pool, path: bytes, body: bytes, request: Request, caller: Caller, dialect: Dialect
+    ) -> int:
+        place = f"{pool.endpoint.base}{path.decode()}"
+        leaves = pool.leaves or plan.leaves
+        if leaves:
+            self._plans.keep_here(request, caller, dialect)
+            parcel = departure.addressed("count", plan, pool.endpoint, place, body)
+            parcel = msgspec.structs.replace(parcel, key=caller.key)
+            cleared = await departure.see_off(self.departure, request.needs, caller, plan.model, parcel)
+            body = cleared.body
+        return await _counted(plan, pool, place, body, seen_off=leaves)
 
-async def _fetched(plan: Plan, pool: Pool, path: bytes, body: bytes) -> int:
-    place = f"{pool.endpoint.base}{path.decode()}"
-    answer = await probe.fetch(pool, "POST", place, msgspec.Raw(body), timeout_s=TIMEOUT_S)
+
+async def _counted(plan: Plan, pool: Pool, place: str, body: bytes, *, seen_off: bool) -> int:
+    answer = await probe.fetch(pool, "POST", place, msgspec.Raw(body), timeout_s=TIMEOUT_S, seen_off=seen_off)
     if answer.status in MISSING:
         raise _cannot(plan)
     if answer.status != 200:

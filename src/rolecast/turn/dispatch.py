@@ -7,7 +7,6 @@ wait (a load, a queue, another attempt) goes on in a task, in the same order.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 
 from rolecast.dialects.request import Request
@@ -16,26 +15,25 @@ from rolecast.errors import (
     Busy,
     Internal,
     RolecastError,
-    ShuttingDown,
-    StaysHere,
     UpstreamTimeout,
     WorkerDown,
 )
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.routing import sticky
-from rolecast.turn import departure, losses, special, verdict
+from rolecast.turn import losses, special, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.again import RESTING, Again, asks_for, later
-from rolecast.turn.call import call
+from rolecast.turn.call import Letter, call
 from rolecast.turn.departure import Departure
-from rolecast.turn.energy import EnergyBooks
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
+from rolecast.turn.sending import see_off
 from rolecast.turn.sessions import Sessions
 from rolecast.turn.stage import Equipper, Player
+from rolecast.turn.under_way import UnderWay
 from rolecast.values import Failure, Usage
 
 log = logging.getLogger("rolecast.dispatch")
@@ -49,20 +47,13 @@ GONE = ("worker_lost", "unreachable")
 SWEEP_S = 0.5
 
 
-class Dispatch:
+class Dispatch(UnderWay):
     """Takes exchanges with a decoded request and sees them through."""
 
     def __init__(self, plans: Plans, accounts: Accounts, fleet: Fleet, memory: Memory, new_id: ExchangeIds) -> None:
+        super().__init__(plans, accounts, fleet)
         self.new_id = new_id
-        self.plans = plans
         self.memory = memory
-        self.accounts = accounts
-        self.active = accounts.active
-        self.enter: Callable[[Exchange], None] = accounts.active.add
-        self.let_go = accounts.let_go
-        self.settle = accounts.settle  # the very method: this is called for every request
-        self.refused = accounts.refused
-        self.cork = fleet.cork
         self.player: Player | None = None
         """Who sees tasks through; None = tasks are answered as the prompts that they hold."""
         self.sessions: Sessions | None = None
@@ -74,15 +65,6 @@ class Dispatch:
         self.again = accounts.heed(Again(plans, accounts.paces))
         self.departure: Departure | None = None
         """Who sees requests off that leave this machine; None = they go as they are."""
-        self.fleet = fleet
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.get_running_loop()
-
-    def measure(self, energy: EnergyBooks | None) -> None:
-        """Have the energy of requests booked from now on, or not any more; without it, it costs no request anything."""
-        books = energy or self.accounts
-        self.enter = energy.enter if energy is not None else self.active.add
-        self.let_go, self.settle = books.let_go, books.settle
 
     # -- choose -> lease -> call --------------------------------------------------------------------------
 
@@ -121,7 +103,7 @@ class Dispatch:
         try:
             call(exchange, plan, request, lease)
         except BadRequest as error:
-            self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
+            self.pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
 
     def _enter(self, exchange: Exchange, request: Request) -> None:
         """One that something is held to. Raises what refuses it."""
@@ -157,23 +139,19 @@ class Dispatch:
             exchange.task = None
             self.fleet.release(lease)
             return
+        exchange.task = None
         exchange.plan = plan = self.plans.refreshed(plan)
         try:
-            if plan.leaves:
-                exchange.lease = lease  # from here on the end of the exchange gives it back
-                departure.check(request, plan)
-                if self.departure is not None:
-                    await self.departure.leave(exchange, plan, request, lease)
-                    if exchange.closed:
-                        return
-            exchange.task = None
             call(exchange, plan, request, lease)
-        except (BadRequest, StaysHere) as error:
-            exchange.task = None
-            self._pass_on(exchange, plan, error, unable=True)  # who speaks otherwise, or is here, may be told
+        except BadRequest as error:
+            self.pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
         except RolecastError as error:
-            exchange.task = None
             exchange.fail(error)
+
+    def leave(self, exchange: Exchange, letter: Letter) -> None:
+        """The running attempt leaves this machine: see it off, and send it."""
+        exchange.carrier = None  # of an attempt before
+        self.spawn(exchange, see_off(exchange, letter, self))
 
     async def _without_lease(self, exchange: Exchange, plan: Plan, request: Request, error: RolecastError) -> None:
         """It gets no slot there: the next model may have one."""
@@ -229,11 +207,11 @@ class Dispatch:
         more = unable and error.code == verdict.TOO_LONG
         room = (self.plans.room_of(plan) or len(request.body)) if more else 0
         if error.retryable or unable:
-            self._pass_on(exchange, plan, error, unable, room)
+            self.pass_on(exchange, plan, error, unable, room)
         else:
             exchange.fail(error)
 
-    def _pass_on(self, exchange: Exchange, plan: Plan, error: RolecastError, unable: bool, room: int = 0) -> None:
+    def pass_on(self, exchange: Exchange, plan: Plan, error: RolecastError, unable: bool, room: int = 0) -> None:
         """Have the next model answer while nothing was sent; without one the error ends it. For the rest: `_retry`."""
         again = not exchange.sink.started and exchange.attempts < self.again.attempts
         if again and (self.plans.has_next(plan, room) or (not unable and self.again.may_repeat(exchange, plan, error))):
@@ -329,39 +307,6 @@ class Dispatch:
             self._retry(exchange, error)
         else:
             exchange.fail(error)
-
-    async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
-        """Take no new request and wait for running ones; what is left after `timeout_s` or at `hurry` gets an error."""
-        self.plans.close()
-        deadline = self._loop.time() + timeout_s
-        while self.active and self._loop.time() < deadline and not hurry.is_set():  # noqa: ASYNC110  # the end of a set
-            await asyncio.sleep(0.02)
-        for exchange in list(self.active):
-            if not exchange.sink.started:
-                exchange.give_up()
-            exchange.fail(ShuttingDown())
-
-    def in_task(self, exchange: Exchange, plan: Plan, coroutine: "asyncio._CoroutineLike[None]") -> None:
-        """Go on with a request that waits for something, or asks something, before a worker is leased for it."""
-        exchange.plan = plan
-        exchange.routed = clock()
-        self.enter(exchange)
-        self.cork.running = len(self.active)
-        self.spawn(exchange, coroutine)
-
-    def spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
-        """Go on in a task, which ends with the client."""
-        task = self._loop.create_task(coroutine)
-        exchange.task = task
-        self._tasks.add(task)
-
-        def ended(task: "asyncio.Task[None]") -> None:
-            self._tasks.discard(task)
-            if not task.cancelled() and (exc := task.exception()):
-                log.error("request %s failed", exchange.id, exc_info=exc)
-                exchange.fail(Internal())
-
-        task.add_done_callback(ended)
 
 
 def _explained(status: int, said: Failure, location: str, plan: Plan, lease: Lease) -> RolecastError:

@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -21,6 +21,9 @@ from rolecast.money import Rates, told
 from rolecast.net.connection import Receiver
 from rolecast.turn.plan import Plan
 from rolecast.values import Caller, Event, Failure, Outcome, Phases, Usage
+
+if TYPE_CHECKING:
+    from rolecast.turn.call import Letter
 
 clock = time.perf_counter
 
@@ -101,6 +104,9 @@ class Owner(Protocol):
 
     def remember(self, exchange: "Exchange") -> None:
         """The answer is written: keep of it what its thread says."""
+
+    def leave(self, exchange: "Exchange", letter: "Letter") -> None:
+        """The running attempt leaves this machine: see it off, and send it."""
 
     def lost(self, exchange: "Exchange", error: RolecastError) -> None:
         """No (more) answer comes from the worker."""

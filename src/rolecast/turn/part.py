@@ -5,12 +5,15 @@ divides a request, or asks something on its way, writes down only what differs.
 """
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rolecast.dialects.request import Request
 from rolecast.errors import Internal, RolecastError
 from rolecast.turn.exchange import Exchange, Outlet, Owner, clock
 from rolecast.values import Failure, Outcome, Report, Usage
+
+if TYPE_CHECKING:
+    from rolecast.turn.call import Letter
 
 
 class Whole(Owner, Protocol):
@@ -39,6 +42,9 @@ class Delegated:
 
     def remember(self, exchange: Exchange) -> None:
         """Parts belong to no conversation."""
+
+    def leave(self, exchange: Exchange, letter: "Letter") -> None:
+        self._owner.leave(exchange, letter)
 
     def lost(self, exchange: Exchange, error: RolecastError) -> None:
         self._owner.lost(exchange, error)

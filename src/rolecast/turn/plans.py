@@ -6,7 +6,7 @@ Knows the configuration, the choice and its alternatives. Leases and sends nothi
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-import msgspec
+from msgspec.structs import replace
 
 from rolecast.config import labels
 from rolecast.config.current import Current
@@ -28,12 +28,13 @@ from rolecast.routing.price import ANSWER_TOKENS
 from rolecast.routing.recorded import Recorded, facts_of
 from rolecast.routing.spread import Spread
 from rolecast.telemetry.metrics import Telemetry
+from rolecast.turn import keeping
 from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import clock
 from rolecast.turn.look import look, look_at_length, look_closely
 from rolecast.turn.mind import Mind
 from rolecast.turn.plan import Plan
-from rolecast.values import KINDS, Caller
+from rolecast.values import Caller
 
 Key = tuple[str, str, str, frozenset[str], frozenset[str]]
 """Asked name, kind, model of the port, needs and wishes: what a choice depends on."""
@@ -115,7 +116,7 @@ class Plans:
         """The same facts with who answered the conversation before, where that counts."""
         if not (facts.conversation and self.config.routing.sticky):
             return facts
-        return msgspec.structs.replace(facts, bond=self.bonds.of(facts.conversation))
+        return replace(facts, bond=self.bonds.of(facts.conversation))
 
     def reads(self, asked: str, request: Request) -> bool:
         """Whether this request's text decides who answers it."""
@@ -132,17 +133,21 @@ class Plans:
         facts = look(request, asked)
         reads = not request.only and self._router.reads(facts)  # who only loads a model may bring no text
         if reads:
-            facts = look_closely(facts, request, caller, dialect)
+            facts = keeping.marked(self._router, look_closely(facts, request, caller, dialect), request)
         choice = self.choose(facts)
         if not (reads or request.only) and len(request.body) > self._router.surely_fits(choice, facts):
             facts = look_at_length(facts, request, dialect)
             choice = self.choose(facts)
         if caller.port_model:
             reason = f"port of {caller.port_model}"
-            choice = msgspec.structs.replace(choice, source="listener", reason=reason)
+            choice = replace(choice, source="listener", reason=reason)
         if reads and (found := self._trial(choice, facts, request)) is not None:
             return facts, *found
         return facts, choice, None
+
+    def keep_here(self, request: Request, caller: Caller, dialect: Dialect) -> None:
+        """Have the request need to stay on this machine, if it says so, or a rule does."""
+        keeping.mark(self._router, request, caller, dialect)
 
     def seen(self, facts: Facts, request: Request, caller: Caller, dialect: Dialect) -> tuple[Facts, Seen]:
         """All facts of a request and what there is to see of it, also of one whose name was enough."""
@@ -192,22 +197,10 @@ class Plans:
                 raise
             return self._shared(asked, self.choose(look(request, asked)))
 
-    def of_any_kind(self, request: Request, caller: Caller, dialect: Dialect) -> Plan:
-        """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
-        asked = caller.port_model or request.asked
-        for kind in KINDS:
-            request.kind = kind
-            try:
-                return self.make(asked, request, caller, dialect)
-            except BadRequest:
-                if kind == KINDS[-1]:
-                    raise
-        raise AssertionError  # there are kinds
-
     def asked(self, name: str) -> Choice:
         """The choice for a question of ours to the model of that name, told apart in the books. Raises likewise."""
         choice = self.choose(Facts(name, "chat"))
-        return msgspec.structs.replace(choice, source="llm", reason="asked who answers")
+        return replace(choice, source="llm", reason="asked who answers")
 
     def after(self, said: Verdict, request: Request, caller: Caller, dialect: Dialect) -> Choice:
         """The choice once a model that was asked has `said` who answers. Raises RolecastError when nobody can."""
@@ -252,7 +245,7 @@ class Plans:
         rest = self._spread.lead(_rest(plan), plan.choice.equals)
         for i, model_id in enumerate(rest):
             if self._can_follow(plan, model_id, room):
-                choice = msgspec.structs.replace(
+                choice = replace(
                     plan.choice,
                     model=model_id,
                     source="fallback",
@@ -274,9 +267,7 @@ class Plans:
             raise WorkerDown("The models of this cascade are no longer in the configuration.", code="model_removed")
         reason = f"{why}, {then.reason} answers"
         equals = tuple(group for group in then.equals if all(map(self._lives, group)))
-        choice = msgspec.structs.replace(
-            then, model=living[0], alternatives=tuple(living[1:]), equals=equals, reason=reason
-        )
+        choice = replace(then, model=living[0], alternatives=tuple(living[1:]), equals=equals, reason=reason)
         found = self._shared(plan.asked, choice, plan.conversation)
         return self.share(found) if found.shares else found
 
@@ -297,7 +288,7 @@ class Plans:
     def card(self, model_id: str) -> Card:
         """How a model stands just now; one that did not answer is left alone for a while."""
         card, rest_s = self._cards(model_id), self._spread.rest_of(model_id)
-        return msgspec.structs.replace(card, wait_s=card.wait_s + rest_s) if rest_s else card
+        return replace(card, wait_s=card.wait_s + rest_s) if rest_s else card
 
     def _can_follow(self, plan: Plan, model_id: str, room: int) -> bool:
         if not self._lives(model_id) or self._current.answerer_of(model_id) == plan.answerer_id:

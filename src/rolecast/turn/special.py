@@ -10,11 +10,12 @@ from functools import partial
 from typing import Protocol
 
 from rolecast.dialects.request import Request, Several
-from rolecast.errors import RolecastError
+from rolecast.errors import BadRequest, RolecastError
 from rolecast.fleet import Fleet
 from rolecast.turn import attend, fan
 from rolecast.turn import consult as consulting
 from rolecast.turn.accounts import Accounts
+from rolecast.turn.departure import Departure
 from rolecast.turn.exchange import Exchange, ExchangeIds
 from rolecast.turn.memory import Memory
 from rolecast.turn.part import Whole
@@ -22,6 +23,7 @@ from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
 from rolecast.turn.sessions import Sessions
 from rolecast.turn.stage import Equipper, Player
+from rolecast.values import KINDS
 
 
 class Desk(Whole, Protocol):
@@ -36,6 +38,7 @@ class Desk(Whole, Protocol):
     player: Player | None
     sessions: Sessions | None
     toolbox: Equipper | None
+    departure: Departure | None
 
     def spawn(self, exchange: Exchange, coroutine: "asyncio._CoroutineLike[None]") -> None:
         """Go on in a task, which ends with the client."""
@@ -46,8 +49,9 @@ class Desk(Whole, Protocol):
 
 def start(desk: Desk, exchange: Exchange, request: Request) -> bool:
     """Start such a request; False = it is like any other. Raises RolecastError when it cannot be routed."""
+    desk.plans.keep_here(request, exchange.caller, exchange.dialect)  # its parts do not say so themselves
     if request.only:
-        plan = desk.plans.of_any_kind(request, exchange.caller, exchange.dialect)
+        plan = _of_any_kind(desk.plans, request, exchange)
         desk.in_task(exchange, plan, attend.load_or_leave(exchange, plan, request, desk.fleet))
         return True
     if request.order is not None and desk.player is not None:
@@ -148,3 +152,16 @@ async def _begin_after(desk: Desk, exchange: Exchange, request: Request, wanted:
     except RolecastError as error:
         exchange.task = None
         exchange.fail(error)
+
+
+def _of_any_kind(plans: Plans, request: Request, exchange: Exchange) -> Plan:
+    """A plan for a request that only means the model, whatever it is for; its kind becomes one that fits."""
+    asked = exchange.caller.port_model or request.asked
+    for kind in KINDS:
+        request.kind = kind
+        try:
+            return plans.make(asked, request, exchange.caller, exchange.dialect)
+        except BadRequest:
+            if kind == KINDS[-1]:
+                raise
+    raise AssertionError  # there are kinds

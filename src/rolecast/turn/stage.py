@@ -12,8 +12,10 @@ import msgspec
 
 from rolecast.dialects.request import Request
 from rolecast.errors import RolecastError, UpstreamError
+from rolecast.turn import departure
 from rolecast.turn.ask import WORDS, Inbox, request_of
 from rolecast.turn.count import Counter
+from rolecast.turn.departure import Cleared, Departure, Parcel
 from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.part import Composite, Delegated, Whole
 from rolecast.turn.plan import Plan
@@ -28,6 +30,7 @@ class Desk(Whole, Protocol):
     """Who sees requests through: `dispatch`."""
 
     plans: Plans
+    departure: Departure | None
 
 
 class Player(Protocol):
@@ -163,6 +166,14 @@ class Stage(Composite):
                 self.tell(event)
         return Answer("".join(texts), reason, used)
 
+    async def see_off(self, parcel: Parcel) -> Cleared:
+        """What may leave this machine in place of something that a play sends itself. Raises StaysHere."""
+        exchange = self.exchange
+        needs = exchange.request.needs if exchange.request is not None else frozenset()
+        parcel = msgspec.structs.replace(parcel, number=exchange.number, key=exchange.caller.key)
+        model = None if parcel.kind == "tool" else self.plan.model
+        return await departure.see_off(self._desk.departure, needs, exchange.caller, model, parcel)
+
     async def count(self, chat: Chat) -> int:
         """Tokens that this chat has for the model, by its own count.
 
@@ -173,6 +184,7 @@ class Stage(Composite):
     def _request(self, words: Chat | Completion) -> Request:
         request = request_of(msgspec.structs.replace(words, stream=True))
         request.settled, request.trial = self.plan.choice, self.plan.trial
+        departure.inherited(request, self.exchange.request)
         return request
 
     # -- its life -----------------------------------------------------------------------------------------

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from rolecast.decision import Choice, Facts
+from rolecast.dialects.request import NOTHING
 from rolecast.errors import UNREADABLE, NotOffered, RolecastError, UpstreamTimeout
 from rolecast.routing.taxonomy import OTHER
 from rolecast.turn.ask import Asker
+from rolecast.turn.gate import LOCAL
 from rolecast.turn.mind import Mind
 from rolecast.turn.plans import Plans
 from rolecast.values import Caller, Chat, Event, Message, Sampling, Text
@@ -106,7 +108,8 @@ class Refiner:
         return Refined(model, text, answers, "" if answers else "The model did not answer with one of the names.")
 
     def _who(self, caller: Caller) -> Choice:
-        return self._plans.choose(Facts(caller.port_model or WORD, "chat"))
+        needs = frozenset({LOCAL}) if caller.local_only else NOTHING
+        return self._plans.choose(Facts(caller.port_model or WORD, "chat", needs))
 
 
 def _chat(name: str, query: str, documents: Sequence[str], choices: Mapping[str, Sequence[str]]) -> Chat:
