@@ -132,6 +132,7 @@ class Gateway:
         accounts = Accounts(self.fleet, self.ledger, self.telemetry, self.paces, self.plans.bonds)
         self.energy = EnergyBooks(accounts, self.store, self.telemetry)
         self.budgets = Budgets(self.store, self.ledger, self.events.tell)
+        self.keyring.spends = self.budgets.for_key
         rights = RightsCheck(self.keyring)
         accounts.gate.checks = (rights, Spending(self.budgets, self.current))
         self.plans.needs = rights.needs

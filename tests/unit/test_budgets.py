@@ -186,7 +186,7 @@ async def test_a_budget_counts_what_was_spent_before_it_was_set_and_after_a_rest
     standing = await books.budgets.set("run", "r", 100, "month")
     assert (standing.spent, standing.remaining, standing.percent) == (18, 82, Decimal("18.00"))
     await books.budgets.set("run", "other", 100)
-    await books.budgets.for_key("k", 50, "day")
+    await books.budgets.for_key("k", budget.Budget(50, "day"))
     books.ask(17, run="r", key="k")
     assert [books.spent("run", "r"), books.spent("run", "other"), books.spent("key", "k")] == [35, 0, 41]
     await books.ledger.close()

@@ -31,6 +31,13 @@ class Budget(msgspec.Struct, frozen=True):
     window: Window = "total"
     """`total` = once; a `day` and a `month` are those of UTC."""
 
+    @property
+    def text(self) -> str:
+        """As people write it: `5/month`."""
+        amount = f"{dollars(self.amount):f}"
+        amount = amount.rstrip("0").rstrip(".") if "." in amount else amount
+        return f"{amount}/{self.window}"
+
 
 class Standing(msgspec.Struct, frozen=True):
     """How a budget stands. Amounts in picodollars; `_usd` is the same in dollars, exactly."""

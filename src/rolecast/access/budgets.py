@@ -77,12 +77,12 @@ class Budgets:
         found = await change(self._store, REMOVE, scope=scope, name=name)
         return self._accounts.pop((scope, name), None) is not None or bool(found)
 
-    async def for_key(self, key_id: str, amount: int | None, window: Window = "total") -> None:
+    async def for_key(self, key_id: str, budget: Budget | None) -> None:
         """The same for a key whose budget is kept elsewhere, with the key; None = it has none. Raises StoreError."""
-        if amount is None:
+        if budget is None:
             self._accounts.pop(("key", key_id), None)
         else:
-            (await self._load(Account("key", key_id, Budget(amount, window), self._now()))).note()
+            (await self._load(Account("key", key_id, budget, self._now()))).note()
 
     async def reread(self) -> None:
         """Learn what other gateways with this database have charged. Raises StoreError."""

@@ -8,11 +8,12 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import msgspec
 
+from rolecast.access.budget import Budget
 from rolecast.access.keys import Key, digest_of
 from rolecast.access.models import list_id, narrowed, reached
 from rolecast.access.table import Edit, KeyTable, Made, keys_of
@@ -48,6 +49,8 @@ class Keyring:
         """Called whenever other keys open something than before: what was remembered of them is wrong."""
         self.tell: Callable[[str, Mapping[str, str]], object] = lambda *_: None
         """Told what is done to keys here, with the id and the name of each."""
+        self.spends: Callable[[str, Budget | None], Awaitable[None]] | None = None
+        """Told what a key may spend, whenever that is news; None = nothing in particular."""
         self._by_id: dict[str, Held] = {}
         self._by_digest: dict[bytes, Held] = {}
         self._lists: dict[str, tuple[str, ...]] = {}
@@ -153,6 +156,7 @@ class Keyring:
                 return
             rows = await self.table.rows_since(self._number)
             news = await asyncio.to_thread(keys_of, rows)
+            await self._allow(news)
             self._take(news)
             if len(self._by_id) != await self.table.count():  # one was forgotten
                 rows = await self.table.rows_since(-1)
@@ -166,6 +170,14 @@ class Keyring:
         self._lists = kept
         self._reached = {name: known for name, known in self._reached.items() if name in kept}
         self.changed()
+
+    async def _allow(self, keys: list[Key]) -> None:
+        """Have what they may spend heeded. Raises StoreError."""
+        for key in keys if self.spends is not None else ():
+            before = self._by_id.get(key.id)
+            known = None if before is None else before.key.budget
+            if key.budget != known and self.spends is not None:
+                await self.spends(key.id, key.budget)
 
     def _take(self, keys: list[Key]) -> None:
         for key in keys:

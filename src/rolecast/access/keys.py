@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import msgspec
 
 from rolecast import money
+from rolecast.access.budget import WINDOWS, Budget
 from rolecast.config.schema import Seconds
 from rolecast.errors import Invalid
 from rolecast.values import Rights
@@ -22,8 +23,6 @@ from rolecast.values import Rights
 PREFIX = "rk-"
 Scope = Literal["admin", "use", "local-only", "raw"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-Window = Literal["total", "day", "month"]
-WINDOWS: tuple[Window, ...] = get_args(Window)
 State = Literal["live", "expired", "revoked"]
 
 MOST_NAMES = 200
@@ -35,22 +34,6 @@ MOST = 10**12
 MOST_DOLLARS = 1_000_000
 _BUDGET = re.compile(r"\$?\s*(\d{1,12}(?:\.\d{1,12})?)\s*(?:/\s*(total|day|month))?\Z", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
-
-class Budget(msgspec.Struct, frozen=True):
-    """What a key may spend."""
-
-    amount: int
-    """In picodollars."""
-    window: Window = "total"
-    """In each day or month of UTC, or in all."""
-
-    @property
-    def text(self) -> str:
-        """As people write it: `5/month`."""
-        amount = f"{money.dollars(self.amount):f}"
-        amount = amount.rstrip("0").rstrip(".") if "." in amount else amount
-        return f"{amount}/{self.window}"
 
 
 class Limits(msgspec.Struct, frozen=True):

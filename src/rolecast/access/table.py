@@ -10,7 +10,8 @@ from functools import partial
 
 import msgspec
 
-from rolecast.access.keys import Budget, Key, Limits, digest_of, id_of, new_secret
+from rolecast.access.budget import Budget
+from rolecast.access.keys import Key, Limits, digest_of, id_of, new_secret
 from rolecast.books.store import Query, Row, Step, Store, Value
 from rolecast.errors import Conflict, NotFound
 

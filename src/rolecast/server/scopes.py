@@ -35,9 +35,23 @@ _OWN = (
 )
 """What belongs to asking: with every method, and of one's own sessions and answers alone."""
 
+_SERVICES_SEEN = (
+    *("/discover", "/services", "/services/{id:path}", "/alerts", "/providers", "/providers/{name:path}"),
+    *("/receipts/{run_id:path}", "/budget/{run_id:path}", "/quotas", "/reservations", "/status", "/admin/usage"),
+)
+"""The same of the services of PAS, and of what is used, where a key sees its own requests alone."""
+_SERVICES_USED = (
+    *("/register", "/heartbeat", "/discover", "/promote", "/deregister", "/select", "/broadcast", "/invoke"),
+    *("/track", "/summarize", "/clear", "/reserve", "/release", "/kill"),
+)
+"""What programs do there that work with models."""
+
 RULES: Mapping[tuple[str, str], Need] = {
     **{("GET", path): "any" for path in _LISTS},
     **{(method, path): "use" for path in _OWN for method in ("GET", "POST", "DELETE")},
+    **{("GET", path): "any" for path in _SERVICES_SEEN},
+    **{(method, path): "use" for path in _SERVICES_USED for method in ("POST", "PUT")},
+    ("GET", "/summaries"): "use",
     ("POST", "/api/show"): "any",
     ("POST", "/v1/feedback"): "use",
 }
