@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
-from zlib import crc32
+from zlib import adler32
 
 import msgspec
 
@@ -106,7 +106,7 @@ class Journal:
             data = _pack(*row)
         except struct.error:  # nor does a database keep such a number
             return
-        _pack_plain(memory, at, _PLAIN_LENGTH, crc32(data), data)
+        _pack_plain(memory, at, _PLAIN_LENGTH, adler32(data), data)
         self._at[half] = at + _PLAIN.size - 8
 
     def add(self, rows: Record) -> None:
@@ -125,7 +125,7 @@ class Journal:
             self._full()
             return
         memory[at + 8 : end + 8] = data + _END
-        _RECORD.pack_into(memory, at, len(data), crc32(data))  # last, so that half a record is none
+        _RECORD.pack_into(memory, at, len(data), adler32(data))  # last, so that half a record is none
         self._at[half] = end
 
     def turn(self) -> None:
@@ -239,7 +239,7 @@ def read(data: bytes) -> Batch:
             length, checksum = _RECORD.unpack_from(data, at)
             plain, length = length & _IS_PLAIN, length & ~_IS_PLAIN
             record = data[at + 8 : at + 8 + length]
-            if not length or at + 8 + length > end or crc32(record) != checksum:
+            if not length or at + 8 + length > end or adler32(record) != checksum:
                 break
             try:
                 rows = [(REQUESTS, list(_REQUEST.unpack(record)))] if plain else _decode(record)
