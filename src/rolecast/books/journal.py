@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
-from zlib import crc32
+from zlib import adler32
 
 import msgspec
 
@@ -39,12 +39,12 @@ _DIGEST = 32
 SUFFIX = ".rows"
 UNMADE_S = 60.0
 """A file that is not complete after so long never will be."""
-_RECORD = Struct("<II")
+_RECORD = Struct("II")
 """Length and checksum; a length of 0 is the end."""
 _END = bytes(_RECORD.size)
-_REQUEST = Struct("<qIdIqqqq")
-"""The row of a request that has no others, which most are: faster than any words."""
-_PLAIN = Struct(f"<II{_REQUEST.size}s8x")
+_REQUEST = Struct("qIdIqqqq")
+"""The row of a request that has no others, which most are. In this machine's own order, which is packed fastest."""
+_PLAIN = Struct(f"II{_REQUEST.size}s8x")
 """That as a record, with the end behind it."""
 _IS_PLAIN = 1 << 31
 """Set in the length of such a record."""
@@ -106,7 +106,7 @@ class Journal:
             data = _pack(*row)
         except struct.error:  # nor does a database keep such a number
             return
-        _pack_plain(memory, at, _PLAIN_LENGTH, crc32(data), data)
+        _pack_plain(memory, at, _PLAIN_LENGTH, adler32(data), data)
         self._at[half] = at + _PLAIN.size - 8
 
     def add(self, rows: Record) -> None:
@@ -125,7 +125,7 @@ class Journal:
             self._full()
             return
         memory[at + 8 : end + 8] = data + _END
-        _RECORD.pack_into(memory, at, len(data), crc32(data))  # last, so that half a record is none
+        _RECORD.pack_into(memory, at, len(data), adler32(data))  # last, so that half a record is none
         self._at[half] = end
 
     def turn(self) -> None:
@@ -239,7 +239,7 @@ def read(data: bytes) -> Batch:
             length, checksum = _RECORD.unpack_from(data, at)
             plain, length = length & _IS_PLAIN, length & ~_IS_PLAIN
             record = data[at + 8 : at + 8 + length]
-            if not length or at + 8 + length > end or crc32(record) != checksum:
+            if not length or at + 8 + length > end or adler32(record) != checksum:
                 break
             try:
                 rows = [(REQUESTS, list(_REQUEST.unpack(record)))] if plain else _decode(record)
