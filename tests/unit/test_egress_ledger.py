@@ -229,7 +229,8 @@ async def test_what_cannot_be_written_down_does_not_leave(monkeypatch: pytest.Mo
                 assert (answer.status, answer.error["code"]) == (503, "egress_unrecorded")
                 answer = await gate.ask(request(chat("hello", "standard")))
                 assert (answer.status, answer.header("x-rolecast-model")) == (200, "here")
-                assert [e.event_type for e in gate.gateway.events.recent()] == ["egress_refused"] * 2
+                told = [each.event_type for each in gate.gateway.events.recent()]
+                assert told.count("egress_refused") == 2
                 page = await gate.ask(request(path="/admin/egress", method="GET"))
                 assert page.json == {"entries": [], "heads": []}
             off = replace(whole, egress=Egress(ledger=False))

@@ -3,6 +3,7 @@ once."""
 
 import asyncio
 import json
+import typing
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ from msgspec.structs import replace
 
 from rolecast.access.keys import Budget, Key, Limits
 from rolecast.access.wanted import NEW
-from rolecast.config.schema import Config, Listener, Model
+from rolecast.config.schema import Config, Listener, Model, Service
 from rolecast.dialects.request import Request
 from rolecast.errors import BudgetSpent, ConfigError
 from rolecast.server import scopes
@@ -48,6 +49,7 @@ LISTENERS = [
     Listener(port=0, name="tlc_domain_classifier", model="m", surface="pas"),
     Listener(port=0, name="llama", model="m", surface="llama-server"),
     Listener(port=0, name="conductor", surface="conductor"),
+    *(Listener(port=0, name=service, surface=service) for service in typing.get_args(Service)),
 ]
 
 
