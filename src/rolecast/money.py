@@ -33,10 +33,14 @@ class Rates(msgspec.Struct, frozen=True):
         """Whether nothing costs anything."""
         return not (self.input or self.output or self.cached or self.written)
 
-    def cost(self, prompt: int, completion: int, cached: int = 0, written: int = 0) -> int:
-        """Picodollars of so many tokens; `cached` and `written` are within `prompt`."""
+    def cost(self, prompt: int, completion: int, cached: int = 0, written: int = 0, hour: int = 0) -> int:
+        """Picodollars of so many tokens; `cached` and `written` are within `prompt`, `hour` within `written`.
+
+        What is kept for an hour costs twice `input` where keeping costs anything (Anthropic).
+        """
         plain = max(prompt - cached - written, 0)
-        return plain * self.input + completion * self.output + cached * self.cached + written * self.written
+        sum_of = plain * self.input + completion * self.output + cached * self.cached + written * self.written
+        return sum_of + hour * (2 * self.input - self.written) if hour and self.written > self.input else sum_of
 
 
 def exact(number: float | str | Decimal) -> Decimal:

@@ -25,6 +25,8 @@ class Usage(msgspec.Struct, frozen=True):
     """Those of the completion that were thought, where the engine says so."""
     written_tokens: int = 0
     """Those of the prompt that its server keeps from now on, where it says so and asks money for it."""
+    hour_tokens: int = 0
+    """Those of the written ones that it keeps for an hour."""
 
 
 class Phases(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ from gateway import (
 )
 from gateway import request as http
 
-from rolecast.config.schema import Price
+from rolecast.config.schema import Model, Price
 
 pytestmark = pytest.mark.anyio
 
@@ -136,3 +136,122 @@ async def test_several_answers_cost_the_sum_of_their_parts(cloud: Both) -> None:
     assert said.status == 200, said.body
     (row,) = await gate.rows()
     assert row.cost == len(paid.requests) * (100 * IN + 7 * OUT)
+
+
+TOLD: list[tuple[str, dict[str, Any], tuple[int, int, int, int]]] = [
+    (
+        "Gemini's and xAI's thoughts are in the total alone, and are billed as the answer",
+        {"prompt_tokens": 30, "completion_tokens": 9, "total_tokens": 1039},
+        (30, 1009, 0, 0),
+    ),
+    (
+        "a total that fits changes nothing",
+        {"prompt_tokens": 30, "completion_tokens": 9, "total_tokens": 39},
+        (30, 9, 0, 0),
+    ),
+    (
+        "a total that is too small is no count",
+        {"prompt_tokens": 30, "completion_tokens": 9, "total_tokens": 9},
+        (30, 9, 0, 0),
+    ),
+    (
+        "Moonshot's and Together's place for cached tokens",
+        {"prompt_tokens": 30, "completion_tokens": 9, "total_tokens": 39, "cached_tokens": 20},
+        (30, 9, 20, 0),
+    ),
+    (
+        "DeepSeek's",
+        {
+            "prompt_tokens": 30,
+            "completion_tokens": 9,
+            "total_tokens": 39,
+            "prompt_cache_hit_tokens": 20,
+            "prompt_cache_miss_tokens": 10,
+        },
+        (30, 9, 20, 0),
+    ),
+    (
+        "OpenRouter's word for what is kept from now on",
+        {
+            "prompt_tokens": 30,
+            "completion_tokens": 9,
+            "total_tokens": 39,
+            "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 20},
+        },
+        (30, 9, 4, 20),
+    ),
+    (
+        "LiteLLM's",
+        {
+            "prompt_tokens": 30,
+            "completion_tokens": 9,
+            "total_tokens": 39,
+            "prompt_tokens_details": {"cached_tokens": 4},
+            "cache_creation_input_tokens": 20,
+            "cache_read_input_tokens": 4,
+        },
+        (30, 9, 4, 20),
+    ),
+]
+
+
+@pytest.mark.parametrize(("usage", "billed"), [case[1:] for case in TOLD], ids=[case[0] for case in TOLD])
+async def test_what_providers_report_is_billed_as_they_bill_it_whichever_way_the_answer_goes(
+    cloud: Both, usage: dict[str, Any], billed: tuple[int, int, int, int]
+) -> None:
+    gate, paid, _ = cloud
+    prompt, completion, cached, written = billed
+    paid.usual = reply(json.dumps({**json.loads(answer(0, 0)), "usage": usage}).encode())
+    await gate.ask(http(chat(model="cloud")))
+    words = {"model": "cloud", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+    await gate.ask(http(words, path="/v1/messages"))
+    paid.usual = stream(delta("hi"), event({"choices": [], "usage": usage}), DONE)
+    await gate.ask(http(chat(model="cloud", stream=True)))
+    await gate.ask(http(chat(model="cloud", stream=True, stream_options={"include_usage": True})))
+    await gate.ask(http({**words, "stream": True}, path="/v1/messages"))
+    rows = await gate.rows()
+    told = [(r.prompt_tokens, r.completion_tokens, r.cached_tokens, r.written_tokens) for r in rows]
+    assert told == [billed] * 5
+    plain = prompt - cached - written
+    assert {r.cost for r in rows} == {plain * IN + cached * CACHED + written * WRITTEN + completion * OUT}
+
+
+async def test_embeddings_whose_server_tells_the_total_alone_are_billed() -> None:
+    vector = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
+    body = json.dumps({"object": "list", "data": [vector], "usage": {"total_tokens": 12}}).encode()
+    async with ScriptedWorker().listening() as paid:
+        paid.usual = reply(body)
+        with short_folder() as folder:
+            made = config({"cloud": remote(paid.url, price=CENTS, capabilities=["embeddings"])})
+            async with running_gateway(made, Path(folder)) as gate:
+                for asked in ({"path": "/v1/embeddings"}, {"path": "/api/embed"}):
+                    assert (await gate.ask(http({"model": "cloud", "input": "hello"}, **asked))).status == 200
+                assert [row.cost for row in await gate.rows()] == [12 * IN] * 2
+
+
+async def test_what_anthropic_keeps_for_an_hour_costs_twice_the_input() -> None:
+    usage = {
+        "input_tokens": 10,
+        "cache_read_input_tokens": 5,
+        "cache_creation_input_tokens": 100,
+        "cache_creation": {"ephemeral_5m_input_tokens": 40, "ephemeral_1h_input_tokens": 60},
+        "output_tokens": 3,
+    }
+    whole = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}], "usage": usage}
+    start = {"type": "message_start", "message": {"id": "m", "usage": {**usage, "output_tokens": 1}}}
+    text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}
+    async with ScriptedWorker().listening() as paid:
+        with short_folder() as folder:
+            made = config({"cloud": Model(backend="anthropic", url=paid.url, price=CENTS)})
+            async with running_gateway(made, Path(folder)) as gate:
+                words = {"model": "cloud", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+                paid.usual = reply(json.dumps({**whole, "stop_reason": "end_turn"}).encode())
+                await gate.ask(http(chat(model="cloud")))
+                await gate.ask(http(words, path="/v1/messages"))
+                paid.usual = stream(event(start), event(text), event(end), event({"type": "message_stop"}))
+                await gate.ask(http(chat(model="cloud", stream=True)))
+                await gate.ask(http({**words, "stream": True}, path="/v1/messages"))
+                rows = await gate.rows()
+                assert {r.cost for r in rows} == {10 * IN + 5 * CACHED + 40 * WRITTEN + 60 * 2 * IN + 3 * OUT}
+                assert {r.written_tokens for r in rows} == {100}

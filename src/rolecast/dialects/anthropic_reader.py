@@ -32,6 +32,10 @@ class _Details(msgspec.Struct, gc=False):
     thinking_tokens: int | None = None
 
 
+class _Creation(msgspec.Struct, gc=False):
+    ephemeral_1h_input_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     """Counts; later ones in a stream are added to those before them, or replace them."""
 
@@ -40,6 +44,7 @@ class _Usage(msgspec.Struct):
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     output_tokens_details: _Details | None = None
+    cache_creation: _Creation | None = None
 
 
 class _Block(msgspec.Struct):
@@ -94,7 +99,8 @@ def _report(told: Mapping[str, int]) -> Report:
     asked = count.get("input_tokens", 0) + count.get("cache_creation_input_tokens", 0) + cached
     thought, written = count.get("thinking_tokens", 0), count.get("cache_creation_input_tokens", 0)
     answer = count.get("output_tokens", 0)
-    return Report(Usage(asked, answer, cached, reasoning_tokens=thought, written_tokens=written))
+    hour = min(count.get("hour_tokens", 0), written)
+    return Report(Usage(asked, answer, cached, reasoning_tokens=thought, written_tokens=written, hour_tokens=hour))
 
 
 def _counts(told: _Usage | None) -> dict[str, int]:
@@ -103,6 +109,8 @@ def _counts(told: _Usage | None) -> dict[str, int]:
     counts = {name: value for name, value in msgspec.structs.asdict(told).items() if isinstance(value, int)}
     if told.output_tokens_details is not None and told.output_tokens_details.thinking_tokens:
         counts["thinking_tokens"] = told.output_tokens_details.thinking_tokens
+    if told.cache_creation is not None and told.cache_creation.ephemeral_1h_input_tokens:
+        counts["hour_tokens"] = told.cache_creation.ephemeral_1h_input_tokens
     return counts
 
 

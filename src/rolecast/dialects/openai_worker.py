@@ -193,15 +193,22 @@ class _Timings(msgspec.Struct, gc=False):
 
 class _Details(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct):
+    """Counts, in the words of all who have some: see `usage.Reported`."""
+
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
+    cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
 
 
 class _Vector(msgspec.Struct):
@@ -254,7 +261,7 @@ def _events(data: bytes, calls: Calls) -> list[Event]:
     events += _scores(answer.results or ())
     if failure := _failure(answer, data):
         return [*events, failure]
-    if answer.results and answer.usage and answer.usage.prompt_tokens is None:
+    if (answer.results or answer.data) and answer.usage and answer.usage.prompt_tokens is None:
         answer.usage.prompt_tokens = answer.usage.total_tokens  # nothing is generated
     if report := _report(answer.usage, answer.timings or _Timings()):
         events.append(report)
@@ -336,23 +343,36 @@ def _pieces(content: list[_Piece], choice: int) -> Iterator[Event]:
 def _report(reported: _Usage | None, times: _Timings) -> Report | None:
     """What the worker reports; None when that is no count of tokens, which is then ours to make."""
     prompt_ms, completion_ms = _duration(times.prompt_ms), _duration(times.predicted_ms)
-    if reported is not None and _is_count(reported.prompt_tokens):
-        details, thought = reported.prompt_tokens_details, reported.completion_tokens_details
-        counts = (
-            reported.prompt_tokens,
-            reported.completion_tokens,
-            details.cached_tokens if details else 0,
-            thought.reasoning_tokens if thought else 0,
-        )
-    elif _is_count(times.prompt_n) and _is_count(times.cache_n or 0):
-        counts = ((times.cache_n or 0) + (times.prompt_n or 0), times.predicted_n, times.cache_n, 0)
-    else:
+    if reported is not None and (used := _billed(reported)):
+        return Report(used, prompt_ms, completion_ms)
+    if not (_is_count(times.prompt_n) and _is_count(times.cache_n or 0) and _is_count(times.predicted_n or 0)):
         return None
-    if not _is_count(counts[1] or 0):
-        return None
-    prompt, completion, cached, thoughts = (count if _is_count(count) else 0 for count in counts)
-    used = Usage(prompt or 0, completion or 0, cached or 0, reasoning_tokens=thoughts or 0)
+    cached = times.cache_n or 0
+    used = Usage(cached + (times.prompt_n or 0), times.predicted_n or 0, cached)
     return Report(used, prompt_ms, completion_ms)
+
+
+def _billed(told: _Usage) -> Usage | None:
+    """What is paid for; None when these are no counts. Of what is told besides, a wrong one is none."""
+    if not (_is_count(told.prompt_tokens) and _is_count(told.completion_tokens or 0)):
+        return None
+    prompt = told.prompt_tokens_details or _Details()
+    thoughts = told.completion_tokens_details.reasoning_tokens if told.completion_tokens_details else None
+    return usage.Reported(
+        told.prompt_tokens,
+        told.completion_tokens,
+        _count(told.total_tokens),
+        usage.Details(
+            _count(prompt.cached_tokens), _count(prompt.cache_write_tokens), _count(prompt.cache_creation_tokens)
+        ),
+        _count(told.cached_tokens),
+        _count(told.prompt_cache_hit_tokens),
+        _count(told.cache_creation_input_tokens),
+    ).billed(_count(thoughts) or 0)
+
+
+def _count(tokens: int | None) -> int | None:
+    return tokens if _is_count(tokens) else None
 
 
 def _is_count(tokens: int | None) -> bool:

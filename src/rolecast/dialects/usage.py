@@ -23,7 +23,9 @@ _TIMINGS = re.compile(
 )
 _PROMPT = re.compile(rb'"prompt_tokens":\s*' + _NUMBER)
 _COMPLETION = re.compile(rb'"completion_tokens":\s*' + _NUMBER)
-_CACHED = re.compile(rb'"cached_tokens":\s*' + _NUMBER)
+_CACHED = re.compile(rb'"(?:cached_tokens|prompt_cache_hit_tokens)":\s*' + _NUMBER)
+_WRITTEN = re.compile(rb'"(?:cache_write_tokens|cache_creation_(?:input_)?tokens)":\s*' + _NUMBER)
+_TOTAL = re.compile(rb'"total_tokens":\s*' + _NUMBER)
 _COUNTS = frozenset({"prompt_tokens", "completion_tokens"})
 """One of these that is wrong makes the report none."""
 _PIECE = re.compile(rb'"(?:content|reasoning_content|text|arguments)":\s?"[^"]')
@@ -33,23 +35,61 @@ _PIECE = re.compile(rb'"(?:content|reasoning_content|text|arguments)":\s?"[^"]')
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
 
 
-class _Details(msgspec.Struct):
+class Details(msgspec.Struct, gc=False):
+    """Of a prompt, what its server had kept, and what it keeps from now on (OpenRouter's word and LiteLLM's)."""
+
     cached_tokens: _Count | None = None
+    cache_write_tokens: _Count | None = None
+    cache_creation_tokens: _Count | None = None
 
 
-class _Usage(msgspec.Struct):
+class Reported(msgspec.Struct, gc=False):
+    """Counts as servers of OpenAI's wire report them."""
+
     prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
-    prompt_tokens_details: _Details | None = None
+    total_tokens: _Count | None = None
+    prompt_tokens_details: Details | None = None
+    cached_tokens: _Count | None = None
+    """Moonshot's and Together's place for it."""
+    prompt_cache_hit_tokens: _Count | None = None
+    """DeepSeek's."""
+    cache_creation_input_tokens: _Count | None = None
+    """LiteLLM's, of models of Anthropic."""
+
+    def billed(self, thoughts: int = 0) -> Usage:
+        """What is paid for."""
+        details = self.prompt_tokens_details
+        prompt, completion = whole(self.prompt_tokens, self.completion_tokens, self.total_tokens)
+        cached = (details and details.cached_tokens) or self.cached_tokens or self.prompt_cache_hit_tokens or 0
+        written = self.cache_creation_input_tokens or 0
+        if details is not None:
+            written = details.cache_write_tokens or details.cache_creation_tokens or written
+        return Usage(prompt, completion, cached, reasoning_tokens=thoughts, written_tokens=written)
+
+
+def whole(prompt: int | None, completion: int | None, total: int | None) -> tuple[int, int]:
+    """Tokens of the prompt and of the answer, as they are billed.
+
+    Gemini and xAI count thoughts in the total alone, and bill them as the answer; who embeds or ranks may tell
+    nothing but the total.
+    """
+    if total is None:
+        return prompt or 0, completion or 0
+    if prompt is None:
+        return max(total - (completion or 0), 0), completion or 0
+    if completion is not None and total > prompt + completion:
+        completion = total - prompt
+    return prompt, completion or 0
 
 
 class _Answer(msgspec.Struct):
-    usage: _Usage | None = None
+    usage: Reported | None = None
 
 
 class _Event(msgspec.Struct):
     choices: list[msgspec.Raw] = []
-    usage: _Usage | None = None
+    usage: Reported | None = None
 
 
 class _Message(msgspec.Struct):
@@ -78,20 +118,23 @@ def of_answer(body: bytes) -> Usage | None:
     except UNREADABLE:
         read = lenient.read(body, _Answer, _COUNTS)
         usage = read.usage if read else None
-    if usage is None:
-        return None
-    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
-    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0)
+    return None if usage is None else usage.billed()
 
 
 def of_tail(tail: bytes) -> Usage | None:
     """What the last bytes of a stream, or of an answer too long to hold, report."""
     if prompt := _PROMPT.findall(tail):
-        completion, cached = _COMPLETION.findall(tail), _CACHED.findall(tail)
-        return Usage(int(prompt[-1]), int(completion[-1]) if completion else 0, int(cached[-1]) if cached else 0)
+        completion, total = _last(_COMPLETION, tail), _last(_TOTAL, tail)
+        asked, answered = whole(int(prompt[-1]), completion, total)
+        return Usage(asked, answered, _last(_CACHED, tail) or 0, written_tokens=_last(_WRITTEN, tail) or 0)
     if m := _TIMINGS.search(tail):
         return Usage(int(m[1]) + int(m[2]), int(m[3]), int(m[1]))
     return None
+
+
+def _last(count: re.Pattern[bytes], tail: bytes) -> int | None:
+    found = count.findall(tail)
+    return int(found[-1]) if found else None
 
 
 def reported_by(event: bytes) -> tuple[bool, bool]:

@@ -338,7 +338,8 @@ def joined(why: str, what: str) -> str:
 
 def cost_of(rates: Rates, usage: Usage) -> int:
     """Picodollars of an answer that took so much."""
-    return rates.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.written_tokens)
+    written, hour = usage.written_tokens, usage.hour_tokens
+    return rates.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, written, hour)
 
 
 _RATES = b"x-ratelimit-"

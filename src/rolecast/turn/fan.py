@@ -142,6 +142,7 @@ class Fan(Composite):
             counted=any(used.counted for used in found.values()),
             reasoning_tokens=sum(used.reasoning_tokens for used in found.values()),
             written_tokens=sum(used.written_tokens for used in heads),
+            hour_tokens=sum(used.hour_tokens for used in heads),
         )
 
 

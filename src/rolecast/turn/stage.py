@@ -240,6 +240,7 @@ class Stage(Composite):
             counted=sum_of.counted or usage.counted,
             reasoning_tokens=sum_of.reasoning_tokens + usage.reasoning_tokens,
             written_tokens=sum_of.written_tokens + usage.written_tokens,
+            hour_tokens=sum_of.hour_tokens + usage.hour_tokens,
         )
         self.events += usage.completion_tokens
         whole.attempts += part.attempts
