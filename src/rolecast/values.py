@@ -307,6 +307,8 @@ class Failure(msgspec.Struct, frozen=True):
     param: str | None = None
     status: int = 0
     """A status that the body names, for errors that come under another one."""
+    wait_s: float = 0.0
+    """After so many seconds it may be asked again; 0 = the body does not say so."""
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):

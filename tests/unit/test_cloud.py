@@ -408,6 +408,62 @@ async def test_a_key_that_is_not_accepted_is_told_once_and_the_server_left_alone
         assert SECRET not in caplog.text + answer.body.decode()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "API key not valid. Please pass a valid API key.",  # Gemini
+        "Incorrect API key provided: ab***cd.",  # xAI
+        "Your credit balance is too low to access the Anthropic API.",
+    ],
+)
+async def test_a_key_that_is_not_accepted_in_words_alone_is_no_mistake_of_the_client(words: str) -> None:
+    async with sky({}, {}) as (there, workers):
+        workers[0].usual = fails(400, text=words)
+        for _ in range(2):
+            assert answered_by(await there.gate.ask(asked())) == "b"
+        assert counts(workers) == [1, 2]
+        assert there.breaker.wait_of("a") > 500
+
+
+GOOGLES = {
+    "code": 429,
+    "message": "You exceeded your current quota.",
+    "status": "RESOURCE_EXHAUSTED",
+    "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "39.837906927s"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "wait_s"),
+    [
+        ([{"error": GOOGLES}], 39.8),
+        (
+            {"error": {"message": "Rate limit reached for gpt-4o. Limit 30000, Used 29999. Please try again in 20s."}},
+            20,
+        ),
+        ({"error": {"message": "Rate limit reached. Please try again in 1m20.5s. Visit us."}}, 80.5),
+        ({"error": {"message": "Rate limit reached. Please try again in 1h2m."}}, 3720),
+    ],
+)
+async def test_a_wait_that_is_told_in_the_body_alone_is_heeded_and_told(said: Any, wait_s: float) -> None:
+    async with sky({}, {}) as (there, workers):
+        workers[0].usual = reply(json.dumps(said).encode(), 429)
+        assert answered_by(await there.gate.ask(asked())) == "b"
+        assert there.breaker.wait_of("a") == pytest.approx(min(wait_s, 300), abs=1)
+        there.breaker.circuits.clear()
+        answer = await there.gate.ask(asked("a"))
+        assert (answer.status, answer.header("retry-after")) == (429, str(round(wait_s)))
+        assert counts(workers) == [2, 1]
+
+
+async def test_a_wait_of_moments_in_the_body_is_waited_out() -> None:
+    async with sky({}) as (there, workers):
+        workers[0].script.append(fails(429, text="Please try again in 60ms."))
+        workers[0].usual = reply()
+        assert answered_by(await there.gate.ask(asked())) == "a"
+        assert counts(workers) == [2]
+
+
 async def test_a_403_about_the_request_opens_nothing() -> None:
     async with sky({}, {}) as (there, workers):
         workers[0].usual = fails(403, text="flagged by moderation")

@@ -27,6 +27,14 @@ from rolecast.config.schema import Model
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop
 TOO_LONG = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
+TOO_LONG_BESIDES = [
+    "Invalid request: Your request exceeded model token limit: 8192",  # Moonshot
+    "Prompt exceeds max length",  # Z.ai
+    "Range of input length should be [1, 30720]",  # Alibaba
+    "prompt token count of 125516 exceeds the limit of 64000",  # Copilot
+    "prompt is too long: 210000 tokens > 200000 maximum",
+    "Prompt contains 40960 tokens, too large for model with 32768 maximum context length",
+]
 MESSAGES = "/v1/messages"
 
 
@@ -126,6 +134,30 @@ async def test_a_prompt_that_proves_too_long_goes_on_only_to_a_model_that_surely
         answer = await gate.ask(request(chat("hello there", "standard")))
         assert (answer.status, answer.header("x-rolecast-model")) == expected
         assert answer.status == 200 or answer.error["code"] == "context_length_exceeded"
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        refusal("Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 7011", 413),
+        refusal("Request too large, please reduce your message size", 413, code="rate_limit_exceeded"),
+    ],
+)
+async def test_more_tokens_than_a_server_gives_a_minute_are_asked_of_the_next(refused: Script) -> None:
+    async with cast({"one": {}, "two": {}}, {"standard": ["one", "two"]}) as (gate, workers):
+        workers["one"].usual = refused
+        for streams in (False, True):
+            assert (await who(gate, chat("hello there", "standard", stream=streams)))[:2] == (200, "two")
+        assert (await who(gate, chat("hello there", "one")))[:2] == (413, "one")
+
+
+@pytest.mark.parametrize("words", TOO_LONG_BESIDES)
+async def test_a_prompt_is_too_long_in_the_words_of_any_server(words: str) -> None:
+    async with cast({"one": {}, "two": {"context": 100_000}}, {"standard": ["one", "two"]}) as (gate, workers):
+        workers["one"].usual = refusal(words)
+        assert (await who(gate, chat("hello there", "standard")))[:2] == (200, "two")
+        answer = await gate.ask(request(chat("hello there", "one")))
+        assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
 
 
 async def test_what_cannot_be_said_to_a_server_of_another_kind_is_said_to_the_next() -> None:

@@ -30,6 +30,12 @@ _MESSAGES = (
     *("description", "error_description", "details", "title", "fault", "Message", "Error", "data"),
 )
 """Fields that hold the message or what it is in, most telling first."""
+_DURATION = r"(?:(\d{1,3})h)?(?:(\d{1,4})m(?!s))?(?:(\d{1,9}(?:\.\d{1,9})?)(m?s))?"
+_WAITS = (
+    re.compile(rf'"retryDelay": *"{_DURATION}"'),
+    re.compile(rf"(?i)\b(?:try again|retry|retry your request|reset) (?:in|after) {_DURATION}\b"),
+)
+"""How Google's servers say when to come back, without a Retry-After, and how OpenAI's and Groq's say it in words."""
 _TITLE = re.compile(r"<(title|h1)\b[^<>]*>", re.IGNORECASE)
 _TITLE_ENDS = re.compile(r"</(?:title|h1)\b", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -55,7 +61,18 @@ def read(body: bytes) -> Failure:
         one_line(beside.get("type", ""))[:64],
         one_line(beside["param"])[:200] if "param" in beside else None,
         status if 400 <= status <= 599 else 0,
+        _wait_s(text),
     )
+
+
+def _wait_s(text: str) -> float:
+    """So long to wait is said in these words."""
+    for each in _WAITS:
+        if told := each.search(text):
+            hours, minutes, seconds, unit = told.groups()
+            last = float(seconds or 0) * (0.001 if unit and unit.lower() == "ms" else 1)
+            return 3600.0 * int(hours or 0) + 60.0 * int(minutes or 0) + last
+    return 0.0
 
 
 def one_line(text: str) -> str:

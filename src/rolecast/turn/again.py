@@ -168,6 +168,8 @@ class Again:
                 )
         elif status in REPEATABLE or status >= 500 or (status == 200 and error.status >= 500):
             told_s = asks_for(exchange) if status in (429, 503, 529) else 0.0
+            if not told_s and status in (429, 503, 529) and said.wait_s:
+                told_s = error.retry_after = said.wait_s
             fault: Fault = "busy" if status in (429, 529) else "failed"
             self._failed(
                 exchange, plan, fault, told_s, f"{_BUSY} (status {status})" if fault == "busy" else f"status {status}"

@@ -262,7 +262,7 @@ class Dispatch(UnderWay):
         exchange.lost_after_s = clock() - exchange.carrier.last_activity if exchange.carrier is not None else 0.0
         self.fleet.release(lost)
         spawned = plan.backend.spawns
-        rest_s = asks_for(exchange)
+        rest_s = asks_for(exchange) or error.retry_after or 0.0
         repeat = None if unable else self.again.next_wait(exchange, plan, error)
         exchange.lease = exchange.carrier = None
         exchange.first, exchange.unasked, exchange.gathers, request.edit_usage = 0.0, False, False, False

@@ -16,12 +16,19 @@ _OURS = (
     *("model_not_found", "insufficient_quota", "billing_not_active", "account_deactivated"),
 )
 """Codes and types that blame us, whatever the status."""
+_OUR_KEY = re.compile(
+    r"(?i)\bapi[ _-]?key (?:is )?(?:not valid|invalid|expired|not found|has been (?:disabled|revoked))"
+    r"|\b(?:incorrect|invalid|wrong|expired) api[ _-]?key\b"
+    r"|\b(?:credit )?balance is too low|insufficient (?:balance|credits?|funds|quota)\b"
+)
+"""The same in words alone, under the status of a mistake of the request: Gemini's and xAI's keys, Anthropic's bills."""
 TOO_LONG = "context_length_exceeded"
 """The code that clients know for a request beyond the context; agents shorten their history when they see it."""
 _TOO_LONG = re.compile(
     r"(?i)context.{0,24}\b(?:length|size|window|limit|overflow).*"
     r"|(?:input|prompt) is too (?:long|large)|maximum (?:prompt|model|input) length|too many tokens"
     r"|token count.{0,40}exceeds|`inputs` (?:tokens|must have less)|reduce the length of the (?:messages|prompt|input)"
+    r"|exceed.{0,20}token limit|prompt exceeds|range of input length"
 )
 _UNABLE = {
     *(TOO_LONG, "exceed_context_size_error", "wrong_capability", "unsupported_parameter", "unsupported_value"),
@@ -33,13 +40,15 @@ _NOT_HERE = re.compile(
     r"|\b(?:unrecognized|unknown|unexpected) (?:request )?(?:argument|parameter|field|keyword)"
     r"|\bno endpoints found|\binvalid `?signature"
 )
-_EXCESS = re.compile(r"(?i)exceed|maximum|longer|larger|greater|too |only|overflow|reduce|<=|less than|limit")
+_RATE = re.compile(r"(?i)rate_limit|\btokens per (?:min|day)")
+"""So Groq refuses a request of more tokens than it gives a minute, which others may."""
+_EXCESS = re.compile(r"(?i)exceed|should be|maximum|longer|larger|greater|too |only|overflow|reduce|<=|less than|limit")
 
 
 def on(status: int, said: Failure, where: str, location: str = "", credentials: bytes = b"") -> RolecastError:
     """The error for the client. `where` names the remote; what is in `credentials` is struck out of its words."""
     message = _without(credentials, said.message)
-    ours = {said.code.lower(), said.type.lower()} & set(_OURS)
+    ours = _blames_us(status, said)
     too_long = _is_too_long(said)
     if (status in CLIENTS or (status == 500 and too_long)) and not ours:
         kind = CLIENTS.get(status, BadRequest)
@@ -72,8 +81,9 @@ def on(status: int, said: Failure, where: str, location: str = "", credentials: 
 
 def is_about_us(status: int, said: Failure) -> bool:
     """Whether it is our key or account there that is not accepted, so that asking again will not help soon."""
-    words = {said.code.lower(), said.type.lower()}
-    return status in (401, 402) or (status in (400, 403, 429) and bool(words & (set(_OURS) - {"model_not_found"})))
+    if status in (401, 402):
+        return True
+    return status in (400, 403, 429) and said.code.lower() != "model_not_found" and _blames_us(status, said)
 
 
 def is_unable(error: RolecastError, said: Failure) -> bool:
@@ -84,8 +94,16 @@ def is_unable(error: RolecastError, said: Failure) -> bool:
     """
     if error.status not in CLIENTS:
         return False
+    if error.status == 413 and _RATE.search(f"{said.code} {said.message}"):
+        return True
     codes = {said.code.lower(), (error.code or "").lower()}
     return bool(codes & _UNABLE) or _NOT_HERE.search(said.message) is not None
+
+
+def _blames_us(status: int, said: Failure) -> bool:
+    if {said.code.lower(), said.type.lower()} & set(_OURS):
+        return True
+    return status in (400, 403, 429) and _OUR_KEY.search(said.message) is not None
 
 
 def _is_too_long(said: Failure) -> bool:
