@@ -22,11 +22,13 @@ from rolecast.turn.relay import Relay
 from rolecast.values import Chat, Completion, Ranking, Words
 
 
-def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False) -> None:  # noqa: C901
+def call(  # noqa: C901
+    exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, again: bool = False, plainly: bool = False
+) -> None:
     """Ask this worker, as the client wrote it where both speak alike. Raises BadRequest for what cannot be said to it.
 
-    `again` = the same attempt once more, without our wish for usage or a stream. One function as far as bytes pass, for
-    it runs for every request.
+    `again` = the same attempt once more, `plainly` = without our wish for usage or a stream. One function as far as
+    bytes pass, for it runs for every request.
     """
     if not again:
         exchange.lease = lease
@@ -35,7 +37,7 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
             exchange.queue_us += lease.queue_us
             exchange.load_us += lease.load_us
     carrier: Passage | Gathering | Conversion
-    if plan.trial is not None and not again and request.chat is not None:
+    if plan.trial is not None and not plainly and request.chat is not None:
         path, body = cascade.asked(plan, request, request.chat)
         keeps = cascade.keeps(request.chat)
         carrier = cascade.Judging(exchange, plan.listens(request.chat), plan.trial, keeps=keeps)
@@ -48,8 +50,8 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
             carrier = Edited(exchange, opened=plan.markup == "opened") if heard else Passage(exchange)
             if plan.counts and request.stream:
                 carrier.counts = True
-                request.edit_usage = plan.injects and not (again or request.wants_usage)
-            if plan.gathers and not (again or request.stream) and is_joinable(request):
+                request.edit_usage = plan.injects and not (plainly or request.wants_usage)
+            if plan.gathers and not (plainly or request.stream) and is_joinable(request):
                 exchange.gathers = True
                 carrier, body = Gathering(exchange, carrier), as_stream(plan.body(request))
         if not exchange.gathers and (
@@ -60,7 +62,7 @@ def call(exchange: Exchange, plan: Plan, request: Request, lease: Lease, *, agai
         _forward(exchange, plan, request, lease, request.upload)
         return
     else:
-        path, body, carrier = _converted(exchange, plan, request, again=again)
+        path, body, carrier = _converted(exchange, plan, request, plainly=plainly)
     if lease.pool.leaves or plan.leaves:
         exchange.dispatch.leave(exchange, Letter(path, body, carrier))
         return
@@ -121,12 +123,12 @@ def _forward(exchange: Exchange, plan: Plan, request: Request, lease: Lease, upl
     lease.pool.send(sent, carrier)
 
 
-def _converted(exchange: Exchange, plan: Plan, request: Request, *, again: bool) -> tuple[bytes, bytes, Conversion]:
+def _converted(exchange: Exchange, plan: Plan, request: Request, *, plainly: bool) -> tuple[bytes, bytes, Conversion]:
     """Path, body and carrier for a worker that speaks otherwise than the client. Raises BadRequest."""
     if plan.counts and request.stream:
-        request.edit_usage = plan.injects and not (again or request.wants_usage)
+        request.edit_usage = plan.injects and not (plainly or request.wants_usage)
     words = _words(exchange, plan, request)
-    if plan.gathers and not (again or request.stream or plan.markup):  # marks are read otherwise in a whole answer
+    if plan.gathers and not (plainly or request.stream or plan.markup):  # marks are read otherwise in a whole answer
         asked, words = words, streamed(words)
         exchange.gathers = words is not asked
     path, body = plan.written(request, words)

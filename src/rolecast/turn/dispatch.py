@@ -193,12 +193,16 @@ class Dispatch(UnderWay):
     def _judge(self, exchange: Exchange, said: Failure, location: str) -> None:
         plan, request, lease = exchange.called()
         begun = exchange.sink.started
+        if not begun and self.plans.unsaid.learns(exchange, plan, said, self.plans.kept()):
+            exchange.first = 0.0
+            call(exchange, plan, request, lease, again=True)
+            return
         usage = request.edit_usage and exchange.status in MAY_MEAN_OUR_WISH
         if not begun and (usage or (exchange.gathers and exchange.status in MAY_MEAN_OUR_STREAM)):
             exchange.unasked = usage and exchange.status != 500  # that may be any failure, and is not remembered
             exchange.first, exchange.gathers = 0.0, False
             # In case that it was our wish that the worker refused, or could not fulfil.
-            call(exchange, plan, request, lease, again=True)
+            call(exchange, plan, request, lease, again=True, plainly=True)
             return
         error = _explained(exchange.status, said, location, plan, lease)
         self.again.answered(exchange, plan, error, said)
@@ -238,7 +242,7 @@ class Dispatch(UnderWay):
     def ask_plainly(self, exchange: Exchange) -> None:
         """Ask the same worker once more, without a wish of ours."""
         plan, request, lease = exchange.called()
-        call(exchange, plan, request, lease, again=True)
+        call(exchange, plan, request, lease, again=True, plainly=True)
 
     def accepted(self, exchange: Exchange) -> None:
         """It was our wish that the worker refused: its streams are not asked for usage any more."""

@@ -160,6 +160,8 @@ class Exchange:
     """When its time is over, by `clock`; 0 = it has none. Set by `deadline`."""
     tried: tuple[Plan, ...] = ()
     """Servers elsewhere that failed before the present one."""
+    respelt: tuple[tuple[str, str], ...] = ()
+    """Models and their fields that were learnt from refusals of this request."""
     repeats = 0
     """How often a server elsewhere was asked again."""
     status = 0

@@ -57,6 +57,7 @@ class Plan:
         "provider",
         "rates",
         "relays",
+        "renames",
         "route",
         "routes",
         "shares",
@@ -120,6 +121,8 @@ class Plan:
         self.trial: Trial | None = None
         """How its answer is judged, where it is the first of a cascade."""
         self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
+        self.renames = backend.renames
+        """Fields by the names that its server has for them; '' = it takes none such."""
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
         if choice.seen is not None:
@@ -132,6 +135,7 @@ class Plan:
         """The same plan with another explanation, for one answer."""
         plan = Plan(asked, choice, self.model_id, self.answerer_id, self.model, self.backend, self.stats)
         plan.marks, plan.logits, plan.injects = self.marks, self.logits, self.injects
+        plan.renames, plan.edits = self.renames, plan.edits or self.edits
         return plan
 
     def body(self, request: Request) -> bytes:
@@ -183,7 +187,7 @@ class Plan:
         usage = request.edit_usage or request.wants_usage or not request.stream  # a stream for us to gather
         path, body = self.speaks().ask(words, usage=usage)
         written = msgspec.structs.replace(request, body=body, edit_usage=False, to_pass=None)
-        edits = self.edits or any(name.encode() in body for name in self.backend.renames)
+        edits = self.edits or any(name.encode() in body for name in self.renames)
         return path, self._edited(read_fields(body), written) if edits else body
 
     def _fitted(self, chat: Chat) -> Chat:
@@ -201,9 +205,11 @@ class Plan:
     def _edited(self, fields: dict[str, Any], request: Request) -> bytes:
         if request.to_pass is not None:
             fields.update(request.to_pass)
-        for old, new in self.backend.renames.items():
+        for old, new in self.renames.items():
             if old in fields:
-                fields.setdefault(new, fields.pop(old))
+                value = fields.pop(old)
+                if new:
+                    fields.setdefault(new, value)
         if self.model.chat_template_kwargs and request.kind == "chat":
             fields.setdefault("chat_template_kwargs", self.model.chat_template_kwargs)
         if self.name:

@@ -3,7 +3,7 @@
 Knows the configuration, the choice and its alternatives. Leases and sends nothing.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 
 from msgspec.structs import replace
@@ -34,6 +34,7 @@ from rolecast.turn.exchange import clock
 from rolecast.turn.look import look, look_at_length, look_closely
 from rolecast.turn.mind import Mind
 from rolecast.turn.plan import Plan
+from rolecast.turn.unsaid import Unsaid
 from rolecast.values import Caller
 
 Key = tuple[str, str, str, frozenset[str], frozenset[str]]
@@ -77,6 +78,7 @@ class Plans:
         """Which servers elsewhere are left alone for now."""
         self._spread = Spread(lambda i: fleet.stations.load_of(current.answerer_of(i)), clock, self.breaker.wait_of)
         self._silent: set[str] = set()  # workers that refused to be asked for usage
+        self.unsaid = Unsaid()
         self._closed = False
         self.made: dict[Key, Plan] = {}
         self.needs: Needs = lambda _: NOTHING
@@ -96,6 +98,7 @@ class Plans:
         self._router = router
         self.made.clear()
         self._silent.clear()
+        self.unsaid.forget()
         self.bonds.keep(enabled)
 
     def close(self) -> None:
@@ -280,10 +283,13 @@ class Plans:
         if answerer_id in self._silent:
             return False
         self._silent.add(answerer_id)
-        for kept in self.made.values():
-            for known in (kept, *kept.shares):
-                known.injects = known.injects and known.answerer_id != answerer_id
+        for known in self.kept():
+            known.injects = known.injects and known.answerer_id != answerer_id
         return True
+
+    def kept(self) -> Iterator[Plan]:
+        """All plans that are used again."""
+        return (each for plan in self.made.values() for each in (plan, *plan.shares))
 
     def card(self, model_id: str) -> Card:
         """How a model stands just now; one that did not answer is left alone for a while."""
@@ -335,6 +341,7 @@ class Plans:
         plan.marks = self._marks(answerer_id)
         plan.logits = self._logits(answerer_id)
         plan.injects = plan.injects and answerer_id not in self._silent
+        self.unsaid.apply(plan)
         return plan
 
 
