@@ -67,11 +67,37 @@ def test_each_provider_can_be_asked_and_names_models_that_are_listed() -> None:
         ("grok/grok-4", "xai/grok-4-0709"),
         ("Google/gemini-2.5-flash-lite", "gemini/gemini-2.5-flash-lite"),
         ("cerebras/gpt-oss-120b-20260101", "cerebras/gpt-oss-120b"),
+        ("gemini/models/gemini-2.5-flash", "gemini/gemini-2.5-flash"),
+        ("gemini/gemini-2.5-pro-preview-06-05", "gemini/gemini-2.5-pro"),
+        ("gemini/gemini-1.5-flash-002", "gemini/gemini-1.5-flash"),
+        ("gemini/gemini-2.5-pro-exp-03-25", "gemini/gemini-2.5-pro"),
+        ("openrouter/openai/gpt-4o:nitro", "openrouter/openai/gpt-4o"),
+        ("openrouter/openai/gpt-4o-2024-08-06:online", "openrouter/openai/gpt-4o"),
     ],
 )
 def test_a_model_has_one_price_under_all_its_names(name: str, same: str) -> None:
     assert prices.rates_of(name) == prices.rates_of(same)
     assert prices.rates_of(name) is not None
+
+
+def test_a_model_that_is_free_by_its_name_costs_nothing_and_is_the_same_otherwise() -> None:
+    for name in ("deepseek/deepseek-r1:free", "nobody/knows:free"):
+        found = prices.offer("openrouter", name)
+        assert found is not None
+        assert (found.input, found.output) == (0, 0)
+        rates = prices.rates_of(f"openrouter/{name}")
+        assert rates is not None
+        assert rates.free
+    listed, free = (
+        prices.offer("openrouter", "deepseek/deepseek-r1"),
+        prices.offer("openrouter", "deepseek/deepseek-r1:free"),
+    )
+    assert listed is not None
+    assert free is not None
+    assert (free.context, free.features) == (listed.context, listed.features)
+    made = config("r1: {provider: openrouter, remote_model: 'deepseek/deepseek-r1:free', key: k}")
+    assert not [each for each in warnings(made, backends.table()) if "price" in str(each)]
+    assert rates_of(made.models["r1"]) is None
 
 
 def test_prices_are_told_in_picodollars_and_a_stranger_has_none() -> None:

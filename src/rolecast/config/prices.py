@@ -16,7 +16,12 @@ from rolecast.money import Rates, exact, per_token
 
 LEVELS = ("low", "medium", "high")
 """Words for a model of a provider by its size."""
-_DATE = re.compile(r"(?:[-@](?:\d{8}|\d{4}-\d\d-\d\d|\d{4}|latest|preview))+\Z")
+_DATE = re.compile(
+    r"(?:[-@](?:\d{8}|\d{4}-\d\d-\d\d|\d\d-\d\d(?:\d\d|-\d{4})?|\d{3,4}|latest|preview|exp|experimental))+\Z"
+)
+_WAY = re.compile(r":(?:nitro|floor|exacto|online|beta|extended|thinking)\Z")
+"""How OpenRouter chooses who serves a model, which changes no price that is listed."""
+_FREE = ":free"
 _NONE: Mapping[str, Provider] = {}
 Listed = Mapping[str, tuple[Offer, tuple[str, ...]]]
 """The models of a provider, each with its other names."""
@@ -57,23 +62,34 @@ def offer(name: str, model: str, own: Mapping[str, Provider] = _NONE) -> Offer |
     if found is None:
         return None
     listed, row = _models(found[0]), found[1]
-    for wanted in (model, _DATE.sub("", model)):
+    for wanted in _spellings(model):
         if wanted in row.models:
             return _described(model, row.models[wanted], row)
         if wanted in listed:
             return _described(wanted, listed[wanted][0], row)
+    if model.endswith(_FREE):
+        priced = offer(name, model.removesuffix(_FREE), own) or Offer()
+        return msgspec.structs.replace(priced, input=0.0, output=0.0, cached=None, written=None)
     named, priced = _find(listed, model) or (model, Offer())
     return _described(named, priced, row)
 
 
+def _spellings(model: str) -> list[str]:
+    """The name, and what it is without what a list does not have: Gemini's `models/`, a date, a way to be served."""
+    plain = model.removeprefix("models/")
+    served = _WAY.sub("", plain)
+    return list(dict.fromkeys((model, plain, served, _DATE.sub("", served))))
+
+
 def _find(listed: Listed, model: str) -> tuple[str, Offer] | None:
     """The listed model of that name, of one that it has besides, or without its date."""
-    for wanted in (model, _DATE.sub("", model)):
+    for wanted in _spellings(model):
         if wanted in listed:
             return wanted, listed[wanted][0]
         for named, (priced, also) in listed.items():
             if wanted in also:
                 return named, priced
+    model = model.removeprefix("models/")
     begins = [(n, i, o) for i, (o, also) in listed.items() for n in also if n[-1] == "*" and model.startswith(n[:-1])]
     if not begins:
         return None
@@ -86,7 +102,9 @@ def rates_of(name: str, own: Mapping[str, Provider] = _NONE) -> Rates | None:
     who, _, model = name.partition("/")
     if not model:
         return None
-    if who not in own and (listed := _models(who)):  # nothing but the list is needed, which is read in no time
+    if (
+        who not in own and not model.endswith(_FREE) and (listed := _models(who))
+    ):  # nothing but the list is needed, which is read in no time
         found = _find(listed, model)
         return None if found is None else rates(found[1])
     described = offer(who, model, own)
