@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from gateway import (
     DONE,
+    SSE_HEAD,
     Gate,
     Held,
     ScriptedWorker,
@@ -255,3 +256,52 @@ async def test_what_anthropic_keeps_for_an_hour_costs_twice_the_input() -> None:
                 rows = await gate.rows()
                 assert {r.cost for r in rows} == {10 * IN + 5 * CACHED + 40 * WRITTEN + 60 * 2 * IN + 3 * OUT}
                 assert {r.written_tokens for r in rows} == {100}
+
+
+async def test_a_stream_that_is_cut_costs_what_its_server_had_told_by_then() -> None:
+    usage = {"input_tokens": 10, "cache_read_input_tokens": 50_000, "cache_creation_input_tokens": 100}
+    start = {"type": "message_start", "message": {"id": "m", "usage": {**usage, "output_tokens": 1}}}
+    text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}
+    told = {"prompt_tokens": 40_000, "completion_tokens": 2, "total_tokens": 40_002}
+    piece = {"choices": [{"index": 0, "delta": {"content": "hi"}}], "usage": told}
+    async with ScriptedWorker().listening() as claude, ScriptedWorker().listening() as grok:
+        with short_folder() as folder:
+            made = config(
+                {
+                    "claude": Model(backend="anthropic", url=claude.url, price=CENTS),
+                    "grok": remote(grok.url, price=CENTS),
+                }
+            )
+            async with running_gateway(made, Path(folder)) as gate:
+                claude.usual = raw(SSE_HEAD, *[chunk(event(each)) for each in (start, text, text, text)], close=True)
+                grok.usual = raw(SSE_HEAD, *[chunk(event(piece)) for _ in range(3)], close=True)
+                words = {"max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "stream": True}
+                for model in ("claude", "grok"):
+                    await gate.ask(http({"model": model, **words}))
+                    await gate.ask(http({"model": model, **words}, path="/v1/messages"))
+                rows = await gate.rows()
+                assert {row.outcome for row in rows} == {"error"}
+                costs = [10 * IN + 50_000 * CACHED + 100 * WRITTEN + 3 * OUT, 40_000 * IN + 3 * OUT]
+                assert sorted(row.cost for row in rows) == [costs[0]] * 2 + [costs[1] - OUT, costs[1]]
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+async def test_a_stream_that_its_client_leaves_costs_what_its_server_had_told_by_then(path: str) -> None:
+    usage = {"input_tokens": 10, "cache_read_input_tokens": 50_000, "output_tokens": 1}
+    start = {"type": "message_start", "message": {"id": "m", "usage": usage}}
+    text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}
+    async with ScriptedWorker().listening() as claude:
+        claude.usual = Held(event(start), event(text), event(text))
+        with short_folder() as folder:
+            made = config({"claude": Model(backend="anthropic", url=claude.url, price=CENTS)})
+            async with running_gateway(made, Path(folder)) as gate, gate.client() as client:
+                words = {"max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "stream": True}
+                await client.send(http({"model": "claude", **words}, path=path))
+                await client.head()
+                (running,) = gate.gateway.dispatch.active
+                await until(lambda: running.carrier is not None and running.carrier.events == 2)
+                client.abort()
+                await until(lambda: not gate.gateway.dispatch.active)
+                assert [(row.outcome, row.cost) for row in await gate.rows()] == [
+                    ("cancelled", 10 * IN + 50_000 * CACHED + 2 * OUT)
+                ]

@@ -19,7 +19,7 @@ from rolecast.config.schema import Limits
 from rolecast.dialects.operation import Operation, Reference
 from rolecast.dialects.request import Request
 from rolecast.errors import BadRequest, ConfigError, RolecastError
-from rolecast.values import Caller, Chat, Defaults, Event, Kind, Phases, Words
+from rolecast.values import Caller, Chat, Defaults, Event, Kind, Phases, Usage, Words
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -101,6 +101,15 @@ class Reader(Protocol):
 
     def end(self) -> list[Event]:
         """What was left when the answer ended; nothing at all in both says that there was no answer."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A reader that may know counts before the answer has ended."""
+
+    def told(self) -> Usage | None:
+        """What was reported so far; None = nothing."""
         ...
 
 

@@ -153,6 +153,10 @@ class _Stream:
             found.append(Failure("its answer stops before its end", code="bad_upstream"))
         return found
 
+    def told(self) -> Usage | None:
+        """A stream begins with the counts of its prompt."""
+        return _report(self._counts).usage if self._counts else None
+
     def _said(self, data: bytes) -> list[Event]:
         if data == b"[DONE]":
             return []

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any
 
-from rolecast.dialects import Family, Reader
+from rolecast.dialects import Family, Reader, Telling
 from rolecast.speech import NO_OFFER, Offer, Piece, Speech, begins_within
-from rolecast.values import Chat, Defaults, Done, Event, Failure, Kind, Reasoning, Text, ToolCallDelta, Words
+from rolecast.values import Chat, Defaults, Done, Event, Failure, Kind, Reasoning, Text, ToolCallDelta, Usage, Words
 
 PLAIN_ENDS = frozenset({"stop", "eos", ""})
 """Reasons for an end that say nothing of calls."""
@@ -105,6 +105,10 @@ class Listener:
     def end(self) -> list[Event]:
         """What was left when the answer ended."""
         return [*self._heard(self._reader.end()), *self.rest()]
+
+    def told(self) -> Usage | None:
+        """Counts that came before the end."""
+        return self._reader.told() if isinstance(self._reader, Telling) else None
 
     def rest(self) -> list[Event]:
         """What is held back, when nothing follows."""

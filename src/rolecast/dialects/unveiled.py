@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from rolecast.dialects import Family, Reader
+from rolecast.dialects import Family, Reader, Telling
 from rolecast.dialects.speech import Listener
 from rolecast.privacy.restoring import Restorer
-from rolecast.values import Defaults, Done, Event, Failure, Kind, Reasoning, Text, ToolCallDelta, Words
+from rolecast.values import Defaults, Done, Event, Failure, Kind, Reasoning, Text, ToolCallDelta, Usage, Words
 
 
 class Unveiled:
@@ -54,6 +54,10 @@ class Unveiling:
     def end(self) -> list[Event]:
         """What was left when the answer ended."""
         return [*self._restored(self._reader.end()), *self._rest()]
+
+    def told(self) -> Usage | None:
+        """Counts that came before the end."""
+        return self._reader.told() if isinstance(self._reader, Telling) else None
 
     def rest(self) -> list[Event]:
         """What is held back, when nothing follows."""

@@ -6,7 +6,9 @@ dialect: a `Reader` makes events of the worker's bytes, an `Outlet` takes them.
 
 from collections.abc import Mapping
 
-from rolecast.dialects import Failing, Family, Reader, Writer, complaint, usage
+from msgspec.structs import replace
+
+from rolecast.dialects import Failing, Family, Reader, Telling, Writer, complaint, usage
 from rolecast.dialects.speech import Listener
 from rolecast.dialects.unveiled import Unveiled, Unveiling
 from rolecast.errors import RolecastError
@@ -130,9 +132,11 @@ class Conversion(Attempt):
     # -- turn.exchange.Carrier ----------------------------------------------------------------------------
 
     def produced(self) -> Usage:
-        """What was reported, or our own count."""
+        """What was reported, also at the beginning of a stream, or our own count."""
         if self._reported is not None:
             return self._reported
+        if isinstance(self._reader, Telling) and (told := self._reader.told()) is not None:
+            return replace(told, completion_tokens=max(told.completion_tokens, self.events), counted=True)
         request = self.exchange.request
         asked = len(request.body) // usage.BYTES_PER_TOKEN if request is not None and self.status else 0
         return Usage(asked, self.events, counted=True)

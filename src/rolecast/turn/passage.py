@@ -6,6 +6,8 @@ from the tail. Knows that wire just enough to tell an answer from an error, and 
 
 import re
 
+from msgspec.structs import replace
+
 from rolecast.dialects import complaint, usage
 from rolecast.errors import RolecastError, UpstreamError, WorkerDown
 from rolecast.net.connection import Connection, Headers, KnownAnswer
@@ -165,13 +167,14 @@ class Passage:
 
     def produced(self) -> Usage:
         """Our own count for an answer that ended without a report: one token per event, four bytes per token of
-        the request body."""
+        the request body. Some servers report with every event."""
         request = self.exchange.request
         if not self.chunks or request is None:
             return Usage(counted=True)
-        return Usage(
-            len(request.body) // usage.BYTES_PER_TOKEN, self.pieces if self.counts else self.events, counted=True
-        )
+        written = self.pieces if self.counts else self.events
+        if self.streaming and (told := usage.of_tail(self._tail())):
+            return replace(told, completion_tokens=max(told.completion_tokens, written), counted=True)
+        return Usage(len(request.body) // usage.BYTES_PER_TOKEN, written, counted=True)
 
     def gone(self) -> Usage | None:
         """The usage of a stream whose last event was sent; None when it was cut off."""
