@@ -82,6 +82,13 @@ async def test_the_order_of_the_role_is_the_order_of_the_fall_back() -> None:
         assert {(row.outcome, row.attempts) for row in await there.gate.rows()} == {("ok", 3)}
 
 
+async def test_a_provider_that_fails_under_a_stream_is_not_asked_twice() -> None:
+    async with sky({"provider": "openai"}, {}) as (there, workers):
+        workers[0].usual = fails(500)
+        assert answered_by(await there.gate.ask(asked(stream=True))) == "b"
+        assert counts(workers) == [1, 1]
+
+
 async def test_a_cloud_takes_over_from_a_model_here_and_the_other_way_round() -> None:
     async with ScriptedWorker().listening() as near, ScriptedWorker().listening() as far:
         with short_folder() as folder:

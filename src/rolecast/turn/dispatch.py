@@ -40,6 +40,8 @@ log = logging.getLogger("rolecast.dispatch")
 
 MAY_MEAN_OUR_WISH = frozenset({400, 415, 422, 500, 501})
 """Statuses with which a server may refuse a field that it does not know."""
+REFUSES_OUR_WISH = MAY_MEAN_OUR_WISH - {500, 501}
+"""The same of a provider in the cloud: those know the field, and a failure of their own is not doubled."""
 MAY_MEAN_OUR_STREAM = MAY_MEAN_OUR_WISH | {200}
 """The same of a stream that nobody but us wished for, and an error within it."""
 GONE = ("worker_lost", "unreachable")
@@ -197,7 +199,8 @@ class Dispatch(UnderWay):
             exchange.first = 0.0
             call(exchange, plan, request, lease, again=True)
             return
-        usage = request.edit_usage and exchange.status in MAY_MEAN_OUR_WISH
+        refusals = REFUSES_OUR_WISH if plan.model.provider else MAY_MEAN_OUR_WISH
+        usage = request.edit_usage and exchange.status in refusals
         if not begun and (usage or (exchange.gathers and exchange.status in MAY_MEAN_OUR_STREAM)):
             exchange.unasked = usage and exchange.status != 500  # that may be any failure, and is not remembered
             exchange.first, exchange.gathers = 0.0, False
