@@ -122,7 +122,7 @@ class Plan:
         """How its answer is judged, where it is the first of a cascade."""
         self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
         self.renames = backend.renames
-        """Fields by the names that its server has for them; '' = it takes none such."""
+        """Fields by the names that its server has for them; '' = it takes none such, `!x` = none beside x."""
         self.route = f"{choice.source}; {choice.reason}"
         lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
         if choice.seen is not None:
@@ -206,9 +206,9 @@ class Plan:
         if request.to_pass is not None:
             fields.update(request.to_pass)
         for old, new in self.renames.items():
-            if old in fields:
+            if old in fields and (new[:1] != "!" or new[1:] in fields):
                 value = fields.pop(old)
-                if new:
+                if new and new[0] != "!":
                     fields.setdefault(new, value)
         if self.model.chat_template_kwargs and request.kind == "chat":
             fields.setdefault("chat_template_kwargs", self.model.chat_template_kwargs)

@@ -32,19 +32,30 @@ _NAMED = (
         r"(?i)(\w+)['\"`]?:? (?:(?:is|was) )?(?:(?:not|no longer) supported|deprecated|not (?:permitted|allowed)"
         r"|extra inputs are not permitted|does not support)\b"
     ),
-    re.compile(r"(?i)temperature\b.{1,9}\b(top_p)\b.{1,3}cannot both\b"),
 )
+_NOT_BOTH = re.compile(r"(?i)\btemperature\b.{1,9}\btop_p\b.{1,3}cannot both\b")
 
 
-def refused(said: Failure) -> str:
-    """The field that is refused whatever stands in it, of those that can be helped; '' = something else is."""
+def refused(said: Failure) -> tuple[str, str] | None:
+    """The field that is refused whatever stands in it, of those that can be helped, and what is sent in its place.
+
+    None = something else is refused. In its place: as `Plan.renames` has it.
+    """
     message = said.message[:500]
+    if _NOT_BOTH.search(message):
+        return "top_p", "!temperature"
     names = [said.param or ""] if said.code in _CODES else []
     names += [found[1] for each in _NAMED if (found := each.search(message))]
     for name in names:
         if name in _HINTS or (name in _OTHERWISE and said.code != "unsupported_value"):
-            return name
-    return ""
+            return name, _OTHERWISE.get(name, "")
+    return None
+
+
+def _told(other: str) -> str:
+    if not other:
+        return "it is left out"
+    return f"it is left out beside {other[1:]}" if other[0] == "!" else f"it is sent as {other}"
 
 
 class Unsaid:
@@ -67,18 +78,18 @@ class Unsaid:
 
         A field is learnt from a request once, so none goes round in circles.
         """
-        if exchange.status not in (400, 422) or plan.backend.spawns or not (name := refused(said)):
+        if exchange.status not in (400, 422) or plan.backend.spawns or (found := refused(said)) is None:
             return False
+        name, other = found
         mark = (plan.answerer_id, name)
         if mark in exchange.respelt:
             return False
         exchange.respelt = (*exchange.respelt, mark)
-        learnt, other = self._learnt.setdefault(plan.answerer_id, {}), _OTHERWISE.get(name, "")
+        learnt = self._learnt.setdefault(plan.answerer_id, {})
         if learnt.get(name) != other:
             learnt.pop(other, None)
             learnt[name] = other
-            how = f"is sent as {other}" if other else "is left out"
-            log.warning("%s takes no %s, which %s from now on", plan.answerer_id, name, how)
+            log.warning("%s takes no %s: %s from now on", plan.answerer_id, name, _told(other))
         for each in (plan, *made):
             if each.answerer_id == plan.answerer_id:
                 self.apply(each)
