@@ -305,3 +305,28 @@ async def test_a_stream_that_its_client_leaves_costs_what_its_server_had_told_by
                 assert [(row.outcome, row.cost) for row in await gate.rows()] == [
                     ("cancelled", 10 * IN + 50_000 * CACHED + 2 * OUT)
                 ]
+
+
+async def test_pictures_and_sound_whose_server_tells_tokens_are_billed_however_long_the_answer() -> None:
+    told = {
+        "input_tokens": 50,
+        "output_tokens": 4160,
+        "total_tokens": 4210,
+        "input_tokens_details": {"text_tokens": 50},
+    }
+    short = {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": told}
+    long = {"created": 1, "data": [{"b64_json": "A" * 1_500_000}], "usage": told}
+    last = event({"type": "transcript.text.done", "text": "hi", "usage": {"type": "tokens", **told}})
+    async with ScriptedWorker().listening() as paid:
+        with short_folder() as folder:
+            able = ["images", "speech"]
+            made = config({"cloud": remote(paid.url, price=CENTS, capabilities=able)})
+            async with running_gateway(made, Path(folder)) as gate:
+                asked = http({"model": "cloud", "prompt": "a cat"}, path="/v1/images/generations")
+                paid.usual = reply(json.dumps(short).encode())
+                assert (await gate.ask(asked)).status == 200
+                paid.usual = reply(json.dumps(long).encode())
+                assert (await gate.ask(asked)).status == 200
+                paid.usual = stream(event({"type": "transcript.text.delta", "delta": "hi"}), last)
+                assert (await gate.ask(asked)).status == 200
+                assert [(r.prompt_tokens, r.cost) for r in await gate.rows()] == [(50, 50 * IN + 4160 * OUT)] * 3

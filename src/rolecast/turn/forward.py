@@ -3,6 +3,8 @@
 For sound and pictures. Knows of an answer whether it is an error, and what it reports of tokens; nothing else is read.
 """
 
+import re
+
 import msgspec
 
 from rolecast.dialects import complaint
@@ -15,6 +17,10 @@ from rolecast.values import Usage
 
 HELD_BYTES = 1024 * 1024
 """An answer in JSON up to this size is held until it is whole, so that an error can be told from it."""
+TAIL_BYTES = 2048
+"""So much of the end of a longer one, or of a stream of events, is kept: there it tells of tokens."""
+_ASKED = re.compile(rb'"(?:prompt|input)_tokens":\s*(\d{1,12})(?!\d)')
+_ANSWERED = re.compile(rb'"(?:completion|output)_tokens":\s*(\d{1,12})(?!\d)')
 
 
 class _Counts(msgspec.Struct):
@@ -41,14 +47,14 @@ class Forward(Attempt):
     location = ""
     events = 0
     last_activity = 0.0
-    _holds = False
+    _holds = _tells = False
     _length: int | None = None
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self._parts: list[bytes] = []
         self._held = 0
-        self._used = Usage(counted=True)
+        self._tail = b""
 
     # -- net.connection.Receiver --------------------------------------------------------------------------
 
@@ -64,6 +70,7 @@ class Forward(Attempt):
         self.last_activity = clock()
         self.lines, self.streaming, self._length = answer_lines(headers)
         self._holds = status != 200 or b"content-type: application/json" in self.lines.lower()
+        self._tells = self._holds or self.streaming
 
     def on_body(self, parts: list[bytes], last: bool) -> None:
         exchange = self.exchange
@@ -90,7 +97,7 @@ class Forward(Attempt):
         if self.status != 200:
             exchange.dispatch.answered_error(exchange, complaint.read(body), self.location)
         elif sink.started:
-            exchange.account("ok", self._used)
+            exchange.account("ok", self.produced())
             sink.finish()
         elif not body or complaint.is_error(body):
             said = complaint.read(body)
@@ -111,8 +118,8 @@ class Forward(Attempt):
     # -- turn.exchange.Carrier ----------------------------------------------------------------------------
 
     def produced(self) -> Usage:
-        """Nothing is counted of what is no text."""
-        return self._used
+        """Nothing is counted of what is no text, but what was told is read."""
+        return _told(self._tail) or Usage(counted=True)
 
     def gone(self) -> Usage | None:
         """The end is not known before it came."""
@@ -128,7 +135,18 @@ class Forward(Attempt):
         exchange, sink = self.exchange, self.exchange.sink
         if not sink.started:
             sink.start(200, exchange.head(self.lines), self._length)
+        if self._tells:
+            self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         sink.write(data)
+
+
+def _told(tail: bytes) -> Usage | None:
+    """The tokens that the end of an answer tells of, after all that it is made of."""
+    _, found, counts = tail.rpartition(b'"usage"')
+    asked, answered = _ASKED.search(counts), _ANSWERED.search(counts)
+    if not found or asked is None:
+        return None
+    return Usage(int(asked[1]), int(answered[1]) if answered else 0)
 
 
 def _reported(body: bytes) -> Usage:
