@@ -58,13 +58,17 @@ class Reported(msgspec.Struct, gc=False):
     """LiteLLM's, of models of Anthropic."""
 
     def billed(self, thoughts: int = 0) -> Usage:
-        """What is paid for."""
-        details = self.prompt_tokens_details
-        prompt, completion = whole(self.prompt_tokens, self.completion_tokens, self.total_tokens)
-        cached = (details and details.cached_tokens) or self.cached_tokens or self.prompt_cache_hit_tokens or 0
+        """What is paid for. Runs for every answer, and most report two counts and their total."""
+        prompt, completion, details = self.prompt_tokens, self.completion_tokens, self.prompt_tokens_details
+        if prompt is None or completion is None or prompt + completion != self.total_tokens:
+            prompt, completion = whole(prompt, completion, self.total_tokens)
+        cached = self.cached_tokens or self.prompt_cache_hit_tokens or 0
         written = self.cache_creation_input_tokens or 0
         if details is not None:
+            cached = details.cached_tokens or cached
             written = details.cache_write_tokens or details.cache_creation_tokens or written
+        if not (written or thoughts):
+            return Usage(prompt, completion, cached)
         return Usage(prompt, completion, cached, reasoning_tokens=thoughts, written_tokens=written)
 
 
@@ -123,10 +127,13 @@ def of_answer(body: bytes) -> Usage | None:
 
 def of_tail(tail: bytes) -> Usage | None:
     """What the last bytes of a stream, or of an answer too long to hold, report."""
-    if prompt := _PROMPT.findall(tail):
-        completion, total = _last(_COMPLETION, tail), _last(_TOTAL, tail)
+    told = tail[max(tail.rfind(b'"usage"'), 0) :]  # far less to search, as a rule
+    if not (prompt := _PROMPT.findall(told)) and len(told) < len(tail):
+        told, prompt = tail, _PROMPT.findall(tail)
+    if prompt:
+        completion, total = _last(_COMPLETION, told), _last(_TOTAL, told)
         asked, answered = whole(int(prompt[-1]), completion, total)
-        return Usage(asked, answered, _last(_CACHED, tail) or 0, written_tokens=_last(_WRITTEN, tail) or 0)
+        return Usage(asked, answered, _last(_CACHED, told) or 0, written_tokens=_last(_WRITTEN, told) or 0)
     if m := _TIMINGS.search(tail):
         return Usage(int(m[1]) + int(m[2]), int(m[3]), int(m[1]))
     return None
