@@ -27,6 +27,8 @@ class Usage(msgspec.Struct, frozen=True):
     """Those of the prompt that its server keeps from now on, where it says so and asks money for it."""
     hour_tokens: int = 0
     """Those of the written ones that it keeps for an hour."""
+    paid: int = 0
+    """Picodollars that its server says it cost; 0 = it says nothing."""
 
 
 class Phases(msgspec.Struct, frozen=True):

@@ -330,3 +330,42 @@ async def test_pictures_and_sound_whose_server_tells_tokens_are_billed_however_l
                 paid.usual = stream(event({"type": "transcript.text.delta", "delta": "hi"}), last)
                 assert (await gate.ask(asked)).status == 200
                 assert [(r.prompt_tokens, r.cost) for r in await gate.rows()] == [(50, 50 * IN + 4160 * OUT)] * 3
+
+
+@pytest.mark.parametrize(
+    ("cost", "paid"),
+    [
+        (0.00014, 140_000_000),
+        (1e-05, 10_000_000),
+        ({"input_tokens_cost": 0.00001, "total_cost": 0.00021}, 210_000_000),
+        (0, 0),
+        (-1, 0),
+        (1e300, 0),
+        ("free", 0),
+        (True, 0),
+        (None, 0),
+    ],
+)
+async def test_where_nobody_knows_a_price_what_the_server_says_it_cost_is_charged(cost: Any, paid: int) -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12, "cost": cost}
+    words = {"max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+    async with ScriptedWorker().listening() as server:
+        away = server.url.replace("127.0.0.1", "0.0.0.0")
+        free = Price(input=0, output=0)
+        with short_folder() as folder:
+            models = {
+                "auto-1": remote(away),
+                "priced": remote(away, price=CENTS),
+                "free": remote(away, price=free),
+                "here": remote(server.url),
+            }
+            async with running_gateway(config(models), Path(folder)) as gate:
+                for model in models:
+                    server.usual = reply(json.dumps({**json.loads(answer(0, 0)), "usage": usage}).encode())
+                    await gate.ask(http({"model": model, **words}))
+                    await gate.ask(http({"model": model, **words}, path="/v1/messages"))
+                    server.usual = stream(delta("hi"), event({"choices": [], "usage": usage}), DONE)
+                    await gate.ask(http({"model": model, **words, "stream": True}))
+                    await gate.ask(http({"model": model, **words, "stream": True}, path="/v1/messages"))
+                costs = [row.cost for row in await gate.rows()]
+                assert costs == [paid] * 4 + [10 * IN + 2 * OUT] * 4 + [0] * 8

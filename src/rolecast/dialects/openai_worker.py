@@ -209,6 +209,7 @@ class _Usage(msgspec.Struct):
     cached_tokens: int | None = None
     prompt_cache_hit_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cost: Any = None
 
 
 class _Vector(msgspec.Struct):
@@ -368,6 +369,7 @@ def _billed(told: _Usage) -> Usage | None:
         _count(told.cached_tokens),
         _count(told.prompt_cache_hit_tokens),
         _count(told.cache_creation_input_tokens),
+        told.cost,
     ).billed(_count(thoughts) or 0)
 
 

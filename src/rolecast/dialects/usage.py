@@ -4,12 +4,13 @@ Reads bytes of OpenAI's wire and of llama.cpp's `timings`. Keeps nothing and boo
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from rolecast.dialects import lenient
 from rolecast.errors import UNREADABLE
+from rolecast.money import pico
 from rolecast.values import Usage
 
 BYTES_PER_TOKEN = 4
@@ -25,6 +26,9 @@ _PROMPT = re.compile(rb'"prompt_tokens":\s*' + _NUMBER)
 _COMPLETION = re.compile(rb'"completion_tokens":\s*' + _NUMBER)
 _CACHED = re.compile(rb'"(?:cached_tokens|prompt_cache_hit_tokens)":\s*' + _NUMBER)
 _WRITTEN = re.compile(rb'"(?:cache_write_tokens|cache_creation_(?:input_)?tokens)":\s*' + _NUMBER)
+_PAID = re.compile(rb'"(?:total_)?cost":\s*(\d[\d.]{0,30}(?:[eE]-?\d{1,2})?)(?=[\s,}])')
+_MOST_PAID = 10**6
+"""Dollars; no answer costs so many."""
 _TOTAL = re.compile(rb'"total_tokens":\s*' + _NUMBER)
 _COUNTS = frozenset({"prompt_tokens", "completion_tokens"})
 """One of these that is wrong makes the report none."""
@@ -56,6 +60,8 @@ class Reported(msgspec.Struct, gc=False):
     """DeepSeek's."""
     cache_creation_input_tokens: _Count | None = None
     """LiteLLM's, of models of Anthropic."""
+    cost: Any = None
+    """In dollars: OpenRouter's number, or Perplexity's object."""
 
     def billed(self, thoughts: int = 0) -> Usage:
         """What is paid for. Runs for every answer, and most report two counts and their total."""
@@ -67,9 +73,19 @@ class Reported(msgspec.Struct, gc=False):
         if details is not None:
             cached = details.cached_tokens or cached
             written = details.cache_write_tokens or details.cache_creation_tokens or written
-        if not (written or thoughts):
+        if not (written or thoughts or self.cost):
             return Usage(prompt, completion, cached)
-        return Usage(prompt, completion, cached, reasoning_tokens=thoughts, written_tokens=written)
+        paid = paid_of(self.cost)
+        return Usage(prompt, completion, cached, reasoning_tokens=thoughts, written_tokens=written, paid=paid)
+
+
+def paid_of(cost: Any) -> int:
+    """Picodollars of what a server says that it cost in dollars; 0 when that is no amount."""
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    if not isinstance(cost, int | float) or isinstance(cost, bool) or not 0 < cost < _MOST_PAID:
+        return 0
+    return pico(cost)
 
 
 def whole(prompt: int | None, completion: int | None, total: int | None) -> tuple[int, int]:
@@ -133,7 +149,9 @@ def of_tail(tail: bytes) -> Usage | None:
     if prompt:
         completion, total = _last(_COMPLETION, told), _last(_TOTAL, told)
         asked, answered = whole(int(prompt[-1]), completion, total)
-        return Usage(asked, answered, _last(_CACHED, told) or 0, written_tokens=_last(_WRITTEN, told) or 0)
+        costs = _PAID.findall(told)
+        paid = paid_of(float(costs[-1])) if costs and costs[-1].count(b".") < 2 else 0
+        return Usage(asked, answered, _last(_CACHED, told) or 0, written_tokens=_last(_WRITTEN, told) or 0, paid=paid)
     if m := _TIMINGS.search(tail):
         return Usage(int(m[1]) + int(m[2]), int(m[3]), int(m[1]))
     return None

@@ -269,10 +269,17 @@ class Exchange:
         )
 
     def price(self, usage: Usage) -> int:
-        """Picodollars in all, if its last attempt took so much: by its model's rates, or of its parts by theirs."""
+        """Picodollars in all, if its last attempt took so much: by its model's rates, or of its parts by theirs.
+
+        Without a price, what its server elsewhere says that it cost.
+        """
         plan = self.plan
-        own = 0 if self.whole or plan is None or plan.rates is None else cost_of(plan.rates, usage)
-        return own + self.spent
+        if self.whole or plan is None:
+            return self.spent
+        if plan.rates is not None:
+            return cost_of(plan.rates, usage) + self.spent
+        told = usage.paid if plan.leaves and plan.model.price is None else 0  # nobody knows better
+        return told + self.spent
 
     def bear(self, part: "Exchange", usage: Usage) -> None:
         """A part has ended and took so much: what it cost is this one's cost."""
