@@ -192,7 +192,7 @@ def _broke(standing: Standing) -> BudgetSpent:
         when = f"it renews at {datetime.fromtimestamp(standing.renews_at, UTC):%Y-%m-%d %H:%M} UTC"
         retry = max(standing.renews_at - time.time(), 1.0)
     owner = f"run {standing.name[:100]!r}" if standing.scope == "run" else "this key"
-    of = {"total": "", "day": " of a day", "month": " of a month"}[standing.window]
+    of = {"total": "", "day": " a day", "month": " a month"}[standing.window]
     held = f", {told(standing.reserved)} are reserved for requests in flight" if standing.reserved else ""
     text = (
         f"The budget of {owner} is spent: {told(standing.spent)} of {told(standing.amount)} dollars{of}{held}; {when}."
