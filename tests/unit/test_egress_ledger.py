@@ -140,8 +140,12 @@ async def test_the_command_lists_and_verifies(tmp_path: Path) -> None:
     store = SQLite(tmp_path / "x.db")
     await store.open()
     ledger = EgressLedger(store, "a")
-    for _ in range(3):
+    assert "Nothing has left this machine" in (await asyncio.to_thread(run, tmp_path, "verify"))[1]
+    await ledger.write(ONE)
+    assert "1 entry in 1 chain; none was changed" in (await asyncio.to_thread(run, tmp_path, "verify"))[1]
+    for _ in range(2):
         await ledger.write(ONE)
+    assert "3 entries in 1 chain; none was changed" in (await asyncio.to_thread(run, tmp_path, "verify"))[1]
     code, text = await asyncio.to_thread(run, tmp_path, "verify", "--json")
     told = json.loads(text)
     assert (code, told["entries"], told["faults"]) == (0, 3, [])

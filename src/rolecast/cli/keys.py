@@ -94,8 +94,9 @@ def keys(
         said = _here(action, key_id or "", wanted, _chosen(config).config, forget=forget)
     if as_json:
         output.print_json(said)
-    else:
-        _show(action, said, forget=forget)
+        return
+    _show(action, said, forget=forget)
+    _tell_of_admins(action, url, _chosen(config).config)
 
 
 # -- where it is done ----------------------------------------------------------------------------------------
@@ -161,6 +162,24 @@ async def _done(table: "KeyTable", action: str, key_id: str, said: dict[str, Any
     return msgspec.json.encode(shown(found, now))
 
 
+def _tell_of_admins(action: str, url: str, config: "Config") -> None:
+    """Say it where no key that opens something may manage the gateway; each of server.keys may."""
+    import msgspec
+
+    from rolecast.pages.keys import Listed
+
+    if action != "create" or url:  # who asked a gateway for a key is an admin there
+        return
+    found = msgspec.json.decode(_here("list", "", {}, config, forget=False), type=Listed).keys
+    if config.server.keys or any(key.state == "live" and "admin" in key.scopes for key in found):
+        return
+    output.say(
+        "[dim]From the first key on every request needs one, and none of yours may manage the gateway yet; "
+        "`rolecast keys create --scope admin` makes one that may.[/]",
+        stderr=True,
+    )
+
+
 def _chosen(config: Any) -> "Chosen":
     """The configuration whose database has the keys: the one named, else of the gateway that runs here."""
     from pathlib import Path
@@ -191,12 +210,6 @@ def _show(action: str, said: bytes, *, forget: bool) -> None:
         output.say(f"[green]✓[/] {_line(made.key)}", stderr=True)
         output.say("[dim]Its secret, which is shown this once:[/]", stderr=True)
         output.raw(made.secret)
-        if "admin" not in made.key.scopes:
-            output.say(
-                "[dim]From the first key on every request needs one, and this one may not manage the gateway; "
-                "`rolecast keys create --scope admin` makes one that may.[/]",
-                stderr=True,
-            )
         return
     key = msgspec.json.decode(said, type=Shown)
     if action == "show":

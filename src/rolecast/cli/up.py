@@ -320,9 +320,11 @@ def _models(state: "State", key: str = "") -> "list[ModelStatus]":
 
 def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, str]) -> None:
     """What runs where, a line to try it, and the dashboard."""
+    import socket
+
     from rolecast import __version__
     from rolecast.cli.serve import listeners_table
-    from rolecast.config.check import exposed
+    from rolecast.config.check import ANYWHERE, exposed
     from rolecast.config.names import members
 
     config, front = chosen.config, listeners[0].url
@@ -342,6 +344,9 @@ def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, 
     output.show(rows)
     output.say()
     output.show(listeners_table(listeners))
+    if config.server.host in ANYWHERE:
+        port = front.rpartition(":")[2]
+        output.say(f"Other machines reach it at http://{socket.gethostname()}:{port}, with a key.", whole=True)
     output.say("\n[dim]Try it[/]")
     output.say(output.escape(curl_line(front, with_key=bool(config.server.keys or exposed(config.server)))), whole=True)
     output.say(f"[dim]Status page, and all paths with a form to try them[/]\n{front}/ui\n{front}/docs\n", whole=True)
