@@ -98,6 +98,15 @@ def test_that_nobody_may_manage_the_gateway_yet_is_told_until_somebody_may(gatew
     assert told in " ".join(rolecast(gateway, "keys", "create", "third")[2].split())
 
 
+def test_the_line_to_try_a_gateway_names_a_key_where_one_is_needed(gateway: LiveGateway) -> None:
+    for needed in (False, True):
+        if needed:
+            made(gateway, "--scope", "admin")
+        with gateway:
+            until(lambda: gateway.log().count("/docs") > needed)
+        assert ("$ROLECAST_API_KEY" in gateway.log()) is needed
+
+
 def test_a_running_gateway_takes_over_what_the_command_did_beside_it(gateway: LiveGateway) -> None:
     with gateway:
         url = gateway.state["url"]
