@@ -103,7 +103,7 @@ def test_the_line_to_try_a_gateway_names_a_key_where_one_is_needed(gateway: Live
         if needed:
             made(gateway, "--scope", "admin")
         with gateway:
-            until(lambda: gateway.log().count("/docs") > needed)
+            until(lambda least=needed: gateway.log().count("/docs") > least)
         assert ("$ROLECAST_API_KEY" in gateway.log()) is needed
 
 
