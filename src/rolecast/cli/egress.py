@@ -56,7 +56,7 @@ def _read(config: "ConfigFile", most: int, since_us: int) -> "list[Entry]":
     from rolecast.cli import settings
     from rolecast.egress import ledger
 
-    store = books.store_of(settings.choose(config).config)
+    store = books.store_of(settings.of_gateway(config).config)
 
     async def read() -> "list[Entry]":
         await store.open()

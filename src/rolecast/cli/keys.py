@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rolecast.cli import output
+from rolecast.cli import output, settings
 from rolecast.cli.options import ConfigFile, Json, Url
 from rolecast.cli.options import Key as OwnKey
 
 if TYPE_CHECKING:
     from rolecast.access.keys import Shown
     from rolecast.access.table import KeyTable
-    from rolecast.cli.settings import Chosen
     from rolecast.config.schema import Config
 
 ACTIONS = ("list", "create", "show", "change", "revoke")
@@ -91,12 +90,12 @@ def keys(
     if url:
         said = _there(action, key_id or "", wanted, url, key, forget=forget)
     else:
-        said = _here(action, key_id or "", wanted, _chosen(config).config, forget=forget)
+        said = _here(action, key_id or "", wanted, settings.of_gateway(config).config, forget=forget)
     if as_json:
         output.print_json(said)
         return
     _show(action, said, forget=forget)
-    _tell_of_admins(action, url, _chosen(config).config)
+    _tell_of_admins(action, url, settings.of_gateway(config).config)
 
 
 # -- where it is done ----------------------------------------------------------------------------------------
@@ -178,19 +177,6 @@ def _tell_of_admins(action: str, url: str, config: "Config") -> None:
         "`rolecast keys create --scope admin` makes one that may.[/]",
         stderr=True,
     )
-
-
-def _chosen(config: Any) -> "Chosen":
-    """The configuration whose database has the keys: the one named, else of the gateway that runs here."""
-    from pathlib import Path
-
-    from rolecast import statefile
-    from rolecast.cli import settings
-
-    state = None if config else statefile.running()
-    if state is None:
-        return settings.choose(config)
-    return settings.choose(Path(state.config)) if state.config else settings.choose(preset="default")
 
 
 # -- what is shown -------------------------------------------------------------------------------------------
