@@ -282,7 +282,9 @@ async def cloud() -> AsyncIterator[Both]:
                 yield gate, paid, free
 
 
-async def test_a_spent_budget_leaves_what_is_free_and_refuses_the_rest(cloud: Both) -> None:
+async def test_a_spent_budget_leaves_what_is_free_and_refuses_the_rest(
+    cloud: Both, caplog: pytest.LogCaptureFixture
+) -> None:
     gate, paid, _ = cloud
     await gate.gateway.budgets.set("run", "r", pico("0.2"), "day")
     for _ in range(2):
@@ -295,6 +297,7 @@ async def test_a_spent_budget_leaves_what_is_free_and_refuses_the_rest(cloud: Bo
     assert 0 < int(refused.header("retry-after") or 0) <= DAY
     assert len(paid.requests) == 2
     assert [each.data["level"] for each in gate.gateway.events.recent() if each.event_type == ALERT] == ["critical"]
+    assert "the budget of run 'r' is at 100.00 %: critical; it may ask only what is free" in caplog.text
     assert gate.gateway.budgets.in_flight == 0
 
 

@@ -153,7 +153,9 @@ class Budgets:
             "renews_at": standing.renews_at,
         }
         self._tell(ALERT, data)
-        log.warning("the budget of a %s is at %s %%: %s", standing.scope, standing.percent, standing.level)
+        then = "; it may ask only what is free" if standing.level == "critical" else ""
+        where = standing.scope, standing.name[:100], standing.percent
+        log.warning("the budget of %s %r is at %s %%: %s%s", *where, standing.level, then)
 
     async def _load(self, account: Account) -> Account:
         """Read what it has spent; from now on it is the budget of that name, with what is in flight for the old one."""
