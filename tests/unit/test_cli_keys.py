@@ -125,6 +125,18 @@ def test_a_running_gateway_takes_over_what_the_command_did_beside_it(gateway: Li
         assert rolecast(gateway, "ask", "hello", ROLECAST_API_KEY=admin)[0] == 0
 
 
+def test_what_a_key_used_is_told_with_its_name(gateway: LiveGateway) -> None:
+    with gateway:
+        url = gateway.state["url"]
+        admin, other = made(gateway, "--scope", "admin")["secret"], made(gateway, "--name", "friend")
+        until(lambda: ask(url, "GET", "/v1/models").status == 401)  # from then on it knows them
+        assert ask(url, "POST", CHAT, BODY, key=other["secret"]).status == 200
+        until(lambda: gateway.rows("id"), "the row")
+        for variables in ({"ROLECAST_API_KEY": admin}, {"ROLECAST_API_KEY": other["secret"]}):
+            assert f"friend ({other['key']['id']})" in rolecast(gateway, "usage", "--by", "key", **variables)[1]
+    assert f"friend ({other['key']['id']})" in rolecast(gateway, "usage", "--by", "key", "--plot")[1]
+
+
 def test_with_an_address_the_gateway_there_is_asked_and_holds_to_it_at_once(gateway: LiveGateway) -> None:
     with gateway:
         url = gateway.state["url"]
