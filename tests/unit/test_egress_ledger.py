@@ -141,7 +141,7 @@ async def test_the_command_lists_and_verifies(tmp_path: Path) -> None:
     store = SQLite(tmp_path / "x.db")
     await store.open()
     ledger = EgressLedger(store, "a")
-    assert "Nothing has left this machine" in (await asyncio.to_thread(run, tmp_path, "verify"))[1]
+    assert "There are no entries" in (await asyncio.to_thread(run, tmp_path, "verify"))[1]
     await ledger.write(ONE)
     assert "1 entry in 1 chain; none was changed" in (await asyncio.to_thread(run, tmp_path, "verify"))[1]
     for _ in range(2):

@@ -136,7 +136,7 @@ def _tell(faults: "list[Fault]", count: int, newest: "Mapping[str, Entry]", *, n
     if faults:
         return
     if not count:
-        output.say("Nothing has left this machine, so there is nothing to verify.")
+        output.say("There are no entries, so there is nothing to verify.")
         return
     entries, chains = ("entry", "entries")[count > 1], ("chain", "chains")[len(newest) > 1]
     output.say(f"{count} {entries} in {len(newest)} {chains}; none was changed, removed or moved.")
