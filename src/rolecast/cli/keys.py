@@ -33,7 +33,9 @@ OPTIONS = {
 
 def keys(
     action: Annotated[str, typer.Argument(metavar="[list|create|show|change|revoke]", help="What to do.")] = "list",
-    key_id: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Id or name of the key; with create its name.")] = None,
+    key_id: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="Id or name of the key; with create its name.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What you call it.", show_default=False)] = None,
     scope: Annotated[
         list[str] | None,
