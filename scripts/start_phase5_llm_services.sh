@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The three LLM services of PAS on ports 8050-8052; returns when all are healthy, else with 1.
+# The three LLM services of PAS on ports 8050-8052, with its registry (6121), heartbeat monitor (6109), provider router
+# (6103) and gateway (6120); returns when all are healthy, else with 1.
 #   scripts/start_phase5_llm_services.sh [--stand-in [MODEL]]
 # A model that a running Ollama has (OLLAMA_HOST, else 11434; TinyLlama also 11435) is asked there; any other is run here.
 # Another configuration than the preset `pas`: PAS_CONFIG. ROLECAST_SERVER__PORT is the port of the status page.
@@ -69,4 +70,7 @@ while read -r name url surface; do
 done <<END
 $(tr '{' '\n' <"$ROLECAST_HOME/run/gateway.json" | sed -n 's/"name":"\([^"]*\)","url":"\([^"]*\)".*"surface":"\([a-z]*\)".*/\1 \2 \3/p')
 END
+front=$(sed -n 's/^{[^[]*"url":"\([^"]*\)".*/\1/p' "$ROLECAST_HOME/run/gateway.json")
+say "Status page: $front/ui"
+say "Its models and figures: ROLECAST_HOME=$ROLECAST_HOME rolecast status (or services, usage, budget)"
 exit $code

@@ -89,6 +89,8 @@ class Running(msgspec.Struct, frozen=True):
 
     listeners: list[Address]
     models: list[tuple[str, str]]
+    keyed: bool = False
+    """Whether requests need a key."""
 
 
 class Gateway:
@@ -410,7 +412,7 @@ async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[R
         heap.settle()
         if on_ready is not None:
             models = [(i, gateway.health.state(i)) for i in gateway.telemetry.models]
-            on_ready(Running(gateway.doors.addresses, models))
+            on_ready(Running(gateway.doors.addresses, models, keyed=len(gateway.keyring) > 0))
         alive = asyncio.create_task(supervisor.keep_alive())
         supervisor.tell("ready")
         await stop.wait()

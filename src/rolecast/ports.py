@@ -237,7 +237,7 @@ class Ports:
                 },
             ),
             Activity(of.current, of.fleet, of.ledger, of.telemetry, of.dispatch, of.find, weights, of.jobs),
-            BudgetPages(of.budgets),
+            BudgetPages(of.budgets, of.keyring, of.current),
             JobPages(of.jobs),
             KeyPages(of.keyring),
             OllamaWeights(of.current, of.fleet, of.jobs, of.find, weights, of.weights_changed, making.forget),

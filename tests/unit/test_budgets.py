@@ -282,7 +282,9 @@ async def cloud() -> AsyncIterator[Both]:
                 yield gate, paid, free
 
 
-async def test_a_spent_budget_leaves_what_is_free_and_refuses_the_rest(cloud: Both) -> None:
+async def test_a_spent_budget_leaves_what_is_free_and_refuses_the_rest(
+    cloud: Both, caplog: pytest.LogCaptureFixture
+) -> None:
     gate, paid, _ = cloud
     await gate.gateway.budgets.set("run", "r", pico("0.2"), "day")
     for _ in range(2):
@@ -290,11 +292,12 @@ async def test_a_spent_budget_leaves_what_is_free_and_refuses_the_rest(cloud: Bo
     assert (await gate.ask(http(chat(model="standard")))).header("x-rolecast-model") == "local"
     refused = await gate.ask(http(chat(model="cloud")))
     assert (refused.status, refused.error["code"], refused.error["type"]) == (429, "budget_spent", "insufficient_quota")
-    assert "The budget of run 'r' is spent: 0.2 of 0.2 dollars of a day; it renews at " in refused.error["message"]
+    assert "The budget of run 'r' is spent: 0.2 of 0.2 dollars a day; it renews at " in refused.error["message"]
     assert "Here local would do." in refused.error["message"]
     assert 0 < int(refused.header("retry-after") or 0) <= DAY
     assert len(paid.requests) == 2
     assert [each.data["level"] for each in gate.gateway.events.recent() if each.event_type == ALERT] == ["critical"]
+    assert "the budget of run 'r' is at 100.00 %: critical; it may ask only what is free" in caplog.text
     assert gate.gateway.budgets.in_flight == 0
 
 

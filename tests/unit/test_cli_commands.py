@@ -8,9 +8,11 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import psutil
 import pytest
+from rich.text import Text
 from typer.testing import CliRunner
 
 from rolecast import __version__
@@ -620,3 +622,19 @@ def test_the_hint_at_a_pull_names_the_file_that_was_asked_for(tmp_path: Path) ->
     )
     (tmp_path / "rolecast.yaml").write_text(ABSENT)
     assert invoke("models")[1].rstrip().endswith("rolecast pull big")
+
+
+def test_ports_without_a_model_are_told_by_what_they_are() -> None:
+    from rolecast.cli.serve import SERVES, listeners_table
+    from rolecast.config.schema import Service
+    from rolecast.statefile import Address
+
+    assert set(SERVES) == set(get_args(Service))
+    rows = listeners_table([Address("registry", "http://127.0.0.1:1", surface="registry"), Address("x", "http://y")])
+    assert list(rows.columns[2].cells) == [Text("the registry of services"), Text("every model")]
+
+
+def test_the_models_of_a_provider_are_told_with_their_sizes_and_how_to_use_one() -> None:
+    said = " ".join(CliRunner().invoke(app, ["providers", "openai"]).output.split())
+    assert "remote_model: low is " in said
+    assert "Use one in rolecast.yaml: models: {cloud: {provider: openai, remote_model: " in said

@@ -74,7 +74,7 @@ def test_a_key_is_made_listed_changed_and_revoked_without_a_gateway(gateway: Liv
         (("change", "x"), 2, "Say what is to be different"),
         (("list", "--rpm", "5"), 2, "--rpm: only `keys create` and `keys change` take this"),
         (("show", "nobody"), 1, "There is no key 'nobody'"),
-        (("create", "--scope", "root"), 1, "root"),
+        (("create", "--scope", "root"), 1, "A scope is one of admin, use, local-only, raw."),
         (("create", "--budget", "5 euros"), 1, "dollars and a time"),
         (("create", "--expires", "2020-01-01"), 1, "a day to come"),
         (("create", "--rpm", "-1"), 1, "from 0, which means no limit"),
@@ -87,6 +87,24 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     assert (got, out) == (code, "")
     assert said in " ".join(err.split())
     assert json.loads(rolecast(gateway, "keys", "--json")[1]) == {"keys": []}
+
+
+def test_that_nobody_may_manage_the_gateway_yet_is_told_until_somebody_may(gateway: LiveGateway) -> None:
+    told = "none of yours may manage the gateway yet"
+    assert told in " ".join(rolecast(gateway, "keys", "create", "friend")[2].split())
+    assert told not in " ".join(rolecast(gateway, "keys", "create", "ops", "--scope", "admin")[2].split())
+    assert told not in " ".join(rolecast(gateway, "keys", "create", "another")[2].split())
+    rolecast(gateway, "keys", "revoke", "ops")
+    assert told in " ".join(rolecast(gateway, "keys", "create", "third")[2].split())
+
+
+def test_the_line_to_try_a_gateway_names_a_key_where_one_is_needed(gateway: LiveGateway) -> None:
+    for needed in (False, True):
+        if needed:
+            made(gateway, "--scope", "admin")
+        with gateway:
+            until(lambda least=needed: gateway.log().count("/docs") > least)
+        assert ("$ROLECAST_API_KEY" in gateway.log()) is needed
 
 
 def test_a_running_gateway_takes_over_what_the_command_did_beside_it(gateway: LiveGateway) -> None:
@@ -105,6 +123,18 @@ def test_a_running_gateway_takes_over_what_the_command_did_beside_it(gateway: Li
         code, out, _ = rolecast(gateway, "status", ROLECAST_API_KEY=admin)
         assert (code, "is running" in out) == (0, True)
         assert rolecast(gateway, "ask", "hello", ROLECAST_API_KEY=admin)[0] == 0
+
+
+def test_what_a_key_used_is_told_with_its_name(gateway: LiveGateway) -> None:
+    with gateway:
+        url = gateway.state["url"]
+        admin, other = made(gateway, "--scope", "admin")["secret"], made(gateway, "--name", "friend")
+        until(lambda: ask(url, "GET", "/v1/models").status == 401)  # from then on it knows them
+        assert ask(url, "POST", CHAT, BODY, key=other["secret"]).status == 200
+        until(lambda: gateway.rows("id"), "the row")
+        for variables in ({"ROLECAST_API_KEY": admin}, {"ROLECAST_API_KEY": other["secret"]}):
+            assert f"friend ({other['key']['id']})" in rolecast(gateway, "usage", "--by", "key", **variables)[1]
+    assert f"friend ({other['key']['id']})" in rolecast(gateway, "usage", "--by", "key", "--plot")[1]
 
 
 def test_with_an_address_the_gateway_there_is_asked_and_holds_to_it_at_once(gateway: LiveGateway) -> None:
@@ -135,7 +165,7 @@ def test_an_address_for_other_machines_opens_once_there_is_a_key(gateway: LiveGa
         code, _, err = rolecast(gateway, *command)
         assert code == 1
         assert "rolecast.yaml:1: server.host: '0.0.0.0' lets other machines in, and no key is set" in err
-        assert "make one with `rolecast keys create`" in err
+        assert "make one with `rolecast keys create --scope admin`" in err
     secret = made(gateway)["secret"]
     assert rolecast(gateway, "check")[0] == 0
     with gateway:

@@ -15,6 +15,7 @@ from databases import OpenStore, database, postgres
 from gateway import ScriptedWorker, chat, config, on_uvloop, remote, request, running_gateway, short_folder
 from hypothesis import given
 from hypothesis import strategies as st
+from live_gateway import LiveGateway
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
@@ -140,8 +141,12 @@ async def test_the_command_lists_and_verifies(tmp_path: Path) -> None:
     store = SQLite(tmp_path / "x.db")
     await store.open()
     ledger = EgressLedger(store, "a")
-    for _ in range(3):
+    assert "There are no entries" in (await asyncio.to_thread(run, tmp_path, "verify"))[1]
+    await ledger.write(ONE)
+    assert "1 entry in 1 chain; none was changed" in (await asyncio.to_thread(run, tmp_path, "verify"))[1]
+    for _ in range(2):
         await ledger.write(ONE)
+    assert "3 entries in 1 chain; none was changed" in (await asyncio.to_thread(run, tmp_path, "verify"))[1]
     code, text = await asyncio.to_thread(run, tmp_path, "verify", "--json")
     told = json.loads(text)
     assert (code, told["entries"], told["faults"]) == (0, 3, [])
@@ -160,6 +165,30 @@ async def test_the_command_lists_and_verifies(tmp_path: Path) -> None:
     code, text = await asyncio.to_thread(run, tmp_path, "verify")
     assert (code, "entry 2" in text) == (1, True)
     await store.close()
+
+
+async def test_the_command_looks_into_the_database_of_the_gateway_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rolecast.books.sqlite import SQLite
+
+    store = SQLite(tmp_path / "x.db")
+    await store.open()
+    await EgressLedger(store, "a").write(ONE)
+    await store.close()
+    config = f"""\
+server: {{port: 0}}
+storage: {{url: 'sqlite:///{tmp_path}/x.db'}}
+models: {{m: {{backend: fake}}}}
+roles: {{standard: [m]}}
+"""
+    with LiveGateway(tmp_path, config) as gateway:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        monkeypatch.chdir(elsewhere)
+        monkeypatch.setenv("ROLECAST_HOME", str(gateway.home))
+        said = await asyncio.to_thread(CliRunner().invoke, app, ["egress"])
+        assert "api.example" in said.output
 
 
 WRITER = """

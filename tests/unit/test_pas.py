@@ -330,6 +330,20 @@ async def test_a_port_that_the_system_chose_tells_its_number(both: tuple[Gate, S
     assert (health["port"], health["ollama_backend"]) == (gate.port(PORT), worker.url)
 
 
+async def test_a_stand_in_plays_what_its_model_is_for(tmp_path: Path) -> None:
+    words = ["chat", "tagging", "domain_classification"]
+    models = {"m": Model(source=f"file:{tmp_path}/absent.gguf", capabilities=words), "fake": Model(backend="fake")}
+    names = (PORT, "tlc_domain_classifier")
+    listeners = [Listener(port=0, name=name, model="m", surface="pas") for name in names]
+    setup = config(models, listeners=listeners)
+    async with running_gateway(msgspec.structs.replace(setup, stand_in="fake"), tmp_path) as gate:
+        said = [await info(gate, name) for name in names]
+        assert [each["stand_in"] for each in said] == ["fake", "fake"]
+        assert "tagging" in said[0]["capabilities"]
+        assert "domain_classification" not in said[0]["capabilities"]
+        assert said[1]["capabilities"] == ["domain_classification"]
+
+
 async def test_a_model_that_left_is_said_so(both: tuple[Gate, ScriptedWorker]) -> None:
     gate, _ = both
     now = gate.gateway.current.config

@@ -203,6 +203,11 @@ def test_a_provider_that_nobody_knows_is_named_with_its_line() -> None:
         ConfigError, match=r"rolecast.yaml:2: models.big.provider: there is no provider 'opnai'; did you"
     ):
         config("big: {provider: opnai, backend: openai}")
+    with pytest.raises(ConfigError) as told:
+        config("big: {provider: opnai}")
+    assert len(told.value.problems) == 1, "that a source is missing, too, is no help"
+    with pytest.raises(ConfigError, match=r"known are openai, .*, moonshot\. Or give its `url` here"):
+        config("big: {provider: nobody-at-all}")
     with pytest.raises(ConfigError, match=r"providers.acme: 'url' is missing"):
         config("a: {backend: fake}", more="providers: {acme: {title: Acme}}")
     with pytest.raises(ConfigError, match=r"providers.openai.models.x: 'output' is missing"):
@@ -212,6 +217,8 @@ def test_a_provider_that_nobody_knows_is_named_with_its_line() -> None:
 def test_a_price_that_nobody_knows_is_warned_of() -> None:
     lines = warnings(config("big: {provider: openai, remote_model: gpt-4o-minni}"), backends.table())
     assert any(line.startswith("models.big.price: the price list has no 'gpt-4o-minni'") for line in lines)
+    lines = warnings(config("big: {provider: openai, remote_model: zz}"), backends.table())
+    assert any("has no 'zz' of openai. Requests to it are counted without costs" in line for line in lines)
     lines = warnings(config("big: {provider: acme, backend: openai, url: 'https://a.example/v1'}"), backends.table())
     assert any("there is no provider 'acme'" in line for line in lines)
     lines = warnings(config("big: {provider: openai, remote_model: gpt-4o-mini}"), backends.table())

@@ -153,7 +153,9 @@ class Budgets:
             "renews_at": standing.renews_at,
         }
         self._tell(ALERT, data)
-        log.warning("the budget of a %s is at %s %%: %s", standing.scope, standing.percent, standing.level)
+        then = "; it may ask only what is free" if standing.level == "critical" else ""
+        where = standing.scope, standing.name[:100], standing.percent
+        log.warning("the budget of %s %r is at %s %%: %s%s", *where, standing.level, then)
 
     async def _load(self, account: Account) -> Account:
         """Read what it has spent; from now on it is the budget of that name, with what is in flight for the old one."""
@@ -192,7 +194,7 @@ def _broke(standing: Standing) -> BudgetSpent:
         when = f"it renews at {datetime.fromtimestamp(standing.renews_at, UTC):%Y-%m-%d %H:%M} UTC"
         retry = max(standing.renews_at - time.time(), 1.0)
     owner = f"run {standing.name[:100]!r}" if standing.scope == "run" else "this key"
-    of = {"total": "", "day": " of a day", "month": " of a month"}[standing.window]
+    of = {"total": "", "day": " a day", "month": " a month"}[standing.window]
     held = f", {told(standing.reserved)} are reserved for requests in flight" if standing.reserved else ""
     text = (
         f"The budget of {owner} is spent: {told(standing.spent)} of {told(standing.amount)} dollars{of}{held}; {when}."

@@ -11,7 +11,7 @@ from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config
 from rolecast.errors import ConfigError
 
-HOW = "make one with `rolecast keys create`, set server.keys, or listen on 127.0.0.1"
+HOW = "make one with `rolecast keys create --scope admin`, set server.keys, or listen on 127.0.0.1"
 
 
 class KeysNeeded:

@@ -43,6 +43,8 @@ def wanted_of(body: bytes) -> KeyWanted:
     try:
         return msgspec.json.decode(body, type=KeyWanted)
     except msgspec.ValidationError as exc:
+        if "$.scopes[" in str(exc):
+            raise Invalid(f"A scope is one of {', '.join(keys.SCOPES)}.", param="scopes") from None
         raise Invalid(f"{exc}. Send such as {EXAMPLE}.") from None
     except UNREADABLE as exc:
         raise BadRequest(f"The body must be JSON such as {EXAMPLE}: {exc}.", code="bad_json") from None

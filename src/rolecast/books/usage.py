@@ -67,6 +67,8 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
 
     group: str = ""
     """The model, key, run ..., or when the hour or day began (ISO 8601); '' where rows have none."""
+    called: str = ""
+    """How people call the key; '' for one that has no name, or is gone, and for all else."""
     requests: int = 0
     errors: int = 0
     cancelled: int = 0
@@ -194,6 +196,7 @@ FIRST = _ranks("q.first_us", "(q.bits & 12) = 0 AND q.first_us > 0")
 WHOLE = _ranks("q.total_us", "(q.bits & 12) = 0")
 _WITHIN = ", ".join(f"sum(CASE WHEN q.total_us <= {int(each * 1000)} THEN 1 ELSE 0 END)" for each in BUCKETS_MS)
 _TIMED = f"FROM requests q JOIN routes r ON r.id = q.route WHERE {_TIMES} AND (q.bits & 12) = 0"
+NAMES = Query("SELECT id, name FROM keys WHERE name <> ''")
 HISTOGRAM = Query(f"SELECT {_WITHIN}, count(*) {_TIMED}")
 """Complete answers that took at most so long."""
 
@@ -210,10 +213,16 @@ async def report(
         by=by,
         compared_with=compared.name if compared.rates is not None else "",
         total=total[0][0] if total[0] else _empty(compared),
-        groups=groups[0],
+        groups=await _called(store, groups[0]) if by == "key" else groups[0],
         left_out=groups[1] - len(groups[0]),
         histogram=await histogram(store, window, key),
     )
+
+
+async def _called(store: Store, groups: list[Sums]) -> list[Sums]:
+    """With the names of the keys that have some. Raises StoreError."""
+    names: dict[Value, str] = dict(await store.read(NAMES))
+    return [msgspec.structs.replace(each, called=names.get(each.group, "")) for each in groups]
 
 
 async def facts(store: Store, window: Window, compared: Compared, key: str | None = None) -> Facts:

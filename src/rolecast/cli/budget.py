@@ -14,13 +14,19 @@ ACTIONS = ("list", "set", "remove")
 def budget(
     action: Annotated[str, typer.Argument(metavar="[list|set|remove]", help="What to do.")] = "list",
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Of the run, or with --for-key the id of a key.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Of the run, or with --for-key the id of a key of server.keys."),
     ] = None,
     amount: Annotated[str | None, typer.Argument(metavar="[DOLLARS]", help="With set: how much.")] = None,
     window: Annotated[
         Literal["total", "day", "month"], typer.Option("--per", help="Once, or each day or month of UTC.")
     ] = "total",
-    for_key: Annotated[bool, typer.Option("--for-key", help="NAME is the id of a key, not a run.")] = False,
+    for_key: Annotated[
+        bool,
+        typer.Option(
+            "--for-key", help="NAME is the id of a key of server.keys, not a run; others: `keys change --budget`."
+        ),
+    ] = False,
     as_json: Json = False,
     url: Url = "",
     key: Key = "",
@@ -34,6 +40,8 @@ def budget(
         output.fail(f"Name the run: `rolecast budget {action} NAME`; `rolecast budget` lists them.", code=2)
     if action == "set" and not amount:
         output.fail(f"Say how much, in dollars: `rolecast budget set {name} 2.50 --per day`.", code=2)
+    if action == "set" and not _is_amount(amount or ""):
+        output.fail(f"{amount!r} is no amount of dollars; write it as 2.50.", code=2)
     scope = "key" if for_key else "run"
     with connect(url, key) as gateway:
         if action == "list":
@@ -44,6 +52,15 @@ def budget(
         else:
             query = urlencode({"scope": scope, "name": name})
             _removed(gateway.fetch("DELETE", f"/admin/budgets?{query}"), as_json=as_json)
+
+
+def _is_amount(text: str) -> bool:
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        return Decimal(text).is_finite()
+    except InvalidOperation:
+        return False
 
 
 def _list(said: bytes, *, as_json: bool) -> None:
@@ -60,13 +77,14 @@ def _list(said: bytes, *, as_json: bool) -> None:
     if not found.budgets:
         output.say("There are no budgets. `rolecast budget set RUN 2.50 --per day` sets one.")
         return
-    rows = output.table("Of", "Name", "Dollars", "Spent", "Left", "Used", "Level", "Renews", right=("Dollars", "Spent"))
+    rows = output.table(
+        "Of", "Name", "Dollars", "Spent", "Left", "Used", "Level", "Renews", right=("Dollars", "Spent", "Left", "Used")
+    )
     for each in found.budgets:
         renews = "never" if each.renews_at is None else f"in {output.duration(max(each.renews_at - time.time(), 0))}"
+        named = f"{each.called} ({each.name})" if each.called else each.name
         amounts = (f"{amount:f}" for amount in (each.amount_usd, each.spent_usd, each.remaining_usd))
-        rows.add_row(
-            *map(output.plain, (each.scope, each.name, *amounts, f"{each.percent_used:f} %", each.level, renews))
-        )
+        rows.add_row(*map(output.plain, (each.scope, named, *amounts, f"{each.percent_used:f} %", each.level, renews)))
     output.show(rows)
 
 
@@ -81,7 +99,7 @@ def _set(said: bytes, *, as_json: bool) -> None:
     found = msgspec.json.decode(said, type=Stands)
     span = {"total": "", "day": " a day", "month": " a month"}[found.window]
     text = f"The {found.scope} [bold]{output.escape(found.name)}[/] may spend {found.amount_usd:f} dollars{span}"
-    output.say(f"{text}; {found.spent_usd:f} are spent.")
+    output.say(f"{text}; it has spent {found.spent_usd:f}.")
 
 
 def _removed(said: bytes, *, as_json: bool) -> None:

@@ -38,7 +38,6 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("status", serve.status),
         ("ps", serve.ps),
         ("logs", serve.logs),
-        ("services", services.services),
     ),
     "Talk": (
         ("ask", talk.ask),
@@ -54,9 +53,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("load", models.load),
         ("unload", models.unload),
         ("jobs", jobs.jobs),
-        ("providers", providers.providers),
     ),
-    "Money": (("budget", budget.budget),),
     "Tasks": (("tasks", tasks.tasks),),
     "Configuration": (
         ("init", config.init),
@@ -64,13 +61,18 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("reload", config.reload),
         ("import", config.import_),
     ),
-    "Access": (("keys", keys.keys),),
+    "Access and money": (
+        ("keys", keys.keys),
+        ("budget", budget.budget),
+        ("usage", usage.usage),
+        ("providers", providers.providers),
+        ("egress", egress.egress),
+        ("services", services.services),
+    ),
     "Diagnosis": (
         ("doctor", doctor.doctor),
         ("route", route.route),
         ("feedback", feedback.feedback),
-        ("usage", usage.usage),
-        ("egress", egress.egress),
         ("bench", bench.bench),
     ),
 }

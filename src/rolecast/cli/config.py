@@ -113,7 +113,7 @@ def init(
     provider: Annotated[
         str,
         typer.Option(
-            "--provider", help="Models of this provider in the cloud instead, such as openai.", show_default=""
+            "--provider", help="Models of this provider in the cloud instead, such as openai.", show_default=False
         ),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,

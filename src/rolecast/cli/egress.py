@@ -56,7 +56,7 @@ def _read(config: "ConfigFile", most: int, since_us: int) -> "list[Entry]":
     from rolecast.cli import settings
     from rolecast.egress import ledger
 
-    store = books.store_of(settings.choose(config).config)
+    store = books.store_of(settings.of_gateway(config).config)
 
     async def read() -> "list[Entry]":
         await store.open()
@@ -135,8 +135,14 @@ def _tell(faults: "list[Fault]", count: int, newest: "Mapping[str, Entry]", *, n
         output.say(f"[red]Broken:[/] {output.escape(where + fault.why)}")
     if faults:
         return
-    output.say(f"{count} entries in {len(newest)} chains; none was changed, removed or moved.")
+    if not count:
+        output.say("There are no entries, so there is nothing to verify.")
+        return
+    entries, chains = ("entry", "entries")[count > 1], ("chain", "chains")[len(newest) > 1]
+    output.say(f"{count} {entries} in {len(newest)} {chains}; none was changed, removed or moved.")
     for each in newest.values():
         output.say(f"  {output.escape(each.place)}: the newest is {each.seq}:{each.hash}")
     if newest and not noted:
-        output.say("Whether newer ones were cut off shows only who noted a hash: `rolecast egress verify --head HASH`.")
+        output.say(
+            "To learn later whether the newest were cut off, note that hash: `rolecast egress verify --head HASH`."
+        )

@@ -57,7 +57,7 @@ def _serve(chosen: "Chosen") -> int:
     from rolecast.cli.up import print_ready
 
     def ready(running: "Running") -> None:
-        print_ready(chosen, running.listeners, dict(running.models))
+        print_ready(chosen, running.listeners, dict(running.models), keyed=running.keyed)
         if sys.stdout.isatty():
             output.say("[dim]Ctrl-C stops it.[/]")
 

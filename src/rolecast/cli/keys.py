@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rolecast.cli import output
+from rolecast.cli import output, settings
 from rolecast.cli.options import ConfigFile, Json, Url
 from rolecast.cli.options import Key as OwnKey
 
 if TYPE_CHECKING:
     from rolecast.access.keys import Shown
     from rolecast.access.table import KeyTable
-    from rolecast.cli.settings import Chosen
     from rolecast.config.schema import Config
 
 ACTIONS = ("list", "create", "show", "change", "revoke")
@@ -34,7 +33,9 @@ OPTIONS = {
 
 def keys(
     action: Annotated[str, typer.Argument(metavar="[list|create|show|change|revoke]", help="What to do.")] = "list",
-    key_id: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Id or name of the key.")] = None,
+    key_id: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="Id or name of the key; with create its name.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What you call it.", show_default=False)] = None,
     scope: Annotated[
         list[str] | None,
@@ -91,11 +92,12 @@ def keys(
     if url:
         said = _there(action, key_id or "", wanted, url, key, forget=forget)
     else:
-        said = _here(action, key_id or "", wanted, _chosen(config).config, forget=forget)
+        said = _here(action, key_id or "", wanted, settings.of_gateway(config).config, forget=forget)
     if as_json:
         output.print_json(said)
-    else:
-        _show(action, said, forget=forget)
+        return
+    _show(action, said, forget=forget)
+    _tell_of_admins(action, url, settings.of_gateway(config).config)
 
 
 # -- where it is done ----------------------------------------------------------------------------------------
@@ -161,17 +163,22 @@ async def _done(table: "KeyTable", action: str, key_id: str, said: dict[str, Any
     return msgspec.json.encode(shown(found, now))
 
 
-def _chosen(config: Any) -> "Chosen":
-    """The configuration whose database has the keys: the one named, else of the gateway that runs here."""
-    from pathlib import Path
+def _tell_of_admins(action: str, url: str, config: "Config") -> None:
+    """Say it where no key that opens something may manage the gateway; each of server.keys may."""
+    import msgspec
 
-    from rolecast import statefile
-    from rolecast.cli import settings
+    from rolecast.pages.keys import Listed
 
-    state = None if config else statefile.running()
-    if state is None:
-        return settings.choose(config)
-    return settings.choose(Path(state.config)) if state.config else settings.choose(preset="default")
+    if action != "create" or url:  # who asked a gateway for a key is an admin there
+        return
+    found = msgspec.json.decode(_here("list", "", {}, config, forget=False), type=Listed).keys
+    if config.server.keys or any(key.state == "live" and "admin" in key.scopes for key in found):
+        return
+    output.say(
+        "[dim]From the first key on every request needs one, and none of yours may manage the gateway yet; "
+        "`rolecast keys create --scope admin` makes one that may.[/]",
+        stderr=True,
+    )
 
 
 # -- what is shown -------------------------------------------------------------------------------------------
@@ -191,12 +198,6 @@ def _show(action: str, said: bytes, *, forget: bool) -> None:
         output.say(f"[green]✓[/] {_line(made.key)}", stderr=True)
         output.say("[dim]Its secret, which is shown this once:[/]", stderr=True)
         output.raw(made.secret)
-        if "admin" not in made.key.scopes:
-            output.say(
-                "[dim]From the first key on every request needs one, and this one may not manage the gateway; "
-                "`rolecast keys create --scope admin` makes one that may.[/]",
-                stderr=True,
-            )
         return
     key = msgspec.json.decode(said, type=Shown)
     if action == "show":

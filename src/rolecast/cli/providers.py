@@ -12,12 +12,10 @@ if TYPE_CHECKING:
     from rolecast.config.providers import Offer, Provider
     from rolecast.config.schema import Config
 
-Name = Annotated[
-    str, typer.Argument(metavar="PROVIDER", help="Show the models and prices of this one.", show_default="")
-]
+Name = Annotated[str | None, typer.Argument(metavar="[PROVIDER]", help="Show the models and prices of this one.")]
 
 
-def providers(name: Name = "", config: ConfigFile = None, as_json: Json = False) -> None:
+def providers(name: Name = None, config: ConfigFile = None, as_json: Json = False) -> None:
     """List the providers that a model may name, and whether a key is there; or the models and prices of one."""
     from rolecast.cli import settings
     from rolecast.config import prices
@@ -71,7 +69,10 @@ def snippet(name: str) -> str:
         f"# {row.title or who}: its address, prices and abilities come from the price list "
         f"(`rolecast providers {who}`).\n"
         f"# The key is read from {variables}; `key: file:PATH` reads it from a file that nobody else may read.\n"
-        f"models:\n{models}\n\nroles:\n  standard: [{roles}]\n\nrouting: {{default: standard}}\n"
+        f"models:\n{models}\n\n"
+        "# To have a model of this machine answer first: add it to `models` (docs/start.md shows how), then here,\n"
+        "# as the first one. The cloud answers when that cannot.\n"
+        f"roles:\n  standard: [{roles}]\n\nrouting: {{default: standard}}\n"
     )
 
 
@@ -102,6 +103,10 @@ def _show_one(config: "Config", name: str, row: "Provider", *, as_json: bool) ->
         output.print_json({**_described(config, name, row), "offers": rows, "prices": prices.told()})
         return
     right = ("Context", "Input", "Cached", "Written", "Output")
+    sizes: dict[str, list[str]] = {}
+    for level in prices.LEVELS:
+        if model := getattr(row, level):
+            sizes.setdefault(model, []).append(level)
     table = output.table("Model", *right, "Features", right=right, wrap=("Features",))
     for model, offer in offers.items():
         told = _told(offer)
@@ -110,6 +115,11 @@ def _show_one(config: "Config", name: str, row: "Provider", *, as_json: bool) ->
         table.add_row(output.plain(model), *(output.plain(cell) for cell in cells), output.plain(features))
     output.show(table)
     output.say(f"\n{output.escape(prices.told())}.", whole=True)
+    for model, levels in sizes.items():
+        output.say(f"remote_model: {' or '.join(levels)} [dim]is[/] {output.escape(model)}", whole=True)
+    example = next(iter(sizes), next(iter(offers), "MODEL"))
+    line = f"models: {{cloud: {{provider: {name}, remote_model: {example}}}}}"
+    output.say(f"[dim]Use one in rolecast.yaml:[/] {output.escape(line)}", whole=True)
 
 
 def _told(offer: "Offer") -> dict[str, Any]:

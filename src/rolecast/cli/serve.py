@@ -134,11 +134,24 @@ def where(model: "ModelStatus") -> str:
     return "weights absent" if not model.present else model.backend
 
 
+SERVES = {
+    "registry": "the registry of services",
+    "heartbeat": "their heartbeat monitor",
+    "providers": "the provider router",
+    "gateway": "the gateway of PAS",
+    "events": "the event stream",
+    "agents": "the agent router",
+    "tokens": "the token governor",
+    "resources": "the resource manager",
+}
+"""What a port is, whose surface has no model."""
+
+
 def listeners_table(listeners: "list[Address]") -> "Table":
     """The addresses, and what answers on each."""
     rows = output.table("Listener", "Address", "Answers as")
     for one in listeners:
-        answers = f"{one.model} ({one.surface})" if one.model else "every model"
+        answers = f"{one.model} ({one.surface})" if one.model else SERVES.get(one.surface, "every model")
         rows.add_row(output.plain(one.name), output.plain(one.url), output.plain(answers))
     return rows
 

@@ -90,6 +90,19 @@ def choose(file: Path | None = None, preset: str | None = None, *, to_start: boo
         raise ConfigError([_as_given(problem) for problem in error.problems], source=error.source) from None
 
 
+def of_gateway(file: Path | None = None) -> Chosen:
+    """What has the database that is meant: the configuration that was named, else that of the gateway that runs here.
+
+    The folder in which somebody stands says nothing about it. Raises ConfigError.
+    """
+    from rolecast import statefile
+
+    state = None if file else statefile.running()
+    if state is None:
+        return choose(file)
+    return choose(Path(state.config)) if state.config else choose(preset="default")
+
+
 def _require_keys(chosen: Chosen) -> None:
     """Raises ConfigError where other machines are let in without a key, neither in the file nor in the database."""
     from rolecast.config.check import exposed

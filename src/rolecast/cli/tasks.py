@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 KINDS = {"text": "a text", "texts": "texts", "word": "a word", "flag": "true, false", "number": "a number"}
 Name = Annotated[
     str,
-    typer.Argument(metavar="TASK", help="Show this one with its options, its prompt and who answers.", show_default=""),
+    typer.Argument(
+        metavar="TASK", help="Show this one with its options, its prompt and who answers.", show_default=False
+    ),
 ]
 
 

@@ -219,7 +219,8 @@ def _detach(chosen: "Chosen", argv: list[str]) -> None:
     if state is None:
         _explain_failed_start(child, log, began)
     models = _once_loaded(state, own_key(chosen.config))
-    print_ready(chosen, state.listeners, {model.id: model.state for model in models})
+    keyed = bool(own_key(chosen.config)) or not models  # without a key of ours it tells none, if it asks for one
+    print_ready(chosen, state.listeners, {model.id: model.state for model in models}, keyed=keyed)
     output.say(f"[dim]It runs in the background (pid {state.pid}, log {log}). `rolecast down` stops it.[/]")
     if chosen.config.memory.preload and (failed := [model for model in models if model.pinned and _lacks(model)]):
         for model in failed:
@@ -318,11 +319,13 @@ def _models(state: "State", key: str = "") -> "list[ModelStatus]":
         return []
 
 
-def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, str]) -> None:
+def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, str], *, keyed: bool) -> None:
     """What runs where, a line to try it, and the dashboard."""
+    import socket
+
     from rolecast import __version__
     from rolecast.cli.serve import listeners_table
-    from rolecast.config.check import exposed
+    from rolecast.config.check import ANYWHERE, exposed
     from rolecast.config.names import members
 
     config, front = chosen.config, listeners[0].url
@@ -342,8 +345,14 @@ def print_ready(chosen: "Chosen", listeners: "list[Address]", states: dict[str, 
     output.show(rows)
     output.say()
     output.show(listeners_table(listeners))
+    if config.server.host in ANYWHERE:
+        port = front.rpartition(":")[2]
+        output.say(f"Other machines reach it at http://{socket.gethostname()}:{port}, with a key.", whole=True)
     output.say("\n[dim]Try it[/]")
-    output.say(output.escape(curl_line(front, with_key=bool(config.server.keys or exposed(config.server)))), whole=True)
+    output.say(
+        output.escape(curl_line(front, with_key=bool(keyed or config.server.keys or exposed(config.server)))),
+        whole=True,
+    )
     output.say(f"[dim]Status page, and all paths with a form to try them[/]\n{front}/ui\n{front}/docs\n", whole=True)
 
 

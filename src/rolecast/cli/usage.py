@@ -179,9 +179,13 @@ def _table(found: "Report") -> "Table":
         cells += [f"{each.cached_tokens:,}", money(each.cost_usd)]
         cells += [money(each.avoided_usd)] * avoided + [joules(each.energy_joules, each.measured_joules)] * energy
         cells += [millis(each.total_ms.p50), millis(each.total_ms.p95), f"{each.errors:,}", _fallbacks(each)]
-        name = "All" if last else each.group or NONE.get(found.by or "", "")
+        name = "All" if last else _named(each) or NONE.get(found.by or "", "")
         rows.add_row(*map(output.plain, (name, *cells)), style="bold" if last else None, end_section=last)
     return rows
+
+
+def _named(each: "Sums") -> str:
+    return f"{each.called} ({each.group})" if each.called else each.group
 
 
 def _fallbacks(each: "Sums") -> str:
@@ -228,7 +232,7 @@ def _bars(found: "Report") -> list["Bar"]:
         groups = _filled(groups, STEPS_S[found.by])
     return [
         Bar(
-            " ".join(output.visible(each.group or NONE.get(found.by or "", "-")).split()),
+            " ".join(output.visible(_named(each) or NONE.get(found.by or "", "-")).split()),
             each.tokens,
             each.tokens - each.local_tokens,
             f"{each.tokens:,}",

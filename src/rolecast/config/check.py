@@ -294,7 +294,8 @@ def _backend(model: Model, backends: Backends) -> Iterator[Problem]:
     except ConfigError as error:
         yield ("backend",), error.problems[0].removeprefix("backend: ")
         return
-    for setting, hint in about.needs.items() if model.enabled else ():
+    is_unknown = model.provider and not model.url  # a provider that nobody knows, which is said, fills nothing in
+    for setting, hint in about.needs.items() if model.enabled and not is_unknown else ():
         if not getattr(model, setting):
             yield (), f"'{setting}' is missing; {hint}"
     yield from (((setting,) if setting else (), text) for setting, text in about.problems(model))

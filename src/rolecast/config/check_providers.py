@@ -43,14 +43,14 @@ def warnings(config: Config) -> Iterator[str]:
 def _unknown(config: Config, name: str) -> str:
     known = prices.providers(config.providers)
     near = meant(name, [*known, *(other for row in known.values() for other in row.also)])
-    hint = f"did you mean '{near}'?" if near else f"known are {', '.join(known)}"
+    hint = f"did you mean '{near}'?" if near else f"known are {', '.join(known)}."
     return f"there is no provider '{name}'; {hint} Or give its `url` here, or a row under `providers`"
 
 
 def _unpriced(config: Config, model_id: str, model: Model) -> str:
     wanted = model.remote_model or model_id
     near = meant(wanted, prices.offers(model.provider, config.providers), 0.7)
-    hint = f"; did you mean '{near}'?" if near else ""
+    hint = f"; did you mean '{near}'?" if near else "."
     return (
         f"the price list has no '{wanted}' of {model.provider}{hint} "
         "Requests to it are counted without costs until you give its price"

@@ -10,10 +10,13 @@ from starlette.routing import Route
 
 from rolecast.access.budget import SCOPES, Level, Scope, Standing, Window
 from rolecast.access.budgets import Budgets
+from rolecast.access.keyring import Keyring
+from rolecast.config.current import Current
 from rolecast.dialects.operation import Query, told
-from rolecast.errors import UNREADABLE, BadRequest, Invalid, NotFound
+from rolecast.errors import UNREADABLE, BadRequest, Conflict, Invalid, NotFound
 from rolecast.money import MOST, PICO, pico
 from rolecast.pages import asked
+from rolecast.server.guard import ids_of
 
 TAG = "Administration"
 BODY = {"scope": "run", "name": "nightly", "amount_usd": 2.5, "window": "day"}
@@ -27,7 +30,7 @@ class Set(msgspec.Struct):
     """A budget as it is to be."""
 
     name: str
-    """Of the run, or the id of the key."""
+    """Of the run, or the id of a key of `server.keys`; keys of the database keep their budgets themselves."""
     amount_usd: Decimal
     """Dollars; a number, or its digits as a text."""
     scope: Scope = "run"
@@ -53,6 +56,8 @@ class Stands(msgspec.Struct, frozen=True):
     """Whether another request may cost something."""
     renews_at: float | None
     """In seconds since 1970; null = never."""
+    called: str = ""
+    """What people call the key, if its budget is one of a key that has a name."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -69,7 +74,7 @@ class Removed(msgspec.Struct, frozen=True):
     name: str
 
 
-def shown(standing: Standing) -> Stands:
+def shown(standing: Standing, called: str = "") -> Stands:
     """In dollars."""
     return Stands(
         standing.scope,
@@ -83,14 +88,17 @@ def shown(standing: Standing) -> Stands:
         standing.level,
         standing.can_proceed,
         standing.renews_at,
+        called,
     )
 
 
 class BudgetPages:
     """Lists, sets and removes them."""
 
-    def __init__(self, budgets: Budgets) -> None:
+    def __init__(self, budgets: Budgets, keyring: Keyring, current: Current) -> None:
         self._budgets = budgets
+        self._ring = keyring
+        self._current = current
 
     def routes(self) -> list[Route]:
         return [
@@ -102,9 +110,9 @@ class BudgetPages:
     @told("The budgets", TAG, answer=Listed)
     async def all(self, request: Request) -> Response:
         """How each stands, by scope and name."""
-        return _answer(Listed([shown(each) for each in self._budgets.all()]))
+        return _answer(Listed([shown(each, self._called(each)) for each in self._budgets.all()]))
 
-    @told("Set a budget", TAG, body=Set, example=BODY, answer=Stands, errors=(415, 422, 503))
+    @told("Set a budget", TAG, body=Set, example=BODY, answer=Stands, errors=(404, 409, 415, 422, 503))
     async def set(self, request: Request) -> Response:
         """Let a run, or the holder of a key, spend so much; what it has spent in this window counts."""
         asked.require_json(request, EXAMPLE)
@@ -120,6 +128,8 @@ class BudgetPages:
         amount = given.amount_usd
         if not amount.is_finite() or not 0 <= amount <= MOST_USD:
             raise Invalid("`amount_usd` must be dollars, from 0 to 9,000,000.", param="amount_usd")
+        if given.scope == "key":
+            await self._require_key(given.name)
         return _answer(shown(await self._budgets.set(given.scope, given.name, pico(amount), given.window)))
 
     @told(
@@ -136,8 +146,21 @@ class BudgetPages:
         if scope not in SCOPES:
             raise BadRequest(f"`scope` must be {' or '.join(SCOPES)}, not {scope[:50]!r}.", param="scope")
         if "\0" in name or not await self._budgets.remove(scope, name):
-            raise NotFound(f"There is no budget of the {scope} {name[:MOST_NAME]!r}; GET /admin/budgets lists them.")
+            raise NotFound(f"There is no budget of the {scope} {name[:MOST_NAME]!r}; `rolecast budget` lists them.")
         return _answer(Removed("removed", scope, name))
+
+    async def _require_key(self, name: str) -> None:
+        """A budget under a name that is no key's would bind nobody, and nobody would notice."""
+        if name in ids_of(self._current.config.server.keys):
+            return
+        key = await self._ring.table.get(name)
+        called = key.name or key.id
+        text = f"The key {called!r} keeps its budget itself: `rolecast keys change {called} --budget 5/month`."
+        raise Conflict(text, param="name")
+
+    def _called(self, standing: Standing) -> str:
+        key = self._ring.of(standing.name) if standing.scope == "key" else None
+        return "" if key is None else key.name
 
 
 def _answer(value: msgspec.Struct) -> Response:

@@ -16,6 +16,7 @@ from rolecast.dialects.operation import told
 from rolecast.errors import ModelNotFound
 from rolecast.pages import tlc
 from rolecast.pages.ollama_model import describe
+from rolecast.registry import own
 from rolecast.routing import taxonomy
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
@@ -57,7 +58,7 @@ class PasInfo:
             "service_name": _TITLES.get(name, name or model_id),
             "version": __version__,
             "model": await asyncio.to_thread(self._about, model_id, model),
-            "capabilities": self._abilities.words(model_id),
+            "capabilities": own.of_port(own.words(self._current, self._abilities, model_id), name),
             "performance": performance(
                 await pace(self._store, self._listener.label, self._current.answerer_of(model_id))
             ),

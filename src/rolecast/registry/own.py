@@ -138,7 +138,7 @@ class Ours:
     def _cast(self, config: Config, front: str, adopted: Mapping[str, Model]) -> Iterator[Own]:
         for model_id, model in config.models.items():
             if model.enabled and adopted.get(model_id) != model:
-                caps = self._words(model_id, model)
+                caps = words(self._of.current, self._of.abilities, model_id)
                 yield Own(self._service(f"model-{model_id}", model_id, "model", front, model_id, model, caps), model_id)
 
     def _agents(self, config: Config, ports: Iterable[tuple[Address, str]]) -> Iterator[Own]:
@@ -146,9 +146,9 @@ class Ours:
             model = config.models.get(address.model)
             if model is None or not model.enabled or address.surface in SURFACES:
                 continue
-            caps = self._words(address.model, model)
+            caps = words(self._of.current, self._of.abilities, address.model)
             if address.surface == "pas":
-                caps = [cap for cap in caps if (cap in CLASSIFIES) is (address.name == CLASSIFIER)]
+                caps = of_port(caps, address.name)
             found = self._service(AGENT + address.name, address.name, "model", url, address.model, model, caps)
             labels = {
                 **found.labels,
@@ -159,14 +159,6 @@ class Ours:
                 "ollama_backend": model.url if model.url.startswith("http") else url,
             }
             yield Own(msgspec.structs.replace(found, labels=labels), address.model, address.name)
-
-    def _words(self, model_id: str, model: Model) -> list[str]:
-        """What it can do. What a model is for, in words of the configuration, its stand-in plays, too."""
-        found = self._of.abilities.words(model_id)
-        if model_id in self._of.current.stand_ins:
-            played = [word for word in model.capabilities if word not in KINDS and word not in LACKING]
-            found = list(dict.fromkeys([*found, *played]))
-        return found
 
     def _service(
         self, service_id: str, name: str, kind: Kind, url: str, model_id: str, model: Model, caps: Sequence[str]
@@ -198,6 +190,21 @@ class Ours:
 
 
 _LABELS = {MANAGED: OURS, "version": __version__}
+
+
+def words(current: Current, abilities: Abilities, model_id: str) -> list[str]:
+    """What a model can do. What it is for, in words of the configuration, its stand-in plays, too."""
+    found = abilities.words(model_id)
+    if model_id in current.stand_ins:
+        model = current.config.models[model_id]
+        played = [word for word in model.capabilities if word not in KINDS and word not in LACKING]
+        found = list(dict.fromkeys([*found, *played]))
+    return found
+
+
+def of_port(caps: Sequence[str], name: str) -> list[str]:
+    """Those of a port of PAS: the classifier's words are its alone, and it has no others."""
+    return [cap for cap in caps if (cap in CLASSIFIES) is (name == CLASSIFIER)]
 
 
 def _front(url: str) -> Service:

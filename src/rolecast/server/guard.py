@@ -147,6 +147,11 @@ class Guard:
         return Holder(rights.key, rights)
 
 
+def ids_of(keys: Iterable[str]) -> frozenset[str]:
+    """What keys of the configuration are called in the ledger. Raises ConfigError."""
+    return frozenset(key_id for _, key_id in _digests(keys))
+
+
 def _digests(keys: Iterable[str]) -> Iterable[tuple[bytes, str]]:
     for number, key in enumerate(keys):
         place = f"server.keys.{number}"

@@ -8,14 +8,30 @@ export function showListeners(status) {
   setText($("curl"), curl());
 }
 
+/** Ports of PAS's own services, which answer with no model and have no /v1. */
+const SERVICES = {
+  registry: "the registry of services",
+  heartbeat: "their heartbeat monitor",
+  providers: "the provider router",
+  gateway: "the gateway of PAS",
+  events: "the event stream",
+  agents: "the agent router",
+  tokens: "the token governor",
+  resources: "the resource manager",
+};
+
+function serves(listener) {
+  return listener.model ? `${listener.model} (${listener.surface})` : (SERVICES[listener.surface] ?? "every model");
+}
+
 function row(listener) {
-  const base = `${listener.url}/v1`;
+  const base = listener.surface in SERVICES ? listener.url : `${listener.url}/v1`;
   const element = h(
     "tr",
     {},
     h("td", { "data-label": "Name" }, listener.name),
     h("td", { "data-label": "Base URL" }, h("code", {}, base), " ", copyButton(() => base, "Copy", `the base URL of ${listener.name}`)),
-    h("td", { "data-label": "Answers as" }, listener.model ? `${listener.model} (${listener.surface})` : "every model"),
+    h("td", { "data-label": "Answers as" }, serves(listener)),
   );
   element.update = () => {};
   return element;

@@ -94,7 +94,7 @@ function groupRow() {
   const element = h("tr", {}, ...cells);
   element.update = (group) => {
     const texts = [
-      group.group || `no ${group.by}`,
+      group.called ? `${group.called} (${group.group})` : group.group || `no ${group.by}`,
       count(group.requests),
       `${count(group.prompt_tokens)} / ${count(group.completion_tokens)}`,
       money(group.cost_usd),
