@@ -217,8 +217,10 @@ def _left(folder: Path) -> list[Path]:
 
 
 def _take(path: Path, head: bytes) -> tuple[BinaryIO, Batch] | None:
-    """The file, locked, with its rows; None when it is another database's, or its gateway runs, or took it away, or when
-    it is none of ours: a link, a pipe, a file without an end."""
+    """The file, locked, with its rows; None when it is another database's, or its gateway runs, or took it away.
+
+    So it is for what is none of ours: a link, a pipe, a file without an end.
+    """
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except OSError:

@@ -4,6 +4,7 @@ For a client and a worker that both speak OpenAI's wire. No event of a stream is
 from the tail. Knows that wire just enough to tell an answer from an error, and where its usage stands.
 """
 
+import asyncio
 import re
 
 from rolecast.dialects import complaint, usage
@@ -17,6 +18,10 @@ KEPT_READS = 8
 """So many reads of a stream are kept before all but their end is forgotten."""
 COLLECT_BYTES = 1024 * 1024
 """Answers up to this size that are not streams are held until complete, so that a failure can be retried."""
+END = b"[DONE]\n\n"
+"""How the last event of a stream ends."""
+END_S = 1.0
+"""So long the end of the message may come after it; then the stream is complete without."""
 COMMENTS_S = 10.0
 """So long comments at the start of a stream are held, so that an error behind them can still be one."""
 
@@ -50,6 +55,9 @@ class Passage:
     _lead = b""
     """Comments that came before the first event."""
     _last = b""
+    """What is sent once the books are written."""
+    _patience: asyncio.TimerHandle | None = None
+    """Runs while only the end of the message is missing."""
     _length: int | None = None
 
     def __init__(self, exchange: Exchange) -> None:
@@ -101,15 +109,18 @@ class Passage:
             if len(self._recent) > KEPT_READS:
                 self._recent = [self._tail()]
         if last:
-            self._last = self._lead + data
+            self._last += self._lead + data
         elif data:
-            if exchange.sink.started:
+            if exchange.sink.started and not (self._last or data.endswith(END)):
                 exchange.sink.write(data)
             else:
-                self._begin(self._lead + data, now)
+                self._begin(self._last + self._lead + data, now)
 
     def on_end(self) -> None:
         exchange = self.exchange
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         if not exchange.first:
             exchange.first = clock()
         if self.status != 200:
@@ -158,6 +169,9 @@ class Passage:
         exchange.sink.respond(head.status, exchange.head(lines), body)
 
     def on_lost(self, error: Exception) -> None:
+        if self._last:  # nothing but the end of the message is lost
+            self.on_end()
+            return
         failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))
         self.exchange.dispatch.lost(self.exchange, failure)
 
@@ -207,8 +221,13 @@ class Passage:
         sink.finish(self._last)
 
     def _begin(self, data: bytes, now: float) -> None:
-        """Start a stream with what came first of it, unless that is an error, or says nothing yet."""
-        if complaint.is_error(data):
+        """Start a stream with what came first of it, unless that is an error, or says nothing yet; its end waits."""
+        self._last = b""
+        if data.endswith(END):
+            self._hold(data)
+        elif self.exchange.sink.started:
+            self.exchange.sink.write(data)  # what was taken for its end was none
+        elif complaint.is_error(data):
             self._failed(data)
         elif complaint.is_prelude(data) and now - self.exchange.routed < COMMENTS_S:
             self._lead = data
@@ -216,6 +235,20 @@ class Passage:
             self._lead = b""
             self.exchange.sink.start(200, self.exchange.head(self.lines), None)
             self.exchange.sink.write(data)
+
+    def _hold(self, data: bytes) -> None:
+        """The last event is here and the end of the message is not: who sees it must be in the books, so it waits."""
+        self._last, self._lead = data, b""
+        if self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(END_S, self._ended)
+
+    def _ended(self) -> None:
+        """The worker does not end a message whose last event came."""
+        if self.closed or not self._last:
+            return
+        if self.connection is not None:
+            self.connection.abort()
+        self.on_end()
 
     def _gather(self, data: bytes) -> None:
         """Hold a plain answer until it is complete; pass on what grows too large to hold."""
