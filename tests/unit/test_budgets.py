@@ -25,6 +25,7 @@ from rolecast.books.ledger import Charge, Ledger
 from rolecast.books.store import Store
 from rolecast.config.schema import Price
 from rolecast.money import PICO, pico
+from rolecast.turn import spending
 from rolecast.values import Usage
 
 __all__ = ["database", "postgres"]  # fixtures
@@ -317,6 +318,53 @@ async def test_requests_in_flight_count_by_what_they_may_cost(cloud: Both) -> No
     assert after is not None
     assert (after.reserved, gate.gateway.budgets.in_flight) == (0, 0)
     assert after.spent > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ("", 1000),
+        ('"max_tokens":7', 7),
+        ('"max_tokens":7,"n":3', 21),
+        ('"max_tokens":7,"n":3,"best_of":5', 35),
+        ('"metadata":{"max_tokens":1},"max_tokens":9000', 9000),
+        ('"max_tokens":1,"max_tokens":9000', 9000),
+        ('"max_completion_tokens": 9000 , "max_tokens":1', 9000),
+        ('"options":{"num_predict":9000}', 9000),
+        ('"max_tokens":9e3', 9000),
+        ('"max_tokens":9000.0', 9000),
+        (r'"max_\u0074okens":9000', 9000),
+        (r'"\u006dax_\u0074okens":9000,"\u006e":2', 18000),
+        (r'"text":"\"max_tokens\":5"', 1000),
+        ('"max_tokens":null,"n":null', 1000),
+        ('"max_tokens":-1', 1000),
+        ('"n":1000', 1000),
+        ('"n":0', 1000),
+        ('"metadata":{"n":0,"max_tokens":1},"n":2', 2000),
+        ('"tools":[{"max_tokens":1}]', 1000),
+        ('"options":{"num_predict":1}', 1),
+        ('"extra_params":{"max_tokens":1}', 1),
+        ('"n_predict":9000', 9000),
+    ],
+)
+def test_what_an_answer_may_take_is_read_wherever_and_however_it_is_said(fields: str, tokens: int) -> None:
+    assert spending._most_tokens(b"{%b}" % fields.encode()) == tokens
+
+
+async def test_many_at_once_exceed_a_tiny_budget_by_one_of_them_at_most(cloud: Both) -> None:
+    """However the body says how long answers may become, 64 at once are not let in side by side."""
+    gate, paid, _ = cloud
+    await gate.gateway.budgets.set("run", "r", pico("0.01"))
+    bodies = [
+        b'{"model":"cloud","metadata":{"max_tokens":"1"},"max_tokens":1,"max_tokens":20000,%b}',
+        rb'{"model":"cloud","max_\u0074okens":20000,%b}',
+        b'{"model":"cloud","max_tokens":5000,"n":4,%b}',
+    ]
+    said = b'"messages":[{"role":"user","content":"x"}]'
+    answers = await asyncio.gather(*(gate.ask(http(bodies[each % 3] % said)) for each in range(64)))
+    assert sorted({answer.status for answer in answers}) == [200, 429]
+    assert len([answer for answer in answers if answer.status == 200]) == len(paid.requests) == 1
+    assert gate.gateway.budgets.in_flight == 0
 
 
 async def _free(gate: Gate) -> None:

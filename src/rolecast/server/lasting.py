@@ -12,8 +12,8 @@ from rolecast.errors import RolecastError
 
 
 class Lasting:
-    """Stands between a page and its client. `check` raises RolecastError when that may hear no more; `refuse` tells it so
-    before anything was sent. While nothing is to be said nothing is checked."""
+    """Stands between a page and its client. `check` raises RolecastError when that may hear no more; `refuse` says so
+    before anything was sent. While nothing is to be told nothing is checked."""
 
     def __init__(
         self,
