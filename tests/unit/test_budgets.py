@@ -225,6 +225,60 @@ async def test_nothing_counts_twice_or_not_at_all_while_a_budget_is_made(books: 
     assert books.spent("run", "r") == asked
 
 
+async def test_what_becomes_of_a_budget_while_all_are_read_anew_stays_so(books: Books) -> None:
+    """One that is removed in that moment does not come back, and another amount is not the old one again."""
+    for name in ("a", "b", "c"):
+        await books.budgets.set("run", name, 100)
+    reading = asyncio.create_task(books.budgets.reread())
+    read, seen = books.store.read, 0
+
+    async def slow(query: Any, **values: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        await asyncio.sleep(0.05)
+        return await read(query, **values)
+
+    books.store.read = slow  # type: ignore[method-assign]
+    await asyncio.sleep(0.02)
+    await asyncio.gather(
+        books.budgets.remove("run", "a"),
+        books.budgets.set("run", "b", 7),
+        books.budgets.remove("run", "c"),
+    )
+    await reading
+    assert seen
+    books.ask(5, run="b")
+    assert [(each.name, each.amount, each.spent) for each in books.budgets.all()] == [("b", 7, 5)]
+
+
+async def test_very_many_budgets_are_read_without_a_batch_of_the_ledger_for_each(books: Books) -> None:
+    for number in range(500):
+        place: tuple[Any, str] = ("run", f"r{number}")
+        books.budgets._accounts[place] = Account(*place, Budget(1000), NOON)
+    insert, batches = books.store.insert, 0
+
+    async def counted(batch: Any) -> None:
+        nonlocal batches
+        batches += 1
+        await insert(batch)
+
+    books.store.insert = counted  # type: ignore[method-assign]
+
+    async def keep_asking() -> None:
+        number = 0
+        while True:
+            books.ask(1, run=f"r{(number := number + 1) % 500}")
+            await asyncio.sleep(0.0005)
+
+    busy = asyncio.create_task(keep_asking())
+    await books.budgets.reread()
+    busy.cancel()
+    await books.budgets.reread()
+    assert batches < 50
+    asked = books._number
+    assert sum(each.spent for each in books.budgets.all()) == asked
+
+
 async def test_a_new_amount_keeps_what_is_in_flight(books: Books) -> None:
     await books.budgets.set("run", "r", 100)
     assert books.budgets.enter(1, "r", "", lambda: 60) is None

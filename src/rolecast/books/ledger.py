@@ -193,10 +193,10 @@ class Ledger:
     @asynccontextmanager
     async def still(self) -> AsyncIterator[frozenset[int]]:
         """Nothing of ours is written meanwhile; the numbers of the requests whose charges wait."""
-        while self._writing is not None:
-            await asyncio.wait((self._writing,))
-        self._held += 1
+        self._held += 1  # first, or a crowd of rows would be written one batch after the other, and never stand still
         try:
+            while self._writing is not None:
+                await asyncio.wait((self._writing,))
             yield frozenset(row[0] for row in self._charges)
         finally:
             self._held -= 1
