@@ -225,6 +225,24 @@ async def test_nothing_counts_twice_or_not_at_all_while_a_budget_is_made(books: 
     assert books.spent("run", "r") == asked
 
 
+async def test_a_clock_that_was_years_ahead_neither_spends_a_budget_for_ever_nor_leaves_it_unheeded(
+    books: Books,
+) -> None:
+    books.clock.now = NOON + 1000 * DAY
+    await books.budgets.set("run", "r", 100, "day")
+    books.ask(90, run="r")
+    assert books.spent("run", "r") == 90
+    books.clock.now = NOON
+    books.ask(5, run="r")
+    assert books.spent("run", "r") == 5
+    await books.budgets.reread()
+    assert books.spent("run", "r") == 5
+    await books.budgets.set("run", "r", 100, "month")
+    assert books.spent("run", "r") == 5
+    await books.budgets.set("run", "r", 100, "total")
+    assert books.spent("run", "r") == 95
+
+
 async def test_what_becomes_of_a_budget_while_all_are_read_anew_stays_so(books: Books) -> None:
     """One that is removed in that moment does not come back, and another amount is not the old one again."""
     for name in ("a", "b", "c"):

@@ -131,3 +131,18 @@ def test_numbers_of_requests_follow_the_clock_and_never_repeat() -> None:
     assert first < same < later < back < last
     assert charges.number_at(100.0) <= first
     assert len({make_ids(lambda: 10**9)() for _ in range(3)}) == 3  # gateways that share a database
+
+
+def test_numbers_follow_a_clock_that_is_set_right() -> None:
+    """One that began years ahead would have all that follow counted in every window until then."""
+    now = 2_000_000_000_000
+    new_id = make_ids(lambda: now * 1_000_000)
+    wrong = {new_id() for _ in range(5)}
+    now -= 59_000  # a small correction: they go on to grow
+    assert new_id() == max(wrong) + 1
+    now = 1_795_000_000_000
+    right = [new_id() for _ in range(1000)]
+    assert right == sorted(set(right))
+    assert {number >> 20 for number in right} == {now}
+    now = 2_000_000_000_000  # the same time once more
+    assert not wrong & {new_id() for _ in range(5)}

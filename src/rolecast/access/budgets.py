@@ -202,8 +202,8 @@ class Budgets:
 
     async def _is_read(self, account: Account) -> bool:
         """Whether that was done, and not over a change of windows."""
-        since = account.at(self._now()).since
-        found = await charges.spent(self._store, account.scope, account.name, since)
+        since, until = account.at(self._now()).since, account.until
+        found = await charges.spent(self._store, account.scope, account.name, since, until)
         return account.at(self._now()).read(found, since)
 
 

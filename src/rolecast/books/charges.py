@@ -66,8 +66,8 @@ RECEIPTS = Query(
     " WHERE c.run = :run AND c.run <> '' AND c.id >= :since AND (CAST(:every_key AS INTEGER) = 1 OR r.key = :key)"
     " ORDER BY c.id LIMIT :most"
 )
-SPENT_BY_RUN = Query("SELECT sum(cost) FROM charges WHERE run = :name AND run <> '' AND id >= :since")
-SPENT_BY_KEY = Query("SELECT sum(cost) FROM charges WHERE key = :name AND key <> '' AND id >= :since")
+SPENT_BY_RUN = Query("SELECT sum(cost) FROM charges WHERE run = :name AND run <> '' AND id >= :since AND id < :until")
+SPENT_BY_KEY = Query("SELECT sum(cost) FROM charges WHERE key = :name AND key <> '' AND id >= :since AND id < :until")
 _OUTCOMES = ("ok", "error", "cancelled")
 
 
@@ -189,8 +189,12 @@ async def receipts(
     return structs(RunReceipt, [(*row[:15], _OUTCOMES[row[15]], *row[16:]) for row in rows])
 
 
-async def spent(store: Store, scope: Literal["run", "key"], name: str, since: float) -> int:
-    """Picodollars that the requests of a run, or a key, cost that began since then. Raises StoreError."""
+async def spent(store: Store, scope: Literal["run", "key"], name: str, since: float, until: float | None = None) -> int:
+    """Picodollars that the requests of a run, or a key, cost that began since then, to before `until`.
+
+    Raises StoreError.
+    """
     query = SPENT_BY_RUN if scope == "run" else SPENT_BY_KEY
-    ((cost,),) = await store.read(query, name=name, since=number_at(since))
+    end = LAST if until is None else number_at(until)
+    ((cost,),) = await store.read(query, name=name, since=number_at(since), until=end)
     return int(cost or 0)
