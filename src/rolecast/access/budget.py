@@ -134,8 +134,8 @@ class Account:
         self._begin(now)
 
     def at(self, now: float) -> "Account":
-        """The same as of now: a new window begins with nothing spent. So it does where the clock was far ahead and is set
-        right, until the books are read again."""
+        """The same as of now: a new window begins with nothing spent. So it does where the clock was far ahead and is
+        set right, until the books are read again."""
         if self.until is not None and not self.since - SET_BACK_S <= now < self.until:
             self._begin(now)
             self.spent, self.told = 0, "ok"
