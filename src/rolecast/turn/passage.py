@@ -6,6 +6,7 @@ from the tail. Knows that wire just enough to tell an answer from an error, and 
 
 import asyncio
 import re
+from typing import Protocol
 
 from rolecast.dialects import complaint, usage
 from rolecast.errors import RolecastError, UpstreamError, WorkerDown
@@ -118,9 +119,7 @@ class Passage:
 
     def on_end(self) -> None:
         exchange = self.exchange
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        self._stop_waiting()
         if not exchange.first:
             exchange.first = clock()
         if self.status != 200:
@@ -223,9 +222,12 @@ class Passage:
     def _begin(self, data: bytes, now: float) -> None:
         """Start a stream with what came first of it, unless that is an error, or says nothing yet; its end waits."""
         self._last = b""
-        if data.endswith(END):
-            self._hold(data)
-        elif self.exchange.sink.started:
+        if data.endswith(END):  # who sees that must be in the books
+            self._last, self._lead = data, b""
+            self._patience = self._patience or asyncio.get_running_loop().call_later(END_S, complete, self)
+            return
+        self._stop_waiting()
+        if self.exchange.sink.started:
             self.exchange.sink.write(data)  # what was taken for its end was none
         elif complaint.is_error(data):
             self._failed(data)
@@ -236,19 +238,10 @@ class Passage:
             self.exchange.sink.start(200, self.exchange.head(self.lines), None)
             self.exchange.sink.write(data)
 
-    def _hold(self, data: bytes) -> None:
-        """The last event is here and the end of the message is not: who sees it must be in the books, so it waits."""
-        self._last, self._lead = data, b""
-        if self._patience is None:
-            self._patience = asyncio.get_running_loop().call_later(END_S, self._ended)
-
-    def _ended(self) -> None:
-        """The worker does not end a message whose last event came."""
-        if self.closed or not self._last:
-            return
-        if self.connection is not None:
-            self.connection.abort()
-        self.on_end()
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _gather(self, data: bytes) -> None:
         """Hold a plain answer until it is complete; pass on what grows too large to hold."""
@@ -335,6 +328,26 @@ class Passage:
         said = complaint.read(body)
         self.exchange.status = said.status or (400 if said.type.startswith("invalid_request") else 200)
         self.exchange.dispatch.answered_error(self.exchange, said)
+
+
+class Ending(Protocol):
+    """What brings an answer whose last event is here, and the end of the message is not."""
+
+    connection: Connection | None
+
+    @property
+    def closed(self) -> bool: ...
+
+    def on_end(self) -> None: ...
+
+
+def complete(carrier: Ending) -> None:
+    """The worker does not end the message: the answer is complete without."""
+    if carrier.closed:
+        return
+    if carrier.connection is not None:
+        carrier.connection.abort()
+    carrier.on_end()
 
 
 MEAN_200 = (201, 202, 203)

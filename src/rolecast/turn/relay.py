@@ -11,7 +11,7 @@ from rolecast.errors import RolecastError
 from rolecast.net.connection import Headers
 from rolecast.turn.conversion import Conversion
 from rolecast.turn.exchange import Exchange
-from rolecast.turn.passage import END_S
+from rolecast.turn.passage import END_S, complete
 from rolecast.values import Done, Event
 
 
@@ -38,7 +38,7 @@ class Relay(Conversion):
             return
         if self._outlet.over and self.streaming:
             if self._patience is None and not last:
-                self._patience = asyncio.get_running_loop().call_later(END_S, self._ended)
+                self._patience = asyncio.get_running_loop().call_later(END_S, complete, self)
         elif self.exchange.sink.started:
             self._outlet.take([])  # what says nothing keeps a client waiting all the same
 
@@ -53,13 +53,6 @@ class Relay(Conversion):
             self.on_end()
         else:
             super().on_lost(error)
-
-    def _ended(self) -> None:
-        """The worker does not end a message that has said why it ends."""
-        if not self.closed:
-            if self.connection is not None:
-                self.connection.abort()
-            self.on_end()
 
 
 class _Bytes:
