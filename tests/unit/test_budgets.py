@@ -25,6 +25,7 @@ from rolecast.books.ledger import Charge, Ledger
 from rolecast.books.store import Store
 from rolecast.config.schema import Price
 from rolecast.money import PICO, pico
+from rolecast.turn import spending
 from rolecast.values import Usage
 
 __all__ = ["database", "postgres"]  # fixtures
@@ -224,6 +225,78 @@ async def test_nothing_counts_twice_or_not_at_all_while_a_budget_is_made(books: 
     assert books.spent("run", "r") == asked
 
 
+async def test_a_clock_that_was_years_ahead_neither_spends_a_budget_for_ever_nor_leaves_it_unheeded(
+    books: Books,
+) -> None:
+    books.clock.now = NOON + 1000 * DAY
+    await books.budgets.set("run", "r", 100, "day")
+    books.ask(90, run="r")
+    assert books.spent("run", "r") == 90
+    books.clock.now = NOON
+    books.ask(5, run="r")
+    assert books.spent("run", "r") == 5
+    await books.budgets.reread()
+    assert books.spent("run", "r") == 5
+    await books.budgets.set("run", "r", 100, "month")
+    assert books.spent("run", "r") == 5
+    await books.budgets.set("run", "r", 100, "total")
+    assert books.spent("run", "r") == 95
+
+
+async def test_what_becomes_of_a_budget_while_all_are_read_anew_stays_so(books: Books) -> None:
+    """One that is removed in that moment does not come back, and another amount is not the old one again."""
+    for name in ("a", "b", "c"):
+        await books.budgets.set("run", name, 100)
+    reading = asyncio.create_task(books.budgets.reread())
+    read, seen = books.store.read, 0
+
+    async def slow(query: Any, **values: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        await asyncio.sleep(0.05)
+        return await read(query, **values)
+
+    books.store.read = slow  # type: ignore[method-assign]
+    await asyncio.sleep(0.02)
+    await asyncio.gather(
+        books.budgets.remove("run", "a"),
+        books.budgets.set("run", "b", 7),
+        books.budgets.remove("run", "c"),
+    )
+    await reading
+    assert seen
+    books.ask(5, run="b")
+    assert [(each.name, each.amount, each.spent) for each in books.budgets.all()] == [("b", 7, 5)]
+
+
+async def test_very_many_budgets_are_read_without_a_batch_of_the_ledger_for_each(books: Books) -> None:
+    for number in range(500):
+        place: tuple[Any, str] = ("run", f"r{number}")
+        books.budgets._accounts[place] = Account(*place, Budget(1000), NOON)
+    insert, batches = books.store.insert, 0
+
+    async def counted(batch: Any) -> None:
+        nonlocal batches
+        batches += 1
+        await insert(batch)
+
+    books.store.insert = counted  # type: ignore[method-assign]
+
+    async def keep_asking() -> None:
+        number = 0
+        while True:
+            books.ask(1, run=f"r{(number := number + 1) % 500}")
+            await asyncio.sleep(0.0005)
+
+    busy = asyncio.create_task(keep_asking())
+    await books.budgets.reread()
+    busy.cancel()
+    await books.budgets.reread()
+    assert batches < 50
+    asked = books._number
+    assert sum(each.spent for each in books.budgets.all()) == asked
+
+
 async def test_a_new_amount_keeps_what_is_in_flight(books: Books) -> None:
     await books.budgets.set("run", "r", 100)
     assert books.budgets.enter(1, "r", "", lambda: 60) is None
@@ -320,6 +393,53 @@ async def test_requests_in_flight_count_by_what_they_may_cost(cloud: Both) -> No
     assert after is not None
     assert (after.reserved, gate.gateway.budgets.in_flight) == (0, 0)
     assert after.spent > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ("", 1000),
+        ('"max_tokens":7', 7),
+        ('"max_tokens":7,"n":3', 21),
+        ('"max_tokens":7,"n":3,"best_of":5', 35),
+        ('"metadata":{"max_tokens":1},"max_tokens":9000', 9000),
+        ('"max_tokens":1,"max_tokens":9000', 9000),
+        ('"max_completion_tokens": 9000 , "max_tokens":1', 9000),
+        ('"options":{"num_predict":9000}', 9000),
+        ('"max_tokens":9e3', 9000),
+        ('"max_tokens":9000.0', 9000),
+        (r'"max_\u0074okens":9000', 9000),
+        (r'"\u006dax_\u0074okens":9000,"\u006e":2', 18000),
+        (r'"text":"\"max_tokens\":5"', 1000),
+        ('"max_tokens":null,"n":null', 1000),
+        ('"max_tokens":-1', 1000),
+        ('"n":1000', 1000),
+        ('"n":0', 1000),
+        ('"metadata":{"n":0,"max_tokens":1},"n":2', 2000),
+        ('"tools":[{"max_tokens":1}]', 1000),
+        ('"options":{"num_predict":1}', 1),
+        ('"extra_params":{"max_tokens":1}', 1),
+        ('"n_predict":9000', 9000),
+    ],
+)
+def test_what_an_answer_may_take_is_read_wherever_and_however_it_is_said(fields: str, tokens: int) -> None:
+    assert spending._most_tokens(b"{%b}" % fields.encode()) == tokens
+
+
+async def test_many_at_once_exceed_a_tiny_budget_by_one_of_them_at_most(cloud: Both) -> None:
+    """However the body says how long answers may become, 64 at once are not let in side by side."""
+    gate, paid, _ = cloud
+    await gate.gateway.budgets.set("run", "r", pico("0.01"))
+    bodies = [
+        b'{"model":"cloud","metadata":{"max_tokens":"1"},"max_tokens":1,"max_tokens":20000,%b}',
+        rb'{"model":"cloud","max_\u0074okens":20000,%b}',
+        b'{"model":"cloud","max_tokens":5000,"n":4,%b}',
+    ]
+    said = b'"messages":[{"role":"user","content":"x"}]'
+    answers = await asyncio.gather(*(gate.ask(http(bodies[each % 3] % said)) for each in range(64)))
+    assert sorted({answer.status for answer in answers}) == [200, 429]
+    assert len([answer for answer in answers if answer.status == 200]) == len(paid.requests) == 1
+    assert gate.gateway.budgets.in_flight == 0
 
 
 async def _free(gate: Gate) -> None:

@@ -1,5 +1,6 @@
 """Sums of what requests cost, by whatever is asked for, on both databases."""
 
+import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 from databases import OpenStore, database, postgres
 
-from rolecast.books import charges
+from rolecast.access.budgets import Budgets
+from rolecast.books import charges, usage
 from rolecast.books.ledger import Charge, Ledger
 from rolecast.books.store import Store
+from rolecast.money import MOST, dollars
 from rolecast.turn.exchange import make_ids
 from rolecast.values import Usage
 
@@ -131,3 +134,42 @@ def test_numbers_of_requests_follow_the_clock_and_never_repeat() -> None:
     assert first < same < later < back < last
     assert charges.number_at(100.0) <= first
     assert len({make_ids(lambda: 10**9)() for _ in range(3)}) == 3  # gateways that share a database
+
+
+def test_numbers_follow_a_clock_that_is_set_right() -> None:
+    """One that began years ahead would have all that follow counted in every window until then."""
+    now = 2_000_000_000_000
+    new_id = make_ids(lambda: now * 1_000_000)
+    wrong = {new_id() for _ in range(5)}
+    now -= 59_000  # a small correction: they go on to grow
+    assert new_id() == max(wrong) + 1
+    now = 1_795_000_000_000
+    right = [new_id() for _ in range(1000)]
+    assert right == sorted(set(right))
+    assert {number >> 20 for number in right} == {now}
+    now = 2_000_000_000_000  # the same time once more
+    assert not wrong & {new_id() for _ in range(5)}
+
+
+async def test_absurd_amounts_are_summed_like_others(database: OpenStore) -> None:
+    """A server may report what it likes: a few of its answers must not end every sum, or no gateway would start."""
+    store = database()
+    await store.open()
+    books = Ledger(store)
+    now = time.time()
+    for each in range(4):
+        number = charges.number_at(now) + each
+        books.charged(Charge(number, "openai", MOST if each else 7, key="k", run="r"))
+        route = books.route("front door", "chat", "auto", "m", "m", "standard", "default; x", "k")
+        books.record(number, route, 200, "ok", None, False, Usage(10, 3), 0.1, 0.2, 1, 0, 0, "")
+    await books.close()
+    expected = 3 * MOST + 7
+    assert await charges.spent(store, "run", "r", 0.0) == await charges.spent(store, "key", "k", 0.0) == expected
+    for by in ("", "provider", "day"):
+        assert [each.cost for each in await charges.totals(store, by=by)] == [expected]  # type: ignore[arg-type]
+    standing = await Budgets(store, books, lambda *_: None).set("run", "r", 1)
+    assert (standing.spent, standing.level) == (expected, "critical")
+    found = await usage.report(store, usage.Window(0.0, now + 60), usage.Compared("", None), "key")
+    assert (found.total.cost_usd, [each.cost_usd for each in found.groups]) == (dollars(expected), [dollars(expected)])
+    await usage.facts(store, usage.Window(0.0, now + 60), usage.Compared("", None))
+    await store.close()

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from rolecast.books import journal
 from rolecast.books.journal import CHARGES, HALF, HEAD, NOTES, REQUESTS, ROUTES, Journal, read, recover
 from rolecast.books.ledger import Charge, Ledger
+from rolecast.books.store import Query
 from rolecast.config import paths
 from rolecast.values import Usage
 
@@ -283,6 +284,64 @@ async def test_what_cannot_be_written_now_is_kept_for_the_next_start(database: O
     assert await recover(tmp_path, store) == 0
     store.insert = insert  # type: ignore[method-assign]
     assert await recover(tmp_path, store) == 1
+    await store.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "endless", "large", "unreadable", "of another version"])
+async def test_what_is_no_journal_keeps_no_gateway_from_starting(
+    database: OpenStore, tmp_path: Path, kind: str
+) -> None:
+    store = database()
+    await store.open()
+    left = opened(tmp_path, store.name)
+    left.add(((REQUESTS, ROW),))
+    left.close(kept=True)
+    strange = tmp_path / f"0{journal.SUFFIX}"
+    if kind == "pipe":
+        os.mkfifo(strange)
+    elif kind == "link":
+        (tmp_path / "other").write_bytes(next(tmp_path.glob("*.rows")).read_bytes())
+        strange.symlink_to(tmp_path / "other")
+    elif kind == "folder":
+        strange.mkdir()
+    elif kind == "endless":
+        strange.symlink_to("/dev/zero")
+    elif kind == "large":
+        with strange.open("wb") as file:
+            file.truncate(2**40)
+    elif kind == "unreadable":
+        strange.write_bytes(journal._head(store.name) + os.urandom(1000))
+    else:
+        strange.write_bytes(b"rcj0" + os.urandom(1000))
+    async with asyncio.timeout(20):
+        assert await recover(tmp_path, store) == 1
+        following = Ledger(store)
+        await following.open(tmp_path)
+        assert following.unprotected == ""
+        following.leave()
+    assert os.path.lexists(strange) == (kind != "unreadable")
+    await store.close()
+
+
+async def test_a_journal_that_cannot_be_removed_is_written_all_the_same(
+    database: OpenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = database()
+    await store.open()
+    left = opened(tmp_path, store.name)
+    left.add(((REQUESTS, ROW),))
+    left.close(kept=True)
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", fails)
+    await recover(tmp_path, store)
+    assert "Read-only file system" in caplog.text
+    assert [row[0] for row in await store.read(Query("SELECT id FROM requests"))] == [7]
+    monkeypatch.undo()
+    assert await recover(tmp_path, store) == 1
+    assert [row[0] for row in await store.read(Query("SELECT id FROM requests"))] == [7]
     await store.close()
 
 

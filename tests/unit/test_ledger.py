@@ -293,6 +293,19 @@ async def test_routes_keep_their_numbers_over_a_restart(tmp_path: Path) -> None:
         assert [r.model for r in (await ledger.tail())] == ["later", "m"]
 
 
+async def test_among_very_many_keys_none_has_the_requests_of_another(tmp_path: Path) -> None:
+    """Two hundred thousand places: in 32 bits several would share a number."""
+    async with books(tmp_path / "l.db") as ledger:
+        numbers = {route(ledger, key=f"{each:012x}") for each in range(200_000)}
+        assert len(numbers) == 200_000
+        assert all(0 <= number < 2**63 for number in numbers)
+        there = route(ledger, key="0" * 12)
+        ledger._new_routes = ledger._new_routes[:1]
+        record(ledger, 1, there)
+        await written(ledger, 1)
+        assert [row.key for row in await ledger.tail()] == ["0" * 12]
+
+
 async def test_a_reader_never_waits_for_the_writer(tmp_path: Path) -> None:
     async with books(tmp_path / "l.db") as ledger:
         append(ledger, [1])

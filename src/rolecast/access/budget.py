@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from rolecast.books.charges import number_at
+from rolecast.books.charges import LAST, number_at
 from rolecast.money import dollars
 
 Scope = Literal["run", "key"]
@@ -21,6 +21,10 @@ WINDOWS: tuple[Window, ...] = get_args(Window)
 LEVELS: tuple[Level, ...] = get_args(Level)
 BOUNDS = (75, 90, 100)
 """Percent from which the second level, the third and the last hold."""
+
+
+SET_BACK_S = 60.0
+"""A clock that is set back by less changes no window."""
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -127,31 +131,33 @@ class Account:
         self.fresh: dict[int, int] | None = None
         """What was charged, by the number of the request, since the books are being read for it; None = they are
         not."""
-        self.since = began(budget.window, now)
-        self._first = number_at(self.since)
-        self._renews = renews(budget.window, now)
+        self._begin(now)
 
     def at(self, now: float) -> "Account":
-        """The same as of now: a new window begins with nothing spent."""
-        if self._renews is not None and now >= self._renews:
-            self._renews = renews(self.budget.window, now)
-            self.since = began(self.budget.window, now)
-            self._first = number_at(self.since)
+        """The same as of now: a new window begins with nothing spent. So it does where the clock was far ahead and is
+        set right, until the books are read again."""
+        if self.until is not None and not self.since - SET_BACK_S <= now < self.until:
+            self._begin(now)
             self.spent, self.told = 0, "ok"
         return self
+
+    def _begin(self, now: float) -> None:
+        window = self.budget.window
+        self.since, self.until = began(window, now), renews(window, now)
+        self._numbers = range(number_at(self.since), LAST if self.until is None else number_at(self.until))
 
     @property
     def standing(self) -> Standing:
         return Standing(
-            self.scope, self.name, self.budget.amount, self.budget.window, self.spent, self.reserved, self._renews
+            self.scope, self.name, self.budget.amount, self.budget.window, self.spent, self.reserved, self.until
         )
 
     def charge(self, number: int, cost: int) -> Level | None:
-        """That request cost so much; the level that is reached by it and was not told before. One that began before
-        this window is that one's."""
+        """That request cost so much; the level that is reached by it and was not told before. One that began in
+        another window is that one's."""
         if self.fresh is not None:
             self.fresh[number] = cost
-        if number < self._first:
+        if number not in self._numbers:
             return None
         self.spent += cost
         return self.reached()
@@ -165,7 +171,7 @@ class Account:
         fresh, self.fresh = self.fresh or {}, None
         if since != self.since:
             return False
-        self.spent = found + sum(cost for number, cost in fresh.items() if number >= self._first)
+        self.spent = found + sum(cost for number, cost in fresh.items() if number in self._numbers)
         return True
 
     def note(self) -> None:

@@ -4,9 +4,10 @@ A spent budget refuses nothing by itself: its requests may cost nothing more, so
 answering. Knows no request: who asks tells its number, its run and its key.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,9 @@ log = logging.getLogger("rolecast.budgets")
 
 ALERT = "budget_alert"
 """The event of a level that is reached."""
+TOGETHER = 200
+"""So many are read while the ledger stands still: for each alone it would write what waits, one small batch after the
+other."""
 ALL = Query("SELECT scope, name, amount, span FROM budgets ORDER BY scope, name")
 PUT = Query(
     "INSERT INTO budgets (scope, name, amount, span, at) VALUES (:scope, :name, :amount, :span, :at)"
@@ -56,6 +60,7 @@ class Budgets:
         self._now = now
         self._accounts: dict[tuple[Scope, str], Account] = {}
         self._held: dict[int, Held] = {}
+        self._reading = asyncio.Lock()
 
     # -- making them ---------------------------------------------------------------------------------------
 
@@ -86,9 +91,14 @@ class Budgets:
 
     async def reread(self) -> None:
         """Learn what other gateways with this database have charged. Raises StoreError."""
-        for account in list(self._accounts.values()):
-            if (await self._load(account)).reached():
-                self._alert(account.standing)
+        known = list(self._accounts.values())
+        for start in range(0, len(known), TOGETHER):
+            some = known[start : start + TOGETHER]
+            async with self._reading:
+                await self._read(some)
+            for account in some:
+                if self._accounts.get((account.scope, account.name)) is account and account.reached():
+                    self._alert(account.standing)
 
     def of(self, scope: Scope, name: str) -> Standing | None:
         """How it stands; None = there is no such budget."""
@@ -167,24 +177,36 @@ class Budgets:
                 held.accounts = tuple(account if each is before else each for each in held.accounts)
         self._accounts[place] = account
         try:
-            while not await self._read(account):
-                pass
+            async with self._reading:
+                await self._read([account])
         except BaseException:
-            account.fresh = None
             if before is None:
                 self._accounts.pop(place, None)
             raise
         return account
 
-    async def _read(self, account: Account) -> bool:
-        """Make what it has spent what the books say, and what is charged meanwhile; False = once more."""
-        account.fresh = {}
-        await self._ledger.settled()
-        async with self._ledger.still() as waiting:
-            account.keep(waiting)
-            since = account.at(self._now()).since
-            found = await charges.spent(self._store, account.scope, account.name, since)
-            return account.at(self._now()).read(found, since)
+    async def _read(self, accounts: Sequence[Account]) -> None:
+        """Make what they have spent what the books say, and what is charged meanwhile."""
+        left = accounts
+        try:
+            while left:
+                for account in left:
+                    account.fresh = {}
+                await self._ledger.settled()
+                async with self._ledger.still() as waiting:
+                    for account in left:
+                        account.keep(waiting)
+                    left = [account for account in left if not await self._is_read(account)]
+        except BaseException:
+            for account in accounts:
+                account.fresh = None
+            raise
+
+    async def _is_read(self, account: Account) -> bool:
+        """Whether that was done, and not over a change of windows."""
+        since, until = account.at(self._now()).since, account.until
+        found = await charges.spent(self._store, account.scope, account.name, since, until)
+        return account.at(self._now()).read(found, since)
 
 
 def _broke(standing: Standing) -> BudgetSpent:

@@ -23,6 +23,8 @@ WINDOW_S: Mapping[Window, float] = {"minute": 60.0, "hour": 3600.0, "day": 86_40
 MOST = 10_000
 """So many groups, or receipts, are told at most."""
 LAST = 2**63 - 1
+BILLION = 10**9
+"""Money is summed in two parts, for a few absurd amounts would be more than 64 bits hold, and no sum could be made."""
 _MS = 1 << 20
 """Numbers of requests in a millisecond."""
 
@@ -34,8 +36,8 @@ _WHERE = " WHERE q.id >= :since AND q.id < :until AND (CAST(:every_key AS INTEGE
 _SUMS = (
     "count(*), sum(CASE WHEN (q.bits >> 2) & 3 = 1 THEN 1 ELSE 0 END),"
     " sum(CASE WHEN (q.bits >> 2) & 3 = 2 THEN 1 ELSE 0 END), sum(q.prompt_tokens), sum(q.completion_tokens),"
-    " sum(coalesce(n.cached_tokens, 0)), sum(coalesce(c.cost, 0)),"
-    " sum(CASE WHEN coalesce(c.fallback, '') <> '' THEN 1 ELSE 0 END)"
+    " sum(coalesce(n.cached_tokens, 0)), sum(coalesce(c.cost, 0) / 1000000000),"
+    " sum(coalesce(c.cost, 0) % 1000000000), sum(CASE WHEN coalesce(c.fallback, '') <> '' THEN 1 ELSE 0 END)"
 )
 _NAMES: Mapping[By, str] = {
     "provider": "coalesce(c.provider, 'local')",
@@ -66,8 +68,9 @@ RECEIPTS = Query(
     " WHERE c.run = :run AND c.run <> '' AND c.id >= :since AND (CAST(:every_key AS INTEGER) = 1 OR r.key = :key)"
     " ORDER BY c.id LIMIT :most"
 )
-SPENT_BY_RUN = Query("SELECT sum(cost) FROM charges WHERE run = :name AND run <> '' AND id >= :since")
-SPENT_BY_KEY = Query("SELECT sum(cost) FROM charges WHERE key = :name AND key <> '' AND id >= :since")
+_SPENT = "SELECT sum(cost / 1000000000), sum(cost % 1000000000) FROM charges"
+SPENT_BY_RUN = Query(f"{_SPENT} WHERE run = :name AND run <> '' AND id >= :since AND id < :until")
+SPENT_BY_KEY = Query(f"{_SPENT} WHERE key = :name AND key <> '' AND id >= :since AND id < :until")
 _OUTCOMES = ("ok", "error", "cancelled")
 
 
@@ -171,7 +174,13 @@ async def totals(
         rows = [(str(int(number) * width_ms // 1000), *sums) for number, *sums in rows]
     else:
         rows = await store.read(ALL if by == "" else BY_TASK if by == "task" else BY_NAME[by], **values)
-    return [Totals(str(name), *(int(each or 0) for each in sums)) for name, *sums in rows]
+    return [_totals(str(name), *(int(each or 0) for each in sums)) for name, *sums in rows]
+
+
+def _totals(name: str, *sums: int) -> Totals:
+    requests, errors, cancelled, prompt, completion, cached, large, small, fallbacks = sums
+    cost = large * BILLION + small
+    return Totals(name, requests, errors, cancelled, prompt, completion, cached, cost, fallbacks)
 
 
 async def window(store: Store, span: Window, by: By = "", now: float | None = None) -> list[Totals]:
@@ -189,8 +198,12 @@ async def receipts(
     return structs(RunReceipt, [(*row[:15], _OUTCOMES[row[15]], *row[16:]) for row in rows])
 
 
-async def spent(store: Store, scope: Literal["run", "key"], name: str, since: float) -> int:
-    """Picodollars that the requests of a run, or a key, cost that began since then. Raises StoreError."""
+async def spent(store: Store, scope: Literal["run", "key"], name: str, since: float, until: float | None = None) -> int:
+    """Picodollars that the requests of a run, or a key, cost that began since then, to before `until`.
+
+    Raises StoreError.
+    """
     query = SPENT_BY_RUN if scope == "run" else SPENT_BY_KEY
-    ((cost,),) = await store.read(query, name=name, since=number_at(since))
-    return int(cost or 0)
+    end = LAST if until is None else number_at(until)
+    ((large, small),) = await store.read(query, name=name, since=number_at(since), until=end)
+    return int(large or 0) * BILLION + int(small or 0)

@@ -14,6 +14,7 @@ import hashlib
 import logging
 import mmap
 import os
+import stat
 import struct
 import time
 from collections.abc import Sequence
@@ -36,13 +37,14 @@ MAGIC = b"rcj1"
 HEAD = 64
 """Bytes before the first half: the mark, and which database the rows are for."""
 _DIGEST = 32
+_SIZE = HEAD + 2 * HALF
 SUFFIX = ".rows"
 UNMADE_S = 60.0
 """A file that is not complete after so long never will be."""
 _RECORD = Struct("II")
 """Length and checksum; a length of 0 is the end."""
 _END = bytes(_RECORD.size)
-_REQUEST = Struct("qIdIqqqq")
+_REQUEST = Struct("qqdIqqqq")
 """The row of a request that has no others, which most are. In this machine's own order, which is packed fastest."""
 _PLAIN = Struct(f"II{_REQUEST.size}s8x")
 """That as a record, with the end behind it."""
@@ -84,7 +86,7 @@ class Journal:
             self._file = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _fill(self._file, _head(store))
-            self._map = mmap.mmap(self._file, HEAD + 2 * HALF)
+            self._map = mmap.mmap(self._file, _SIZE)
             making.rename(self._path)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
@@ -194,11 +196,12 @@ async def recover(folder: Path, store: Store) -> int:
             try:
                 if any(rows for _, rows in batch):
                     await store.insert(batch)
+                await asyncio.to_thread(path.unlink, missing_ok=True)
             except Exception as error:
-                log.error("%s could not be written into the ledger: %s", path, store.meaning(error))
+                why = error.strerror if isinstance(error, OSError) else store.meaning(error)
+                log.error("%s could not be written into the ledger and removed: %s", path, why)
                 continue
             count += len(batch[REQUESTS][1])
-            await asyncio.to_thread(path.unlink, missing_ok=True)
     if count:
         log.warning("%d requests that a killed gateway had not written yet are in the ledger now", count)
     return count
@@ -206,24 +209,29 @@ async def recover(folder: Path, store: Store) -> int:
 
 def _left(folder: Path) -> list[Path]:
     """The files there, without those that never became one."""
-    with contextlib.suppress(OSError):
-        for path in folder.glob("*.new"):
-            if time.time() - path.stat().st_mtime > UNMADE_S:
+    for path in folder.glob("*.new"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.lstat().st_mtime > UNMADE_S:
                 path.unlink()
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
 def _take(path: Path, head: bytes) -> tuple[BinaryIO, Batch] | None:
-    """The file, locked, with its rows; None when it is another database's, or its gateway runs, or took it away."""
+    """The file, locked, with its rows; None when it is another database's, or its gateway runs, or took it away.
+
+    So it is for what is none of ours: a link, a pipe, a file without an end.
+    """
     try:
-        file = path.open("rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except OSError:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        data = file.read()
-        if path.exists() and data.startswith(head):
-            return file, read(data)
+        about = os.fstat(file.fileno())
+        if stat.S_ISREG(about.st_mode) and about.st_size <= _SIZE and path.exists():
+            data = file.read()
+            if data.startswith(head):
+                return file, read(data)
     except OSError:  # it is locked
         pass
     file.close()
@@ -260,7 +268,7 @@ def _head(store: str) -> bytes:
 def _fill(file: int, head: bytes) -> None:
     """Give it all its blocks now: memory without a block behind it cannot be written when the disk is full."""
     os.pwrite(file, head.ljust(HEAD, b"\0"), 0)
-    at, end, blank = HEAD, HEAD + 2 * HALF, bytes(1024 * 1024)
+    at, end, blank = HEAD, _SIZE, bytes(1024 * 1024)
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, at, end - at)
         return

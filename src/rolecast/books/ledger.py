@@ -93,15 +93,16 @@ class Ledger:
     ) -> int:
         """The number of that combination, for `record`.
 
-        All of these come from the configuration, so there are few; a new one is written with the
-        first request that has it.
+        All of these are names of the configuration, or ids of keys, so their number is bounded; a new one is written
+        with the first request that has it.
         """
         columns = (listener, kind, asked, model, worker, role, route, key)
         number = self._routes.get(columns)
         if number is None:
             # From its content, so that gateways that share the database agree without asking each other.
-            digest = hashlib.blake2s("\0".join(columns).encode(), digest_size=4).digest()
-            number = self._routes[columns] = int.from_bytes(digest, "big")
+            # 63 bits: with half as many, two of a few thousand keys would soon meet, and one have the other's requests.
+            digest = hashlib.blake2s("\0".join(columns).encode(), digest_size=8).digest()
+            number = self._routes[columns] = int.from_bytes(digest, "big") >> 1
             self._new_routes.append((number, *columns))
             self.journal.add(((ROUTES, (number, *columns)),))
         return number
@@ -192,10 +193,10 @@ class Ledger:
     @asynccontextmanager
     async def still(self) -> AsyncIterator[frozenset[int]]:
         """Nothing of ours is written meanwhile; the numbers of the requests whose charges wait."""
-        while self._writing is not None:
-            await asyncio.wait((self._writing,))
-        self._held += 1
+        self._held += 1  # first, or a crowd of rows would be written one batch after the other, and never stand still
         try:
+            while self._writing is not None:
+                await asyncio.wait((self._writing,))
             yield frozenset(row[0] for row in self._charges)
         finally:
             self._held -= 1

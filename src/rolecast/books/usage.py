@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from rolecast.books.charges import BILLION
 from rolecast.books.store import Query, Row, Store, Value
 from rolecast.config.schema import Config
 from rolecast.money import Rates, dollars
@@ -173,8 +174,8 @@ SUMS = Query(f"""
     sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(here),
     sum(here * (prompt_tokens + completion_tokens)),
     sum(here * written * (prompt_tokens - {_LEAST})), sum(here * written * completion_tokens),
-    sum(here * written * {_LEAST}), sum(cost), sum(fallback), sum(fallback * (1 - here)), count(microjoules),
-    sum(microjoules), sum(microjoules * measured), count(*) OVER () AS groups
+    sum(here * written * {_LEAST}), sum(cost / {BILLION}), sum(fallback), sum(fallback * (1 - here)),
+    count(microjoules), sum(microjoules), sum(microjoules * measured), sum(cost % {BILLION}), count(*) OVER () AS groups
     FROM ({_ROWS}) AS asked GROUP BY grp ORDER BY count(*) DESC, grp LIMIT :most
 """)  # noqa: S608
 _PERCENTILES = ", ".join(f"max(CASE WHEN place = ({percent} * times + 99) / 100 THEN us END)" for percent in PERCENTS)
@@ -277,7 +278,7 @@ async def _sums(
 
 
 def _summed(row: Row, compared: Compared, first: Spread, whole: Spread) -> Sums:
-    group, *numbers = row[:18]
+    group, *numbers = row[:19]
     counts = [int(each or 0) for each in numbers]
     plain, completion, cached = counts[8:11]
     known, energy, measured = counts[14:17]
@@ -291,7 +292,7 @@ def _summed(row: Row, compared: Compared, first: Spread, whole: Spread) -> Sums:
         cached_tokens=counts[5],
         local_requests=counts[6],
         local_tokens=counts[7],
-        cost_usd=dollars(counts[11]),
+        cost_usd=dollars(counts[11] * BILLION + counts[17]),
         avoided_usd=_avoided(compared, plain, completion, cached),
         fallbacks=counts[12],
         fallbacks_to_cloud=counts[13],

@@ -22,6 +22,7 @@ from rolecast.errors import BadRequest, Internal, MethodNotAllowed, NotFound, Ro
 from rolecast.server import pathname, preflight, scopes
 from rolecast.server.guard import is_open
 from rolecast.server.lane import Lane
+from rolecast.server.lasting import Lasting
 from rolecast.telemetry.metrics import Place
 from rolecast.values import Rights
 
@@ -59,11 +60,22 @@ class _Front:
             if entry is not None:
                 raise _not_allowed(scope["method"], scope["path"], ["POST"])
             scopes.check(rights, scope, self._routes)
+            if scope["method"] == "GET":
+                lasting = self._lasting(scope, headers, receive, answer)
+                receive, answer = lasting.receive, lasting.send
             await self._app(scope, receive, answer)
         except RolecastError as error:
             _note(self._lane, error, scope)
             spoken = entry.dialect if entry is not None else dialect(_hint(path.decode()).dialect)
             await error_response(error, spoken)(scope, receive, answer)
+
+    def _lasting(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: Send) -> Lasting:
+        """An answer that may go on for ever, which it does as long as this request would be let in."""
+
+        async def refuse(error: RolecastError) -> None:
+            await error_response(error, dialect(_hint(scope["path"]).dialect))(scope, receive, answer)
+
+        return Lasting(receive, answer, lambda: scopes.check(self._check(scope, headers), scope, self._routes), refuse)
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> Rights | None:
         """What who asks may do; None = everything. Raises what the guard raises."""

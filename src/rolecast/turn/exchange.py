@@ -362,21 +362,33 @@ def _without_rates(lines: bytes, caller: Caller) -> bytes:
 
 
 ExchangeIds = Callable[[], int]
+STEP_BACK = 60_000 << 20
+"""A clock that is set back by more than a minute is believed: it was wrong before."""
 
 
 def make_ids(now_ns: Callable[[], int] = time.time_ns) -> ExchangeIds:
     """A source of request numbers: unique across restarts and gateways, growing, below 2^63.
 
     `number >> 20` is the time of the request in milliseconds since 1970, so a span of time is a span of numbers; the
-    lower bits begin anywhere, so that gateways which share a database hardly ever meet.
+    lower bits begin anywhere, so that gateways which share a database hardly ever meet. So they do again after a clock
+    was set back, for then the same time comes twice.
     """
-    salt = 1 + random.randrange(1 << 19)  # noqa: S311  # no secret
+    salt = _salt()
     last = 0
 
     def new_id() -> int:
-        nonlocal last
+        nonlocal last, salt
         number = (now_ns() // 1_000_000 << 20) + salt
-        last = number if number > last else last + 1
-        return last
+        if number <= last:
+            if last - number < STEP_BACK:
+                number = last + 1
+            else:
+                number += (salt := _salt()) - number % (1 << 20)
+        last = number
+        return number
 
     return new_id
+
+
+def _salt() -> int:
+    return 1 + random.randrange(1 << 19)  # noqa: S311  # no secret

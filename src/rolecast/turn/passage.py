@@ -4,7 +4,9 @@ For a client and a worker that both speak OpenAI's wire. No event of a stream is
 from the tail. Knows that wire just enough to tell an answer from an error, and where its usage stands.
 """
 
+import asyncio
 import re
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -19,6 +21,10 @@ KEPT_READS = 8
 """So many reads of a stream are kept before all but their end is forgotten."""
 COLLECT_BYTES = 1024 * 1024
 """Answers up to this size that are not streams are held until complete, so that a failure can be retried."""
+END = b"[DONE]\n\n"
+"""How the last event of a stream ends."""
+END_S = 1.0
+"""So long the end of the message may come after it; then the stream is complete without."""
 COMMENTS_S = 10.0
 """So long comments at the start of a stream are held, so that an error behind them can still be one."""
 
@@ -52,6 +58,9 @@ class Passage:
     _lead = b""
     """Comments that came before the first event."""
     _last = b""
+    """What is sent once the books are written."""
+    _patience: asyncio.TimerHandle | None = None
+    """Runs while only the end of the message is missing."""
     _length: int | None = None
 
     def __init__(self, exchange: Exchange) -> None:
@@ -103,15 +112,16 @@ class Passage:
             if len(self._recent) > KEPT_READS:
                 self._recent = [self._tail()]
         if last:
-            self._last = self._lead + data
+            self._last += self._lead + data
         elif data:
-            if exchange.sink.started:
+            if exchange.sink.started and not (self._last or data.endswith(END)):
                 exchange.sink.write(data)
             else:
-                self._begin(self._lead + data, now)
+                self._begin(self._last + self._lead + data, now)
 
     def on_end(self) -> None:
         exchange = self.exchange
+        self._stop_waiting()
         if not exchange.first:
             exchange.first = clock()
         if self.status != 200:
@@ -160,6 +170,9 @@ class Passage:
         exchange.sink.respond(head.status, exchange.head(lines), body)
 
     def on_lost(self, error: Exception) -> None:
+        if self._last:  # nothing but the end of the message is lost
+            self.on_end()
+            return
         failure = error if isinstance(error, RolecastError) else WorkerDown(str(error))
         self.exchange.dispatch.lost(self.exchange, failure)
 
@@ -210,8 +223,16 @@ class Passage:
         sink.finish(self._last)
 
     def _begin(self, data: bytes, now: float) -> None:
-        """Start a stream with what came first of it, unless that is an error, or says nothing yet."""
-        if complaint.is_error(data):
+        """Start a stream with what came first of it, unless that is an error, or says nothing yet; its end waits."""
+        self._last = b""
+        if data.endswith(END):  # who sees that must be in the books
+            self._last, self._lead = data, b""
+            self._patience = self._patience or asyncio.get_running_loop().call_later(END_S, complete, self)
+            return
+        self._stop_waiting()
+        if self.exchange.sink.started:
+            self.exchange.sink.write(data)  # what was taken for its end was none
+        elif complaint.is_error(data):
             self._failed(data)
         elif complaint.is_prelude(data) and now - self.exchange.routed < COMMENTS_S:
             self._lead = data
@@ -219,6 +240,11 @@ class Passage:
             self._lead = b""
             self.exchange.sink.start(200, self.exchange.head(self.lines), None)
             self.exchange.sink.write(data)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _gather(self, data: bytes) -> None:
         """Hold a plain answer until it is complete; pass on what grows too large to hold."""
@@ -305,6 +331,26 @@ class Passage:
         said = complaint.read(body)
         self.exchange.status = said.status or (400 if said.type.startswith("invalid_request") else 200)
         self.exchange.dispatch.answered_error(self.exchange, said)
+
+
+class Ending(Protocol):
+    """What brings an answer whose last event is here, and the end of the message is not."""
+
+    connection: Connection | None
+
+    @property
+    def closed(self) -> bool: ...
+
+    def on_end(self) -> None: ...
+
+
+def complete(carrier: Ending) -> None:
+    """The worker does not end the message: the answer is complete without."""
+    if carrier.closed:
+        return
+    if carrier.connection is not None:
+        carrier.connection.abort()
+    carrier.on_end()
 
 
 MEAN_200 = (201, 202, 203)

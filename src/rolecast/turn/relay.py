@@ -4,18 +4,23 @@ The worker's bytes go to the client as they come; its family reads them besides,
 is sent before the answer says something, so what fails before that can be asked elsewhere.
 """
 
+import asyncio
+
 from rolecast.dialects import Family
 from rolecast.errors import RolecastError
 from rolecast.net.connection import Headers
 from rolecast.turn.conversion import Conversion
 from rolecast.turn.exchange import Exchange
-from rolecast.values import Event
+from rolecast.turn.passage import END_S, complete
+from rolecast.values import Done, Event
 
 
 class Relay(Conversion):
     """Hands the bytes of one attempt on."""
 
     _outlet: "_Bytes"
+    _patience: asyncio.TimerHandle | None = None
+    """Runs while only the end of the message is missing."""
 
     def __init__(self, exchange: Exchange, family: Family) -> None:
         super().__init__(exchange, family)
@@ -29,8 +34,25 @@ class Relay(Conversion):
         if self._reader is not None:
             self._outlet.held += parts
         super().on_body(parts, last)
-        if self.exchange.sink.started and not self.closed:
+        if self.closed:
+            return
+        if self._outlet.over and self.streaming:
+            if self._patience is None and not last:
+                self._patience = asyncio.get_running_loop().call_later(END_S, complete, self)
+        elif self.exchange.sink.started:
             self._outlet.take([])  # what says nothing keeps a client waiting all the same
+
+    def on_end(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        super().on_end()
+
+    def on_lost(self, error: Exception) -> None:
+        if self._patience is not None:  # nothing but the end of the message is lost
+            self.on_end()
+        else:
+            super().on_lost(error)
 
 
 class _Bytes:
@@ -38,6 +60,8 @@ class _Bytes:
 
     lines = b""
     streams = True
+    over = False
+    """The answer has said why it ends. The rest is sent once the books are written."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -45,7 +69,8 @@ class _Bytes:
 
     def take(self, events: list[Event]) -> None:
         """Send what is held, if it is a stream."""
-        if self.held and self.streams:
+        self.over = self.over or any(isinstance(each, Done) for each in events)
+        if self.held and self.streams and not self.over:
             self._start()
             self._exchange.sink.write(self._released())
 
