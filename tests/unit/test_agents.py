@@ -318,6 +318,17 @@ async def test_what_an_agent_elsewhere_does_wrong_is_told(
             assert len(elsewhere.asked) == 1
 
 
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999", "http://[::1", "http://u:pw@127.0.0.1:1", "HTTPS://Far.Example"]
+)
+async def test_an_address_that_is_none_or_not_listed_is_told(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gateway(tmp_path, [Service("agent-odd", url=url)], monkeypatch, backends=["127.0.0.1:*"]) as gate:
+        told = await gate.invoke(agent_name="odd")
+        assert (told["status"], "registry.backends" in told["error"], "pw" in told["error"]) == ("error", True, False)
+
+
 async def test_one_that_does_not_answer_in_time_is_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Elsewhere().listening() as elsewhere:
         elsewhere.answer = b""

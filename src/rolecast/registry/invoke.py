@@ -24,7 +24,7 @@ from rolecast.net import probe
 from rolecast.net.pool import Pool
 from rolecast.privacy.restoring import Restorer
 from rolecast.registry.adopted import may_be_asked
-from rolecast.registry.agents import Registered, agent_name
+from rolecast.registry.agents import Registered, agent_name, has_address
 from rolecast.turn import departure, keeping
 from rolecast.turn.ask import WORDS, Asker, request_of
 from rolecast.turn.departure import Cleared, Departure, Parcel
@@ -101,7 +101,7 @@ class Invoker:
             raise Failed("The transport `file` is not offered: nothing is written for others. Use `rpc` or `rest`.")
         if transport == "mcp":
             return await self._called(agent, payload, timeout_s, caller)
-        if agent.url.startswith(("http://", "https://")):
+        if has_address(agent):
             return await self._posted(agent, payload, timeout_s, caller)
         if transport == "rest":
             raise Failed(f"Agent {agent_name(agent)} has no address ({agent.url or 'none'}); use `rpc`.")
@@ -255,5 +255,8 @@ def _sampling(payload: Mapping[str, Any]) -> Sampling:
 
 def _shown(url: str) -> str:
     """An address without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"[:200]
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"[:200]
+    except ValueError:
+        return "(which is none)"
