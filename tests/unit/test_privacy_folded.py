@@ -133,6 +133,13 @@ def test_a_long_search_lets_others_work_meanwhile() -> None:
     assert max(gaps) < (time.perf_counter() - began) / 8
 
 
+@pytest.mark.parametrize("gap", ["  ", "\t", ".", "/", "_", "|", "\n", "\r\n"])
+def test_a_card_is_found_whatever_stands_between_its_groups(gap: str) -> None:
+    said = gap.join(["4111", "1111", "1111", "1111"])
+    assert found(f"It is {said} now") == [said]
+    assert not found(f"It is {said[:-1]}2 now")
+
+
 def veiled(value: object) -> tuple[bytes, int]:
     veil = Veil(ALL, Tokens(b"s" * 32))
     return veil.cover(json.dumps(value).encode()), veil.unread
@@ -143,6 +150,7 @@ def veiled(value: object) -> tuple[bytes, int]:
     [
         {"rows": [*range(20), "ann@example.org"]},
         {"cards": [4111111111111111] * 5},
+        {"a": [4111111111111111.0, -4111111111111111, 4.111111111111111e15, 1e300]},
         {"content": "data: ;base64, is what they call it, says ann@example.org"},
         {"content": "data:image/png;base64,AAAA and ann@example.org"},
     ],

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from rolecast.privacy.spans import Span
 
 _RUN = re.compile(r"(?<![\w.-])\d(?:[ \u00a0-]?\d){11,}")
+_FOURS = re.compile(r"(?<![\w.])\d{4}(?P<gap>[ \t\u00a0]{1,4}|[./_|]|\r?\n)\d{4}(?P=gap)\d{4}(?P=gap)\d{4}(?!\w|\.\d)")
+"""As cards are printed, with anything between the groups."""
 MOST_DIGITS = 19
 """Of a card."""
 _CARD = re.compile(
@@ -31,6 +33,10 @@ def cards(text: str) -> Iterator[Span]:
             if size:
                 yield Span(places[first], places[first + size - 1] + 1, "cards")
             first += size or 1
+    for fours in _FOURS.finditer(text):
+        digits = "".join(str(int(sign)) for sign in fours[0] if sign.isdigit())
+        if _CARD.fullmatch(digits) and _luhn(digits):
+            yield Span(fours.start(), fours.end(), "cards")
 
 
 def _size(digits: str, offsets: list[int], text: str, start: int) -> int:

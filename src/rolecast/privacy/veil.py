@@ -18,8 +18,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=_\r\n-]*\Z")
 _DATA = re.compile(r"data:[\w.+/-]{0,100}(?:;[\w.+-]{1,40}=[\w.+-]{1,60}){0,4};base64,")
 LEAST_BASE64 = 64
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-LEAST_NUMBER = 10**6
-"""Smaller numbers are nobody's."""
+LEAST_NUMBER, MOST_NUMBER = 10**6, 10**25
+"""Smaller and larger numbers are nobody's."""
 DEEPEST = 200
 
 
@@ -79,8 +79,8 @@ class Veil:
                 self.unread += 1  # tokens of a text, or bytes
                 return value
             return [self._walk(each, text, field, depth + 1) for each in value]
-        if isinstance(value, int) and not isinstance(value, bool) and depth > 1 and value > LEAST_NUMBER:
-            said = str(value)
+        if isinstance(value, int | float) and depth > 1 and LEAST_NUMBER < abs(value) < MOST_NUMBER and value % 1 == 0:
+            said = str(abs(int(value)))
             covered = text(said, field)
             return value if covered == said else covered
         return value
