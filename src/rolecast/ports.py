@@ -208,7 +208,9 @@ class Ports:
 
     def _agent_router(self) -> Page:
         of = self._parts
-        return AgentRouter(Agents(of.registry), Invoker(of.current, of.asker, tool_caller(of.toolbox)), of.events)
+        return AgentRouter(
+            Agents(of.registry), Invoker(of.current, of.asker, tool_caller(of.toolbox), of.dispatch), of.events
+        )
 
     def _token_governor(self) -> Page:
         of = self._parts

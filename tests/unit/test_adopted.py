@@ -26,6 +26,9 @@ from rolecast.registry.adopted import Adopted, may_be_asked
         ("internal://agents/x", "internal://agents", False),
         ("http://[::1]:8100", "http://[::1]:8100", True),
         ("http://a:1", "", False),
+        ("http://10.0.0.evil.example:9000", "http://10.0.0.*:9000", False),
+        ("http://10.0.0.7.evil.example:80", "10.*", False),
+        ("http://a.example.org", "http://*.example.org", True),
     ],
 )
 def test_only_listed_addresses(url: str, entry: str, may: bool) -> None:

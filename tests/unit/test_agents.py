@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from rolecast.config.mcp import Mcp, ToolServer
 from rolecast.config.registry import Registry
 from rolecast.config.schema import Listener, Model
+from rolecast.egress.ledger import everything
 from rolecast.errors import NotFound
 from rolecast.pages.pas.agents import AgentRouter, tool_caller
 from rolecast.ports import Ports
@@ -99,7 +100,8 @@ async def gateway(
 ) -> AsyncIterator[Own]:
     def router(self: Ports) -> AgentRouter:
         of = self._parts
-        return AgentRouter(Agents(services), Invoker(of.current, of.asker, tool_caller(of.toolbox)), of.events)
+        invoker = Invoker(of.current, of.asker, tool_caller(of.toolbox), of.dispatch)
+        return AgentRouter(Agents(services), invoker, of.events)
 
     monkeypatch.setattr(Ports, "_agent_router", router)
     found = models or {"m": Model(backend="fake"), "other": Model(backend="fake", capabilities=["chat", "coding"])}
@@ -259,6 +261,41 @@ async def test_an_agent_elsewhere_is_asked_if_its_address_is_listed(
                 assert "via: 1.1 rolecast-" in head
 
 
+async def test_what_goes_to_an_agent_on_another_machine_is_seen_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolecast.net.pool.is_loopback", lambda host: False)
+    monkeypatch.setattr("rolecast.turn.departure.is_cloud", lambda model: True)
+    monkeypatch.setattr("rolecast.turn.departure.is_loopback", lambda host: False)
+    async with Elsewhere().listening() as elsewhere:
+        agents = [Service("agent-far", url=elsewhere.url)]
+        mcp = Mcp(servers={"far": ToolServer(url=elsewhere.url, allow=["*"])})
+        async with gateway(tmp_path, agents, monkeypatch, mcp=mcp, backends=["127.0.0.1:*"]) as gate:
+            mail = {"to": "ann@example.org"}
+            for head, payload, transport in (
+                ("x-rolecast-local-only: true\r\n", mail, None),
+                ("", {**mail, "metadata": {"local_only": True}}, None),
+                ("x-rolecast-local-only: true\r\n", {"tool": "t", "arguments": mail}, "mcp"),
+            ):
+                body = {"request_id": "r", "agent_name": "far", "payload": payload, "transport": transport}
+                told = (await gate.post("/invoke", head, **body)).json
+                assert (told["status"], "may not leave" in told["error"]) == ("error", True)
+            assert not elsewhere.asked
+            assert not await everything(gate.gateway.store)
+            elsewhere.answer = b""
+            asking = asyncio.create_task(gate.invoke(agent_name="far", payload=mail))
+            await until(lambda: elsewhere.asked)
+            token = json.loads(elsewhere.asked[0][1])["to"]
+            assert token.startswith("[EMAIL_")
+            asking.cancel()
+            said = b'{"sent":"%b"}' % token.encode()
+            elsewhere.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said)
+            answer = await gate.invoke(agent_name="far", payload=mail)
+            assert answer["result"] == {"sent": "ann@example.org"}
+            entry = (await everything(gate.gateway.store))[-1]
+            assert (entry.kind, entry.model, entry.path, entry.replaced) == ("agent", "far", "/invoke", '{"emails":1}')
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -279,6 +316,17 @@ async def test_what_an_agent_elsewhere_does_wrong_is_told(
             told = await gate.invoke(agent_name="far")
             assert (told["status"], error in told["error"], "secret" in told["error"]) == ("error", True, False)
             assert len(elsewhere.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999", "http://[::1", "http://u:pw@127.0.0.1:1", "HTTPS://Far.Example"]
+)
+async def test_an_address_that_is_none_or_not_listed_is_told(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gateway(tmp_path, [Service("agent-odd", url=url)], monkeypatch, backends=["127.0.0.1:*"]) as gate:
+        told = await gate.invoke(agent_name="odd")
+        assert (told["status"], "registry.backends" in told["error"], "pw" in told["error"]) == ("error", True, False)
 
 
 async def test_one_that_does_not_answer_in_time_is_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

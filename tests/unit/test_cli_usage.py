@@ -39,7 +39,8 @@ money: {compare: openai/gpt-4o-mini}
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["usage", *arguments])
+    wide = {"COLUMNS": "160"}  # else a table is as wide as the terminal of who runs the tests
+    result = CliRunner().invoke(app, ["usage", *arguments], env=wide)
     return result.exit_code, result.stdout, result.stderr
 
 

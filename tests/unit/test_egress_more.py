@@ -188,6 +188,8 @@ def test_a_server_on_loopback_that_is_a_cloud_counts_as_one() -> None:
     model = Model(backend="openai", url="http://127.0.0.1:4000/v1", cloud=True)
     assert reach.leaves(model)
     assert reach.is_cloud(model)
+    for host, cloud in (("134744072", True), ("0x08080808", True), ("8.8.2056", True), ("10.1", False), ("3d", False)):
+        assert reach.is_cloud(replace(model, url=f"http://{host}:80/v1", cloud=None)) is cloud
     started = Model(backend="command", command=["x"], url="http://192.0.2.9:1/v1")
     assert reach.leaves(started)
     assert not reach.leaves(replace(started, url="/v1"))

@@ -44,7 +44,7 @@ def kept(name: str, previous: str = "", size: int = 2) -> Kept:
 
 
 async def told(memory: Memory, place: _Place, key: str = "k") -> list[str]:
-    return [str(each.content) for each in (await memory.whole(place, key)).messages]
+    return [str(each.content) for each in (await memory.whole(place, key))[0].messages]
 
 
 async def test_a_conversation_is_whole_at_once_and_in_order_also_for_another_gateway(store: Store) -> None:

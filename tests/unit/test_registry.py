@@ -255,6 +255,21 @@ async def test_our_own_port_is_found_once_by_the_seeds_question(ask: Ask) -> Non
     assert b'": ' not in body, "compact, for scripts that search the bytes"
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 700, 1_000_000])
+async def test_many_services_are_told_in_pieces_of_the_same_answer(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    for number in range(4):
+        kind = {"agent_id": f"a{number}", "capabilities": ["flying"], "endpoint": "internal://a"}
+        said = kind if number % 2 else {**TEST, "service_id": f"s{number}", "caps": ["flying"]}
+        await ask.ok("POST /register", {"name": "many", **said})
+    whole = await ask.ok("GET /discover?cap=flying")
+    assert (len(whole["items"]), len(whole["agents"])) == (4, 2)
+    monkeypatch.setattr("rolecast.pages.pas.registry.AT_ONCE", 1)
+    monkeypatch.setattr("rolecast.pages.pas.registry.PIECE_BYTES", piece_bytes)
+    assert await ask.ok("GET /discover?cap=flying") == whole
+
+
 async def test_who_starts_again_registers_again(ask: Ask) -> None:
     first = await ask.ok("POST /register", REPO)
     again = await ask.ok("POST /register", {**REPO, "caps": ["tagging"], "labels": None})

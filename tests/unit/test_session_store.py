@@ -113,8 +113,8 @@ async def test_what_is_forgotten_is_deleted_from_all_tables(store: Store) -> Non
 
 async def test_ten_thousand_sessions_are_pruned_at_once(store: Store) -> None:
     count = 10_000
-    heads = [("k", str(i).encode(), 1.0, float(i), "", b"", b"", 0, 1) for i in range(count)]
-    turns = [("k", str(i).encode(), 1, float(i), b"a", b"b", 2, "m", 1, "") for i in range(count)]
+    heads = [("k", str(i).encode(), 1.0, float(i), "", b"", b"", 0, 1, 0) for i in range(count)]
+    turns = [("k", str(i).encode(), 1, float(i), b"a", b"b", 2, "m", 1, "", 0) for i in range(count)]
     await store.insert([("sessions", heads), ("session_turns", turns)])
     began = time.monotonic()
     gone = await books.prune(store, 5000.0, 1000)

@@ -4,6 +4,7 @@ Judged by the configured address alone; nobody is asked, and no name is looked u
 """
 
 import ipaddress
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,8 +37,20 @@ def is_cloud(model: Model) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_global
     except ValueError:
+        if (odd := _as_numbers(host)) is not None:
+            return odd.is_global
         name = host.lower().rstrip(".")
         return "." in name and not name.endswith(tuple(f".{ending}" for ending in _PRIVATE))
+
+
+def _as_numbers(host: str) -> ipaddress.IPv4Address | None:
+    """The address that such as `0x8080808` is, which the system takes for one."""
+    if not host[:1].isdigit():
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
 
 
 def is_free(model: Model) -> bool:

@@ -15,7 +15,11 @@ LOADED_BYTES = 8 * 1000 * 1000
 
 KNOWN = Query("SELECT key, id, used FROM sessions ORDER BY used")
 _HEAD = "id, began, used, persona, system, summary, summarized, last"
-HEAD = Query(f"SELECT {_HEAD} FROM sessions WHERE key = :key AND id = :id")  # noqa: S608  # our names
+_STAYS = (
+    "CASE WHEN stays <> 0 OR EXISTS (SELECT 1 FROM session_turns t WHERE t.key = :key AND t.session = :id "
+    "AND t.number > sessions.summarized AND t.stays <> 0) THEN 1 ELSE 0 END"
+)
+HEAD = Query(f"SELECT {_HEAD}, {_STAYS} FROM sessions WHERE key = :key AND id = :id")  # noqa: S608  # our names
 _TURN = "number, at, asked, answer, model, tokens, counted"
 NEWEST = Query(
     f"SELECT {_TURN} FROM (SELECT {_TURN}, SUM(CAST(size AS REAL)) OVER (ORDER BY number DESC) AS total "  # noqa: S608  # our names
@@ -40,8 +44,8 @@ NEXT = Query(
     "ON CONFLICT (key, id) DO UPDATE SET used = excluded.used, last = sessions.last + 1 RETURNING last"
 )
 PUT = Query(
-    "INSERT INTO session_turns (key, session, number, at, asked, answer, size, model, tokens, counted) "
-    "VALUES (:key, :id, :number, :at, :asked, :answer, :size, :model, :tokens, '')"
+    "INSERT INTO session_turns (key, session, number, at, asked, answer, size, model, tokens, counted, stays) "
+    "VALUES (:key, :id, :number, :at, :asked, :answer, :size, :model, :tokens, '', :stays)"
 )
 COUNTED = Query(
     "UPDATE session_turns SET tokens = :tokens, counted = :counted WHERE key = :key AND session = :id "
@@ -49,12 +53,16 @@ COUNTED = Query(
 )
 OLDER = Query("DELETE FROM session_turns WHERE key = :key AND session = :id AND number <= :last")
 SUMMARY = Query(
-    "UPDATE sessions SET summary = :summary, summarized = :upto WHERE key = :key AND id = :id AND summarized < :upto "
+    "UPDATE sessions SET summary = :summary, summarized = :upto, stays = :stays "
+    "WHERE key = :key AND id = :id AND summarized < :upto "
     "AND EXISTS (SELECT 1 FROM session_turns WHERE key = :key AND session = :id AND number = :upto)"
 )
-EMPTY = Query("UPDATE sessions SET summary = :none, summarized = last WHERE key = :key AND id = :id RETURNING last")
+EMPTY = Query(
+    "UPDATE sessions SET summary = :none, summarized = last, stays = 0 WHERE key = :key AND id = :id RETURNING last"
+)
 BACK = Query(
     "UPDATE sessions SET summary = CASE WHEN summarized > :after THEN :none ELSE summary END, "
+    "stays = CASE WHEN summarized > :after THEN 0 ELSE stays END, "
     "summarized = CASE WHEN summarized > :after THEN 0 ELSE summarized END "
     "WHERE key = :key AND id = :id RETURNING last"
 )
@@ -84,6 +92,8 @@ class Head(msgspec.Struct, frozen=True):
     summarized: int = 0
     last: int = 0
     """The number of its last turn; 0 = there was none."""
+    stays: bool = False
+    """A turn that may be told again, or the summary, is of what was said under `local-only`."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -116,6 +126,8 @@ class New(msgspec.Struct, frozen=True):
     answer: str
     model: str
     tokens: int
+    stays: bool = False
+    """It was said under `local-only`."""
 
     @property
     def size(self) -> int:
@@ -133,8 +145,8 @@ async def head(store: Store, key: str, name: str) -> Head | None:
     rows = await store.read(HEAD, key=key, id=_bytes(name))
     if not rows:
         return None
-    _, began, used, persona, system, summary, summarized, last = rows[0]
-    return Head(name, began, used, persona, _text(system), _text(summary), summarized, last)
+    _, began, used, persona, system, summary, summarized, last, stays = rows[0]
+    return Head(name, began, used, persona, _text(system), _text(summary), summarized, last, bool(stays))
 
 
 async def newest(store: Store, key: str, name: str, after: int) -> list[Turn]:
@@ -170,9 +182,10 @@ async def counted(store: Store, key: str, name: str, number: int, tokens: int, b
     await change(store, COUNTED, key=key, id=_bytes(name), number=number, tokens=tokens, counted=by)
 
 
-async def summarize(store: Store, key: str, name: str, summary: str, upto: int) -> None:
+async def summarize(store: Store, key: str, name: str, summary: str, upto: int, *, stays: bool = False) -> None:
     """Keep the summary of the turns up to that one, unless they were deleted meanwhile. Raises StoreError."""
-    await change(store, SUMMARY, key=key, id=_bytes(name), summary=_bytes(summary), upto=upto)
+    told: dict[str, Value] = {"summary": _bytes(summary), "upto": upto, "stays": int(stays)}
+    await change(store, SUMMARY, key=key, id=_bytes(name), **told)
 
 
 async def clear(store: Store, key: str, name: str, after: int = 0) -> bool:
@@ -202,6 +215,7 @@ def _keep(turns: tuple[New, ...], most: int) -> Generator[Step, list[Row], list[
         ((number,),) = yield Step(NEXT, {**place, "at": turn.at, "none": b""})
         words: dict[str, Value] = {"asked": _bytes(turn.asked), "answer": _bytes(turn.answer), "size": turn.size}
         more: dict[str, Value] = {"number": number, "at": turn.at, "model": turn.model, "tokens": turn.tokens}
+        more["stays"] = int(turn.stays)
         yield Step(PUT, {**place, **words, **more})
         if number > most:
             yield Step(OLDER, {**place, "last": number - most})

@@ -21,6 +21,8 @@ class Kept(msgspec.Struct, frozen=True):
     """JSON of what this request added."""
     answer: bytes
     """JSON of the answer."""
+    stays: bool = False
+    """It was made under `local-only`, so that who goes on from it is held to the same."""
 
 
 class Thread(Protocol):

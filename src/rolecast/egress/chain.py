@@ -19,7 +19,7 @@ class Entry(msgspec.Struct, frozen=True):
     at_us: int
     """In microseconds since 1970."""
     kind: str
-    """`request`, `count`, `images` or `tool`."""
+    """`request`, `count`, `images`, `tool` or `agent`."""
     request: int
     """Number of the request; 0 = it has none."""
     key: str

@@ -97,7 +97,7 @@ class KeptResponses:
         lane: Lane = request.app.state.lane
         wanted = lane.hot[PATH].read(await request.body())
         if wanted.chat is None and wanted.thread is not None:
-            wanted.take(await self._memory.whole(wanted.thread, asked.key(request)))
+            await self._memory.recall(wanted, asked.key(request))
         tokens = await self._counter.count(wanted, lane.hot[PATH].dialect, asked.caller(request))
         return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 

@@ -5,7 +5,11 @@ from collections.abc import Iterator
 
 from rolecast.privacy.spans import Span
 
-_RUN = re.compile(r"(?<![\w.-])\d(?:[ \u00a0-]?\d){11,34}")
+_RUN = re.compile(r"(?<![\w.-])\d(?:[ \u00a0-]?\d){11,}")
+_FOURS = re.compile(r"(?<![\w.])\d{4}(?P<gap>[ \t\u00a0]{1,4}|[./_|]|\r?\n)\d{4}(?P=gap)\d{4}(?P=gap)\d{4}(?!\w|\.\d)")
+"""As cards are printed, with anything between the groups."""
+MOST_DIGITS = 19
+"""Of a card."""
 _CARD = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
     r"|(?:6011|64[4-9]\d|65\d\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|3(?:0[0-5]|[689]\d)\d{11}|62\d{14,17}"
@@ -20,13 +24,19 @@ def cards(text: str) -> Iterator[Span]:
         start = run.start()
         places = [i for i in range(start, run.end()) if text[i].isdigit()]
         digits = "".join(str(int(text[i])) for i in places)
-        for first in range(len(digits)):
-            if first and places[first] == places[first - 1] + 1:
-                continue  # within a group
-            size = _size(digits[first:], [p - places[first] for p in places[first:]], text, places[first])
+        first = 0
+        while first < len(digits):  # other numbers may stand before and behind it, and other cards
+            size = 0
+            if not first or places[first] > places[first - 1] + 1:  # it begins where a group does
+                near = places[first : first + MOST_DIGITS]
+                size = _size(digits[first : first + MOST_DIGITS], [p - near[0] for p in near], text, near[0])
             if size:
                 yield Span(places[first], places[first + size - 1] + 1, "cards")
-                break
+            first += size or 1
+    for fours in _FOURS.finditer(text):
+        digits = "".join(str(int(sign)) for sign in fours[0] if sign.isdigit())
+        if _CARD.fullmatch(digits) and _luhn(digits):
+            yield Span(fours.start(), fours.end(), "cards")
 
 
 def _size(digits: str, offsets: list[int], text: str, start: int) -> int:
@@ -66,17 +76,24 @@ LENGTHS = {pair[:2]: int(pair[3:]) for pair in _LENGTHS.split()}
 
 def ibans(text: str) -> Iterator[Span]:
     """International numbers of bank accounts whose check digits are right (ISO 13616: modulo 97)."""
-    for found in _IBAN.finditer(text):
-        size = LENGTHS.get(found[0][:2].upper(), 0)
-        if not size:
-            continue
-        places = [i for i in range(found.start(), found.end()) if text[i].isascii() and text[i].isalnum()]
-        if len(places) < size:
-            continue
-        end = places[size - 1] + 1
-        behind = text[end : end + 1]
-        if not (behind.isalnum() or behind == "_") and _checks(_SIGNS.sub("", text[found.start() : end]).upper()):
+    at = 0
+    while (found := _IBAN.search(text, at)) is not None:
+        end = _end(text, found)
+        if end:
             yield Span(found.start(), end, "ibans")
+        at = end or found.start() + 4  # what follows may begin in what was taken for its rest
+
+
+def _end(text: str, found: re.Match[str]) -> int:
+    """Where the account's number ends that begins there; 0 = it is none."""
+    size = LENGTHS.get(found[0][:2].upper(), 0)
+    places = [i for i in range(found.start(), found.end()) if text[i].isascii() and text[i].isalnum()]
+    if not size or len(places) < size:
+        return 0
+    end = places[size - 1] + 1
+    behind = text[end : end + 1]
+    ends = not (behind.isalnum() or behind == "_")
+    return end if ends and _checks(_SIGNS.sub("", text[found.start() : end]).upper()) else 0
 
 
 def _checks(number: str) -> bool:

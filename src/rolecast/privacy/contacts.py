@@ -50,7 +50,8 @@ def _email(text: str, at: int) -> Span | None:
 
 # -- telephones --------------------------------------------------------------------------------------------------
 
-_RUN = re.compile(r"(?<![\w+@-])(?<!\d\.)(?:\+|\()?\d(?:[ ().\u00a0/\u2011\u2013-]{0,3}\d){5,17}(?![\w@])")
+_RUN = re.compile(r"(?<![\w+@-])(?<!\d\.)(?:\+|\()?\d(?:[ ().\u00a0/\u2011\u2013-]{0,3}\d){5,34}(?![\w@])")
+_GOES_ON = re.compile(r"[ ().\u00a0/\u2011\u2013-]{0,3}\d")
 _SAYS_SO = re.compile(
     r"(?:tel|telefon|telephone|t[eé]l[eé]phone|tel[eé]fono|phone|mobile|mobil|handy|cell|fax|call|ring|dial|whatsapp|sms|text"
     r"|num[eé]ro|rufnummer|hotline|anruf\w*|erreich\w*|reach)\b[^\d\n]{0,24}\Z",
@@ -69,22 +70,30 @@ _TRUNK = re.compile(r"\(?0[1-9]\d{0,4}\)?[ /().-]{1,3}\d")
 _DIGITS = re.compile(r"\D")
 _GROUP = re.compile(r"[+(]?\d+\)?")
 LOOK_BACK = 40
+LEAST = 10
+"""Digits of a number that is whole, where others follow it."""
 MOST_GROUPS = 7
 """Of digits in a number."""
 
 
 def phones(text: str) -> Iterator[Span]:
     """Numbers of telephones: with a country's code, as they are dialled in a country, or called a telephone number."""
-    for run in _RUN.finditer(text):
+    at = 0
+    while (run := _RUN.search(text, at)) is not None:
         before = text[max(0, run.start() - LOOK_BACK) : run.start()]
         said = _SAYS_SO.search(before) is not None
         denied = not said and _DENIES.search(before) is not None
         groups = [(m.start() + run.start(), m.end() + run.start()) for m in _GROUP.finditer(run[0])]
-        first = 0
+        at, first = run.end(), 0
+        goes_on = _GOES_ON.match(text, at) is not None
         while first < len(groups):  # other numbers may stand before and behind it
+            if first and goes_on and first + MOST_GROUPS > len(groups):
+                at = groups[first][0]  # its end may be behind what was looked at
+                break
             found = _phone(text, groups[first : first + MOST_GROUPS], said=said, denied=denied)
             said = denied = False
             if found is not None:
+                at = max(at, found.end)
                 yield found
             first = next(
                 (i for i in range(first + 1, len(groups)) if found is None or groups[i][0] >= found.end), len(groups)
@@ -101,8 +110,11 @@ def _phone(text: str, groups: list[tuple[int, int]], *, said: bool, denied: bool
         return Span(start, ends, "phones") if any(end == ends for _, end in groups) else None
     if start > 1 and text[start - 1] == "." and text[start - 2].isdigit():
         return None
+    ends_before = _next(text, groups) if len(groups) > 1 else 0
     for _, end in reversed(groups):
         number = text[start:end]
+        if ends_before and end > ends_before:
+            continue
         digits = _DIGITS.sub("", number)
         if not 7 <= len(digits) <= 15 or _DATE.match(number):
             continue
@@ -114,6 +126,18 @@ def _phone(text: str, groups: list[tuple[int, int]], *, said: bool, denied: bool
         if _NORTH_AMERICA.fullmatch(number) or _MOBILE.fullmatch(number) or _is_dialled(number, len(digits)):
             return Span(start, end, "phones")
     return None
+
+
+def _next(text: str, groups: list[tuple[int, int]]) -> int:
+    """Where another number begins behind one that is whole without it; 0 = none does."""
+    for i in range(1, len(groups)):
+        begin = groups[i][0]
+        if text[begin] in "(023456789" and len(_DIGITS.sub("", text[groups[0][0] : begin])) >= LEAST:
+            for _, end in groups[i + 1 :]:
+                number = text[begin:end]
+                if _NORTH_AMERICA.fullmatch(number) or _is_dialled(number, len(_DIGITS.sub("", number))):
+                    return begin
+    return 0
 
 
 def _is_dialled(said: str, digits: int) -> bool:

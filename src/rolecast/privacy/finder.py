@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from rolecast.privacy import accounts, contacts, keys
+from rolecast.privacy.folded import Folded
 from rolecast.privacy.names import Names
 from rolecast.privacy.spans import KINDS, Span, merged
 
@@ -18,6 +19,10 @@ _BY_FORM: Mapping[str, Find] = {
 }
 _PIECE = re.compile(r"[^\s\"'`,;<>]{4,512}")
 _EDGES = ".!?()[]{}*:="
+PIECE = 64 * 1024
+"""Characters of a long text that are searched at once: one search of a pattern holds up all that goes on meanwhile."""
+BEFORE, LONGEST = 1024, 24 * 1024
+"""So much before and behind a piece is looked at with it: what tells what something is, and the rest of the longest."""
 
 
 class Finder:
@@ -39,7 +44,27 @@ class Finder:
         """What is private in it, in order and apart."""
         if len(text) < 2:
             return []
-        return merged(span for find in self._finders for span in find(text))
+        found = self._in(text)
+        if folded := Folded(text):
+            found += map(folded.written, self._in(folded.text))
+        return merged(found)
+
+    def _in(self, text: str) -> list[Span]:
+        """What is found, in any order."""
+        if len(text) <= PIECE + LONGEST:
+            return [span for find in self._finders for span in find(text)]
+        found: list[Span] = []
+        for start in range(0, len(text), PIECE):
+            first, end = max(0, start - BEFORE), min(len(text), start + PIECE + LONGEST)
+            piece = text[first:end]
+            found += (
+                Span(span.start + first, span.end + first, span.kind, span.told)
+                for find in self._finders
+                for span in find(piece)
+                # What is at a cut, its neighbour has whole.
+                if (span.start or not first) and (span.end < len(piece) or end == len(text))
+            )
+        return found
 
 
 def repeated(text: str, known: Mapping[str, str]) -> Iterator[Span]:

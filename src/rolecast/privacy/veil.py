@@ -14,11 +14,12 @@ MEDIA = frozenset(_MEDIA.split())
 """Fields that hold what is no text, where it looks so."""
 LINKS = frozenset({"image_url", "video_url", "audio_url", "file_url", "source", "file"})
 """Fields whose `url` is the address of a medium, which its reader must be able to fetch."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/=_-]*\Z")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_\r\n-]*\Z")
+_DATA = re.compile(r"data:[\w.+/-]{0,100}(?:;[\w.+-]{1,40}=[\w.+-]{1,60}){0,4};base64,")
 LEAST_BASE64 = 64
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-LEAST_NUMBER = 10**6
-"""Smaller numbers are nobody's."""
+LEAST_NUMBER, MOST_NUMBER = 10**6, 10**25
+"""Smaller and larger numbers are nobody's."""
 DEEPEST = 200
 
 
@@ -74,12 +75,12 @@ class Veil:
             self.repeats = self.repeats or isinstance(value, Repeated)
             return {text(name, ""): self._field(name, each, text, field, depth + 1) for name, each in value.items()}
         if isinstance(value, list):
-            if value and all(type(each) is int for each in value[:16]) and len(value) > 3:
+            if len(value) > 3 and all(type(each) is int and each <= LEAST_NUMBER for each in value):
                 self.unread += 1  # tokens of a text, or bytes
                 return value
             return [self._walk(each, text, field, depth + 1) for each in value]
-        if isinstance(value, int) and not isinstance(value, bool) and depth > 1 and value > LEAST_NUMBER:
-            said = str(value)
+        if isinstance(value, int | float) and depth > 1 and LEAST_NUMBER < abs(value) < MOST_NUMBER and value % 1 == 0:
+            said = str(abs(int(value)))
             covered = text(said, field)
             return value if covered == said else covered
         return value
@@ -132,8 +133,8 @@ class Veil:
         return "".join((*pieces, text[at:]))
 
     def _is_medium(self, text: str, field: str) -> bool:
-        if text[:5] == "data:" and ";base64," in text[:200]:
-            return True
+        if text[:5] == "data:" and (head := _DATA.match(text)) is not None:
+            return _BASE64.match(text, head.end()) is not None
         return field in MEDIA and len(text) >= LEAST_BASE64 and _BASE64.match(text) is not None
 
 

@@ -5,6 +5,7 @@ wins over an adopted one.
 """
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from rolecast.config.schema import Config, Model
 
 log = logging.getLogger("rolecast.registry")
 
+_NUMBERS = re.compile(r"[0-9*]+(?:\.[0-9*]+)+")
 MOST = 256
 """So many are adopted; one more is only listed."""
 
@@ -69,13 +71,20 @@ class Adopted:
 def may_be_asked(url: str, allowed: Sequence[str]) -> bool:
     """Whether a server at this address may be asked: its scheme, host and port are one that is listed.
 
-    An asterisk stands for any part of a host or for any port. Nothing is looked up.
+    An asterisk stands for any part of a host or for any port; in an address of numbers, for numbers. Nothing is looked
+    up.
     """
     if not is_base(url) or url.startswith("unix:"):
         return False
     parts = urlsplit(url)
     mine = f"{parts.scheme}://{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-    return any(fnmatchcase(mine, _whole(entry)) for entry in allowed)
+    return any(fnmatchcase(mine, entry) and _is_of_kind(parts.hostname or "", entry) for entry in map(_whole, allowed))
+
+
+def _is_of_kind(host: str, entry: str) -> bool:
+    """An entry of numbers, such as `10.0.0.*`, means addresses: no name that somebody else can register fits it."""
+    numbers = entry.partition("://")[2].rpartition(":")[0]
+    return _NUMBERS.fullmatch(numbers) is None or _NUMBERS.fullmatch(host) is not None
 
 
 def _whole(entry: str) -> str:

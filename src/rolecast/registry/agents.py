@@ -55,6 +55,11 @@ def status(service: Registered) -> str:
     return "down" if service.status == "down" else service.labels.get("status") or "available"
 
 
+def has_address(service: Registered) -> bool:
+    """Whether it can be asked over HTTP, however it writes that."""
+    return service.url[:8].lower().startswith(("http://", "https://"))
+
+
 def shown(service: Registered) -> dict[str, Any]:
     """An agent as the router tells of it."""
     return {

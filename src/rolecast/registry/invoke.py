@@ -1,8 +1,9 @@
 """Gives an agent work and brings what it answers, whichever way it is reached.
 
 An agent with an address is asked there, if the configuration lists it: no redirect is followed, no key of ours is sent,
-and answer and time are bounded. One without (`internal://agents/NAME`) is a role to be played: a model that it prefers,
-or one that can do what it can, is told who it is. What this gateway registered is asked in process.
+answer and time are bounded, and what leaves this machine is seen off as a request to a model is. One without
+(`internal://agents/NAME`) is a role to be played: a model that it prefers, or one that can do what it can, is told who
+it is. What this gateway registered is asked in process.
 """
 
 import asyncio
@@ -17,12 +18,18 @@ from msgspec.structs import replace
 from rolecast.backends import remote
 from rolecast.config import names
 from rolecast.config.current import Current
+from rolecast.config.schema import Model
 from rolecast.errors import UNREADABLE, RolecastError
 from rolecast.net import probe
 from rolecast.net.pool import Pool
+from rolecast.privacy.restoring import Restorer
 from rolecast.registry.adopted import may_be_asked
-from rolecast.registry.agents import Registered, agent_name
-from rolecast.turn.ask import Asker
+from rolecast.registry.agents import Registered, agent_name, has_address
+from rolecast.turn import departure, keeping
+from rolecast.turn.ask import WORDS, Asker, request_of
+from rolecast.turn.departure import Cleared, Departure, Parcel
+from rolecast.turn.gate import LOCAL
+from rolecast.turn.plans import Plans
 from rolecast.values import Caller, Chat, Done, Endpoint, Event, Message, Report, Sampling, Text
 
 Transport = Literal["rpc", "file", "mcp", "rest"]
@@ -37,6 +44,13 @@ ROLES = ("system", "user", "assistant")
 
 class Failed(Exception):
     """Nothing came of it; the message says why, for people."""
+
+
+class Desk(Protocol):
+    """What dispatch has that is needed here."""
+
+    plans: Plans
+    departure: Departure | None
 
 
 class Tools(Protocol):
@@ -58,10 +72,11 @@ class Outcome(msgspec.Struct, frozen=True):
 class Invoker:
     """Reaches agents."""
 
-    def __init__(self, current: Current, asker: Asker, tools: Tools) -> None:
+    def __init__(self, current: Current, asker: Asker, tools: Tools, desk: Desk) -> None:
         self._current = current
         self._asker = asker
         self._tools = tools
+        self._desk = desk
 
     async def invoke(
         self, agent: Registered, payload: Mapping[str, Any], transport: Transport, timeout_s: float, caller: Caller
@@ -85,9 +100,9 @@ class Invoker:
         if transport == "file":
             raise Failed("The transport `file` is not offered: nothing is written for others. Use `rpc` or `rest`.")
         if transport == "mcp":
-            return await self._called(agent, payload, timeout_s)
-        if agent.url.startswith(("http://", "https://")):
-            return await self._posted(agent.url, payload, timeout_s)
+            return await self._called(agent, payload, timeout_s, caller)
+        if has_address(agent):
+            return await self._posted(agent, payload, timeout_s, caller)
         if transport == "rest":
             raise Failed(f"Agent {agent_name(agent)} has no address ({agent.url or 'none'}); use `rpc`.")
         return await self._asked(agent, payload, caller, self._player(agent), _who(agent))
@@ -136,7 +151,8 @@ class Invoker:
 
     # -- elsewhere ------------------------------------------------------------------------------------------
 
-    async def _posted(self, url: str, payload: Mapping[str, Any], timeout_s: float) -> Any:
+    async def _posted(self, agent: Registered, payload: Mapping[str, Any], timeout_s: float, caller: Caller) -> Any:
+        url = agent.url
         if not may_be_asked(url, self._current.config.registry.backends):
             raise Failed(
                 f"Its address {_shown(url)} is not listed in `registry.backends`, so it is not asked. Whoever runs "
@@ -153,8 +169,15 @@ class Invoker:
             )
         )
         path = f"{parts.path.rstrip('/')}/invoke"
+        model = Model(backend="openai", url=f"{parts.scheme}://{parts.netloc}")
+        body = msgspec.json.encode(payload)
+        parcel = Parcel("agent", agent_name(agent), "agent", pool.endpoint.authority, path, body, key=caller.key)
+        cleared = await self._seen_off(parcel, caller, model) if pool.leaves else Cleared(body)
+        asked = msgspec.Raw(cleared.body)
         try:
-            answer = await probe.fetch(pool, "POST", path, payload, timeout_s=timeout_s, limit=MOST_BYTES)
+            answer = await probe.fetch(
+                pool, "POST", path, asked, timeout_s=timeout_s, limit=MOST_BYTES, seen_off=pool.leaves
+            )
         finally:
             pool.close()
         if 300 <= answer.status < 400:
@@ -162,11 +185,20 @@ class Invoker:
         if answer.status >= 400:
             raise Failed(f"It answered with status {answer.status}.")
         try:
-            return msgspec.json.decode(answer.body)
+            said = answer.body.decode()
+            return msgspec.json.decode(Restorer(cleared.values, escaped=True).whole(said) if cleared.values else said)
         except UNREADABLE:
             raise Failed("What it answered is no JSON.") from None
 
-    async def _called(self, agent: Registered, payload: Mapping[str, Any], timeout_s: float) -> Any:
+    async def _seen_off(self, parcel: Parcel, caller: Caller, model: Model | None) -> Cleared:
+        """What may leave in place of it: its words are held to what those of a request are. Raises StaysHere."""
+        request = request_of(Chat("auto", (Message("user", parcel.body.decode()),)))
+        if keeping.says_so(parcel.body):
+            request.needs |= {LOCAL}
+        self._desk.plans.keep_here(request, caller, WORDS)
+        return await departure.see_off(self._desk.departure, request.needs, caller, model, parcel)
+
+    async def _called(self, agent: Registered, payload: Mapping[str, Any], timeout_s: float, caller: Caller) -> Any:
         server = agent.labels.get("mcp_server") or agent_name(agent)
         configured = self._current.config.mcp.servers.get(server)
         if configured is None or not configured.enabled:
@@ -174,7 +206,10 @@ class Invoker:
         tool, arguments = payload.get("tool"), payload.get("arguments", {})
         if not isinstance(tool, str) or not isinstance(arguments, dict):
             raise Failed('For `mcp` the payload must be such as {"tool":"NAME","arguments":{}}.')
-        text = await self._tools(server, tool, msgspec.json.encode(arguments), timeout_s)
+        sent = msgspec.json.encode(arguments)
+        if (parcel := departure.for_tool(server, configured.url, sent)) is not None:
+            await self._seen_off(replace(parcel, key=caller.key), caller, None)
+        text = await self._tools(server, tool, sent, timeout_s)
         return {"message": text, "tool": tool, "server": server}
 
 
@@ -220,5 +255,8 @@ def _sampling(payload: Mapping[str, Any]) -> Sampling:
 
 def _shown(url: str) -> str:
     """An address without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"[:200]
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"[:200]
+    except ValueError:
+        return "(which is none)"

@@ -4,14 +4,12 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
 
 from rolecast.config import paths
 from rolecast.config.current import Current
-from rolecast.config.loopback import is_loopback
 from rolecast.config.mcp import Mcp, ToolServer, offered_to
 from rolecast.dialects.request import TOOLS, Request
 from rolecast.errors import BadRequest, RolecastError, UpstreamTimeout, WorkerDown
@@ -22,10 +20,8 @@ from rolecast.tools.settings import HEADER, named, setup_of
 from rolecast.tools.wire import Call, Offer, Offered, Result, Setup, Told, ToldServer, Wanted
 from rolecast.turn import departure, stage
 from rolecast.turn.count import Counter
-from rolecast.turn.departure import Parcel
 from rolecast.turn.exchange import Exchange
 from rolecast.turn.plan import Plan
-from rolecast.values import authority
 
 log = logging.getLogger("rolecast.tools")
 
@@ -107,10 +103,8 @@ class Toolbox:
 
     async def _called(self, stage: stage.Stage, tool: Offered, arguments: bytes, within_s: float, most: int) -> Result:
         """Run a tool for a chat; one that is elsewhere is seen off before."""
-        if self._is_elsewhere(tool.server):
-            url = urlsplit(self._server(tool.server).url)
-            port = url.port or (443 if url.scheme == "https" else 80)
-            parcel = Parcel("tool", tool.server, "mcp", authority(url.hostname or "", port), url.path or "/", arguments)
+        parcel = departure.for_tool(tool.server, self._server(tool.server).url, arguments)
+        if parcel is not None:
             try:
                 await stage.see_off(parcel)
             except RolecastError as error:
@@ -119,8 +113,7 @@ class Toolbox:
 
     def _is_elsewhere(self, name: str) -> bool:
         """Whether what is said to that server leaves this machine."""
-        url = self._server(name).url
-        return bool(url) and not is_loopback(urlsplit(url).hostname or "")
+        return departure.for_tool(name, self._server(name).url, b"") is not None
 
     async def _played(self, play: Conversation, exchange: Exchange, caller: Any) -> None:
         await play.play()

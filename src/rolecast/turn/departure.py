@@ -6,10 +6,12 @@ body that was not seen off.
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
 from rolecast.backends.reach import is_cloud
+from rolecast.config.loopback import is_loopback
 from rolecast.config.schema import Model
 from rolecast.dialects.request import Request
 from rolecast.errors import StaysHere
@@ -26,7 +28,7 @@ OF_WHOEVER_ASKS = (LOCAL, "free", "key:")
 class Parcel(msgspec.Struct, frozen=True):
     """Something that is about to leave this machine."""
 
-    kind: Literal["request", "count", "images", "tool"]
+    kind: Literal["request", "count", "images", "tool", "agent"]
     model: str
     """Id of the model that is asked, or the name of the server of a tool."""
     provider: str
@@ -87,6 +89,15 @@ def addressed(
     """A body for the server of a model."""
     host = endpoint.address if endpoint.uds else authority(endpoint.host, endpoint.port)
     return Parcel(kind, plan.answerer_id, plan.provider, host, path, body)
+
+
+def for_tool(server: str, url: str, arguments: bytes) -> Parcel | None:
+    """Arguments for a server of tools at this address; None = nothing leaves for it."""
+    parts = urlsplit(url)
+    if not url or is_loopback(parts.hostname or ""):
+        return None
+    host = authority(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    return Parcel("tool", server, "mcp", host, parts.path or "/", arguments)
 
 
 def inherited(request: Request, whole: Request | None) -> None:

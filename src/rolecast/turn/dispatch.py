@@ -9,6 +9,8 @@ import asyncio
 import logging
 from functools import partial
 
+from msgspec.structs import replace
+
 from rolecast.dialects.request import Request
 from rolecast.errors import (
     BadRequest,
@@ -21,7 +23,7 @@ from rolecast.errors import (
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.routing import sticky
-from rolecast.turn import losses, special, verdict
+from rolecast.turn import departure, losses, special, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.again import RESTING, Again, asks_for, later
 from rolecast.turn.call import Letter, call
@@ -117,7 +119,8 @@ class Dispatch(UnderWay):
         """The answer is written: keep of it what its thread says."""
         request = exchange.request
         if request is not None and request.thread is not None and (kept := request.thread.kept()) is not None:
-            self.memory.keep(kept, exchange.caller.key)
+            stays = departure.stays(request.needs, self.departure)
+            self.memory.keep(replace(kept, stays=stays), exchange.caller.key)
 
     async def _wait_and_call(
         self, exchange: Exchange, plan: Plan, request: Request, lost: tuple[Lease, bool] | None = None

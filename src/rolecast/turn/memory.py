@@ -16,6 +16,7 @@ from rolecast.books.store import Query, Row, Step, Store, StoreError, Value
 from rolecast.dialects.request import Request
 from rolecast.dialects.thread import Kept, Thread
 from rolecast.errors import BadRequest, NotFound
+from rolecast.turn.gate import LOCAL
 from rolecast.values import Chat
 
 log = logging.getLogger("rolecast.memory")
@@ -32,10 +33,10 @@ LARGEST = 64 * 1000 * 1000
 """So many answers, and so many bytes of them, are one conversation at most."""
 CLOSE_S = 5.0
 
-_COLUMNS = "id, previous, asked, answer"
+_COLUMNS = "id, previous, asked, answer, stays"
 PUT = Query(
-    "INSERT INTO responses (id, previous, key, at, size, asked, answer) "
-    "VALUES (:id, :previous, :key, :at, :size, :asked, :answer) ON CONFLICT (id) DO NOTHING"
+    "INSERT INTO responses (id, previous, key, at, size, asked, answer, stays) "
+    "VALUES (:id, :previous, :key, :at, :size, :asked, :answer, :stays) ON CONFLICT (id) DO NOTHING"
 )
 ONE = Query(f"SELECT {_COLUMNS} FROM responses WHERE id = :id AND key = :key")  # noqa: S608  # our names
 THREAD = Query(
@@ -43,7 +44,8 @@ THREAD = Query(
     "SELECT id, previous, 1, size FROM responses WHERE id = :id AND key = :key "
     "UNION ALL SELECT r.id, r.previous, t.depth + 1, t.total + r.size FROM responses r "
     "JOIN thread t ON r.id = t.previous WHERE r.key = :key AND t.depth < :most AND t.total < :bytes) "
-    "SELECT r.id, r.previous, r.asked, r.answer FROM thread t JOIN responses r ON r.id = t.id ORDER BY t.depth DESC"
+    "SELECT r.id, r.previous, r.asked, r.answer, r.stays FROM thread t JOIN responses r ON r.id = t.id "
+    "ORDER BY t.depth DESC"
 )
 DELETE = Query("DELETE FROM responses WHERE id = :id AND key = :key RETURNING id")
 PRUNE = Query(
@@ -65,17 +67,22 @@ class Memory:
         self._added = (KEPT, KEPT_BYTES)
         """So many answers and bytes were kept since older ones were forgotten; at the start nobody knows."""
 
-    async def whole(self, thread: Thread, key: str) -> Chat:
-        """The conversation that a request goes on with. Raises NotFound for what is not kept, and StoreError."""
+    async def whole(self, thread: Thread, key: str) -> tuple[Chat, bool]:
+        """The conversation that a request goes on with, and whether it must stay here.
+
+        Raises NotFound for what is not kept, and StoreError.
+        """
         before = await self._before(thread.follows, key) if thread.follows else []
         referred = {each: await self.get(each, key, param="input") for each in thread.refers}
-        return thread.join(before, referred)
+        return thread.join(before, referred), any(each.stays for each in (*before, *referred.values()))
 
     async def recall(self, request: Request, key: str) -> None:
-        """Put the conversation that it goes on with into the request. Raises likewise."""
+        """Put the conversation that it goes on with into the request, which stays where that does. Raises likewise."""
         assert request.thread is not None
-        chat = await self.whole(request.thread, key)
+        chat, stays = await self.whole(request.thread, key)
         request.take(chat)
+        if stays:
+            request.needs |= {LOCAL}
         request.body = msgspec.json.encode(chat.messages)  # for our own count, where a worker reports none
 
     async def get(self, name: str, key: str, *, param: str | None = None) -> Kept:
@@ -83,7 +90,7 @@ class Memory:
         rows = await self._read(ONE, id=name, key=key)
         if not rows:
             raise _absent(name, param)
-        return Kept(*rows[0])
+        return _kept(rows[0])
 
     async def delete(self, name: str, key: str) -> None:
         """Forget an answer. Raises NotFound and StoreError."""
@@ -109,7 +116,7 @@ class Memory:
         """The conversation up to that answer, oldest first."""
         param = "previous_response_id"
         bounds = {"most": DEEPEST, "bytes": LARGEST}
-        kept = [Kept(*row) for row in await self._read(THREAD, id=name, key=key, **bounds)]
+        kept = [_kept(row) for row in await self._read(THREAD, id=name, key=key, **bounds)]
         if not kept:
             raise _absent(name, param)
         if kept[0].previous and (len(kept) >= DEEPEST or sum(map(_size, kept)) >= LARGEST):
@@ -171,6 +178,11 @@ class Memory:
             log.info("answers are kept again")
 
 
+def _kept(row: Row) -> Kept:
+    name, previous, asked, answer, stays = row
+    return Kept(name, previous, asked, answer, bool(stays))
+
+
 def _size(kept: Kept) -> int:
     return len(kept.asked) + len(kept.answer)
 
@@ -179,7 +191,7 @@ def _steps(batch: tuple[tuple[Kept, str, float], ...], forget: bool) -> Generato
     for kept, key, at in batch:
         size = _size(kept)
         place: dict[str, Value] = {"id": kept.id, "previous": kept.previous, "key": key, "at": at, "size": size}
-        yield Step(PUT, {**place, "asked": kept.asked, "answer": kept.answer})
+        yield Step(PUT, {**place, "asked": kept.asked, "answer": kept.answer, "stays": int(kept.stays)})
     if forget:
         yield Step(PRUNE, {"most": KEPT, "bytes": float(KEPT_BYTES)})
 

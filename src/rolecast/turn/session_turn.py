@@ -16,6 +16,7 @@ from rolecast.books.sessions import New, Turn
 from rolecast.dialects.request import Request
 from rolecast.errors import RolecastError
 from rolecast.turn.exchange import Exchange, Outlet, Sink
+from rolecast.turn.gate import LOCAL
 from rolecast.turn.part import Delegated
 from rolecast.turn.plan import Plan
 from rolecast.turn.session_budget import Fitted, estimate, texts_of
@@ -72,7 +73,9 @@ class Joined(Delegated):
             self.ticket.leave()
             return
         key, name = self.ticket.place
-        new = New(key, name, time.time(), self.asked, answer, plan.model_id, 0)
+        request = exchange.request
+        stays = exchange.caller.local_only or (request is not None and LOCAL in request.needs)
+        new = New(key, name, time.time(), self.asked, answer, plan.model_id, 0, stays)
         new = replace(new, tokens=estimate(Turn(0, 0.0, self.asked, answer)))
         recorder.writing = self._keeper.keep(self, new)
 

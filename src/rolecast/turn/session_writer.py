@@ -97,6 +97,10 @@ class Writer:
         late = [new for new in waiting if (new.at, new.asked) not in there]
         return found + [Turn(0, new.at, new.asked, new.answer, new.model, new.tokens) for new in late]
 
+    def stays(self, place: Place) -> bool:
+        """Whether a turn that waits was said under `local-only`."""
+        return any(each.new.stays for each in self._waiting.get(place, ()))
+
     def forget(self, place: Place) -> None:
         """What waits of a session is not written."""
         self._waiting.pop(place, None)

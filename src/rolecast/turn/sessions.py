@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+from msgspec.structs import replace
 
 from rolecast.books import sessions as books
 from rolecast.books.sessions import Counts, Head, New, Turn
@@ -25,6 +26,7 @@ from rolecast.errors import BadRequest, Conflict, RolecastError
 from rolecast.turn import session_summary
 from rolecast.turn.ask import Asker, behind
 from rolecast.turn.exchange import Exchange
+from rolecast.turn.gate import LOCAL
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
 from rolecast.turn.session_budget import Budget, Fitted, counter_of
@@ -216,13 +218,19 @@ class Sessions:
         request.body = msgspec.json.encode(request.chat.messages)  # for our own count, where a worker reports none
 
     async def join(self, exchange: Exchange, name: str, asked: str) -> tuple[Joined, Head]:
-        """Stand in line, and come first. Raises Busy and StoreError; what is kept then is only seen by this request."""
+        """Stand in line, and come first; a request stays here where what was said in its session does.
+
+        Raises Busy and StoreError; what is kept then is only seen by this request.
+        """
         place = (exchange.caller.key, name)
         joined = Joined(exchange, self._lines.join(place), asked, self)
         self._begin(place)
         await joined.ticket.come(float(self._current.config.server.limits.queue_timeout))
         head = await books.head(self._store, *place) or Head(name)
         joined.summarized = head.summarized
+        request = exchange.request
+        if request is not None and (head.stays or self._writer.stays(place)):
+            request.needs |= {LOCAL}  # before anybody is chosen who would be told of it
         return joined, head
 
     async def system_of(self, head: Head) -> str:
@@ -288,9 +296,10 @@ class Sessions:
             if not (those := session_summary.due(turns, turn.fitted.allowance)):
                 return
             room = self._plans.room_of(plan)
-            summary, upto = await session_summary.write(self.asker, head.summary, those, plan, room, caller)
+            held = replace(caller, local_only=caller.local_only or head.stays)
+            summary, upto = await session_summary.write(self.asker, head.summary, those, plan, room, held)
             if summary:
-                await books.summarize(self._store, *place, summary, upto)
+                await books.summarize(self._store, *place, summary, upto, stays=held.local_only)
         except StoreError as error:
             log.info("no summary of a session: %s", error.code)
         finally:

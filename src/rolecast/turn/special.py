@@ -49,6 +49,10 @@ class Desk(Whole, Protocol):
 
 def start(desk: Desk, exchange: Exchange, request: Request) -> bool:
     """Start such a request; False = it is like any other. Raises RolecastError when it cannot be routed."""
+    if request.thread is not None and request.chat is None:  # nobody can judge it before its words are there
+        recalled = desk.memory.recall(request, exchange.caller.key)
+        desk.spawn(exchange, _begin_after(desk, exchange, request, recalled))
+        return True
     desk.plans.keep_here(request, exchange.caller, exchange.dialect)  # its parts do not say so themselves
     if request.only:
         plan = _of_any_kind(desk.plans, request, exchange)
@@ -57,10 +61,6 @@ def start(desk: Desk, exchange: Exchange, request: Request) -> bool:
     if request.order is not None and desk.player is not None:
         return _perform(desk, exchange, request, desk.player)
     if desk.sessions is not None and not (request.joined or exchange.part) and _join(desk, exchange, request):
-        return True
-    if request.thread is not None and request.chat is None:
-        recalled = desk.memory.recall(request, exchange.caller.key)
-        desk.spawn(exchange, _begin_after(desk, exchange, request, recalled))
         return True
     if exchange.caller.tools and desk.toolbox is not None and desk.toolbox.asked(exchange, request):
         return _equip(desk, exchange, request, desk.toolbox)

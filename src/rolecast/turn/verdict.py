@@ -6,6 +6,8 @@ there, is no error of the client: it becomes one of the gateway that names the r
 
 import re
 
+from msgspec.structs import replace
+
 from rolecast.errors import BadRequest, Busy, LoadFailed, LoopDetected, RolecastError, TooLarge, UpstreamError
 from rolecast.values import Failure
 
@@ -22,6 +24,9 @@ _OUR_KEY = re.compile(
     r"|\b(?:credit )?balance is too low|insufficient (?:balance|credits?|funds|quota)\b"
 )
 """The same in words alone, under the status of a mistake of the request: Gemini's and xAI's keys, Anthropic's bills."""
+STRUCK = "***"
+LEAST_SECRET = 3
+"""Characters: nothing shorter is a key, or struck out."""
 TOO_LONG = "context_length_exceeded"
 """The code that clients know for a request beyond the context; agents shorten their history when they see it."""
 _TOO_LONG = re.compile(
@@ -47,7 +52,10 @@ _EXCESS = re.compile(r"(?i)exceed|should be|maximum|longer|larger|greater|too |o
 
 def on(status: int, said: Failure, where: str, location: str = "", credentials: bytes = b"") -> RolecastError:
     """The error for the client. `where` names the remote; what is in `credentials` is struck out of its words."""
-    message = _without(credentials, said.message)
+    secret = credentials.decode("latin-1").strip().rpartition(" ")[2]
+    if len(secret) > LEAST_SECRET:
+        said, location = _without(secret, said), location.replace(secret, STRUCK)
+    message = said.message
     ours = _blames_us(status, said)
     too_long = _is_too_long(said)
     if (status in CLIENTS or (status == 500 and too_long)) and not ours:
@@ -113,6 +121,17 @@ def _is_too_long(said: Failure) -> bool:
     return _TOO_LONG.search(said.message) is not None and _EXCESS.search(said.message) is not None
 
 
-def _without(credentials: bytes, message: str) -> str:
-    secret = credentials.decode("latin-1").strip().rpartition(" ")[2]
-    return message.replace(secret, "***") if len(secret) > 3 else message
+def _without(secret: str, said: Failure) -> Failure:
+    """The same without our key, whole or cut off at the end: its code and type go into the books, too."""
+    message = said.message.replace(secret, STRUCK)
+    for size in range(min(len(secret) - 1, len(message) - 1), LEAST_SECRET, -1):
+        if message.endswith("…") and message.endswith(secret[:size], 0, -1):
+            message = message[: -size - 1] + STRUCK
+            break
+    return replace(
+        said,
+        message=message,
+        code="" if secret in said.code else said.code,
+        type="" if secret in said.type else said.type,
+        param=said.param.replace(secret, STRUCK) if said.param else said.param,
+    )

@@ -13,7 +13,7 @@ from rolecast.dialects.operation import told
 from rolecast.errors import BadRequest, NotFound, UpstreamError
 from rolecast.pages.pas import reading
 from rolecast.pages.pas.reading import iso
-from rolecast.registry.agents import Agents, agent_name, role, shown, tier
+from rolecast.registry.agents import Agents, agent_name, has_address, role, shown, tier
 from rolecast.registry.invoke import Invoker, Tools, Transport
 from rolecast.server.asgi import json_response
 from rolecast.telemetry.events import Events
@@ -141,8 +141,7 @@ class AgentRouter:
             agent = self._agents.able(said.capabilities)
         else:
             raise BadRequest("Must specify agent_name or capabilities.", param="agent_name")
-        has_address = agent.url.startswith(("http://", "https://"))
-        transport: Transport = said.transport or ("rest" if has_address else "rpc")
+        transport: Transport = said.transport or ("rest" if has_address(agent) else "rpc")
         caller = replace(caller, run=said.run_id or caller.run)
         work = self._invoker.invoke(agent, said.payload, transport, said.timeout_s or 30, caller)
         outcome = await reading.while_there(request, work)

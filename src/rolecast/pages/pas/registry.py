@@ -1,12 +1,13 @@
 """The registry's port (PAS's 6121): services and agents register, live, are found and go."""
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from rolecast import __version__
@@ -22,6 +23,9 @@ from rolecast.registry.services import counted
 from rolecast.server.asgi import json_response
 
 TAG = "Registry"
+AT_ONCE = 100
+"""More services than these are told in pieces."""
+PIECE_BYTES = 64 * 1024
 SERVICE = {
     "service_id": "agent-helper",
     "name": "helper",
@@ -199,11 +203,34 @@ class RegistryPages:
         found = services.matching(caps, kind=type, role=role, name=name, status=status)
         if not found:
             _one_of("role", role, (*ROLES, *AGENT_ROLES, *(s.labels.get("agent_role", "") for s in services)))
-        written = [self._json(service) for service in found]
         if len(self._written) > 2 * len(services):
-            self._written = {service.id: self._written[service.id] for service in found}
+            self._written = {each.id: known for each in found if (known := self._written.get(each.id)) is not None}
+        if len(found) > AT_ONCE:
+            return StreamingResponse(self._pieces(found), media_type="application/json")
+        written = [self._json(service) for service in found]
         agents = [agent for _, agent in written if agent is not None]
         return json_response({"items": [each for each, _ in written], "agents": agents})
+
+    async def _pieces(self, found: Sequence[Service]) -> AsyncIterator[bytes]:
+        """The same answer in pieces: each service may have much to say, and others are not to wait for all of them."""
+        agents: list[msgspec.Raw] = []
+        piece = bytearray(b'{"items":[')
+        for number, service in enumerate(found):
+            item, agent = self._json(service)
+            piece += (b"," if number else b"") + bytes(item)
+            agents += [agent] if agent is not None else []
+            if len(piece) > PIECE_BYTES:
+                yield bytes(piece)
+                piece.clear()
+                await asyncio.sleep(0)
+        piece += b'],"agents":['
+        for number, agent in enumerate(agents):
+            piece += (b"," if number else b"") + bytes(agent)
+            if len(piece) > PIECE_BYTES:
+                yield bytes(piece)
+                piece.clear()
+                await asyncio.sleep(0)
+        yield bytes(piece) + b"]}"
 
     def _json(self, service: Service) -> tuple[msgspec.Raw, msgspec.Raw | None]:
         known = self._written.get(service.id)
