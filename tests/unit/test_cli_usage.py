@@ -38,9 +38,14 @@ money: {compare: openai/gpt-4o-mini}
 """
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table is as wide as the terminal of who runs the tests."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+
 def run(*arguments: str) -> tuple[int, str, str]:
-    wide = {"COLUMNS": "160"}  # else a table is as wide as the terminal of who runs the tests
-    result = CliRunner().invoke(app, ["usage", *arguments], env=wide)
+    result = CliRunner().invoke(app, ["usage", *arguments])
     return result.exit_code, result.stdout, result.stderr
 
 
