@@ -1,16 +1,20 @@
 """Sums of what requests cost, by whatever is asked for, on both databases."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from databases import OpenStore, database, postgres
+from gateway import chat, pair, request
 
 from rolecast.books import charges
 from rolecast.books.ledger import Charge, Ledger
 from rolecast.books.store import Store
-from rolecast.turn.exchange import make_ids
+from rolecast.turn import dispatch
+from rolecast.turn.exchange import ExchangeIds
 from rolecast.values import Usage
 
 __all__ = ["database", "postgres"]  # fixtures
@@ -125,9 +129,22 @@ async def test_older_rows_are_never_looked_at(written: Store) -> None:
 
 def test_numbers_of_requests_follow_the_clock_and_never_repeat() -> None:
     times = iter([100_000, 100_000, 100_001, 99_000, 200_000])
-    new_id = make_ids(lambda: next(times) * 1_000_000)
-    first, same, later, back, last = (new_id() for _ in range(5))
-    assert [each >> 20 for each in (first, same, later, back, last)] == [100_000, 100_000, 100_001, 100_001, 200_000]
-    assert first < same < later < back < last
-    assert charges.number_at(100.0) <= first
-    assert len({make_ids(lambda: 10**9)() for _ in range(3)}) == 3  # gateways that share a database
+    ids = ExchangeIds(lambda: next(times) * 1_000_000)
+    found = [ids()]
+    for _ in range(4):
+        ids.look()
+        found += ids(), ids.next()
+    assert [each >> 20 for each in found] == [100_000] * 3 + [100_001] * 4 + [200_000] * 2
+    assert sorted(set(found)) == found
+    assert charges.number_at(100.0) <= found[0]
+    assert len({ExchangeIds(lambda: 10**9)() for _ in range(3)}) == 3  # gateways that share a database
+
+
+async def test_a_gateway_keeps_the_numbers_of_requests_to_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "SWEEP_S", 0.01)
+    async with pair() as (gate, _):
+        await asyncio.sleep(0.3)
+        before = time.time()
+        assert (await gate.ask(request(chat()))).status == 200
+        (row,) = await gate.rows()
+        assert 0 <= before - (int(row.id.removeprefix("req_"), 16) >> 20) / 1000 < 0.25
