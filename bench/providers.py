@@ -10,6 +10,7 @@ received. Bar: a p50 of 1 ms for /select and /route.
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -113,6 +114,7 @@ def main() -> int:
         for name, p50, p95 in uvloop.run(measure(chosen.providers, chosen.asks, models)):
             print(f"  {name:18} p50 {p50:6.3f} ms   p95 {p95:6.3f} ms   {'ok' if p50 <= BAR_MS else 'TOO SLOW'}")
             slow += p50 > BAR_MS
+    print(f"load of the machine: {os.getloadavg()[0]:.1f}")
     print(f"bar: p50 <= {BAR_MS:g} ms: {'missed' if slow else 'held'}")
     return 1 if slow else 0
 

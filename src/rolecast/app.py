@@ -63,7 +63,7 @@ from rolecast.turn.cards import Cards
 from rolecast.turn.count import Counter
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.energy import EnergyBooks
-from rolecast.turn.exchange import ExchangeIds, make_ids
+from rolecast.turn.exchange import ExchangeIds
 from rolecast.turn.memory import Memory
 from rolecast.turn.paces import Paces
 from rolecast.turn.plans import Plans
@@ -138,7 +138,7 @@ class Gateway:
         rights = RightsCheck(self.keyring)
         accounts.gate.checks = (rights, Spending(self.budgets, self.current))
         self.plans.needs = rights.needs
-        new_id = make_ids()
+        new_id = ExchangeIds()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
         self.energy.on_change = self.dispatch.measure
         self.asker = Asker(self.dispatch, new_id)

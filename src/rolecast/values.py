@@ -94,10 +94,16 @@ class Caller(msgspec.Struct, frozen=True):
     agent: str = ""
     """Who in that run asks, in the caller's words: for the books."""
 
-    @property
-    def gated(self) -> bool:
-        """Whether there is anything that this caller may not do, or that is counted for it besides."""
-        return self.rights is not None or self.local_only or self.run != ""
+    gated: bool = False
+    """Whether there is anything that this caller may not do, or that is counted for it besides. This and the next are
+    found out, never given: a caller is made once, and asked for them with each request."""
+    held: bool = False
+    """The same, or it has a deadline."""
+
+    def __post_init__(self) -> None:
+        gated = self.rights is not None or self.local_only or self.run != ""
+        msgspec.structs.force_setattr(self, "gated", gated)
+        msgspec.structs.force_setattr(self, "held", gated or self.deadline_s > 0)
 
 
 # -- a conversation, in words of no dialect -----------------------------------------------------------------

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,23 @@ FAKE = Model(backend="fake")
 
 
 def test_an_app_may_be_imported_without_an_engine() -> None:
-    import subprocess
-    import sys
-
     heavy = ["xllamacpp", "gguf", "numpy", "httpx2", "rich", "typer", "torch", "transformers"]
     code = f"import sys, rolecast.app; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_gateway_imports_few_packages_of_others() -> None:
+    """What it imports, each start waits for, and it stays in memory. A new name here costs what it must be worth."""
+    few = {"anyio", "click", "httptools", "msgspec", "psutil", "python_multipart", "shellingham", "sniffio"}
+    few |= {"starlette", "typer", "uvicorn", "annotated_doc", "typing_extensions", "cython_runtime", "h11", "rolecast"}
+    code = (
+        "import sys; before = set(sys.modules); import rolecast.app, rolecast.cli.foreground\n"
+        "names = {name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names\n"
+        "print(*(name for name in names if not name.startswith('_')))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(found.stdout.split()) <= few
 
 
 # -- files ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Sums of what requests cost, by whatever is asked for, on both databases."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -7,13 +8,15 @@ from typing import Any
 
 import pytest
 from databases import OpenStore, database, postgres
+from gateway import chat, pair, request
 
 from rolecast.access.budgets import Budgets
 from rolecast.books import charges, usage
 from rolecast.books.ledger import Charge, Ledger
 from rolecast.books.store import Store
 from rolecast.money import MOST, dollars
-from rolecast.turn.exchange import make_ids
+from rolecast.turn import dispatch
+from rolecast.turn.exchange import ExchangeIds
 from rolecast.values import Usage
 
 __all__ = ["database", "postgres"]  # fixtures
@@ -128,27 +131,43 @@ async def test_older_rows_are_never_looked_at(written: Store) -> None:
 
 def test_numbers_of_requests_follow_the_clock_and_never_repeat() -> None:
     times = iter([100_000, 100_000, 100_001, 99_000, 200_000])
-    new_id = make_ids(lambda: next(times) * 1_000_000)
-    first, same, later, back, last = (new_id() for _ in range(5))
-    assert [each >> 20 for each in (first, same, later, back, last)] == [100_000, 100_000, 100_001, 100_001, 200_000]
-    assert first < same < later < back < last
-    assert charges.number_at(100.0) <= first
-    assert len({make_ids(lambda: 10**9)() for _ in range(3)}) == 3  # gateways that share a database
+    ids = ExchangeIds(lambda: next(times) * 1_000_000)
+    found = [ids()]
+    for _ in range(4):
+        ids.look()
+        found += ids(), ids.next()
+    assert [each >> 20 for each in found] == [100_000] * 3 + [100_001] * 4 + [200_000] * 2
+    assert sorted(set(found)) == found
+    assert charges.number_at(100.0) <= found[0]
+    assert len({ExchangeIds(lambda: 10**9)() for _ in range(3)}) == 3  # gateways that share a database
+
+
+async def test_a_gateway_keeps_the_numbers_of_requests_to_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "SWEEP_S", 0.01)
+    async with pair() as (gate, _):
+        await asyncio.sleep(0.3)
+        before = time.time()
+        assert (await gate.ask(request(chat()))).status == 200
+        (row,) = await gate.rows()
+        assert 0 <= before - (int(row.id.removeprefix("req_"), 16) >> 20) / 1000 < 0.25
 
 
 def test_numbers_follow_a_clock_that_is_set_right() -> None:
     """One that began years ahead would have all that follow counted in every window until then."""
     now = 2_000_000_000_000
-    new_id = make_ids(lambda: now * 1_000_000)
-    wrong = {new_id() for _ in range(5)}
+    ids = ExchangeIds(lambda: now * 1_000_000)
+    wrong = {ids() for _ in range(5)}
     now -= 59_000  # a small correction: they go on to grow
-    assert new_id() == max(wrong) + 1
+    ids.look()
+    assert max(wrong) < ids() < max(wrong) + 3
     now = 1_795_000_000_000
-    right = [new_id() for _ in range(1000)]
+    ids.look()
+    right = [ids() for _ in range(1000)]
     assert right == sorted(set(right))
     assert {number >> 20 for number in right} == {now}
     now = 2_000_000_000_000  # the same time once more
-    assert not wrong & {new_id() for _ in range(5)}
+    ids.look()
+    assert not wrong & {ids() for _ in range(5)}
 
 
 async def test_absurd_amounts_are_summed_like_others(database: OpenStore) -> None:

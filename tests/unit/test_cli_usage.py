@@ -140,7 +140,8 @@ def test_nothing_was_used_where_nothing_was_asked(tmp_path: Path, monkeypatch: p
 # -- forms ---------------------------------------------------------------------------------------------------
 
 
-def test_a_table_has_all_sums_and_says_what_is_estimated(written: Path) -> None:
+def test_a_table_has_all_sums_and_says_what_is_estimated(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # tests that run side by side have 80, which is too narrow for a table
     _, out, _ = run("--config", str(written), "--by", "provider")
     lines = [line.split() for line in out.splitlines()]
     (head,) = [line for line in lines if line[:1] == ["Provider"]]

@@ -33,7 +33,7 @@ from rolecast.server.wire import WireProtocol
 from rolecast.telemetry import heap
 from rolecast.turn.ask import Asker
 from rolecast.turn.conversion import Conversion
-from rolecast.turn.exchange import Exchange, make_ids
+from rolecast.turn.exchange import Exchange, ExchangeIds
 from rolecast.values import Caller, Chat, Message
 
 pytestmark = pytest.mark.anyio
@@ -121,7 +121,7 @@ async def test_what_the_gateway_asks_is_freed_without_the_collector(answers: lis
     async def ask() -> None:
         worker.script += answers
         with contextlib.suppress(RolecastError):
-            asker = Asker(front.gateway.dispatch, make_ids())
+            asker = Asker(front.gateway.dispatch, ExchangeIds())
             assert [event async for event in asker.ask(Chat("m", (Message("user", "x"),)), Caller(listener="task"))]
 
     async with pair() as (front, worker):
@@ -170,7 +170,7 @@ import ctypes, psutil
 from rolecast.telemetry import heap
 from rolecast.turn.ask import Asker
 from rolecast.turn.conversion import Conversion
-from rolecast.turn.exchange import Exchange, make_ids
+from rolecast.turn.exchange import Exchange, ExchangeIds
 from rolecast.values import Caller, Chat, Message
 allocate = ctypes.CDLL(None).malloc; allocate.restype = ctypes.c_void_p
 free = ctypes.CDLL(None).free; free.argtypes = [ctypes.c_void_p]

@@ -97,24 +97,39 @@ def test_rows_that_come_while_others_are_written_outlive_those(tmp_path: Path) -
 
 def test_the_rows_of_usual_requests_are_kept_in_fewer_words_and_among_the_others(tmp_path: Path) -> None:
     made = opened(tmp_path)
-    made.add_plain(ROW)
+    made.add_plain(*ROW)
     made.add(((REQUESTS, (8,)),))
-    made.add_plain((2**63 - 1, 2**32 - 1, 1e9, 599 << 4, 10**12, 0, 0, 2**62))
-    made.add_plain((2**70, *ROW[1:]))  # no database keeps it
+    made.add_plain(2**63 - 1, 2**32 - 1, 1e9, 599 << 4, 10**12, 0, 0, 2**62)
+    made.add_plain(2**70, *ROW[1:])  # no database keeps it
     made.turn()
-    made.add_plain((9, *ROW[1:]))
+    made.add_plain(9, *ROW[1:])
     assert [row[0] for row in found(tmp_path)["requests"]] == [7, 8, 2**63 - 1, 9]
     assert found(tmp_path)["requests"][0] == ROW
     made.written()
     assert [row[0] for row in found(tmp_path)["requests"]] == [9]
-    for number in range(HALF // journal._REQUEST.size):
-        made.add_plain((number, *ROW[1:]))
+    for number in range(1, HALF // journal._PLAIN_SIZE + 1):
+        made.add_plain(number, *ROW[1:])
     assert "full" in made.trouble
     kept = len(found(tmp_path)["requests"])
-    assert kept == (HALF - 8) // (journal._PLAIN.size - 8)
+    assert kept == (HALF - 8) // journal._PLAIN_SIZE
     made.clear()
-    made.add_plain(ROW)
+    made.add_plain(*ROW)
     assert found(tmp_path) == {"requests": [ROW]}  # what was there before is behind an end
+    made.close(kept=False)
+
+
+def test_a_kill_in_the_middle_of_a_usual_row_leaves_the_rows_before_it(tmp_path: Path) -> None:
+    """It is blank first, then written from its beginning to its end."""
+    made = opened(tmp_path)
+    long = 0x0102030405060708  # no byte of it is blank
+    made.add_plain(*ROW)
+    made.add_plain(long, *ROW[1:])
+    (path,) = tmp_path.glob("*.rows")
+    whole, size = path.read_bytes(), journal._PLAIN_SIZE
+    for written in range(size):
+        torn = whole[: HEAD + size + written] + bytes(size - written) + whole[HEAD + 2 * size :]
+        assert dict(read(torn))["requests"] == [ROW], written
+    assert [row[0] for row in dict(read(whole))["requests"]] == [7, long]
     made.close(kept=False)
 
 

@@ -125,16 +125,10 @@ class Ledger:
     ) -> None:
         """Queue a request that is over; returns at once. `error` is a code, `first_s` 0 when no byte came."""
         cached = usage.cached_tokens
-        row = (
-            number,
-            route,
-            time.time(),
-            status << 4 | OUTCOMES[outcome] << 2 | usage.counted << 1 | stream,
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            int(first_s * 1_000_000),
-            int(total_s * 1_000_000),
-        )
+        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+        bits = status << 4 | OUTCOMES[outcome] << 2 | usage.counted << 1 | stream
+        at, first_us, total_us = time.time(), int(first_s * 1_000_000), int(total_s * 1_000_000)
+        row = (number, route, at, bits, prompt, completion, first_us, total_us)
         self._rows.append(row)
         if error is not None or client_id or cached or attempts != 1 or queue_us or load_us:
             note = (number, error, client_id or None, cached, attempts, queue_us, load_us)
@@ -144,7 +138,7 @@ class Ledger:
             self.journal.add([(REQUESTS, row), *self._beside])
             self._beside = []
         else:
-            self.journal.add_plain(row)
+            self.journal.add_plain(number, route, at, bits, prompt, completion, first_us, total_us)
         if self._timer is None and self._writing is None:
             self._timer = self._loop.call_later(FLUSH_S, self._flush)
         elif len(self._rows) >= FLUSH_ROWS:

@@ -50,16 +50,14 @@ class Station:
 class Lease:
     """The right to use a station for one request. Release it exactly once, through `Fleet.release`."""
 
-    queue_us = 0
-    load_us = 0
-    slots = 1
-    """All of the worker's for a request that runs alone."""
-
     def __init__(self, station: Station, pool: Pool) -> None:
         self.station = station
         self.worker = worker = station.worker
         self.generation = worker.generation
         self.pool = pool
+        self.queue_us = self.load_us = 0
+        self.slots = 1
+        """All of the worker's for a request that runs alone."""
 
 
 class Stations:

@@ -173,16 +173,14 @@ def _key(able: Sequence[Candidate], wish: Wish) -> Callable[[Candidate], Any]:
         return attrgetter("by_cost")
     if wish.optimization == "latency":
         return attrgetter("by_latency")
-    costs, times = [each.by_cost[0] for each in able], [each.by_latency[0] for each in able]
-    of_cost = OF_COST / (max([cost for cost in costs if cost < FAR], default=0) or 1)
-    of_latency = OF_LATENCY / (max([time for time in times if time < FAR], default=0) or 1)
+    known = [each.by_latency for each in able]
+    of_cost = OF_COST / (max([cost for _, cost, _ in known if cost < FAR], default=0) or 1)
+    of_latency = OF_LATENCY / (max([time for time, _, _ in known if time < FAR], default=0) or 1)
 
-    def score(each: Candidate) -> tuple[float, tuple[float, str]]:
-        latency, cost, _ = each.by_latency
-        return (
-            (OF_COST if cost == FAR else cost * of_cost) + (OF_LATENCY if latency == FAR else latency * of_latency),
-            each.by_cost,
-        )
+    def score(each: Candidate) -> tuple[float, float, str]:
+        latency, cost, name = each.by_latency
+        part = OF_COST if cost == FAR else cost * of_cost
+        return part + (OF_LATENCY if latency == FAR else latency * of_latency), cost, name
 
     return score
 

@@ -75,7 +75,7 @@ class Lane:
 
     def reopen(self, known: KnownRequest, sink: Sink) -> Exchange:
         """A new exchange for a head that was let in before. What judged it lives as long as the memory of it."""
-        return Exchange(self.dispatch, sink, self.new_id(), known.caller, known.entry.dialect)
+        return Exchange(self.dispatch, sink, self.new_id.next(), known.caller, known.entry.dialect)
 
     def open(self, headers: Mapping[bytes, bytes], sink: Sink, entry: Entry) -> Exchange:
         """A new exchange for these (lower-case) headers. Raises what the guard raises."""

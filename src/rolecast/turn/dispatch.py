@@ -49,6 +49,7 @@ MAY_MEAN_OUR_STREAM = MAY_MEAN_OUR_WISH | {200}
 GONE = ("worker_lost", "unreachable")
 """Codes of a worker that went away, as one that died does."""
 SWEEP_S = 0.5
+"""How often is looked for what takes too long; so much the time in the number of a request may be behind."""
 
 
 class Dispatch(UnderWay):
@@ -77,7 +78,7 @@ class Dispatch(UnderWay):
         exchange.request = request
         more = request.only or request.order or request.split or request.thread or request.session
         caller = exchange.caller
-        if caller.gated or caller.deadline_s:
+        if caller.held:
             self._enter(exchange, request)
         if (more or caller.session or caller.tools) and special.start(self, exchange, request):
             return
@@ -300,9 +301,10 @@ class Dispatch(UnderWay):
     # -- time and the end ---------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Fail requests whose worker has been silent for longer than the model's timeout."""
+        """Fail requests whose worker has been silent for longer than the model's timeout; keep numbers to the time."""
         while True:
             await asyncio.sleep(SWEEP_S)
+            self.new_id.look()
             for exchange, plan, connection in losses.silent(list(self.active), clock()):
                 self._timed_out(exchange, plan, connection)
 

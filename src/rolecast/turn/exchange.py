@@ -5,6 +5,7 @@ Knows who asked, what was chosen and how each side is told that it is over. The 
 """
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Callable
@@ -130,20 +131,19 @@ class Owner(Protocol):
 class Exchange:
     """State of one request: the client's sink on one side, the carrier of the running attempt on the other."""
 
-    # Defaults live on the class: most requests never touch them, and an exchange is made per request.
+    # Defaults live on the class where most requests never touch them: an exchange is made per request. What each
+    # reads is the exchange's own, though: to find it on the class costs several times what it takes to put it here.
     request: Request | None = None
     plan: Plan | None = None
     lease: Lease | None = None
     carrier: Carrier | None = None
     task: asyncio.Task[None] | None = None
-    closed = False
     part = False
     """One of several answers to a request, which has the books. Set by fan."""
-    unasked = False
+    unasked: bool
     """The request is sent again without our wish for usage. Set by dispatch."""
-    gathers = False
+    gathers: bool
     """The worker was asked for a stream, and the client wants a whole answer. Set by `call`."""
-    attempts = 0
     forgiven = 0
     """Attempts that ended with their worker: they do not count against the request."""
     losses = 0
@@ -165,20 +165,17 @@ class Exchange:
     repeats = 0
     """How often a server elsewhere was asked again."""
     status = 0
-    spent = 0
+    spent: int
     """Picodollars that its parts cost, and attempts that were given up after some of an answer came."""
     aside = 0
     """Those of answers with a row of their own, which nobody got."""
     whole = False
     """It is answered by parts, which are what it costs. Set by who divides it."""
-    fell = ""
+    fell: str
     """The model that was to answer first, where another one was asked after it."""
-    cost: int | None = None
+    cost: int | None
     """Picodollars in all, where its model has a price. Set when it is accounted."""
-    queue_us = 0
-    load_us = 0
     routed = 0.0
-    first = 0.0
 
     def __init__(self, dispatch: Owner, sink: Sink, number: int, caller: Caller, dialect: Dialect) -> None:
         self.dispatch = dispatch
@@ -187,6 +184,9 @@ class Exchange:
         self.caller = caller
         self.dialect = dialect
         self.began = clock()
+        self.closed = self.unasked = self.gathers = False
+        self.attempts = self.queue_us = self.load_us = self.spent = 0
+        self.fell, self.cost, self.first = "", None, 0.0
 
     @property
     def id(self) -> str:
@@ -361,34 +361,32 @@ def _without_rates(lines: bytes, caller: Caller) -> bytes:
     return b"".join(line for line in lines.splitlines(keepends=True) if not line.startswith(_RATES))
 
 
-ExchangeIds = Callable[[], int]
 STEP_BACK = 60_000 << 20
 """A clock that is set back by more than a minute is believed: it was wrong before."""
 
 
-def make_ids(now_ns: Callable[[], int] = time.time_ns) -> ExchangeIds:
+class ExchangeIds:
     """A source of request numbers: unique across restarts and gateways, growing, below 2^63.
 
-    `number >> 20` is the time of the request in milliseconds since 1970, so a span of time is a span of numbers; the
-    lower bits begin anywhere, so that gateways which share a database hardly ever meet. So they do again after a clock
-    was set back, for then the same time comes twice.
+    `number >> 20` is the time of the request in milliseconds since 1970, as of the last look at it, so a span of time
+    is a span of numbers; the lower bits begin anywhere, so that gateways which share a database hardly ever meet. So
+    they do again after a clock was set back, for then the same time comes twice.
+    Between two looks numbers are only counted on: to ask for the time and work a number out costs thirty times as much.
     """
-    salt = _salt()
-    last = 0
 
-    def new_id() -> int:
-        nonlocal last, salt
-        number = (now_ns() // 1_000_000 << 20) + salt
-        if number <= last:
-            if last - number < STEP_BACK:
-                number = last + 1
-            else:
-                number += (salt := _salt()) - number % (1 << 20)
-        last = number
-        return number
+    def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._now_ns = now_ns
+        self.next: Callable[[], int] = itertools.count(self._base()).__next__
+        """The next number. Another function after each look: do not keep it."""
 
-    return new_id
+    def __call__(self) -> int:
+        """The next number."""
+        return self.next()
 
+    def look(self) -> None:
+        """Go on with the time of now. What is called twice a second decides how far behind numbers may be."""
+        last, base = self.next(), self._base()
+        self.next = itertools.count(last if base <= last < base + STEP_BACK else base).__next__
 
-def _salt() -> int:
-    return 1 + random.randrange(1 << 19)  # noqa: S311  # no secret
+    def _base(self) -> int:
+        return (self._now_ns() // 1_000_000 << 20) + 1 + random.randrange(1 << 19)  # noqa: S311  # no secret
