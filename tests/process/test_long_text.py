@@ -58,10 +58,9 @@ async def reading(weights: Path, pages: float = 2.4) -> AsyncIterator[Work]:
 
 def engine(work: Work) -> psutil.Process:
     """The process of the model."""
-    (pid,) = [
-        each.pid for each in psutil.Process().children(recursive=True) if "llamacpp_worker" in " ".join(each.cmdline())
-    ]
-    return psutil.Process(pid)
+    child = work.gate.gateway.fleet.stations.at["m"].child
+    assert child is not None
+    return psutil.Process(child.pid)
 
 
 @contextlib.contextmanager
