@@ -172,7 +172,12 @@ def test_an_engine_that_is_not_sure_is_stopped(gateway: LiveGateway, engine: htt
     made = [0]
     until(lambda: made.extend(busy(engine)) or not busy(engine), "its slot is free")
     assert max(made) < 12 + SOON
-    aside = until(lambda: [r for r in gateway.rows("route, model, completion_tokens") if "unsure" in r[0]][-2:])
+
+    def both() -> list[Any]:
+        rows = [row for row in gateway.rows("route, model, completion_tokens") if "unsure" in row[0]][-2:]
+        return rows if len(rows) == 2 and "answers" in rows[0][0] + rows[1][0] else []
+
+    aside = until(both, "both rows are written")
     assert {(route, model) for route, model, _ in aside} == {
         ("cascade; light was unsure, heavy answers", "t"),
         ("cascade; light was unsure", "small"),

@@ -6,7 +6,7 @@ Knows who asked, what was chosen and how each side is told that it is over. The 
 
 import asyncio
 import itertools
-import random
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -389,4 +389,4 @@ class ExchangeIds:
         self.next = itertools.count(last if base <= last < base + STEP_BACK else base).__next__
 
     def _base(self) -> int:
-        return (self._now_ns() // 1_000_000 << 20) + 1 + random.randrange(1 << 19)  # noqa: S311  # no secret
+        return (self._now_ns() // 1_000_000 << 20) + 1 + int.from_bytes(os.urandom(2)) * 8
