@@ -24,7 +24,7 @@ def leaves(model: Model) -> bool:
 
     One on loopback that is called a cloud passes them on.
     """
-    return _host(model) is not None or is_cloud(model)
+    return _host(model) is not None or (bool(model.cloud) and is_cloud(model))
 
 
 def is_cloud(model: Model) -> bool:

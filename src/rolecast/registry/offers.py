@@ -226,7 +226,7 @@ def _own(model_id: str, model: Model, names: set[str], roles: set[str], can: Can
             name=model_id,
             model=model_id,
             endpoint="",
-            provider="local" if local else provider_of(model),
+            provider="local" if local else provider_of(model, away=True),
             names=frozenset({model_id, *names, *filter(None, [model.remote_model])}),
             local=local,
             context=stated_room(model) if not local else None,

@@ -11,15 +11,14 @@ from functools import partial
 import msgspec
 
 from rolecast import backends, weights
+from rolecast.backends import reach
 from rolecast.backends.hardware import hardware
-from rolecast.config.check import is_loopback
 from rolecast.config.current import Current
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Model
 from rolecast.decision import Card
 from rolecast.fleet import Fleet, State
 from rolecast.turn.paces import Paces
-from rolecast.values import Endpoint, Listen
 from rolecast.weights import Finder, gguf
 from rolecast.weights.quality import guess, size_in
 
@@ -149,7 +148,7 @@ class Cards:
         parameters = float(sum(header.parameters for header in headers))
         parameters = parameters or next(filter(None, map(size_in, _names(model_id, model))), 0.0)
         quality = model.quality if model.quality is not None else guess(parameters) if parameters else None
-        elsewhere = _is_elsewhere(model)
+        elsewhere = reach.leaves(model)
         free = None if elsewhere else 0.0
         spawns = backends.get(model.backend).spawns
         bandwidth = min(MOST_BANDWIDTH, CORE_BANDWIDTH * (model.threads or hardware().cores))
@@ -169,15 +168,3 @@ class Cards:
 def _names(model_id: str, model: Model) -> tuple[str, ...]:
     """Texts that may tell how big it is, the surest first."""
     return model.parameters, model.remote_model, model_id, model.source
-
-
-def _is_elsewhere(model: Model) -> bool:
-    """Whether its server is on another machine."""
-    backend = backends.get(model.backend)
-    if backend.spawns:
-        return False
-    try:
-        planned = backend.plan("", model, None, Listen())
-    except Exception:  # a plugin's; what it lacks is told where it is started
-        return True
-    return not (isinstance(planned, Endpoint) and (planned.uds or is_loopback(planned.host)))

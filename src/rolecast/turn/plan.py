@@ -114,7 +114,7 @@ class Plan:
         """Requests to it leave this machine."""
         self.rates = rates_of(model)
         """What its tokens cost; None = nothing, or nobody knows."""
-        self.provider = provider_of(model)
+        self.provider = provider_of(model, away=self.leaves)
         """Who sends the bill, for the books."""
         self.billed = self.leaves or self.rates is not None
         """Its requests have a row of what they cost, and who was asked."""
@@ -233,9 +233,9 @@ def rates_of(model: Model) -> Rates | None:
     return None if rates.free else rates
 
 
-def provider_of(model: Model) -> str:
-    """By what the configuration calls it, else the kind of its server elsewhere; `local` on this machine."""
-    return model.provider or (model.backend if leaves(model) else "local")
+def provider_of(model: Model, *, away: bool) -> str:
+    """By what the configuration calls it, else the kind of its server; `local` where requests stay on this machine."""
+    return model.provider or (model.backend if away else "local")
 
 
 def _markup(model: Model, backend: Backend) -> str:

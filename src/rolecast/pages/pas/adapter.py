@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolecast import __version__
+from rolecast.backends import reach
 from rolecast.books.pace import pace
 from rolecast.books.store import Store
 from rolecast.config import secrets
@@ -133,7 +134,7 @@ class Adapter:
         return self._listener.name or f"{self._provider(model)}_adapter"
 
     def _provider(self, model: Model | None) -> str:
-        return "" if model is None else model.provider or provider_of(model)
+        return "" if model is None else provider_of(model, away=reach.leaves(model))
 
     def _named(self, model: Model | None) -> str:
         return (model.remote_model if model is not None else "") or self._listener.model or ""

@@ -11,7 +11,7 @@ from rolecast.config.current import Current
 from rolecast.dialects.operation import Query, told
 from rolecast.errors import Invalid
 from rolecast.pages import asked
-from rolecast.pages.pas.registry_shapes import stamp
+from rolecast.pages.pas.reading import iso
 from rolecast.registry.registry import Registry
 from rolecast.registry.rows import KEPT_ALERTS
 from rolecast.registry.service import Action, AlertKind
@@ -85,7 +85,7 @@ class HeartbeatPages:
         """Ours among them."""
         services = self._registry.look()
         count, checked = counted(services), self._registry.last_check
-        last = stamp(checked) if checked else None
+        last = iso(checked) if checked else None
         return json_response(Stats(len(services), count["healthy"], count["degraded"], count["down"], last))
 
     @told(
@@ -106,9 +106,9 @@ class HeartbeatPages:
                 alert.service_id,
                 alert.service_name,
                 alert.missed_beats,
-                stamp(alert.last_seen),
+                iso(alert.last_seen),
                 alert.action,
-                stamp(alert.ts),
+                iso(alert.ts),
                 alert.parent,
             )
             for alert in self._registry.alerts(most)

@@ -16,7 +16,8 @@ from rolecast.dialects.operation import Query, told
 from rolecast.errors import UNREADABLE, BadRequest, Invalid, NotFound
 from rolecast.pages import asked
 from rolecast.pages.pas import registry_shapes as shapes
-from rolecast.pages.pas.registry_shapes import AGENT_ROLES, stamp
+from rolecast.pages.pas.reading import iso
+from rolecast.pages.pas.registry_shapes import AGENT_ROLES
 from rolecast.registry.registry import Registry
 from rolecast.registry.service import KINDS, ROLES, STATUSES, Beat, Kind, Service, Status
 from rolecast.registry.services import counted
@@ -80,7 +81,7 @@ class RegistryPages:
         service, is_new = await self._registry.register(shapes.service_of(said))
         action = "registered" if is_new else "updated"
         return json_response(
-            shapes.Registered(service.id, stamp(service.registered_at), service.agent_id, service.name, action)
+            shapes.Registered(service.id, iso(service.registered_at), service.agent_id, service.name, action)
         )
 
     @told(
@@ -99,7 +100,7 @@ class RegistryPages:
         found = self._registry.beat(service_id, beat)
         if found is None:
             raise _absent(service_id)
-        return json_response(shapes.Done(True, stamp(found.beat_at)))
+        return json_response(shapes.Done(True, iso(found.beat_at)))
 
     @told("Find services", TAG, query=FILTERS, answer=shapes.Found, errors=(422,))
     async def find(self, request: Request) -> Response:
@@ -278,4 +279,4 @@ def _methods(route: Route) -> list[str]:
 
 
 def _now() -> str:
-    return stamp(time.time())
+    return iso(time.time())

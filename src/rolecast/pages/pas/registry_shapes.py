@@ -2,12 +2,12 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 
 from rolecast.errors import Invalid
+from rolecast.pages.pas.reading import iso
 from rolecast.registry.service import AGENT, INTERVAL_S, ROLES, TTL_S, Kind, Role, Service, Status
 
 MOST_CAPS, MOST_LABELS = 200, 64
@@ -301,8 +301,8 @@ def item(s: Service) -> Item:
         s.ctx_limit,
         s.usd_per_1k,
         s.status,
-        stamp(s.beat_at),
-        stamp(s.registered_at),
+        iso(s.beat_at),
+        iso(s.registered_at),
         s.p95_ms,
         s.queue_depth,
         s.load,
@@ -343,8 +343,3 @@ def agent(s: Service) -> Agent:
 def short(s: Service) -> Short:
     """For a list."""
     return Short(s.id, s.name, s.kind, s.role, s.status, s.url)
-
-
-def stamp(at: float) -> str:
-    """A time as PAS writes it: ISO 8601, in UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat()
