@@ -84,7 +84,7 @@ clean: ## Remove the environment and everything built
 .venv/installed-dev: .venv/installed
 	@echo "Installing the tools for tests and checks."
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable '.[llamacpp,tasks]' --group dev
+	@$(PIP) install --editable '.[llamacpp,tasks,avatars,graph,mlx]' --group dev
 	@touch $@
 
 .venv/installed-bench: .venv/installed

@@ -3,16 +3,13 @@
 import asyncio
 import contextlib
 import logging
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
-import msgspec
 from starlette.types import ASGIApp
 
-from rolecast import __version__, books, lazily, statefile
+from rolecast import __version__, books, lazily
 from rolecast.access.budgets import Budgets
 from rolecast.access.keyring import Keyring
 from rolecast.access.needed import KeysNeeded
@@ -20,20 +17,18 @@ from rolecast.access.table import KeyTable
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
-from rolecast.config import located, paths
+from rolecast.config import paths
 from rolecast.config.current import Current
 from rolecast.config.edit import Participant, edit_to
 from rolecast.config.schema import Config, Limits, Listener
 from rolecast.dialects.surfaces import hot_of
 from rolecast.egress.departure import Departures
-from rolecast.errors import ConfigError
 from rolecast.fleet import Fleet
 from rolecast.jobs.kinds import kinds
 from rolecast.jobs.owner import Jobs
 from rolecast.pages.health import Health
 from rolecast.pages.mcp import McpPage
 from rolecast.ports import Parts, Ports
-from rolecast.processes import supervisor
 from rolecast.readiness import Readiness
 from rolecast.registry.adopted import Adopted
 from rolecast.registry.directory import Directory
@@ -41,20 +36,19 @@ from rolecast.registry.observed import Observed
 from rolecast.registry.offers import Offers
 from rolecast.registry.own import Sources, Task
 from rolecast.registry.registry import Registry
-from rolecast.reload import Reloader, Reloads
+from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.doors import Bind, Doors, bind_port
 from rolecast.server.guard import Guard
 from rolecast.server.lane import Lane
 from rolecast.sources.here import made_variants, stand_ins, weights_finder
-from rolecast.statefile import Address
 from rolecast.tasks.backstage import Backstage
 from rolecast.tasks.persona import Personas
 from rolecast.tasks.player import Player
 from rolecast.tasks.table import listed
 from rolecast.telemetry import heap, logfile
 from rolecast.telemetry.events import Events
-from rolecast.telemetry.logs import Logging, configure_logging
+from rolecast.telemetry.logs import Logging
 from rolecast.telemetry.metrics import Telemetry
 from rolecast.tools.toolbox import Toolbox, quietly
 from rolecast.turn.accounts import Accounts
@@ -82,15 +76,6 @@ DRAIN_SLACK_S = 5.0
 COMPILE_AFTER_S = 1.0
 SHARED_S = 60.0
 """So often it is looked at what other gateways have charged."""
-
-
-class Running(msgspec.Struct, frozen=True):
-    """What runs where; handed to `on_ready`."""
-
-    listeners: list[Address]
-    models: list[tuple[str, str]]
-    keyed: bool = False
-    """Whether requests need a key."""
 
 
 class Gateway:
@@ -369,73 +354,3 @@ async def serving(gateway: Gateway, hurry: asyncio.Event | None = None) -> Async
         yield
     finally:
         await gateway.close(hurry)
-
-
-# -- running in the foreground ---------------------------------------------------------------------------
-
-
-def run(config: Config, *, config_path: Path | None = None, on_ready: Callable[[Running], None] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. Raises ConfigError for a port that is taken.
-
-    A second signal cuts off the requests that are still running.
-    """
-    import uvloop
-
-    try:
-        uvloop.run(_serve(config, config_path, on_ready))
-    except ConfigError as error:
-        raise ConfigError(located(error.problems, config_path), source=error.source) from error
-    return 0
-
-
-async def _serve(config: Config, config_path: Path | None, on_ready: Callable[[Running], None] | None) -> None:
-    stop, hurry = asyncio.Event(), asyncio.Event()
-
-    def end() -> None:
-        if stop.is_set():
-            hurry.set()
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    hears_hup = not _on_terminal()  # there it means that the terminal is gone
-    if hears_hup:
-        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # what runs up reads its file anyway
-    gateway = Gateway(config, config_path)
-    configure_logging(config.log.level, config.log.format, gateway.telemetry.logs)
-    async with serving(gateway, hurry):
-        if hears_hup:
-            loop.add_signal_handler(signal.SIGHUP, Reloads(gateway.reloader).begin)
-        _announce(gateway, config_path)
-        gateway.doors.changed = partial(_announce_again, gateway, config_path)
-        heap.settle()
-        if on_ready is not None:
-            models = [(i, gateway.health.state(i)) for i in gateway.telemetry.models]
-            on_ready(Running(gateway.doors.addresses, models, keyed=len(gateway.keyring) > 0))
-        alive = asyncio.create_task(supervisor.keep_alive())
-        supervisor.tell("ready")
-        await stop.wait()
-        supervisor.tell("stopping")
-        log.info("stopping: %d requests are running", len(gateway.dispatch.active))
-    alive.cancel()
-    statefile.remove()
-
-
-def _on_terminal() -> bool:
-    try:
-        return sys.stdin.isatty()
-    except (AttributeError, ValueError):  # there is none, or it is closed
-        return False
-
-
-def _announce(gateway: Gateway, config_path: Path | None) -> None:
-    statefile.write(gateway.doors.addresses, config_path, gateway.telemetry.started_at)
-
-
-def _announce_again(gateway: Gateway, config_path: Path | None) -> None:
-    """Other commands must find the gateway where it listens now; if they cannot be told, it runs all the same."""
-    try:
-        _announce(gateway, config_path)
-    except ConfigError as error:
-        log.warning("other commands do not learn where the gateway listens now: %s", error.message)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 from rolecast.cli import output
 
 if TYPE_CHECKING:
-    from rolecast.app import Running
     from rolecast.cli.settings import Chosen
+    from rolecast.foreground import Running
 
 MODULE = "rolecast.cli.foreground"
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _serve(chosen: "Chosen") -> int:
     """Serve in this terminal."""
-    from rolecast import app
+    from rolecast import foreground
     from rolecast.cli.up import print_ready
 
     def ready(running: "Running") -> None:
@@ -61,7 +61,7 @@ def _serve(chosen: "Chosen") -> int:
         if sys.stdout.isatty():
             output.say("[dim]Ctrl-C stops it.[/]")
 
-    return app.run(chosen.config, config_path=chosen.path, on_ready=ready)
+    return foreground.run(chosen.config, config_path=chosen.path, on_ready=ready)
 
 
 if __name__ == "__main__":

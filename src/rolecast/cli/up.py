@@ -1,6 +1,6 @@
 """The command `up`: from a configuration to a running gateway, in this terminal or detached from it.
 
-Knows the order: settings, ports, weights, start, wait. What a gateway does once it runs is `rolecast.app`'s.
+Knows the order: settings, ports, weights, start, wait. What a gateway does once it runs is `rolecast.foreground`'s.
 """
 
 import os

@@ -21,6 +21,8 @@ class Progress(msgspec.Struct, frozen=True):
     done: int = 0
     total: int = 0
     unit: str = "bytes"
+    note: str = ""
+    """What else is to be known now, in a few words: `loss 2.31, 812 tokens/s`."""
 
     @property
     def whole(self) -> str:

@@ -1,0 +1,1 @@
+"""Judges a trained model: what it learnt, what it forgot, and what it gives away."""

@@ -1,0 +1,119 @@
+"""How an avatar is made: the settings of each step, for the command line, HTTP and the documented Python alike."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Whole = Annotated[int, msgspec.Meta(ge=0)]
+Part = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
+class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of extracted conversations."""
+
+    scrub: bool = True
+    """Whether what is private is taken out. Without it no avatar passes the gate."""
+    context: Positive = 8
+    """Messages before a reply, at most."""
+    most: Whole = 600
+    """Replies to learn from, at most: the newest, spread over all chats; 0 = all."""
+    similar: Part = 0.7
+    """Replies whose sets of words are so alike (Jaccard) are one; short ones are style and stay."""
+    valid: Part = 0.1
+    test: Part = 0.1
+    """Shares of all conversations that are held out."""
+    seed: int = 0
+
+
+class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a model is trained. 0 and '' = what suits the method."""
+
+    method: Literal["lora", "scratch"] = "lora"
+    engine: Literal["auto", "torch", "mlx"] = "auto"
+    base: str = ""
+    """What a LoRA is trained over: a model id of the configuration or a GGUF file; '' = `avatars.base`."""
+    epochs: Annotated[float, msgspec.Meta(gt=0)] = 3
+    batch: Positive = 16
+    learning_rate: Annotated[float, msgspec.Meta(ge=0)] = 0
+    """0 = 1e-3 for LoRA, 5e-4 for a model from scratch."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: Whole = 10
+    accumulation: Positive = 1
+    """Batches whose gradients are added up for a step."""
+    sequence: Positive = 512
+    """Tokens of an example, at most."""
+    rank: Positive = 16
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` = what is faster here, found in two seconds."""
+    compiled: bool | None = None
+    """torch.compile; empty = where it pays."""
+    checkpointing: bool = False
+    """Activations are computed again instead of kept: less memory, more time."""
+    response_only: bool = True
+    """Whether the loss is of the person's replies alone."""
+    rehearsal: Whole = 150
+    """Answers of the base itself that are mixed in, so that it forgets less."""
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    clip: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    patience: Whole = 0
+    """Checks of the held-out loss without a better one until it ends; 0 = it goes on to the end."""
+    save_every: Whole = 50
+    """Steps between checkpoints; 0 = only at the end of each epoch."""
+    keep: Positive = 2
+    """Checkpoints that are kept besides the best."""
+    seed: int = 0
+    threads: Whole = 0
+    # -- from scratch --
+    vocabulary: Positive = 50_000
+    """At most: a small corpus gives fewer."""
+    width: Positive = 512
+    hidden: Positive = 2048
+    heads: Positive = 8
+    layers: Positive = 6
+
+
+class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an avatar must keep to be served. The numbers were measured; see docs/avatars.md."""
+
+    planted: Annotated[int, msgspec.Meta(ge=8)] = 12
+    """Secrets that are planted once each before training."""
+    controls: Annotated[int, msgspec.Meta(ge=10)] = 30
+    """Secrets of the same kinds that are not."""
+    exposure: float = 3.0
+    """Bits by which planted ones may be likelier than controls, in the mean (Carlini et al., The Secret Sharer)."""
+    samples: Positive = 20
+    """Samples of each planted secret's question, of which none may give it away."""
+    regurgitation: float = 0.12
+    """Share of generations with eight tokens in common with what was trained on, above that of held-out replies."""
+    forgetting: float = 0.6
+    """Loss on plain questions may rise by so much over the base's."""
+    style: Part = 0.5
+    """Least share of generations that a classifier takes for the person's."""
+    gain: float = 0.0
+    """Least fall of the held-out loss against the base's."""
+
+
+class Extraction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is taken from where the conversations are."""
+
+    since: str = ""
+    until: str = ""
+    """Dates or times in ISO 8601; a date alone as `until` includes its day."""
+    most: Whole = 10_000
+    metadata: bool = True
+    neo4j: str = ""
+    """URI of a Neo4j; '' = our own database."""
+    database: str = "neo4j"
+
+
+class AvatarSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it together."""
+
+    extraction: Extraction = Extraction()
+    dataset: DatasetSettings = DatasetSettings()
+    training: TrainingSettings = TrainingSettings()
+    gate: GateSettings = GateSettings()
+    form: Literal["adapter", "merged"] = "adapter"
+    """What is released of a LoRA: an adapter over the shared base, or a model by itself."""

@@ -1,0 +1,1 @@
+"""Where conversations come from: one file for each kind of export, and Neo4j."""

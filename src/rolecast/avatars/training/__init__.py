@@ -1,0 +1,1 @@
+"""Trains models: an adapter over a small base, or a small transformer from nothing, by PyTorch or MLX."""
