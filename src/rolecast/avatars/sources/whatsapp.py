@@ -151,6 +151,8 @@ def _messages(file: BinaryIO, seen: Survey, chat: str, zone: Zone, told: Told, t
     begun = False
     for number, line in lines(file):
         done += len(line)
+        if not number % 1000:
+            told.progress(done, total)
         if (head := dates.header(line, seen.style)) is None:
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             if now is not None:
@@ -160,7 +162,6 @@ def _messages(file: BinaryIO, seen: Survey, chat: str, zone: Zone, told: Told, t
             continue
         if now is not None and (message := close(now)) is not None:
             yield message
-        told.progress(done, total)
         begun = True
         at = head.at(seen.order)
         if at is None:
