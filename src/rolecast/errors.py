@@ -10,7 +10,8 @@ RolecastError                 500
 │   ├── ModelNotAllowed       403  the key has a list of models, and none of it would do
 │   └── StaysHere             403  it may not leave this machine, and nobody here can answer it
 ├── NotFound                  404
-│   └── ModelNotFound         404
+│   ├── ModelNotFound         404
+│   └── PersonNotFound        404  nobody of that name in the conversations
 ├── MethodNotAllowed          405
 ├── RequestTimeout            408  the client sent too slowly
 ├── Conflict                  409
@@ -31,6 +32,7 @@ RolecastError                 500
 ├── Cancelled                 499  the client went away (ledger only, never sent)
 ├── ConfigError               -    a list of problems, each with path and line
 └── SourceError               -    weights could not be found or fetched
+    └── ExportError           422  a chat export that is none, or that cannot be read
 """
 
 from collections.abc import Sequence
@@ -141,6 +143,10 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
+class PersonNotFound(NotFound):
+    code = "person_not_found"
+
+
 class MethodNotAllowed(RolecastError):
     """Another method would do: `allow` is the value of the header that says which (RFC 9110, 15.5.6)."""
 
@@ -238,3 +244,9 @@ class SourceError(RolecastError):
     """Weights could not be found, fetched or verified; the message ends with what to do."""
 
     status, code = 502, "source_error"
+
+
+class ExportError(SourceError):
+    """A file or folder is no export of conversations, or cannot be read; the message ends with what to do."""
+
+    status, type, code = 422, "invalid_request_error", "export_unreadable"
