@@ -40,7 +40,7 @@ _IN_CHATS = _CHAT + "MATCH (m:Message)-[:SENT_TO]->(c) MATCH (p:Person)-[:SENT]-
 _TO_PEOPLE = "MATCH (p:Person)-[:SENT]->(m:Message)-[:SENT_TO]->(c:Person) " + _FOUND
 _TO_NOTHING = (
     "MATCH (p:Person)-[:SENT]->(m:Message) WHERE NOT (m)-[:SENT_TO]->() "
-    "RETURN elementId(m), elementId(p), null, null, null, m.groupChat, m.date"
+    "RETURN elementId(m), elementId(p), null AS target, null AS labels, null AS given, m.groupChat, m.date"
 )
 _TEXTS = (
     "UNWIND $ids AS i MATCH (m:Message) WHERE elementId(m) = i MATCH (p:Person)-[:SENT]->(m) "

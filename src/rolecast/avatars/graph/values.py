@@ -7,8 +7,8 @@ from typing import Any
 
 _ZONE_NAME = re.compile(r"\[[^\]]*\]$")
 _MILLISECONDS = 1e11
-"""Numbers beyond this (the year 5138 in seconds) are milliseconds; beyond a thousand times that, microseconds."""
-_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC).timestamp() - 86_400, 253_402_300_799.0
+"""Numbers beyond this (the year 5138 in seconds) are milliseconds, or microseconds, or nanoseconds."""
+_EARLIEST, _LATEST = -86_400.0, datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 _UNFIT = re.compile("[\ud800-\udfff\x00]")
 
 
@@ -58,7 +58,7 @@ def _of_number(number: float) -> float | None:
 
 
 def _possible(seconds: float) -> float | None:
-    """A year 0 or 9999 is how somebody wrote `unknown`."""
+    """The year 1 or 9999 is how somebody wrote `unknown`."""
     return seconds if _EARLIEST <= seconds <= _LATEST else None
 
 
