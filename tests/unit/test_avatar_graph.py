@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -12,22 +11,23 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import neo4j
 import psutil
 import pytest
-from bolt_server import BoltServer, bolt_server, given
+from bolt_server import DATABASES, BoltServer, bolt_server, given
 from slm.neo4j_data_extractor import ExtractionConfig, Neo4jDataExtractor
 
 from rolecast.avatars import example
 from rolecast.avatars.conversation import Chat, Item, Message, Person, Wanted
 from rolecast.avatars.extraction import extract, wanted_of
-from rolecast.avatars.graph import connection
+from rolecast.avatars.graph import connection, put
 from rolecast.avatars.graph.values import moment, tags, utc, words
 from rolecast.avatars.settings import Extraction
 from rolecast.avatars.sources.neo4j import Neo4jGraph
 from rolecast.errors import Invalid, PersonNotFound, SourceError
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("graph")]
+pytestmark = pytest.mark.anyio
 
 HOSTILE = "O'Brien\"}) DETACH DELETE n // \\' {x: $rows} `; MATCH (n) DETACH DELETE n"
 
@@ -222,26 +222,27 @@ def cleaned(message: Message) -> tuple[Any, ...]:
 
 
 async def test_what_is_written_is_read_again_and_the_same_again_changes_nothing(
-    graph: Neo4jGraph, server: BoltServer
+    graph: Neo4jGraph, server: BoltServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = list(conversation(1200))
+    monkeypatch.setattr(put, "BATCH", 100)
+    items = list(conversation(240))
     told = Told()
     first = await graph.bring(items, told)
-    assert (first.people, first.chats, first.messages, first.new) == (3, 4, 1200, 1200)
-    assert told.heard == [1000, 1200]
+    assert (first.people, first.chats, first.messages, first.new) == (3, 4, 240, 240)
+    assert told.heard == [100, 200, 240]
     again = await graph.bring(items, Told())
-    assert (again.messages, again.new) == (1200, 0)
+    assert (again.messages, again.new) == (240, 0)
     assert await graph.kept() == "sent"
     counts = await cypher(server, "MATCH (n) OPTIONAL MATCH (n)-[r]->() RETURN count(DISTINCT n), count(r)")
-    assert counts == [[1207, 1200 * 2 + 12 + 240]]
+    assert counts == [[247, 240 * 2 + 12 + 48]]
     written = [cleaned(each) for each in items if isinstance(each, Message)]
     assert [cleaned(each) async for each in graph.messages(Wanted())] == written
     assert [each async for each in graph.messages(Wanted("p1"))] == [each async for each in graph.messages(Wanted())]
     speakers = await graph.speakers()
     assert [(each.person.name, each.messages, each.chats) for each in speakers] == [
-        ("Ann", 400, 4),
-        ("John Doe", 400, 4),
-        (HOSTILE, 400, 4),
+        ("Ann", 80, 4),
+        ("John Doe", 80, 4),
+        (HOSTILE, 80, 4),
     ]
     assert await graph.find("+49 170 0001") == Person("p1", "John Doe", ("+49 170 0001",))
 
@@ -311,15 +312,18 @@ async def test_two_people_of_one_name_are_asked_about(graph: Neo4jGraph, server:
 # -- ten thousand messages --------------------------------------------------------------------------------------------
 
 
-async def test_ten_thousand_messages_are_extracted_from_either_graph(
-    graph: Neo4jGraph, server: BoltServer, tmp_path: Path
-) -> None:
+async def test_ten_thousand_messages_are_extracted_from_either_graph(server: BoltServer, tmp_path: Path) -> None:
+    """In a database of their own where there may be several, because deleting them takes long."""
+    if server.http:
+        server = msgspec.structs.replace(server, database=DATABASES[1])
+    await cypher(server, "MATCH (n) DETACH DELETE n")
     count = 10_000
     rows = [line(n, "ab"[n % 2], 1_700_000_000 + n * 60, id=n) for n in range(count)]
     edges = [(n, n + 1) for n in range(count - 1) if n % 5000 != 4999]
     await chain(server, rows, edges)
     chosen = Extraction(most=0, context=4)
-    found = await extract(graph, wanted_of("a", chosen), chosen, tmp_path / "a.jsonl", Told())
+    async with Neo4jGraph(server.uri, server.user, server.password, server.database) as graph:
+        found = await extract(graph, wanted_of("a", chosen), chosen, tmp_path / "a.jsonl", Told())
     assert (found.messages, found.chats, found.threads, found.examples) == (count, 2, 2, count // 2 - 2)
     examples = list(example.read(tmp_path / "a.jsonl"))
     assert [int(each.metadata.message_ids[-1]) for each in examples] == [n for n in range(0, count, 2) if n % 5000]
@@ -329,7 +333,8 @@ async def test_ten_thousand_messages_are_extracted_from_either_graph(
         for each in examples
     )
     few = Extraction(most=1000, until="2023-11-20")
-    part = await extract(graph, wanted_of("a", few, ZoneInfo("UTC")), few, tmp_path / "b.jsonl", Told())
+    async with Neo4jGraph(server.uri, server.user, server.password, server.database) as graph:
+        part = await extract(graph, wanted_of("a", few, ZoneInfo("UTC")), few, tmp_path / "b.jsonl", Told())
     assert part.messages == 1000
     assert part.last == 1_700_524_760.0  # the last of that day, in UTC
     # The same messages as people who send them to chats: the two are told apart by what there is more of.
@@ -348,8 +353,10 @@ async def test_ten_thousand_messages_are_extracted_from_either_graph(
         assert await other.kept() == "sent"
         found = await extract(other, wanted_of("a", chosen), chosen, tmp_path / "c.jsonl", Told())
     assert (found.messages, found.chats, found.examples) == (count, 1, count // 2 - 1)
+    if not server.http:
+        await cypher(server, "MATCH (n) DETACH DELETE n")
     again = [each.metadata.message_ids for each in example.read(tmp_path / "c.jsonl")]
-    assert again[0] == ("1", "2") or again[0] == ("0", "1", "2")
+    assert again[0] == ("0", "1", "2")
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------
@@ -478,18 +485,22 @@ def test_the_configuration_reads_the_documented_variables(monkeypatch: pytest.Mo
     assert (config.neo4j_uri, config.neo4j_user, config.neo4j_password) == ("bolt://h", "u", "p")
 
 
-def test_the_server_of_the_tests_dies_with_them() -> None:
+def test_the_server_of_the_tests_dies_with_them(tmp_path: Path) -> None:
     """The test process is killed; nobody is left who could end the server."""
     program = (
-        "import sys, time, bolt_server\nwith bolt_server.bolt_server() as s: print('up', flush=True); time.sleep(600)"
+        "import bolt_server, pathlib, sys, time\n"
+        "with bolt_server.guarded(['sleep', '600'], pathlib.Path(sys.argv[1])):\n"
+        "    print('up', flush=True); time.sleep(600)"
     )
+    folder = tmp_path / "server"
+    folder.mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path(__file__).parent, env={**os.environ}
+        [sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parent
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"up\n"
         started = psutil.Process(child.pid).children()
         child.kill()
-    assert started
+    assert len(started) == 2
     _, alive = psutil.wait_procs(started, timeout=30)
     assert alive == []
