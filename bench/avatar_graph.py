@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit"))
@@ -90,18 +91,23 @@ async def fill(server: BoltServer, count: int) -> None:
 async def follow(server: BoltServer) -> None:
     """The same messages as a chain for each chat."""
     ask = Connection(server.uri, server.user, server.password, server.database)
-    await ask.write(
-        "MATCH (p:Person)-[s:SENT]->(m:Message) SET m.speaker = p.name, m.message = m.body, m.timestamp = m.date DELETE s"
-    )
+    people = await ask.rows("MATCH (p:Person) RETURN p.id")
+    for (person,) in people:
+        await ask.write(
+            "MATCH (p:Person {id: $person})-[s:SENT]->(m:Message) "
+            "SET m.speaker = p.name, m.message = m.body, m.timestamp = m.date DELETE s",
+            person=person,
+        )
     for n in range(CHATS):
         rows = await ask.rows(
             "MATCH (m:Message)-[:SENT_TO]->(c:GroupChat {id: $chat}) RETURN m.id ORDER BY m.id", chat=f"c{n}"
         )
         ids = [row[0] for row in rows]
-        pairs = [list(each) for each in zip(ids, ids[1:], strict=False)]
+        pairs = [list(each) for each in pairwise(ids)]
         for start in range(0, len(pairs), 2000):
             await ask.write(
-                "UNWIND $pairs AS p MATCH (a:Message {id: p[0]}) MATCH (b:Message {id: p[1]}) CREATE (a)-[:FOLLOWS]->(b)",
+                "UNWIND $pairs AS p MATCH (a:Message {id: p[0]}) MATCH (b:Message {id: p[1]}) "
+                "CREATE (a)-[:FOLLOWS]->(b)",
                 pairs=pairs[start : start + 2000],
             )
     await ask.close()

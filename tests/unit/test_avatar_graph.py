@@ -18,13 +18,16 @@ import pytest
 from bolt_server import DATABASES, BoltServer, bolt_server, given
 from slm.neo4j_data_extractor import ExtractionConfig, Neo4jDataExtractor
 
+from rolecast import books
 from rolecast.avatars import example
 from rolecast.avatars.conversation import Chat, Item, Message, Person, Wanted
 from rolecast.avatars.extraction import extract, wanted_of
 from rolecast.avatars.graph import connection, put
 from rolecast.avatars.graph.values import moment, tags, utc, words
+from rolecast.avatars.kept import Kept
 from rolecast.avatars.settings import Extraction
 from rolecast.avatars.sources.neo4j import Neo4jGraph
+from rolecast.config.load import load
 from rolecast.errors import Invalid, PersonNotFound, SourceError
 
 pytestmark = pytest.mark.anyio
@@ -187,7 +190,7 @@ async def test_what_a_speaker_is_and_feels_is_read(graph: Neo4jGraph, server: Bo
 # -- people who send messages to chats --------------------------------------------------------------------------------
 
 
-def conversation(count: int, *, people: int = 3, chats: int = 4) -> Iterator[Item]:
+def conversation(count: int, *, people: int = 3, chats: int = 4, odd: str = "\ud800\x00") -> Iterator[Item]:
     """The chats one after the other, a message a minute; every fifth message replies to the one three before."""
     for n in range(people):
         yield Person(f"p{n}", [HOSTILE, "John Doe", "Ann"][n] if n < 3 else f"P {n}", (f"+49 170 000{n}",))
@@ -200,7 +203,7 @@ def conversation(count: int, *, people: int = 3, chats: int = 4) -> Iterator[Ite
             id=f"m{n}",
             chat=f"c{n // each}",
             person=f"p{n % people}",
-            text=f"text {n} é 🙂 \ud800\x00",
+            text=f"text {n} é 🙂 {odd}",
             at=1_700_000_000 + n * 60,
             reply_to=f"m{n - 3}" if place % 5 == 4 else "",
             emotion="happy" if n % 7 == 0 else "",
@@ -467,6 +470,40 @@ def test_the_other_documented_constructor_and_calls_work(server: BoltServer, tmp
         assert whole.export_training_data(tmp_path / "all.jsonl") == 5
         assert whole.export_training_data(tmp_path / "one.jsonl", speaker_filter="john doe", max_examples=1) == 1
     assert [each.target_text for each in example.read(tmp_path / "one.jsonl")] == ["text 2"]
+
+
+def test_an_empty_address_means_our_own_conversations(tmp_path: Path) -> None:
+    """The same in our database and in a graph are the same examples."""
+
+    async def fill() -> None:
+        store = books.store_of(load())
+        await store.open()
+        await Kept(store).add(list(conversation(40, odd="")))
+        await store.close()
+
+    config = ExtractionConfig(neo4j_uri="", output_dir=tmp_path / "out")
+    with pytest.raises(PersonNotFound, match="No conversations are here yet"):
+        Neo4jDataExtractor(config).extract_person_conversations("John Doe")
+    asyncio.run(fill())
+    path = Path(Neo4jDataExtractor(config).extract_person_conversations("John Doe"))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert {each.speaker_name for each in example.read(path)} == {"John Doe"}
+    assert Neo4jDataExtractor(config).get_speaker_statistics()["Ann"]["message_count"] == 13
+
+
+async def test_our_own_database_and_a_graph_give_the_same_examples(
+    graph: Neo4jGraph, server: BoltServer, tmp_path: Path
+) -> None:
+    store = books.store_of(load())
+    await store.open()
+    await Kept(store).add(list(conversation(60, odd="")))
+    await graph.bring(conversation(60, odd=""), Told())
+    chosen = Extraction(most=50, join=0)
+    for name, conversations in (("own", Kept(store)), ("graph", graph)):
+        await extract(conversations, wanted_of("John Doe", chosen), chosen, tmp_path / name, Told())
+    await store.close()
+    assert list(example.read(tmp_path / "own")) == list(example.read(tmp_path / "graph"))
 
 
 def test_a_configuration_that_cannot_be_meant_is_refused(tmp_path: Path) -> None:
