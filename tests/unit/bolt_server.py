@@ -21,7 +21,7 @@ import msgspec
 
 START_S = 90
 LOG = "server.log"
-DATABASES = ("chats", "many")
+DATABASES = ("chats", "many", "alike")
 GUARD = 'cat > /dev/null; kill -9 "$1" 2> /dev/null; rm -rf "$2"'
 """Waits for the end of its input, which comes when the test process ends, however that is; then it ends the server."""
 

@@ -35,6 +35,9 @@ pytestmark = pytest.mark.anyio
 HOSTILE = "O'Brien\"}) DETACH DELETE n // \\' {x: $rows} `; MATCH (n) DETACH DELETE n"
 
 
+MADE = "INDEX message_n"
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[BoltServer]:
     """One for all tests of this file. A named one is used only if nothing is in it: tests delete what is there."""
@@ -44,6 +47,8 @@ def server() -> Iterator[BoltServer]:
         if record[0]:
             pytest.fail("The database of NEO4J_URI is not empty; these tests would delete what is in it.")
         yield named
+        for name in ("CONSTRAINT rolecast_person", "CONSTRAINT rolecast_message", "CONSTRAINT rolecast_chat", MADE):
+            asyncio.run(cypher(named, f"DROP {name} IF EXISTS"))
     else:
         with bolt_server() as started:
             yield started
@@ -66,7 +71,7 @@ async def cypher(server: BoltServer, query: str, **parameters: Any) -> list[Any]
 
 async def chain(server: BoltServer, rows: list[dict[str, Any]], edges: list[tuple[int, int]]) -> None:
     """Messages with a number `n`, and which follows which."""
-    await cypher(server, "CREATE INDEX message_n IF NOT EXISTS FOR (m:Message) ON (m.n)")
+    await cypher(server, f"CREATE {MADE} IF NOT EXISTS FOR (m:Message) ON (m.n)")
     await cypher(server, "UNWIND $rows AS r CREATE (m:Message) SET m = r", rows=rows)
     await cypher(
         server,
@@ -248,6 +253,21 @@ async def test_what_is_written_is_read_again_and_the_same_again_changes_nothing(
         (HOSTILE, 80, 4),
     ]
     assert await graph.find("+49 170 0001") == Person("p1", "John Doe", ("+49 170 0001",))
+
+
+async def test_a_graph_with_ids_that_are_not_unique_can_be_written_into(server: BoltServer) -> None:
+    """Then there can be no constraint, and messages are called what the database calls them."""
+    if server.http:
+        server = msgspec.structs.replace(server, database=DATABASES[2])
+    else:
+        await cypher(server, "DROP CONSTRAINT rolecast_message IF EXISTS")
+    await cypher(server, "CREATE (:Message {id: 'same'}), (:Message {id: 'same'})")
+    async with Neo4jGraph(server.uri, server.user, server.password, server.database) as graph:
+        assert (await graph.bring(conversation(12), Told())).new == 12
+        found = [each async for each in graph.messages(Wanted())]
+    assert [each.text for each in found] == [f"text {n} é 🙂 " for n in range(12)]
+    assert not {each.id for each in found} & {f"m{n}" for n in range(12)}
+    await cypher(server, "MATCH (n) DETACH DELETE n")
 
 
 async def test_an_edited_text_is_changed_and_what_somebody_added_stays(graph: Neo4jGraph, server: BoltServer) -> None:
