@@ -538,6 +538,14 @@ def test_the_configuration_reads_the_documented_variables(monkeypatch: pytest.Mo
     assert ExtractionConfig().neo4j_uri == "bolt://localhost:7687"
     for name, value in (("URI", "bolt://h"), ("USERNAME", "u"), ("PASSWORD", "p")):
         monkeypatch.setenv(f"NEO4J_{name}", value)
+    assert Neo4jDataExtractor().config == ExtractionConfig()
+    named = Neo4jDataExtractor(uri="bolt://i", user="v", password="q", database="d").config
+    assert (named.neo4j_uri, named.neo4j_user, named.neo4j_password, named.neo4j_database) == (
+        "bolt://i",
+        "v",
+        "q",
+        "d",
+    )
     config = ExtractionConfig()
     assert (config.neo4j_uri, config.neo4j_user, config.neo4j_password) == ("bolt://h", "u", "p")
 
