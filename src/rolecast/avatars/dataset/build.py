@@ -20,7 +20,7 @@ from rolecast.avatars.dataset import lineage
 from rolecast.avatars.dataset import report as reports
 from rolecast.avatars.dataset.alike import LEAST_WORDS, Alike, said, words
 from rolecast.avatars.dataset.choice import Row, conversations, newest, split
-from rolecast.avatars.dataset.clean import LINK, cleaned
+from rolecast.avatars.dataset.clean import LINK
 from rolecast.avatars.dataset.repeats import Repeats
 from rolecast.avatars.dataset.report import DatasetReport, Left
 from rolecast.avatars.dataset.review import Review
@@ -180,8 +180,8 @@ class _Build:
 
     def _made(self, raw: Example, number: int) -> Example | None:
         """The example as it is learnt from; None = nothing of it is."""
-        target = cleaned(raw.target_text)
-        if not target:
+        reply = self._scrubber.scrub(raw.target_text)
+        if not reply.text:
             self._left["nothing"] += 1
             return None
         ids = raw.metadata.message_ids
@@ -191,8 +191,8 @@ class _Build:
         mentioned: dict[str, None] = {}
         for at in range(max(0, len(raw.conversation_history) - self._settings.context), len(raw.conversation_history)):
             each = raw.conversation_history[at]
-            if text := cleaned(each.message):
-                scrubbed = self._scrubber.scrub(text)
+            scrubbed = self._scrubber.scrub(each.message)
+            if scrubbed.text:
                 mentioned.update(dict.fromkeys(scrubbed.people))
                 history.append(Said(self._scrubber.label(each.speaker), scrubbed.text, self._plain(each.emotional_state)))
                 if fits:
@@ -200,7 +200,6 @@ class _Build:
         if all(each.speaker == self._name for each in history):
             self._left["unanswered"] += 1
             return None
-        reply = self._scrubber.scrub(target)
         if not _BARE.sub("", reply.text) and any(word in reply.text for word in (LINK, *PLACEHOLDERS)):
             self._left["private"] += 1
             return None
@@ -220,7 +219,7 @@ class _Build:
         )
 
     def _plain(self, text: str) -> str:
-        return self._scrubber.scrub(cleaned(text)).text if text else ""
+        return self._scrubber.scrub(text).text if text else ""
 
     # -- which stay ----------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ keep one example of a corpus, its first, and are masked where they stand in a hi
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 
 from rolecast.privacy.names import common, plain
 
@@ -23,6 +24,7 @@ COMPANY = 0.4
 """Share of its replies in which a secret has the same word beside it."""
 FOREIGN_COMPANY = 0.6
 """The same in languages whose usual words are not known here."""
+MOST_KNOWN = 20_000
 USUAL = 0.05
 """A word in more replies than this share is nobody's secret company; so is one in fewer than `MANY` of them."""
 MANY = 8
@@ -61,11 +63,10 @@ class Said:
         """Words with a capital letter within a sentence."""
         self.company: set[str] = set()
         """Words that may be beside a secret."""
-        known = common()
         usual = total = 0
         row: list[tuple[str, int, int]] = []
         starts = True
-        words: list[tuple[str, str, int, int]] = []
+        maybe: list[tuple[str, bool, int, int]] = []
         for token in _TOKEN.finditer(text):
             said, start, end = token[0], token.start(), token.end()
             if said[0] == "[":
@@ -79,7 +80,7 @@ class Said:
                 if len(digits) >= LEAST_DIGITS:
                     self.numbers.setdefault(digits, []).append((start, end))
                 continue
-            word = _HELD.sub(r"\1", plain(said).replace("\u2019", "").replace("'", ""))
+            word, is_usual, is_sound = _folded(said)
             if word in _WORDS_OF_DIGITS:
                 row.append((str(_WORDS_OF_DIGITS[word]), start, end))
             else:
@@ -87,21 +88,22 @@ class Said:
                 row = []
             if len(word) > 1:
                 total += 1
-                usual += word in known or plain(said) in known
+                usual += is_usual
             if word in spared:
                 starts = False
                 continue
             if said[0].isupper() and not said.isupper() and not starts and word not in _CALENDAR and len(word) > 2:
                 self.names.setdefault(word, []).append((start, end))
-            words.append((word, said, start, end))
+            if len(word) > 2 and word not in FREQUENT:
+                self.company.add(word)
+            if len(word) >= LEAST_LETTERS and not is_sound:
+                maybe.append((word, is_usual, start, end))
             starts = text[end : end + 1] in (".", "!", "?", "\n", ":")
         self._row(row)
         self.foreign = usual * 2 < total
-        for word, _, start, end in words:
-            if len(word) >= LEAST_LETTERS and (self.foreign or (word not in known and not _is_sound(word))):
+        for word, is_usual, start, end in maybe:
+            if self.foreign or not is_usual:
                 self.unusual.setdefault(word, []).append((start, end))
-            if len(word) > 2 and word not in FREQUENT:
-                self.company.add(word)
 
     def _row(self, row: list[tuple[str, int, int]]) -> None:
         if len(row) >= LEAST_DIGITS:
@@ -113,6 +115,15 @@ class Said:
         if not self.foreign:
             names = sorted(self.names)[:8]
             yield from ((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
+
+
+@lru_cache(maxsize=200_000)
+def _folded(said: str) -> tuple[str, bool, bool]:
+    """A word without case, accents and letters held down; whether it is a usual one, and whether it is a noise."""
+    bare = plain(said).replace("\u2019", "").replace("'", "")
+    word = _HELD.sub(r"\1", bare)
+    known = common()
+    return word, word in known or bare in known, _is_sound(word)
 
 
 def _is_sound(word: str) -> bool:
@@ -136,6 +147,8 @@ class Repeats:
         self._company: dict[str, Counter[str]] = {}
         self._capped: set[str] = set()
         self._used: set[object] = set()
+        self._known: dict[str, str] = {}
+        """Messages that were masked: one is in the history of several examples."""
 
     def read(self, text: str) -> Said:
         """What of a message may be a secret."""
@@ -202,8 +215,14 @@ class Repeats:
 
     def masked(self, text: str) -> str:
         """A message of a history without what recurs."""
-        if not text:
-            return text
+        found = self._known.get(text)
+        if found is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            found = self._known[text] = self._masked(text)
+        return found
+
+    def _masked(self, text: str) -> str:
         said = self.read(text)
         spans = [(*at, DIGITS_MASK) for digits, where in said.numbers.items() if self._numbers[digits] for at in where]
         spans += [(*at, MASK) for word, where in said.unusual.items() if word in self._capped for at in where]

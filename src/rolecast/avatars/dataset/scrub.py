@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from rolecast.avatars.conversation import Person
+from rolecast.avatars.dataset.clean import cleaned
 from rolecast.avatars.dataset.free import private
 from rolecast.avatars.dataset.mentions import Mentions
 from rolecast.avatars.dataset.pseudonyms import pseudonyms
@@ -74,12 +75,13 @@ class Scrubber:
         return name if person == self._avatar else self.names[person]
 
     def scrub(self, text: str) -> Scrubbed:
-        """The message without what is private."""
+        """The message as it was typed, without what is private."""
         found = self._known.get(text)
         if found is None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            found = self._known[text] = self._scrubbed(text)
+            typed = cleaned(text)
+            found = self._known[text] = self._scrubbed(typed) if typed else Scrubbed("")
         return found
 
     def _scrubbed(self, text: str) -> Scrubbed:
