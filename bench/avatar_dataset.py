@@ -29,11 +29,24 @@ from rolecast.privacy.names import common
 FRIENDS = [
     Person(f"p{i}", name)
     for i, name in enumerate(
-        "Zoë Ångström,Jonas Weber,Priya Natarajan,Tomasz Wójcik,Will Hopper,Rose Okafor,Luis Ibarra,Hanako Sato".split(",")
+        "Zoë Ångström,Jonas Weber,Priya Natarajan,Tomasz Wójcik,Will Hopper,Rose Okafor,Luis Ibarra,Hanako Sato".split(
+            ","
+        )
     )
 ]
 MIRA = Person("mira", "Mira Holt")
-SPICE = ("call me on 07700 900{0:03d}", "my pin is {0:04d}", "im at {0} maple street", "ask {1}", "{1} said so", "at 18:30", "ok", "lol", "yes", "mail {1}{0}@example.org")
+SPICE = (
+    "call me on 07700 900{0:03d}",
+    "my pin is {0:04d}",
+    "im at {0} maple street",
+    "ask {1}",
+    "{1} said so",
+    "at 18:30",
+    "ok",
+    "lol",
+    "yes",
+    "mail {1}{0}@example.org",
+)
 
 
 def conversations(replies: int, seed: int) -> Iterator[Example]:
@@ -58,9 +71,20 @@ def conversations(replies: int, seed: int) -> Iterator[Example]:
             if mine:
                 before = history[-8:]
                 yield Example(
-                    f"{thread}_{position}", f"[{friend.name}]: {before[-1][1].message}", said.message, MIRA.name,
+                    f"{thread}_{position}",
+                    f"[{friend.name}]: {before[-1][1].message}",
+                    said.message,
+                    MIRA.name,
                     conversation_history=tuple(each for _, each in before),
-                    metadata=Lineage(thread, position, 40, chat, (*(i for i, _ in before), f"m{message}"), ("mira", friend.id), float(message)),
+                    metadata=Lineage(
+                        thread,
+                        position,
+                        40,
+                        chat,
+                        (*(i for i, _ in before), f"m{message}"),
+                        ("mira", friend.id),
+                        float(message),
+                    ),
                 )
                 done += 1
                 if done == replies:

@@ -42,7 +42,9 @@ class Measured(NamedTuple):
 
 
 def measure(name: str) -> Measured:
-    rows: list[dict[str, Any]] = [json.loads(line) for line in (CORPORA / f"{name}.jsonl").read_text("utf-8").splitlines()]
+    rows: list[dict[str, Any]] = [
+        json.loads(line) for line in (CORPORA / f"{name}.jsonl").read_text("utf-8").splitlines()
+    ]
     all_of, found = Counter[str](), Counter[str]()
     missed, touched = [], []
     harmless = 0
@@ -84,7 +86,9 @@ def main() -> int:
         total, hits = seen.all_of.total(), seen.found.total()
         recall = hits / total if total else 1.0
         good &= recall >= BARS.get(name, 0) and seen.wrong <= MOST_WRONG.get(name, 1) * max(1, seen.harmless)
-        print(f"{name}: {hits} of {total} found ({recall:.1%}), {seen.wrong} of {seen.harmless} harmless touched, {seen.rate:.0f}/s")
+        print(
+            f"{name}: {hits} of {total} found ({recall:.1%}), {seen.wrong} of {seen.harmless} harmless touched, {seen.rate:.0f}/s"
+        )
         for kind, count in sorted(seen.all_of.items()):
             print(f"    {kind:14} {seen.found[kind]:4} of {count}")
         if options.missed:

@@ -94,9 +94,7 @@ class _Build:
         self._avatar = next(
             (each.id for each in self._people if self._name in (each.name, each.id, *each.names)), self._name
         )
-        self._scrubber = Scrubber(
-            self._people, self._avatar, settings.seed, self._review, replaces=settings.scrub
-        )
+        self._scrubber = Scrubber(self._people, self._avatar, settings.seed, self._review, replaces=settings.scrub)
         named = (*self._scrubber.names.values(), *(name for each in self._people for name in (each.name, *each.names)))
         self._repeats = Repeats({plain(word[0]) for name in named for word in WORD.finditer(name)})
         self._mentioned: dict[int, tuple[str, ...]] = {}
@@ -194,7 +192,9 @@ class _Build:
             scrubbed = self._scrubber.scrub(each.message)
             if scrubbed.text:
                 mentioned.update(dict.fromkeys(scrubbed.people))
-                history.append(Said(self._scrubber.label(each.speaker), scrubbed.text, self._plain(each.emotional_state)))
+                history.append(
+                    Said(self._scrubber.label(each.speaker), scrubbed.text, self._plain(each.emotional_state))
+                )
                 if fits:
                     history_ids.append(ids[at])
         if all(each.speaker == self._name for each in history):
@@ -215,7 +215,9 @@ class _Build:
             emotional_state=self._plain(raw.emotional_state),
             relationship_type=self._plain(raw.relationship_type),
             conversation_history=tuple(history),
-            metadata=msgspec.structs.replace(raw.metadata, message_ids=(*history_ids, ids[-1])) if fits else raw.metadata,
+            metadata=msgspec.structs.replace(raw.metadata, message_ids=(*history_ids, ids[-1]))
+            if fits
+            else raw.metadata,
         )
 
     def _plain(self, text: str) -> str:

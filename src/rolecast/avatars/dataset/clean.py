@@ -17,7 +17,7 @@ _UNSEEN = re.compile(
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 _LINKS = re.compile(
     r"(?:https?|ftp|file)://[^\s<>\"']+|(?<![\w@.])www\.[^\s<>\"']+"
-    r"|(?<![\w@./])(?:t\.me|wa\.me|youtu\.be|bit\.ly|discord\.gg|goo\.gl|maps\.app\.goo\.gl)/[^\s<>\"']+",
+    r"|(?<![\w@./-])(?:[\w-]{1,40}\.){1,4}(?:com|org|net|me|be|ly|gg|gl|io|tv|co|de|uk|fr|es|it|ch|eu|app|dev|ee)/[^\s<>\"']+",
     re.IGNORECASE,
 )
 _LINK_END = ".,;:!?)]}'\"*"

@@ -9,12 +9,24 @@ from collections.abc import Iterator
 from rolecast.avatars.dataset.persons import PERSONS
 from rolecast.avatars.dataset.rules import Rules
 from rolecast.avatars.dataset.secrets import SECRETS
-from rolecast.avatars.dataset.whereabouts import WHEREABOUTS
+from rolecast.avatars.dataset.whereabouts import WHEREABOUTS, whole
 from rolecast.privacy.finder import Finder
 from rolecast.privacy.spans import Span
 
 FORMS = ("keys", "emails", "ibans", "cards", "phones", "ips")
-KINDS = (*FORMS, "passwords", "codes", "answers", "addresses", "coordinates", "births", "documents", "plates", "handles")
+KINDS = (
+    *FORMS,
+    "passwords",
+    "codes",
+    "answers",
+    "addresses",
+    "coordinates",
+    "births",
+    "documents",
+    "plates",
+    "handles",
+    "health",
+)
 """Of two that overlap, the one named first gives its name."""
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "IN", "AU")
@@ -27,7 +39,7 @@ _FREE = Rules((*SECRETS, *WHEREABOUTS, *PERSONS))
 def private(text: str) -> list[Span]:
     """All that is private in it but names, in order and apart."""
     found = _FORMED.find(text)
-    found += _FREE.find(text)
+    found += (whole(text, span) if span.kind == "addresses" else span for span in _FREE.find(text))
     if sum(map(str.isdigit, text)) >= LEAST_DIGITS:
         found += _phones(text)
     return merged(found)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from rapidfuzz.distance import DamerauLevenshtein
 
 from rolecast.avatars.conversation import Person
+from rolecast.avatars.dataset.repeats import FREQUENT
 from rolecast.privacy.names import COMMON, common, plain
 
 WORD = re.compile(r"[^\W\d_]+")
@@ -48,15 +49,51 @@ _SURE = re.compile(
 """The same, so sure that small letters will do for a name that is rarely a word."""
 _ACTS = re.compile(
     r"(?:['\u2019]s?\s(?:place|house|birthday|party|mum|mom|dad|car|room|phone|number|brother|sister|wife|husband|new|flat)"
-    r"|\s(?:said|says|told|asked|thinks|wants|wanted|called|texted|is coming|was|has|had|knows|likes|loves|went|came|sent|just"
+    r"|\s(?:said|says|told|asked|thinks|wants|wanted|called|texted|is|was|has|had|knows|likes|loves|went|came|sent|just"
     r"|hat|sagt|kommt|ist|war|dice|dijo|and I|and i|und ich)\b|,\s(?:you|can|could|are|did|do|have|what|where|when|how|will)\b)",
 )
 _OWNS = re.compile(r"['\u2019]s\b|['\u2019](?!\w)")
 _HELD = re.compile(r"(.)\1{2,}")
 _TWICE = re.compile(r"(.)\1+")
-_ENDS = ("s", "a", "u", "y", "i", "e", "om", "em", "ou", "owi", "ovi", "ie", "in", "nin", "ka", "chen", "lein", "ito", "ita", "y", "ie")
+_ENDS = (
+    "s",
+    "a",
+    "u",
+    "y",
+    "i",
+    "e",
+    "om",
+    "em",
+    "ou",
+    "owi",
+    "ovi",
+    "ie",
+    "in",
+    "nin",
+    "ka",
+    "chen",
+    "lein",
+    "ito",
+    "ita",
+    "y",
+    "ie",
+)
 """What languages put behind a name."""
-_SAID_NO = frozenset("may april june august hope faith art sunny summer autumn winter will can grant chance mark".split())
+WORDS = COMMON | frozenset(
+    """harper piper archer fletcher sawyer gardener sailor chandler usher mercer clay brook brooke river eve heather hazel olive rosemary fern jasmine holly laurel poppy
+    willow aspen cedar robin jay wren martin colt ace rusty sandy misty skye teddy buck bud ernest lane penny victor constance patience prudence charity felicity
+    verity honor honour sonny junior major sterling pierce wade ward vale abbot deacon dash flint garnet jasper jet jewel opal coral peach cherry apple plum
+    clementine honey candy cookie sugar saffron bo beau happy bliss merry viola cat kitty bunny tiger bo gale guy trip skip chip dot bea mercy glory liberty justice
+    royal story lyric cadence sage oak ash birch maple peony fleur belle precious treasure genesis nova star luna rain sunshine breeze drew tad wes sid lex con
+    """.split()
+)
+"""Words that are names as well, in more detail than a request needs."""
+_SAID_NO = frozenset(
+    "may april june august hope faith art sunny summer autumn winter will can grant chance mark".split()
+)
+
+
+_MONTHS = frozenset("may april june august sunny summer autumn winter".split())
 
 
 class Mention(NamedTuple):
@@ -77,6 +114,12 @@ class Mentions:
         """Words of names that are looked for by themselves."""
         self._unspaced: dict[str, str] = {}
         self._handles: dict[str, str] = {}
+        self._short: set[str] = set()
+        """Pieces of names that are none by themselves: `O`, `van`."""
+        self._of: dict[str, dict[str, None]] = {}
+        """The parts of each one's names."""
+        self._joined: dict[str, str] = {}
+        """Whole names without blanks."""
         everybody = list(people)
         for person in everybody:
             for name in (person.name, *person.names):
@@ -90,7 +133,9 @@ class Mentions:
         self._cjk = re.compile("|".join(map(re.escape, whole))) if whole else None
         named = sorted(self._handles, key=len, reverse=True)
         self._named = (
-            re.compile(rf"(?<![^\W_])@?(?:{'|'.join(map(re.escape, named))})(?![^\W_])", re.IGNORECASE) if named else None
+            re.compile(rf"(?<![^\W_])@?(?:{'|'.join(map(re.escape, named))})(?![^\W_])", re.IGNORECASE)
+            if named
+            else None
         )
         self._who = lru_cache(maxsize=100_000)(self._slipped)
 
@@ -113,13 +158,24 @@ class Mentions:
             if len(joined) in (3, 4) and not _UNSPACED.sub("", joined):  # the given name behind a surname of one sign
                 self._unspaced.setdefault(joined[1:], person)
             return
-        folded = [each for word in words for each in [plain(word)]]
+        folded = [plain(word) for word in words]
         if not folded:
             return
+        if len(folded) > 1:
+            self._joined.setdefault("".join(folded), person)
+        for chunk in re.split(r"[\s.,()]+", name):  # O'Brien is OBrien as well, Anna-Lena AnnaLena
+            parts = [plain(m[0]) for m in WORD.finditer(chunk)]
+            if len(parts) > 1 and len(whole := "".join(parts)) > LEAST_PART:
+                self._parts.setdefault(whole, person)
+                self._of.setdefault(person, {})[whole] = None
         for form in {tuple(folded), tuple(plain(_umlauts(word)) for word in words)}:
             if len(form) > 1 or (len(form[0]) >= LEAST and form[0] not in _NO_NAMES):
                 self._aliases.setdefault(form, person)
             for part in form:
+                if len(part) < LEAST_PART or part in _PARTICLES:
+                    self._short.add(part)
+                else:
+                    self._of.setdefault(person, {})[part] = None
                 if len(part) >= (LEAST if len(form) == 1 else LEAST_PART) and part not in _PARTICLES | _NO_NAMES:
                     self._parts.setdefault(part, person)
 
@@ -147,15 +203,43 @@ class Mentions:
         if not words:
             return
         meant = [self._who(word) if len(word) <= MOST_WORD else "" for _, _, word in words]
+        if self._longest > 1 and any(meant):
+            self._beside(text, words, meant)
         at = 0
         while at < len(words):
             if not meant[at]:
                 at += 1
                 continue
             size, person = self._whole(text, words, meant, at)
+            if not size and at + 1 < len(words) and _is_beside(text, words[at][1], words[at + 1][0]):
+                joined = plain(words[at][2]) + plain(words[at + 1][2])  # the blank is in a wrong place
+                size, person = (2, self._joined[joined]) if joined in self._joined else (0, "")
             if size:
                 yield Mention(words[at][0], words[at + size - 1][1], person)
             at += size or 1
+
+    def _beside(self, text: str, words: list[tuple[int, int, str]], meant: list[str]) -> None:
+        """A word with a slip that stands beside another part of the name: there less has to fit."""
+        for at, (start, end, said) in enumerate(words):
+            if meant[at] or len(said) < LEAST_SLIP or not said[0].isalpha() or plain(said) in FREQUENT:
+                continue
+            for other in (at - 1, at + 1, at + 2):
+                if not (0 <= other < len(words) and meant[other]):
+                    continue
+                left, right = (words[other][1], start) if other < at else (end, words[other][0])
+                if other == at + 2 and plain(words[at + 1][2]) not in self._short:
+                    continue
+                if other != at + 2 and not _is_beside(text, left, right):
+                    continue
+                person = self._parts[meant[other]]
+                best = [
+                    part
+                    for part in self._of[person]
+                    if part != meant[other] and DamerauLevenshtein.distance(plain(said), part, score_cutoff=1) <= 1
+                ]
+                if best and (said[0].isupper() or plain(said) not in common()):
+                    meant[at] = best[0]
+                    break
 
     def _whole(self, text: str, words: list[tuple[int, int, str]], meant: list[str], at: int) -> tuple[int, str]:
         """How many words of a name begin there, and whose it is; 0 = none does."""
@@ -166,26 +250,30 @@ class Mentions:
                 size < self._longest
                 and at + size < len(words)
                 and _is_beside(text, words[at + size - 1][1], words[at + size][0])
-                and (meant[at + size] or (plain(words[at + size][2]) in _PARTICLES and at + size + 1 < len(words)))
+                and (meant[at + size] or plain(words[at + size][2]) in self._short)
             ):
                 beside.append(meant[at + size] or plain(words[at + size][2]))
                 size += 1
             for length in range(size, 1, -1):
                 if (person := self._aliases.get(tuple(beside[:length]))) is not None:
                     return length, person
-            if size > 1 and self._parts.get(meant[at]) == self._parts.get(meant[at + 1]):
-                return 2, self._parts[meant[at]]
+            for length in range(size, 1, -1):  # a first and a last name without the one between, or swapped
+                owners = {self._parts.get(part) for part in beside[:length] if part not in self._short}
+                if len(owners) == 1 and len(set(beside[:length])) == length and (one := owners.pop()) is not None:
+                    return length - (beside[length - 1] in self._short), one
         start, end, said = words[at]
         return (1, self._parts[meant[at]]) if self._is_name(text, start, end, said, meant[at]) else (0, "")
 
     def _is_name(self, text: str, start: int, end: int, said: str, part: str) -> bool:
         folded = plain(said)
-        word = part in COMMON or (len(part) <= LEAST_PART and part in common() and part in _SAID_NO)
+        word = part in WORDS
         if _in_handle(text, start, end):
             return True
         if not word:
             # Two letters are initials and particles of many languages: only as they are written.
-            return len(part) > LEAST or said[0].isupper() or text[start - 1 : start] == "@"
+            if len(part) > LEAST or said[0].isupper() or text[start - 1 : start] == "@":
+                return True
+            return _SURE.search(text[max(0, start - 16) : start]) is not None or _ACTS.match(text, end) is not None
         if folded != part:
             return False
         if text[start - 1 : start] == "@":
@@ -197,9 +285,11 @@ class Mentions:
             return _SURE.search(before) is not None and text[:start].upper() != text[:start]
         starts = not before.strip(" \t\"'([*>-\u2026") or before.rstrip()[-1:] in ".!?:\n\u2026" or "\n" in before[-2:]
         if starts:
-            return bool(_ACTS.match(text, end) or _OWNS.match(text, end)) and part not in ("will", "can", "may", "mark")
-        if part in ("may", "april", "june", "august", "summer", "autumn", "winter"):
-            return _SURE.search(before) is not None or _OWNS.match(text, end) is not None or bool(_ACTS.match(text, end))
+            return bool(_ACTS.match(text, end) or _OWNS.match(text, end)) and part not in _MONTHS
+        if part in _MONTHS:
+            return (
+                _SURE.search(before) is not None or _OWNS.match(text, end) is not None or bool(_ACTS.match(text, end))
+            )
         return True
 
     def _slipped(self, said: str) -> str:
@@ -218,12 +308,12 @@ class Mentions:
         near = self._by_letter.get(folded[0], ())
         if not near or folded in common() or folded in _NO_NAMES:
             return self._inflected(folded, near) if near and said[0].isupper() else ""
-        if (ending := self._inflected(folded, near)):
+        if ending := self._inflected(folded, near):
             return ending
         best, least = "", 99
         for part in near:
             most = 2 if min(len(part), len(folded)) >= LEAST_TWO_SLIPS else 1
-            if abs(len(part) - len(folded)) > most or (part in COMMON):
+            if abs(len(part) - len(folded)) > most or (part in WORDS):
                 continue
             if len(part) == LEAST_SLIP and len(folded) != len(part) and not said[0].isupper():
                 continue
@@ -237,12 +327,25 @@ class Mentions:
         if folded in common():
             return ""
         for part in near:
-            if part in COMMON:
+            if part in WORDS:
                 continue
             if folded.startswith(part) and folded[len(part) :] in _ENDS:
                 return part
             if len(part) > LEAST_SLIP and part[-1] in "aeo\u0430\u043e\u044f" and folded.startswith(part[:-1]):
-                if folded[len(part) - 1 :] in ("i", "e", "u", "y", "o", "ej", "ou", "\u0443", "\u0435", "\u044b", "\u043e\u0439", "\u0438"):
+                if folded[len(part) - 1 :] in (
+                    "i",
+                    "e",
+                    "u",
+                    "y",
+                    "o",
+                    "ej",
+                    "ou",
+                    "\u0443",
+                    "\u0435",
+                    "\u044b",
+                    "\u043e\u0439",
+                    "\u0438",
+                ):
                     return part
         return ""
 

@@ -41,8 +41,7 @@ FREQUENT = frozenset(
 _TOKEN = re.compile(r"@[\w.-]{3,64}|[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\d(?:[ .,:/_-]?\d)*|\[[a-z]+\]")
 _HELD = re.compile(r"(.)\1{2,}")
 _WORDS_OF_DIGITS = {
-    word: digit
-    for digit, word in enumerate("zero one two three four five six seven eight nine".split())
+    word: digit for digit, word in enumerate("zero one two three four five six seven eight nine".split())
 } | {"oh": 0, "null": 0, "eins": 1, "zwei": 2, "drei": 3, "vier": 4, "sechs": 6, "sieben": 7, "acht": 8, "neun": 9}
 _CALENDAR = frozenset(
     """monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september october november december english german french
@@ -172,9 +171,7 @@ class Repeats:
                 continue
             beside = self._company.setdefault(word, Counter())
             beside.update(
-                each
-                for each in reply.company | answered.company
-                if each != word and self._words[each] <= limit
+                each for each in reply.company | answered.company if each != word and self._words[each] <= limit
             )
             if len(beside) > MOST_COMPANY * 4:
                 self._company[word] = Counter(dict(beside.most_common(MOST_COMPANY)))

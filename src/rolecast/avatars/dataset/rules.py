@@ -23,7 +23,13 @@ class Rule(NamedTuple):
 
 
 def rule(
-    kind: str, pattern: str, *, digits: bool = True, words: str = "", fits: Callable[[str], bool] | None = None, case: bool = False
+    kind: str,
+    pattern: str,
+    *,
+    digits: bool = True,
+    words: str = "",
+    fits: Callable[[str], bool] | None = None,
+    case: bool = False,
 ) -> Rule:
     """`case` = capital letters are told from small ones."""
     return Rule(kind, re.compile(pattern, 0 if case else re.IGNORECASE), digits, frozenset(words.split()), fits)

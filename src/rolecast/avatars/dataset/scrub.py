@@ -32,6 +32,7 @@ WORDS: Mapping[str, str] = {
     "documents": "[number]",
     "plates": "[plate]",
     "handles": "[handle]",
+    "health": "[illness]",
 }
 """What stands for each kind."""
 PLACEHOLDERS = frozenset(WORDS.values())
@@ -49,7 +50,9 @@ class Scrubbed(NamedTuple):
 class Scrubber:
     """Scrubs the messages of one corpus. Notes every replacement in its review, and leaves what that wants kept."""
 
-    def __init__(self, people: Iterable[Person], avatar: str, seed: int, review: Review, *, replaces: bool = True) -> None:
+    def __init__(
+        self, people: Iterable[Person], avatar: str, seed: int, review: Review, *, replaces: bool = True
+    ) -> None:
         """`avatar` = the id of whose replies are learnt: their name stays, an avatar is called by it.
 
         `replaces` = False leaves every text as it is, and still tells who is mentioned.
@@ -58,7 +61,9 @@ class Scrubber:
         everybody = sorted(people, key=lambda each: each.id != avatar)
         self._avatar = avatar
         self._mentions = Mentions(everybody)
-        taken = {plain(word[0]) for each in everybody for name in (each.name, *each.names) for word in WORD.finditer(name)}
+        taken = {
+            plain(word[0]) for each in everybody for name in (each.name, *each.names) for word in WORD.finditer(name)
+        }
         self.names = pseudonyms((each.id for each in everybody if each.id != avatar), taken, seed)
         """What everybody is called from now on, by their ids."""
         self._labels = {name: each.id for each in reversed(everybody) for name in (each.id, *each.names, each.name)}
