@@ -9,6 +9,8 @@ from rolecast.privacy.names import common, plain
 
 LEAST_DIGITS = 4
 LEAST_LETTERS = 4
+LEAST_WORDS = 4
+"""Of a message in English, of which one is always a small one: `the`, `you`."""
 MOST_OF_PHRASE = 4
 """Words of a short message."""
 MOST_NAMES = 8
@@ -52,7 +54,7 @@ class Rare:
             yield from ((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
 
     def _read(self, text: str, spared: Collection[str]) -> None:
-        usual = total = 0
+        usual = total = frequent = 0
         starts = True
         for token in _TOKEN.finditer(text):
             said, (start, end) = token[0], token.span()
@@ -62,12 +64,13 @@ class Rare:
                 word, is_usual, is_noise = _folded(said)
                 total += len(word) > 1
                 usual += is_usual and len(word) > 1
+                frequent += word in FREQUENT
                 if word not in spared:
                     within = not starts and said[0].isupper() and not said.isupper()
                     self._word(word, start, end, usual=is_usual or is_noise, within=within)
             starts = text[end : end + 1] in (".", "!", "?", "\n", ":")
         self._end_row()
-        self.foreign = usual * 2 < total
+        self.foreign = usual * 2 < total or (total >= LEAST_WORDS and not frequent)
         for word, is_usual, start, end in self._maybe:
             if self.foreign or not is_usual:
                 self.unusual.setdefault(word, []).append((start, end))
