@@ -108,15 +108,17 @@ PERSONS: tuple[Rule, ...] = (
     rule(
         "handles",
         r"(?<![\w@])(?:paypal\.me|cash\.app|venmo\.com|instagram\.com|tiktok\.com|twitter\.com|x\.com|facebook\.com|linkedin\.com/in|github\.com|t\.me|wa\.me|twitch\.tv|onlyfans\.com|ko-fi\.com|snapchat\.com/add|steamcommunity\.com/id|revolut\.me|discord\.gg|linktr\.ee)/[^\s<>\"']{2,80}",
+        sign="/",
         digits=False,
     ),
     rule(
         "handles",
         r"(?<![\w@.])@(?P<v>[A-Za-z0-9_](?:[A-Za-z0-9_.-]{1,38})[A-Za-z0-9_])(?![\w@])(?!\.[a-z]{2,})",
+        sign="@",
         digits=False,
         fits=_is_handle,
     ),
-    rule("handles", r"(?<![\w@.])@[A-Za-z0-9_.-]{2,30}@[a-z0-9-]+\.[a-z]{2,10}", digits=False),
+    rule("handles", r"(?<![\w@.])@[A-Za-z0-9_.-]{2,30}@[a-z0-9-]+\.[a-z]{2,10}", sign="@", digits=False),
     rule("handles", r"(?<![\w#/])(?P<v>[\w.-]{2,32}#\d{4,5})(?!\w)"),
     rule(
         "handles",
@@ -271,6 +273,7 @@ PERSONS: tuple[Rule, ...] = (
     rule(
         "emails",
         r"(?<![\w@])(?P<v>[\w.+-]{3,40}(?:\s[\[(]?at[\])]?\s|\s?[\[(]?@[\])]?\s?)(?:gmail|googlemail|yahoo|hotmail|outlook|icloud|gmx|web\.de|proton(?:mail)?|aol|yandex|fastmail|tutanota|posteo|mail\.ru|qq)(?:\s?(?:dot|\.)\s?\w{2,4})?)\b",
+        words="gmail googlemail yahoo hotmail outlook icloud gmx web proton protonmail aol yandex fastmail tutanota posteo mail qq",
         digits=False,
         fits=lambda v: _is_local(v),
     ),

@@ -17,6 +17,8 @@ MOST_NAMES = 8
 """Of a message that are paired."""
 _TOKEN = re.compile(r"@[\w.-]{3,64}|[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\d(?:[ .,:/_-]?\d)*|\[[a-z]+\]")
 _HELD = re.compile(r"(.)\1{2,}")
+_TIME = re.compile(r"(?:[01]?\d|2[0-3])[:.][0-5]\d")
+"""Of a day: nobody's secret."""
 _NOT_DIGITS = re.compile(r"\D")
 _DIGITS = {"zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"}
 _DIGITS |= {"eight": "8", "nine": "9", "oh": "0", "null": "0", "eins": "1", "zwei": "2", "drei": "3", "vier": "4"}
@@ -80,7 +82,7 @@ class Rare:
     def _number(self, said: str, start: int, end: int) -> None:
         if said[0] == "@":
             self.numbers.setdefault(said.casefold(), []).append((start, end))
-        elif said[0] != "[" and len(digits := _NOT_DIGITS.sub("", said)) >= LEAST_DIGITS:
+        elif said[0] != "[" and not _TIME.fullmatch(said) and len(digits := _NOT_DIGITS.sub("", said)) >= LEAST_DIGITS:
             self.numbers.setdefault(digits, []).append((start, end))
 
     def _word(self, word: str, start: int, end: int, *, usual: bool, within: bool) -> None:

@@ -21,7 +21,7 @@ COMPANY = 0.4
 """Share of its replies in which a secret has the same word beside it."""
 FOREIGN_COMPANY = 0.6
 """The same in languages whose usual words are not known."""
-MOST_KNOWN = 20_000
+MOST_KNOWN = 5_000
 USUAL = 0.05
 """A word in more replies than this share is nobody's secret company; so is one in fewer than `MANY` of them."""
 MANY = 8

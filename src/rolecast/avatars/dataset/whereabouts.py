@@ -208,7 +208,7 @@ WHEREABOUTS: tuple[Rule, ...] = (
         r"\blat(?:itude)?\b\s?(?:is|:|=)?\s?-?\d{1,2}\.\d{2,}.{0,12}?\blon(?:g|gitude)?\b\s?(?:is|:|=)?\s?-?\d{1,3}\.\d{2,}",
         words="lat latitude",
     ),
-    rule("coordinates", r"///[a-z]{3,15}\.[a-z]{3,15}\.[a-z]{3,15}", digits=False),
+    rule("coordinates", r"///[a-z]{3,15}\.[a-z]{3,15}\.[a-z]{3,15}", sign="///", digits=False),
     rule("coordinates", r"(?<!\w)[23456789CFGHJMPQRVWX]{4,8}\+[23456789CFGHJMPQRVWX]{2,3}(?!\w)", case=True),
 )
 _HEAD = re.compile(
