@@ -499,6 +499,12 @@ def test_nothing_to_learn_from_is_told_and_the_dataset_before_stays(tmp_path: Pa
     assert not list((tmp_path / "dataset").glob("*.part"))
 
 
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "dataset").write_text("a file")
+    with pytest.raises(Invalid, match="name another folder"):
+        made(tmp_path, list(talk()))
+
+
 def test_files_of_the_older_form_without_people_and_ids_are_read(tmp_path: Path) -> None:
     rows = [
         {

@@ -85,8 +85,8 @@ PERSONS: tuple[Rule, ...] = (
     ),
     rule(
         "births",
-        r"\b(?:birth\s?year|year\sof\sbirth|jahrgang|geburtsjahr|class\sof)\s?(?:is|:|ist|was)?\s?(?P<v>(?:19|20)\d\d|['’]\d\d)\b",
-        words="birth birthyear jahrgang geburtsjahr class",
+        r"\b(?:birth\s?year|year\sof\sbirth|jahrgang|geburtsjahr)\s?(?:is|:|ist|was)?\s?(?P<v>(?:19|20)\d\d|['’]\d\d)\b",
+        words="birth birthyear jahrgang geburtsjahr",
     ),
     rule(
         "births",
@@ -208,7 +208,7 @@ PERSONS: tuple[Rule, ...] = (
     ),
     rule(
         "documents",
-        rf"\b{_DOCUMENT}\b\s?(?:number|no|nr|num|card|id|code|ref(?:erence)?|#|nummer)?s?\.?\s?(?:is|['’]s|ist|es|:|=|#|->|→|lautet|was|are|,|for\s[\w ]{{2,20}}\sis)?\s?(?:still\s|now\s|it['’]?s\s)?#?(?P<v>(?:[A-Z]{{3,5}}\s)?[A-Z]{{0,5}}[ -]?\d(?:[A-Z0-9]|[ ./-](?=[A-Z0-9]*\d)){{3,24}}(?:-[A-Z]{{1,2}})?)(?![\w%€$]|\s?(?:people|euros?|eur|usd|dollars|€|minutes?|km|miles|followers)\b)",
+        rf"\b{_DOCUMENT}\b\s?(?:number|no|nr|num|card|id|code|ref(?:erence)?|#|nummer)?s?\.?\s?(?:is|['’]s|ist|es|:|=|#|->|→|lautet|was|are|,|for\s[\w ]{{2,20}}\sis)?\s?(?:still\s|now\s|it['’]?s\s)?#?(?P<v>(?-i:(?:[A-Z]{{3,5}}\s)?(?:[A-Z]{{0,5}}|[a-z]))[ -]?\d(?:[A-Z0-9]|[ ./-](?=[A-Z0-9]*\d)){{3,24}}(?:-[A-Z]{{1,2}})?)(?![\w%€$]|\s?(?:people|euros?|eur|usd|dollars|€|minutes?|km|m|miles|followers|users|units|percent|days|weeks|years)\b)",
         words=_DOCUMENTS,
         fits=_is_number_like,
     ),
