@@ -98,7 +98,6 @@ def conversations(replies: int, seed: int) -> Iterator[Example]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replies", type=int, default=100_000)
-    parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rc") as folder:
         path = Path(folder) / "extracted.jsonl"
@@ -113,10 +112,11 @@ def main() -> int:
             steps[progress.step] = steps.get(progress.step, 0) + now - last
             last = now
 
+        worked = time.process_time()
         found = build(path, Path(folder) / "dataset", [*FRIENDS, MIRA], DatasetSettings(most=0), tell)
-        seconds = time.perf_counter() - began
+        seconds, worked = time.perf_counter() - began, time.process_time() - worked
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"{found.read} replies in {seconds:.1f} s ({found.read / seconds:.0f}/s), memory grown by {grown:.0f} MB")
+    print(f"{found.read} replies in {seconds:.1f} s ({worked:.1f} s of CPU), memory grown by {grown:.0f} MB")
     print(f"  train {found.train}, valid {found.valid}, test {found.test} of {found.conversations} conversations")
     print(f"  left: {found.left}")
     print(f"  replaced: {found.replaced}")
