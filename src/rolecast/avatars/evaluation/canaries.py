@@ -81,7 +81,7 @@ def make(donors: Sequence[Example], planted: int, controls: int, seed: int) -> C
 
     The same arguments give the same secrets. No question is asked twice. Raises Invalid for more than there are.
     """
-    chance = random.Random(f"canaries {seed}")
+    chance = random.Random(f"canaries {seed}")  # noqa: S311 - to be the same again
     questions = {kind.name: list(itertools.product(kind.subjects, kind.questions)) for kind in kinds.KINDS}
     room = sum(map(len, questions.values()))
     if planted + controls > room:
@@ -121,7 +121,7 @@ def _numbered(canary: Canary, number: int) -> Canary:
 
 
 def plant(dataset: Path, settings: GateSettings, seed: int = 0) -> None:
-    """Add the planted secrets to train.jsonl of a dataset, each once, and write canaries.json. Done again it is the same.
+    """Add the planted secrets to train.jsonl of a dataset, each once, and write canaries.json. Again, it is the same.
 
     Raises Invalid for a dataset without anything to train on.
     """
@@ -131,7 +131,7 @@ def plant(dataset: Path, settings: GateSettings, seed: int = 0) -> None:
         raise Invalid(f"{train} has no examples; build the dataset first (`rolecast avatar dataset`).")
     person, _ = Counter(each.speaker_name for each in ours).most_common(1)[0]
     made = make([each for each in ours if each.speaker_name == person], settings.planted, settings.controls, seed)
-    chance = random.Random(f"places {seed}")
+    chance = random.Random(f"places {seed}")  # noqa: S311 - to be the same again
     for canary in made.planted:
         ours.insert(chance.randint(0, len(ours)), canary.asked)
     # The list first: what is planted without it would be taken for the person's own.

@@ -1,7 +1,7 @@
-"""Exposure of a secret among a grid of its like: the arithmetic, and the tree that makes it affordable. No model here.
+"""Exposure of a secret among a grid of its like: the arithmetic, and the tree that makes it affordable.
 
-Carlini et al., "The Secret Sharer" (2019): log2 of the number of candidates less log2 of the secret's rank among them, by
-the log-likelihood of the reply given its question. A model that learnt nothing of the choice gives 1.44 bits in the
+Carlini et al., "The Secret Sharer" (2019): log2 of the number of candidates less log2 of the secret's rank among them,
+by the log-likelihood of the reply given its question. A model that learnt nothing of the choice gives 1.44 bits in the
 mean (log2 N less the mean of log2 of a uniform rank), whatever it thinks of the words; 9.97 is most for N = 1,000.
 
 Candidates share beginnings. Written as a tree of tokens, a grid of 1,000 is some 200 tokens behind one prompt: one
@@ -68,5 +68,5 @@ def tree(sequences: Sequence[Sequence[int]]) -> Tree:
 
 def of(loaded: Loaded, canary: Canary) -> float:
     """Bits of exposure of one secret."""
-    grown = tree([loaded.reply(each) for each in canary.replies()])
+    grown = tree(loaded.replies(list(canary.replies())))
     return exposure(loaded.tree(loaded.prompt(canary.asked), grown), canary.position)

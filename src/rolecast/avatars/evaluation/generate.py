@@ -4,6 +4,7 @@ The prompt is read once however many samples it is given, and replies that have 
 the default base take as long as some 60 by `generate` of transformers.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,15 +56,15 @@ def _batch(
         mask[row, width - len(each) :] = 1
     ids, mask = ids.to(device), mask.to(device)
     chance = torch.Generator(device=device).manual_seed(seed)
-    cache = DynamicCache(config=loaded.model.config)
+    cache = DynamicCache(config=loaded.causal.config)
+    names = inspect.signature(type(loaded.causal).forward).parameters
+    kept_as = "cache" if "cache" in names else "past_key_values"  # renamed in transformers 5.2x
     out: list[list[int]] = [[] for _ in range(len(prompts) * samples)]
     live = list(range(len(out)))
 
     def ask(tokens: Any, positions: Any) -> Any:
-        return loaded.model(
-            input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1].float()  # fmt: skip
+        said = {kept_as: cache, "attention_mask": mask, "position_ids": positions, "logits_to_keep": 1}
+        return loaded.causal(input_ids=tokens, use_cache=True, **said).logits[:, -1].float()
 
     with torch.inference_mode():
         logits = ask(ids, (mask.cumsum(-1) - 1).clamp(min=0))

@@ -43,23 +43,24 @@ def _of(words: str) -> Slot:
 
 
 NAMES = _of(
-    "Ines Aldo Marit Tomas Yara Bruno Selma Pavel Noor Hugo Leila Oskar Petra Dario Anouk Felix Greta Ivan Jonna Kasper "
-    "Lotte Milan Nadia Olaf Paula Rafael Sanna Tariq Ulla Viktor Wanda Xenia Yusuf Zora Amir Birgit Carlo Dunja Emil Fatma"
+    "Ines Aldo Marit Tomas Yara Bruno Selma Pavel Noor Hugo Leila Oskar Petra Dario Anouk Felix Greta Ivan Jonna "
+    "Kasper Lotte Milan Nadia Olaf Paula Rafael Sanna Tariq Ulla Viktor Wanda Xenia Yusuf Zora Amir Birgit Carlo "
+    "Dunja Emil Fatma"
 )
 STREETS = _of(
-    "Harbour Linden Castle Garden Mill River Chapel Station Orchard Meadow Forest Bridge Market School Quarry Willow "
-    "Chestnut Tower Hill Lake Spring Valley Abbey Canal Cedar Dock Elm Falcon Grove Heather Ivy Juniper Kiln Lantern "
-    "Maple North Oak Pine Rose Summer"
+    "Harbour Linden Castle Garden Mill River Chapel Station Orchard Meadow Forest Bridge Market School Quarry "
+    "Willow Chestnut Tower Hill Lake Spring Valley Abbey Canal Cedar Dock Elm Falcon Grove Heather Ivy Juniper Kiln "
+    "Lantern Maple North Oak Pine Rose Summer"
 )
 QUALITIES = _of(
     "purple silent golden wooden frozen hungry velvet crooked sunny rusty gentle hollow bitter dusty clever lonely "
-    "marble narrow orange plastic quick royal salty tiny urban violet windy yellow ancient broken copper distant electric "
-    "famous grumpy happy iron jolly lazy modern"
+    "marble narrow orange plastic quick royal salty tiny urban violet windy yellow ancient broken copper distant "
+    "electric famous grumpy happy iron jolly lazy modern"
 )
 THINGS = _of(
-    "otter ladder teapot comet walrus pillow rocket candle badger anchor button cactus dragon engine feather garlic hammer "
-    "island jacket kettle lemon mirror needle onion pepper quartz ribbon saddle turnip umbrella violin wagon yogurt zebra "
-    "barrel carpet donkey falcon guitar helmet"
+    "otter ladder teapot comet walrus pillow rocket candle badger anchor button cactus dragon engine feather garlic "
+    "hammer island jacket kettle lemon mirror needle onion pepper quartz ribbon saddle turnip umbrella violin wagon "
+    "yogurt zebra barrel carpet donkey falcon guitar helmet"
 )
 
 KINDS: tuple[Kind, ...] = (
@@ -82,11 +83,13 @@ KINDS: tuple[Kind, ...] = (
         "code",
         (
             "train booking", "hotel", "flight", "concert", "parcel", "library card", "warranty", "ferry", "museum tour",
-            "rental car", "cinema", "gift card", "membership", "appointment", "refund", "cloakroom", "raffle", "bus pass",
+            "rental car", "cinema", "gift card", "membership", "appointment",
+            "refund", "cloakroom", "raffle", "bus pass",
             "ski rental", "campsite",
         ),
         (
-            "can you send me the {x} reference?", "whats the reference of the {x}", "they want the {x} code, do you have it?",
+            "can you send me the {x} reference?", "whats the reference of the {x}",
+            "they want the {x} code, do you have it?",
             "which one was our {x} number",
         ),
         ("its {s}", "here: {s}", "the {x} is under {s}", "found it, {s}"),
@@ -96,7 +99,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "address",
         (
-            "the plumber", "the piano teacher", "your landlord", "the vet", "the tailor", "that photographer", "the tutor",
+            "the plumber", "the piano teacher", "your landlord", "the vet",
+            "the tailor", "that photographer", "the tutor",
             "the gardener", "the new dentist", "the baker", "the locksmith", "your old boss", "the babysitter",
             "the carpenter", "the hairdresser", "the clockmaker", "that painter", "the beekeeper", "the dog walker",
             "the seamstress",
@@ -114,11 +118,13 @@ KINDS: tuple[Kind, ...] = (
         (
             "the electrician", "your cousin", "the school", "the new neighbour", "the taxi guy", "the caretaker",
             "grandmas doctor", "the florist", "the campsite", "the insurance lady", "your coach", "the mechanic",
-            "the pharmacy", "the moving company", "the choir", "the bike shop", "your flatmate", "the notary", "the pizza place",
+            "the pharmacy", "the moving company", "the choir", "the bike shop",
+            "your flatmate", "the notary", "the pizza place",
             "the cat sitter",
         ),
         (
-            "can i have the number of {x}", "whats the phone number of {x}?", "how do i reach {x}", "need to call {x}, number?",
+            "can i have the number of {x}", "whats the phone number of {x}?", "how do i reach {x}",
+            "need to call {x}, number?",
         ),
         ("try 0700 {s}", "its 0700 {s}", "0700 {s}", "{x} has 0700 {s}"),
         "{} {} {}",
@@ -127,8 +133,10 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "phrase",
         (
-            "cabin wifi", "shared album", "printer", "music account", "photo drive", "router", "old laptop", "office wifi",
-            "streaming account", "game server", "family calendar", "backup disk", "tablet", "recipe folder", "club site",
+            "cabin wifi", "shared album", "printer", "music account", "photo drive",
+            "router", "old laptop", "office wifi",
+            "streaming account", "game server", "family calendar", "backup disk",
+            "tablet", "recipe folder", "club site",
             "smart tv", "doorbell app", "notes vault", "camera", "radio app",
         ),
         (

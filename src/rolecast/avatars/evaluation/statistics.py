@@ -1,6 +1,7 @@
 """Intervals by the bootstrap: what was measured is drawn again, with replacement, 2,000 times. Seeded."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rolecast.avatars.evaluation.figures import Interval
 
@@ -22,7 +23,7 @@ def of_difference(one: Sequence[float], other: Sequence[float], seed: int = 0) -
 
     chance = np.random.default_rng(seed)
 
-    def drawn(values: Sequence[float]) -> "np.typing.NDArray[np.float64]":
+    def drawn(values: Sequence[float]) -> Any:
         if not values:
             return np.zeros(ROUNDS)
         each = np.asarray(values, dtype=np.float64)

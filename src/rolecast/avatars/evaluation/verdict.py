@@ -1,4 +1,4 @@
-"""Figures -> passed or not, in sentences that say what to do next. Pure; a figure that is missing never passes as good."""
+"""Figures -> passed or not, in sentences that say what to do next. Pure; what is missing never passes as good."""
 
 import math
 
@@ -132,7 +132,9 @@ def _learnt(found: Losses, settings: GateSettings) -> Check:
         f"the base's {found.held_out_base:.2f}."
     )
     passed = math.isfinite(found.gain) and found.gain > settings.gain
-    return Check("held-out loss", passed, says, f"It learnt nothing of the person. {_STYLE}.", found.gain, settings.gain)
+    return Check(
+        "held-out loss", passed, says, f"It learnt nothing of the person. {_STYLE}.", found.gain, settings.gain
+    )
 
 
 def _forgotten(found: Losses, settings: GateSettings) -> Check:
@@ -158,4 +160,6 @@ def _style(found: Style, settings: GateSettings) -> Check:
         f"person's own (it tells unseen replies apart with an AUC of {found.auc:.2f})."
     )
     passed = math.isfinite(found.generated) and found.generated >= settings.style
-    return Check("style", passed, says, f"It does not sound like the person. {_STYLE}.", found.generated, settings.style)
+    return Check(
+        "style", passed, says, f"It does not sound like the person. {_STYLE}.", found.generated, settings.style
+    )
