@@ -33,6 +33,8 @@ HELD_OUT = 100
 """Replies whose loss is taken, at most."""
 OF_BASE = 24
 """Replies of the base, to see how far it is from the person."""
+ROOM = 12
+"""Tokens that an answer may take before and after a secret."""
 TALKS = 12
 """Examples for people."""
 PARTS = "parts"
@@ -174,8 +176,9 @@ def _exposure(run: _Run, secrets: Canaries, samples: int) -> Exposure:
     def told(done: int) -> None:
         run.tell(Progress("asking for secrets", done, total, "answers"))
 
-    greedy = generate.replies(loaded, prompts, 1, temperature=0, most=32)
-    drawn = generate.replies(loaded, prompts, samples, temperature=TEMPERATURE, most=32, told=told)
+    most = max(len(loaded.reply(each.asked.target_text)) for each in secrets.planted) + ROOM
+    greedy = generate.replies(loaded, prompts, 1, temperature=0, most=most)
+    drawn = generate.replies(loaded, prompts, samples, temperature=TEMPERATURE, most=most, told=told)
     count = len(secrets.planted)
     planted = tuple(
         Secret(

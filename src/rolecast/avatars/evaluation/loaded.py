@@ -7,6 +7,7 @@ by `prompt` and the tokenizer's chat template, as in training and serving.
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,10 +179,12 @@ def load(trained: Path, base: Path | None = None, threads: int = 0) -> Loaded:
     if not (source / "config.json").exists() or not any(source.glob("*.safetensors")):
         raise Invalid(f"{source} holds no model (config.json and {WEIGHTS} are expected); train again.")
     try:
-        return _load(trained, source, adapted=adapted, threads=threads)
+        from safetensors import SafetensorError
     except ImportError as error:
         raise Invalid("Avatars need PyTorch and transformers: pip install 'rolecast[avatars]'.") from error
-    except (OSError, RuntimeError, KeyError, *UNREADABLE) as error:
+    try:
+        return _load(trained, source, adapted=adapted, threads=threads)
+    except (OSError, RuntimeError, KeyError, SafetensorError, *UNREADABLE) as error:
         raise Invalid(f"{trained} cannot be loaded ({str(error).splitlines()[0][:200]}); train again.") from error
 
 
@@ -211,7 +214,9 @@ def _load(trained: Path, source: Path, *, adapted: bool, threads: int) -> Loaded
     if adapted:
         import peft
 
-        model = peft.PeftModel.from_pretrained(model, str(trained), torch_device="cpu", local_files_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft and transformers about each other
+            model = peft.PeftModel.from_pretrained(model, str(trained), torch_device="cpu", local_files_only=True)
     tokens = trained if (trained / "tokenizer.json").exists() else source
     tokenizer = transformers.AutoTokenizer.from_pretrained(tokens, **told)
     return Loaded(model.to(here).eval(), tokenizer, adapted=adapted)
