@@ -28,6 +28,11 @@ Method = Literal["lora", "scratch"]
 Precision = Literal["fp32", "bf16"]
 
 
+def alpha(rank: int) -> int:
+    """The scale of an adapter of that rank, before it is divided by the rank."""
+    return 2 * rank
+
+
 class Start(msgspec.Struct, frozen=True):
     """What training starts from."""
 
