@@ -188,7 +188,7 @@ def test_losses_of_a_batch_are_those_of_each_reply_by_itself(base: Path) -> None
 def test_replies_made_together_are_those_made_alone_and_samples_are_the_same_again(overfit: Path) -> None:
     found = load(overfit)
     found.model.float()
-    prompts = [found.prompt(each) for each in examples(5)] + [found.chat([{"role": "user", "content": "hi"}])]
+    prompts = [found.prompt(each) for each in examples(5)] + [found.ask("hi")]
     many = generate.replies(found, prompts, 1, temperature=0, most=12)
     assert [generate.replies(found, [each], 1, temperature=0, most=12)[0] for each in prompts] == many
     drawn = generate.replies(found, prompts, 3, temperature=0.7, most=12, seed=4)

@@ -204,7 +204,7 @@ def _of_base(loaded: Loaded, prompts: Sequence[Example]) -> list[str]:
     """What the base says to some prompts; nothing where there is none."""
     if not loaded.adapted or not prompts:
         return []
-    asked = [loaded.prompt(each) for each in _spread(prompts, OF_BASE)]
+    asked = [before for each in _spread(prompts, OF_BASE) if (before := loaded.prompt(each))]
     with loaded.as_base():
         made = generate.replies(loaded, asked, 1, temperature=TEMPERATURE)
     return [loaded.text(each[0]) for each in made]
@@ -212,18 +212,19 @@ def _of_base(loaded: Loaded, prompts: Sequence[Example]) -> list[str]:
 
 def _generations(run: _Run, prompts: Sequence[Example]) -> list[_Said]:
     """About 200 replies, equally many to each held-out prompt."""
-    if not prompts:
+    asked = {index: before for index, each in enumerate(prompts) if (before := run.settled.prompt(each))}
+    chosen = _spread(list(asked), GENERATIONS)
+    if not chosen:
         return []
-    loaded, chosen = run.settled, _spread(range(len(prompts)), GENERATIONS)
     samples = math.ceil(GENERATIONS / len(chosen))
 
     def told(done: int) -> None:
         run.tell(Progress("talking", done, len(chosen) * samples, "replies"))
 
-    asked = [loaded.prompt(prompts[index]) for index in chosen]
-    made = generate.replies(loaded, asked, samples, temperature=TEMPERATURE, told=told)
+    befores = [asked[index] for index in chosen]
+    made = generate.replies(run.settled, befores, samples, temperature=TEMPERATURE, told=told)
     pairs = zip(chosen, made, strict=True)
-    return [_Said(index, loaded.text(each).strip()) for index, replies in pairs for each in replies]
+    return [_Said(index, run.settled.text(each).strip()) for index, replies in pairs for each in replies]
 
 
 def _copied(run: _Run, train: Sequence[Example], prompts: Sequence[Example], said: Sequence[_Said]) -> Regurgitation:

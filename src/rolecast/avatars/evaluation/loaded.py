@@ -1,7 +1,7 @@
 """A trained folder as a model: peft's LoRA over its base, or a Hugging Face Llama of its own. PyTorch.
 
 Weights are read from safetensors alone, nothing of a folder is executed and nothing is fetched. Examples become tokens
-by `prompt` and the tokenizer's chat template, as in training and serving.
+by the encoder of training: what is asked here reads exactly as what was learnt.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ import msgspec
 
 from rolecast.avatars import prompt
 from rolecast.avatars.example import Example
+from rolecast.avatars.prompt import Turn
+from rolecast.avatars.training.encode import Encoder
 from rolecast.errors import UNREADABLE, Invalid
 
 if TYPE_CHECKING:
@@ -31,34 +33,37 @@ BATCH_TOKENS = 4096
 class Loaded:
     """A model with its tokenizer. Token lists in, numbers out; no tensor leaves this class and `generate`."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, adapted: bool) -> None:
+    def __init__(self, model: Any, tokenizer: Any, encoder: Encoder, *, adapted: bool) -> None:
         self.model = model
         """transformers' model for text, or peft's around one; in evaluation mode."""
         self.tokenizer = tokenizer
+        self._encoder = encoder
         self.adapted = adapted
         """Whether it is an adapter over a base, which `as_base` shows."""
 
     # -- text <-> tokens --
 
     def prompt(self, example: Example) -> list[int]:
-        """What comes before the reply of an example, its latest part if it is long."""
-        return self.chat([{"role": each.role, "content": each.content} for each in prompt.turns(example)])
+        """What comes before the reply of an example, as it was trained; nothing where the model's template refuses its
+        turns, or it has none."""
+        return self._before(prompt.turns(example))
 
-    def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """A chat that the assistant is to go on with."""
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return self._tokens(text)[-LONGEST:]
+    def ask(self, question: str) -> list[int]:
+        """A question to a plain assistant."""
+        return self._before([Turn("user", question)])
+
+    def _before(self, turns: Sequence[Turn]) -> list[int]:
+        found = self._encoder.chat(turns, ".", whole=False)
+        return list(found.ids[: found.prompt]) if found else []
 
     def reply(self, text: str) -> list[int]:
         """A reply, without the token that ends it."""
-        return self._tokens(text)
+        return self.replies([text])[0]
 
     def replies(self, texts: Sequence[str]) -> list[list[int]]:
         """Many at once, which is much quicker."""
-        return [list(each) for each in self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
-
-    def _tokens(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        plain = [self._encoder.plain(each).strip() for each in texts]
+        return [list(each) for each in self.tokenizer(plain, add_special_tokens=False)["input_ids"]]
 
     def text(self, tokens: Sequence[int]) -> str:
         """Tokens as text, without special ones."""
@@ -219,7 +224,7 @@ def _load(trained: Path, source: Path, *, adapted: bool, threads: int) -> Loaded
             model = peft.PeftModel.from_pretrained(model, str(trained), torch_device="cpu", local_files_only=True)
     tokens = trained if (trained / "tokenizer.json").exists() else source
     tokenizer = transformers.AutoTokenizer.from_pretrained(tokens, **told)
-    return Loaded(model.to(here).eval(), tokenizer, adapted=adapted)
+    return Loaded(model.to(here).eval(), tokenizer, Encoder(tokens, LONGEST), adapted=adapted)
 
 
 def _bf16_pays(device: Any) -> bool:

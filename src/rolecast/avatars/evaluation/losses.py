@@ -29,10 +29,8 @@ def questions() -> tuple[Question, ...]:
 
 def measure(loaded: Loaded, held_out: Sequence[Example]) -> Losses:
     """All four, in nats per token; of the base only where there is one."""
-    replies = [(loaded.prompt(each), loaded.reply(each.target_text)) for each in held_out]
-    plain = [
-        (loaded.chat([{"role": "user", "content": each.question}]), loaded.reply(each.answer)) for each in questions()
-    ]
+    replies = [(before, loaded.reply(each.target_text)) for each in held_out if (before := loaded.prompt(each))]
+    plain = [(before, loaded.reply(each.answer)) for each in questions() if (before := loaded.ask(each.question))]
     own, own_plain = _mean(loaded, replies), _mean(loaded, plain)
     if not loaded.adapted:
         return Losses(len(replies), own, None, own_plain, None)
