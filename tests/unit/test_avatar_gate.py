@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolecast.avatars import example
-from rolecast.avatars.evaluation import canaries, exposure, losses, regurgitation, statistics, style
+from rolecast.avatars.evaluation import canaries, exposure, losses, plots, regurgitation, statistics, style
 from rolecast.avatars.evaluation.evaluate import Evaluation
 from rolecast.avatars.evaluation.figures import (
     Exposure,
@@ -344,6 +344,8 @@ def test_the_page_is_one_file_that_runs_and_fetches_nothing_and_shows_hostile_te
     for link in re.findall(r'(?:src|href|action)="([^"]*)"', text):
         assert link.startswith("#")
     assert text.count("<svg") == 4
+    assert all(each in text for each in (plots.OURS, plots.THEIRS, plots.LIMIT, "currentColor"))
+    assert set(re.findall(r'(?:url\(|href=")#([^)"]+)', text)) <= set(re.findall(r' id="([^"]+)"', text))
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(set(ids)) == len(ids)
     assert "default-src 'none'" in text

@@ -38,7 +38,7 @@ def _drawn(draw: Callable[["Axes"], None], name: str, width: float = 5.6, height
     svg = out.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     # Names within one page are to be apart.
-    svg = re.sub(r'(id="|#)(?=[A-Za-z])', rf"\1{name}-", svg.replace(INK, "currentColor"))
+    svg = re.sub(r'( id="|url\(#|href="#)', rf"\1{name}-", svg.replace(INK, "currentColor"))
     return svg.replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
 
 
@@ -79,7 +79,7 @@ def exposure(found: Exposure, limit: float) -> str:
             means.append(sum(bits) / len(bits) if bits else 0.0)
             axes.plot([means[-1]] * 2, [row - 0.35, row + 0.35], color=INK, linewidth=2)
         axes.axvline(means[1] + limit, color=LIMIT, linestyle="--", linewidth=1)
-        axes.annotate("most for the mean", (means[1] + limit, 1.45), color=LIMIT, ha="center", annotation_clip=False)
+        axes.text(means[1] + limit + 0.1, 0.5, "most for the mean", color=LIMIT, va="center")
         axes.set_yticks([0, 1], [name for name, *_ in sides])
         axes.set_ylim(1.5, -0.5)
         axes.set_xlim(-0.2, 10.3)
@@ -95,6 +95,7 @@ def regurgitation(found: Regurgitation, limit: float) -> str:
         axes.barh([0, 1], [100 * found.generated, 100 * found.human], color=[OURS, THEIRS], height=0.55)
         axes.set_yticks([0, 1], ["generated", "person's own"])
         axes.axvline(100 * (found.human + limit), color=LIMIT, linestyle="--", linewidth=1)
+        axes.text(100 * (found.human + limit), -0.45, " most", color=LIMIT, va="bottom")
         axes.invert_yaxis()
         axes.set_xlim(0, max(100 * (found.human + limit), 100 * found.generated) * 1.15 + 1)
         axes.set_xlabel("% of replies with eight tokens of what was trained on")

@@ -31,6 +31,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } p, li {
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; padding: .4rem .6rem;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; } td.number { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; } th { color: var(--soft); font-weight: 600; }
+td.name { white-space: nowrap; } th { overflow-wrap: normal; }
 td.said { white-space: pre-wrap; } .wide { overflow-x: auto; } svg { max-width: 100%; height: auto; }
 .soft { color: var(--soft); }
 """
@@ -109,7 +110,7 @@ def _checks(checks: "Sequence[Check]") -> Iterator[str]:
     for each in checks:
         mark = '<span class="good">passed</span>' if each.passed else '<span class="bad">failed</span>'
         yield (
-            f'<tr><td>{escape(each.name)}<td>{mark}<td class="number">{_number(each.value)}'
+            f'<tr><td class="name">{escape(each.name)}<td class="name">{mark}<td class="number">{_number(each.value)}'
             f'<td class="number">{_number(each.limit)}<td>{escape(each.says)}</tr>'
         )
     yield "</tbody></table></div>"
