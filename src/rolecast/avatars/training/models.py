@@ -1,6 +1,7 @@
 """The models that PyTorch trains, by transformers and peft: a base with an adapter, or a small Llama from nothing."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def _adapted(model: Any, rank: int) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config, autocast_adapter_dtype=False)
+    with warnings.catch_warnings():  # peft asks transformers by a name that it has given up
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, config, autocast_adapter_dtype=False)
 
 
 def _norm(module: Any) -> Any:
