@@ -51,7 +51,8 @@ class Batch(msgspec.Struct, frozen=True):
     tokens: "NDArray[np.int64]"
     """(rows, length)"""
     learnt: "NDArray[np.bool_]"
-    """(rows, length): tokens whose loss counts, each given those before it; never the first of a row, never padding."""
+    """(rows, length): tokens whose loss counts, each given those before it; never the first of a row, never padding.
+    A row may have several replies."""
 
     @property
     def count(self) -> int:

@@ -33,6 +33,7 @@ def _server(gguf: str, socket: Path, threads: int) -> Any:
     p.n_threads_http = PARALLEL + 2
     p.kv_unified = False
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
+    p.cpuparams.poll = p.cpuparams_batch.poll = 0  # waiting threads take no time from others
     p.cache_ram_mib = 0
     p.cache_idle_slots = False
     p.ui = False
