@@ -21,7 +21,8 @@ import msgspec
 
 from rolecast.avatars import places
 from rolecast.avatars.export import llama, tokenizer
-from rolecast.avatars.export.writing import Model, Source, write
+from rolecast.avatars.export.tensors import Source
+from rolecast.avatars.export.writing import Model, write
 from rolecast.errors import UNREADABLE, Invalid, RolecastError
 from rolecast.jobs.job import Progress
 from rolecast.weights import gguf as header
@@ -124,7 +125,9 @@ def _make(gguf: Path, folder: Path, digest: str, report: Report) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     except OSError as error:
-        raise Invalid(f"The base could not be written to {folder} ({(error.strerror or str(error)).lower()}).") from error
+        raise Invalid(
+            f"The base could not be written to {folder} ({(error.strerror or str(error)).lower()})."
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -234,11 +237,14 @@ def _hf(folder: Path, shape: llama.Shape, words: tokenizer.Words, tensors: dict[
         kept[name] = values.astype(np.float16) if values.ndim > 1 else values
         report(Progress("unpacking the base", number, len(tensors), "tensors"))
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    special = {"bos_token_id": words.bos, "eos_token_id": words.eos, "pad_token_id": words.pad}
+    special: dict[str, Any] = {"bos_token_id": words.bos, "eos_token_id": words.eos, "pad_token_id": words.pad}
     # float32: whoever loads it without saying otherwise must not compute in the half precision of the file
-    LlamaConfig(**shape.config(), **special, dtype="float32", architectures=["LlamaForCausalLM"]).save_pretrained(folder)
+    LlamaConfig(**shape.config(), **special, dtype="float32", architectures=["LlamaForCausalLM"]).save_pretrained(
+        folder
+    )
     named = {"bos_token": words.bos, "eos_token": words.eos, "unk_token": words.unknown, "pad_token": words.pad}
-    fast = PreTrainedTokenizerFast(
+    kind: Any = PreTrainedTokenizerFast
+    fast = kind(
         tokenizer_object=tokenizer.tokenizer(words),
         **{name: words.tokens[number] for name, number in named.items() if number is not None},
         model_max_length=shape.context,

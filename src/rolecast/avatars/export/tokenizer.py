@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rolecast.errors import UNREADABLE, Invalid
+from rolecast.avatars.export.tensors import read_json
+from rolecast.errors import Invalid
 
 if TYPE_CHECKING:
     from gguf import GGUFReader, GGUFWriter
@@ -23,7 +24,8 @@ _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
 _DIGITS = {"type": "Digits", "individual_digits": True}
 _CUTS: dict[str, list[dict[str, Any]]] = {"gpt-2": [_BYTES], "smollm": [_DIGITS, _BYTES]}
 """Names that llama.cpp gives to ways of cutting, and what they are called in tokenizer.json."""
-_PART = ".part"
+_ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "</s>", "<eos>", "<EOT>", "[EOS]")
+"""Tokens that llama.cpp ends a reply with whatever the file says, by their names."""
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -43,14 +45,20 @@ class Words(msgspec.Struct, frozen=True):
     template: str = ""
     """How a chat is written, in Jinja."""
 
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end a reply, here as in llama.cpp."""
+        named = {number for number, token in enumerate(self.tokens) if token in _ENDS}
+        return frozenset(named if self.eos is None else named | {self.eos})
+
 
 def of_folder(folder: Path, size: int) -> Words:
     """The tokenizer of a folder as transformers writes it; `size` tokens, as many as the embedding has rows.
 
     Raises Invalid for one that GGUF cannot say.
     """
-    whole = _json(folder / "tokenizer.json")
-    told = _json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
+    whole = read_json(folder / "tokenizer.json")
+    told = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
     model = whole.get("model") or {}
     if model.get("type") != "BPE" or model.get("byte_fallback") or whole.get("normalizer"):
         raise Invalid("Only a byte-level BPE without a normalizer can be exported; this tokenizer is another.")
@@ -135,7 +143,7 @@ def tokenizer(words: Words) -> "Tokenizer":
             raise Invalid(f"The tokenizer merges {merge[:40]!r}, which are none of its tokens; the file is damaged.")
         pairs.append((left, right))
     made = Tokenizer(models.BPE(vocab=numbers, merges=pairs, fuse_unk=False))
-    cuts = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    cuts: Any = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if words.cut == "smollm":
         cuts = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), cuts])
     made.pre_tokenizer = cuts
@@ -148,19 +156,6 @@ def tokenizer(words: Words) -> "Tokenizer":
         ]
         (made.add_special_tokens if special else made.add_tokens)(marked)
     return made
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        said = msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise Invalid(f"{path} cannot be read ({reason}); is that the folder of a trained model?") from error
-    except UNREADABLE as error:
-        raise Invalid(f"{path} is damaged; train the model again.") from error
-    if not isinstance(said, dict):
-        raise Invalid(f"{path} is damaged; train the model again.")
-    return said
 
 
 def _tokens(whole: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
@@ -181,9 +176,12 @@ def _tokens(whole: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
 
 def _cut(said: Any) -> str:
     """The name of a pre-tokenizer."""
-    parts = (said or {}).get("pretokenizers") if (said or {}).get("type") == "Sequence" else [said or {}]
+    outer = said if isinstance(said, dict) else {}
+    parts: list[Any] = outer.get("pretokenizers", []) if outer.get("type") == "Sequence" else [outer]
     for name, wanted in _CUTS.items():
-        if len(parts) == len(wanted) and all(want.items() <= part.items() for want, part in zip(wanted, parts, strict=True)):
+        if len(parts) == len(wanted) and all(
+            want.items() <= part.items() for want, part in zip(wanted, parts, strict=True)
+        ):
             return name
     raise Invalid(
         f"The tokenizer cuts text in a way that GGUF has no name for ({json.dumps(said)[:200]}); "

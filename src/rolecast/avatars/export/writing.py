@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from rolecast.avatars.export import llama, tokenizer
+from rolecast.avatars.export.tensors import Source
 from rolecast.errors import Invalid
 from rolecast.jobs.job import Progress
 
@@ -19,13 +20,6 @@ Report = Callable[[Progress], None]
 Precision = Literal["f32", "f16", "q8_0"]
 _BLOCK = 32
 """Numbers that share one scale in Q8_0: a row must be whole blocks."""
-
-
-class Source(msgspec.Struct, frozen=True):
-    """A tensor to come: its shape, rows first, and how it is got, as float32."""
-
-    shape: tuple[int, ...]
-    get: Callable[[], Any]
 
 
 class Model(msgspec.Struct, frozen=True):
