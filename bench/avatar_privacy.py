@@ -17,14 +17,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
 from rolecast.avatars.conversation import Person
 from rolecast.avatars.dataset.free import private
 from rolecast.avatars.dataset.mentions import Mentions
 
-CORPORA = ROOT / "tests" / "unit" / "private"
+CORPORA = Path(__file__).parent.parent / "tests" / "unit" / "private"
 BARS = {"planted": 0.97, "hard": 0.60, "names": 0.92}
 MOST_WRONG = {"innocent": 0.01, "names": 0.0}
 
@@ -87,7 +86,8 @@ def main() -> int:
         recall = hits / total if total else 1.0
         good &= recall >= BARS.get(name, 0) and seen.wrong <= MOST_WRONG.get(name, 1) * max(1, seen.harmless)
         print(
-            f"{name}: {hits} of {total} found ({recall:.1%}), {seen.wrong} of {seen.harmless} harmless touched, {seen.rate:.0f}/s"
+            f"{name}: {hits} of {total} found ({recall:.1%}), {seen.wrong} of {seen.harmless} harmless touched,",
+            f"{seen.rate:.0f}/s",
         )
         for kind, count in sorted(seen.all_of.items()):
             print(f"    {kind:14} {seen.found[kind]:4} of {count}")

@@ -9,6 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -267,7 +268,7 @@ class _Build:
         parts = split(groups, self._settings.valid, self._settings.test, self._settings.seed)
         before: dict[int, str] = {}
         """Where a conversation was cut: the message up to which a history may not go back."""
-        for last, group in zip(groups, groups[1:], strict=False):
+        for last, group in pairwise(groups):
             if last[-1].conversation == group[0].conversation:
                 before.update((row.number, by_number[last[-1].number].target) for row in group)
         origins = lineage.Origins(self._avatar, {}, {}, {})

@@ -94,4 +94,4 @@ def _link(found: re.Match[str]) -> str:
 def _is_command(text: str) -> bool:
     if text[:1] not in "/!$?.;-" or not _COMMAND.fullmatch(text):
         return False
-    return text[0] == "/" and "/" not in text[1:].split(maxsplit=1)[0] or _CALLS.match(text) is not None
+    return (text[0] == "/" and "/" not in text[1:].split(maxsplit=1)[0]) or _CALLS.match(text) is not None

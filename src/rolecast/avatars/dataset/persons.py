@@ -3,6 +3,7 @@
 import re
 
 from rolecast.avatars.dataset.rules import Rule, rule
+from rolecast.avatars.dataset.words import NO_HANDLES
 from rolecast.privacy.names import common
 
 _MONTHS = (
@@ -32,17 +33,10 @@ _AT = (
 
 def _is_handle(value: str) -> bool:
     bare = value.strip(".,;:!?)*_")
-    if len(bare) < 4 or bare.casefold() in _NO_HANDLE:
+    if len(bare) < 4 or bare.casefold() in NO_HANDLES:
         return False
     marked = any(sign.isdigit() or sign in "_." for sign in bare[1:])
     return marked or bare.casefold() not in common()
-
-
-_NO_HANDLE = frozenset(
-    """everyone here channel all admins admin notifications stories story account accounts profile page group chat call calls
-    dms reels videos posts filter filters bots server servers deck sale games e.g i.e etc. update updates aint isnt doesnt wasnt wont
-    gonna gotta asap""".split()
-)
 
 
 def _has_number(value: str) -> bool:
@@ -68,6 +62,9 @@ _DOCUMENTS = (
 )
 _PLATES = "plate plates license licence registration reg kennzeichen nummernschild plaque matrícula matricula targa car rego tag kenteken immatriculation auto"
 _DIGIT_WORD = r"(?:zero|oh|o|one|two|three|four|five|six|seven|eight|nine|double|triple|null|eins|zwo|zwei|drei|vier|fünf|fuenf|sechs|sieben|acht|neun|cero|uno|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|un|deux|trois|quatre|cinq|sept|huit|neuf)"
+_IS_DATE = re.compile(
+    r"\d{1,2}[./-]\d{1,2}[./-](?:\d{2}|\d{4})\Z|\d{4}[./-]\d{1,2}[./-]\d{1,2}|(?:19|20)\d\d\s?-\s?(?:19|20)\d\d"
+)
 PERSONS: tuple[Rule, ...] = (
     # births
     rule("births", rf"{_ABOUT}[^\n\d]{{0,40}}?(?P<v>(?<![\d:]){_DATE})", words=_BORN),
@@ -309,9 +306,6 @@ PERSONS: tuple[Rule, ...] = (
         case=True,
         fits=lambda v: sum(map(str.isdigit, v)) >= 10,
     ),
-)
-_IS_DATE = re.compile(
-    r"\d{1,2}[./-]\d{1,2}[./-](?:\d{2}|\d{4})\Z|\d{4}[./-]\d{1,2}[./-]\d{1,2}|(?:19|20)\d\d\s?-\s?(?:19|20)\d\d"
 )
 
 

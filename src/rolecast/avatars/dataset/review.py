@@ -23,7 +23,7 @@ AROUND = 60
 """Characters of a message that are shown before and behind what was replaced."""
 MOST_BYTES = 256 * 1024 * 1024
 _FORMULA = ("=", "+", "-", "@", "\t", "'")
-_YES = frozenset("yes y true 1 x ja si sí oui keep".split())
+_YES = frozenset({"yes", "y", "true", "1", "x", "ja", "si", "sí", "oui", "keep"})
 _MISSED = "[private]"
 
 
@@ -110,7 +110,7 @@ class Review:
 
 
 def _id(kind: str, found: str) -> str:
-    """Spreadsheets turn `0049` into a number and `1-2` into a date; this they leave alone, for it begins with a letter."""
+    """Spreadsheets turn `0049` into a number and `1-2` into a date; this they leave alone: it begins with a letter."""
     return "r" + sha256(f"{kind}\0{found}".encode("utf-8", "surrogatepass")).hexdigest()[:15]
 
 

@@ -1,7 +1,7 @@
 """Takes what is private out of a message: names become other names, everything else a word in brackets.
 
-A made-up address would be learnt as if it were true, may be somebody's, and is drawn from a model's answers as easily as
-a real one. `[email]` is one short pattern that a small model learns after a few examples, says nothing, and shows the
+A made-up address would be learnt as if it were true, may be somebody's, and is drawn out of a model as easily as a real
+one. `[email]` is one short pattern that a small model learns after a few examples, says nothing, and shows the
 reader that something was there. Names are what sentences are built around, so people stay people: one pseudonym each.
 """
 

@@ -3,6 +3,7 @@
 import re
 
 from rolecast.avatars.dataset.rules import Rule, rule
+from rolecast.avatars.dataset.words import NO_PASSWORDS
 from rolecast.privacy.names import common
 
 _KEYS = (
@@ -27,18 +28,6 @@ _LINK = (
 )
 _NO_FILLER = r"(?!(?:okay|for|the|and|was|is|are|not|has|been|that|this|with|from|you|your|please|but|was|too|very|wrong|again|anymore|don|didn|can|can't|should|would|could|must|needs?|gets?)\b)"
 _SAID = r"[\"'`“”„«*]{0,2}(?P<v>[^\s\"'`“”„«»]{3,64})"
-_NO = frozenset(
-    """the a an my your our his her not no in on off so too very still wrong correct incorrect right expired changed reset
-    required weak strong invalid valid needed used using working broken old new ok okay fine good bad great same different
-    saved stored written somewhere there here that this it what which from for with and or but always never just only really
-    something anything nothing everything case sensitive annoying stupid hard easy long short secret private public down slow fast
-    up out being going gonna like because stuff super pretty kinda actually also already about under over by at to of as is
-    was be been have has had do does did done can could would should will crap trash awful terrible insane free open closed locked
-    falsch richtig nicht sehr neu alt weg zu schon noch immer da hier kaputt langsam schlecht gut ein eine der die das mein dein
-    abgelaufen weak lost gone forgotten missing better worse clean messy beautiful reviewed merged running compiling awesome
-    legacy spaghetti documented tested shit ugly fixed ready set back on-call mandatory optional confidential shared known
-    impossible crazy funny yours mine ours theirs""".split()
-)
 _TRIM = ".,;:!?)]}*"
 
 
@@ -56,13 +45,13 @@ def _is_thought_up(value: str) -> bool:
 def _is_word_for_it(value: str) -> bool:
     """What follows `the password is`: any word that says nothing about passwords."""
     bare = value.rstrip(_TRIM)
-    return len(bare) >= 3 and bare.casefold() not in _NO and not bare.startswith("[")
+    return len(bare) >= 3 and bare.casefold() not in NO_PASSWORDS and not bare.startswith("[")
 
 
 def _is_odd(value: str) -> bool:
     """No word of English."""
     bare = value.rstrip(_TRIM)
-    return len(bare) >= 5 and bare.casefold() not in common() and bare.casefold() not in _NO
+    return len(bare) >= 5 and bare.casefold() not in common() and bare.casefold() not in NO_PASSWORDS
 
 
 def _is_code(value: str) -> bool:
@@ -144,14 +133,14 @@ SECRETS: tuple[Rule, ...] = (
     ),
     rule(
         "passwords",
-        rf"(?<!\w)(?:pass(?:word)?|pw|pwd|passwort|wifi|wlan|wi-fi|login)\s(?P<v>[^\s\"'`]{{6,40}})",
+        r"(?<!\w)(?:pass(?:word)?|pw|pwd|passwort|wifi|wlan|wi-fi|login)\s(?P<v>[^\s\"'`]{6,40})",
         digits=False,
         words=_KEYS,
         fits=_is_thought_up,
     ),
     rule(
         "passwords",
-        rf"(?<!\w)(?:pass(?:word)?|pw|passwort)[^\n]{{0,40}}[\s\"'`(](?P<v>[^\s\"'`()]{{8,40}})",
+        r"(?<!\w)(?:pass(?:word)?|pw|passwort)[^\n]{0,40}[\s\"'`(](?P<v>[^\s\"'`()]{8,40})",
         words=_KEYS,
         fits=_is_random,
     ),

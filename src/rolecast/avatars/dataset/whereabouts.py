@@ -40,6 +40,16 @@ _LOWER = (
     _LONG
     + " st rd ave av ln dr blvd ct way row walk hill circle trail loop gate green park rise view heights wharf pl sq cres"
 )
+_TALK = re.compile(
+    r"\b(?:minutes?|mins?|hours?|min|hrs?|km|miles?|blocks?|times|people|percent|million|thousand|years?|days?|weeks?|months?|bucks|dollars?|euros?|weird|crazy|"
+    r"long|best|only|great|nice|huge|same|your|my|our|their|this|that|it|we|you|they|i|to|down|up|be|get|got|go|going|are|were|more|less|least|half)\b",
+    re.IGNORECASE,
+)
+"""Words of a sentence, not of an address."""
+_NO_STREET = re.compile(
+    r"(?:\w+\s)?(?:during|string|bring|spring|swing|thing|ring|halfweg|away|unterweg|during|string|anything|everything|something|nothing|hering|bring|tutorial|tie|weg|steig|platz|freeway|wiring|exploring|scoring|offering|entering|entering|gathering|engineering|[a-z]+ering|[a-z]+ing)\s",
+    re.IGNORECASE,
+)
 WHEREABOUTS: tuple[Rule, ...] = (
     # English: 42 Maple Street, Apt 3B, Springfield, IL 62704
     rule(
@@ -75,7 +85,7 @@ WHEREABOUTS: tuple[Rule, ...] = (
     rule(
         "addresses",
         r"\b(?:p\.?\s?o\.?\s?box|postfach|apartado|bo[iî]te\spostale|bp)\s?(?:nr\.?\s?)?\d[\d ]{1,8}\d"
-        + r"(?:,?\s\d{5}\s\w{3,20})?",
+        r"(?:,?\s\d{5}\s\w{3,20})?",
         words="p po box postfach apartado boite boîte bp",
     ),
     # German, Dutch, Scandinavian: one word with the kind of street at its end
@@ -91,7 +101,7 @@ WHEREABOUTS: tuple[Rule, ...] = (
     ),
     rule(
         "addresses",
-        rf"(?<!\w)(?:Am|An\sder|An\sden|Im|In\sder|In\sden|Auf\sdem|Auf\sder|Unter\sden|Zum|Zur|Hinter\sder|Vor\sdem|Beim|Alte[rs]?|Neue[rs]?)\s(?!Mo|Die|Do|Fre|Sa|So|Mit|Jan|Feb|M[äa]r|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez|Schnitt|Durchschnitt|Jahr|Alter|Kapitel|Platz|Moment|Ende|Anfang)[A-ZÄÖÜ][\wäöüß-]{{2,24}}\s\d{{1,3}}\s?[a-h]?(?=\s?(?:[,;!?)]|\.(?!\d)|\Z|\n|in\s[A-Z]))(?:,?\s(?:\d{{5}}\s)?(?:in\s)?[A-ZÄÖÜ]\w{{2,24}})?",
+        r"(?<!\w)(?:Am|An\sder|An\sden|Im|In\sder|In\sden|Auf\sdem|Auf\sder|Unter\sden|Zum|Zur|Hinter\sder|Vor\sdem|Beim|Alte[rs]?|Neue[rs]?)\s(?!Mo|Die|Do|Fre|Sa|So|Mit|Jan|Feb|M[äa]r|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez|Schnitt|Durchschnitt|Jahr|Alter|Kapitel|Platz|Moment|Ende|Anfang)[A-ZÄÖÜ][\wäöüß-]{2,24}\s\d{1,3}\s?[a-h]?(?=\s?(?:[,;!?)]|\.(?!\d)|\Z|\n|in\s[A-Z]))(?:,?\s(?:\d{5}\s)?(?:in\s)?[A-ZÄÖÜ]\w{2,24})?",
         case=True,
     ),
     rule(
@@ -222,15 +232,3 @@ def whole(text: str, span: Span) -> Span:
     start = span.start - len(before[0]) if before is not None else span.start
     behind = _MORE.match(text, span.end)
     return span._replace(start=start, end=behind.end() if behind is not None else span.end)
-
-
-_TALK = re.compile(
-    r"\b(?:minutes?|mins?|hours?|min|hrs?|km|miles?|blocks?|times|people|percent|million|thousand|years?|days?|weeks?|months?|bucks|dollars?|euros?|weird|crazy|"
-    r"long|best|only|great|nice|huge|same|your|my|our|their|this|that|it|we|you|they|i|to|down|up|be|get|got|go|going|are|were|more|less|least|half)\b",
-    re.IGNORECASE,
-)
-"""Words of a sentence, not of an address."""
-_NO_STREET = re.compile(
-    r"(?:\w+\s)?(?:during|string|bring|spring|swing|thing|ring|halfweg|away|unterweg|during|string|anything|everything|something|nothing|hering|bring|tutorial|tie|weg|steig|platz|freeway|wiring|exploring|scoring|offering|entering|entering|gathering|engineering|[a-z]+ering|[a-z]+ing)\s",
-    re.IGNORECASE,
-)
