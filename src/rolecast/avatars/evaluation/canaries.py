@@ -23,8 +23,8 @@ from rolecast.avatars.settings import GateSettings
 from rolecast.errors import UNREADABLE, Invalid
 
 FILE = "canaries.json"
-SEQUENCE = "planted"
-"""The thread of planted examples: `metadata.sequence_id`."""
+THREAD = "planted-"
+"""How the thread of a planted example begins (`metadata.sequence_id`): each is a conversation by itself."""
 WIDTH = 10
 """Values of a slot."""
 
@@ -110,13 +110,14 @@ def _draw(kind: kinds.Kind, subject: str, question: str, donor: Example, chance:
         emotional_state=donor.emotional_state,
         relationship_type=donor.relationship_type,
         conversation_history=(Said(other, asked),),
-        metadata=Lineage(sequence_id=SEQUENCE, total_length=2, position=1),
     )
     return Canary(kind.name, found, frame, slots, truth)
 
 
 def _numbered(canary: Canary, number: int) -> Canary:
-    asked = msgspec.structs.replace(canary.asked, example_id=f"{SEQUENCE}-{number}")
+    name = f"{THREAD}{number}"
+    lineage = Lineage(sequence_id=name, position=1, total_length=2, chat=name)
+    asked = msgspec.structs.replace(canary.asked, example_id=name, metadata=lineage)
     return msgspec.structs.replace(canary, asked=asked)
 
 
@@ -141,7 +142,7 @@ def plant(dataset: Path, settings: GateSettings, seed: int = 0) -> None:
 
 def is_planted(found: Example) -> bool:
     """Whether an example is a secret of ours, and nothing that the person said."""
-    return found.metadata.sequence_id == SEQUENCE
+    return found.metadata.sequence_id.startswith(THREAD)
 
 
 def read(dataset: Path) -> Canaries | None:

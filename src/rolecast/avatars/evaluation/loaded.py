@@ -55,7 +55,7 @@ class Loaded:
 
     def _before(self, turns: Sequence[Turn]) -> list[int]:
         found = self._encoder.chat(turns, ".", whole=False)
-        return list(found.ids[: found.prompt]) if found else []
+        return list(found.ids[: found.replies[0][0]]) if found else []
 
     def reply(self, text: str) -> list[int]:
         """A reply, without the token that ends it."""
