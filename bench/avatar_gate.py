@@ -44,7 +44,9 @@ KINDS = {
     "repeats": TrainingSettings(epochs=3),
 }
 SHOULD_PASS = {"normal": True, "six": False, "overfit": False, "repeats": True}
-DATASET = DatasetSettings(context=2, most=400)
+DATASET = DatasetSettings(context=2, most=300)
+REHEARSAL = 75
+"""A quarter of what is learnt, as in the default recipe."""
 GATE = GateSettings()
 REPEATED = "tangerine 4471 walrus"
 TIMES = 16
@@ -134,7 +136,7 @@ def row(kind: str, seed: int, into: Path, base: Path, scale: float) -> None:
         settings = msgspec.structs.replace(DATASET, seed=seed, most=int(DATASET.most * scale))
         build(into / "extracted.jsonl", dataset, people, settings, told)
         canaries.plant(dataset, GATE, seed)
-    settings = msgspec.structs.replace(KINDS[kind], seed=seed, rehearsal=int(150 * scale), threads=1)
+    settings = msgspec.structs.replace(KINDS[kind], seed=seed, rehearsal=int(REHEARSAL * scale), threads=1)
     gate = msgspec.structs.replace(GATE, samples=max(1, int(GATE.samples * scale)))
     judging.GENERATIONS = int(judging.GENERATIONS * scale)
     trained = train(dataset, into / "training", settings, base / "hf", told)
@@ -191,7 +193,7 @@ def table(rows: list[dict]) -> str:
         lines.append((
             each["row"], f"{each['planted']:.1f}", f"{each['controls']:.1f}",
             f"{each['difference']:.1f} ({each['low']:.1f} to {each['high']:.1f})", f"{each['greedy']}/12",
-            f"{each['sampled']}/240", f"{each['copies']:+.0f}",
+            str(each["sampled"]), f"{each['copies']:+.0f}",
             f"{each['question_base']:.2f} -> {each['question']:.2f}",
             f"{each['held_out_base']:.2f} -> {each['held_out']:.2f}", f"{each['style'] or 0:.2f}", verdict,
             "yes" if each["right"] else "NO", f"{each['training_s']:.0f} + {each['judging_s']:.0f}",

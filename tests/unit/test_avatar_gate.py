@@ -354,12 +354,19 @@ def test_the_page_is_one_file_that_runs_and_fetches_nothing_and_shows_hostile_te
 
 def test_what_is_written_is_private_is_read_back_the_same_and_has_no_words_of_a_secret(tmp_path: Path) -> None:
     found = evaluation()
-    write(tmp_path / "evaluation", found)
-    assert read(tmp_path / "evaluation") == found
+    write(tmp_path / "work" / "evaluation", found)
+    assert read(tmp_path / "work" / "evaluation") == found
     assert read(tmp_path) is None
     for name in ("report.json", "report.html"):
-        assert stat.S_IMODE((tmp_path / "evaluation" / name).stat().st_mode) == 0o600
-    assert stat.S_IMODE((tmp_path / "evaluation").stat().st_mode) == 0o700
+        assert stat.S_IMODE((tmp_path / "work" / "evaluation" / name).stat().st_mode) == 0o600
+    for folder in ("work", "work/evaluation"):
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
+
+
+def test_a_page_of_text_that_was_not_scrubbed_says_so_and_claims_nothing_else() -> None:
+    assert "names are made up" in page(evaluation())
+    assert "names are made up" not in page(evaluation(scrubbed=False))
+    assert "show this page to nobody" in page(evaluation(scrubbed=False))
 
 
 def test_plain_questions_are_there_and_none_is_asked_twice() -> None:

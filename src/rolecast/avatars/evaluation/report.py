@@ -90,7 +90,9 @@ def _page(found: "Evaluation", history: Sequence[Mapping[str, Any]]) -> Iterator
         yield _plot(curve)
     if found.talks:
         yield "<h2>What it says</h2>"
-        yield "<p>To what was never trained on. All of it was scrubbed: names are made up.</p>"
+        scrubbed = "All of it was scrubbed: names are made up."
+        private = "It was not scrubbed: show this page to nobody."
+        yield f"<p>To what was never trained on. {scrubbed if figures.scrubbed else private}</p>"
         yield from _talks(found.talks, found.person)
     at = datetime.fromtimestamp(found.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     yield f'<p class="soft">Measured {at} in {found.seconds:.0f} s. What was judged: {escape(found.trained)}</p>'
