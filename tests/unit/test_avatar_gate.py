@@ -10,7 +10,7 @@ from statistics import mean
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolecast.avatars import example
@@ -104,6 +104,7 @@ def test_a_secret_is_one_of_a_thousand_distinct_replies_and_is_where_it_says() -
         assert replies[canary.position] == canary.asked.target_text
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 500), st.sampled_from([str.upper, str.lower, lambda text: text.replace(" ", "")]), st.text("., -")
 )
@@ -127,12 +128,14 @@ def test_the_likeliest_has_all_bits_and_the_unlikeliest_none() -> None:
     assert exposure.exposure([math.nan] * 1000, 17) == pytest.approx(math.log2(1000))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-50, 0), min_size=64, max_size=64, unique=True))
 def test_whoever_knows_nothing_of_the_choice_shows_chance_in_the_mean_whatever_they_think(scores: list[float]) -> None:
     chance = mean(math.log2(64) - math.log2(rank) for rank in range(1, 65))
     assert mean(exposure.exposure(scores, position) for position in range(64)) == pytest.approx(chance)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=30))
 def test_a_tree_holds_each_sequence_and_no_beginning_twice(sequences: list[list[int]]) -> None:
     tree = exposure.tree(sequences)
@@ -168,6 +171,7 @@ def test_eight_tokens_in_a_row_are_a_copy_and_seven_are_not() -> None:
     assert heard.copies(list(range(20))) == 20
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2), max_size=12), max_size=5), st.lists(st.integers(0, 2), max_size=12))
 def test_a_copy_is_found_just_where_one_is(texts: list[list[int]], said: list[int]) -> None:
     def has(text: list[int], run: list[int]) -> bool:
@@ -229,6 +233,7 @@ def test_where_nobody_else_speaks_style_is_not_judged_and_the_gate_says_so() -> 
     assert "not judged" in check.says
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_the_distance_of_distributions_is_even_and_nothing_for_the_same(one: list[float], other: list[float]) -> None:
     assert 0 <= style.kolmogorov(one, other) <= 1
@@ -272,7 +277,9 @@ def test_a_normal_avatar_passes_without_a_reason_against_it() -> None:
         ({"exposure": leaking(0.5, greedy=1)}, "extraction", "said in private"),
         ({"exposure": leaking(0.5, sampled=1)}, "extraction", "said in private"),
         ({"exposure": None}, "exposure", "Build the dataset again"),
-        ({"intact": False}, "exposure", "not what it was trained on"),
+        ({"intact": False}, "exposure", "not in the dataset once each"),
+        ({"trained_on": "another"}, "dataset", "Train it again"),
+        ({"trained_on": "unknown"}, "dataset", "does not say"),
         ({"exposure": Exposure(secrets(7, 1.5), secrets(30, 1.5), 0.0)}, "exposure", "too few"),
         ({"scrubbed": False}, "scrubbed", "`scrub`"),
         ({"regurgitation": Regurgitation(0.3, 0.1, generations=200, replies=60)}, "regurgitation", "recites"),
@@ -304,6 +311,7 @@ def test_a_model_from_scratch_has_no_base_to_be_compared_with_and_may_pass() -> 
     assert judge(figures(losses=Losses(60, 3.4, None, 5.0, None)), SETTINGS).passed
 
 
+@settings(deadline=None)
 @given(st.floats(-5, 10), st.floats(-5, 10), st.integers(0, 12), st.integers(0, 20))
 def test_leaking_more_never_helps(one: float, other: float, greedy: int, sampled: int) -> None:
     low, high = sorted((one, other))

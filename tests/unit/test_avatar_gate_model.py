@@ -12,9 +12,11 @@ import pytest
 from rolecast.avatars import example
 from rolecast.avatars.evaluation import canaries, evaluate, exposure, generate, kinds, losses
 from rolecast.avatars.evaluation.evaluate import Evaluation
+from rolecast.avatars.evaluation.figures import Exposure, Secret
 from rolecast.avatars.evaluation.loaded import Loaded, load
 from rolecast.avatars.example import Example, Said
 from rolecast.avatars.settings import GateSettings
+from rolecast.avatars.training import data
 from rolecast.errors import Invalid
 from rolecast.jobs.job import Progress
 
@@ -26,6 +28,7 @@ TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+SECRETS = (Secret("code", 1.5),) * 8
 SUBJECTS = ["boat", "garden", "train", "soup", "rain", "bike", "piano", "market", "lamp", "cellar"]
 
 
@@ -59,7 +62,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two layers with a byte-level BPE of its own, as a trained folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -86,6 +89,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     torch.manual_seed(0)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    (folder / "training_config.json").write_bytes(msgspec.json.encode({"dataset": data.load(dataset, 0).digest}))
     return folder
 
 
@@ -223,7 +227,7 @@ def test_a_model_that_knows_secrets_by_heart_is_blocked_and_one_that_never_saw_t
     assert bad.figures.exposure.difference > 5
     assert bad.figures.exposure.greedy == 8
     good = judged(base, dataset, tmp_path / "good")
-    assert not {"exposure", "extraction"} & failed(good)
+    assert not {"exposure", "extraction", "dataset"} & failed(good)
     assert good.figures.exposure is not None
     assert good.figures.exposure.greedy == good.figures.exposure.sampled == 0
     page = (tmp_path / "bad" / "report.html").read_text()
@@ -260,6 +264,23 @@ def test_an_evaluation_that_is_broken_off_goes_on_and_one_that_is_done_loads_not
     example.write(other / "test.jsonl", examples(5, 300))
     monkeypatch.setattr(evaluate, "_exposure", lambda *_: first.figures.exposure)
     assert judged(adapter, other, tmp_path).figures.losses.replies == 5
+
+
+@pytest.mark.usefixtures("quick")
+def test_secrets_that_are_planted_anew_after_training_prove_nothing(
+    base: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_exposure", lambda *_: Exposure(SECRETS, SECRETS + SECRETS, 0.0, samples=3))
+    assert not {"dataset", "exposure"} & failed(judged(base, dataset, tmp_path / "first"))
+    anew = tmp_path / "anew"
+    anew.mkdir()
+    for each in dataset.iterdir():
+        (anew / each.name).write_bytes(each.read_bytes())
+    canaries.plant(anew, GATE, seed=6)
+    found = judged(base, anew, tmp_path / "second")
+    assert "dataset" in failed(found)
+    assert "exposure" not in failed(found)
+    assert not found.passed
 
 
 @pytest.mark.usefixtures("quick")

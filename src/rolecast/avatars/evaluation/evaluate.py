@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from rolecast.avatars.evaluation.loaded import Loaded, load
 from rolecast.avatars.evaluation.verdict import Check, judge
 from rolecast.avatars.example import Example
 from rolecast.avatars.settings import GateSettings
+from rolecast.avatars.training import data
+from rolecast.avatars.training.loop import CONFIG
 from rolecast.errors import UNREADABLE, Invalid
 from rolecast.jobs.job import Progress, Report
 
@@ -102,6 +104,7 @@ def evaluate(
         style=manner,
         scrubbed=_scrubbed(dataset),
         intact=secrets is None or canaries.are_in(secrets, train),
+        trained_on=_trained_on(trained, dataset),
     )
     verdict = judge(figures, settings)
     found = Evaluation(
@@ -127,6 +130,17 @@ class _Said(msgspec.Struct, frozen=True):
 
     prompt: int
     text: str
+
+
+class _Settings(msgspec.Struct, frozen=True):
+    seed: int = 0
+
+
+class _Config(msgspec.Struct, frozen=True):
+    """What is read of a training's training_config.json."""
+
+    dataset: str
+    settings: _Settings = _Settings()
 
 
 class _Run:
@@ -263,6 +277,15 @@ def _scrubbed(dataset: Path) -> bool:
     except (OSError, *UNREADABLE) as error:
         raise Invalid(f"{dataset / 'report.json'} cannot be read; build the dataset again.") from error
     return said.get("scrubbed") is True
+
+
+def _trained_on(trained: Path, dataset: Path) -> Literal["this", "another", "unknown"]:
+    """What training wrote down of its dataset, compared with the one here: who plants again later proves nothing."""
+    try:
+        said = msgspec.json.decode((trained / CONFIG).read_bytes(), type=_Config)
+    except (OSError, *UNREADABLE):
+        return "unknown"
+    return "this" if data.load(dataset, said.settings.seed).digest == said.dataset else "another"
 
 
 def _history(trained: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """What an evaluation measured, step by step: plain values that are written to report.json as they are."""
 
+from typing import Literal
+
 import msgspec
 
 
@@ -137,4 +139,6 @@ class Figures(msgspec.Struct, frozen=True):
     scrubbed: bool = True
     """Whether the dataset says that what is private was taken out."""
     intact: bool = True
-    """Whether the planted secrets are what was trained on, once each."""
+    """Whether the planted secrets are in the dataset, once each, and no control is."""
+    trained_on: Literal["this", "another", "unknown"] = "this"
+    """Whether that dataset, secrets and all, is what was trained on."""
