@@ -30,6 +30,7 @@ from rolecast.avatars.evaluation.report import page, read, write
 from rolecast.avatars.evaluation.verdict import judge
 from rolecast.avatars.example import Example, Said
 from rolecast.avatars.settings import GateSettings
+from rolecast.avatars.training import rehearsal
 from rolecast.errors import Invalid
 
 SETTINGS = GateSettings()
@@ -377,7 +378,8 @@ def test_a_page_of_text_that_was_not_scrubbed_says_so_and_claims_nothing_else() 
     assert "show this page to nobody" in page(evaluation(scrubbed=False))
 
 
-def test_plain_questions_are_there_and_none_is_asked_twice() -> None:
+def test_plain_questions_are_there_and_none_is_asked_twice_or_practised() -> None:
     asked = [each.question for each in losses.questions()]
     assert len(asked) == len(set(asked)) >= 40
+    assert not {each.casefold() for each in asked} & {each.casefold() for each in rehearsal.questions()}
     assert all(each.answer.endswith(".") for each in losses.questions())
