@@ -108,8 +108,10 @@ def _read(file: Path) -> Any:
 def _merge(into: dict[str, Any], said: Mapping[str, Any]) -> None:
     for key, value in said.items():
         if isinstance(value, Mapping):
-            below = into.setdefault(key, {})
-            _merge(below if isinstance(below, dict) else into.__setitem__(key, {}) or into[key], value)
+            below = into.get(key)
+            if not isinstance(below, dict):
+                below = into[key] = {}
+            _merge(below, value)
         else:
             into[key] = value
 
