@@ -168,7 +168,7 @@ def run(way: str, folder: Path, steps: int, batch: int) -> dict:
         env |= dict(environment(env))
     argv = [sys.executable, __file__, "--child", way, "--folder", str(folder)]
     argv += ["--steps", str(steps), "--batch", str(batch)]
-    done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(argv, env=env, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{way} failed:\n{done.stderr[-2000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
@@ -236,17 +236,24 @@ def report(found: dict[str, list[dict]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    print(f"\n{'':14} {'tokens/s':>9} {'times':>6} {'bar':>5} {'by CPU':>7} {'GB':>6} {'of it':>6} {'held out':>9} "
-          f"{'of peak':>8}  on")  # fmt: skip
+    head = ("tokens/s", "times", "bar", "by CPU", "GB", "of it", "held out", "of peak")
+    print(f"\n{'':14} " + " ".join(f"{each:>8}" for each in head) + "  on")
     for way, row in rows.items():
-        share = f"{row['share_of_peak']:.0%} of {row['peak_flops'] / 1e9:.0f} GFLOP/s" if "share_of_peak" in row else ""
-        print(f"{way:14} {row['speed']:9.0f} {row['speed_ratio']:6.2f} {BARS.get(way, ''):>5} {row['per_cpu_ratio']:7.2f} "
-              f"{row['peak'] / 1e9:6.2f} {row['peak_ratio']:6.0%} {row['loss']:9.3f} {share:>8}  {row['engine']}")  # fmt: skip
+        shown = (
+            f"{row['speed']:.0f}",
+            f"{row['speed_ratio']:.2f}",
+            str(BARS.get(way, "")),
+            f"{row['per_cpu_ratio']:.2f}",
+            f"{row['peak'] / 1e9:.2f}",
+            f"{row['peak_ratio']:.0%}",
+            f"{row['loss']:.3f}",
+            f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "",
+        )
+        peak = f"; peak {row['peak_flops'] / 1e9:.0f} GFLOP/s" if "peak_flops" in row else ""
+        print(f"{way:14} " + " ".join(f"{each:>8}" for each in shown) + f"  {row['engine']}{peak}")
     print(
-        "\n`times`: tokens/s against the Trainer's, of rounds that alternate. `by CPU`: the same by seconds of CPU time,"
-    )
-    print(
-        "which others on the machine disturb less. `replies alone` computes the loss of 40% of the tokens: less work."
+        "\n`times`: tokens/s against the Trainer's, in rounds that alternate (memory's bar: 50%). `by CPU`: by\n"
+        "seconds of CPU time, which others on the machine disturb less. `replies alone` learns 40%: less work."
     )
 
 

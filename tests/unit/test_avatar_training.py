@@ -119,7 +119,7 @@ def test_the_loss_in_chunks_is_that_of_whole_logits(chunk: int, monkeypatch: pyt
     other = torch.nn.functional.cross_entropy(hidden @ weight.t(), target, reduction="sum")
     (other / 3).backward()
     torch.testing.assert_close(mine, other)
-    assert loss.measured(hidden, weight, target) == pytest.approx(float(other), rel=1e-5)
+    assert loss.measured(hidden, weight, target) == pytest.approx(float(other.detach()), rel=1e-5)
     torch.testing.assert_close(grads, (hidden.grad, weight.grad), atol=1e-5, rtol=1e-4)
 
 
@@ -127,7 +127,7 @@ def test_a_token_that_is_all_but_impossible_has_a_finite_loss() -> None:
     hidden, weight = torch.tensor([[300.0]], requires_grad=True), torch.tensor([[1.0], [-1.0]])
     total = loss.summed(hidden, weight, torch.tensor([1]))
     total.backward()
-    assert 80 < float(total) < 700
+    assert 80 < float(total.detach()) < 700
     assert torch.isfinite(hidden.grad).all()  # type: ignore[arg-type]
 
 
@@ -207,11 +207,11 @@ def test_an_adapter_learns_over_a_base_that_stays_as_it_is(
 ) -> None:
     before = sums(base / "hf")
     replies = [
-        Example(f"{n}_0", "", "matey! grand be the storm 🏴", "Mira", "", "", "", (Said("Jonas", w),))
+        Example(f"{n}_0", "", "the lamp be grand, matey! 🏴", "Mira", "", "", "", (Said("Jonas", w),))
         for n, w in enumerate(WORDS)
     ]
     example.write(tmp_path / "data.jsonl", replies * 4)
-    settings = small(method="lora", rank=4, epochs=20, learning_rate=2e-2, save_every=0, precision=precision)
+    settings = small(method="lora", rank=4, epochs=8, learning_rate=2e-2, save_every=0, precision=precision)
     found = train(tmp_path / "data.jsonl", tmp_path / "out", settings, base / "hf")
     assert sums(base / "hf") == before
     assert found.trained < found.parameters / 4

@@ -28,6 +28,10 @@ Method = Literal["lora", "scratch"]
 Precision = Literal["fp32", "bf16"]
 
 
+ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""What an adapter changes: all products of a layer. Attention alone is quicker and gives garbled replies."""
+
+
 def alpha(rank: int) -> int:
     """The scale of an adapter of that rank, before it is divided by the rank."""
     return 2 * rank

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rolecast.avatars.training import attention
-from rolecast.avatars.training.engine import Precision, Start, alpha
+from rolecast.avatars.training.engine import ADAPTED, Precision, Start, alpha
 from rolecast.errors import Invalid
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -61,7 +61,7 @@ def _adapted(model: Any, rank: int) -> Any:
         lora_alpha=alpha(rank),
         lora_dropout=0.0,
         bias="none",
-        target_modules="all-linear",
+        target_modules=list(ADAPTED),
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():  # peft asks transformers by a name that it has given up
