@@ -97,6 +97,8 @@ class Dispatch(UnderWay):
                 return
         if plan.shares:
             plan = self.plans.share(plan)
+        if plan.canary is not None:
+            plan = self.plans.canary(plan, request, caller, exchange.dialect)
         exchange.plan = plan
         exchange.routed = clock()
         self.enter(exchange)
@@ -109,6 +111,8 @@ class Dispatch(UnderWay):
             call(exchange, plan, request, lease)
         except BadRequest as error:
             self.pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
+        except WorkerDown as error:
+            exchange.fail(error)
 
     def _enter(self, exchange: Exchange, request: Request) -> None:
         """One that something is held to. Raises what refuses it."""

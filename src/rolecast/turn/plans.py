@@ -31,9 +31,10 @@ from rolecast.telemetry.metrics import Telemetry
 from rolecast.turn import keeping
 from rolecast.turn.bonds import Bonds
 from rolecast.turn.exchange import clock
-from rolecast.turn.look import look, look_at_length, look_closely
+from rolecast.turn.look import look, look_at_length, look_closely, words_of
 from rolecast.turn.mind import Mind
 from rolecast.turn.plan import Plan
+from rolecast.turn.seating import share_of
 from rolecast.turn.unsaid import Unsaid
 from rolecast.values import Caller
 
@@ -225,6 +226,23 @@ class Plans:
     def share(self, plan: Plan) -> Plan:
         """Of the equals of a plan the one whose turn it is."""
         return plan.shares[self._spread.pick([share.model_id for share in plan.shares])]
+
+    def canary(self, plan: Plan, request: Request, caller: Caller, dialect: Dialect) -> Plan:
+        """This plan, or that of the newer version, where this conversation is one of its share."""
+        other, defaults = plan.canary, plan.defaults
+        assert other is not None
+        assert defaults is not None
+        if not (self._lives(other.model) and share_of(words_of(request, dialect), caller, other.name) < other.share):
+            return plan
+        if plan.canary_plan is None:
+            choice = replace(
+                plan.choice,
+                model=other.model,
+                reason=f"{plan.choice.reason}, of which {other.name} answers {other.share:.0%}",
+                defaults=replace(defaults, adapter=other.adapter, version=other.name, canary=None),
+            )
+            plan.canary_plan = self._concrete(plan.asked, choice, other.model)
+        return plan.canary_plan
 
     def refreshed(self, plan: Plan) -> Plan:
         """The same choice by the settings that apply now: they may have changed while the request waited."""
