@@ -95,10 +95,8 @@ class Dispatch(UnderWay):
                 return
             if special.equips(self, exchange, request, plan):
                 return
-        if plan.shares:
-            plan = self.plans.share(plan)
-        if plan.canary is not None:
-            plan = self.plans.canary(plan, request, caller, exchange.dialect)
+        if plan.shares or plan.canary is not None:
+            plan = self.plans.turn_of(plan, request, caller, exchange.dialect)
         exchange.plan = plan
         exchange.routed = clock()
         self.enter(exchange)
@@ -109,9 +107,14 @@ class Dispatch(UnderWay):
             return
         try:
             call(exchange, plan, request, lease)
-        except BadRequest as error:
-            self.pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
-        except WorkerDown as error:
+        except RolecastError as error:
+            self._not_called(exchange, plan, error)
+
+    def _not_called(self, exchange: Exchange, plan: Plan, error: RolecastError) -> None:
+        """It cannot be said to this worker: who speaks otherwise may be told."""
+        if isinstance(error, BadRequest):
+            self.pass_on(exchange, plan, error, unable=True)
+        else:
             exchange.fail(error)
 
     def _enter(self, exchange: Exchange, request: Request) -> None:
@@ -153,10 +156,8 @@ class Dispatch(UnderWay):
         exchange.plan = plan = self.plans.refreshed(plan)
         try:
             call(exchange, plan, request, lease)
-        except BadRequest as error:
-            self.pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
         except RolecastError as error:
-            exchange.fail(error)
+            self._not_called(exchange, plan, error)
 
     def leave(self, exchange: Exchange, letter: Letter) -> None:
         """The running attempt leaves this machine: see it off, and send it."""

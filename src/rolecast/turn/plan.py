@@ -25,7 +25,7 @@ from rolecast.values import Chat, Completion, Words
 
 JSON = b"application/json"
 _OURS = ("lora", "id_slot", "slot_id")
-"""Fields by which a body would say whose adapter answers, and where: of an avatar the name that is asked for says it."""
+"""Fields by which a body would say whose adapter answers, and where. Of an avatar its name says that."""
 _WISH = b'{"include_usage":true}'
 
 

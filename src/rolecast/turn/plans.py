@@ -223,11 +223,17 @@ class Plans:
             for model_id in (plan.model_id, *plan.choice.alternatives)
         )
 
+    def turn_of(self, plan: Plan, request: Request, caller: Caller, dialect: Dialect) -> Plan:
+        """Of a plan that stands for several the one that answers this request."""
+        if plan.shares:
+            plan = self.share(plan)
+        return plan if plan.canary is None else self._canary(plan, request, caller, dialect)
+
     def share(self, plan: Plan) -> Plan:
         """Of the equals of a plan the one whose turn it is."""
         return plan.shares[self._spread.pick([share.model_id for share in plan.shares])]
 
-    def canary(self, plan: Plan, request: Request, caller: Caller, dialect: Dialect) -> Plan:
+    def _canary(self, plan: Plan, request: Request, caller: Caller, dialect: Dialect) -> Plan:
         """This plan, or that of the newer version, where this conversation is one of its share."""
         other, defaults = plan.canary, plan.defaults
         assert other is not None
