@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def joined(root: Path, config: Config | None = None) -> Config:
-    return Avatars(lambda: root).join(config or Config(models={"m": Model(backend="fake")}))
+    return Avatars(root).join(config or Config(models={"m": Model(backend="fake")}))
 
 
 def test_a_release_is_a_folder_of_its_own_that_answers_and_is_the_owners_alone(root):
@@ -209,7 +209,7 @@ def test_a_broken_avatar_hides_nothing_but_itself_and_is_told_once(root, harm, c
     (root / "No Slug").mkdir()
     (root / "No Slug" / "avatar.json").write_text("{}", "utf-8")
     harm(place)
-    avatars = Avatars(lambda: root)
+    avatars = Avatars(root)
     for _ in range(2):
         config = avatars.join(Config())
         assert "avatar/jonas" in config.variants

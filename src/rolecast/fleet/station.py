@@ -71,6 +71,13 @@ class Lease:
         self.slots = 1
         """All of the worker's for a request that runs alone."""
 
+    def stand_up(self) -> None:
+        """Its slot of the engine is idle again."""
+        if self.seat is not None:
+            seats, slot = self.seat
+            self.seat = None
+            seats.leave(slot)
+
 
 class Stations:
     """Every station by its model."""

@@ -152,7 +152,7 @@ class AvatarPages:
 
     @told("Make an avatar", TAG, body=Wanted, example=ORDER, answer=Job, statuses=(200, 202), errors=(409, 415, 422))
     async def make(self, request: Request) -> Response:
-        """Starts a job, followed at /admin/jobs/{id}/events. 202 for a new one, 200 for one that does the same already."""
+        """Starts a job, followed at /admin/jobs/{id}/events: 202 for a new one, 200 for one that does the same."""
         wanted = await asked.body(request, Wanted, EXAMPLE)
         name = wanted.name or slug(wanted.person)
         order = AvatarOrder(name, wanted.person, tuple(wanted.steps), wanted.settings, force=wanted.force)
@@ -218,9 +218,7 @@ class AvatarPages:
         if not wanted.person.strip():
             raise Invalid("Say whom to forget: an id among the conversations, or a name.", param="person")
         found = await asyncio.to_thread(
-            lambda: forgetting.forget(
-                wanted.person, names=wanted.names, root=self._avatars.folder(), erase=wanted.erase
-            )
+            lambda: forgetting.forget(wanted.person, names=wanted.names, root=self._avatars.folder, erase=wanted.erase)
         )
         await self._changed()
         gone = sorted({each.avatar for each in found.withdrawn})

@@ -27,6 +27,7 @@ from rolecast.turn import departure, losses, special, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.again import RESTING, Again, asks_for, later
 from rolecast.turn.call import Letter, call
+from rolecast.turn.canary import turn_of
 from rolecast.turn.departure import Departure
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
@@ -96,7 +97,7 @@ class Dispatch(UnderWay):
             if special.equips(self, exchange, request, plan):
                 return
         if plan.shares or plan.canary is not None:
-            plan = self.plans.turn_of(plan, request, caller, exchange.dialect)
+            plan = turn_of(self.plans, plan, request, caller, exchange.dialect)
         exchange.plan = plan
         exchange.routed = clock()
         self.enter(exchange)

@@ -4,16 +4,17 @@ Adapters are found by their file in what the worker has really loaded, never by 
 came: between the two another worker may have started, with other avatars under the same numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from itertools import islice
 from secrets import token_bytes
+from typing import Any
 
 import msgspec
 
 from rolecast.dialects import Dialect
 from rolecast.dialects.defaults import LEADING
-from rolecast.dialects.request import Request
+from rolecast.dialects.request import Request, read_fields
 from rolecast.errors import WorkerDown
 from rolecast.fleet import Lease
 from rolecast.fleet.seats import Marks
@@ -21,8 +22,6 @@ from rolecast.turn.look import words_of
 from rolecast.turn.plan import Plan
 from rolecast.values import Caller, Chat, Completion, Words
 
-OWN_SLOT = b'"id_slot"'
-"""A client that says this of itself, of a model that is not an avatar, is not seated by us."""
 PIECE = 512
 """Characters of a prompt without turns for each mark."""
 MOST_MARKS = 256
@@ -35,19 +34,26 @@ def seated(body: bytes, plan: Plan, request: Request, lease: Lease, caller: Call
     Raises WorkerDown when the worker has not loaded that adapter: it was withdrawn while the request waited.
     """
     station = lease.station
-    said: dict[str, object] = {}
-    if plan.adapter is not None:
-        if plan.adapter and plan.adapter not in station.adapters:
-            text = f"The version of {plan.asked} that was to answer is no longer here; ask again."
-            raise WorkerDown(text, code="model_removed")
-        said["lora"] = [{"id": i, "scale": float(path == plan.adapter)} for i, path in enumerate(station.adapters)]
-    if lease.seat is None and station.seats is not None and (plan.adapter is not None or OWN_SLOT not in body):
+    if plan.adapter and plan.adapter not in station.adapters:
+        text = f"The version of {plan.asked} that was to answer is no longer here; ask again."
+        raise WorkerDown(text, code="model_removed")
+    fields: dict[str, Any] = read_fields(body)
+    if plan.adapter is not None or not _is_said(fields, "lora"):
+        # The engine compares only what a request says: one that says nothing would go on with what another's adapter
+        # has read, and spoil the slot for all that follow.
+        fields["lora"] = [{"id": i, "scale": float(path == plan.adapter)} for i, path in enumerate(station.adapters)]
+    if lease.seat is None and station.seats is not None and not _is_said(fields, "id_slot"):
         words = words_of(request, dialect)
         slot = station.seats.take(marks(words, caller.key, plan.adapter or "")) if words is not None else None
         lease.seat = None if slot is None else (station.seats, slot)
     if lease.seat is not None:
-        said["id_slot"] = lease.seat[1]
-    return body.rstrip()[:-1] + b"," + msgspec.json.encode(said)[1:] if said else body
+        fields["id_slot"] = lease.seat[1]
+    return msgspec.json.encode(fields)
+
+
+def _is_said(fields: Mapping[str, Any], name: str) -> bool:
+    """Whether a client says it, of a model that is no avatar: null and an empty list say nothing."""
+    return name in fields and bytes(fields[name]).translate(None, b" \t\r\n") not in (b"null", b"[]")
 
 
 def marks(words: Words, *whose: str) -> Marks:

@@ -48,8 +48,8 @@ class Here(msgspec.Struct, frozen=True):
 class Avatars:
     """The released avatars of one folder."""
 
-    def __init__(self, folder: Callable[[], Path] = root) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or root()
         """Where they are."""
         self._told: set[str] = set()
 
@@ -68,7 +68,7 @@ class Avatars:
 
     def released(self) -> Iterator[Here]:
         """All that can be read, by name."""
-        for place in card.released(self.folder()):
+        for place in card.released(self.folder):
             try:
                 known = card.card(place)
             except (Conflict, NotFound, OSError) as error:
@@ -86,28 +86,28 @@ class Avatars:
 
     def here(self, name: str) -> Here:
         """That one. Raises NotFound, and Conflict for one that cannot be read."""
-        place = Place(name, self.folder())
+        place = Place(name, self.folder)
         known = card.card(place)
         usable = versions.usable(place, known)
         return Here(place, known, [v for number, v in versions.verdicts(place).items() if number in usable])
 
     def place(self, name: str) -> Place:
         """The folder of the avatar of that name. Raises Invalid for what is no name."""
-        return Place(name.removeprefix(PREFIX), self.folder())
+        return Place(name.removeprefix(PREFIX), self.folder)
 
     async def watch(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Call it after each change that somebody makes, the command line or another gateway."""
-        seen = await asyncio.to_thread(card.signature, self.folder())
+        seen = await asyncio.to_thread(card.signature, self.folder)
         while True:
             await asyncio.sleep(LOOK_S)
-            now = await asyncio.to_thread(card.signature, self.folder())
+            now = await asyncio.to_thread(card.signature, self.folder)
             if now != seen:
                 seen = now
                 await changed()
 
     def base(self, version: Version) -> Path:
         """The GGUF that the adapter of a version goes with."""
-        return self.folder() / version.base
+        return self.folder / version.base
 
     def _check(self, place: Place, version: Version) -> None:
         """Raises Conflict for files that are not what the version says."""

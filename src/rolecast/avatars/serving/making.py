@@ -36,16 +36,14 @@ class Making:
     at_once = 1
     resumes = True
 
-    def __init__(
-        self, current: Current, arrived: Callable[[], Awaitable[None]], folder: Callable[[], Path] = root
-    ) -> None:
+    def __init__(self, current: Current, arrived: Callable[[], Awaitable[None]], folder: Path | None = None) -> None:
         self._current = current
         self._arrived = arrived
-        self._folder = folder
+        self._folder = folder or root()
 
     def put(self, wanted: AvatarOrder) -> None:
         """Keep the order that the next job for this avatar carries out. Raises Invalid and Conflict."""
-        card.write(Place(wanted.name, self._folder()).folder / FILE, wanted)
+        card.write(Place(wanted.name, self._folder).folder / FILE, wanted)
 
     def is_put(self, wanted: AvatarOrder) -> bool:
         """Whether the order that is kept is this one."""
@@ -56,7 +54,7 @@ class Making:
 
     def order(self, subject: str) -> Order:
         """What was put for the avatar of that name. Raises NotFound when nothing was."""
-        place = Place(subject, self._folder())
+        place = Place(subject, self._folder)
         try:
             wanted = card.read(place.folder / FILE, AvatarOrder)
         except NotFound:
@@ -75,7 +73,7 @@ class Making:
 
     async def run(self, order: Order, attempt: Attempt) -> str:
         """Go through the steps, and let the gateway look at what was released; gives what the process gave."""
-        wanted = await asyncio.to_thread(card.read, Place(order.subject, self._folder()).folder / FILE, AvatarOrder)
+        wanted = await asyncio.to_thread(card.read, Place(order.subject, self._folder).folder / FILE, AvatarOrder)
         if _key(wanted) != order.key:
             raise Failed(f"{order.subject} was ordered otherwise since.")
         launch = Launch(
