@@ -71,12 +71,13 @@ class Lease:
         self.slots = 1
         """All of the worker's for a request that runs alone."""
 
-    def stand_up(self) -> None:
-        """Its slot of the engine is idle again."""
+    def given_back(self) -> Worker:
+        """Its slot of the engine is idle again; whose it was."""
         if self.seat is not None:
             seats, slot = self.seat
             self.seat = None
             seats.leave(slot)
+        return self.worker
 
 
 class Stations:

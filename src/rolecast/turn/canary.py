@@ -1,4 +1,4 @@
-"""Whose turn it is, of a plan that stands for several: its equals, or an avatar's newer version for a share of talks."""
+"""Whose turn it is, of a plan that stands for several: its equals, or a newer version for a share of conversations."""
 
 from msgspec.structs import replace
 

@@ -328,6 +328,7 @@ class Plans:
         return plan
 
     def concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
+        """The plan of a choice for one of its models."""
         answerer_id = answerer_id or self._current.answerer_of(model_id)
         plan = Plan(
             asked,
