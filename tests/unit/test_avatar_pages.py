@@ -140,13 +140,12 @@ async def test_a_person_is_forgotten_at_once(both):
 
 async def test_an_avatar_is_registered_as_a_service_by_its_plain_name(both):
     front, _ = both
-    await until(
-        lambda: (
-            [each for each in front.gateway.registry.services.all() if each.name == "avatar/mira"]
-            if hasattr(front.gateway.registry, "services")
-            else True
-        )
-    )
+    registry = front.gateway.registry
+    await registry.settled()
+    found = {each.name: each for each in registry}
+    assert found["avatar/mira"].labels["version"] == "avatar/mira@1"
+    assert "avatar" in found["avatar/mira"].caps
+    assert not [name for name in found if name.startswith("avatar-base/") or "@" in name]
 
 
 def test_all_of_it_is_an_admins():

@@ -185,6 +185,18 @@ async def test_avatars_are_in_the_list_of_models_and_their_base_is_in_none(front
     assert (await ask(front, "auto", "hi")).header("x-rolecast-model") == "m"
 
 
+async def test_what_a_client_makes_of_an_avatar_is_still_that_avatar(front):
+    made = {"model": "chum", "from": "avatar/mira", "parameters": {"seed": 5}, "stream": False}
+    answer = await front.ask(request(made, path="/api/create"))
+    assert answer.status == 200, answer.body
+    chum = await ask(front, "chum", question(9))
+    assert (text(chum), chum.header("x-rolecast-avatar")) == (
+        text(await ask(front, "avatar/mira", question(9))),
+        "avatar/mira@1",
+    )
+    assert (await front.ask(request({"model": "chum"}, path="/api/delete", method="DELETE"))).status == 200
+
+
 async def test_to_go_back_takes_effect_at_once_and_starts_no_worker():
     async with serving(("mira", 1)) as (front, root):
         place = released(root, "mira", seed=2)
