@@ -17,10 +17,12 @@ Seen = Mapping[str, float]
 
 TOP = 20
 QUESTIONS = (
-    "the water of the people is on the way and they see it when they look for the oil that was made by some of them",
-    "my first number has two parts so write down who called and what each one did long before their time had come",
+    "the water of the people is on the way and they see it",
+    "my first number has two parts so write down who called",
 )
-ROUNDS = 4
+LOOKED_AT = 4
+"""So many adapters are looked at for the two that differ most: how the engine keeps two apart is how it keeps all."""
+ROUNDS = 2
 """So often everybody asks at the same time."""
 NOISE = 0.02
 """So much two answers to the same differ by rounding alone, at most: tokens are computed in other company."""
@@ -35,10 +37,10 @@ class Mixed(Exception):
 def prove(ask: Ask, count: int) -> None:
     """Ask with the two adapters that differ most (and with none, where there is one), alone and in turns.
 
-    Raises Mixed when an answer is another's. Takes about twenty short prompts and one for each adapter.
+    Raises Mixed when an answer is another's. Takes about twenty short prompts, however many adapters there are.
     """
     first, second = QUESTIONS
-    adapters = [*range(count), None]
+    adapters = [*range(min(count, LOOKED_AT)), None]
     alone = {one: _ask(ask, first, one, count, cached=False) for one in adapters}
     here, other = _pair(alone)
     own = {(one, first): alone[one] for one in (here, other)}
@@ -54,11 +56,10 @@ def prove(ask: Ask, count: int) -> None:
                 "words; check `prompt_cache` (0), and take another release of the engine."
             )
 
-    turns = [(other, first), (here, second), (here, first), (other, second), (other, first), (here, first)]
-    for one, question in turns:
-        check(one, question, slot=0)
-    for one, question in turns:
-        check(one, question)
+    turns = [(other, first), (here, second), (here, first)]
+    for slot in (0, None):
+        for one, question in turns:
+            check(one, question, slot)
     with ThreadPoolExecutor(len(own)) as threads:
         for _ in range(ROUNDS):
             list(threads.map(lambda each: check(*each), own))
