@@ -158,7 +158,11 @@ async def measured(base: Path, count: int, requests: int) -> Iterator[tuple[str,
                 for name, value in (await talk.turns(TALKS, 4, 3000)).items():
                     found.append((f"the same apart: {name}", value))
                 station.seats = seats
-                found.append(("exact", await exact(talk, count, requests)))
+                found.append(("exact", await exact(talk, TALKS[:2], requests)))
+                found.append(
+                    ("exact, the base without adapters (rounding alone)", await exact(talk, ["alone"], requests))
+                )
+                await gateway.fleet.unload("alone")
                 began = time.perf_counter()
                 (await client.post("/v1/avatars/a0/rollback", json={})).raise_for_status()
                 found.append(("way back: applied, ms", (time.perf_counter() - began) * 1000))
@@ -168,9 +172,9 @@ async def measured(base: Path, count: int, requests: int) -> Iterator[tuple[str,
     return iter(found)
 
 
-async def exact(talk: Talk, count: int, requests: int) -> float:
+async def exact(talk: Talk, models: list[str], requests: int) -> float:
     """The share of answers in turns, eight at a time, that are the ones given alone."""
-    wanted = [(f"avatar/a{i % min(count, 2)}", question(5000 + i // 2, 12)) for i in range(20)]
+    wanted = [(models[i % len(models)], question(5000 + i // 2, 12)) for i in range(20)]
     alone = {each: (await talk.ask(each[0], [each[1]]))["text"] for each in wanted}
     gate, rng = asyncio.Semaphore(8), random.Random(3)
     asked = [rng.choice(wanted) for _ in range(requests)]

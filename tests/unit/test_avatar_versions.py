@@ -7,15 +7,17 @@ import threading
 from pathlib import Path
 
 import pytest
+import tiny_gguf
 import tiny_lora
 from released import base, dataset, released, verdict
 
+from rolecast import backends
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import card, versions
 from rolecast.avatars.serving.forgetting import forget
 from rolecast.avatars.serving.joined import Avatars
 from rolecast.avatars.serving.versions import Files, GateSaysNo
-from rolecast.config import names
+from rolecast.config import check, names
 from rolecast.config.avatars import Avatars as Settings
 from rolecast.config.schema import Config, Model, Variant
 from rolecast.config.variants import Hidden, Served
@@ -277,3 +279,35 @@ def test_what_was_made_for_the_training_is_nobodys_message(root):
     lineage, speaker = versions._taught(place.dataset)
     assert lineage is not None
     assert (lineage.examples, dict(lineage.people), speaker) == (3, {"p1": 3}, "Mira")
+
+
+def test_a_model_by_itself_is_served_beside_adapters_and_each_version_is_a_model(root, tmp_path):
+    released(root, "mira", seed=1)
+    place = Place("jonas", root)
+    dataset(place, "Jonas", ("p3",))
+    for seed in (3, 4):
+        merged = tiny_gguf.write(tmp_path / f"{seed}.gguf", seed=seed)
+        versions.release(place, verdict(place), Files(merged), title="Jonas", share=0.25)
+    config = joined(root)
+    jonas = config.variants["avatar/jonas"]
+    assert isinstance(jonas, Served)
+    assert (jonas.model, jonas.adapter) == ("avatar-model/jonas@1", "")
+    assert jonas.canary is not None
+    assert (jonas.canary.model, jonas.canary.share) == ("avatar-model/jonas@2", 0.25)
+    assert config.models["avatar-model/jonas@1"].adapters == []
+    assert config.models["avatar-model/jonas@2"].hidden
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (Model(backend="openai", url="http://127.0.0.1:1/v1", adapters=["a.gguf"]), "loads no adapters"),
+        (Model(source="file:m.gguf", adapters=["a.gguf"], prompt_cache="1GiB"), "must be 0 with adapters"),
+        (Model(source="file:m.gguf", adapters=["a.gguf"], capabilities=["embeddings"]), "for models that write"),
+        (Model(source="file:m.gguf", adapters=["a.gguf", "a.gguf"]), "names a file twice"),
+    ],
+)
+def test_adapters_where_they_cannot_work_are_refused_with_a_reason(model, said):
+    found = check.check(Config(models={"m": model}), backends=backends.table())
+    assert any("adapters" in text or "prompt_cache" in text for text in map(str, found))
+    assert any(said in str(text) for text in found)
