@@ -147,7 +147,7 @@ class Gateway:
         self.health.keyed = lambda: len(self.keyring) > 0
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
-        making = Making(self.current, self._renew)
+        making = Making(self.current, self._renew, find=find)
         every = {**kinds(self.current, store, self._weights_changed), KIND: making}
         self.jobs = Jobs(self.store, every, paths.job_logs())
         spoken = partial(hot_of, note=self.sessions.note)

@@ -207,6 +207,8 @@ def full(
 for _name, _command in (
     ("chat", avatar_released.chat),
     ("list", avatar_released.list_),
+    ("report", avatar_released.report),
+    ("share", avatar_released.share),
     ("rollback", avatar_released.rollback),
     ("forget", avatar_released.forget),
 ):
@@ -324,8 +326,9 @@ def _ask(name: str, chosen: "Chosen") -> tuple[str, str]:
     """A question of the held-out conversations and the avatar's answer, through /v1/chat/completions."""
     from rolecast.avatars import asked
     from rolecast.avatars.places import PREFIX, Place
+    from rolecast.cli.avatar_answer import answer
 
     turns = asked.held_out(Place(name))
     body = {"model": PREFIX + name, "messages": turns, "max_tokens": 60}
     with output.waiting("asking it"):
-        return turns[-1]["content"], asyncio.run(asked.answer(body, chosen.config))
+        return turns[-1]["content"], asyncio.run(answer(body, chosen.config))

@@ -13,13 +13,16 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
+from rolecast.avatars import asked
 from rolecast.avatars import order as orders
 from rolecast.avatars.order import AvatarOrder
 from rolecast.avatars.places import Place, root
 from rolecast.avatars.serving import card
 from rolecast.config.current import Current
-from rolecast.errors import Conflict, NotFound
+from rolecast.config.schema import Model
+from rolecast.errors import Conflict, NotFound, RolecastError
 from rolecast.jobs import child
 from rolecast.jobs.job import Attempt, Failed, Order
 from rolecast.values import Launch
@@ -36,10 +39,17 @@ class Making:
     at_once = 1
     resumes = True
 
-    def __init__(self, current: Current, arrived: Callable[[], Awaitable[None]], folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        current: Current,
+        arrived: Callable[[], Awaitable[None]],
+        folder: Path | None = None,
+        find: Callable[[Model], Path | None] = lambda model: None,
+    ) -> None:
         self._current = current
         self._arrived = arrived
         self._folder = folder or root()
+        self._find = find
 
     def put(self, wanted: AvatarOrder) -> None:
         """Keep the order that the next job for this avatar carries out. Raises Invalid and Conflict."""
@@ -71,11 +81,27 @@ class Making:
         except Exception as error:
             return f"Its order cannot be read: {error}"
 
+    def _completed(self, wanted: AvatarOrder) -> AvatarOrder:
+        """The order with where conversations and base are here now; none of that is written down. Raises Failed."""
+        config = self._current.config
+        wanted = replace(wanted, database=config.storage.url, keep=config.avatars.keep)
+        if wanted.settings.training.method == "scratch" or not {"train", "evaluate", "release"} & {*wanted.steps}:
+            return wanted
+        try:
+            name, model = asked.base_model(wanted.settings.training.base, config)
+            found = self._find(model) if model is not None else Path(name)
+        except RolecastError as error:
+            raise Failed(error.message) from error
+        if found is None:
+            raise Failed(f"The weights of {name} are not here; `rolecast pull {name}` brings them.")
+        return replace(wanted, base=str(found))
+
     async def run(self, order: Order, attempt: Attempt) -> str:
         """Go through the steps, and let the gateway look at what was released; gives what the process gave."""
         wanted = await asyncio.to_thread(card.read, Place(order.subject, self._folder).folder / FILE, AvatarOrder)
         if _key(wanted) != order.key:
             raise Failed(f"{order.subject} was ordered otherwise since.")
+        wanted = await asyncio.to_thread(self._completed, wanted)
         launch = Launch(
             argv=(sys.executable, "-P", "-m", orders.MODULE),
             env=(*environment(os.environ), (orders.ORDER, msgspec.json.encode(wanted).decode())),
