@@ -35,6 +35,10 @@ async def both() -> AsyncIterator[tuple[Gate, Path]]:
         yield found
 
 
+SCRATCH = {"training": {"method": "scratch"}}
+"""A model that needs no base."""
+
+
 async def get(front: Gate, path: str) -> Answer:
     return await front.ask(request(path=path, method="GET"), method="GET")
 
@@ -54,9 +58,17 @@ async def over(front: Gate, job_id: str) -> Any:
     return found
 
 
+async def test_without_its_base_an_avatar_is_not_begun_and_the_next_step_is_told(both):
+    front, _ = both
+    made = await post(front, "/v1/avatars", person="Vera Quist")
+    job = await over(front, made.json["id"])
+    assert job.state == "failed"
+    assert "rolecast pull smollm2-135m" in job.error
+
+
 async def test_avatars_are_made_by_a_job_and_answer_as_soon_as_they_are_released(both):
     front, _ = both
-    made = await post(front, "/v1/avatars", person="Jonas Reed")
+    made = await post(front, "/v1/avatars", person="Jonas Reed", settings=SCRATCH)
     assert made.status == 202, made.body
     assert (made.json["kind"], made.json["subject"]) == ("avatar", "jonas_reed")
     job = await over(front, made.json["id"])
