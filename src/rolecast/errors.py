@@ -10,7 +10,8 @@ RolecastError                 500
 │   ├── ModelNotAllowed       403  the key has a list of models, and none of it would do
 │   └── StaysHere             403  it may not leave this machine, and nobody here can answer it
 ├── NotFound                  404
-│   └── ModelNotFound         404
+│   ├── ModelNotFound         404
+│   └── PersonNotFound        404  nobody of that name in the conversations
 ├── MethodNotAllowed          405
 ├── RequestTimeout            408  the client sent too slowly
 ├── Conflict                  409
@@ -139,6 +140,10 @@ class NotFound(RolecastError):
 
 class ModelNotFound(NotFound):
     code = "model_not_found"
+
+
+class PersonNotFound(NotFound):
+    code = "person_not_found"
 
 
 class MethodNotAllowed(RolecastError):

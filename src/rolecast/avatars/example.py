@@ -6,7 +6,7 @@ Both of its forms are read: ours, and the one object with `examples` that Avatar
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +60,28 @@ class Example(msgspec.Struct, frozen=True):
 _encode = msgspec.json.Encoder().encode
 
 
-def write(path: Path, examples: Iterable[Example]) -> int:
-    """Write a file of examples, whole or not at all; how many."""
-    count = 0
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Callable[[Example], None]]:
+    """A file of examples that is there, whole, when the block has ended, and not at all when it fails."""
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            for example in examples:
-                file.write(_encode(example) + b"\n")
-                count += 1
+            yield lambda example: file.writelines((_encode(example), b"\n"))
         part.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def write(path: Path, examples: Iterable[Example]) -> int:
+    """Write a file of examples, whole or not at all; how many."""
+    count = 0
+    with writing(path) as put:
+        for example in examples:
+            put(example)
+            count += 1
     return count
 
 

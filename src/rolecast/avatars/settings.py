@@ -103,6 +103,13 @@ class Extraction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Dates or times in ISO 8601; a date alone as `until` includes its day."""
     most: Whole = 10_000
     metadata: bool = True
+    """Whether personality, emotion, relationship and times are kept. Ids always are: `forget` needs them."""
+    context: Positive = 16
+    """Turns before a reply, at most."""
+    join: Annotated[float, msgspec.Meta(ge=0)] = 180
+    """Seconds within which messages of one person are one turn."""
+    gap: Annotated[float, msgspec.Meta(ge=0)] = 0
+    """Seconds of silence that end a conversation; 0 = learnt from each chat."""
     neo4j: str = ""
     """URI of a Neo4j; '' = our own database."""
     database: str = "neo4j"

@@ -31,6 +31,7 @@ const REASONS = {
   no_provider_in_time: "Every provider that matches is slower than was allowed.",
   too_many_providers: "10,000 providers are registered, which is the most.",
   model_not_found: "No model, role or alias has that name. `rolecast models` lists them.",
+  person_not_found: "Nobody in the conversations has that name. `rolecast avatar list` shows who there is.",
   agent_not_found: "No such agent has registered or told how full its context is.",
   reservation_not_found: "No such reservation is active: it was given back, or its time is over.",
   service_not_found: "No such service is registered: it never came, said good-bye or missed too many heartbeats.",

@@ -1,0 +1,48 @@
+"""Who is meant by a name. Pure."""
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+
+from rolecast.avatars.conversation import Person
+from rolecast.errors import Invalid, PersonNotFound
+
+SHOWN = 8
+"""So many candidates are named in an error."""
+
+
+def folded(name: str) -> str:
+    """A name as it is compared: without case, accents and repeated blanks."""
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    return " ".join("".join(each for each in plain if not unicodedata.combining(each)).split())
+
+
+def the_one(asked: str, people: Iterable[Person]) -> Person:
+    """The one person of that id or name: by id, then by the name as written, then by any name without case and accents.
+
+    Raises PersonNotFound with names that are like it, and Invalid with the candidates where there are several.
+    """
+    everybody = list(people)
+    if by_id := [each for each in everybody if each.id == asked]:
+        return by_id[0]
+    wanted = folded(asked)
+    for fits in (
+        [each for each in everybody if each.name == asked],
+        [each for each in everybody if wanted and wanted in (folded(each.name), *map(folded, each.names))],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            several = ", ".join(f"{each.name} ({each.id})" for each in fits[:SHOWN])
+            raise Invalid(f"{asked[:100]!r} may be several people: {several}. Name one by the id.", param="person")
+    raise PersonNotFound(_nobody(asked, everybody), param="person")
+
+
+def _nobody(asked: str, everybody: list[Person]) -> str:
+    if not everybody:
+        return "There is nobody in the conversations yet; import some first."
+    names = {folded(name): each.name for each in everybody for name in (*each.names, each.name)}
+    like = [names[each] for each in difflib.get_close_matches(folded(asked), names, n=3)]
+    known = like or [each.name for each in everybody[:SHOWN]]
+    said = "did you mean" if like else "there are"
+    return f"Nobody in the conversations is called {asked[:100]!r}; {said} {', '.join(dict.fromkeys(known))}."
