@@ -1,0 +1,106 @@
+"""Examples as tokens, by a model's own chat template: what is learnt reads exactly as what will be asked."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rolecast.avatars import prompt
+from rolecast.avatars.example import Example
+from rolecast.avatars.prompt import Turn
+from rolecast.avatars.training.batches import Tokens
+from rolecast.errors import Invalid
+
+FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
+
+
+class Encoder:
+    """A tokenizer with a chat template. `longest`: tokens of an example, at most."""
+
+    def __init__(self, folder: Path, longest: int) -> None:
+        from transformers import AutoTokenizer
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise Invalid(f"{folder} has no tokenizer that can be read: {str(error)[:200]}") from error
+        if not self._tokenizer.chat_template:
+            raise Invalid(
+                f"The base in {folder} has no chat template, so that nobody knows how it is spoken to; "
+                "take one that was made for chats, such as smollm2-135m.",
+                param="base",
+            )
+        self._end = int(self._tokenizer.eos_token_id)
+        self.pad = self._end if self._tokenizer.pad_token_id is None else int(self._tokenizer.pad_token_id)
+        self._longest = longest
+        added = self._tokenizer.added_tokens_decoder.values()
+        self._marks = sorted({each.content for each in added if each.special and each.content}, key=len, reverse=True)
+
+    def examples(self, examples: Iterable[Example]) -> tuple[list[Tokens], int]:
+        """All that can be learnt from, and how many cannot: an empty reply, or turns that the template refuses."""
+        found, refused = [], 0
+        for example in examples:
+            tokens = self.example(example)
+            refused += tokens is None
+            if tokens is not None:
+                found.append(tokens)
+        return found, refused
+
+    def example(self, example: Example) -> Tokens | None:
+        """An example; None for an empty reply, and for turns that the template refuses."""
+        return self.chat(prompt.turns(example), example.target_text)
+
+    def chat(self, turns: Sequence[Turn], reply: str, *, whole: bool = True) -> Tokens | None:
+        """A chat with its reply. What is too long loses its oldest turns first, then the end of the reply. `whole`:
+        whether the reply ended by itself."""
+        after = self._ids(self.plain(reply).strip())
+        if not after:
+            return None
+        after = [*after, self._end] if whole else after
+        system = [each for each in turns if each.role == "system"]
+        rest = [each for each in turns if each.role != "system"]
+        while True:
+            before = self._prompt([*system, *rest])
+            if before is None:
+                return None
+            if len(before) + len(after) <= self._longest or len(rest) <= 1:
+                break
+            rest = rest[1:]
+            while len(rest) > 1 and rest[0].role == "assistant":  # a chat begins with others
+                rest = rest[1:]
+        room = self._longest - len(after)
+        if len(before) > room:  # of one long message its end, which is nearest to the reply
+            before = before[-max(room, self._longest // 2) :]
+            after = after[: self._longest - len(before)]
+        return Tokens((*before, *after), len(before))
+
+    def plain(self, text: str) -> str:
+        """Text without what the model takes for a mark of its own: nobody ends a turn by writing so."""
+        for mark in self._marks:
+            text = text.replace(mark, "")
+        return text
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _prompt(self, turns: Sequence[Turn]) -> list[int] | None:
+        from jinja2 import TemplateError
+
+        said = [{"role": each.role, "content": self.plain(each.content)} for each in turns]
+        try:
+            text = self._tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        except TemplateError:
+            return None
+        return self._ids(text)
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer, the template within its configuration."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._tokenizer.save_pretrained(folder, save_jinja_files=False)
+        # No path of this machine is left in what may be given away.
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        for key in ("name_or_path", "tokenizer_file", "local_files_only"):
+            config.pop(key, None)
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False))

@@ -1,0 +1,145 @@
+"""PyTorch as an engine: CPU, CUDA, Apple's GPU. Weights in bf16 with fp32 masters where that is faster, else fp32."""
+
+import base64
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from rolecast.avatars.settings import TrainingSettings
+from rolecast.avatars.training import loss, models, precision
+from rolecast.avatars.training.engine import Batch, Engine, NoMemory, Precision, Start
+from rolecast.avatars.training.optimiser import Masters
+from rolecast.errors import Invalid
+
+STATE = "optimizer.safetensors"
+STEPS_WORTH_COMPILING = 400
+"""torch.compile needs some ten seconds before the first step."""
+
+
+def device() -> torch.device:
+    """The best of this machine."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class TorchEngine:
+    """See `engine.Engine`."""
+
+    name = "torch"
+
+    def __init__(self, model: Any, where: torch.device, exact: Precision, settings: TrainingSettings) -> None:
+        self._model = model
+        self._inner = models.inner(model)
+        self._where = where
+        self.precision: Precision = exact
+        self.compiled = False
+        self.device = f"cuda ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else where.type
+        each = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
+        self.parameters = sum(one.numel() for one in model.parameters())
+        self.trained = sum(one.numel() for _, one in each)
+        self._masters = Masters(each, decay=settings.weight_decay, clip=settings.clip)
+        if settings.checkpointing:
+            self._inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    def compile(self) -> None:
+        """Compile a layer, once for all of them: what lies between the products is then one pass over memory."""
+        torch.compiler.config.recompile_limit = 64
+        for layer in self._inner.model.layers:
+            layer.compile(dynamic=True)
+        self.compiled = True
+
+    def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the head sees of the tokens that are learnt, (tokens, width), and which they are."""
+        tokens = torch.from_numpy(batch.tokens).to(self._where)
+        # The place before a token says it.
+        places = torch.from_numpy(np.flatnonzero(batch.learnt[:, 1:])).to(self._where)
+        trunk = self._inner.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
+        return trunk.flatten(0, 1).index_select(0, places), tokens[:, 1:].flatten().index_select(0, places)
+
+    @property
+    def _head(self) -> Tensor:
+        weight: Tensor = self._inner.get_output_embeddings().weight
+        return weight
+
+    def gradient(self, batch: Batch, count: int) -> float:
+        with _memory():
+            hidden, target = self._hidden(batch)
+            total = loss.summed(hidden, self._head, target)
+            (total / count).backward()  # type: ignore[no-untyped-call]
+            return float(total.detach())
+
+    def apply(self, rate: float) -> float:
+        with _memory():
+            return self._masters.apply(rate)
+
+    def loss(self, batch: Batch) -> float:
+        with _memory(), torch.no_grad():
+            hidden, target = self._hidden(batch)
+            return loss.measured(hidden, self._head, target)
+
+    def save(self, folder: Path) -> None:
+        models.save(self._model, folder, self._masters.weights())
+
+    def save_state(self, folder: Path) -> Mapping[str, str]:
+        from safetensors.torch import save_file
+
+        save_file(self._masters.moments(), folder / STATE)
+        words = {"torch": base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode()}
+        if self._where.type == "cuda":
+            words["cuda"] = base64.b64encode(torch.cuda.get_rng_state().numpy().tobytes()).decode()
+        return words
+
+    def restore(self, folder: Path, words: Mapping[str, str]) -> None:
+        from safetensors.torch import load_file
+
+        try:
+            self._masters.restore(models.load(self._model, folder), load_file(folder / STATE))
+            torch.set_rng_state(_state(words["torch"]))
+            if self._where.type == "cuda" and "cuda" in words:
+                torch.cuda.set_rng_state(_state(words["cuda"]))
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise Invalid(f"{folder} is no checkpoint of this model: {str(error)[:200]}") from error
+
+    def memory(self) -> int:
+        if self._where.type == "cuda":
+            return int(torch.cuda.memory_allocated())
+        return int(psutil.Process().memory_info().rss)
+
+
+def _state(word: str) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(word)), dtype=torch.uint8)
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise NoMemory(str(error)[:300]) from error
+    except RuntimeError as error:
+        if "allocate memory" in str(error) or "out of memory" in str(error):
+            raise NoMemory(str(error)[:300]) from error
+        raise
+
+
+def engine(start: Start, settings: TrainingSettings) -> Engine:
+    """PyTorch with that model. Raises Invalid when it cannot be loaded."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    where = device()
+    exact = precision.choose(where, settings.precision)
+    model = models.made(start, where, exact, rank=settings.rank, seed=settings.seed)
+    made = TorchEngine(model, where, exact, settings)
+    compiled = settings.compiled
+    if compiled is None:
+        compiled = start.method == "scratch" and start.steps >= STEPS_WORTH_COMPILING and not settings.checkpointing
+    if compiled:
+        made.compile()
+    return made
