@@ -21,6 +21,8 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Replies to learn from, at most: the newest, spread over all chats; 0 = all."""
     similar: Part = 0.7
     """Replies whose sets of words are so alike (Jaccard) are one; short ones are style and stay."""
+    short: Part = 0.02
+    """Share of all replies that one short reply, said over and over, may have."""
     valid: Part = 0.1
     test: Part = 0.1
     """Shares of all conversations that are held out."""

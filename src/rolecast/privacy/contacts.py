@@ -152,7 +152,7 @@ def _is_dialled(said: str, digits: int) -> bool:
 
 _FOUR = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _MANY = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])")
-_VERSION = re.compile(r"(?:version|ver|release|v)\W{0,2}\Z", re.IGNORECASE)
+_VERSION = re.compile(r"\b(?:version|ver|release|v)\W{0,2}\Z", re.IGNORECASE)
 
 
 def ips(text: str) -> Iterator[Span]:

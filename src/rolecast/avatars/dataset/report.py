@@ -1,0 +1,81 @@
+"""What became of conversations, in numbers; no text of them is in it."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+FILE = "report.json"
+FEW = 100
+"""Replies below which little can be learnt."""
+
+
+class Left(msgspec.Struct, frozen=True):
+    """Examples that are not learnt from, by the reason."""
+
+    others: int = 0
+    """Replies of somebody else."""
+    nothing: int = 0
+    """Nothing was typed: media, notices, commands, what was pasted."""
+    unanswered: int = 0
+    """Nobody had said anything before."""
+    private: int = 0
+    """Nothing is left of them when what is private is taken out."""
+    same: int = 0
+    """The same reply to the same message."""
+    alike: int = 0
+    """Nearly the same reply was said before."""
+    short: int = 0
+    """A short reply that has its share already."""
+    repeated: int = 0
+    """With what may be a secret, for it recurs."""
+    over: int = 0
+    """More than are wanted."""
+
+
+class DatasetReport(msgspec.Struct, frozen=True):
+    """What a dataset is made of."""
+
+    person: str
+    read: int
+    train: int
+    valid: int
+    test: int
+    left: Left
+    replaced: dict[str, int]
+    """How much of each kind was replaced, in messages that differ."""
+    people: int
+    """Who have a pseudonym."""
+    chats: int
+    conversations: int
+    scrubbed: bool
+    notes: tuple[str, ...] = ()
+    """What a person should know before training."""
+    seconds: float = 0.0
+
+    @property
+    def kept(self) -> int:
+        """All examples of it."""
+        return self.train + self.valid + self.test
+
+
+def notes(kept: int, conversations: int, *, scrubbed: bool, held_out: int) -> tuple[str, ...]:
+    """What to know before training, each with what to do about it."""
+    found: list[str] = []
+    if kept < FEW:
+        found.append(f"Only {kept} replies to learn from; bring more conversations, or take a longer time of them.")
+    if not scrubbed:
+        found.append("Nothing private was taken out; no avatar of it passes the gate. Build it with `scrub` for that.")
+    if not held_out:
+        found.append("There is too little to hold anything out, so nothing can be judged; bring more conversations.")
+    elif conversations < 3:
+        found.append("It is one conversation, cut into pieces: held-out replies are close to those learnt from.")
+    return tuple(found)
+
+
+def write(folder: Path, report: DatasetReport) -> None:
+    """The last file of a dataset: with it, the dataset is whole."""
+    part = folder / (FILE + ".part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    part.replace(folder / FILE)
