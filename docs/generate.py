@@ -172,7 +172,10 @@ def cli_page() -> str:
     parts = [CLI_HEAD]
     for panel, rows in COMMANDS.items():
         parts.append(f"## {panel}\n")
-        parts += [section(name, commands[name]) for name, _ in rows]
+        for name, _ in rows:
+            parts.append(section(name, commands[name]))
+            for inner, command in getattr(commands[name], "commands", {}).items():  # of a group
+                parts.append(section(f"{name} {inner}", command))
     return "\n".join(parts)
 
 

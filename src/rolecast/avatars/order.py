@@ -38,6 +38,10 @@ class AvatarOrder(msgspec.Struct, frozen=True):
     """Whose replies are learnt, by name or id."""
     steps: tuple[Step, ...] = STEPS
     settings: AvatarSettings = AvatarSettings()
+    database: str = ""
+    """`storage.url` of the gateway that asks, as it is written there; '' = the database in the data folder."""
+    base: str = ""
+    """The GGUF file that a LoRA is trained over."""
     force: bool = False
     """Whether it is released although the gate says no."""
     resume: bool = True

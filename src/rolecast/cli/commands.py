@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rolecast.cli import (
+    avatar,
     bench,
     budget,
     config,
@@ -31,7 +32,7 @@ from rolecast.cli import (
     usage,
 )
 
-COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
+COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any] | typer.Typer], ...]] = {
     "Gateway": (
         ("up", up.up),
         ("down", serve.down),
@@ -55,6 +56,7 @@ COMMANDS: dict[str, tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("jobs", jobs.jobs),
     ),
     "Tasks": (("tasks", tasks.tasks),),
+    "Avatars": (("avatar", avatar.app),),
     "Configuration": (
         ("init", config.init),
         ("check", config.check),
@@ -105,4 +107,7 @@ def _root(
 
 for _panel, _rows in COMMANDS.items():
     for _name, _command in _rows:
-        app.command(_name, rich_help_panel=_panel)(_command)
+        if isinstance(_command, typer.Typer):  # a group of commands
+            app.add_typer(_command, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(_command)

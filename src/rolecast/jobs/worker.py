@@ -59,7 +59,7 @@ class Reporter:
         self.last = now
         began = now.step != self._told.step
         if began:
-            _log(f"{now.step} ({now.whole})" if now.total else now.step)
+            log_line(f"{now.step} ({now.whole})" if now.total else now.step)
         further = now.total > 0 and (now.done - self._told.done) * 100 >= now.total
         if began or further or time.monotonic() >= self._next_at:
             self._told, self._next_at = now, time.monotonic() + EVERY_S
@@ -75,12 +75,12 @@ def main(kind: str) -> int:
     end_with_gateway()
     signal.signal(signal.SIGTERM, _leave)
     os.nice(NICE)
-    reporter = Reporter(_own_output())
+    reporter = Reporter(own_output())
     try:
         result = WORK[kind](os.environ.pop(ORDER).encode(), reporter.progress)
         reporter.write(Note(progress=reporter.last, result=result))
     except RolecastError as error:
-        _log(error.message)
+        log_line(error.message)
         reporter.write(Note(error=error.message))
         return 1
     except Exception as error:
@@ -90,11 +90,11 @@ def main(kind: str) -> int:
     return 0
 
 
-def _log(text: str) -> None:
+def log_line(text: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
-def _own_output() -> BinaryIO:
+def own_output() -> BinaryIO:
     """The pipe to the gateway for us alone; what others print to standard output goes into the log."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

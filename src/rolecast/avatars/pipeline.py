@@ -1,0 +1,285 @@
+"""All steps from conversations to a released avatar, in order; what is done already is not done again.
+
+Runs in a child process (`worker`). Knows what each step needs of those before; what a step does is its own folder's.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rolecast.avatars.conversation import Conversations, Person
+from rolecast.avatars.order import STEPS, AvatarOrder, Step
+from rolecast.avatars.places import Place
+from rolecast.avatars.settings import AvatarSettings
+from rolecast.config import paths
+from rolecast.errors import Invalid, RolecastError
+from rolecast.jobs.job import Progress, Report
+
+if TYPE_CHECKING:
+    from rolecast.avatars.export.base import Base
+
+DONE = "done.json"
+PEOPLE = "people.json"
+LOSS_PLOT = "loss.svg"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of an order."""
+
+    name: str
+    steps: tuple[str, ...]
+    passed: bool | None = None
+    """What the gate says; None = it was not asked."""
+    reasons: tuple[str, ...] = ()
+    """Why it does not pass, in sentences."""
+    version: int | None = None
+    """The version that was released; None = none was."""
+    report: str = ""
+    """The page that tells about it."""
+
+
+class Stopped(RolecastError):
+    """It was told to stop; what is done stays."""
+
+    status, code = 409, "stopped"
+
+
+class _Done(msgspec.Struct):
+    """Which steps are done, each with a digest of all that it and those before it depend on."""
+
+    steps: dict[str, str] = {}
+
+
+class Pipeline:
+    """One order being carried out. `stop` says whether it is to end early."""
+
+    def __init__(self, order: AvatarOrder, report: Report, stop: Callable[[], bool]) -> None:
+        self.order = order
+        self.place = Place(order.name)
+        self._report = report
+        self._stop = stop
+        self._settings: AvatarSettings = order.settings
+        self._base: Base | None = None
+
+    def run(self) -> Outcome:
+        """Do the steps of the order. Raises RolecastError with what went wrong and what to do."""
+        paths.make_private(self.place.work)
+        asked = [step for step in STEPS if step in self.order.steps]
+        done = self._done()
+        for step in asked:
+            if self._stop():
+                raise Stopped(f"It was stopped before {step}; the same command goes on from there.")
+            digest = self._digest(step)
+            if self.order.resume and done.steps.get(step) == digest and self._is_there(step):
+                self._report(Progress(step, 1, 1, "steps", "done before"))
+                continue
+            for later in STEPS[STEPS.index(step) :]:
+                done.steps.pop(later, None)
+            self._keep(done)
+            getattr(self, f"_{step}")()
+            done.steps[step] = digest
+            self._keep(done)
+        return self._outcome(tuple(asked))
+
+    # -- the steps --------------------------------------------------------------------------------------------
+
+    def _extract(self) -> None:
+        from rolecast.avatars.extraction import extract, wanted_of
+
+        async def work() -> None:
+            conversations = await self._conversations()
+            try:
+                person = await conversations.find(self.order.person)
+                wanted = wanted_of(person.id, self._settings.extraction)
+                told = _Told(self._report)
+                found = await extract(conversations, wanted, self._settings.extraction, self.place.extracted, told)
+                _write(self.place.work / PEOPLE, await conversations.people(wanted))
+                if not found.examples:
+                    raise Invalid(
+                        f"{person.name} never answered anybody in these conversations, so there is nothing to learn."
+                    )
+            finally:
+                await conversations.close()
+
+        asyncio.run(work())
+
+    def _dataset(self) -> None:
+        from rolecast.avatars.dataset.build import build
+        from rolecast.avatars.evaluation.canaries import plant
+
+        self._needs(self.place.extracted, "extract")
+        build(self.place.extracted, self.place.dataset, self._people(), self._settings.dataset, self._report)
+        plant(self.place.dataset, self._settings.gate, self._settings.dataset.seed)
+
+    def _train(self) -> None:
+        from rolecast.avatars.training.train import train
+
+        self._needs(self.place.dataset / "train.jsonl", "dataset")
+        base = self._prepared()
+        train(
+            self.place.dataset,
+            self.place.training,
+            self._settings.training,
+            base.hf if base else None,
+            self._report,
+            self._stop,
+        )
+        if self._stop():
+            raise Stopped("The training was stopped; the same command goes on from its last checkpoint.")
+
+    def _evaluate(self) -> None:
+        from rolecast.avatars.evaluation.evaluate import evaluate
+        from rolecast.avatars.export.gguf import export
+
+        trained = self._trained()
+        base = self._prepared()
+        shutil.rmtree(self.place.export, ignore_errors=True)
+        paths.make_private(self.place.export)
+        self._report(Progress("export", note=self._form()))
+        export(trained, self.place.export, self._form(), base)
+        evaluate(trained, self.place.dataset, self.place.evaluation, self._settings.gate, base, self._report)
+
+    def _release(self) -> None:
+        from rolecast.avatars.evaluation.figures import Evaluation
+        from rolecast.avatars.serving.versions import release
+
+        told = self.place.evaluation / "report.json"
+        self._needs(told, "evaluate")
+        self._report(Progress("release"))
+        evaluation = msgspec.json.decode(told.read_bytes(), type=Evaluation)
+        release(self.place, evaluation, sorted(self.place.export.glob("*.gguf")), force=self.order.force)
+
+    # -- what they need ---------------------------------------------------------------------------------------
+
+    async def _conversations(self) -> Conversations:
+        extraction = self._settings.extraction
+        return await conversations_of(extraction.neo4j, extraction.database, self.order.database)
+
+    def _people(self) -> list[Person]:
+        path = self.place.work / PEOPLE
+        return msgspec.json.decode(path.read_bytes(), type=list[Person]) if path.is_file() else []
+
+    def _prepared(self) -> "Base | None":
+        """The base as it is trained and served; None for a model from scratch."""
+        if self._settings.training.method == "scratch":
+            return None
+        if self._base is None:
+            from rolecast.avatars.export.base import prepared
+
+            if not self.order.base:
+                raise Invalid(
+                    "A LoRA needs a base; name one with --base, or train with --method scratch.", param="base"
+                )
+            self._base = prepared(Path(self.order.base), self._report)
+        return self._base
+
+    def _trained(self) -> Path:
+        for name in ("best_model", "final_model"):
+            if (folder := self.place.training / name).is_dir():
+                return folder
+        raise Invalid(f"{self.place.name} is not trained yet: `rolecast avatar train {self.place.name}` does it.")
+
+    def _form(self) -> str:
+        """What is exported: an adapter, or a model by itself."""
+        if self._settings.training.method == "scratch":
+            return "q8_0" if self._settings.training.width % 32 == 0 else "f16"
+        return "adapter" if self._settings.form == "adapter" else "q8_0"
+
+    def _needs(self, path: Path, step: Step) -> None:
+        if not path.exists():
+            raise Invalid(f"{self.place.name} needs the step before: `rolecast avatar {step} {self.place.name}`.")
+
+    # -- what is done -----------------------------------------------------------------------------------------
+
+    def _digest(self, step: Step) -> str:
+        """Of all that decides what a step makes."""
+        parts: list[object] = [self.order.person, self.order.database, self._settings.extraction]
+        if step != "extract":
+            parts += [self._settings.dataset, self._settings.gate.planted, self._settings.gate.controls]
+            parts += [_stat(self.place.dataset / "review.csv")] if step != "dataset" else []
+        if step in ("train", "evaluate", "release"):
+            parts += [self._settings.training, self.order.base]
+        if step in ("evaluate", "release"):
+            parts += [self._settings.gate, self._settings.form]
+        return hashlib.blake2s(msgspec.json.encode(parts), digest_size=16).hexdigest()
+
+    def _is_there(self, step: Step) -> bool:
+        if step == "extract":
+            return self.place.extracted.is_file()
+        if step == "dataset":
+            return (self.place.dataset / "train.jsonl").is_file()
+        if step == "train":
+            return any((self.place.training / name).is_dir() for name in ("best_model", "final_model"))
+        return step == "evaluate" and (self.place.evaluation / "report.json").is_file()
+
+    def _done(self) -> _Done:
+        try:
+            return msgspec.json.decode((self.place.work / DONE).read_bytes(), type=_Done)
+        except (OSError, msgspec.MsgspecError):
+            return _Done()
+
+    def _keep(self, done: _Done) -> None:
+        _write(self.place.work / DONE, done)
+
+    def _outcome(self, steps: tuple[str, ...]) -> Outcome:
+        from rolecast.avatars.evaluation.figures import Evaluation
+        from rolecast.avatars.serving.card import read as read_card
+
+        told = self.place.evaluation / "report.json"
+        if not {"evaluate", "release"} & {*steps} or not told.is_file():
+            return Outcome(self.place.name, steps)
+        evaluation = msgspec.json.decode(told.read_bytes(), type=Evaluation)
+        version = read_card(self.place).current if "release" in steps else None
+        page = str(self.place.evaluation / "report.html")
+        return Outcome(self.place.name, steps, evaluation.passed, tuple(evaluation.reasons), version, page)
+
+
+async def conversations_of(neo4j: str, graph: str, database: str) -> Conversations:
+    """Where the conversations are: a Neo4j, or our own database, opened. Raises RolecastError."""
+    if neo4j:
+        from rolecast.avatars.sources.neo4j import Neo4jGraph
+
+        user, password = os.environ.get("NEO4J_USERNAME", "neo4j"), os.environ.get("NEO4J_PASSWORD", "")
+        return Neo4jGraph(neo4j, user, password, graph)
+    from rolecast import books
+    from rolecast.avatars.kept import Kept
+    from rolecast.config.schema import Config, Storage
+
+    store = books.store_of(Config(storage=Storage(url=database)))
+    await store.open()
+    return Kept(store)
+
+
+class _Told:
+    """An extraction's words as progress."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._skipped = 0
+
+    def progress(self, done: int, total: int) -> None:
+        self._report(Progress("extract", done, total, "messages"))
+
+    def skipped(self, where: str, why: str) -> None:
+        self._skipped += 1
+
+
+def _write(path: Path, value: object) -> None:
+    part = path.with_name(path.name + ".part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(value))
+    part.replace(path)
+
+
+def _stat(path: Path) -> list[int]:
+    try:
+        about = path.stat()
+    except OSError:
+        return []
+    return [about.st_size, about.st_mtime_ns]

@@ -1,0 +1,333 @@
+"""`avatar`: makes personal models from conversations, judges them, and lets them answer.
+
+A group of commands, one per step, and `full` for all of them. Knows how the steps are asked for and shown; what they do
+is `rolecast.avatars`', and each long one runs in a process of its own (`avatar_making`).
+"""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rolecast.cli import avatar_import, avatar_released, output
+from rolecast.cli.avatar_options import (
+    Base,
+    Engine,
+    Epochs,
+    Fresh,
+    Method,
+    Name,
+    Neo4j,
+    Person,
+    Seed,
+    Set,
+    SettingsFile,
+)
+from rolecast.cli.options import ConfigFile, Json
+
+if TYPE_CHECKING:
+    from rolecast.avatars.order import AvatarOrder, Step
+    from rolecast.avatars.pipeline import Outcome
+    from rolecast.avatars.settings import AvatarSettings
+    from rolecast.cli.settings import Chosen
+    from rolecast.config.schema import Config
+
+app = typer.Typer(
+    name="avatar",
+    help="Make personal models from conversations: import, train, judge, release, talk.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("import")(avatar_import.import_)
+app.command()(avatar_import.people)
+
+EXAMPLE = "Mira Sandoval"
+"""Whom the bundled conversations are used for, unless another of them is named."""
+
+
+@app.command()
+def extract(
+    person: Person,
+    name: Name = "",
+    changes: Set = None,
+    settings_file: SettingsFile = None,
+    neo4j: Neo4j = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write it there.", show_default=False)
+    ] = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Extract a person's replies with what was said before, as JSON lines."""
+    from rolecast.avatars.places import Place
+
+    order, chosen = _order(person, name, ("extract",), config, settings_file, changes, neo4j=neo4j, fresh=True)
+    outcome = _make(order, chosen)
+    path = Place(order.name).extracted
+    if to is not None:
+        to.write_bytes(path.read_bytes())
+        path = to
+    _done(outcome, f"The replies of {person} are in {path}.", as_json=as_json)
+
+
+@app.command()
+def dataset(
+    person: Person,
+    name: Name = "",
+    changes: Set = None,
+    settings_file: SettingsFile = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make what is learnt from: cleaned, scrubbed of what is private, without repetition, split."""
+    from rolecast.avatars.places import Place
+
+    order, chosen = _order(person, name, ("dataset",), config, settings_file, changes, fresh=True)
+    outcome = _make(order, chosen)
+    folder = Place(order.name).dataset
+    text = f"It is in {folder}. Look through review.csv before you train: what was taken out, line by line."
+    _done(outcome, text, as_json=as_json)
+
+
+@app.command()
+def train(
+    person: Person,
+    name: Name = "",
+    method: Method = None,
+    engine: Engine = None,
+    epochs: Epochs = None,
+    base: Base = None,
+    seed: Seed = None,
+    changes: Set = None,
+    settings_file: SettingsFile = None,
+    fresh: Fresh = False,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Train. Ctrl-C stops at the next checkpoint; the same command goes on from there."""
+    from rolecast.avatars.places import Place
+
+    given = {"method": method, "engine": engine, "epochs": epochs, "base": base, "seed": seed}
+    order, chosen = _order(person, name, ("train",), config, settings_file, changes, training=given, fresh=fresh)
+    outcome = _make(order, chosen)
+    _done(
+        outcome, f"It is trained; {Place(order.name).training} has the history and a plot of the loss.", as_json=as_json
+    )
+
+
+@app.command()
+def evaluate(
+    person: Person,
+    name: Name = "",
+    changes: Set = None,
+    fresh: Fresh = False,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Judge what was trained: style, what it forgot, what it gives away. Writes a page with plots."""
+    order, chosen = _order(person, name, ("evaluate",), config, None, changes, fresh=fresh)
+    _judged(_make(order, chosen), as_json=as_json)
+
+
+@app.command()
+def release(
+    person: Person,
+    name: Name = "",
+    force: Annotated[bool, typer.Option("--force", help="Although the gate says no.")] = False,
+    share: Annotated[
+        float | None,
+        typer.Option("--share", help="Part of the conversations that it answers at first.", show_default=False),
+    ] = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Let it answer as `avatar/NAME`, if it passed the gate; `rollback` takes that back within a second."""
+    order, chosen = _order(person, name, ("release",), config, None, None, force=force, fresh=True)
+    outcome = _make(order, chosen)
+    if share is not None:
+        from rolecast.avatars.places import Place
+        from rolecast.avatars.serving import versions
+
+        versions.share(Place(order.name), share)
+    _released(outcome, as_json=as_json)
+
+
+@app.command()
+def full(
+    person: Annotated[
+        str, typer.Option("--person", metavar="PERSON", help="Whose replies are learnt.", show_default=False)
+    ] = "",
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE...]", help="Exported chats to bring first.")
+    ] = None,
+    example: Annotated[bool, typer.Option("--example", help="Bring the bundled conversations first.")] = False,
+    name: Name = "",
+    method: Method = None,
+    engine: Engine = None,
+    epochs: Epochs = None,
+    base: Base = None,
+    seed: Seed = None,
+    changes: Set = None,
+    settings_file: SettingsFile = None,
+    neo4j: Neo4j = None,
+    force: Annotated[bool, typer.Option("--force", help="Release it although the gate says no.")] = False,
+    fresh: Fresh = False,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """All steps, from conversations to an answer: import, extract, dataset, train, evaluate, release, ask.
+
+    What is done already is not done again, so it goes on where it was stopped.
+    """
+    from rolecast.avatars.order import STEPS
+
+    if not person and not example:
+        output.fail("Say whose avatar it is: --person NAME; `rolecast avatar people` lists who is there.", code=2)
+    person = person or EXAMPLE
+    given = {"method": method, "engine": engine, "epochs": epochs, "base": base, "seed": seed}
+    wanted = [*(files or []), *(avatar_import.example_files() if example else [])]
+    order, chosen = _order(
+        person, name, STEPS, config, settings_file, changes, training=given, neo4j=neo4j, force=force, fresh=fresh
+    )
+    if wanted:
+        brought = avatar_import.bring(wanted, chosen.config, "", "")
+        if not as_json:
+            avatar_import.show_brought(brought)
+    outcome = _make(order, chosen)
+    if outcome.version is None:
+        _judged(outcome, as_json=as_json)
+        return
+    answer = _ask(order.name, chosen)
+    if as_json:
+        output.print_json({"outcome": outcome, "answer": answer})
+        return
+    _released(outcome, as_json=False)
+    question, said = answer
+    output.say(f"\n[dim]you:[/] {output.escape(question)}")
+    output.say(f"[bold]{output.escape(person)}:[/] {output.escape(said)}")
+
+
+for _name, _command in (
+    ("chat", avatar_released.chat),
+    ("list", avatar_released.list_),
+    ("rollback", avatar_released.rollback),
+    ("forget", avatar_released.forget),
+):
+    app.command(_name)(_command)
+
+
+# -- what they share --------------------------------------------------------------------------------------------
+
+
+def _order(
+    person: str,
+    name: str,
+    steps: "tuple[Step, ...]",
+    config: Path | None,
+    settings_file: Path | None,
+    changes: list[str] | None,
+    *,
+    training: dict[str, Any] | None = None,
+    neo4j: str | None = None,
+    force: bool = False,
+    fresh: bool = False,
+) -> "tuple[AvatarOrder, Chosen]":
+    """What is to be done, with what earlier steps of this avatar were told; and the configuration."""
+    from rolecast.avatars import asked
+    from rolecast.avatars.order import AvatarOrder
+    from rolecast.avatars.places import Place, slug
+    from rolecast.cli import settings
+    from rolecast.cli.avatar_making import setting
+
+    chosen = settings.of_gateway(config)
+    place = Place(name or slug(person))
+    over: dict[str, dict[str, Any]] = {}
+    for section, key, value in map(setting, changes or []):
+        over.setdefault(section, {})[key] = value
+    given = {key: value for key, value in (training or {}).items() if value is not None}
+    over.setdefault("training", {}).update(given)
+    if neo4j:
+        over.setdefault("extraction", {})["neo4j"] = neo4j
+    wanted = asked.settings(place, settings_file, over)
+    base = _base_path(wanted, chosen.config) if "train" in steps or "evaluate" in steps else ""
+    order = AvatarOrder(
+        place.name,
+        person,
+        steps,
+        wanted,
+        database=chosen.config.storage.url,
+        base=base,
+        force=force,
+        resume=not fresh,
+    )
+    return order, chosen
+
+
+def _base_path(wanted: "AvatarSettings", config: "Config") -> str:
+    """The GGUF of the base, brought if it is not here."""
+    from rolecast.avatars import asked
+    from rolecast.cli import weights
+
+    if wanted.training.method == "scratch":
+        return ""
+    label, model = asked.base_model(wanted.training.base, config)
+    if model is None:
+        return label
+    found = weights.find(config, model)
+    if found is None:
+        from rolecast.sources import parse
+
+        found = weights.fetch(label, parse(model.source, model.sha256), weights.store(config))
+    return str(found)
+
+
+def _make(order: "AvatarOrder", chosen: "Chosen") -> "Outcome":
+    from rolecast.cli.avatar_making import make
+    from rolecast.config import paths
+
+    return make(order, order.person, paths.home() / "logs" / "avatars" / f"{order.name}.log")
+
+
+def _done(outcome: "Outcome", text: str, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(outcome)
+    else:
+        output.say(f"[green]✓[/] {output.escape(text)}")
+
+
+def _judged(outcome: "Outcome", *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(outcome)
+    elif outcome.passed:
+        output.say(f"[green]✓[/] It passes the gate. The report: {output.escape(outcome.report)}")
+    else:
+        output.say("[bold red]✗[/] It does not pass the gate:")
+        for reason in outcome.reasons:
+            output.say(f"  {output.escape(reason)}")
+        output.say(f"The report: {output.escape(outcome.report)}")
+    if not outcome.passed:
+        raise typer.Exit(1)
+
+
+def _released(outcome: "Outcome", *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(outcome)
+        return
+    if not outcome.passed:
+        output.warn("It did not pass the gate: " + " ".join(outcome.reasons))
+    output.say(f"[green]✓[/] avatar/{outcome.name} answers with version {outcome.version}.")
+    output.say(f"The report: {output.escape(outcome.report)}")
+    output.say(f"`rolecast avatar chat {outcome.name}` talks with it, once `rolecast up` runs.")
+
+
+def _ask(name: str, chosen: "Chosen") -> tuple[str, str]:
+    """A question of the held-out conversations and the avatar's answer, through /v1/chat/completions."""
+    from rolecast.avatars import asked
+    from rolecast.avatars.places import PREFIX, Place
+
+    turns = asked.held_out(Place(name))
+    body = {"model": PREFIX + name, "messages": turns, "max_tokens": 60}
+    with output.waiting("asking it"):
+        return turns[-1]["content"], asyncio.run(asked.answer(body, chosen.config))
