@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up install test check fix bench train-router bench-routing prices docs clean
+.PHONY: help up install test check fix bench train-router bench-routing bench-avatar prices docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ train-router: .venv/installed-router ## Build the learned router's model file ag
 
 bench-routing: .venv/installed-router ## Measure the learned router (make bench-routing ARGS="--json")
 	@exec $(BIN)/python training/router/bench.py $(ARGS)
+
+bench-avatar: .venv/installed-dev ## Measure training beside a plain Hugging Face Trainer (make bench-avatar ARGS=--quick)
+	@exec $(BIN)/python bench/avatar.py $(ARGS)
 
 prices: .venv/installed-prices ## Renew the price list of cloud models from the package genai-prices
 	@exec $(BIN)/python training/prices.py
@@ -99,7 +102,10 @@ clean: ## Remove the environment and everything built
 	@$(PIP) install --group router
 	@touch $@
 
-.venv/installed-prices: .venv/installed
+.venv/installed-bench-avatar: .venv/installed-dev ## Measure training beside a plain Hugging Face Trainer (make bench-avatar ARGS=--quick)
+	@exec $(BIN)/python bench/avatar.py $(ARGS)
+
+prices: .venv/installed
 	@echo "Installing the package with the prices."
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --group prices

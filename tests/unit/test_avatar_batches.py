@@ -43,11 +43,11 @@ def test_examples_of_a_batch_are_of_like_length_and_epochs_differ() -> None:
 
 
 def test_only_replies_are_learnt_and_never_padding_or_what_nothing_comes_before() -> None:
-    made = batches.together([Tokens((5, 6, 7, 8), 2), Tokens((9, 10), 0)], pad=0)
+    made = batches.together([Tokens((5, 6, 7, 8), ((2, 4),)), Tokens((9, 10), ((0, 2),))], pad=0)
     assert made.tokens.shape == (2, batches.MULTIPLE)
     assert made.learnt[0].tolist() == [False, False, True, True] + [False] * 4
     assert made.learnt[1].tolist() == [False, True] + [False] * 6
-    assert made.count == Tokens((5, 6, 7, 8), 2).learnt + Tokens((9, 10), 0).learnt == 3
+    assert made.count == Tokens((5, 6, 7, 8), ((2, 4),)).learnt + Tokens((9, 10), ((0, 2),)).learnt == 3
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_rehearsal_asks_many_plain_questions_of_every_kind_once() -> None:
     assert len(asked) >= 200
     assert len({each.casefold() for each in asked}) == len(asked)
     few = " ".join(asked[:35])
-    assert all(each in few for each in ("How do I", "Why", "Name", "Write", "?"))
+    assert all(each in few for each in ("How do I", "Why", "Name", "?"))
 
 
 def test_answers_that_were_kept_are_used_again_and_a_base_without_a_file_is_said(tmp_path: Path) -> None:

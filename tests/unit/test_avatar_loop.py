@@ -56,10 +56,11 @@ class Counting:
 
 def _course(into: Path, valid: int = 2, **settings: object) -> Course:
     told = {"batch": 2, "epochs": 2, "save_every": 3, **settings}
-    examples = tuple(Tokens((number, 1, 2), 1) for number in range(10))
+    examples = tuple(Tokens((number, 1, 2), ((1, 3),)) for number in range(10))
     return Course(
         train=examples,
         valid=examples[:valid],
+        replies=10,
         pad=0,
         into=into,
         settings=TrainingSettings(**told),  # type: ignore[arg-type]

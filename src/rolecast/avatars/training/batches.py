@@ -21,15 +21,19 @@ MULTIPLE = 8
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """An example in tokens: `prompt` of them are read, the others are learnt."""
+    """A chat in tokens, of one reply or several."""
 
     ids: tuple[int, ...]
-    prompt: int
-    """0 = the first is read nevertheless: nothing comes before it."""
+    replies: tuple[tuple[int, int], ...]
+    """From and to, of what is learnt; all else is only read. The first token is never learnt: nothing is before it."""
 
     @property
     def learnt(self) -> int:
-        return len(self.ids) - max(1, self.prompt)
+        return sum(end - max(1, start) for start, end in self.replies)
+
+    def all_learnt(self) -> "Tokens":
+        """The same, with every token learnt."""
+        return Tokens(self.ids, ((1, len(self.ids)),))
 
 
 def order(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[list[int]]:
@@ -45,6 +49,11 @@ def order(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[lis
     return found
 
 
+def rows(examples: Sequence[Tokens], batch: int) -> int:
+    """How many chats hold about `batch` replies."""
+    return max(1, round(batch * len(examples) / max(1, sum(len(each.replies) for each in examples))))
+
+
 def steps(batches: int, accumulation: int, epochs: float) -> int:
     """Steps of a training: an epoch ends with a step, even of fewer batches."""
     each = math.ceil(batches / accumulation)
@@ -58,7 +67,8 @@ def together(examples: Sequence[Tokens], pad: int) -> Batch:
     learnt = np.zeros((len(examples), longest), dtype=np.bool_)
     for row, each in enumerate(examples):
         tokens[row, : len(each.ids)] = each.ids
-        learnt[row, max(1, each.prompt) : len(each.ids)] = True
+        for start, end in each.replies:
+            learnt[row, max(1, start) : end] = True
     return Batch(tokens, learnt)
 
 
@@ -66,5 +76,6 @@ def digest(examples: Iterable[Tokens]) -> str:
     """What tells whether two trainings have the same data."""
     found = hashlib.sha256()
     for each in examples:
-        found.update(np.asarray([each.prompt, len(each.ids), *each.ids], dtype=np.int64).tobytes())
+        ends = [at for reply in each.replies for at in reply]
+        found.update(np.asarray([len(ends), *ends, len(each.ids), *each.ids], dtype=np.int64).tobytes())
     return found.hexdigest()[:32]

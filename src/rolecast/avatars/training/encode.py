@@ -5,10 +5,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from rolecast.avatars import prompt
 from rolecast.avatars.example import Example
 from rolecast.avatars.prompt import Turn
+from rolecast.avatars.training import chains
 from rolecast.avatars.training.batches import Tokens
+from rolecast.avatars.training.chains import Chain
 from rolecast.errors import Invalid
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
@@ -38,15 +42,41 @@ class Encoder:
         added = self._tokenizer.added_tokens_decoder.values()
         self._marks = sorted({each.content for each in added if each.special and each.content}, key=len, reverse=True)
 
-    def examples(self, examples: Iterable[Example]) -> tuple[list[Tokens], int]:
-        """All that can be learnt from, and how many cannot: an empty reply, or turns that the template refuses."""
+    def examples(self, examples: Iterable[Example], most: int) -> tuple[list[Tokens], int]:
+        """All that can be learnt from, up to `most` replies in one chat, and how many cannot: an empty reply, or turns
+        that the template refuses."""
         found, refused = [], 0
-        for example in examples:
-            tokens = self.example(example)
-            refused += tokens is None
-            if tokens is not None:
-                found.append(tokens)
+        # Two characters are a token at the least, in most writing; what is too long nevertheless is taken apart.
+        for chain in chains.chains(examples, most, self._longest * 4):
+            joined = self.chain(chain) if len(chain.examples) > 1 else None
+            if joined is not None:
+                found.append(joined)
+                continue
+            for example in chain.examples:
+                tokens = self.example(example)
+                refused += tokens is None
+                if tokens is not None:
+                    found.append(tokens)
         return found, refused
+
+    def chain(self, chain: Chain) -> Tokens | None:
+        """Several replies in one chat; None where the template or the room does not allow it."""
+        last = chain.examples[-1]
+        ids: list[int] = []
+        replies: list[tuple[int, int]] = []
+        done = ""
+        for end, example in zip(chain.ends, chain.examples, strict=True):
+            turns = prompt.turns(msgspec.structs.replace(last, conversation_history=chain.said[:end]))
+            before = self._text(turns)
+            reply = self.plain(example.target_text).strip()
+            if before is None or not reply or not before.startswith(done):
+                return None
+            ids += self._ids(before[len(done) :])
+            start = len(ids)
+            ids += [*self._ids(reply), self._end]
+            replies.append((start, len(ids)))
+            done = before + reply + str(self._tokenizer.eos_token)
+        return Tokens(tuple(ids), tuple(replies)) if len(ids) <= self._longest else None
 
     def example(self, example: Example) -> Tokens | None:
         """An example; None for an empty reply, and for turns that the template refuses."""
@@ -74,7 +104,7 @@ class Encoder:
         if len(before) > room:  # of one long message its end, which is nearest to the reply
             before = before[-max(room, self._longest // 2) :]
             after = after[: self._longest - len(before)]
-        return Tokens((*before, *after), len(before))
+        return Tokens((*before, *after), ((len(before), len(before) + len(after)),))
 
     def plain(self, text: str) -> str:
         """Text without what the model takes for a mark of its own: nobody ends a turn by writing so."""
@@ -86,14 +116,18 @@ class Encoder:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _prompt(self, turns: Sequence[Turn]) -> list[int] | None:
+        text = self._text(turns)
+        return None if text is None else self._ids(text)
+
+    def _text(self, turns: Sequence[Turn]) -> str | None:
+        """As the template writes it, up to where a reply begins."""
         from jinja2 import TemplateError
 
         said = [{"role": each.role, "content": self.plain(each.content)} for each in turns]
         try:
-            text = self._tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+            return str(self._tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True))
         except TemplateError:
             return None
-        return self._ids(text)
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer, the template within its configuration."""

@@ -28,6 +28,10 @@ Method = Literal["lora", "scratch"]
 Precision = Literal["fp32", "bf16"]
 
 
+ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""What an adapter changes: all products of a layer. Attention alone is quicker and gives garbled replies."""
+
+
 def alpha(rank: int) -> int:
     """The scale of an adapter of that rank, before it is divided by the rank."""
     return 2 * rank
@@ -51,7 +55,8 @@ class Batch(msgspec.Struct, frozen=True):
     tokens: "NDArray[np.int64]"
     """(rows, length)"""
     learnt: "NDArray[np.bool_]"
-    """(rows, length): tokens whose loss counts, each given those before it; never the first of a row, never padding."""
+    """(rows, length): tokens whose loss counts, each given those before it; never the first of a row, never padding.
+    A row may have several replies."""
 
     @property
     def count(self) -> int:

@@ -27,6 +27,8 @@ class Course(msgspec.Struct, frozen=True):
 
     train: tuple[Tokens, ...]
     valid: tuple[Tokens, ...]
+    replies: int
+    """Of the person, in `train`."""
     pad: int
     into: Path
     settings: TrainingSettings
@@ -38,8 +40,13 @@ class Course(msgspec.Struct, frozen=True):
     """For training_config.json."""
 
     @property
+    def rows(self) -> int:
+        """Chats of a batch."""
+        return batches.rows(self.train, self.settings.batch)
+
+    @property
     def steps(self) -> int:
-        each = math.ceil(len(self.train) / self.settings.batch)
+        each = math.ceil(len(self.train) / self.rows)
         return batches.steps(each, self.settings.accumulation, self.settings.epochs)
 
 
@@ -71,7 +78,7 @@ class Loop:
         while state.step < self._steps and not self.early:
             if not state.order:
                 lengths = [len(each.ids) for each in self.course.train]
-                state.order = batches.order(lengths, settings.batch, settings.seed, state.epoch)
+                state.order = batches.order(lengths, self.course.rows, settings.seed, state.epoch)
             if not self._step():
                 self._checkpoint()
                 return False
@@ -135,7 +142,7 @@ class Loop:
 
     def _held_out(self, when: str) -> float:
         """The loss of what is held out, in nats per token."""
-        valid, size = self.course.valid, self.course.settings.batch
+        valid, size = self.course.valid, self.course.rows
         inorder = sorted(range(len(valid)), key=lambda each: len(valid[each].ids))
         total, count = 0.0, 0
         for first in range(0, len(inorder), size):

@@ -62,6 +62,6 @@ def measured(hidden: Tensor, weight: Tensor, target: Tensor) -> float:
     rows = max(1, CHUNK // 2 // weight.shape[0])
     total = 0.0
     for first in range(0, hidden.shape[0], rows):
-        logits = (hidden[first : first + rows] @ weight.t()).float()
+        logits = (hidden[first : first + rows] @ weight.t()).detach().float()
         total += float(torch.nn.functional.cross_entropy(logits, target[first : first + rows], reduction="sum"))
     return total

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rolecast.avatars.training import attention
-from rolecast.avatars.training.engine import Precision, Start, alpha
+from rolecast.avatars.training.engine import ADAPTED, Precision, Start, alpha
 from rolecast.errors import Invalid
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -19,6 +19,7 @@ MODEL = "model.safetensors"
 
 def made(start: Start, device: torch.device, precision: Precision, *, rank: int, seed: int) -> Any:
     """The model on its device, ready to be trained. Raises Invalid for a folder that holds none."""
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -42,7 +43,7 @@ def made(start: Start, device: torch.device, precision: Precision, *, rank: int,
             config = AutoConfig.from_pretrained(start.folder, local_files_only=True, trust_remote_code=False)
             model = AutoModelForCausalLM.from_config(config, attn_implementation=how)  # type: ignore[no-untyped-call]
             model = model.to(dtype=TYPES[precision])
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise Invalid(f"{start.folder} holds no model to train: {str(error)[:300]}") from error
     if start.method == "lora":
         model = _adapted(model, rank)
@@ -60,7 +61,7 @@ def _adapted(model: Any, rank: int) -> Any:
         lora_alpha=alpha(rank),
         lora_dropout=0.0,
         bias="none",
-        target_modules="all-linear",
+        target_modules=list(ADAPTED),
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():  # peft asks transformers by a name that it has given up
@@ -76,6 +77,15 @@ def _norm(module: Any) -> Any:
         return nn.functional.rms_norm(hidden, (hidden.shape[-1],), module.weight, epsilon)
 
     return forward
+
+
+def recompute(model: Any) -> None:
+    """Let it compute activations of a layer again in the backward pass instead of keeping them."""
+    how = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+    else:  # an older transformers
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
 
 
 def inner(model: Any) -> Any:

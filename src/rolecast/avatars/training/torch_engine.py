@@ -18,6 +18,8 @@ from rolecast.avatars.training.optimiser import Masters
 from rolecast.errors import Invalid
 
 STATE = "optimizer.safetensors"
+AT_ONCE = {"cpu": 1024, "mps": 4096, "cuda": 32768}
+"""Tokens whose activations are held at the same time: more of them are no faster."""
 STEPS_WORTH_COMPILING = 400
 """torch.compile needs some ten seconds before the first step."""
 
@@ -40,13 +42,14 @@ class TorchEngine:
         self._where = where
         self.precision: Precision = exact
         self.compiled = False
+        self._at_once = AT_ONCE[where.type]
         self.device = f"cuda ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else where.type
         each = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
         self.parameters = sum(one.numel() for one in model.parameters())
         self.trained = sum(one.numel() for _, one in each)
         self._masters = Masters(each, decay=settings.weight_decay, clip=settings.clip)
         if settings.checkpointing:
-            self._inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            models.recompute(self._inner)
 
     def compile(self) -> None:
         """Compile a layer, once for all of them: what lies between the products is then one pass over memory."""
@@ -69,20 +72,26 @@ class TorchEngine:
         return weight
 
     def gradient(self, batch: Batch, count: int) -> float:
+        found = 0.0
         with _memory():
-            hidden, target = self._hidden(batch)
-            total = loss.summed(hidden, self._head, target)
-            (total / count).backward()  # type: ignore[no-untyped-call]
-            return float(total.detach())
+            for part in parts(batch, self._at_once):
+                hidden, target = self._hidden(part)
+                total = loss.summed(hidden, self._head, target)
+                (total / count).backward()  # type: ignore[no-untyped-call]
+                found += float(total.detach())
+        return found
 
     def apply(self, rate: float) -> float:
         with _memory():
             return self._masters.apply(rate)
 
     def loss(self, batch: Batch) -> float:
+        found = 0.0
         with _memory(), torch.no_grad():
-            hidden, target = self._hidden(batch)
-            return loss.measured(hidden, self._head, target)
+            for part in parts(batch, self._at_once):
+                hidden, target = self._hidden(part)
+                found += loss.measured(hidden, self._head, target)
+        return found
 
     def save(self, folder: Path) -> None:
         models.save(self._model, folder, self._masters.weights())
@@ -97,6 +106,7 @@ class TorchEngine:
         return words
 
     def restore(self, folder: Path, words: Mapping[str, str]) -> None:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
@@ -104,13 +114,32 @@ class TorchEngine:
             torch.set_rng_state(_state(words["torch"]))
             if self._where.type == "cuda" and "cuda" in words:
                 torch.cuda.set_rng_state(_state(words["cuda"]))
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise Invalid(f"{folder} is no checkpoint of this model: {str(error)[:200]}") from error
 
     def memory(self) -> int:
         if self._where.type == "cuda":
             return int(torch.cuda.memory_allocated())
         return int(psutil.Process().memory_info().rss)
+
+
+def parts(batch: Batch, most: int) -> Iterator[Batch]:
+    """The rows of a batch by length, so many tokens at a time (a row at least), each part as long as its longest."""
+    shape = batch.tokens.shape
+    if shape[0] * shape[1] <= most:
+        yield batch
+        return
+    # Beyond the last token that is learnt nothing matters.
+    ends = shape[1] - np.argmax(batch.learnt[:, ::-1], axis=1)
+    order = np.argsort(ends, kind="stable")
+    first = 0
+    while first < len(order):
+        count = 1
+        while first + count < len(order) and (count + 1) * ends[order[first + count]] <= most:
+            count += 1
+        rows, longest = order[first : first + count], int(ends[order[first + count - 1]])
+        yield Batch(batch.tokens[rows, :longest], batch.learnt[rows, :longest])
+        first += count
 
 
 def _state(word: str) -> Tensor:

@@ -88,17 +88,19 @@ def train(
     into.mkdir(parents=True, exist_ok=True, mode=0o700)
     start = _scratch(into, split, settings, report) if settings.method == "scratch" else _hf(base)
     encoder = Encoder(start, settings.sequence)
-    learnt, refused = encoder.examples(split.train)
-    valid, unheld = encoder.examples(split.valid)
+    most = settings.batch if settings.joined else 1
+    learnt, refused = encoder.examples(split.train, most)
+    valid, unheld = encoder.examples(split.valid, most)
     if not learnt:
         raise Invalid(f"None of {counted(len(split.train), 'example')} can be learnt from: their replies are empty.")
     own, note = _rehearsed(start, encoder, settings, report, stop)
     course = Course(
-        train=(*learnt, *own),
+        train=tuple(each if settings.response_only else each.all_learnt() for each in (*learnt, *own)),
         valid=tuple(valid),
         pad=encoder.pad,
         into=into,
         settings=settings,
+        replies=sum(len(each.replies) for each in learnt),
         rate=settings.learning_rate or schedule.DEFAULT[settings.method],
         finish=lambda folder: _finish(folder, encoder, start, settings),
         facts={"dataset": split.digest, "method": settings.method, "person": split.train[0].speaker_name},
@@ -140,9 +142,9 @@ def _train(
         compiled=engine.compiled,
         parameters=engine.parameters,
         trained=engine.trained,
-        examples=len(course.train) - rehearsed,
+        examples=course.replies,
         rehearsed=rehearsed,
-        held_out=len(course.valid),
+        held_out=sum(len(each.replies) for each in course.valid),
         refused=refused,
         steps=state.step,
         tokens=state.tokens,
