@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from rolecast.avatars.export import adapter, base, gguf, llama, llamacpp_side, parity, tensors, tokenizer, writing
 from rolecast.avatars.inference.engine import Engine
 from rolecast.avatars.inference.sampling import Sampling
+from rolecast.avatars.settings import TrainingSettings
+from rolecast.avatars.training.engine import Batch, Start
 from rolecast.errors import Invalid
 from rolecast.jobs.job import Progress
 
@@ -448,3 +450,128 @@ def test_sessions_that_generate_at_once_are_not_mixed_and_one_can_be_broken_off(
         for each in threads:
             each.join()
         assert [together[number] for number in range(6)] == alone
+
+
+# -- MLX: in this file, so that torch is loaded once --
+
+
+def batch(length: int = 24, rows: int = 3) -> Batch:
+    import numpy as np
+
+    chance = np.random.default_rng(5)
+    tokens = chance.integers(6, 600, (rows, length))
+    learnt = chance.random((rows, length)) < 0.6
+    learnt[:, 0] = False
+    learnt[0, length // 2 :] = False
+    return Batch(tokens.astype(np.int64), learnt)
+
+
+def both(method: str, folder: Path, **more: Any) -> tuple[Any, Any]:
+    """The two engines with the same model."""
+    pytest.importorskip("mlx_lm")
+    from rolecast.avatars.training import mlx_engine, torch_engine
+
+    told = TrainingSettings(method=method, rank=4, precision="fp32", compiled=False, weight_decay=0.1, **more)  # type: ignore[arg-type]
+    start = Start(method=method, folder=folder, longest=64, steps=4)  # type: ignore[arg-type]
+    return torch_engine.engine(start, told), mlx_engine.engine(start, told)
+
+
+def adopt(ours: Any, theirs: Any, folder: Path) -> None:
+    """PyTorch goes on with what MLX has saved."""
+    ours.save(folder)
+    from rolecast.avatars.training import models
+
+    theirs._masters.restore(models.load(theirs._model, folder), theirs._masters.moments())
+
+
+@pytest.mark.parametrize("method", ["lora", "scratch"])
+def test_mlx_and_pytorch_give_the_same_logits_and_learn_the_same(
+    method: str, ready: base.Base, scratch: Path, tmp_path: Path
+) -> None:
+    import mlx.core as mx
+    import numpy as np
+
+    by_torch, by_mlx = both(method, ready.hf if method == "lora" else scratch)
+    assert (by_torch.trained, by_torch.parameters) == (by_mlx.trained, by_mlx.parameters)
+    some = batch()
+    adopt(by_mlx, by_torch, tmp_path / "start")
+    for _ in range(3):
+        losses = [each.gradient(some, some.count) for each in (by_torch, by_mlx)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        assert by_torch.apply(1e-2) == pytest.approx(by_mlx.apply(1e-2), rel=1e-3)
+    assert by_torch.loss(some) == pytest.approx(by_mlx.loss(some), rel=1e-4)
+    assert by_mlx.loss(some) < losses[1]
+    adopt(by_mlx, by_torch, tmp_path / "end")
+    with torch.inference_mode():
+        wanted = by_torch._inner.lm_head(by_torch._inner.model(torch.from_numpy(some.tokens)).last_hidden_state)
+    given = np.array(by_mlx.logits(mx.array(some.tokens)))
+    np.testing.assert_allclose(given, wanted.numpy(), rtol=0, atol=2e-4)
+
+
+def test_an_adapter_that_mlx_trained_is_exported_as_any_other(ready: base.Base, tmp_path: Path) -> None:
+    _, by_mlx = both("lora", ready.hf)
+    for _ in range(2):
+        by_mlx.gradient(batch(), 10)
+        by_mlx.apply(5e-2)
+    by_mlx.save(tmp_path / "trained")
+    path = gguf.export(tmp_path / "trained", tmp_path, "adapter", ready)  # with its comparison
+    assert header_of(path)["adapter.type"] == "lora"
+    assert header_of(path)[adapter.BASE_KEY] == ready.digest
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    from gguf import GGUFReader
+
+    return {name: field.contents() for name, field in GGUFReader(path).fields.items()}
+
+
+def test_a_training_by_mlx_that_was_broken_off_goes_on_to_the_same_weights(scratch: Path, tmp_path: Path) -> None:
+    import mlx.core as mx
+
+    _, whole = both("scratch", scratch)
+    _, broken = both("scratch", scratch)
+    for each in (whole, broken):
+        each.gradient(batch(), 20)
+        each.apply(1e-3)
+    broken.save(tmp_path / "at")
+    words_kept = broken.save_state(tmp_path / "at")
+    _, again = both("scratch", scratch)
+    again.restore(tmp_path / "at", words_kept)
+    for each in (whole, again):
+        each.gradient(batch(), 20)
+        each.apply(1e-3)
+    assert all(mx.array_equal(one, again._masters[name]) for name, one in whole._masters.items())
+    with pytest.raises(Invalid, match="no checkpoint of this model"):
+        again.restore(tmp_path, words_kept)
+
+
+def test_mlx_recomputes_activations_to_the_same_gradient(scratch: Path) -> None:
+    _, plain = both("scratch", scratch)
+    _, sparing = both("scratch", scratch, checkpointing=True)
+    for each in (plain, sparing):
+        each.gradient(batch(), 20)
+    assert plain.apply(1e-3) == pytest.approx(sparing.apply(1e-3), rel=1e-5)
+
+
+def test_mlx_begins_a_model_from_nothing_as_agreed(scratch: Path, tmp_path: Path) -> None:
+    folder = edited(scratch, tmp_path / "start", "config.json", {})
+    (folder / gguf.WEIGHTS).unlink()
+    _, made = both("scratch", folder)
+    import numpy as np
+
+    embedding = np.array(made._masters["model.embed_tokens.weight"])
+    assert embedding.std() == pytest.approx(0.02, rel=0.05)
+    assert set(np.array(made._masters["model.norm.weight"]).tolist()) == {1.0}
+
+
+def test_a_device_that_mlx_has_not_is_refused(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mx = pytest.importorskip("mlx.core")
+    from rolecast.avatars.training import mlx_engine
+
+    monkeypatch.setenv("MLX_DEVICE", "tpu")
+    with pytest.raises(Invalid, match="use gpu or cpu"):
+        mlx_engine.engine(Start("scratch", scratch, 64, 4), TrainingSettings())
+    if not mx.is_available(mx.Device(mx.gpu)):
+        monkeypatch.setenv("MLX_DEVICE", "gpu")
+        with pytest.raises(Invalid, match="finds none here"):
+            mlx_engine.engine(Start("scratch", scratch, 64, 4), TrainingSettings())

@@ -12,7 +12,7 @@ import msgspec
 
 from rolecast.avatars.export import llama
 from rolecast.avatars.export.tensors import Source, read_json, sources
-from rolecast.avatars.export.writing import Tensor, reordered, write_file
+from rolecast.avatars.export.writing import Precision, Tensor, reordered, write_file
 from rolecast.errors import UNREADABLE, Invalid
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def write(path: Path, lora: Lora, shape: llama.Shape, *, name: str, base: str, p
         ours = llama.to_gguf(theirs)
         rest = pair.scale * pair.a.shape[0] / alpha
         b = reordered(pair.b if rest == 1.0 else _scaled(pair.b, rest), shape.heads_of(ours))
-        precision = "f32" if precise else "f16"
+        precision: Precision = "f32" if precise else "f16"
         tensors += [Tensor(f"{ours}.lora_a", pair.a, precision), Tensor(f"{ours}.lora_b", b, precision)]
     write_file(path, describe, tensors)
 

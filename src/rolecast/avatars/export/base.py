@@ -237,13 +237,14 @@ def _hf(folder: Path, shape: llama.Shape, words: tokenizer.Words, tensors: dict[
         kept[name] = values.astype(np.float16) if values.ndim > 1 else values
         report(Progress("unpacking the base", number, len(tensors), "tensors"))
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    special = {"bos_token_id": words.bos, "eos_token_id": words.eos, "pad_token_id": words.pad}
+    special: dict[str, Any] = {"bos_token_id": words.bos, "eos_token_id": words.eos, "pad_token_id": words.pad}
     # float32: whoever loads it without saying otherwise must not compute in the half precision of the file
     LlamaConfig(**shape.config(), **special, dtype="float32", architectures=["LlamaForCausalLM"]).save_pretrained(
         folder
     )
     named = {"bos_token": words.bos, "eos_token": words.eos, "unk_token": words.unknown, "pad_token": words.pad}
-    fast = PreTrainedTokenizerFast(
+    kind: Any = PreTrainedTokenizerFast
+    fast = kind(
         tokenizer_object=tokenizer.tokenizer(words),
         **{name: words.tokens[number] for name, number in named.items() if number is not None},
         model_max_length=shape.context,

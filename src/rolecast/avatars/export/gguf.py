@@ -14,7 +14,7 @@ from typing import Literal
 
 from rolecast.avatars.export import adapter, llama, parity, tokenizer, writing
 from rolecast.avatars.export.base import Base
-from rolecast.avatars.export.tensors import read_json, sources
+from rolecast.avatars.export.tensors import Source, read_json, sources
 from rolecast.errors import Invalid
 from rolecast.jobs.job import Progress
 
@@ -104,7 +104,7 @@ def _base(trained: Path, base: Base | None) -> Base:
     return base
 
 
-def _check(tensors: dict[str, writing.Source], shape: llama.Shape) -> None:
+def _check(tensors: dict[str, Source], shape: llama.Shape) -> None:
     """That what llama.cpp will look for is there, in the sizes that config.json tells."""
     rows, keys, width = shape.heads * shape.head_width, shape.kv_heads * shape.head_width, shape.width
     wanted: dict[str, tuple[int, ...]] = {

@@ -42,6 +42,8 @@ def sources(path: Path) -> dict[str, Source]:
         raise Invalid(f"{path} is missing; is that the folder of a trained model?") from error
     except (OSError, SafetensorError) as error:
         raise Invalid(f"{path} is damaged; train the model again.") from error
-    return {
-        name: Source(shape, lambda name=name: file.get_tensor(name).float().numpy()) for name, shape in shapes.items()
-    }
+
+    def source(name: str, shape: tuple[int, ...]) -> Source:
+        return Source(shape, lambda: file.get_tensor(name).float().numpy())
+
+    return {name: source(name, shape) for name, shape in shapes.items()}

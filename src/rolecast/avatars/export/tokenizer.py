@@ -143,7 +143,7 @@ def tokenizer(words: Words) -> "Tokenizer":
             raise Invalid(f"The tokenizer merges {merge[:40]!r}, which are none of its tokens; the file is damaged.")
         pairs.append((left, right))
     made = Tokenizer(models.BPE(vocab=numbers, merges=pairs, fuse_unk=False))
-    cuts = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    cuts: Any = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if words.cut == "smollm":
         cuts = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), cuts])
     made.pre_tokenizer = cuts
@@ -176,7 +176,8 @@ def _tokens(whole: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
 
 def _cut(said: Any) -> str:
     """The name of a pre-tokenizer."""
-    parts = (said or {}).get("pretokenizers") if (said or {}).get("type") == "Sequence" else [said or {}]
+    outer = said if isinstance(said, dict) else {}
+    parts: list[Any] = outer.get("pretokenizers", []) if outer.get("type") == "Sequence" else [outer]
     for name, wanted in _CUTS.items():
         if len(parts) == len(wanted) and all(
             want.items() <= part.items() for want, part in zip(wanted, parts, strict=True)
