@@ -21,6 +21,7 @@ from rolecast.errors import ConfigError
 from rolecast.values import Usage
 
 pytestmark = pytest.mark.anyio
+MANY, FEW = ROWS_PER_STATEMENT
 
 
 @asynccontextmanager
@@ -137,7 +138,7 @@ async def test_a_long_batch_does_not_wait_for_the_clock(tmp_path: Path, monkeypa
         await written(ledger, ledger_module.FLUSH_ROWS)
 
 
-@pytest.mark.parametrize("count", [1, ROWS_PER_STATEMENT - 1, ROWS_PER_STATEMENT, 2 * ROWS_PER_STATEMENT + 1])
+@pytest.mark.parametrize("count", [1, FEW - 1, FEW, FEW + 1, MANY - 1, MANY, 2 * MANY + FEW + 1])
 async def test_every_row_of_a_batch_arrives(tmp_path: Path, count: int) -> None:
     async with books(tmp_path / "l.db") as ledger:
         append(ledger, range(1, count + 1))
@@ -192,12 +193,12 @@ async def test_a_row_that_sqlite_cannot_hold_costs_no_other_row(tmp_path: Path, 
         there = route(ledger)
         record(ledger, 1, there)
         record(ledger, 2, there, usage=Usage(field, 3))
-        append(ledger, range(3, 3 + 2 * ROWS_PER_STATEMENT))
-        await written(ledger, 2 + 2 * ROWS_PER_STATEMENT)
-        append(ledger, [500])
-        await written(ledger, 3 + 2 * ROWS_PER_STATEMENT)
+        append(ledger, range(3, 3 + 2 * MANY))
+        await written(ledger, 2 + 2 * MANY)
+        append(ledger, [5000])
+        await written(ledger, 3 + 2 * MANY)
         assert ledger.trouble == ""
-    assert on_disk(tmp_path / "ledger.db") == 2 + 2 * ROWS_PER_STATEMENT
+    assert on_disk(tmp_path / "ledger.db") == 2 + 2 * MANY
 
 
 async def test_a_full_disk_is_named_once_and_its_end_once_and_the_rows_come_after_it(

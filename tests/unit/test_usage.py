@@ -26,6 +26,7 @@ MINI = Compared("openai/gpt-4o-mini", Rates(150_000, 600_000, 75_000, 150_000))
 NOBODY = Compared("nobody/nothing", None)
 NOON = 1_795_003_200.0  # 2026-11-18T12:00Z
 HOUR, DAY = 3600.0, 86_400.0
+MIDNIGHT = NOON - DAY / 2
 ALL = Window(0.0, 1e11)
 
 
@@ -193,6 +194,51 @@ async def test_every_sum_and_every_percentile_is_right_to_the_row(store: Store) 
 
 def by_name(each: Sums) -> str:
     return each.group
+
+
+@pytest.fixture
+async def small_and_large(store: Store) -> Store:
+    """A store with amounts of very different sizes."""
+    rows = [
+        Made(1, MIDNIGHT, "m", key="k1", provider="openai", cost=1_000_001, run="r1", prompt=10, completion=3),
+        Made(2, MIDNIGHT + 30, "m", prompt=7, completion=1, cached=5),
+        Made(3, MIDNIGHT + 70, "n", provider="openai", cost=2, run="r1", route="fallback; m failed"),
+        Made(4, MIDNIGHT + 3700, "m", outcome=1, run="r2"),
+        Made(5, MIDNIGHT + DAY, "n", key="k1", outcome=2, provider="xai", cost=10**18),
+    ]
+    await write(store, rows)
+    return store
+
+
+async def test_sums_are_made_by_whatever_is_asked_for(small_and_large: Store) -> None:
+    whole = (await usage.report(small_and_large, ALL, NOBODY)).total
+    assert (whole.requests, whole.errors, whole.cancelled, whole.fallbacks) == (5, 1, 1, 1)
+    assert (whole.prompt_tokens, whole.completion_tokens, whole.cached_tokens) == (17, 4, 5)
+    assert whole.cost_usd == Decimal("1000000.000001000003")
+    by = {
+        name: {
+            each.group: (each.requests, each.cost_usd)
+            for each in (await usage.report(small_and_large, ALL, NOBODY, name)).groups
+        }
+        for name in usage.BYS
+    }
+    most, rest = Decimal(1_000_000), dollars(1_000_003)
+    assert by["provider"] == {"local": (2, 0), "openai": (2, rest), "xai": (1, most)}
+    assert by["model"] == {"m": (3, dollars(1_000_001)), "n": (2, most + dollars(2))}
+    assert by["key"] == {"": (3, dollars(2)), "k1": (2, most + dollars(1_000_001))}
+    assert by["run"] == {"": (2, most), "r1": (2, rest), "r2": (1, 0)}
+    assert by["task"] == {"": (5, whole.cost_usd)}
+    assert list(by["hour"].values()) == [(3, rest), (1, 0), (1, most)]
+    assert list(by["day"].values()) == [(4, rest), (1, most)]
+
+
+async def test_a_span_holds_its_beginning_and_not_its_end(small_and_large: Store) -> None:
+    middle = (await usage.report(small_and_large, Window(MIDNIGHT + 30, MIDNIGHT + 70), NOBODY)).total
+    assert (middle.requests, middle.cached_tokens) == (1, 5)
+    day = Window(MIDNIGHT, MIDNIGHT + DAY)
+    assert (await usage.report(small_and_large, day, NOBODY, key="k1")).total.requests == 1
+    later = await usage.report(small_and_large, Window(MIDNIGHT + 2 * DAY, 1e11), NOBODY, "model")
+    assert (later.total.requests, later.groups) == (0, [])
 
 
 async def test_nothing_was_used_where_there_is_no_row(store: Store) -> None:

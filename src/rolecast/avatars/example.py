@@ -91,7 +91,8 @@ def read(path: Path) -> Iterator[Example]:
         with path.open("rb") as file:
             beginning = file.read(4096).lstrip()
             file.seek(0)
-            if beginning.startswith(b"{") and b'"example_id"' not in beginning.split(b"\n", 1)[0][:4096]:
+            first = beginning.split(b"\n", 1)[0]
+            if beginning.startswith(b"{") and (b'"example_id"' not in first or b'"examples"' in first):
                 if (whole := _whole(file.read())) is not None:
                     yield from _each(whole)
                     return

@@ -60,14 +60,18 @@ def build(
 
     `people` = everybody of those conversations; who speaks and is not among them is added by the name shown. The same
     input, review and settings give the same files. A dataset that is there is replaced when the new one is whole, and
-    secrets that were planted in it are gone with it. Raises Invalid for a file that cannot be read, or without replies.
+    secrets that were planted in it are gone with it. Raises Invalid for a file that cannot be read or
+    written, or without replies.
     """
-    into.mkdir(mode=0o700, parents=True, exist_ok=True)
-    into.chmod(0o700)
     scratch = into / "dataset.part"
     try:
+        into.mkdir(mode=0o700, parents=True, exist_ok=True)
+        into.chmod(0o700)
         with os.fdopen(os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as file:
             return _Build(extracted, into, people, settings, report, file).run()
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise Invalid(f"The dataset cannot be written to {into} ({why}); make room, or name another folder.") from error
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)

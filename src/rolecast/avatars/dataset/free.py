@@ -4,6 +4,7 @@ The finders of `rolecast.privacy` guard requests, where a harmless word that is 
 costs a word of one example, and a secret that is missed is learnt: so these look for more.
 """
 
+import re
 from collections.abc import Iterator
 
 from rolecast.avatars.dataset.persons import PERSONS
@@ -31,7 +32,9 @@ KINDS = (
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "IN", "AU")
 """In which numbers without a country's code are looked up."""
-LEAST_DIGITS = 6
+LEAST_DIGITS = 8
+_DIGITS = re.compile(r"(?<![\w.,:$\u20ac\u00a3-])\+?\(?\d(?:[ ().\u00a0/-]{0,2}\d){7,17}(?![\w%])")
+"""What may be a telephone's number."""
 _FORMED = Finder(FORMS)
 _FREE = Rules((*SECRETS, *WHEREABOUTS, *PERSONS))
 
@@ -40,19 +43,26 @@ def private(text: str) -> list[Span]:
     """All that is private in it but names, in order and apart."""
     found = _FORMED.find(text)
     found += (whole(text, span) if span.kind == "addresses" else span for span in _FREE.find(text))
-    if sum(map(str.isdigit, text)) >= LEAST_DIGITS:
-        found += _phones(text)
-    return merged(found)
+    found = merged(found)
+    if phones := list(_phones(text, found)):
+        found = merged([*found, *phones])
+    return found
 
 
-def _phones(text: str) -> Iterator[Span]:
-    """Numbers that telephone companies of these countries give out."""
-    from phonenumbers import Leniency, PhoneNumberMatcher
+def _phones(text: str, found: list[Span]) -> Iterator[Span]:
+    """Numbers that telephone companies of these countries give out, among the digits that are nothing yet."""
+    for run in _DIGITS.finditer(text):
+        if sum(map(str.isdigit, run[0])) < LEAST_DIGITS or any(_overlap(run, span) for span in found):
+            continue
+        from phonenumbers import Leniency, PhoneNumberMatcher
 
-    for region in REGIONS:
-        for found in PhoneNumberMatcher(text, region, leniency=Leniency.VALID):
-            if sum(map(str.isdigit, found.raw_string)) >= LEAST_DIGITS + 2 or found.raw_string.startswith("+"):
-                yield Span(found.start, found.end, "phones")
+        for region in REGIONS:
+            for number in PhoneNumberMatcher(run[0], region, leniency=Leniency.VALID):
+                yield Span(run.start() + number.start, run.start() + number.end, "phones")
+
+
+def _overlap(run: re.Match[str], span: Span) -> bool:
+    return run.start() < span.end and span.start < run.end()
 
 
 def merged(spans: list[Span]) -> list[Span]:

@@ -123,8 +123,8 @@ class Mentions:
             return 1, self._known.parts[meant[at]]
         if at + 1 < len(words) and _are_beside(text, words[at], words[at + 1]):  # the blank is in a wrong place
             pieces = plain(words[at].said), plain(words[at + 1].said)
-            if pieces not in self._known.aliases and (person := self._known.joined.get("".join(pieces))):
-                return 2, person
+            if pieces not in self._known.aliases and (owner := self._known.joined.get("".join(pieces))):
+                return 2, owner
         return 0, ""
 
     def _whose(self, parts: list[str]) -> str:

@@ -85,8 +85,8 @@ PERSONS: tuple[Rule, ...] = (
     ),
     rule(
         "births",
-        r"\b(?:birth\s?year|year\sof\sbirth|jahrgang|geburtsjahr|class\sof)\s?(?:is|:|ist|was)?\s?(?P<v>(?:19|20)\d\d|['’]\d\d)\b",
-        words="birth birthyear jahrgang geburtsjahr class",
+        r"\b(?:birth\s?year|year\sof\sbirth|jahrgang|geburtsjahr)\s?(?:is|:|ist|was)?\s?(?P<v>(?:19|20)\d\d|['’]\d\d)\b",
+        words="birth birthyear jahrgang geburtsjahr",
     ),
     rule(
         "births",
@@ -108,15 +108,17 @@ PERSONS: tuple[Rule, ...] = (
     rule(
         "handles",
         r"(?<![\w@])(?:paypal\.me|cash\.app|venmo\.com|instagram\.com|tiktok\.com|twitter\.com|x\.com|facebook\.com|linkedin\.com/in|github\.com|t\.me|wa\.me|twitch\.tv|onlyfans\.com|ko-fi\.com|snapchat\.com/add|steamcommunity\.com/id|revolut\.me|discord\.gg|linktr\.ee)/[^\s<>\"']{2,80}",
+        sign="/",
         digits=False,
     ),
     rule(
         "handles",
         r"(?<![\w@.])@(?P<v>[A-Za-z0-9_](?:[A-Za-z0-9_.-]{1,38})[A-Za-z0-9_])(?![\w@])(?!\.[a-z]{2,})",
+        sign="@",
         digits=False,
         fits=_is_handle,
     ),
-    rule("handles", r"(?<![\w@.])@[A-Za-z0-9_.-]{2,30}@[a-z0-9-]+\.[a-z]{2,10}", digits=False),
+    rule("handles", r"(?<![\w@.])@[A-Za-z0-9_.-]{2,30}@[a-z0-9-]+\.[a-z]{2,10}", sign="@", digits=False),
     rule("handles", r"(?<![\w#/])(?P<v>[\w.-]{2,32}#\d{4,5})(?!\w)"),
     rule(
         "handles",
@@ -206,7 +208,7 @@ PERSONS: tuple[Rule, ...] = (
     ),
     rule(
         "documents",
-        rf"\b{_DOCUMENT}\b\s?(?:number|no|nr|num|card|id|code|ref(?:erence)?|#|nummer)?s?\.?\s?(?:is|['’]s|ist|es|:|=|#|->|→|lautet|was|are|,|for\s[\w ]{{2,20}}\sis)?\s?(?:still\s|now\s|it['’]?s\s)?#?(?P<v>(?:[A-Z]{{3,5}}\s)?[A-Z]{{0,5}}[ -]?\d(?:[A-Z0-9]|[ ./-](?=[A-Z0-9]*\d)){{3,24}}(?:-[A-Z]{{1,2}})?)(?![\w%€$]|\s?(?:people|euros?|eur|usd|dollars|€|minutes?|km|miles|followers)\b)",
+        rf"\b{_DOCUMENT}\b\s?(?:number|no|nr|num|card|id|code|ref(?:erence)?|#|nummer)?s?\.?\s?(?:is|['’]s|ist|es|:|=|#|->|→|lautet|was|are|,|for\s[\w ]{{2,20}}\sis)?\s?(?:still\s|now\s|it['’]?s\s)?#?(?P<v>(?-i:(?:[A-Z]{{3,5}}\s)?(?:[A-Z]{{0,5}}|[a-z]))[ -]?\d(?:[A-Z0-9]|[ ./-](?=[A-Z0-9]*\d)){{3,24}}(?:-[A-Z]{{1,2}})?)(?![\w%€$]|\s?(?:people|euros?|eur|usd|dollars|€|minutes?|km|m|miles|followers|users|units|percent|days|weeks|years)\b)",
         words=_DOCUMENTS,
         fits=_is_number_like,
     ),
@@ -271,6 +273,7 @@ PERSONS: tuple[Rule, ...] = (
     rule(
         "emails",
         r"(?<![\w@])(?P<v>[\w.+-]{3,40}(?:\s[\[(]?at[\])]?\s|\s?[\[(]?@[\])]?\s?)(?:gmail|googlemail|yahoo|hotmail|outlook|icloud|gmx|web\.de|proton(?:mail)?|aol|yandex|fastmail|tutanota|posteo|mail\.ru|qq)(?:\s?(?:dot|\.)\s?\w{2,4})?)\b",
+        words="gmail googlemail yahoo hotmail outlook icloud gmx web proton protonmail aol yandex fastmail tutanota posteo mail qq",
         digits=False,
         fits=lambda v: _is_local(v),
     ),

@@ -9,12 +9,16 @@ from rolecast.privacy.names import common, plain
 
 LEAST_DIGITS = 4
 LEAST_LETTERS = 4
+LEAST_WORDS = 4
+"""Of a message in English, of which one is always a small one: `the`, `you`."""
 MOST_OF_PHRASE = 4
 """Words of a short message."""
 MOST_NAMES = 8
 """Of a message that are paired."""
 _TOKEN = re.compile(r"@[\w.-]{3,64}|[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\d(?:[ .,:/_-]?\d)*|\[[a-z]+\]")
 _HELD = re.compile(r"(.)\1{2,}")
+_TIME = re.compile(r"(?:[01]?\d|2[0-3])[:.][0-5]\d")
+"""Of a day: nobody's secret."""
 _NOT_DIGITS = re.compile(r"\D")
 _DIGITS = {"zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"}
 _DIGITS |= {"eight": "8", "nine": "9", "oh": "0", "null": "0", "eins": "1", "zwei": "2", "drei": "3", "vier": "4"}
@@ -52,7 +56,7 @@ class Rare:
             yield from ((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
 
     def _read(self, text: str, spared: Collection[str]) -> None:
-        usual = total = 0
+        usual = total = frequent = 0
         starts = True
         for token in _TOKEN.finditer(text):
             said, (start, end) = token[0], token.span()
@@ -62,12 +66,13 @@ class Rare:
                 word, is_usual, is_noise = _folded(said)
                 total += len(word) > 1
                 usual += is_usual and len(word) > 1
+                frequent += word in FREQUENT
                 if word not in spared:
                     within = not starts and said[0].isupper() and not said.isupper()
                     self._word(word, start, end, usual=is_usual or is_noise, within=within)
             starts = text[end : end + 1] in (".", "!", "?", "\n", ":")
         self._end_row()
-        self.foreign = usual * 2 < total
+        self.foreign = usual * 2 < total or (total >= LEAST_WORDS and not frequent)
         for word, is_usual, start, end in self._maybe:
             if self.foreign or not is_usual:
                 self.unusual.setdefault(word, []).append((start, end))
@@ -77,7 +82,7 @@ class Rare:
     def _number(self, said: str, start: int, end: int) -> None:
         if said[0] == "@":
             self.numbers.setdefault(said.casefold(), []).append((start, end))
-        elif said[0] != "[" and len(digits := _NOT_DIGITS.sub("", said)) >= LEAST_DIGITS:
+        elif said[0] != "[" and not _TIME.fullmatch(said) and len(digits := _NOT_DIGITS.sub("", said)) >= LEAST_DIGITS:
             self.numbers.setdefault(digits, []).append((start, end))
 
     def _word(self, word: str, start: int, end: int, *, usual: bool, within: bool) -> None:

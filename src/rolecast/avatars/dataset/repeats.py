@@ -21,7 +21,7 @@ COMPANY = 0.4
 """Share of its replies in which a secret has the same word beside it."""
 FOREIGN_COMPANY = 0.6
 """The same in languages whose usual words are not known."""
-MOST_KNOWN = 20_000
+MOST_KNOWN = 5_000
 USUAL = 0.05
 """A word in more replies than this share is nobody's secret company; so is one in fewer than `MANY` of them."""
 MANY = 8
@@ -74,11 +74,12 @@ class Repeats:
         """Second: every reply again, with what it answers."""
         limit = self._usual
         for unit in _units(reply):
-            if self._unusual[unit] < 2:
+            if (count := self._unusual[unit]) < 2:
                 continue
+            near = reply.company | answered.company if count <= limit else answered.company  # pet words go in pairs
             own = reply.company if unit[0] == _PHRASE else {unit}
             beside = self._company.setdefault(unit, Counter())
-            beside.update(each for each in (reply.company | answered.company) - own if self._words[each] <= limit)
+            beside.update(each for each in near - own if self._words[each] <= limit)
             if len(beside) > MOST_COMPANY * 4:
                 self._company[unit] = Counter(dict(beside.most_common(MOST_COMPANY)))
 

@@ -20,6 +20,8 @@ class Rule(NamedTuple):
     """One of these must be in it, in small letters; empty = none has to."""
     fits: Callable[[str], bool] | None = None
     """Whether what was found is private."""
+    sign: str = ""
+    """What must be in the text."""
 
 
 def rule(
@@ -30,9 +32,10 @@ def rule(
     words: str = "",
     fits: Callable[[str], bool] | None = None,
     case: bool = False,
+    sign: str = "",
 ) -> Rule:
     """`case` = capital letters are told from small ones."""
-    return Rule(kind, re.compile(pattern, 0 if case else re.IGNORECASE), digits, frozenset(words.split()), fits)
+    return Rule(kind, re.compile(pattern, 0 if case else re.IGNORECASE), digits, frozenset(words.split()), fits, sign)
 
 
 class Rules:
@@ -46,7 +49,7 @@ class Rules:
         digits = any(map(str.isdigit, text))
         words: set[str] | None = None
         for each in self._rules:
-            if each.digits and not digits:
+            if (each.digits and not digits) or each.sign not in text:
                 continue
             if each.words:
                 if words is None:

@@ -36,7 +36,7 @@ WORDS: Mapping[str, str] = {
 }
 """What stands for each kind."""
 PLACEHOLDERS = frozenset(WORDS.values())
-MOST_KNOWN = 50_000
+MOST_KNOWN = 5_000
 """Messages that are remembered: one is in the history of several examples."""
 
 

@@ -19,7 +19,7 @@ _WHAT = (
 )
 _CODE = (
     r"(?:pins?(?:[ -]?(?:code|number|nummer))?|puk|passcode|geheimzahl|tan|cvv2?|cvc2?|security\scode|otp|2fa(?:\scode)?|combo|combination"
-    r"|kombination|(?:zugangs|t[üu]r|entsperr|haust[üu]r|alarm|tor|bike\s?lock)?-?codes?|c[óo]digo|codice|unlock|alarm|locker|gate|safe|keypad|lockbox"
+    r"|kombination|(?:zugangs|t[üu]r|entsperr|haust[üu]r|alarm|tor|bike\s?lock)?-?codes?|c[óo]digo|codice|keypad|lockbox|(?:unlock|alarm|locker|gate|safe)(?=\s(?:code|pin|combo|number|is\s(?!at|set)|it['’]?s|opens?\swith|to|=)|\s?[:=]|['’]s)"
     r"|verification\s(?:code|number)|zahlenschloss|tresor)"
 )
 _LINK = (
@@ -73,10 +73,16 @@ _MODEL = re.compile(
 )
 
 
+_NAMED = re.compile(r"[A-Za-z]+\d{1,4}(?:\.\d+){0,3}")
+"""A word with a number, as versions of things are called: a password only where something says so."""
+
+
 def _is_random(value: str) -> bool:
     """Whether nobody says that as a word: letters of both cases, digits, of some length, no name of a model."""
     bare = value.rstrip(_TRIM)
     if _MODEL.fullmatch(bare) or _MEASURE.fullmatch(bare):
+        return False
+    if _NAMED.fullmatch(bare):
         return False
     signs = any(sign in "!@#$%^&*?+~=_" for sign in bare)
     digits = sum(map(str.isdigit, bare))
@@ -197,17 +203,17 @@ SECRETS: tuple[Rule, ...] = (
     # codes: my pin is 4821, the gate is 4471#
     rule(
         "codes",
-        rf"(?<!\w){_CODE}(?:\s(?:for|of|on|at|to|the|my|our|is|für|vom|de|del|am|an|der|die|das|zum|zur|(?!(?:lines?|errors?|pages?|status|version|opens?|closes?|closed|leaves|starts|issue|steps?|chapter|http|since|until)\b)[^\W\d][\w’'-]{{1,15}})){{0,6}}?(?:{_LINK}|\s)(?:(?!lines?\b|errors?\b|pages?\b|version\b|issue\b|steps?\b)[^\W\d]{{1,8}}\s)?[\"'`*]{{0,2}}(?P<v>[#*]?(?:[A-Z]-?)?\d(?:[ -]?\d){{2,15}}(?:[ -]?[A-Z])?[#*]?)(?![\w%€$£]|\s?(?:people|euro|eur|usd|dollars|€|minutes?|min|km|miles|times|am|pm|uhr|lines|files|errors|pages|years?|days?|hours?|weeks?)\b)",
+        rf"(?<!\w){_CODE}(?:\s(?:for|of|on|at|to|the|my|our|is|für|vom|de|del|am|an|der|die|das|zum|zur|(?!(?:lines?|errors?|pages?|status|version|opens?|closes?|closed|leaves|starts|issue|steps?|chapter|http|since|until)\b)[^\W\d][\w’'-]{{1,15}})){{0,6}}?(?:{_LINK}|\s)(?:(?!lines?\b|errors?\b|pages?\b|version\b|issue\b|steps?\b)[^\W\d]{{1,8}}\s)?[\"'`*]{{0,2}}(?P<v>[#*]?(?:[A-Z]-?)?\d(?:[ -]?\d){{2,15}}(?:[ -]?[A-Z])?[#*]?)(?![\w%€$£]|\s?(?:people|euro|eur|usd|dollars|€|minutes?|min|km|miles|times|am|pm|uhr|lines|files|errors|pages|years?|days?|hours?|weeks?|met(?:er|re)s?|m|ms|feet|users|likes)\b)",
         words=_KEYS + " geheimzahl keypad lockbox verification security tresor zahlenschloss haustürcode bike",
     ),
     rule(
         "codes",
-        rf"(?<![\w$€£.,:/-])(?P<v>[#*]?\d(?:[ -]?\d){{2,7}}[#*]?)\s?(?:is|['’]s|=|opens|unlocks|gets\syou\s(?:in|into)|works\s(?:for|on)|for|ist|für|to\sget|then)\s(?:the|my|our|your|der|die|das|den|mein\w*|into|in|through)?\s?(?:\w{{1,12}}\s){{0,2}}(?:{_CODE}|door|front\sdoor|garage|t[üu]r|phone|shed|padlock|building|elevator|entrance|buzzer)\b",
+        rf"(?<![\w$€£.,:/-])(?P<v>[#*]?\d(?:[ -]?\d){{2,7}}[#*]?)\s?(?:is|['’]s|=|opens|unlocks|gets\syou\s(?:in|into)|works\s(?:for|on)|for|ist|für|to\sget|then)\s(?:the|my|our|your|der|die|das|den|mein\w*|into|in|through)?\s?(?:\w{{1,12}}\s){{0,2}}(?:{_CODE}|gate|locker|safe|alarm|door|front\sdoor|garage|t[üu]r|phone|shed|padlock|building|elevator|entrance|buzzer)\b",
         words=_KEYS + " door garage tür phone shed padlock building elevator entrance buzzer keypad lockbox",
     ),
     rule(
         "codes",
-        r"\b(?:door|garage|gate|front\sdoor|shed|padlock|building|entrance|buzzer|intercom|keypad|haust[üu]r|garagentor|bike\slock|suitcase|phone\s(?:lock|unlock\w*)|alarm|safe|locker|lockbox)\b[^\n\d]{0,30}?(?:code|combo|number|press|punch|type|enter|dial|is|:|=)[^\n\d]{0,14}(?P<v>[#*]?\d(?:[ -]?\d){2,7}[#*]?)(?![\w%€$£]|\s?(?:people|euro|dollars|minutes?|min|km|miles|am|pm|kg|m|cm|years?|days?|weeks?|bucks)\b)",
+        r"\b(?:door|garage|gate|front\sdoor|shed|padlock|building|entrance|buzzer|intercom|keypad|haust[üu]r|garagentor|bike\slock|suitcase|phone\s(?:lock|unlock\w*)|alarm|safe|locker|lockbox)\b[^\n\d]{0,30}?(?:code|combo|number|press|punch|type|enter|dial|is|:|=)[^\n\d]{0,14}(?P<v>[#*]?\d(?:[ -]?\d){2,7}[#*]?)(?![\w%€$£]|\s?(?:people|euro|dollars|minutes?|min|km|miles|am|pm|kg|m|met(?:er|re)s?|feet|cm|years?|days?|weeks?|bucks)\b)",
         words="door garage gate shed padlock building entrance buzzer intercom keypad haustür garagentor bike suitcase phone alarm safe locker lockbox",
     ),
     rule(
@@ -227,6 +233,12 @@ SECRETS: tuple[Rule, ...] = (
     ),
     rule(
         "codes", r"\blast\s(?:four|4)\s(?:digits\s)?(?:of\s[^\n\d]{2,40})?(?:is|are|:)?\s?(?P<v>\d{4})\b", words="last"
+    ),
+    rule("codes", r"\blocker\s(?:no\.?\s|number\s|nr\.?\s)?(?P<v>\d{2,4})\b", words="locker"),
+    rule(
+        "codes",
+        r"\b(?:unlock|lock|screen|phone)\s?pattern\b[^\n\d]{0,16}(?P<v>\d(?:\s?[-, ]?\s?\d){3,9})(?!\w)",
+        words="pattern",
     ),
     # keys without a prefix
     rule(

@@ -68,11 +68,13 @@ def _inflected(folded: str, near: Sequence[str], *, capital: bool) -> str:
 
 
 def _nearest(folded: str, near: Sequence[str], *, capital: bool) -> str:
-    """The name that it is with a slip; of a short one, a letter lost or doubled counts in names with a capital only."""
+    """The name that it is with a slip; of a short one without a capital only where two letters are swapped."""
     best, least = "", LEAST_FOR_TWO
     for part in near:
         most = 2 if min(len(part), len(folded)) >= LEAST_FOR_TWO else 1
-        if abs(len(part) - len(folded)) > most or (len(part) == LEAST != len(folded) and not capital):
+        if abs(len(part) - len(folded)) > most:
+            continue
+        if len(part) == LEAST and not capital and sorted(folded) != sorted(part):
             continue
         far = apart(folded, part, most)
         if far <= most and far < least:

@@ -50,6 +50,13 @@ _NO_STREET = re.compile(
     r"(?:\w+\s)?(?:during|string|bring|spring|swing|thing|ring|halfweg|away|unterweg|during|string|anything|everything|something|nothing|hering|bring|tutorial|tie|weg|steig|platz|freeway|wiring|exploring|scoring|offering|entering|entering|gathering|engineering|[a-z]+ering|[a-z]+ing)\s",
     re.IGNORECASE,
 )
+
+
+def _is_flat(value: str) -> bool:
+    """`4B`, `12, Lotus House`, `204`; a single digit is no more than a count."""
+    return len(value) > 2 or not value.isdigit()
+
+
 WHEREABOUTS: tuple[Rule, ...] = (
     # English: 42 Maple Street, Apt 3B, Springfield, IL 62704
     rule(
@@ -81,6 +88,7 @@ WHEREABOUTS: tuple[Rule, ...] = (
         "addresses",
         r"\b(?:flat|apt|apartment|unit|suite|room|zimmer|wohnung|whg|appartement|appt|piso|house\s(?:no|number)|h\.?\s?no|plot|door\sno|hausnummer)\b\.?\s?(?:no\.?\s?|number\s|nr\.?\s?)?#?\s?(?P<v>\d{1,4}[ -]?[a-z]?(?:[,/]\s?\d{1,4}[a-z]?)?(?:,\s[\w' -]{3,30}(?:(?:road|nagar|street|colony|sector|marg|house|building|tower|apartments|residency|phase|block)[\w ]{0,12})?(?:,\s[\w ]{3,20}){0,2}(?:[ ,-]{1,3}\d{6})?)?)(?![\w%])",
         words="flat apt apartment unit suite zimmer wohnung whg appartement appt piso house plot door hausnummer",
+        fits=_is_flat,
     ),
     rule(
         "addresses",
@@ -91,12 +99,12 @@ WHEREABOUTS: tuple[Rule, ...] = (
     # German, Dutch, Scandinavian: one word with the kind of street at its end
     rule(
         "addresses",
-        rf"(?<!\w)(?:[A-ZÄÖÜa-zäöü][\wäöüß.-]{{1,28}}[ -])?[A-ZÄÖÜa-zäöü]?[\wäöüßåøæé-]{{1,28}}(?:stra(?:ß|ss)e|str\.?|gasse|allee|platz|damm|ufer|chaussee|promenade|ring|weg|steig|stieg|straat|laan|gracht|plein|kade|singel|dijk|steeg|gatan|v[äa]gen|gata|veien|vej|gade|gränd|katu|tie)\s(?:nr\.?\s?)?\d{{1,4}}(?:\s?[a-h](?![\w]))?(?:\s?[-/]\s?\d{{1,4}}[a-z]?)?(?![\w:%€$]|[.,]\d|\s(?:uhr|euro|min|km|m|leute|mal|jahre?|stunden?)\b){_cased(_PLZ)}",
+        rf"(?<!\w)(?:[A-ZÄÖÜa-zäöü][\wäöüß.-]{{1,28}}[ -])?[A-ZÄÖÜa-zäöü]?[\wäöüßåøæé-]{{1,28}}(?:stra(?:ß|ss)e|str\.?|gasse|allee|platz|damm|ufer|chaussee|promenade|ring|weg|steig|stieg|straat|laan|gracht|plein|kade|singel|dijk|steeg|gatan|v[äa]gen|gata|veien|vej|gade|gränd|katu|tie)\s(?:nr\.?\s?)?\d{{1,4}}(?:\s?[a-h](?![\w]))?(?:\s?[-/]\s?\d{{1,4}}[a-z]?)?(?![\w:%€$]|[.,]\d|\s(?:uhr|euro|min(?:uten?)?|km|kilometer|m|meter|leute|personen|mal|jahre?|stunden?|tage?)\b){_cased(_PLZ)}",
         fits=lambda v: not _NO_STREET.match(v),
     ),
     rule(
         "addresses",
-        rf"(?<!\w)(?:[A-ZÄÖÜ][\wäöüß-]{{2,24}}\s)?(?:Stra(?:ß|ss)e|Str\.?|Weg|Allee|Platz|Gasse|Ring|Damm|Ufer|Chaussee)(?:\s(?:der|des|am|im|an\sder)\s[\wÄÖÜäöüß]{{2,20}}(?:\s[A-ZÄÖÜ]\w{{2,20}})?)?\s(?:Nr\.?\s?)?\d{{1,4}}\s?[a-h]?(?![\w:%€$]|[.,]\d|\s(?:Uhr|Euro|Min|km|Leute|Mal)\b){_PLZ}",
+        rf"(?<!\w)(?:[A-ZÄÖÜ][\wäöüß-]{{2,24}}\s)?(?:Stra(?:ß|ss)e|Str\.?|Weg|Allee|Platz|Gasse|Ring|Damm|Ufer|Chaussee)(?:\s(?:der|des|am|im|an\sder)\s[\wÄÖÜäöüß]{{2,20}}(?:\s[A-ZÄÖÜ]\w{{2,20}})?)?\s(?:Nr\.?\s?)?\d{{1,4}}\s?[a-h]?(?![\w:%€$]|[.,]\d|\s(?:Uhr|Euro|Min(?:uten?)?|km|Kilometer|Meter|Leute|Personen|Mal|Stunden?|Tage?|Jahre?|Links)\b){_PLZ}",
         case=True,
     ),
     rule(
@@ -106,7 +114,7 @@ WHEREABOUTS: tuple[Rule, ...] = (
     ),
     rule(
         "addresses",
-        r"\b(?:PLZ|Postleitzahl|postcode|zip(?:\s?code)?|postal\scode|code\spostal|c[óo]digo\spostal|CAP|CEP|pincode|pin\scode)\b\s?(?:is|ist|:|=|lautet|est|es)?\s?(?P<v>(?=[\w -]{0,9}\d)[A-Z0-9]{2,5}(?:[ -]?[A-Z0-9]{3,4})?)\b",
+        r"\b(?:PLZ|Postleitzahl|postcode|zip(?:\s?code)?|postal\scode|code\spostal|c[óo]digo\spostal|CAP|CEP|pincode|pin\scode)\b\s?(?:is|ist|:|=|lautet|est|es)?\s?(?P<v>(?-i:(?=[\w -]{0,9}\d)[A-Z0-9]{2,5}(?:[ -]?[A-Z0-9]{3,4})?)|[a-z]{1,2}\d\w?\s?\d[a-z]{2})\b",
         words="plz postleitzahl postcode zip zipcode postal cap cep pincode pin",
     ),
     # Romance languages
@@ -124,7 +132,7 @@ WHEREABOUTS: tuple[Rule, ...] = (
     ),
     rule(
         "addresses",
-        r"(?<!\w)(?:calle|c/|avenida|avda?\.?|plaza|pza\.?|paseo|carrera|cra\.?|camino|ronda|traves[ií]a|calz(?:ada)?\.?|callej[óo]n|rua|r\.|travessa|pra[çc]a|alameda|estrada|via|viale|v\.le|piazza|p\.za|corso|largo|vicolo|strada|str\.|bulevardul|carrer|rambla)\s(?:d[aeio]s?\s|de\sla\s|de\slos\s|del(?:la|le|lo|l['’])?\s?|dos\s|das\s|d['’])?[A-ZÀ-Þa-z0-9][\w'’ªº.-]{1,24}(?:\s[\w'’.-]{1,20}){0,4}?,?\s(?:n[ºo°]?\.?\s?|#\s?|n[uú]mero\s|num\.?\s|nr\.?\s)?\d{1,5}(?:\s?[-/]\s?\d{1,4})?\s?[a-zA-Zºª]?\b(?:,\s?\d{1,2}[ºª°]?\s?[a-zA-Z]?(?![\w]))?(?:,?\s\d{4,5}(?:-\d{3})?)?(?:,?\s(?-i:[A-ZÀ-Þ][\w-]{2,24}))?",
+        r"(?<!\w)(?:calle|c/|avenida|avda?\.?|plaza|pza\.?|paseo|carrera|cra\.?|camino|ronda|traves[ií]a|calz(?:ada)?\.?|callej[óo]n|rua|r\.|travessa|pra[çc]a|alameda|estrada|viale|v\.le|piazza|p\.za|corso|vicolo|(?:via|largo|strada|str\.|corso)(?=\s(?:d[aei]\w{0,3}['’\s])?\s?(?-i:[A-ZÀ-Þ]))|bulevardul|carrer|rambla)\s(?:d[aeio]s?\s|de\sla\s|de\slos\s|del(?:la|le|lo|l['’])?\s?|dos\s|das\s|d['’])?[A-ZÀ-Þa-z0-9][\w'’ªº.-]{1,24}(?:\s[\w'’.-]{1,20}){0,4}?,?\s(?:n[ºo°]?\.?\s?|#\s?|n[uú]mero\s|num\.?\s|nr\.?\s)?\d{1,5}(?:\s?[-/]\s?\d{1,4})?\s?[a-zA-Zºª]?\b(?:,\s?\d{1,2}[ºª°]?\s?[a-zA-Z]?(?![\w]))?(?:,?\s\d{4,5}(?:-\d{3})?)?(?:,?\s(?-i:[A-ZÀ-Þ][\w-]{2,24}))?(?=\s?(?:[,.;!?)(]|\Z|\n))",
         words="calle c avenida av avda plaza pza paseo carrera cra camino ronda travesía travesia calz calzada callejón rua r travessa praça praca alameda estrada via viale piazza corso largo vicolo strada str bulevardul carrer rambla",
         fits=lambda v: not _TALK.search(v),
     ),
@@ -208,7 +216,7 @@ WHEREABOUTS: tuple[Rule, ...] = (
         r"\blat(?:itude)?\b\s?(?:is|:|=)?\s?-?\d{1,2}\.\d{2,}.{0,12}?\blon(?:g|gitude)?\b\s?(?:is|:|=)?\s?-?\d{1,3}\.\d{2,}",
         words="lat latitude",
     ),
-    rule("coordinates", r"///[a-z]{3,15}\.[a-z]{3,15}\.[a-z]{3,15}", digits=False),
+    rule("coordinates", r"///[a-z]{3,15}\.[a-z]{3,15}\.[a-z]{3,15}", sign="///", digits=False),
     rule("coordinates", r"(?<!\w)[23456789CFGHJMPQRVWX]{4,8}\+[23456789CFGHJMPQRVWX]{2,3}(?!\w)", case=True),
 )
 _HEAD = re.compile(
