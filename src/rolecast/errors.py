@@ -32,6 +32,7 @@ RolecastError                 500
 ├── Cancelled                 499  the client went away (ledger only, never sent)
 ├── ConfigError               -    a list of problems, each with path and line
 └── SourceError               -    weights could not be found or fetched
+    └── ExportError           422  a chat export that is none, or that cannot be read
 """
 
 from collections.abc import Sequence
@@ -243,3 +244,9 @@ class SourceError(RolecastError):
     """Weights could not be found, fetched or verified; the message ends with what to do."""
 
     status, code = 502, "source_error"
+
+
+class ExportError(SourceError):
+    """A file or folder is no export of conversations, or cannot be read; the message ends with what to do."""
+
+    status, type, code = 422, "invalid_request_error", "export_unreadable"

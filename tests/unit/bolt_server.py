@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 START_S = 90
-DATABASES = ("chats", "empty")
+LOG = "server.log"
+DATABASES = ("chats", "many", "alike")
 GUARD = 'cat > /dev/null; kill -9 "$1" 2> /dev/null; rm -rf "$2"'
 """Waits for the end of its input, which comes when the test process ends, however that is; then it ends the server."""
 
@@ -67,7 +67,16 @@ def bolt_server() -> Iterator[BoltServer]:
         *(f"-Darcadedb.{name}={value}" for name, value in settings.items()),
         *("-cp", str(base / "jars" / "*"), "com.arcadedb.server.ArcadeDBServer"),
     ]
-    with (folder / "server.log").open("wb") as log:
+    with guarded(command, folder) as server:
+        found = BoltServer(f"bolt://127.0.0.1:{bolt}", "root", password, DATABASES[0], http)
+        _wait(server, found, folder / LOG)
+        yield found
+
+
+@contextlib.contextmanager
+def guarded(command: list[str], folder: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """A process that ends with the block, or with this process, however it ends; its folder goes with it."""
+    with (folder / LOG).open("wb") as log:
         server = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
@@ -75,14 +84,9 @@ def bolt_server() -> Iterator[BoltServer]:
         ["/bin/sh", "-c", GUARD, "guard", str(server.pid), str(folder)], stdin=subprocess.PIPE, start_new_session=True
     )
     try:
-        found = BoltServer(f"bolt://127.0.0.1:{bolt}", "root", password, DATABASES[0], http)
-        _wait(server, found, folder / "server.log")
-        yield found
+        yield server
     finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            server.terminate()
-            psutil.wait_procs([psutil.Process(server.pid)], timeout=10)
-        server.kill()
+        server.kill()  # nothing of it is kept
         server.wait()
         guard.kill()  # before it hears of the end: the number of the server may be another process's by then
         guard.wait()

@@ -240,9 +240,10 @@ def test_a_reply_to_what_is_long_gone_follows_the_clock() -> None:
 def test_a_turn_has_bounds() -> None:
     threads = Threads(gap=1000, join=1000)
     turns = [turn for n in range(MESSAGES + 1) for turn in threads.add(said(n, "a"))]
-    turns += threads.add(said(99, "a", "x" * LETTERS, at=600))
+    turns += threads.add(said(99, "a", "x" * (LETTERS + 1), at=600))
     turns += threads.end()
     assert [len(each.ids) for each in turns] == [MESSAGES, 1, 1]
+    assert turns[-1].text == "x" * LETTERS
 
 
 @given(st.lists(st.tuples(st.sampled_from("abj"), st.integers(0, 4000), st.integers(-3, 30)), max_size=60))

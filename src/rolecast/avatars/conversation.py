@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -24,6 +24,8 @@ class Chat(msgspec.Struct, frozen=True, omit_defaults=True):
     title: str = ""
     group: bool = False
     """Whether there are more than two in it."""
+    zone: str = ""
+    """In which zone its times were taken to be, where the source does not say; '' = it does."""
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,6 +61,23 @@ class Told(Protocol):
         ...
 
 
+class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a person must say of an export, because it does not itself."""
+
+    zone: str = ""
+    """Zone of times that have none (`Europe/Berlin`); '' = this machine's."""
+    date_order: Literal["", "dmy", "mdy", "ymd"] = ""
+    """Of dates in numbers; '' = found out, and asked for where both are possible."""
+    me: str = ""
+    """What the exports' owner is called, where they only say "me" or "user"."""
+    forgotten: bool = False
+    """Whether messages of people who were forgotten are brought in again."""
+
+
+AS_IT_IS = Reading()
+"""Nothing was said of it."""
+
+
 class Source(Protocol):
     """One kind of export: a module of `sources` is one."""
 
@@ -69,7 +88,7 @@ class Source(Protocol):
         """Whether that file or folder is of this kind; looks at its beginning only."""
         ...
 
-    def read(self, path: Path, told: Told) -> Iterator[Item]:
+    def read(self, path: Path, told: Told, how: Reading = ..., /) -> Iterator[Item]:
         """All of it, people and chats before the messages that name them. Raises SourceError for no such export."""
         ...
 

@@ -64,7 +64,7 @@ _encode = msgspec.json.Encoder().encode
 def writing(path: Path) -> Iterator[Callable[[Example], None]]:
     """A file of examples that is there, whole, when the block has ended, and not at all when it fails."""
     part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             yield lambda example: file.writelines((_encode(example), b"\n"))

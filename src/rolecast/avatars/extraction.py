@@ -1,7 +1,7 @@
 """Conversations as examples: each reply of one person, with what was said before it. Streams, and cleans nothing."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, tzinfo
 from itertools import pairwise
 from pathlib import Path
@@ -90,10 +90,15 @@ async def extract(
         people = [*people, person]
     with writing(into) as put:
         reading = _Reading(person, people, settings, put)
-        async for message in conversations.messages(wanted):
-            reading.add(message)
-            if reading.messages % TOLD_EVERY == 0:
-                told.progress(reading.messages, 0)
+        stream = conversations.messages(wanted)
+        try:
+            async for message in stream:
+                reading.add(message)
+                if reading.messages % TOLD_EVERY == 0:
+                    told.progress(reading.messages, 0)
+        finally:
+            if isinstance(stream, AsyncGenerator):  # what it holds open is let go of now, not when it is collected
+                await stream.aclose()
         reading.end()
         told.progress(reading.messages, reading.messages)
         if not reading.examples:

@@ -1,20 +1,13 @@
 """Who is meant by a name. Pure."""
 
-import difflib
-import unicodedata
 from collections.abc import Iterable
 
+from rolecast.avatars.called import fold, like
 from rolecast.avatars.conversation import Person
 from rolecast.errors import Invalid, PersonNotFound
 
 SHOWN = 8
 """So many candidates are named in an error."""
-
-
-def folded(name: str) -> str:
-    """A name as it is compared: without case, accents and repeated blanks."""
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    return " ".join("".join(each for each in plain if not unicodedata.combining(each)).split())
 
 
 def the_one(asked: str, people: Iterable[Person]) -> Person:
@@ -25,10 +18,10 @@ def the_one(asked: str, people: Iterable[Person]) -> Person:
     everybody = list(people)
     if by_id := [each for each in everybody if each.id == asked]:
         return by_id[0]
-    wanted = folded(asked)
+    wanted = fold(asked)
     for fits in (
         [each for each in everybody if each.name == asked],
-        [each for each in everybody if wanted and wanted in (folded(each.name), *map(folded, each.names))],
+        [each for each in everybody if wanted and wanted in (fold(each.name), *map(fold, each.names))],
     ):
         if len(fits) == 1:
             return fits[0]
@@ -41,8 +34,8 @@ def the_one(asked: str, people: Iterable[Person]) -> Person:
 def _nobody(asked: str, everybody: list[Person]) -> str:
     if not everybody:
         return "There is nobody in the conversations yet; import some first."
-    names = {folded(name): each.name for each in everybody for name in (*each.names, each.name)}
-    like = [names[each] for each in difflib.get_close_matches(folded(asked), names, n=3)]
-    known = like or [each.name for each in everybody[:SHOWN]]
-    said = "did you mean" if like else "there are"
+    names = {name: each.name for each in everybody for name in (*each.names, each.name)}
+    close = [names[each] for each in like(asked, names)]
+    known = close or [each.name for each in everybody[:SHOWN]]
+    said = "did you mean" if close else "there are"
     return f"Nobody in the conversations is called {asked[:100]!r}; {said} {', '.join(dict.fromkeys(known))}."

@@ -14,7 +14,7 @@ from rolecast.avatars.conversation import Message
 WINDOW = 4096
 """Messages of a chat that a later one can reply to; older ones are forgotten, so that memory does not grow."""
 MESSAGES, LETTERS = 50, 8000
-"""What one turn may have; more is another turn."""
+"""What one turn may have; more is another turn, and a single message is cut: no reply in a chat is longer."""
 
 
 class Thread:
@@ -63,7 +63,7 @@ class Turn:
 
     def add(self, message: Message) -> None:
         """One more message of it."""
-        self.texts.append(message.text)
+        self.texts.append(message.text[:LETTERS])
         self.ids.append(message.id)
         self.letters += len(message.text)
         self.thread.messages += 1

@@ -72,12 +72,21 @@ class Neo4jDataExtractor:
     """
 
     def __init__(
-        self, config: ExtractionConfig | str, user: str = "neo4j", password: str = "", database: str = DATABASE
+        self,
+        config: ExtractionConfig | str | None = None,
+        user: str = "neo4j",
+        password: str = "",
+        database: str = DATABASE,
+        *,
+        uri: str | None = None,
     ) -> None:
-        if isinstance(config, str):
+        address = config if isinstance(config, str) else uri
+        if address is not None:
             config = ExtractionConfig(
-                neo4j_uri=config, neo4j_user=user, neo4j_password=password, neo4j_database=database
+                neo4j_uri=address, neo4j_user=user, neo4j_password=password, neo4j_database=database
             )
+        elif not isinstance(config, ExtractionConfig):
+            config = ExtractionConfig()
         self.config = config
         self.on_progress: Report | None = None
         """Hears how many messages were read so far."""

@@ -1,6 +1,7 @@
 """A Neo4j through its official driver: queries with parameters, a limit on time, and errors that say what to do."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -95,6 +96,7 @@ class Connection:
                 "pip install 'rolecast[graph]'."
             ) from error
         if self._driver is None:
+            logging.getLogger("neo4j").addHandler(logging.NullHandler())  # what it logs is told by our errors
             try:
                 self._driver = neo4j.AsyncGraphDatabase.driver(
                     self._uri,

@@ -16,12 +16,12 @@ _CONSTRAINTS = (
     "CREATE CONSTRAINT rolecast_message IF NOT EXISTS FOR (n:Message) REQUIRE n.id IS UNIQUE",
     "CREATE CONSTRAINT rolecast_chat IF NOT EXISTS FOR (n:GroupChat) REQUIRE n.id IS UNIQUE",
 )
-_PEOPLE = "UNWIND $rows AS r MERGE (n:Person {id: r.id}) SET n += r.set"
-_CHATS = "UNWIND $rows AS r MERGE (n:GroupChat {id: r.id}) SET n += r.set"
+_PEOPLE = "UNWIND $rows AS r MERGE (n:Person {id: r.id}) SET n += r.said"
+_CHATS = "UNWIND $rows AS r MERGE (n:GroupChat {id: r.id}) SET n += r.said"
 _KNOWN = "UNWIND $rows AS r MATCH (n:Message {id: r.id}) RETURN count(n)"
 # An edge is looked for from the message on, which has one of each kind; a person has thousands.
 _MESSAGES = (
-    "UNWIND $rows AS r MERGE (m:Message {id: r.id}) SET m += r.set WITH m, r "
+    "UNWIND $rows AS r MERGE (m:Message {id: r.id}) SET m += r.said WITH m, r "
     "MATCH (p:Person {id: r.person}) MERGE (m)<-[:SENT]-(p) WITH m, r "
     "MATCH (c:GroupChat {id: r.chat}) MERGE (m)-[:SENT_TO]->(c)"
 )
@@ -77,11 +77,11 @@ class _Writer:
 
     def _person(self, person: str, said: dict[str, Any]) -> None:
         self._there.add(("person", person))
-        self._people.append({"id": person, "set": said})
+        self._people.append({"id": person, "said": said})
 
     def _chat(self, chat: str, said: dict[str, Any]) -> None:
         self._there.add(("chat", chat))
-        self._chats.append({"id": chat, "set": said})
+        self._chats.append({"id": chat, "said": said})
 
     async def flush(self) -> None:
         """People and chats first, as messages name them; replies last, as they may name one of the same batch."""
@@ -127,7 +127,7 @@ def _row(message: Message) -> dict[str, Any]:
         "person": words(message.person),
         "chat": words(message.chat),
         "reply_to": words(message.reply_to),
-        "set": {name: value for name, value in said.items() if value not in (None, "", [])},
+        "said": {name: value for name, value in said.items() if value not in (None, "", [])},
     }
 
 

@@ -1,0 +1,156 @@
+"""ChatGPT: `conversations.json`, or the zip of all data that it comes in."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
+from rolecast.avatars.sources import jsons
+from rolecast.avatars.sources.bundle import Bundle
+from rolecast.avatars.sources.words import Clock, clean, name_of, seconds
+from rolecast.errors import UNREADABLE, ExportError
+
+TITLE = "ChatGPT export (conversations.json)"
+ME, MODEL = "chatgpt:user", "chatgpt:assistant"
+_TEXTS = ("text", "multimodal_text")
+
+
+class _Author(msgspec.Struct, frozen=True):
+    role: str = ""
+
+
+class _Content(msgspec.Struct, frozen=True):
+    content_type: str = ""
+    parts: list[Any] | None = None
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    is_user_system_message: bool | None = None
+    is_visually_hidden_from_conversation: bool | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    id: str
+    author: _Author = _Author()
+    content: _Content = _Content()
+    create_time: float | None = None
+    metadata: _Metadata | None = None
+    recipient: str | None = "all"
+
+
+class _Node(msgspec.Struct, frozen=True):
+    message: msgspec.Raw = msgspec.Raw(b"null")
+    parent: str | None = None
+    children: list[str] = []
+
+
+class _Conversation(msgspec.Struct, frozen=True):
+    mapping: dict[str, _Node]
+    title: str | None = None
+    create_time: float | None = None
+    current_node: str | None = None
+    conversation_id: str | None = None
+    id: str | None = None
+
+
+def fits(path: Path) -> bool:
+    return is_conversations(path, b'"mapping"')
+
+
+def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
+    """Each conversation as it stood last: answers that were asked for again, and edited questions, are left out."""
+    yield Person(ME, name_of(how.me) or "User")
+    yield Person(MODEL, "ChatGPT")
+    for where, found in conversations(path, _Conversation, told):
+        yield from _items(found, where, told)
+
+
+def is_conversations(path: Path, word: bytes) -> bool:
+    """Whether that is a list of conversations with that word in them."""
+    with contextlib.suppress(ExportError), Bundle(path) as bundle:
+        names = _names(bundle)
+        begins = bundle.beginning(names[0]).lstrip() if names else b""
+        return begins.startswith(b"[") and word in begins
+    return False
+
+
+def conversations(path: Path, kind: type[jsons.T], told: Told) -> Iterator[tuple[str, jsons.T]]:
+    """Where each is, for people, and what it is. Raises ExportError."""
+    with Bundle(path) as bundle:
+        names = _names(bundle)
+        if not names:
+            raise ExportError(f"{path} has no conversations.json; name that file, or the zip with it.")
+        total, done = sum(bundle.sizes[name] for name in names), 0
+        for name in names:
+            parts = jsons.whole(bundle, name, list[msgspec.Raw])
+            for number, found in jsons.each(parts, kind, "conversation", told):
+                yield f"conversation {number}", found
+                told.progress(done + bundle.sizes[name] * number // len(parts), total)
+            done += bundle.sizes[name]
+            told.progress(done, total)
+
+
+def _names(bundle: Bundle) -> list[str]:
+    """Large exports are cut into several files."""
+    if not bundle.is_zip and not bundle.path.is_dir():
+        return [name for name in bundle.sizes if name.lower().endswith(".json")]
+    found = [name for name in bundle.sizes if name.rsplit("/", 1)[-1].startswith("conversations")]
+    return sorted(name for name in found if name.endswith(".json"))
+
+
+def _items(found: _Conversation, where: str, told: Told) -> Iterator[Item]:
+    path = _path(found)
+    chat = Chat(f"chatgpt:{found.conversation_id or found.id or path[0]}", name_of(found.title or ""))
+    yield chat
+    clock = Clock()
+    at = seconds(found.create_time or 0)
+    last = ""
+    for node in path:
+        raw = found.mapping[node].message
+        if bytes(raw) == b"null":
+            continue
+        try:
+            said = jsons.decoded(raw, _Message)
+        except UNREADABLE:
+            told.skipped(f"{where}, a message", jsons.NOT_SO)
+            continue
+        text = clean(_text(said))
+        if not text:
+            continue
+        at = seconds(said.create_time) if said.create_time else at
+        message = Message(
+            f"chatgpt:{said.id}",
+            chat.id,
+            ME if said.author.role == "user" else MODEL,
+            text,
+            clock(chat.id, at) if at else None,
+            last,
+        )
+        yield message
+        last = message.id
+
+
+def _path(found: _Conversation) -> list[str]:
+    """The nodes from the root to where the conversation stands, along one branch."""
+    node = found.current_node if found.current_node in found.mapping else next(reversed(found.mapping), None)
+    path: dict[str, None] = {}
+    while node is not None and node in found.mapping and node not in path:  # a circle ends, too
+        path[node] = None
+        node = found.mapping[node].parent
+    return list(reversed(path))
+
+
+def _text(said: _Message) -> str:
+    """What was written; '' for what the model thinks, what tools say, and what nobody sees."""
+    hidden = said.metadata and (
+        said.metadata.is_user_system_message or said.metadata.is_visually_hidden_from_conversation
+    )
+    if said.author.role not in ("user", "assistant") or hidden or said.recipient not in ("all", None):
+        return ""
+    if said.content.content_type not in _TEXTS:
+        return ""
+    parts = (part.get("text") if isinstance(part, dict) else part for part in said.content.parts or ())
+    return "\n".join(part for part in parts if isinstance(part, str) and part)

@@ -1,0 +1,91 @@
+"""Claude: `conversations.json`, or the zip of all data that it comes in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
+from rolecast.avatars.sources import jsons
+from rolecast.avatars.sources.chatgpt import conversations, is_conversations
+from rolecast.avatars.sources.words import Clock, Zone, clean, digest, name_of
+
+TITLE = "Claude export (conversations.json)"
+ME, MODEL = "claude:human", "claude:assistant"
+
+
+class _Part(msgspec.Struct, frozen=True):
+    type: str = ""
+    text: str | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    sender: str = ""
+    uuid: str = ""
+    text: str | None = None
+    content: list[_Part] | None = None
+    created_at: str = ""
+    parent_message_uuid: str | None = None
+
+
+class _Conversation(msgspec.Struct, frozen=True):
+    chat_messages: list[msgspec.Raw]
+    uuid: str = ""
+    name: str | None = None
+    current_leaf_message_uuid: str | None = None
+
+
+def fits(path: Path) -> bool:
+    return is_conversations(path, b'"chat_messages"')
+
+
+def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
+    """Each conversation as it stood last: of branches the one that was gone on with."""
+    zone = Zone(how.zone)
+    yield Person(ME, name_of(how.me) or "Human")
+    yield Person(MODEL, "Claude")
+    for where, found in conversations(path, _Conversation, told):
+        messages = [said for _, said in jsons.each(found.chat_messages, _Message, f"{where}, message", told)]
+        if not messages:
+            continue
+        chat = Chat(
+            f"claude:{found.uuid or digest(messages[0].uuid, messages[0].text or '')}", name_of(found.name or "")
+        )
+        yield chat
+        yield from _messages(_path(messages, found.current_leaf_message_uuid), chat.id, zone)
+
+
+def _messages(path: list[_Message], chat: str, zone: Zone) -> Iterator[Message]:
+    clock = Clock()
+    at: float | None = None
+    last = ""
+    for said in path:
+        text = clean(_text(said))
+        if not text or said.sender not in ("human", "assistant"):
+            continue
+        at = zone.read(said.created_at) or at
+        own = f"claude:{said.uuid or digest(chat, said.created_at, text)}"
+        person = ME if said.sender == "human" else MODEL
+        yield Message(own, chat, person, text, clock(chat, at) if at else None, last)
+        last = own
+
+
+def _path(messages: list[_Message], leaf: str | None) -> list[_Message]:
+    """Those from the root to the leaf; all of them in their order, where nothing says what follows what."""
+    known = {said.uuid: said for said in messages if said.uuid}
+    if not any(said.parent_message_uuid in known for said in messages):
+        return messages
+    node = known.get(leaf or "") or messages[-1]
+    path: dict[str, _Message] = {}
+    while node.uuid and node.uuid not in path:
+        path[node.uuid] = node
+        if (parent := known.get(node.parent_message_uuid or "")) is None:
+            break
+        node = parent
+    return list(reversed(path.values()))
+
+
+def _text(said: _Message) -> str:
+    """What was written, without thoughts and what tools were asked."""
+    parts = [part.text for part in said.content or () if part.type == "text" and part.text]
+    return "\n".join(parts) if parts else said.text or ""

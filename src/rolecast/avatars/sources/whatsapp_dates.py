@@ -1,0 +1,136 @@
+"""The beginning of a WhatsApp message: its style, and which number of its date is the day."""
+
+import re
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from rolecast.errors import Invalid
+
+_MARKS = "[\ufeff\u200e\u200f]*"
+_SPACE = "[ \u00a0\u202f]"
+_DATE = r"(?P<date>\d{1,4}(?P<mark>[./-])[ ]?\d{1,2}(?P=mark)[ ]?\d{1,4})\.?"
+_BETWEEN = rf",?{_SPACE}+(?:(?:um|at|a las|à|às|alle|om|kl\.?|klo){_SPACE})?"
+_CLOCK = (
+    rf"(?P<clock>(?P<hour>\d{{1,2}})[:.](?P<minute>\d{{2}})(?:[:.](?P<second>\d{{2}}))?"
+    rf"(?:{_SPACE}?(?P<half>[AaPp])\.?{_SPACE}?[Mm]\.?)?)"
+)
+_IPHONE = re.compile(rf"{_MARKS}\[{_DATE}{_BETWEEN}{_CLOCK}\]{_SPACE}?(?P<rest>.*)", re.DOTALL)
+_ANDROID = re.compile(rf"{_MARKS}{_DATE}{_BETWEEN}{_CLOCK}{_SPACE}[-\u2013]{_SPACE}(?P<rest>.*)", re.DOTALL)
+_BEGINS = frozenset(b"[0123456789\xe2\xef")
+"""First bytes of a header: a bracket, a digit, or one of the marks."""
+ORDERS = {"dmy": (0, 1, 2), "mdy": (1, 0, 2), "ymd": (2, 1, 0)}
+"""Where day, month and year are."""
+
+
+class Style(NamedTuple):
+    """How headers of one file are written, all of them alike."""
+
+    bracket: bool
+    mark: str
+    """Between the numbers of a date."""
+    seconds: bool
+    halves: bool
+    """Whether the clock has twelve hours."""
+
+
+class Header(NamedTuple):
+    """The first line of a message."""
+
+    style: Style
+    date: str
+    clock: str
+    rest: str
+    """Who, and the first line of what they wrote."""
+
+    def at(self, order: str) -> datetime | None:
+        """Its time by a clock on the wall; None = there is no such time."""
+        return _time(self.date, self.clock, order)
+
+
+def header(line: bytes, style: Style | None = None) -> Header | None:
+    """The header that a line is; None = it is none, or none in that style."""
+    if not line or line[0] not in _BEGINS:
+        return None
+    text = line.decode("utf-8", "replace").rstrip("\r\n")
+    if style is not None:
+        found = (_IPHONE if style.bracket else _ANDROID).match(text)
+    else:
+        found = _IPHONE.match(text) or _ANDROID.match(text)
+    if found is None:
+        return None
+    date, mark, clock, _, _, second, half, rest = found.groups()
+    own = Style(found.re is _IPHONE, mark, second is not None, half is not None)
+    return Header(own, date, clock, rest) if style is None or own == style else None
+
+
+class Evidence:
+    """Gathers what the dates of a file say about their order."""
+
+    def __init__(self) -> None:
+        self._possible = dict.fromkeys(ORDERS, True)
+        self._last: dict[str, tuple[int, ...]] = {}
+        self._back = dict.fromkeys(ORDERS, 0)
+        """How often a date is earlier than the one before it, in that order."""
+        self._one = True
+        """Whether day and month are the same number throughout."""
+        self._before = ""
+        self._mark = ""
+
+    def add(self, date: str) -> None:
+        """The date of one more message."""
+        if date == self._before:
+            return
+        self._before = date
+        numbers, self._mark = _numbers(date)
+        for order, places in ORDERS.items():
+            day, month, year = (numbers[place] for place in places)
+            self._possible[order] &= 1 <= month <= 12 and 1 <= day <= 31
+            now = (year, month, day)
+            self._back[order] += now < self._last.get(order, now)
+            self._last[order] = now
+        self._one &= numbers[0] == numbers[1]
+
+    def order(self, asked: str, path: Path) -> str:
+        """Which it is. Raises Invalid where two are possible and nobody said which."""
+        if asked:
+            return asked
+        if len(self._before.split(self._mark, 1)[0]) == 4:
+            return "ymd"
+        possible = [order for order in ("dmy", "mdy") if self._possible[order]]
+        if len(possible) == 1:
+            return possible[0]
+        if self._mark == "." and possible:  # nobody writes the month first with points
+            return "dmy"
+        if possible and self._back["dmy"] != self._back["mdy"]:  # a chat goes on, give or take a clock set back
+            return min(possible, key=lambda order: self._back[order])
+        if possible and self._one:
+            return "dmy"
+        raise Invalid(
+            f"The dates of {path} can be read day first or month first; say which: `--date-order dmy` or `mdy`.",
+            param="date_order",
+        )
+
+
+@lru_cache(maxsize=1024)
+def _numbers(date: str) -> tuple[tuple[int, ...], str]:
+    mark = next(each for each in date if not each.isdigit())
+    return tuple(int(each) for each in date.split(mark)), mark
+
+
+@lru_cache(maxsize=4096)
+def _time(date: str, clock: str, order: str) -> datetime | None:
+    numbers, _ = _numbers(date)
+    day, month, year = (numbers[place] for place in ORDERS[order])
+    found = re.fullmatch(_CLOCK, clock)
+    assert found is not None, "a header matched it"
+    hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
+    if found["half"]:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if found["half"] in "Pp" else 0)
+    try:
+        return datetime(year + 2000 if year < 100 else year, month, day, hour, minute, second)  # noqa: DTZ001  # a clock on a wall
+    except ValueError:
+        return None

@@ -1,0 +1,94 @@
+"""What WhatsApp writes into chats itself: names of media, deleted messages, who joined, in several languages.
+
+An iPhone puts U+200E before whatever it writes itself, in any language; an Android phone does not, so its words are
+listed. What is not known here stays a message.
+"""
+
+import re
+from collections.abc import Sequence
+
+from rolecast.avatars.sources.words import name_of
+
+_OURS = "\u200e"
+_OMITTED = re.compile(
+    r"<(?:media omitted|medien ausgeschlossen|multimedia omitido|archivo omitido|médias omis|fichier omis|mídia oculta"
+    r"|ficheiro não revelado|media omessi|media weggelaten|medien weggelassen|без медиафайлов|pominięto multimedia"
+    r"|media utelämnat|medya dahil edilmedi|view once voice message omitted|video note omitted)>",
+    re.IGNORECASE,
+)
+_FILE = re.compile(
+    r"[^\n]{1,200}\.\w{2,5} \((?:file attached|datei angehängt|archivo adjunto|fichier joint|arquivo anexado"
+    r"|ficheiro anexado|file allegato|bestand bijgevoegd|файл добавлен)\)",
+    re.IGNORECASE,
+)
+_ATTACHED = re.compile(r"\s*\u200e?<(?:attached|angehängt|adjunto|pièce jointe|anexado|allegato|bijlage): [^<>\n]+>")
+_DELETED = re.compile(
+    r"(?:this message was deleted|you deleted this message|diese nachricht wurde gelöscht"
+    r"|du hast diese nachricht gelöscht|se eliminó este mensaje|eliminaste este mensaje|este mensaje fue eliminado"
+    r"|ce message a été supprimé|vous avez supprimé ce message|mensagem apagada|você apagou esta mensagem"
+    r"|questo messaggio è stato eliminato|hai eliminato questo messaggio|dit bericht is verwijderd"
+    r"|this message was deleted by admin .{1,100})\.?",
+    re.IGNORECASE,
+)
+_EDITED = re.compile(
+    r"\s*\u200e?<(?:this message was edited|diese nachricht wurde bearbeitet|se editó este mensaje"
+    r"|ce message a été modifié|mensagem editada|questo messaggio è stato modificato|dit bericht is bewerkt)\.?>",
+    re.IGNORECASE,
+)
+_CALL = re.compile(
+    r"(?:missed (?:voice|video|group voice|group video) call|verpasster (?:sprach|video)anruf|llamada perdida"
+    r"|appel (?:vocal|vidéo) manqué"
+    r"|live location shared|waiting for this message(?:\. this may take a while\.)?)",
+    re.IGNORECASE,
+)
+_SYSTEM = re.compile(
+    r"created group|changed the (?:subject|group)|changed this group|changed the settings"
+    r"|security code (?:with|changed)|end-to-end encrypted|joined using"
+    r"|changed their phone number|changed to \+| (?:added|removed) |pinned a message"
+    r"|hat (?:den|die) (?:betreff|gruppe|beschreibung)"
+    r"|cambió (?:el asunto|la descripción)|a changé (?:le sujet|l.objet)",
+    re.IGNORECASE,
+)
+"""In a line without a sender that has a colon all the same."""
+_NAME = 100
+"""Characters of a name, at most."""
+
+
+def split(rest: str) -> tuple[str, str]:
+    """Who wrote it, and what. Nobody where WhatsApp did."""
+    sender, colon, text = rest.partition(": ")
+    if not colon and rest.endswith(":"):  # nothing on its first line
+        sender, colon = rest[:-1], ":"
+    if not colon or len(sender) > _NAME or _SYSTEM.search(sender) or any(mark in sender for mark in '"“”«»„'):
+        return "", rest
+    return name_of(sender).removeprefix("~").strip(), text
+
+
+def is_system(text: str) -> bool:
+    """Whether an iPhone wrote it itself; then its sender may be a group."""
+    return text.startswith(_OURS) and not _ATTACHED.match(text)
+
+
+def said(sender: str, lines: Sequence[str]) -> tuple[str, str]:
+    """What somebody wrote of a message, and why nothing of it counts where that is so."""
+    if not sender:
+        return "", "WhatsApp wrote it"
+    text = "\n".join(lines)
+    bare = _EDITED.sub("", _ATTACHED.sub("", text))
+    bare = re.sub("[\u2066-\u2069\u202a-\u202e]", "", bare)
+    if is_system(bare) and bare.strip(_OURS + " "):
+        return "", "WhatsApp wrote it, or a name of a medium"
+    bare = bare.replace(_OURS, "")
+    first, _, caption = bare.partition("\n")
+    if _FILE.fullmatch(first.strip()):
+        bare = caption
+    plain = bare.strip()
+    if not plain:
+        return "", "a medium without words"
+    if _OMITTED.fullmatch(plain):
+        return "", "a medium without words"
+    if _DELETED.fullmatch(plain):
+        return "", "it was deleted"
+    if _CALL.fullmatch(plain):
+        return "", "a call"
+    return plain, ""
