@@ -120,6 +120,6 @@ def _made(kind: type[T], said: Mapping[str, Any], section: str) -> T:
 
 def _check(name: str, wanted: Any, value: Any) -> None:
     try:
-        msgspec.convert(value, wanted, dec_hook=lambda kind, said: kind(said))
-    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        msgspec.convert(str(value) if isinstance(value, Path) else value, str if wanted == str | Path else wanted)
+    except msgspec.ValidationError as error:
         raise Invalid(f"`{name}` is {str(value)[:80]!r}: {str(error)[:120]}.") from error

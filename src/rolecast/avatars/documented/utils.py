@@ -1,5 +1,6 @@
 """How quick a training or a model is, and what memory it takes: `slm.utils`."""
 
+import itertools
 import math
 import os
 import statistics
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from rolecast.avatars import example
 from rolecast.avatars.documented.engine import SLMInferenceEngine
 from rolecast.avatars.documented.said import say, shown
 from rolecast.avatars.documented.trainer import SLMTrainer
@@ -93,11 +95,11 @@ def _training(trainer: SLMTrainer, steps: int) -> Profile:
             trainer.model, trainer.tokenizer, replace(trainer.config, output_dir=into, model_name="it")
         )
         learnt, _ = mine.prepare_dataset()
-        settings, data = mine.settings(), Path(mine.config.data_path)
-        each = max(1, math.ceil(len(learnt) / settings.batch / settings.accumulation))
-        settings = msgspec.structs.replace(
-            settings, epochs=steps / each + 1, patience=0, save_every=0, rehearsal=0, keep=1
-        )
+        settings = mine.settings()
+        # an epoch that is long enough: between two of them it would be checked and saved
+        count = steps * settings.batch * settings.accumulation
+        example.write(into / "data" / "train.jsonl", itertools.islice(itertools.cycle(learnt), count))
+        settings = msgspec.structs.replace(settings, epochs=2, patience=0, save_every=0, rehearsal=0)
         done = 0
 
         def heard(now: Progress) -> None:
@@ -106,8 +108,7 @@ def _training(trainer: SLMTrainer, steps: int) -> Profile:
             report(now)
 
         base = mine.base(settings, heard)
-        data = data if data.is_dir() else mine.config.folder / "dataset"
-        trained = train(data, into / "run", settings, base, heard, lambda: done >= steps, resume=False)
+        trained = train(into / "data", into / "run", settings, base, heard, lambda: done >= steps, resume=False)
     return Profile(
         "training",
         trained.steps,

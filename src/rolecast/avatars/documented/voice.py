@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ class Neural:
             from rolecast.avatars.inference.engine import Engine
 
             base = folder.base_of(found.path) if found.kind == "folder" else None
-            self._engine = Engine(found.path, base=base, parallel=parallel)
+            with _quiet(found.kind):
+                self._engine = Engine(found.path, base=base, parallel=parallel)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == "rolecast":
                 raise
@@ -75,6 +77,21 @@ class Neural:
         if self._engine.chats:
             return self._engine.chat(plain)
         return "\n".join(each["content"] for each in plain)
+
+
+@contextlib.contextmanager
+def _quiet(kind: str) -> Iterator[None]:
+    """Neither bars nor words of other libraries beside a chat."""
+    if kind != "folder":
+        yield
+        return
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 class Samples:
