@@ -13,8 +13,8 @@ FEW = 5
 def choose(samples: Sequence[str], message: str, said: Collection[str], temperature: float, seed: int | None) -> str:
     """A sample that shares rare words with the message, and was not just said if there is another.
 
-    At a temperature of 0 always the best one (of equals, the first); above, one of the best five. The same seed and
-    conversation choose the same.
+    At a temperature of 0 always the best one (of equals, the first); above, one of the best five, the better ones more
+    often. The same seed and conversation choose the same.
     """
     fresh = [each for each in samples if each not in said] or list(samples)
     common: dict[str, int] = {}
@@ -31,8 +31,11 @@ def choose(samples: Sequence[str], message: str, said: Collection[str], temperat
     if temperature == 0:
         return fresh[ranked[0]]
     chance = random.Random(None if seed is None else f"{seed} {len(said)} {message}")  # noqa: S311
-    best = [at for at in ranked[:FEW] if fits(at) > 0] or ranked
-    return fresh[chance.choice(best)]
+    best = [at for at in ranked[:FEW] if fits(at) > 0]
+    if not best:
+        return fresh[chance.choice(ranked)]
+    highest = fits(best[0])
+    return fresh[chance.choices(best, [(fits(at) / highest) ** (1 / temperature) for at in best])[0]]
 
 
 def _words(text: str) -> list[str]:
