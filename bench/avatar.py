@@ -252,8 +252,8 @@ def report(found: dict[str, list[dict]], as_json: bool) -> None:
         peak = f"; peak {row['peak_flops'] / 1e9:.0f} GFLOP/s" if "peak_flops" in row else ""
         print(f"{way:14} " + " ".join(f"{each:>8}" for each in shown) + f"  {row['engine']}{peak}")
     print(
-        "\n`times`: tokens/s against the Trainer's, in rounds that alternate (bar of memory: 50%). `by CPU`: by seconds\n"
-        "of CPU time, which others on the machine disturb less. `replies alone` learns 40% of the tokens: less work."
+        "\n`times`: tokens/s against the Trainer's, in rounds that alternate (memory's bar: 50%). `by CPU`: by\n"
+        "seconds of CPU time, which others on the machine disturb less. `replies alone` learns 40%: less work."
     )
 
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 WORDS = (
     "well ok then see you at the pier tomorrow maybe rain again lol the boat is ready and mira says hello ❤️ 🎉".split()
@@ -39,17 +40,15 @@ def make(folder: Path, form: str, messages: int) -> Path:
                 file.write(f"{at:%d/%m/%Y, %H:%M} - {chance.choice(('Mira', 'Jonas', 'Lea', 'Tom'))}: {text}\n")
         return path
     path = folder / "result.json"
-    chats = [{"id": number, "name": f"Chat {number}", "type": "private_group", "messages": []} for number in range(20)]
+    chats: list[dict[str, Any]] = [
+        {"id": number, "name": f"Chat {number}", "type": "private_group", "messages": []} for number in range(20)
+    ]
     for number, text in enumerate(texts):
         at += timedelta(seconds=chance.randint(1, 900))
         who = chance.randint(1, 9)
         about = {"id": number, "type": "message", "date": f"{at:%Y-%m-%dT%H:%M:%S}", "date_unixtime": f"{at:%s}"}
-        said = {
-            "from": f"P{who}",
-            "from_id": f"user{who}",
-            "text": [text],
-            "text_entities": [{"type": "plain", "text": text}],
-        }
+        entities = [{"type": "plain", "text": text}]
+        said = {"from": f"P{who}", "from_id": f"user{who}", "text": [text], "text_entities": entities}
         chance.choice(chats)["messages"].append(about | said)
     path.write_text(json.dumps({"about": "", "personal_information": {}, "chats": {"list": chats}}, indent=1))
     return path
@@ -68,7 +67,7 @@ async def step(name: str, export: Path, database: Path) -> dict[str, float]:
 
     store = SQLite(database)
     await store.open()
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     if name == "read":
         count = 0
         async for _ in Kept(store).messages(Wanted(most=0)):
@@ -78,8 +77,16 @@ async def step(name: str, export: Path, database: Path) -> dict[str, float]:
         count = brought.new if name == "first" else brought.known
     seconds = time.perf_counter() - began
     await store.close()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"seconds": seconds, "count": count, "peak_mb": peak / 1e6}
+    return {"seconds": seconds, "cpu": time.process_time() - used, "count": count, "peak_mb": peak() / 1e6}
+
+
+def peak() -> int:
+    """Bytes of memory that this process had at most; `getrusage` would also count its parent's, on Linux."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main() -> None:
@@ -109,6 +116,7 @@ def main() -> None:
             "step": name,
             "messages": int(runs[0]["count"]),
             "seconds": round(statistics.median(run["seconds"] for run in runs), 2),
+            "cpu": round(statistics.median(run["cpu"] for run in runs), 2),
             "slowest": round(max(run["seconds"] for run in runs), 2),
             "peak_mb": round(max(run["peak_mb"] for run in runs), 1),
             "export_mb": round(sizes[form] / 1e6, 1),
@@ -118,11 +126,11 @@ def main() -> None:
     if told.json:
         print(json.dumps(rows))
         return
-    print(f"{'export':10} {'MB':>6} {'step':8} {'messages':>9} {'median s':>9} {'slowest':>8} {'peak MB':>8}")
+    print("export         MB step      messages  median s  cpu s  slowest  peak MB")
     for row in rows:
         print(
             f"{row['export']:10} {row['export_mb']:>6} {row['step']:8} {row['messages']:>9,} {row['seconds']:>9} "
-            f"{row['slowest']:>8} {row['peak_mb']:>8}"
+            f"{row['cpu']:>6} {row['slowest']:>8} {row['peak_mb']:>8}"
         )
 
 

@@ -14,6 +14,8 @@ from rolecast.access.budgets import Budgets
 from rolecast.access.keyring import Keyring
 from rolecast.access.needed import KeysNeeded
 from rolecast.access.table import KeyTable
+from rolecast.avatars.serving.joined import Avatars
+from rolecast.avatars.serving.making import KIND, Making
 from rolecast.books.ledger import Ledger
 from rolecast.books.pace import recent
 from rolecast.books.store import StoreError
@@ -83,10 +85,12 @@ class Gateway:
 
     def __init__(self, config: Config, config_path: Path | None = None, bind: Bind = bind_port) -> None:
         made = made_variants(config)
-        config = made.join(config)
+        self.avatars = Avatars()
+        config = made.join(self.avatars.join(config))
         self._find = find = weights_finder(config)
         self.adopted = Adopted(self._renew)
-        joined = lambda config: self.adopted.join(made.join(config))  # noqa: E731  # clients' own before strangers'
+        # The user's own names win, then avatars, then clients' own, then strangers'.
+        joined = lambda config: self.adopted.join(made.join(self.avatars.join(config)))  # noqa: E731
         self._first = edit_to(config, stand_ins(config, find))
         self.current = Current(self._first)
         self.telemetry = Telemetry((i for i, m in config.models.items() if m.enabled), (*config.tasks, *config.roles))
@@ -143,7 +147,9 @@ class Gateway:
         self.health.keyed = lambda: len(self.keyring) > 0
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
-        self.jobs = Jobs(self.store, kinds(self.current, store, self._weights_changed), paths.job_logs())
+        making = Making(self.current, self._renew, find=find)
+        every = {**kinds(self.current, store, self._weights_changed), KIND: making}
+        self.jobs = Jobs(self.store, every, paths.job_logs())
         spoken = partial(hot_of, note=self.sessions.note)
         self.doors = Doors(partial(_new_lane, self.dispatch, new_id), self._new_app, spoken, bind, self.keyring)
         self.keyring.changed = self.doors.forget
@@ -215,6 +221,8 @@ class Gateway:
                 sessions=self.sessions,
                 toolbox=self.toolbox,
                 jobs=self.jobs,
+                avatars=self.avatars,
+                making=making,
                 keyring=self.keyring,
                 reloader=self.reloader,
                 doors=self.doors,
@@ -290,6 +298,7 @@ class Gateway:
             logfile.keep_bounded(paths.log_file()),
             heap.give_back(self.telemetry.answered, lambda: len(self.dispatch.active)),
             self.reloader.watch(),
+            self.avatars.watch(self._renew),
             quietly(self.toolbox),
             self.registry.keep(),
         )

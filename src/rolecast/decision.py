@@ -73,6 +73,8 @@ class Choice(msgspec.Struct, frozen=True):
     """Groups among these models that share the requests."""
     defaults: Defaults | None = None
     """What the asked name brings besides its model."""
+    guarded: str = ""
+    """The name by which it is judged who may have the answer, in place of the model; '' = the model."""
     tier: str = ""
     """`light` or `heavy`; '' = nobody looked, as in the next."""
     domain: str = ""

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 
 from rolecast.access.budgets import Budgets
 from rolecast.access.keyring import Keyring
+from rolecast.avatars.serving.joined import Avatars
+from rolecast.avatars.serving.making import Making
 from rolecast.books.ledger import Ledger
 from rolecast.books.store import Store
 from rolecast.config import paths
@@ -26,6 +28,7 @@ from rolecast.pages import openapi, ui
 from rolecast.pages.activity import Activity
 from rolecast.pages.admin import Admin
 from rolecast.pages.anthropic import TokenCounts
+from rolecast.pages.avatars import AvatarPages
 from rolecast.pages.budgets import BudgetPages
 from rolecast.pages.catalogue import Catalogue
 from rolecast.pages.conductor import Conductor, ConductorModels
@@ -125,6 +128,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sessions
     toolbox: Toolbox
     jobs: Jobs
+    avatars: Avatars
+    making: Making
     keyring: Keyring
     reloader: Reloader
     doors: Doors
@@ -241,6 +246,7 @@ class Ports:
             Activity(of.current, of.fleet, of.ledger, of.telemetry, of.dispatch, of.find, weights, of.jobs),
             BudgetPages(of.budgets, of.keyring, of.current),
             JobPages(of.jobs),
+            AvatarPages(of.avatars, of.making, of.jobs, of.reloader.renew, of.events.tell),
             KeyPages(of.keyring),
             OllamaWeights(of.current, of.fleet, of.jobs, of.find, weights, of.weights_changed, making.forget),
             making,

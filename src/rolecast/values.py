@@ -160,6 +160,19 @@ class Sampling(msgspec.Struct, frozen=True):
     repetition_penalty: float | None = None
 
 
+class Canary(msgspec.Struct, frozen=True):
+    """Another version that answers some conversations, to see how it does."""
+
+    name: str
+    """What it is called: `avatar/john@3`."""
+    share: float
+    """Of all conversations, from 0 to 1."""
+    model: str
+    """The id of the model that it is."""
+    adapter: str = ""
+    """As of `Defaults`."""
+
+
 class Defaults(msgspec.Struct, frozen=True):
     """What stands in a request where it says nothing itself: what makes a variant of a model."""
 
@@ -170,6 +183,11 @@ class Defaults(msgspec.Struct, frozen=True):
     sampling: Sampling = Sampling()
     extra: Mapping[str, Any] = {}
     """As a chat's."""
+    adapter: str = ""
+    """The file of the adapter that answers; '' = none in particular. Holds whatever the request says."""
+    version: str = ""
+    """Which version of an avatar it is: `avatar/john@2`."""
+    canary: Canary | None = None
 
 
 class Chat(msgspec.Struct, frozen=True):

@@ -50,7 +50,10 @@ LISTENERS = [
     Listener(port=0, name="token_governor", surface="tokens"),
     Listener(port=0, name="resource_manager", surface="resources"),
 ]
-NOT_HERE = ("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback", "/personas/", "/admin/keys")
+NOT_HERE = (
+    *("/admin/jobs", "/api/pull", "/api/delete", "/admin/reload", "/v1/feedback", "/personas/", "/admin/keys"),
+    "/v1/avatars",
+)
 """What needs weights, a file or an earlier request, and these gateways have none."""
 KEY = "Authorization: Bearer sesame\r\n"
 

@@ -30,11 +30,14 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def reached(patterns: Sequence[str], names: Mapping[str, Name]) -> frozenset[str]:
-    """The ids of all models behind the names that fit. `auto` is nobody's name: it chooses among these."""
+    """The ids of all models behind the names that fit, and such names themselves as are judged by nothing else.
+
+    `auto` is nobody's name: it chooses among these.
+    """
     plain = [untagged(pattern) if pattern.endswith(LATEST) else pattern for pattern in patterns]
     fits = {*patterns, *plain}
     named = (name for name in names.values() if any(matches(each, name.name) for each in fits))
-    return frozenset(model_id for name in named for model_id in name.models)
+    return frozenset(each for name in named for each in ((name.name,) if name.guarded else name.models))
 
 
 def list_id(patterns: Sequence[str]) -> str:
@@ -44,6 +47,8 @@ def list_id(patterns: Sequence[str]) -> str:
 
 def narrowed(name: Name, allowed: Callable[[str], bool]) -> Name | None:
     """The name with those of its models that are allowed; None without any."""
+    if name.guarded:
+        return name if name.models and allowed(name.name) else None
     models = tuple(filter(allowed, name.models))
     if len(models) == len(name.models):
         return name if models else None

@@ -108,8 +108,10 @@ def _read(file: Path) -> Any:
 def _merge(into: dict[str, Any], said: Mapping[str, Any]) -> None:
     for key, value in said.items():
         if isinstance(value, Mapping):
-            below = into.setdefault(key, {})
-            _merge(below if isinstance(below, dict) else into.__setitem__(key, {}) or into[key], value)
+            below = into.get(key)
+            if not isinstance(below, dict):
+                below = into[key] = {}
+            _merge(below, value)
         else:
             into[key] = value
 
@@ -151,32 +153,3 @@ def held_out(place: Place) -> list[dict[str, str]]:
                 if turns and turns[-1]["role"] == "user":
                     return turns
     return [{"role": "user", "content": "How are you?"}]
-
-
-async def answer(body: Mapping[str, Any], config: Config) -> str:
-    """What the model answers through /v1/chat/completions: of the gateway here, else of one for this alone."""
-    import httpx2
-
-    from rolecast import statefile
-
-    path = "/v1/chat/completions"
-    state = statefile.running()
-    if state is not None:
-        key = os.environ.get("ROLECAST_API_KEY", "")
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        async with httpx2.AsyncClient(base_url=state.url, headers=headers, timeout=300, trust_env=False) as client:
-            return _text(await client.post(path, json=body))
-    from rolecast.asgi.embedded import Embedded
-
-    async with Embedded(config) as gateway:
-        transport = httpx2.ASGITransport(app=gateway.app())
-        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=300) as client:
-            return _text(await client.post(path, json=body))
-
-
-def _text(response: Any) -> str:
-    said = response.json()
-    if response.status_code != 200:
-        error = said.get("error") if isinstance(said, dict) else None
-        raise Invalid(str(error.get("message") if isinstance(error, dict) else error or response.status_code))
-    return str(said["choices"][0]["message"]["content"]).strip()

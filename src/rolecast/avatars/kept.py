@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Collection, Generator, Mapping, MutableMapping, Sequence
 from functools import partial
+from itertools import chain
 
 import msgspec
 
@@ -260,32 +261,33 @@ def _gone(authors: Collection[str], anew: bool) -> Generator[Step, list[Row], se
     return set()
 
 
-def _put(rows: Sequence[Mapping[str, Value]]) -> Generator[Step, list[Row], list[int]]:
+def _put(rows: Sequence[tuple[Value, ...]]) -> Generator[Step, list[Row], list[int]]:
     """How often each was changed that is not as it was; 0 = it is new."""
     times: list[int] = []
     whole = len(rows) - len(rows) % sql.MANY_ROWS
-    starts = [*range(0, whole, sql.MANY_ROWS), *range(whole, len(rows))]
-    for start in starts:
-        part = rows[start : start + (sql.MANY_ROWS if start < whole else 1)]
-        values = {f"{name}{number}": value for number, row in enumerate(part) for name, value in row.items()}
-        times += [each for (each,) in (yield Step(sql.MANY if len(part) > 1 else sql.ONE, values))]
+    for start in range(0, whole, sql.MANY_ROWS):
+        part = chain.from_iterable(rows[start : start + sql.MANY_ROWS])
+        times += [each for (each,) in (yield Step(sql.MANY, dict(zip(sql.MANY_NAMES, part, strict=True))))]
+    for row in rows[whole:]:
+        times += [each for (each,) in (yield Step(sql.ONE, dict(zip(sql.ONE_NAMES, row, strict=True))))]
     return times
 
 
-def _values(message: Message, place: int) -> dict[str, Value]:
-    return {
-        "id": message.id,
-        "chat": message.chat,
-        "person": message.person,
-        "at": UNKNOWN if message.at is None else message.at,
-        "place": place,
-        "text": message.text,
-        "reply_to": message.reply_to,
-        "personality": message.personality,
-        "emotion": message.emotion,
-        "relationship": message.relationship,
-        "tags": _tags(message.tags).decode() if message.tags else "[]",
-    }
+def _values(message: Message, place: int) -> tuple[Value, ...]:
+    """Its columns, in their order."""
+    return (
+        message.id,
+        message.chat,
+        message.person,
+        UNKNOWN if message.at is None else message.at,
+        place,
+        message.text,
+        message.reply_to,
+        message.personality,
+        message.emotion,
+        message.relationship,
+        _tags(message.tags).decode() if message.tags else "[]",
+    )
 
 
 def _name(person: str, names: Sequence[str]) -> Generator[Step, list[Row], None]:

@@ -1,5 +1,7 @@
 """The SQL of imported conversations, in the words that SQLite and PostgreSQL share."""
 
+from collections.abc import Sequence
+
 from rolecast.books.store import Query
 
 MANY_ROWS = 50
@@ -7,18 +9,24 @@ _COLUMNS = ("id", "chat", "person", "at", "place", "text", "reply_to", "personal
 _LIST = ", ".join(_COLUMNS)
 
 
-def _put(rows: int) -> Query:
-    """Keep so many messages. What it returns of each new one is 0, of each changed one how often it was changed."""
-    values = (", ".join(f":{column}{row}" for column in _COLUMNS) for row in range(rows))
+def _names(rows: int) -> tuple[str, ...]:
+    return tuple(f"{column}{row}" for row in range(rows) for column in _COLUMNS)
+
+
+def _put(names: Sequence[str]) -> Query:
+    """Keep messages. What it returns of each new one is 0, of each changed one how often it was changed."""
+    starts = range(0, len(names), len(_COLUMNS))
+    rows = ", ".join(f"({', '.join(f':{each}' for each in names[n : n + len(_COLUMNS)])}, 0)" for n in starts)
     return Query(
-        f"INSERT INTO avatar_messages ({_LIST}, changed) VALUES {', '.join(f'({each}, 0)' for each in values)} "  # noqa: S608  # our names
+        f"INSERT INTO avatar_messages ({_LIST}, changed) VALUES {rows} "  # noqa: S608  # our names
         "ON CONFLICT (id) DO UPDATE SET text = excluded.text, at = excluded.at, changed = avatar_messages.changed + 1 "
         "WHERE avatar_messages.text <> excluded.text OR ABS(avatar_messages.at - excluded.at) >= 1 RETURNING changed"
     )
 
 
-MANY = _put(MANY_ROWS)
-ONE = _put(1)
+MANY_NAMES, ONE_NAMES = _names(MANY_ROWS), _names(1)
+"""Of the parameters, row by row."""
+MANY, ONE = _put(MANY_NAMES), _put(ONE_NAMES)
 PERSON = Query(
     "INSERT INTO avatar_people (id, name, same) VALUES (:id, :name, :id) ON CONFLICT (id) DO UPDATE "
     "SET name = excluded.name WHERE excluded.name <> excluded.id AND avatar_people.name <> excluded.name"

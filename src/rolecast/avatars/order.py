@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -42,6 +42,10 @@ class AvatarOrder(msgspec.Struct, frozen=True):
     """`storage.url` of the gateway that asks, as it is written there; '' = the database in the data folder."""
     base: str = ""
     """The GGUF file that a LoRA is trained over."""
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0
+    """Part of the conversations that a new version answers at first; 0 = all."""
+    keep: Annotated[int, msgspec.Meta(ge=1)] = 3
+    """Versions that stay."""
     force: bool = False
     """Whether it is released although the gate says no."""
     resume: bool = True

@@ -7,7 +7,8 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +17,19 @@ import msgspec
 from rolecast.avatars.conversation import Conversations, Person
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
 from rolecast.avatars.places import Place
-from rolecast.avatars.settings import AvatarSettings
+from rolecast.avatars.settings import AvatarSettings, Extraction
 from rolecast.config import paths
 from rolecast.errors import Invalid, RolecastError
 from rolecast.jobs.job import Progress, Report
 
 if TYPE_CHECKING:
     from rolecast.avatars.export.base import Base
+    from rolecast.avatars.export.gguf import Form
 
 DONE = "done.json"
 PEOPLE = "people.json"
-LOSS_PLOT = "loss.svg"
+KEPT = ("training_history.json", "loss.svg", "loss.png")
+"""Of the training, what a version keeps."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -50,6 +53,21 @@ class Stopped(RolecastError):
     status, code = 409, "stopped"
 
 
+class _People(msgspec.Struct):
+    """Whose replies were extracted, and who else is in those conversations."""
+
+    person: Person | None = None
+    people: list[Person] = []
+
+    @property
+    def name(self) -> str:
+        return self.person.name if self.person else ""
+
+    @property
+    def id(self) -> str:
+        return self.person.id if self.person else ""
+
+
 class _Done(msgspec.Struct):
     """Which steps are done, each with a digest of all that it and those before it depend on."""
 
@@ -66,6 +84,7 @@ class Pipeline:
         self._stop = stop
         self._settings: AvatarSettings = order.settings
         self._base: Base | None = None
+        self._version: int | None = None
 
     def run(self) -> Outcome:
         """Do the steps of the order. Raises RolecastError with what went wrong and what to do."""
@@ -93,19 +112,12 @@ class Pipeline:
         from rolecast.avatars.extraction import extract, wanted_of
 
         async def work() -> None:
-            conversations = await self._conversations()
-            try:
-                person = await conversations.find(self.order.person)
-                wanted = wanted_of(person.id, self._settings.extraction)
+            wanted = wanted_of(self.order.person, self._settings.extraction)
+            async with conversations_of(self._settings.extraction, self.order.database) as conversations:
                 told = _Told(self._report)
                 found = await extract(conversations, wanted, self._settings.extraction, self.place.extracted, told)
-                _write(self.place.work / PEOPLE, await conversations.people(wanted))
-                if not found.examples:
-                    raise Invalid(
-                        f"{person.name} never answered anybody in these conversations, so there is nothing to learn."
-                    )
-            finally:
-                await conversations.close()
+            self._report(Progress("extract", found.messages, found.messages, "messages"))
+            _write(self.place.work / PEOPLE, _People(found.person, list(found.people)))
 
         asyncio.run(work())
 
@@ -114,7 +126,7 @@ class Pipeline:
         from rolecast.avatars.evaluation.canaries import plant
 
         self._needs(self.place.extracted, "extract")
-        build(self.place.extracted, self.place.dataset, self._people(), self._settings.dataset, self._report)
+        build(self.place.extracted, self.place.dataset, self._people().people, self._settings.dataset, self._report)
         plant(self.place.dataset, self._settings.gate, self._settings.dataset.seed)
 
     def _train(self) -> None:
@@ -122,15 +134,16 @@ class Pipeline:
 
         self._needs(self.place.dataset / "train.jsonl", "dataset")
         base = self._prepared()
-        train(
+        trained = train(
             self.place.dataset,
             self.place.training,
             self._settings.training,
             base.hf if base else None,
             self._report,
             self._stop,
+            resume=self.order.resume,
         )
-        if self._stop():
+        if trained.stopped:
             raise Stopped("The training was stopped; the same command goes on from its last checkpoint.")
 
     def _evaluate(self) -> None:
@@ -141,29 +154,49 @@ class Pipeline:
         base = self._prepared()
         shutil.rmtree(self.place.export, ignore_errors=True)
         paths.make_private(self.place.export)
-        self._report(Progress("export", note=self._form()))
-        export(trained, self.place.export, self._form(), base)
-        evaluate(trained, self.place.dataset, self.place.evaluation, self._settings.gate, base, self._report)
+        name = self._people().name or self.order.person
+        export(trained, self.place.export, self._form(), base, name=name, report=self._report)
+        evaluate(
+            trained,
+            self.place.dataset,
+            self.place.evaluation,
+            self._settings.gate,
+            base.hf if base else None,
+            self._report,
+            self._settings.training.threads,
+        )
 
     def _release(self) -> None:
-        from rolecast.avatars.evaluation.figures import Evaluation
-        from rolecast.avatars.serving.versions import release
+        from rolecast.avatars.serving.versions import Files, release
 
-        told = self.place.evaluation / "report.json"
-        self._needs(told, "evaluate")
+        self._needs(self.place.evaluation / "report.json", "evaluate")
         self._report(Progress("release"))
-        evaluation = msgspec.json.decode(told.read_bytes(), type=Evaluation)
-        release(self.place, evaluation, sorted(self.place.export.glob("*.gguf")), force=self.order.force)
+        exported = sorted(self.place.export.glob("*.gguf"))
+        if not exported:
+            raise Invalid(
+                f"{self.place.name} is not exported: `rolecast avatar evaluate {self.order.person!r} --fresh`."
+            )
+        base = self._prepared() if exported[0].name == "adapter.gguf" else None
+        files = Files(
+            exported[0],
+            base.gguf if base else None,
+            base.name if base else "",
+            tuple(each for name in KEPT if (each := self.place.training / name).is_file()),
+        )
+        known = self._people()
+        evaluation = self.place.evaluation
+        title = known.name or self.order.person
+        force, keep = self.order.force, self.order.keep
+        found = release(
+            self.place, evaluation, files, title=title, person=known.id, force=force, share=self.order.share, keep=keep
+        )
+        self._version = found.number
 
     # -- what they need ---------------------------------------------------------------------------------------
 
-    async def _conversations(self) -> Conversations:
-        extraction = self._settings.extraction
-        return await conversations_of(extraction.neo4j, extraction.database, self.order.database)
-
-    def _people(self) -> list[Person]:
+    def _people(self) -> "_People":
         path = self.place.work / PEOPLE
-        return msgspec.json.decode(path.read_bytes(), type=list[Person]) if path.is_file() else []
+        return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
 
     def _prepared(self) -> "Base | None":
         """The base as it is trained and served; None for a model from scratch."""
@@ -185,7 +218,7 @@ class Pipeline:
                 return folder
         raise Invalid(f"{self.place.name} is not trained yet: `rolecast avatar train {self.place.name}` does it.")
 
-    def _form(self) -> str:
+    def _form(self) -> "Form":
         """What is exported: an adapter, or a model by itself."""
         if self._settings.training.method == "scratch":
             return "q8_0" if self._settings.training.width % 32 == 0 else "f16"
@@ -228,32 +261,44 @@ class Pipeline:
         _write(self.place.work / DONE, done)
 
     def _outcome(self, steps: tuple[str, ...]) -> Outcome:
-        from rolecast.avatars.evaluation.figures import Evaluation
-        from rolecast.avatars.serving.card import read as read_card
-
         told = self.place.evaluation / "report.json"
         if not {"evaluate", "release"} & {*steps} or not told.is_file():
             return Outcome(self.place.name, steps)
-        evaluation = msgspec.json.decode(told.read_bytes(), type=Evaluation)
-        version = read_card(self.place).current if "release" in steps else None
+        judged = msgspec.json.decode(told.read_bytes(), type=_Judged)
         page = str(self.place.evaluation / "report.html")
-        return Outcome(self.place.name, steps, evaluation.passed, tuple(evaluation.reasons), version, page)
+        return Outcome(self.place.name, steps, judged.passed, tuple(judged.reasons), self._version, page)
 
 
-async def conversations_of(neo4j: str, graph: str, database: str) -> Conversations:
-    """Where the conversations are: a Neo4j, or our own database, opened. Raises RolecastError."""
-    if neo4j:
+class _Judged(msgspec.Struct):
+    """Of an evaluation, the verdict."""
+
+    passed: bool
+    reasons: list[str] = []
+
+
+@asynccontextmanager
+async def conversations_of(extraction: Extraction, database: str) -> AsyncIterator[Conversations]:
+    """Where the conversations are: a Neo4j, or our own database, opened for the block. Raises RolecastError."""
+    if extraction.neo4j:
         from rolecast.avatars.sources.neo4j import Neo4jGraph
 
         user, password = os.environ.get("NEO4J_USERNAME", "neo4j"), os.environ.get("NEO4J_PASSWORD", "")
-        return Neo4jGraph(neo4j, user, password, graph)
+        graph = Neo4jGraph(extraction.neo4j, user, password, extraction.database)
+        try:
+            yield graph
+        finally:
+            await graph.close()
+        return
     from rolecast import books
     from rolecast.avatars.kept import Kept
     from rolecast.config.schema import Config, Storage
 
     store = books.store_of(Config(storage=Storage(url=database)))
     await store.open()
-    return Kept(store)
+    try:
+        yield Kept(store)
+    finally:
+        await store.close()
 
 
 class _Told:

@@ -23,7 +23,7 @@ from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
 from rolecast.config import paths, secrets
 from rolecast.config.about import COMMAND, RUN_ELSEWHERE, About, Remark, no_media
 from rolecast.config.schema import Model
-from rolecast.errors import ConfigError, RolecastError
+from rolecast.errors import ConfigError, RolecastError, SourceError
 from rolecast.values import KINDS, Endpoint, Failure, Launch, Listen
 from rolecast.weights import gguf
 
@@ -41,6 +41,12 @@ def _problems(model: Model) -> Iterator[Remark]:
     if not model.binary and model.parallel > MAX_SLOTS:
         yield "parallel", f"the built-in engine has at most {MAX_SLOTS} slots; lower it, and let requests wait in line"
     yield from no_media(model)
+    if model.adapters and not llamacpp_defaults.generates(model):
+        yield "adapters", "are for models that write; take them out, or list chat among the capabilities"
+    if model.adapters and model.prompt_cache not in ("auto", 0, "0"):
+        yield "prompt_cache", "must be 0 with adapters: what one of them has read would be used for another"
+    if len(set(model.adapters)) < len(model.adapters):
+        yield "adapters", "names a file twice"
     if model.enabled and llamacpp_defaults.ranks(model) and {*KINDS} & {*model.capabilities} != {"rerank"}:
         yield (
             "capabilities",
@@ -86,6 +92,7 @@ class LlamaCpp:
         if weights is None:
             raise ConfigError([f"models.{model_id}.source: llamacpp needs weights; name a GGUF file"])
         options = _options(model_id, model, weights, Path(listen.socket))
+        _check_adapters(model_id, options)
         endpoint = Endpoint(uds=listen.socket, max_requests=MAX_REQUESTS, idle_s=IDLE_S)
         return Launch(
             # -P: a file named like one of our modules in the current folder must not be run instead.
@@ -187,6 +194,19 @@ def _options(model_id: str, model: Model, path: Path, socket: Path) -> Options:
     )
 
 
+def _check_adapters(model_id: str, options: Options) -> None:
+    """Raises SourceError for a file that is no adapter: the engine would end without a word that helps."""
+    for name in options.adapters:
+        path = Path(name)
+        header = gguf.known(path)
+        if header is None and not path.is_file():
+            raise SourceError(f"models.{model_id}.adapters: {name} is not there; put it there, or take it out.")
+        if header is None:
+            gguf.read(path)  # says why
+        elif header.kind != "adapter":
+            raise SourceError(f"models.{model_id}.adapters: {name} is a GGUF, but no adapter (LoRA); take it out.")
+
+
 def _projector(model: Model, path: Path) -> Path | None:
     """What lets the model see or hear; None for one that writes no text or has nothing of the kind."""
     if model.projector == "none" or not llamacpp_defaults.generates(model):
@@ -236,11 +256,15 @@ def _asked_flags(model: Model, options: Options) -> Iterator[str]:
         yield "--no-mmap"
     if model.fit is not None:
         yield from ("--fit", "on" if model.fit else "off")
-    if model.prompt_cache != "auto":
+    if model.prompt_cache != "auto" or options.adapters:
         yield from ("--cache-ram", str(options.prompt_cache_mib))
     if model.checkpoints is not None:
         yield from ("--ctx-checkpoints", str(model.checkpoints))
     if model.cache_reuse:
         yield from ("--cache-reuse", str(model.cache_reuse))
+    if options.adapters:
+        yield "--lora-init-without-apply"
+        for path in options.adapters:
+            yield from ("--lora", path)
     if model.speculative == "ngram":
         yield from ("--spec-type", "ngram-map-k")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rolecast.backends.hardware import Hardware
 from rolecast.backends.llamacpp_options import Options
+from rolecast.config import paths
 from rolecast.config.schema import Bytes, Model
 from rolecast.weights.gguf import Header
 
@@ -70,6 +71,7 @@ def options(
         cache_reuse=model.cache_reuse,
         slot_similarity=model.slot_similarity,
         guess=guesses(model, header) and projector is None,
+        adapters=tuple(str(paths.expanded(each) or each) for each in model.adapters),
     )
 
 
@@ -110,7 +112,13 @@ def _splits(chosen: str, header: Header | None) -> bool:
 
 
 def prompt_cache_mib(model: Model, header: Header | None, hardware: Hardware, context: int) -> int:
-    """What the cache for prompts of idle slots may grow to: it is worth nothing when all prompts do not fit."""
+    """What the cache for prompts of idle slots may grow to: it is worth nothing when all prompts do not fit.
+
+    With adapters there is none: the engine finds a prompt in it by its tokens alone, whoever's adapter read them, and
+    would let one person's avatar go on with what another one's has read (ggml-org/llama.cpp#26207).
+    """
+    if model.adapters:
+        return 0
     if model.prompt_cache != "auto":
         return -(-Bytes.parse(model.prompt_cache) // MIB)
     if not generates(model):

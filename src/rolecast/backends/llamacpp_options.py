@@ -52,6 +52,8 @@ class Options(msgspec.Struct, frozen=True):
     slot_similarity: float
     guess: bool
     """Whether words that stand in the prompt are guessed."""
+    adapters: tuple[str, ...] = ()
+    """LoRA adapters that are loaded besides, without effect until a request names one."""
 
 
 class Settled(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ def parameters(options: Options) -> Any:
     p.model.path = options.weights
     p.mmproj.path = options.projector
     p.model_alias = {options.id}
-    p.hostnames = [options.socket]
+    p.hostnames = [proving(options)]
     p.n_ctx = options.context * options.parallel
     p.n_parallel = options.parallel
     p.n_threads_http = options.parallel + SPARE_CONNECTIONS
@@ -55,6 +55,9 @@ def parameters(options: Options) -> Any:
     p.endpoint_metrics = p.endpoint_slots = True
     p.ui = False
     p.verbosity = LOG_WARNINGS
+    if options.adapters:
+        p.lora_adapters = [engine.CommonAdapterLoraInfo(path, 0.0) for path in options.adapters]
+        p.lora_init_without_apply = True
     _set_memory(p, options, engine)
     _set_reuse(p, options, engine)
     return p
@@ -94,6 +97,11 @@ def _cache_type(types: Any, name: str) -> Any:
         return types[f"GGML_TYPE_{name.upper()}"]
     except KeyError:
         raise ValueError(f"cache type {name!r} is unknown; use f16, q8_0 or q4_0") from None
+
+
+def proving(options: Options) -> str:
+    """Where it listens at first: beside its place while it has to prove itself, so that nobody can ask it before."""
+    return f"{options.socket.removesuffix('.sock')}~.sock" if options.adapters else options.socket
 
 
 class LoadReport:
@@ -183,12 +191,19 @@ def main() -> None:
         import xllamacpp
 
         server = xllamacpp.Server(parameters(options))
+        address = server.listening_address
+        if options.adapters:
+            from rolecast.backends.llamacpp_proof import prove
+
+            prove(server.handle_completions, len(options.adapters))
+            os.rename(proving(options), options.socket)  # noqa: PTH104  # pathlib costs time at each start
+            address = f"unix://{options.socket}"
     except Exception as e:
         report.failed("" if isinstance(e, RuntimeError) else str(e))
         os._exit(1)
     report.loaded()
     ended = catch_signals()  # before anybody can know that it serves, and end it
-    print(f"serving {options.id} at {server.listening_address}", flush=True)  # noqa: T201 - the worker's log
+    print(f"serving {options.id} at {address}", flush=True)  # noqa: T201 - the worker's log
     ended.recv(1)
     os._exit(0)  # taking the engine down in order can hang; the system frees everything
 

@@ -144,13 +144,8 @@ def release(
     as_json: Json = False,
 ) -> None:
     """Let it answer as `avatar/NAME`, if it passed the gate; `rollback` takes that back within a second."""
-    order, chosen = _order(person, name, ("release",), config, None, None, force=force, fresh=True)
+    order, chosen = _order(person, name, ("release",), config, None, None, force=force, share=share or 0, fresh=True)
     outcome = _make(order, chosen)
-    if share is not None:
-        from rolecast.avatars.places import Place
-        from rolecast.avatars.serving import versions
-
-        versions.share(Place(order.name), share)
     _released(outcome, as_json=as_json)
 
 
@@ -192,9 +187,9 @@ def full(
         person, name, STEPS, config, settings_file, changes, training=given, neo4j=neo4j, force=force, fresh=fresh
     )
     if wanted:
-        brought = avatar_import.bring(wanted, chosen.config, "", "")
+        brought, left_out = avatar_import.bring(wanted, chosen.config)
         if not as_json:
-            avatar_import.show_brought(brought)
+            avatar_import.show_brought(brought, left_out)
     outcome = _make(order, chosen)
     if outcome.version is None:
         _judged(outcome, as_json=as_json)
@@ -212,6 +207,8 @@ def full(
 for _name, _command in (
     ("chat", avatar_released.chat),
     ("list", avatar_released.list_),
+    ("report", avatar_released.report),
+    ("share", avatar_released.share),
     ("rollback", avatar_released.rollback),
     ("forget", avatar_released.forget),
 ):
@@ -232,6 +229,7 @@ def _order(
     training: dict[str, Any] | None = None,
     neo4j: str | None = None,
     force: bool = False,
+    share: float = 0,
     fresh: bool = False,
 ) -> "tuple[AvatarOrder, Chosen]":
     """What is to be done, with what earlier steps of this avatar were told; and the configuration."""
@@ -251,7 +249,7 @@ def _order(
     if neo4j:
         over.setdefault("extraction", {})["neo4j"] = neo4j
     wanted = asked.settings(place, settings_file, over)
-    base = _base_path(wanted, chosen.config) if "train" in steps or "evaluate" in steps else ""
+    base = _base_path(wanted, chosen.config) if {"train", "evaluate", "release"} & {*steps} else ""
     order = AvatarOrder(
         place.name,
         person,
@@ -259,6 +257,8 @@ def _order(
         wanted,
         database=chosen.config.storage.url,
         base=base,
+        share=share,
+        keep=chosen.config.avatars.keep,
         force=force,
         resume=not fresh,
     )
@@ -326,8 +326,9 @@ def _ask(name: str, chosen: "Chosen") -> tuple[str, str]:
     """A question of the held-out conversations and the avatar's answer, through /v1/chat/completions."""
     from rolecast.avatars import asked
     from rolecast.avatars.places import PREFIX, Place
+    from rolecast.cli.avatar_answer import answer
 
     turns = asked.held_out(Place(name))
     body = {"model": PREFIX + name, "messages": turns, "max_tokens": 60}
     with output.waiting("asking it"):
-        return turns[-1]["content"], asyncio.run(asked.answer(body, chosen.config))
+        return turns[-1]["content"], asyncio.run(answer(body, chosen.config))

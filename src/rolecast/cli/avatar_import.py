@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,15 @@ from rolecast.cli.avatar_options import Neo4j
 from rolecast.cli.options import ConfigFile, Json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from rolecast.avatars.conversation import Speaker
+    from rolecast.avatars.sources.bringing import Brought
     from rolecast.config.schema import Config
+
+
+MOST_TOLD = 1000
+"""So many places that were left out are told with --json."""
 
 
 def import_(
@@ -30,6 +36,9 @@ def import_(
             "--zone", metavar="ZONE", help="Of exports without one, such as Europe/Berlin.", show_default=False
         ),
     ] = "",
+    me: Annotated[
+        str, typer.Option("--me", metavar="NAME", help="Who you are in exports that only say me.", show_default=False)
+    ] = "",
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
@@ -42,55 +51,69 @@ def import_(
     wanted = [*(files or []), *(example_files() if example else [])]
     if not wanted:
         output.fail("Name the files to bring, or take the bundled conversations with --example.", code=2)
-    brought = bring(wanted, settings.of_gateway(config).config, date_order, zone)
+    brought, left_out = bring(wanted, settings.of_gateway(config).config, date_order, zone, me)
     if as_json:
-        output.print_json(brought)
+        output.print_json({"brought": brought, "left_out": left_out})
         return
-    show_brought(brought)
+    show_brought(brought, left_out)
 
 
-def bring(files: "Sequence[Path]", config: "Config", date_order: str, zone: str) -> Any:
+def bring(
+    files: "Sequence[Path]", config: "Config", date_order: str = "", zone: str = "", me: str = ""
+) -> "tuple[Brought, list[str]]":
+    import msgspec
+
     from rolecast import books
-    from rolecast.avatars import sources
-    from rolecast.avatars.sources import Options
+    from rolecast.avatars.conversation import Reading
+    from rolecast.avatars.sources.bringing import bring as bring_in
     from rolecast.cli.avatar_making import shown
+    from rolecast.errors import Invalid
     from rolecast.jobs.job import Progress
 
-    async def work(report: Any) -> Any:
+    try:
+        how = msgspec.convert({"date_order": date_order, "zone": zone, "me": me}, Reading)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"--date-order is dmy, mdy or ymd, not {date_order[:20]!r}.") from error
+    told = _Importing()
+
+    async def work() -> "Brought":
         store = books.store_of(config)
         await store.open()
         try:
-            told = _Importing(lambda done, total: report(Progress("import", done, total)))
-            return await sources.bring(files, store, told, Options(date_order=date_order, zone=zone))
+            return await bring_in(files, store, told, how)
         finally:
             await store.close()
 
     with shown("conversations") as report:
-        return asyncio.run(work(report))
+        told.report = lambda done, total: report(Progress("import", done, total))
+        return asyncio.run(work()), told.left_out
 
 
 class _Importing:
-    """Hears of a reading."""
+    """Hears of a reading; `report` is told how far it is."""
 
-    def __init__(self, progress: Any) -> None:
-        self._progress = progress
+    def __init__(self) -> None:
+        self.report: Callable[[int, int], None] = lambda done, total: None
+        self.left_out: list[str] = []
+        """Where, and why; the first of them."""
 
     def progress(self, done: int, total: int) -> None:
-        self._progress(done, total)
+        self.report(done, total)
 
     def skipped(self, where: str, why: str) -> None:
-        """`bring` counts and tells them."""
+        if len(self.left_out) < MOST_TOLD:
+            self.left_out.append(f"{where}: {why}")
 
 
-def show_brought(brought: Any) -> None:
-    for each in brought.files:
-        left = f", {each.known} known before" if each.known else ""
-        name = output.escape(Path(each.path).name)
-        output.say(f"[green]✓[/] {name} [dim]({output.escape(each.title)})[/]: {each.new} new messages{left}")
-        for told in each.skipped[:5]:
-            output.say(f"  [dim]left out: {output.escape(told)}[/]")
-        if len(each.skipped) > 5:
-            output.say(f"  [dim]and {len(each.skipped) - 5} more; --json tells all[/]")
+def show_brought(brought: "Brought", left_out: "Sequence[str]") -> None:
+    """Tell what came of it."""
+    also = f", {brought.known} known before" if brought.known else ""
+    also += f", {brought.changed} changed" if brought.changed else ""
+    output.say(f"[green]✓[/] {brought.new} new messages{also}, in {brought.chats} chats.")
+    for reason, count in brought.skipped.items():
+        output.say(f"  [dim]{count} left out: {output.escape(reason)}[/]")
+    for each in left_out[:3] if len(left_out) > 3 else left_out:
+        output.say(f"  [dim]{output.escape(each)}[/]")
     output.say("`rolecast avatar people` lists who said how much.")
 
 
@@ -125,11 +148,9 @@ def people(neo4j: Neo4j = None, config: ConfigFile = None, as_json: Json = False
     output.show(rows)
 
 
-async def _speakers(config: "Config", neo4j: str | None) -> Any:
+async def _speakers(config: "Config", neo4j: str | None) -> "list[Speaker]":
     from rolecast.avatars.pipeline import conversations_of
+    from rolecast.avatars.settings import Extraction
 
-    found = await conversations_of(neo4j or "", "neo4j", config.storage.url)
-    try:
+    async with conversations_of(Extraction(neo4j=neo4j or ""), config.storage.url) as found:
         return await found.speakers()
-    finally:
-        await found.close()

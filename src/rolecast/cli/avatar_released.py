@@ -1,13 +1,17 @@
 """Commands of `avatar` for what is released: talk with it, list it, go back, forget. Each is a row in `avatar`."""
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rolecast.cli import output
 from rolecast.cli.avatar_options import Person
 from rolecast.cli.options import ConfigFile, Json, Key, Url
+
+if TYPE_CHECKING:
+    from rolecast.avatars.places import Place
+    from rolecast.avatars.serving.forgetting import Forgotten
 
 
 def chat(
@@ -24,36 +28,83 @@ def chat(
 
 def list_(as_json: Json = False) -> None:
     """List the avatars of this machine, their versions, and whether they answer."""
-    from rolecast.avatars.serving.card import cards
+    from rolecast.avatars.serving import card
 
-    found = cards()
+    found = [
+        (card.card(place), [card.version(place, number) for number in card.numbers(place)]) for place in card.released()
+    ]
     if as_json:
-        output.print_json({"avatars": found})
+        output.print_json({"avatars": [{"avatar": each, "versions": versions} for each, versions in found]})
         return
     if not found:
         output.say("There is no avatar. `rolecast avatar full --example` makes one of made-up conversations.")
         return
-    rows = output.table("Avatar", "Person", "Answers", "Versions", "Share", right=("Share",), wrap=("Person",))
-    for each in found:
-        versions = ", ".join(str(v.number) + (" (withdrawn)" if v.withdrawn else "") for v in each.versions)
+    rows = output.table("Avatar", "Person", "Answers", "Versions", "Gate", "Share", wrap=("Person", "Gate"))
+    for each, versions in found:
+        marks = [f"{one.number}{' (withdrawn)' if one.number in each.withdrawn else ''}" for one in versions]
+        answering = next((one for one in versions if one.number == each.current), None)
+        gate = "" if answering is None else "passed" if answering.passed else "released by force"
+        share = f"version {each.canary} gets {100 * each.share:g} %" if each.canary else ""
         answers = f"version {each.current}" if each.current else "no"
-        share = f"{each.canary} gets {100 * each.share:g} %" if each.canary else ""
-        rows.add_row(*map(output.plain, (f"avatar/{each.name}", each.person, answers, versions, share)))
+        rows.add_row(*map(output.plain, (f"avatar/{each.name}", each.title, answers, ", ".join(marks), gate, share)))
     output.show(rows)
 
 
 def rollback(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The avatar.")],
     version: Annotated[
-        int | None, typer.Option("--version", help="To this one; without it the one before.", show_default=False)
-    ] = None,
+        int, typer.Option("--version", help="To this one; without it the one before.", show_default=False)
+    ] = 0,
 ) -> None:
     """Let an earlier version answer again, at once."""
-    from rolecast.avatars.places import Place, slug
     from rolecast.avatars.serving import versions
 
-    card = versions.rollback(Place(slug(name.removeprefix("avatar/"))), version)
+    card = versions.rollback(_place(name), version)
     output.say(f"avatar/{card.name} answers with version {card.current} again.")
+
+
+def share(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The avatar.")],
+    part: Annotated[float, typer.Argument(metavar="SHARE", help="0.1 = every tenth conversation; 0 = none, 1 = all.")],
+    version: Annotated[
+        int, typer.Option("--version", help="Which one answers them; without it the newest.", show_default=False)
+    ] = 0,
+) -> None:
+    """Let another version answer a part of the conversations."""
+    from rolecast.avatars.serving import versions
+
+    if part >= 1:
+        card = versions.promote(_place(name), version)
+        output.say(f"avatar/{card.name} answers with version {card.current}.")
+        return
+    card = versions.share(_place(name), part, version)
+    other = f"version {card.canary} answers {100 * card.share:g} % of the conversations" if card.canary else "no other"
+    output.say(f"avatar/{card.name} answers with version {card.current}; {other}.")
+
+
+def report(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The avatar.")],
+    as_json: Json = False,
+) -> None:
+    """Tell how an avatar was judged: its verdict and figures, and where the page with the plots is."""
+    import json
+
+    from rolecast.errors import NotFound
+
+    place = _place(name)
+    versions = sorted(place.folder.glob("versions/*/report.json"), key=lambda path: int(path.parent.name))
+    path = place.evaluation / "report.json"
+    path = path if path.is_file() else versions[-1] if versions else path
+    if not path.is_file():
+        raise NotFound(f"{place.name} was not judged yet: `rolecast avatar evaluate {name}` does it.")
+    if as_json:
+        output.raw(path.read_text(encoding="utf-8"))
+        return
+    said = json.loads(path.read_bytes())
+    for each in said.get("checks", []):
+        mark = "[green]✓[/]" if each.get("passed") else "[red]✗[/]"
+        output.say(f"{mark} {output.escape(each.get('name', ''))}: {output.escape(each.get('says', ''))}")
+    output.say(f"The page: {output.escape(path.with_suffix('.html'))}")
 
 
 def forget(
@@ -66,15 +117,61 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Forget a person: delete the messages, withdraw at once what was trained on them, list what to train again."""
-    from rolecast.avatars.serving import forgetting
     from rolecast.cli import settings
 
     chosen = settings.of_gateway(config).config
     if not yes and not as_json:
         typer.confirm(f"Delete what {person} said, and withdraw every avatar that learnt of it?", abort=True)
-    told = asyncio.run(forgetting.forget(person, chosen.storage.url, keep_messages=keep_messages))
+    deleted, told = asyncio.run(_forget(person, chosen.storage.url, keep_messages=keep_messages))
     if as_json:
-        output.print_json(told)
+        output.print_json({"messages": deleted, "avatars": told})
         return
-    for line in told.lines():
-        output.say(output.escape(line))
+    output.say(f"[green]✓[/] {deleted} messages of {output.escape(person)} are deleted.")
+    if told is None:
+        output.say("No avatar has learnt from them.")
+        return
+    for saw in told.withdrawn:
+        amount = "its lineage is not there" if saw.examples is None else f"{saw.examples} examples"
+        output.say(f"[green]✓[/] avatar/{output.escape(saw.avatar)} version {saw.version} is withdrawn ({amount}).")
+    for again in told.retrain:
+        output.say(f"Train {output.escape(again)} again, without them: `rolecast avatar full --fresh --name {again}`.")
+    for clean in told.never_saw:
+        proof = f"{clean.examples} examples of {clean.people} people, lineage {clean.lineage_sha256[:12]}"
+        output.say(f"[dim]avatar/{output.escape(clean.avatar)} version {clean.version} never saw them: {proof}[/]")
+
+
+async def _forget(person: str, database: str, *, keep_messages: bool) -> "tuple[int, Forgotten | None]":
+    """How many messages are gone, and what became of avatars; None = no avatar knew them."""
+    from rolecast import books
+    from rolecast.avatars.kept import Kept
+    from rolecast.avatars.serving import forgetting
+    from rolecast.config.schema import Config, Storage
+    from rolecast.errors import NotFound, PersonNotFound
+
+    store = books.store_of(Config(storage=Storage(url=database)))
+    await store.open()
+    deleted, names, missing = 0, [person], None
+    try:
+        kept = Kept(store)
+        if keep_messages:
+            one = await kept.find(person)
+            names += [one.id, one.name]
+        else:
+            gone = await kept.forget(person)
+            deleted, names = len(gone.messages), [*names, *gone.ids, gone.person.name]
+    except PersonNotFound as error:  # of another source, perhaps: what was trained on them may be here all the same
+        missing = error
+    finally:
+        await store.close()
+    try:
+        return deleted, await asyncio.to_thread(forgetting.forget, person, names=names)
+    except NotFound:
+        if missing is not None:
+            raise missing from None
+        return deleted, None
+
+
+def _place(name: str) -> "Place":
+    from rolecast.avatars.places import PREFIX, Place, slug
+
+    return Place(slug(name.removeprefix(PREFIX)))

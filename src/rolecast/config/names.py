@@ -30,16 +30,24 @@ class Name(msgspec.Struct, frozen=True):
     models: tuple[str, ...]
     equals: tuple[tuple[str, ...], ...] = ()
     """Those of them that share the requests, group by group."""
+    guarded: bool = False
+    """Who may ask for it is judged by this name alone, not by its model: others share that, and are somebody else."""
 
 
 def table(config: Config) -> dict[str, Name]:
-    """Every name by itself. The id of a disabled model is there too, so that asking for it can say so."""
+    """Every name by itself. The id of a disabled model is there too, so that asking for it can say so.
+
+    A hidden model has none: it is asked through what is made of it.
+    """
     found: dict[str, Name] = {}
     for _, name in claims(config):
+        if name.kind == "model" and config.models[name.name].hidden:
+            continue
         if name.kind != "variant" or (name.models and name.name not in config.models):
             found.setdefault(name.name, name)
-    for model_id in config.models:
-        found.setdefault(model_id, Name(model_id, "model", (model_id,)))
+    for model_id, model in config.models.items():
+        if not model.hidden:
+            found.setdefault(model_id, Name(model_id, "model", (model_id,)))
     return found
 
 
@@ -89,9 +97,10 @@ def claims(config: Config) -> Iterator[tuple[Trail, Name]]:
     yield from _claimed(config)
     own = own_names(config)
     for variant in config.variants:
-        _, base = lineage(own, config.variants, variant)
+        line, base = lineage(own, config.variants, variant)
         models, equals = (base.models, base.equals) if base is not None else ((), ())
-        yield ("variants", variant), Name(variant, "variant", models, equals)
+        guarded = any(config.variants[each].guarded for each in line)
+        yield ("variants", variant), Name(variant, "variant", models, equals, guarded)
 
 
 def own_names(config: Config) -> dict[str, Name]:

@@ -1,6 +1,6 @@
 """The shape of `rolecast.yaml`: every setting, its default and its unit. Nothing here reads files."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -171,6 +171,9 @@ class Opening(Section, frozen=True):
 
 class Variant(Section, frozen=True):
     """A name for a model with a system prompt, first messages and settings; it shares the model's worker."""
+
+    guarded: ClassVar[bool] = False
+    """Whether who may ask for it is judged by its own name: its model is shared with others who are somebody else."""
 
     model: str
     """What it is made of: a model, an alias, a role or another variant."""

@@ -5,6 +5,7 @@ Pure: a configuration in, values out. Those that clients make are kept by `made`
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import msgspec
 from msgspec.structs import asdict, replace
@@ -12,7 +13,7 @@ from msgspec.structs import asdict, replace
 from rolecast.config import names
 from rolecast.config.names import Name
 from rolecast.config.schema import Config, Model, Parameters, Variant
-from rolecast.values import Defaults, Message, Sampling
+from rolecast.values import Canary, Defaults, Message, Sampling
 
 MOST_BYTES = 1024**2
 """No variant is longer: its texts go to the model with each request."""
@@ -52,6 +53,24 @@ class Made(Variant, frozen=True):
     """Seconds since 1970."""
 
 
+class Hidden(Model, frozen=True):
+    """A model that is there for avatars: whoever leaves the model open does not get it."""
+
+    hidden: ClassVar[bool] = True
+
+
+class Served(Variant, frozen=True):
+    """A released avatar. A configured name wins over its own."""
+
+    guarded: ClassVar[bool] = True
+
+    adapter: str = ""
+    """The file of its adapter; '' = its model is its own."""
+    version: str = ""
+    """`avatar/john@2`."""
+    canary: Canary | None = None
+
+
 def base(config: Config, name: str) -> str:
     """What a variant is made of in the end, as it is written there."""
     line, _ = names.lineage(names.own_names(config), config.variants, name)
@@ -86,8 +105,20 @@ def over(upper: Variant, lower: Variant) -> Variant:
 def all_defaults(config: Config) -> dict[str, Defaults]:
     """What each variant puts where a request says nothing; those that put nothing are left out."""
     own = names.own_names(config)
-    found = {name: defaults(flat(config, name, own)) for name in config.variants}
+    found = {name: _with_avatar(defaults(flat(config, name, own)), config, name, own) for name in config.variants}
     return {name: each for name, each in found.items() if each != Defaults()}
+
+
+def avatar(config: Config, name: str, own: Mapping[str, Name]) -> Served | None:
+    """The avatar that a variant is, or is made of; None = there is none in it."""
+    line, _ = names.lineage(own, config.variants, name)
+    return next((found for each in line if isinstance(found := config.variants[each], Served)), None)
+
+
+def _with_avatar(found: Defaults, config: Config, name: str, own: Mapping[str, Name]) -> Defaults:
+    if (served := avatar(config, name, own)) is None:
+        return found
+    return replace(found, adapter=served.adapter, version=served.version, canary=served.canary)
 
 
 def defaults(variant: Variant) -> Defaults:
@@ -137,6 +168,20 @@ def joined(config: Config, made: Mapping[str, Made], models: Mapping[str, Brough
     configured = {name: variant for name, variant in config.variants.items() if not isinstance(variant, Made)}
     added = {name: variant for name, variant in made.items() if not names.spelled(configured, name)}
     return replace(config, variants={**configured, **added})
+
+
+def with_avatars(config: Config, bases: Mapping[str, Hidden], served: Mapping[str, Served]) -> Config:
+    """The configuration with these avatars in place of those that were there before."""
+    models = {model_id: model for model_id, model in config.models.items() if not isinstance(model, Hidden)}
+    models = models | {model_id: model for model_id, model in bases.items() if model_id not in models}
+    kept = {name: variant for name, variant in config.variants.items() if not isinstance(variant, Served)}
+    taken = {*kept, *config.roles, *config.models, *(a for model in config.models.values() for a in model.aliases)}
+    added = {
+        name: variant
+        for name, variant in served.items()
+        if not names.spelled(dict.fromkeys(taken), name) and variant.model in models
+    }
+    return replace(config, models=models, variants={**kept, **added})
 
 
 def hindrance(config: Config, asked: str) -> str:

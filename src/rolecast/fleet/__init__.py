@@ -149,7 +149,7 @@ class Fleet:
 
     def release(self, lease: Lease) -> None:
         """Give the slot back."""
-        w = lease.worker
+        w = lease.given_back()
         if w.waiting or self.closing or w.endpoint is None:
             self._apply(self.machine.released(w.model_id, lease.generation, self._loop.time(), lease.slots))
         elif w.generation == lease.generation and w.active:

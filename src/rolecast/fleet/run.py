@@ -151,6 +151,7 @@ class Runner:
             is_variable = missing == secrets.unset(model.environment, model.key)  # we shall never see it
             raise LoadFailed(f"{missing}, then start the gateway again." if is_variable else f"{missing}.")
         station.planned = self._plans.make(model_id, model, backend)
+        station.begins()
         if isinstance(station.planned, Endpoint):
             return None, station.planned
         assert self._folder is not None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
+from rolecast.fleet.seats import Seats
 from rolecast.fleet.worker import State, Worker
 from rolecast.net.pool import Pool
 from rolecast.processes.running import Running
@@ -22,7 +23,7 @@ SERVING = (State.READY, State.REMOTE, State.DRAINING)
 class Station:
     """All that belongs to one copy of a model."""
 
-    __slots__ = ("backend", "child", "model", "model_id", "planned", "pool", "run", "worker")
+    __slots__ = ("adapters", "backend", "child", "model", "model_id", "planned", "pool", "run", "seats", "worker")
 
     def __init__(self, model_id: str, model: Model, backend: Backend, worker: Worker) -> None:
         self.model_id = model_id
@@ -34,11 +35,20 @@ class Station:
         self.planned: Launch | Endpoint | None = None
         """What runs, or ran last, as if it listened nowhere in particular: settings that plan something else need
         another worker."""
+        self.adapters: tuple[str, ...] = ()
+        """Those that the child has loaded, by its numbers for them. The settings may name others by now."""
+        self.seats: Seats | None = None
+        """Which of its slots holds which conversation, where a conversation stays on one."""
         self.pool: Pool | None = None
         """Connections to what runs, or ran last."""
         self.child: Running | None = None
         self.run: asyncio.Task[None] | None = None
         """Its newest start, until that ends."""
+
+    def begins(self) -> None:
+        """Another child is about to be started with the settings as they are now."""
+        self.adapters = tuple(self.model.adapters)
+        self.seats = Seats(self.model.parallel) if self.adapters else None
 
     def detach(self) -> None:
         """It runs elsewhere from now on: what is under way ends where it is."""
@@ -56,8 +66,18 @@ class Lease:
         self.generation = worker.generation
         self.pool = pool
         self.queue_us = self.load_us = 0
+        self.seat: tuple[Seats, int] | None = None
+        """The slot of the engine that it was given, where its conversation stays on one."""
         self.slots = 1
         """All of the worker's for a request that runs alone."""
+
+    def given_back(self) -> Worker:
+        """Its slot of the engine is idle again; whose it was."""
+        if self.seat is not None:
+            seats, slot = self.seat
+            self.seat = None
+            seats.leave(slot)
+        return self.worker
 
 
 class Stations:

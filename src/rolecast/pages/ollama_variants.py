@@ -213,7 +213,9 @@ class OllamaVariants:
             raise BadRequest("`from` is missing: the name of the model that the new one is made of.", param="from")
         config = self._current.config
         base = named(self._current, asked)
-        lower = variants.flat(config, base.name) if base.kind == "variant" else Variant(model=base.name)
+        # What is guarded is asked through its name, also by what is made of it: its model alone is somebody else.
+        flat = base.kind == "variant" and not base.guarded
+        lower = variants.flat(config, base.name) if flat else Variant(model=base.name)
         return _made(variants.over(upper, lower), lower.model)
 
     async def _check_template(self, template: str, variant: Variant) -> None:

@@ -19,6 +19,7 @@ from rolecast.books.store import Store, StoreError
 from rolecast.config.current import Current
 from rolecast.config.schema import Config, Listener, Model
 from rolecast.config.schema import Service as Surface
+from rolecast.config.variants import Served
 from rolecast.fleet import Fleet
 from rolecast.registry.service import AGENT, MANAGED, OURS, Beat, Kind, Service, Status
 from rolecast.routing.abilities import LACKING, Abilities
@@ -131,15 +132,26 @@ class Ours:
             return {}
         ports = list(_ports(config, addresses))
         front = ports[0][1]
-        found = [*self._agents(config, ports), *self._cast(config, front, adopted)]
+        found = [*self._agents(config, ports), *self._cast(config, front, adopted), *self._avatars(config, front)]
         found += [Own(service) for service in (_front(front), *_surfaces(ports), *(_task(t, front) for t in tasks))]
         return {own.service.id: own for own in reversed(found)}  # of two with one id the first
 
     def _cast(self, config: Config, front: str, adopted: Mapping[str, Model]) -> Iterator[Own]:
         for model_id, model in config.models.items():
-            if model.enabled and adopted.get(model_id) != model:
+            if model.enabled and not model.hidden and adopted.get(model_id) != model:
                 caps = words(self._of.current, self._of.abilities, model_id)
                 yield Own(self._service(f"model-{model_id}", model_id, "model", front, model_id, model, caps), model_id)
+
+    def _avatars(self, config: Config, front: str) -> Iterator[Own]:
+        """Those that answer by the plain name: not each of their versions."""
+        for name, served in config.variants.items():
+            model = config.models.get(served.model)
+            if isinstance(served, Served) and model is not None and name != served.version:
+                caps = [*words(self._of.current, self._of.abilities, served.model), "avatar"]
+                found = self._service(f"model-{name}", name, "model", front, served.model, model, caps)
+                metadata = {**found.metadata, "model": name, "description": served.description}
+                labels = {**found.labels, "model": name, "version": served.version}
+                yield Own(msgspec.structs.replace(found, metadata=metadata, labels=labels), served.model)
 
     def _agents(self, config: Config, ports: Iterable[tuple[Address, str]]) -> Iterator[Own]:
         for address, url in ports:

@@ -73,12 +73,15 @@ class Abilities:
         """Which models a key with a list of them may reach; the keys' own."""
 
     def can(self, model_id: str, need: str) -> bool | None:
-        """Whether the model that answers for this one can do it; None = not known."""
+        """Whether the model that answers for this one can do it; None = not known.
+
+        A key may reach a name, too, that is judged by itself (`Name.guarded`).
+        """
+        if need.startswith(OF_KEY):
+            return self.reaches(need[len(OF_KEY) :], model_id, self._current.names)
         model = self._current.config.models[self._current.answerer_of(model_id)]
         if (rule := OF_WHOEVER_ASKS.get(need)) is not None:
             return rule(model)
-        if need.startswith(OF_KEY):
-            return self.reaches(need[len(OF_KEY) :], model_id, self._current.names)
         said = self._said(model, need)
         return (declared(model, need) or None) if said is None else said
 

@@ -66,7 +66,7 @@ class Default:
 
     def _choices(self, facts: Facts) -> Iterator[Choice]:
         """Of every role and then of every model those who can what the request cannot do without."""
-        models = (model_id for model_id, model in self._config.models.items() if model.enabled)
+        models = (i for i, model in self._config.models.items() if model.enabled and not model.hidden)
         for name in (*self._config.roles, *models):
             try:
                 choice = self._named.decide(replace(facts, name=name))
@@ -77,7 +77,9 @@ class Default:
 
     def _first_able(self, facts: Facts) -> Choice:
         """Of what has no role of its own: the first model that can do it."""
-        able = [i for i, m in self._config.models.items() if m.enabled and facts.kind in m.capabilities]
+        able = [
+            i for i, m in self._config.models.items() if m.enabled and not m.hidden and facts.kind in m.capabilities
+        ]
         if not able:
             text = f"No model here has the capability {facts.kind}: add one with `capabilities: [{facts.kind}]`"
             raise ModelNotFound(f"{text}, and perhaps a role {facts.kind!r}.", param="model")

@@ -139,6 +139,7 @@ class Named:
             alternatives=able[1:],
             equals=tuple(group for each in name.equals if len(group := tuple(m for m in each if m in able)) > 1),
             defaults=self._defaults.get(name.name) if name.kind == "variant" else None,
+            guarded=name.name if name.guarded else "",
         )
 
     def _able(self, name: Name, facts: Facts) -> tuple[str, ...]:
@@ -153,7 +154,10 @@ class Named:
                 code="wrong_capability",
             )
         for need in sorted(facts.needs):
-            able = self._with(able, need)
+            if name.guarded and need.startswith(OF_KEY):
+                able = able if self._can(name.name, need) else ()
+            else:
+                able = self._with(able, need)
             if not able:
                 raise self._lacks(facts, need)
         return able
@@ -211,7 +215,7 @@ class Named:
 
     def _enabled(self, facts: Facts) -> tuple[str, ...]:
         """All models here of the kind of the request."""
-        return self._of_kind([i for i, m in self._config.models.items() if m.enabled], facts)
+        return self._of_kind([i for i, m in self._config.models.items() if m.enabled and not m.hidden], facts)
 
     def _of_kind(self, models: Sequence[str], facts: Facts) -> tuple[str, ...]:
         return tuple(m for m in models if facts.kind in self._config.models[m].capabilities)
@@ -280,9 +284,13 @@ def permitted(choice: Choice, needs: frozenset[str], can: Can) -> Choice:
     asking = [need for need in needs if need in OF_WHOEVER_ASKS or need.startswith(OF_KEY)]
     if not asking:
         return choice
-    able = tuple(m for m in (choice.model, *choice.alternatives) if all(can(m, need) for need in asking))
+
+    def may(model_id: str, need: str) -> bool:
+        return bool(can((need.startswith(OF_KEY) and choice.guarded) or model_id, need))
+
+    able = tuple(m for m in (choice.model, *choice.alternatives) if all(may(m, need) for need in asking))
     if not able:
-        need = next((n for n in sorted(asking) if not can(choice.model, n)), asking[0])
+        need = next((n for n in sorted(asking) if not may(choice.model, n)), asking[0])
         said = LACKING.get(need, "may not be asked with this key")
         raise REFUSED.get(need, ModelNotAllowed)(f"{choice.model!r} {said}.", param="model")
     equals = tuple(group for each in choice.equals if len(group := tuple(m for m in each if m in able)) > 1)

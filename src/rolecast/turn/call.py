@@ -19,6 +19,7 @@ from rolecast.turn.gathering import Gathering
 from rolecast.turn.passage import Passage
 from rolecast.turn.plan import JSON, Plan
 from rolecast.turn.relay import Relay
+from rolecast.turn.seating import seated
 from rolecast.values import Chat, Completion, Ranking, Words
 
 
@@ -63,6 +64,8 @@ def call(  # noqa: C901
         return
     else:
         path, body, carrier = _converted(exchange, plan, request, plainly=plainly)
+    if lease.station.adapters or plan.adapter:
+        body = seated(body, plan, request, lease, exchange.caller, exchange.dialect)
     if lease.pool.leaves or plan.leaves:
         exchange.dispatch.leave(exchange, Letter(path, body, carrier))
         return

@@ -27,6 +27,7 @@ from rolecast.turn import departure, losses, special, verdict
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.again import RESTING, Again, asks_for, later
 from rolecast.turn.call import Letter, call
+from rolecast.turn.canary import turn_of
 from rolecast.turn.departure import Departure
 from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
@@ -95,8 +96,8 @@ class Dispatch(UnderWay):
                 return
             if special.equips(self, exchange, request, plan):
                 return
-        if plan.shares:
-            plan = self.plans.share(plan)
+        if plan.shares or plan.canary is not None:
+            plan = turn_of(self.plans, plan, request, caller, exchange.dialect)
         exchange.plan = plan
         exchange.routed = clock()
         self.enter(exchange)
@@ -107,8 +108,15 @@ class Dispatch(UnderWay):
             return
         try:
             call(exchange, plan, request, lease)
-        except BadRequest as error:
-            self.pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
+        except RolecastError as error:
+            self._not_called(exchange, plan, error)
+
+    def _not_called(self, exchange: Exchange, plan: Plan, error: RolecastError) -> None:
+        """It cannot be said to this worker: who speaks otherwise may be told."""
+        if isinstance(error, BadRequest):
+            self.pass_on(exchange, plan, error, unable=True)
+        else:
+            exchange.fail(error)
 
     def _enter(self, exchange: Exchange, request: Request) -> None:
         """One that something is held to. Raises what refuses it."""
@@ -149,10 +157,8 @@ class Dispatch(UnderWay):
         exchange.plan = plan = self.plans.refreshed(plan)
         try:
             call(exchange, plan, request, lease)
-        except BadRequest as error:
-            self.pass_on(exchange, plan, error, unable=True)  # who speaks otherwise may be told
         except RolecastError as error:
-            exchange.fail(error)
+            self._not_called(exchange, plan, error)
 
     def leave(self, exchange: Exchange, letter: Letter) -> None:
         """The running attempt leaves this machine: see it off, and send it."""

@@ -39,6 +39,11 @@ def look_at_length(facts: Facts, request: Request, dialect: Dialect) -> Facts:
     return facts if words is None else routing_facts.length_of(facts, words)
 
 
+def words_of(request: Request, dialect: Dialect) -> Words | None:
+    """The request in words of no dialect, as far as it can be said in them; None when nothing can."""
+    return _words(request, dialect)
+
+
 def _hints(request: Request, caller: Caller) -> Hints:
     """What the body says, and where it is silent, the headers."""
     if request.hints is None:

@@ -12,6 +12,7 @@ import msgspec
 from rolecast.backends import Backend
 from rolecast.backends.reach import leaves
 from rolecast.config.schema import Model
+from rolecast.config.variants import Hidden
 from rolecast.decision import Choice, Trial
 from rolecast.dialects import UNREAD, Family, family
 from rolecast.dialects.defaults import filled
@@ -23,6 +24,8 @@ from rolecast.telemetry.metrics import ModelStats
 from rolecast.values import Chat, Completion, Words
 
 JSON = b"application/json"
+_OURS = ("lora", "id_slot", "slot_id")
+"""Fields by which a body would say whose adapter answers, and where. Of an avatar its name says that."""
 _WISH = b'{"include_usage":true}'
 
 
@@ -33,10 +36,13 @@ class Plan:
     """
 
     __slots__ = (
+        "adapter",
         "answerer_id",
         "asked",
         "backend",
         "billed",
+        "canary",
+        "canary_plan",
         "choice",
         "conversation",
         "counts",
@@ -108,6 +114,13 @@ class Plan:
         self.markup = _markup(model, backend)
         """`read` or `opened`, where a model leaves thoughts and calls in its text; '' = answers stay as they are."""
         self.defaults = choice.defaults
+        self.adapter = _adapter(choice, model)
+        """The file of the adapter that answers, whatever the body says; '' = none of them does; None = the client says.
+        """
+        self.canary = choice.defaults.canary if choice.defaults is not None else None
+        """Who answers a share of the conversations in its place."""
+        self.canary_plan: Plan | None = None
+        """How, once one has come."""
         self.logits = False
         """Its scores of a ranking are logits."""
         self.leaves = leaves(model)
@@ -120,11 +133,13 @@ class Plan:
         """Its requests have a row of what they cost, and who was asked."""
         self.trial: Trial | None = None
         """How its answer is judged, where it is the first of a cascade."""
-        self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None
+        self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None or self.adapter is not None
         self.renames = backend.renames
         """Fields by the names that its server has for them; '' = it takes none such, `!x` = none beside x."""
         self.route = f"{choice.source}; {choice.reason}"
-        lines = [("model", model_id), ("role", choice.role), ("task", choice.task), ("route", self.route)]
+        version = choice.defaults.version if choice.defaults is not None else ""
+        lines = [("model", model_id), ("avatar", version), ("role", choice.role), ("task", choice.task)]
+        lines.append(("route", self.route))
         if choice.seen is not None:
             lines += [("tier", choice.tier), ("domain", choice.domain), ("confidence", f"{choice.confidence:.2f}")]
         if answerer_id != model_id:
@@ -205,6 +220,8 @@ class Plan:
     def _edited(self, fields: dict[str, Any], request: Request) -> bytes:
         if request.to_pass is not None:
             fields.update(request.to_pass)
+        for name in _OURS if self.adapter is not None else ():
+            fields.pop(name, None)
         for old, new in self.renames.items():
             if old in fields and (new[:1] != "!" or new[1:] in fields):
                 value = fields.pop(old)
@@ -236,6 +253,12 @@ def rates_of(model: Model) -> Rates | None:
 def provider_of(model: Model, *, away: bool) -> str:
     """By what the configuration calls it, else the kind of its server; `local` where requests stay on this machine."""
     return model.provider or (model.backend if away else "local")
+
+
+def _adapter(choice: Choice, model: Model) -> str | None:
+    if choice.defaults is not None and choice.defaults.adapter:
+        return choice.defaults.adapter
+    return "" if isinstance(model, Hidden) else None
 
 
 def _markup(model: Model, backend: Backend) -> str:

@@ -167,7 +167,7 @@ class Plans:
 
         One whose text decides, or that is too long to fit for sure, gets a plan of its own.
         """
-        if request.settled is not None and self._lives(request.settled.model):
+        if request.settled is not None and self.lives(request.settled.model):
             settled = permitted(request.settled, request.needs, self.can)
             return _tried(self._shared(asked, settled, request.conversation), request.trial)
         if self._closed:
@@ -231,7 +231,7 @@ class Plans:
         model = self._current.config.models.get(plan.answerer_id)
         if model is None or not model.enabled or model == plan.model:
             return plan
-        fresh = self._concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
+        fresh = self.concrete(plan.asked, plan.choice, plan.model_id, plan.answerer_id)
         fresh.trial, fresh.conversation = plan.trial, plan.conversation
         return fresh
 
@@ -241,7 +241,7 @@ class Plans:
 
     def room_of(self, plan: Plan) -> int:
         """Tokens that its model holds, of prompt and answer together; 0 = nobody knows."""
-        return (self._room(plan.model_id) if self._lives(plan.model_id) else None) or 0
+        return (self._room(plan.model_id) if self.lives(plan.model_id) else None) or 0
 
     def next(self, plan: Plan, why: str = "failed", room: int = 0) -> Plan | None:
         """That one; `why` says what became of this one's try."""
@@ -255,7 +255,7 @@ class Plans:
                     reason=f"{plan.model_id} {why}",
                     alternatives=rest[i + 1 :],
                 )
-                following = self._concrete(plan.asked, choice, model_id)
+                following = self.concrete(plan.asked, choice, model_id)
                 following.trial = plan.trial if plan.trial is not None and model_id in plan.trial.models else None
                 following.conversation = plan.conversation
                 return following
@@ -265,11 +265,11 @@ class Plans:
         """Who answers where the first of a cascade failed. Raises WorkerDown when an edit left nobody."""
         assert plan.trial is not None
         then = plan.trial.then
-        living = [m for m in (then.model, *then.alternatives) if self._lives(m)]
+        living = [m for m in (then.model, *then.alternatives) if self.lives(m)]
         if not living:
             raise WorkerDown("The models of this cascade are no longer in the configuration.", code="model_removed")
         reason = f"{why}, {then.reason} answers"
-        equals = tuple(group for group in then.equals if all(map(self._lives, group)))
+        equals = tuple(group for group in then.equals if all(map(self.lives, group)))
         choice = replace(then, model=living[0], alternatives=tuple(living[1:]), equals=equals, reason=reason)
         found = self._shared(plan.asked, choice, plan.conversation)
         return self.share(found) if found.shares else found
@@ -297,11 +297,11 @@ class Plans:
         return replace(card, wait_s=card.wait_s + rest_s) if rest_s else card
 
     def _can_follow(self, plan: Plan, model_id: str, room: int) -> bool:
-        if not self._lives(model_id) or self._current.answerer_of(model_id) == plan.answerer_id:
+        if not self.lives(model_id) or self._current.answerer_of(model_id) == plan.answerer_id:
             return False
         return room == 0 or (self._room(model_id) or 0) > room
 
-    def _lives(self, model_id: str) -> bool:
+    def lives(self, model_id: str) -> bool:
         """Whether the model is still there: an edit may have removed or disabled it meanwhile."""
         model = self._current.config.models.get(model_id)
         return model is not None and model.enabled
@@ -321,13 +321,14 @@ class Plans:
 
     def _shared(self, asked: str, choice: Choice, conversation: str = "") -> Plan:
         """The plan of a choice, and of each of its equals."""
-        plan = self._concrete(asked, choice, choice.model)
-        plan.shares = tuple(self._concrete(asked, share, share.model) for share in shares(choice))
+        plan = self.concrete(asked, choice, choice.model)
+        plan.shares = tuple(self.concrete(asked, share, share.model) for share in shares(choice))
         for each in (plan, *plan.shares):
             each.conversation = conversation
         return plan
 
-    def _concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
+    def concrete(self, asked: str, choice: Choice, model_id: str, answerer_id: str = "") -> Plan:
+        """The plan of a choice for one of its models."""
         answerer_id = answerer_id or self._current.answerer_of(model_id)
         plan = Plan(
             asked,

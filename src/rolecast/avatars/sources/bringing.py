@@ -57,8 +57,13 @@ async def bring(paths: Sequence[Path], store: Store, told: Told, how: Reading = 
     voices: Counter[str] = Counter()
     chats: set[str] = set()
     places: dict[str, int] = {}
-    while batch := await asyncio.to_thread(_next, items):
-        added = await kept.add(batch, places, forgotten=how.forgotten)
+    batch: list[Item] | BaseException = await asyncio.to_thread(_next, items)
+    while batch and not isinstance(batch, BaseException):
+        adding = kept.add(batch, places, forgotten=how.forgotten)
+        # What comes next is read while this is written; neither is left alone when the other one fails.
+        added, coming = await asyncio.gather(adding, asyncio.to_thread(_next, items), return_exceptions=True)
+        if isinstance(added, BaseException):
+            raise added
         counts.update(new=added.new, changed=added.changed, known=added.known)
         if added.refused:
             ears.reasons[FORGOTTEN] += added.refused
@@ -68,6 +73,9 @@ async def bring(paths: Sequence[Path], store: Store, told: Told, how: Reading = 
                 chats.add(item.chat)
             elif isinstance(item, Person):
                 names[item.id] = item
+        batch = coming
+    if isinstance(batch, BaseException):
+        raise batch
     said = tuple(Voice(names.get(each, Person(each, each)), count) for each, count in voices.most_common())
     skipped = dict(ears.reasons.most_common())
     return Brought(counts["new"], counts["changed"], counts["known"], skipped, len(chats), said)

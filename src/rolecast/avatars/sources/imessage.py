@@ -25,6 +25,8 @@ _NANOSECONDS = 1e11
 _GROUP = 43
 """The style of a chat with several people."""
 _NEEDED = ("message", "chat", "handle", "chat_message_join")
+_DAMAGED = (sqlite3.Error, UnicodeError)
+"""What reading raises; the second where even a name in the schema is no text."""
 _OPTIONAL = {
     "attributedBody": "NULL",
     "associated_message_type": "0",
@@ -37,7 +39,7 @@ _OPTIONAL = {
 
 def fits(path: Path) -> bool:
     file = _file(path)
-    with contextlib.suppress(OSError, ExportError, sqlite3.Error):
+    with contextlib.suppress(OSError, ExportError, *_DAMAGED):
         if file.is_file() and _begins(file):
             with _opened(file) as database:
                 return _tables(database) >= set(_NEEDED)
@@ -56,7 +58,7 @@ def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
             yield from _chats(database, told)
     except OSError as error:
         raise unreadable(file, error) from error
-    except sqlite3.Error as error:
+    except _DAMAGED as error:
         raise ExportError(f"{file} cannot be read as a database; close Messages and copy it again.") from error
 
 

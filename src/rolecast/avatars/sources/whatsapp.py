@@ -36,7 +36,7 @@ _NAMELESS = "_chat"
 _LOOKED_AT = 30
 """Lines at the beginning of a file, among which a header must be."""
 _REMEMBERED = 64
-"""Minutes in which a message that repeats another one is counted."""
+"""Times at which a message that repeats another one is counted."""
 
 
 class Survey(NamedTuple):
@@ -151,6 +151,8 @@ def _messages(file: BinaryIO, seen: Survey, chat: str, zone: Zone, told: Told, t
     begun = False
     for number, line in lines(file):
         done += len(line)
+        if not number % 1000:
+            told.progress(done, total)
         if (head := dates.header(line, seen.style)) is None:
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             if now is not None:
@@ -160,7 +162,6 @@ def _messages(file: BinaryIO, seen: Survey, chat: str, zone: Zone, told: Told, t
             continue
         if now is not None and (message := close(now)) is not None:
             yield message
-        told.progress(done, total)
         begun = True
         at = head.at(seen.order)
         if at is None:
@@ -192,11 +193,15 @@ class _Closing:
         return Message(self._id(said, text), self._chat, f"whatsapp:{said.sender}", text, at)
 
     def _id(self, said: _Open, text: str) -> str:
-        """Of what the export says, because it has no ids; the same text again in a minute is the second of its kind."""
-        minute = said.at.isoformat()
-        plain = digest(self._chat, minute, said.sender, text)
-        counts = self._seen.setdefault(minute, {})
+        """Of what the export says, because it has no ids; the same text again at that time is the second of its kind.
+
+        It begins with the time, so that what follows each other lies together in an index.
+        """
+        moment = f"{said.at:%Y%m%d%H%M%S}"
+        plain = digest(self._chat, moment, said.sender, text)[:20]
+        counts = self._seen.setdefault(moment, {})
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
         counts[plain] = counts.get(plain, 0) + 1
-        return f"whatsapp:{plain}" if counts[plain] == 1 else f"whatsapp:{plain}:{counts[plain]}"
+        own = f"whatsapp:{moment}:{plain}"
+        return own if counts[plain] == 1 else f"{own}:{counts[plain]}"

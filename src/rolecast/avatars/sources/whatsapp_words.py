@@ -6,6 +6,7 @@ listed. What is not known here stays a message.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from rolecast.avatars.sources.words import name_of
 
@@ -52,6 +53,10 @@ _SYSTEM = re.compile(
 """In a line without a sender that has a colon all the same."""
 _NAME = 100
 """Characters of a name, at most."""
+_SHORT = 160
+"""What WhatsApp writes in place of a message is no longer."""
+_MARKED = re.compile(f"[{_OURS}\u2066-\u2069\u202a-\u202e<(]")
+"""Without any of these there is nothing to take out of a text."""
 
 
 def split(rest: str) -> tuple[str, str]:
@@ -59,9 +64,16 @@ def split(rest: str) -> tuple[str, str]:
     sender, colon, text = rest.partition(": ")
     if not colon and rest.endswith(":"):  # nothing on its first line
         sender, colon = rest[:-1], ":"
-    if not colon or len(sender) > _NAME or _SYSTEM.search(sender) or any(mark in sender for mark in '"“”«»„'):
-        return "", rest
-    return name_of(sender).removeprefix("~").strip(), text
+    name = _name(sender) if colon and len(sender) <= _NAME else ""
+    return (name, text) if name else ("", rest)
+
+
+@lru_cache(maxsize=4096)
+def _name(sender: str) -> str:
+    """A name as it is shown; '' = it is part of what WhatsApp wrote."""
+    if _SYSTEM.search(sender) or any(mark in sender for mark in '"“”«»„'):
+        return ""
+    return name_of(sender).removeprefix("~").strip()
 
 
 def is_system(text: str) -> bool:
@@ -74,6 +86,8 @@ def said(sender: str, lines: Sequence[str]) -> tuple[str, str]:
     if not sender:
         return "", "WhatsApp wrote it"
     text = "\n".join(lines)
+    if not _MARKED.search(text):
+        return _plain(text)
     bare = _EDITED.sub("", _ATTACHED.sub("", text))
     bare = re.sub("[\u2066-\u2069\u202a-\u202e]", "", bare)
     if is_system(bare) and bare.strip(_OURS + " "):
@@ -82,9 +96,15 @@ def said(sender: str, lines: Sequence[str]) -> tuple[str, str]:
     first, _, caption = bare.partition("\n")
     if _FILE.fullmatch(first.strip()):
         bare = caption
-    plain = bare.strip()
+    return _plain(bare)
+
+
+def _plain(text: str) -> tuple[str, str]:
+    plain = text.strip()
     if not plain:
         return "", "a medium without words"
+    if len(plain) > _SHORT:
+        return plain, ""
     if _OMITTED.fullmatch(plain):
         return "", "a medium without words"
     if _DELETED.fullmatch(plain):

@@ -42,7 +42,6 @@ class MlxEngine:
 
     def __init__(self, model: Any, start: Start, exact: Precision, device: str, settings: TrainingSettings) -> None:
         import mlx.core as mx
-        from mlx.utils import tree_flatten
 
         self._model = model
         self._start = start
@@ -52,8 +51,8 @@ class MlxEngine:
         self.precision: Precision = exact
         self._type = mx.bfloat16 if exact == "bf16" else mx.float32
         self.device = device
-        self.parameters = sum(each.size for _, each in tree_flatten(model.parameters()))
-        trained = tree_flatten(model.trainable_parameters())
+        self.parameters = sum(each.size for _, each in _flat(model.parameters()))
+        trained = _flat(model.trainable_parameters())
         self.trained = sum(each.size for _, each in trained)
         self._masters: dict[str, mx.array] = {name: each.astype(mx.float32) for name, each in trained}
         self._first = {name: mx.zeros_like(each) for name, each in self._masters.items()}
@@ -80,7 +79,8 @@ class MlxEngine:
             return self._model.model(tokens)  # type: ignore[no-any-return]
         inner = self._model.model
         hidden = inner.embed_tokens(tokens)
-        mask = nn.MultiHeadAttention.create_additive_causal_mask(tokens.shape[1]).astype(hidden.dtype)
+        places = mx.arange(tokens.shape[1])
+        mask = places[:, None] >= places[None]
         for layer in inner.layers:
             hidden = nn.utils.checkpoint(layer)(hidden, mask)
         done: mx.array = inner.norm(hidden)
@@ -101,7 +101,7 @@ class MlxEngine:
         hidden = self._trunk(tokens[:, :-1])
         seen = hidden.reshape(-1, hidden.shape[-1])[places]
         target = tokens[:, 1:].reshape(-1)[places]
-        return nn.losses.cross_entropy(self._head(seen).astype(mx.float32), target, reduction="sum")  # type: ignore[no-any-return]
+        return nn.losses.cross_entropy(self._head(seen).astype(mx.float32), target, reduction="sum")
 
     def gradient(self, batch: Batch, count: int) -> float:
         import mlx.core as mx
@@ -112,7 +112,7 @@ class MlxEngine:
                 share = each / count
                 self._waiting[name] = share if name not in self._waiting else self._waiting[name] + share
             mx.eval(total, self._waiting)
-            return float(total.item())
+            return _number(total)
 
         return _guarded(work)
 
@@ -121,7 +121,7 @@ class MlxEngine:
         import mlx.core as mx
 
         waiting, self._waiting = self._waiting, {}
-        norm = float(mx.sqrt(sum((mx.square(each).sum() for each in waiting.values()), mx.array(0.0))).item())
+        norm = _number(mx.sqrt(sum((mx.square(each).sum() for each in waiting.values()), mx.array(0.0))))
         if not np.isfinite(norm):
             return norm
         shrink = min(1.0, self._clip / (norm + 1e-6)) if self._clip else 1.0
@@ -142,7 +142,7 @@ class MlxEngine:
         return _guarded(work)
 
     def loss(self, batch: Batch) -> float:
-        return _guarded(lambda: float(self._sum(self._masters, batch).item()))
+        return _guarded(lambda: _number(self._sum(self._masters, batch)))
 
     def save(self, folder: Path) -> None:
         import mlx.core as mx
@@ -204,12 +204,13 @@ def engine(start: Start, settings: TrainingSettings) -> Engine:
     mx.random.seed(settings.seed)
     shape = Shape.of_config(read_json(start.folder / "config.json"))
     model = llama.Model(_arguments(llama.ModelArgs, shape))
+    sanitize: Any = model.sanitize
     weights = start.folder / MODEL
     kind = mx.bfloat16 if exact == "bf16" and start.method == "lora" else mx.float32
     if weights.exists():
         try:
             found = {name: each.astype(kind) for name, each in _load(weights).items()}
-            model.load_weights(list(model.sanitize(found).items()))
+            model.load_weights(list(sanitize(found).items()))
         except (ValueError, RuntimeError) as error:
             raise Invalid(f"{start.folder} holds no model to train: {str(error)[:300]}") from error
     elif start.method == "lora":
@@ -258,11 +259,11 @@ def _arguments(kind: Callable[..., Any], shape: Shape) -> Any:
 
 def _begin(model: Any) -> None:
     import mlx.core as mx
-    from mlx.utils import tree_flatten, tree_unflatten
+    from mlx.utils import tree_unflatten
 
     first = [
         (name, mx.random.normal(each.shape) * _DEVIATION if each.ndim > 1 else mx.ones(each.shape))
-        for name, each in tree_flatten(model.parameters())
+        for name, each in _flat(model.parameters())
     ]
     model.update(tree_unflatten(first))
 
@@ -315,8 +316,19 @@ def _write(path: Path, said: dict[str, Any]) -> None:
 def _load(path: Path) -> "dict[str, mx.array]":
     import mlx.core as mx
 
-    found: dict[str, mx.array] = mx.load(str(path), format="safetensors")
-    return found
+    found: Any = mx.load(str(path), format="safetensors")
+    return dict(found)
+
+
+def _flat(tree: Any) -> "list[tuple[str, mx.array]]":
+    from mlx.utils import tree_flatten
+
+    found: Any = tree_flatten(tree)
+    return list(found)
+
+
+def _number(one: Any) -> float:
+    return float(one.item())
 
 
 def _guarded(work: Callable[[], float]) -> float:

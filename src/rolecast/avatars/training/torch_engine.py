@@ -18,7 +18,7 @@ from rolecast.avatars.training.optimiser import Masters
 from rolecast.errors import Invalid
 
 STATE = "optimizer.safetensors"
-AT_ONCE = {"cpu": 1024, "mps": 4096, "cuda": 32768}
+AT_ONCE = {"cpu": 512, "mps": 4096, "cuda": 32768}
 """Tokens whose activations are held at the same time: more of them are no faster."""
 STEPS_WORTH_COMPILING = 400
 """torch.compile needs some ten seconds before the first step."""
