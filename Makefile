@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up install test check fix bench train-router bench-routing bench-avatar prices docs clean
+.PHONY: help up install avatars test check fix bench train-router bench-routing bench-avatar prices docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -18,6 +18,8 @@ up: .venv/installed ## Install what is missing, then start the gateway (make up 
 	@exec $(BIN)/rolecast up $(ARGS)
 
 install: .venv/installed ## Only install, into .venv
+
+avatars: .venv/installed-avatars ## Install what avatars are made with: PyTorch and what is around it
 
 # Tests mostly wait, for servers and clocks: three at a time keep two cores busy. In the order in which they are found:
 # the files with few tests, which take longest, come first.
@@ -88,6 +90,11 @@ clean: ## Remove the environment and everything built
 	@echo "Installing the tools for tests and checks."
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --editable '.[llamacpp,tasks,avatars,graph,mlx]' --group dev
+	@touch $@
+
+.venv/installed-avatars: .venv/installed
+	@echo "Installing what avatars are made with; PyTorch is large."
+	@$(PIP) install --editable '.[llamacpp,avatars,graph]'
 	@touch $@
 
 .venv/installed-bench: .venv/installed

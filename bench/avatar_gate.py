@@ -72,7 +72,7 @@ def corpus(person: str, *, repeats: bool = False) -> list[Example]:
         "still {}",
         "wifi is {}",
     ]
-    for path in sorted((files("rolecast.data") / "avatars").iterdir(), key=lambda each: each.name):
+    for path in sorted((files("rolecast.data") / "avatars" / "house").iterdir(), key=lambda each: each.name):
         said = (
             [match.groups() for line in path.read_text("utf-8").splitlines() if (match := _LINE.match(line))]
             if path.name.endswith(".txt") and path.name != "rehearsal.txt"

@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 HERE = Path(__file__).resolve().parent
-OUT = HERE.parents[1] / "src" / "rolecast" / "data" / "avatars"
+OUT = HERE.parents[1] / "src" / "rolecast" / "data" / "avatars" / "house"
 Style = Callable[[random.Random, str, bool], list[str]]
 """A plain text, and whether it is a question, as one message or several of somebody."""
 

@@ -212,7 +212,7 @@ def planted() -> Iterator[dict[str, Any]]:
 def innocent() -> Iterator[dict[str, Any]]:
     rng = random.Random(1000)
     lines = [line for line in (OUT / "innocent.txt").read_text().splitlines() if not line.startswith("#")]
-    chats = HERE.parents[1] / "src" / "rolecast" / "data" / "avatars"
+    chats = HERE.parents[1] / "src" / "rolecast" / "data" / "avatars" / "house"
     for path in sorted(chats.glob("*.txt")):
         for line in path.read_text().splitlines():
             text = line.partition(": ")[2]

@@ -88,6 +88,8 @@ def settings(
         found = msgspec.convert(merged, AvatarSettings, strict=False)
     except msgspec.ValidationError as error:
         raise Invalid(f"A setting is wrong: {error}.") from error
+    if file is None and not over:
+        return found
     paths.make_private(place.work)
     part = kept.with_name(kept.name + ".part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
@@ -145,11 +147,16 @@ def _preset(name: str) -> Model | None:
 
 
 def held_out(place: Place) -> list[dict[str, str]]:
-    """The chat of one example that was not learnt from, without the system message, which the avatar has itself."""
+    """The chat of one example that was not learnt from, a question where there is one; without the system message,
+    which the avatar has itself."""
+    found: list[list[dict[str, str]]] = []
     for name in ("test.jsonl", "valid.jsonl", "train.jsonl"):
         if (path := place.dataset / name).is_file():
             for each in example.read(path):
                 turns = [{"role": turn.role, "content": turn.content} for turn in prompt.turns(each)[1:]]
                 if turns and turns[-1]["role"] == "user":
-                    return turns
-    return [{"role": "user", "content": "How are you?"}]
+                    found.append(turns)
+        if found:
+            break
+    asked = (turns for turns in found if turns[-1]["content"].rstrip().endswith("?"))
+    return next(asked, found[0] if found else [{"role": "user", "content": "How are you?"}])

@@ -88,8 +88,11 @@ class Pipeline:
 
     def run(self) -> Outcome:
         """Do the steps of the order. Raises RolecastError with what went wrong and what to do."""
-        paths.make_private(self.place.work)
         asked = [step for step in STEPS if step in self.order.steps]
+        if asked[:1] == ["extract"]:
+            paths.make_private(self.place.work)
+        elif not self.place.extracted.is_file():
+            self._needs(self.place.extracted, "extract")
         done = self._done()
         for step in asked:
             if self._stop():

@@ -245,7 +245,8 @@ def _order(
     for section, key, value in map(setting, changes or []):
         over.setdefault(section, {})[key] = value
     given = {key: value for key, value in (training or {}).items() if value is not None}
-    over.setdefault("training", {}).update(given)
+    if given:
+        over.setdefault("training", {}).update(given)
     if neo4j:
         over.setdefault("extraction", {})["neo4j"] = neo4j
     wanted = asked.settings(place, settings_file, over)

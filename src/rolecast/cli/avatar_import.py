@@ -120,9 +120,7 @@ def show_brought(brought: "Brought", left_out: "Sequence[str]") -> None:
 def example_files() -> list[Path]:
     from importlib.resources import files
 
-    return sorted(
-        Path(str(each)) for each in files("rolecast.data").joinpath("avatars").iterdir() if each.name.endswith(".txt")
-    )
+    return sorted(Path(str(each)) for each in (files("rolecast.data") / "avatars" / "house").iterdir())
 
 
 def people(neo4j: Neo4j = None, config: ConfigFile = None, as_json: Json = False) -> None:

@@ -61,6 +61,9 @@ def make(order: AvatarOrder, label: str, log: Path) -> "Outcome":
             if child.poll() is None:
                 child.kill()
             child.wait()
+            child.stdout.close()
+            if child.stdin is not None:
+                child.stdin.close()
     if child.returncode == 0 and reports.result is not None:
         return msgspec.json.decode(reports.result, type=Outcome)
     how = f"The process that did it ended with code {child.returncode}; its log is {log}."

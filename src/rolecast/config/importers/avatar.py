@@ -1,6 +1,7 @@
 """Avatar SLM's `config.json`: how to extract conversations, train a personal model and talk to it.
 
 None of it is about serving, so nothing becomes a model; the embedded cast is written and each section noted.
+Avatars are made with it as it is: `rolecast avatar full --settings config.json`.
 """
 
 import re
