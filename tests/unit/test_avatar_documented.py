@@ -349,6 +349,11 @@ def test_a_model_from_nothing_has_the_documented_shape_and_is_loaded_to_the_same
     steps = (path / "training_history.json").read_text()
     assert again.train() == str(path)  # it is done already: nothing changes
     assert (path / "training_history.json").read_text() == steps
+    pytest.importorskip("xllamacpp")
+    with SLMInferenceEngine(InferenceConfig(trainer.export_gguf("f32"), temperature=0, max_length=8)) as quick:
+        assert quick.card.person_name == "John Doe"
+        with SLMInferenceEngine(InferenceConfig(path, temperature=0, max_length=8)) as slow:
+            assert quick.generate("where is the cat") == slow.generate("where is the cat")
     kept = trainer.save_checkpoint(tmp_path / "kept")
     with SLMInferenceEngine(InferenceConfig(kept)) as copy:
         assert torch.equal(_logits(copy, [{"role": "user", "content": "hi"}]), ours)

@@ -68,7 +68,7 @@ def card(folder: Path) -> Card:
 def find(path: Path) -> Found:
     """What to load for a model's folder, the folder of its weights, or a GGUF. Raises Invalid for anything else."""
     if path.is_file() and path.suffix.lower() == ".gguf":
-        return Found("gguf", path, Card(person_name=""))
+        return Found("gguf", path, card(path.parent))
     if not path.is_dir():
         near = _near(path)
         raise Invalid(f"There is no model at {path}{near}; train one first (SLMTrainer.train).", param="model_path")

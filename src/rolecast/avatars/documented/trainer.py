@@ -193,6 +193,22 @@ class SLMTrainer:
             "stopped_early": said.get("early"),
         }
 
+    def export_gguf(self, form: Literal["f32", "f16", "q8_0"] = "q8_0") -> str:
+        """Write the best model as one GGUF in its folder, for an InferenceConfig or any llama.cpp; the file.
+
+        It answers several times as fast as the folder does on a CPU, and several prompts at a time. A LoRA is merged
+        into its base. Compared with PyTorch before it is kept; raises Invalid when it would answer otherwise.
+        """
+        from rolecast.avatars.export.gguf import export
+
+        best = self.config.folder / BEST
+        if not best.is_dir():
+            raise Invalid("There is no model to export yet; train first.")
+        into = self.config.folder / f"{self.config.model_name}-{form}.gguf"
+        with shown(self.config.model_name) as report:
+            base = folders.base_of(best)
+            return str(export(best, into, form, base, name=self.config.model_name, report=report))
+
     # -- as in its repository ---------------------------------------------------------------------------------------
 
     def prepare_dataset(self, data_path: str | Path | None = None) -> tuple[list[Example], list[Example]]:
