@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -82,6 +83,18 @@ def _lines(label: str) -> Report:
         sys.stderr.write(visible(f"{label}: {step}{amount}{note}") + "\n")
 
     return report
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Neither bars nor warnings of other libraries beside our own words, while a model is loaded."""
+    from transformers.utils import logging as theirs
+
+    theirs.set_verbosity_error()  # type: ignore[no-untyped-call]
+    theirs.disable_progress_bar()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 @contextlib.contextmanager

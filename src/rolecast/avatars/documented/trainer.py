@@ -13,7 +13,7 @@ import msgspec
 
 from rolecast.avatars import example
 from rolecast.avatars.documented import folder as folders
-from rolecast.avatars.documented.said import log, once, shown, stoppable
+from rolecast.avatars.documented.said import log, once, quiet, shown, stoppable
 from rolecast.avatars.documented.shape import SLMConfig
 from rolecast.avatars.example import Example
 from rolecast.avatars.settings import DatasetSettings, TrainingSettings
@@ -205,7 +205,7 @@ class SLMTrainer:
         if not best.is_dir():
             raise Invalid("There is no model to export yet; train first.")
         into = self.config.folder / f"{self.config.model_name}-{form}.gguf"
-        with shown(self.config.model_name) as report:
+        with shown(self.config.model_name) as report, quiet():
             base = folders.base_of(best)
             return str(export(best, into, form, base, name=self.config.model_name, report=report))
 

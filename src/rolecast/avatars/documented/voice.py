@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Protocol
 
 from rolecast.avatars.documented import folder, samples
 from rolecast.avatars.documented.memory import Message
+from rolecast.avatars.documented.said import quiet
 from rolecast.avatars.inference.sampling import Sampling
 from rolecast.errors import Invalid
 
@@ -52,7 +52,7 @@ class Neural:
             from rolecast.avatars.inference.engine import Engine
 
             base = folder.base_of(found.path) if found.kind == "folder" else None
-            with _quiet(found.kind):
+            with quiet() if found.kind == "folder" else contextlib.nullcontext():
                 self._engine = Engine(found.path, base=base, parallel=parallel)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == "rolecast":
@@ -77,21 +77,6 @@ class Neural:
         if self._engine.chats:
             return self._engine.chat(plain)
         return "\n".join(each["content"] for each in plain)
-
-
-@contextlib.contextmanager
-def _quiet(kind: str) -> Iterator[None]:
-    """Neither bars nor words of other libraries beside a chat."""
-    if kind != "folder":
-        yield
-        return
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 class Samples:
