@@ -22,7 +22,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         yield running
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py") if path.stem != "__init__"))
 @pytest.mark.parametrize(
     ("variable", "path"), [("LLM_BASE_URL", "/v1"), ("AGENT_LLM_BASE_URL", "/v1"), ("ROLECAST_URL", "")]
 )

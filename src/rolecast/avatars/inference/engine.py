@@ -70,6 +70,9 @@ class Engine:
             raise Invalid(f"{path} is neither the folder of a trained model nor a GGUF file.", param="model_path")
         self.context = min(context, self._side.context) if context else self._side.context
         self._tokenizer = tokenizer.tokenizer(self._side.words)
+        words = self._side.words
+        marks = (name for name, kind in zip(words.tokens, words.kinds, strict=True) if kind == tokenizer.CONTROL)
+        self._marks = sorted(filter(None, marks), key=len, reverse=True)
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text; names of special tokens in it are those tokens."""
@@ -78,6 +81,17 @@ class Engine:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, without special ones."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def plain(self, text: str) -> str:
+        """Text without what the model takes for a mark of its own: nobody ends a turn by writing so."""
+        for mark in self._marks:
+            text = text.replace(mark, "")
+        return text
+
+    @property
+    def chats(self) -> bool:
+        """Whether it was taught chats."""
+        return bool(self._side.words.template)
 
     def chat(self, messages: Sequence[Message]) -> str:
         """A chat as the model was taught it, up to where its reply begins. Raises Invalid for a model without one."""

@@ -1,5 +1,6 @@
 """A trained folder through PyTorch, one token at a time over a cache of keys and values."""
 
+import inspect
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ class TorchSide:
 
     def __init__(self, folder: Path, base: Base | None, *, threads: int = 0) -> None:
         import torch
+        from transformers import LlamaForCausalLM
 
         if threads:
             torch.set_num_threads(threads)
@@ -23,6 +25,8 @@ class TorchSide:
         lora = (folder / "adapter_config.json").exists()
         self.words = folder_words(base.hf if lora and base is not None else folder)
         self._ends = self.words.ends
+        words = inspect.signature(LlamaForCausalLM.forward).parameters
+        self._cache = "cache" if "cache" in words else "past_key_values"  # until transformers 5.30
         self._tokenizer = tokenizer.tokenizer(self.words)
         self.context = int(self._model.config.max_position_embeddings)
         self._turn = threading.Lock()
@@ -37,7 +41,7 @@ class TorchSide:
         seen, given = list(prompt), torch.tensor([list(prompt)])
         for _ in range(limit):
             with self._turn, torch.inference_mode():
-                said = self._model(input_ids=given, past_key_values=kept, use_cache=True, logits_to_keep=1)
+                said = self._model(input_ids=given, use_cache=True, logits_to_keep=1, **{self._cache: kept})
                 logits = said.logits[0, -1].float().numpy()
             token = choose(logits, seen, how, chance)
             if token in self._ends:

@@ -1,0 +1,1 @@
+"""The example program of Avatar SLM."""
