@@ -19,6 +19,7 @@ const REASONS = {
   key_not_found: "No key has that id or name. `rolecast keys` lists those there are.",
   host_not_allowed: "It was sent to a host name that is not ours. Add the name to server.allowed_hosts.",
   origin_not_allowed: "A web page of another origin sent it. Add the origin to server.allowed_origins if it may.",
+  gate_failed: "Its evaluation says that this avatar is not to be served. `rolecast avatar report` tells why.",
   local_only: "It may not leave this machine, and the model that it asked for is elsewhere.",
   cannot_redact: "What is private could not be taken out of it, so it did not go to a cloud.",
   unreadable_media: "It holds what cannot be searched, and egress.media does not let that go to a cloud.",
