@@ -41,7 +41,7 @@ ROOM = 12
 TALKS = 12
 """Examples for people."""
 PARTS = "parts"
-_VERSION = 1
+_VERSION = 2
 _T = TypeVar("_T")
 
 
@@ -89,7 +89,7 @@ def evaluate(
     held_out = _spread(test or valid, HELD_OUT)
     prompts = test + valid
 
-    loss = run.part("losses", Losses, lambda: losses.measure(run.loaded, held_out))
+    loss = run.part("losses", Losses, lambda: losses.measure(run.loaded, held_out, [each.target_text for each in own]))
     of_base = run.part("base", list[str], lambda: _of_base(run.loaded, prompts))
     exposed = None
     if secrets is not None:
