@@ -86,6 +86,17 @@ def test_it_is_listed_and_its_report_is_told(made: dict[str, object], home: Home
     assert len(people) == 5
 
 
+def test_a_changed_review_is_applied_before_anything_is_learnt(made: dict[str, object], home: Home) -> None:
+    review = home.folder / "data" / "avatars" / "kai_okafor" / "work" / "dataset" / "review.csv"
+    before = review.read_text("utf-8-sig")
+    review.write_text(before.replace("no,", "yes,", 1), "utf-8-sig")
+    home.run("train", "kai_okafor", code=1)
+    assert "`rolecast avatar dataset kai_okafor`" in home.told
+    assert "held out" in home.run("dataset", "kai_okafor")  # whose avatar it is, its name tells
+    assert review.read_text("utf-8-sig").count("yes,") == 1
+    assert json.loads(home.run("list", "--json"))["unreleased"] == []
+
+
 def test_all_of_it_is_for_its_owner_alone(made: dict[str, object], home: Home) -> None:
     root = home.folder / "data" / "avatars"
     open_to_others = [p for p in root.rglob("*") if p.stat().st_mode & 0o077]

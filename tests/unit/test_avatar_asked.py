@@ -152,6 +152,9 @@ def invoke(*argv: str) -> tuple[int, str]:
         (["train", "Nobody", "--method", "scratch"], "needs the step before: `rolecast avatar extract nobody`"),
         (["train", "Nobody", "--set", "training.rank=x"], "A setting is wrong"),
         (["train", "Nobody", "--base", "none.gguf"], "neither a GGUF file nor a model"),
+        (["evaluate", "nobody", "--name", "other"], "`rolecast avatar extract nobody --name other`"),
+        (["release", "Nobody"], "needs the step before: `rolecast avatar extract nobody`"),
+        (["full", "--person", "Nobody"], "rolecast avatar import"),
         (["rollback", "nobody"], "no released avatar"),
         (["report", "nobody"], "was not judged yet"),
         (["forget", "Nobody", "--yes"], "rolecast avatar import"),
@@ -168,4 +171,4 @@ def test_what_cannot_be_done_is_one_sentence_with_the_next_step(argv: list[str],
 def test_without_any_the_lists_say_how_to_begin() -> None:
     assert "--example" in invoke("avatar", "list")[1]
     assert "--example" in " ".join(invoke("avatar", "people")[1].split())
-    assert json.loads(invoke("avatar", "list", "--json")[1]) == {"avatars": []}
+    assert json.loads(invoke("avatar", "list", "--json")[1]) == {"avatars": [], "unreleased": []}

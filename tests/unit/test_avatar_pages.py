@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from gateway import Answer, Gate, config, on_uvloop, request, running_gateway, short_folder, until
-from released import released
+from released import released, verdict
 
 from rolecast.avatars import order as orders
+from rolecast.avatars.places import Place
 from rolecast.config.schema import Model
 from rolecast.server import scopes
 
@@ -118,6 +119,20 @@ async def test_the_list_shows_who_answers_and_the_report_does_nothing_but_show(b
     assert "sandbox" in (page.header("content-security-policy") or "")
     assert (await get(front, "/v1/avatars/mira/report?version=9")).status == 404
     assert (await get(front, "/v1/avatars/nobody")).status == 404
+    assert (await get(front, "/v1/avatars/nobody/report")).status == 404
+
+
+async def test_what_the_gate_refused_is_listed_and_its_report_is_shown(both):
+    front, root = both
+    place = Place("vera", root)
+    verdict(place, passed=False)
+    (place.work / "people.json").write_text("{}")
+    _, vera = (await get(front, "/v1/avatars")).json["avatars"]
+    assert (vera["name"], vera["current"], vera["judged"]) == ("vera", 0, False)
+    assert (await get(front, "/v1/avatars/vera")).json == vera
+    assert (await get(front, "/v1/avatars/vera/report")).json["passed"] is False
+    assert (await get(front, "/v1/avatars/vera/report.html?version=0")).status == 200
+    assert (await get(front, "/v1/avatars/vera/report?version=1")).status == 404
     assert (await get(front, "/v1/avatars/..%2f..")).status in (404, 422)
 
 

@@ -79,8 +79,22 @@ def test_no_common_word_is_taken_for_a_name() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "I'll be there at six. It is late",
+        "we met at school. Me and you",
+        "See you at noon. In case",
+        "at five. At home",
+    ],
+)
+def test_the_next_sentence_is_no_end_of_an_address(text: str) -> None:
+    assert found(text) == []
+
+
+@pytest.mark.parametrize(
     ("text", "secret"),
     [
+        ("bob at example . com", "bob at example . com"),
         ("i changed it to Winter2025!", "Winter2025!"),
         ("my pin is still 4821 lol", "4821"),
         ("4471 opens the garage", "4471"),

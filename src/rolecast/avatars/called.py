@@ -11,6 +11,12 @@ def fold(name: str) -> str:
     return " ".join("".join(each for each in plain if not unicodedata.combining(each)).split())
 
 
+def is_called(name: str, names: Iterable[str]) -> bool:
+    """Whether it is one of those names, `jose_muller` for `José Müller` too."""
+    wanted = {fold(name), fold(name).replace("_", " ")} - {""}
+    return any(wanted & {fold(each), fold(each).replace("_", " ")} for each in names)
+
+
 def like(name: str, names: Iterable[str], most: int = 5) -> list[str]:
     """Those names that may have been meant: with a word in common, or spelled nearly so."""
     wanted = fold(name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rolecast.avatars.called import fold, like
+from rolecast.avatars.called import fold, is_called, like
 from rolecast.avatars.conversation import Person
 from rolecast.errors import Invalid, PersonNotFound
 
@@ -11,7 +11,8 @@ SHOWN = 8
 
 
 def the_one(asked: str, people: Iterable[Person]) -> Person:
-    """The one person of that id or name: by id, then by the name as written, then by any name without case and accents.
+    """The one person of that id or name: by id, then by the name as written, then by any name without case and accents,
+    then as an avatar is called.
 
     Raises PersonNotFound with names that are like it, and Invalid with the candidates where there are several.
     """
@@ -22,6 +23,7 @@ def the_one(asked: str, people: Iterable[Person]) -> Person:
     for fits in (
         [each for each in everybody if each.name == asked],
         [each for each in everybody if wanted and wanted in (fold(each.name), *map(fold, each.names))],
+        [each for each in everybody if is_called(asked, (each.name, *each.names))],
     ):
         if len(fits) == 1:
             return fits[0]
@@ -33,7 +35,7 @@ def the_one(asked: str, people: Iterable[Person]) -> Person:
 
 def _nobody(asked: str, everybody: list[Person]) -> str:
     if not everybody:
-        return "There is nobody in the conversations yet; import some first."
+        return "There is nobody in the conversations yet; bring some in: `rolecast avatar import FILE`."
     names = {name: each.name for each in everybody for name in (*each.names, each.name)}
     close = [names[each] for each in like(asked, names)]
     known = close or [each.name for each in everybody[:SHOWN]]

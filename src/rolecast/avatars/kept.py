@@ -12,7 +12,7 @@ from itertools import chain
 import msgspec
 
 from rolecast.avatars import kept_queries as sql
-from rolecast.avatars.called import fold, like
+from rolecast.avatars.called import fold, is_called, like
 from rolecast.avatars.conversation import Chat, Item, Message, Person, Speaker, Wanted
 from rolecast.books.store import Row, Step, Store, Value, change
 from rolecast.errors import Invalid, PersonNotFound
@@ -177,7 +177,10 @@ class Kept:
         """The ids of all people who are called so; an id itself is nobody else's."""
         plain = name.replace("\0", "").encode("utf-8", "ignore").decode()
         rows = await self._store.read(sql.BY_ID, id=plain) or await self._store.read(sql.NAMED, folded=fold(plain))
-        return [each for (each,) in rows]
+        if rows:
+            return [each for (each,) in rows]
+        people = await self._everybody()  # `mira_sandoval`, as the avatar is called
+        return sorted({each.id for each in people.values() if is_called(plain, (each.name, *each.names))})
 
     async def _nobody(self, name: str) -> str:
         """That nobody is called so, and who may be meant."""

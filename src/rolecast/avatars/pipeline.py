@@ -6,20 +6,23 @@ Runs in a child process (`worker`). Knows what each step needs of those before; 
 import asyncio
 import hashlib
 import os
+import shlex
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
+from rolecast.avatars.called import is_called
 from rolecast.avatars.conversation import Conversations, Person
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
-from rolecast.avatars.places import Place
+from rolecast.avatars.places import Place, slug
 from rolecast.avatars.settings import AvatarSettings, Extraction
 from rolecast.config import paths
-from rolecast.errors import Invalid, RolecastError
+from rolecast.errors import Invalid, RolecastError, counted
 from rolecast.jobs.job import Progress, Report
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """The version that was released; None = none was."""
     report: str = ""
     """The page that tells about it."""
+    told: tuple[str, ...] = ()
+    """What else is to be known of the steps that were asked for, in sentences."""
 
 
 class Stopped(RolecastError):
@@ -58,6 +63,10 @@ class _People(msgspec.Struct):
 
     person: Person | None = None
     people: list[Person] = []
+    asked: str = ""
+    """How the person was called when they were extracted."""
+    examples: int = 0
+    chats: int = 0
 
     @property
     def name(self) -> str:
@@ -72,14 +81,16 @@ class _Done(msgspec.Struct):
     """Which steps are done, each with a digest of all that it and those before it depend on."""
 
     steps: dict[str, str] = {}
+    review: str = ""
+    """A digest of the review file as the dataset left it."""
 
 
 class Pipeline:
     """One order being carried out. `stop` says whether it is to end early."""
 
     def __init__(self, order: AvatarOrder, report: Report, stop: Callable[[], bool]) -> None:
-        self.order = order
         self.place = Place(order.name)
+        self.order = replace(order, person=self._asked(order.person))
         self._report = report
         self._stop = stop
         self._settings: AvatarSettings = order.settings
@@ -98,14 +109,18 @@ class Pipeline:
             if self._stop():
                 raise Stopped(f"It was stopped before {step}; the same command goes on from there.")
             digest = self._digest(step)
-            if self.order.resume and done.steps.get(step) == digest and self._is_there(step):
+            if self.order.resume and done.steps.get(step) == digest and self._is_there(step, done):
                 self._report(Progress(step, 1, 1, "steps", "done before"))
                 continue
             for later in STEPS[STEPS.index(step) :]:
                 done.steps.pop(later, None)
             self._keep(done)
+            if step == "train":
+                self._needs_review(done)
             getattr(self, f"_{step}")()
-            done.steps[step] = digest
+            done.steps[step] = self._digest(step)
+            if step == "dataset":
+                done.review = _digest_of(self._review)
             self._keep(done)
         return self._outcome(tuple(asked))
 
@@ -120,7 +135,8 @@ class Pipeline:
                 told = _Told(self._report)
                 found = await extract(conversations, wanted, self._settings.extraction, self.place.extracted, told)
             self._report(Progress("extract", found.messages, found.messages, "messages"))
-            _write(self.place.work / PEOPLE, _People(found.person, list(found.people)))
+            known = _People(found.person, list(found.people), self.order.person, found.examples, found.chats)
+            _write(self.place.work / PEOPLE, known)
 
         asyncio.run(work())
 
@@ -176,9 +192,7 @@ class Pipeline:
         self._report(Progress("release"))
         exported = sorted(self.place.export.glob("*.gguf"))
         if not exported:
-            raise Invalid(
-                f"{self.place.name} is not exported: `rolecast avatar evaluate {self.order.person!r} --fresh`."
-            )
+            raise Invalid(f"{self.place.name} is not exported: `{self._command('evaluate')} --fresh` does it.")
         base = self._prepared() if exported[0].name == "adapter.gguf" else None
         files = Files(
             exported[0],
@@ -198,8 +212,7 @@ class Pipeline:
     # -- what they need ---------------------------------------------------------------------------------------
 
     def _people(self) -> "_People":
-        path = self.place.work / PEOPLE
-        return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
+        return people_of(self.place)
 
     def _prepared(self) -> "Base | None":
         """The base as it is trained and served; None for a model from scratch."""
@@ -219,7 +232,7 @@ class Pipeline:
         for name in ("best_model", "final_model"):
             if (folder := self.place.training / name).is_dir():
                 return folder
-        raise Invalid(f"{self.place.name} is not trained yet: `rolecast avatar train {self.place.name}` does it.")
+        raise Invalid(f"{self.place.name} is not trained yet: `{self._command('train')}` does it.")
 
     def _form(self) -> "Form":
         """What is exported: an adapter, or a model by itself."""
@@ -229,7 +242,29 @@ class Pipeline:
 
     def _needs(self, path: Path, step: Step) -> None:
         if not path.exists():
-            raise Invalid(f"{self.place.name} needs the step before: `rolecast avatar {step} {self.place.name}`.")
+            raise Invalid(f"{self.place.name} needs the step before: `{self._command(step)}`.")
+
+    def _needs_review(self, done: _Done) -> None:
+        """Nothing is learnt of a dataset whose review people have changed since it was made."""
+        if done.review and done.review != _digest_of(self._review):
+            raise Invalid(
+                f"review.csv was changed since the dataset was made: `{self._command('dataset')}` applies it."
+            )
+
+    def _command(self, step: Step) -> str:
+        """What is typed for that step of this avatar."""
+        return command(step, self.order.person, self.order.name)
+
+    @property
+    def _review(self) -> Path:
+        return self.place.dataset / "review.csv"
+
+    def _asked(self, person: str) -> str:
+        """The person in the words of the extraction, so that a step is done for them whichever of their names is said:
+        the id, the name in any case, or the avatar's."""
+        known = self._people()
+        names = (known.id, known.name, known.asked, self.place.name)
+        return known.asked if known.asked and is_called(person, names) else person
 
     # -- what is done -----------------------------------------------------------------------------------------
 
@@ -238,18 +273,18 @@ class Pipeline:
         parts: list[object] = [self.order.person, self.order.database, self._settings.extraction]
         if step != "extract":
             parts += [self._settings.dataset, self._settings.gate.planted, self._settings.gate.controls]
-            parts += [_stat(self.place.dataset / "review.csv")] if step != "dataset" else []
+            parts += [_digest_of(self._review)] if step != "dataset" else []
         if step in ("train", "evaluate", "release"):
             parts += [self._settings.training, self.order.base]
         if step in ("evaluate", "release"):
             parts += [self._settings.gate, self._settings.form]
         return hashlib.blake2s(msgspec.json.encode(parts), digest_size=16).hexdigest()
 
-    def _is_there(self, step: Step) -> bool:
+    def _is_there(self, step: Step, done: _Done) -> bool:
         if step == "extract":
             return self.place.extracted.is_file()
         if step == "dataset":
-            return (self.place.dataset / "train.jsonl").is_file()
+            return (self.place.dataset / "train.jsonl").is_file() and done.review == _digest_of(self._review)
         if step == "train":
             return any((self.place.training / name).is_dir() for name in ("best_model", "final_model"))
         return step == "evaluate" and (self.place.evaluation / "report.json").is_file()
@@ -264,12 +299,37 @@ class Pipeline:
         _write(self.place.work / DONE, done)
 
     def _outcome(self, steps: tuple[str, ...]) -> Outcome:
-        told = self.place.evaluation / "report.json"
-        if not {"evaluate", "release"} & {*steps} or not told.is_file():
-            return Outcome(self.place.name, steps)
-        judged = msgspec.json.decode(told.read_bytes(), type=_Judged)
+        file = self.place.evaluation / "report.json"
+        told = tuple(self._told(steps))
+        if not {"evaluate", "release"} & {*steps} or not file.is_file():
+            return Outcome(self.place.name, steps, told=told)
+        judged = msgspec.json.decode(file.read_bytes(), type=_Judged)
         page = str(self.place.evaluation / "report.html")
-        return Outcome(self.place.name, steps, judged.passed, tuple(judged.reasons), self._version, page)
+        return Outcome(self.place.name, steps, judged.passed, tuple(judged.reasons), self._version, page, told)
+
+    def _told(self, steps: tuple[str, ...]) -> Iterator[str]:
+        from rolecast.avatars.dataset import report
+
+        known = self._people()
+        if "extract" in steps and known.examples:
+            yield f"Replies of {known.name or self.order.person}: {known.examples}, in {counted(known.chats, 'chat')}."
+        if "dataset" in steps and (made := report.read(self.place.dataset)) is not None:
+            yield from report.sentences(made)
+
+
+def people_of(place: Place) -> _People:
+    """Whose replies were extracted for that avatar; nobody's where none were."""
+    path = place.work / PEOPLE
+    return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
+
+
+def command(step: str, person: str, name: str) -> str:
+    """What is typed for a step of that avatar: its name alone, where that says whose it is."""
+    try:
+        alone = slug(person) == name
+    except Invalid:
+        alone = False
+    return f"rolecast avatar {step} {name if alone else f'{shlex.quote(person)} --name {name}'}"
 
 
 class _Judged(msgspec.Struct):
@@ -325,9 +385,8 @@ def _write(path: Path, value: object) -> None:
     part.replace(path)
 
 
-def _stat(path: Path) -> list[int]:
+def _digest_of(path: Path) -> str:
     try:
-        about = path.stat()
+        return hashlib.blake2s(path.read_bytes(), digest_size=16).hexdigest()
     except OSError:
-        return []
-    return [about.st_size, about.st_mtime_ns]
+        return ""

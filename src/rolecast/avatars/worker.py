@@ -18,6 +18,10 @@ from rolecast.jobs.worker import Reporter, log_line, own_output
 from rolecast.processes.lifeline import end_with_gateway
 
 NICE = 10
+MEMORY = (
+    "There is not enough memory; end other programs, or train with `--set training.batch=4 --set "
+    "training.accumulation=4`, or with `--set training.checkpointing=true`."
+)
 
 
 class _Ending:
@@ -54,7 +58,7 @@ def main() -> int:
     except RolecastError as error:
         return _failed(reporter, error.message)
     except MemoryError:
-        return _failed(reporter, "There is not enough memory; use a smaller --batch, or --checkpointing.")
+        return _failed(reporter, MEMORY)
     except Exception as error:
         traceback.print_exc()
         return _failed(reporter, f"Something went wrong that should not: {type(error).__name__}; its log says more.")

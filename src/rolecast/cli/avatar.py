@@ -29,9 +29,10 @@ from rolecast.cli.options import ConfigFile, Json
 if TYPE_CHECKING:
     from rolecast.avatars.order import AvatarOrder, Step
     from rolecast.avatars.pipeline import Outcome
+    from rolecast.avatars.places import Place
     from rolecast.avatars.settings import AvatarSettings
     from rolecast.cli.settings import Chosen
-    from rolecast.config.schema import Config
+    from rolecast.config.schema import Config, Model
 
 app = typer.Typer(
     name="avatar",
@@ -69,7 +70,7 @@ def extract(
     if to is not None:
         to.write_bytes(path.read_bytes())
         path = to
-    _done(outcome, f"The replies of {person} are in {path}.", as_json=as_json)
+    _done(outcome, f"They are in {path}.", as_json=as_json)
 
 
 @app.command()
@@ -87,7 +88,7 @@ def dataset(
     order, chosen = _order(person, name, ("dataset",), config, settings_file, changes, fresh=True)
     outcome = _make(order, chosen)
     folder = Place(order.name).dataset
-    text = f"It is in {folder}. Look through review.csv before you train: what was taken out, line by line."
+    text = f"Look through {folder / 'review.csv'} before you train: what was taken out, line by line."
     _done(outcome, text, as_json=as_json)
 
 
@@ -176,29 +177,35 @@ def full(
 
     What is done already is not done again, so it goes on where it was stopped.
     """
+    from msgspec.structs import replace
+
     from rolecast.avatars.order import STEPS
+    from rolecast.cli import settings
 
     if not person and not example:
         output.fail("Say whose avatar it is: --person NAME; `rolecast avatar people` lists who is there.", code=2)
     person = person or EXAMPLE
     given = {"method": method, "engine": engine, "epochs": epochs, "base": base, "seed": seed}
-    wanted = [*(files or []), *(avatar_import.example_files() if example else [])]
+    if wanted := [*(files or []), *(avatar_import.example_files() if example else [])]:
+        brought, left_out = avatar_import.bring(wanted, settings.of_gateway(config).config)
+        if not as_json:
+            avatar_import.show_brought(brought, left_out)
     order, chosen = _order(
         person, name, STEPS, config, settings_file, changes, training=given, neo4j=neo4j, force=force, fresh=fresh
     )
-    if wanted:
-        brought, left_out = avatar_import.bring(wanted, chosen.config)
-        if not as_json:
-            avatar_import.show_brought(brought, left_out)
-    outcome = _make(order, chosen)
-    if outcome.version is None:
-        _judged(outcome, as_json=as_json)
+    judged = _make(replace(order, steps=STEPS[:-1]), chosen)
+    if not as_json:
+        for each in judged.told:
+            output.say(output.escape(each))
+    if not judged.passed and not force:
+        _judged(judged, as_json=as_json)
         return
+    released = replace(_make(replace(order, steps=STEPS[-1:]), chosen), steps=STEPS, told=judged.told)
     answer = _ask(order.name, chosen)
     if as_json:
-        output.print_json({"outcome": outcome, "answer": answer})
+        output.print_json({"outcome": released, "answer": answer})
         return
-    _released(outcome, as_json=False)
+    _released(released, as_json=False)
     question, said = answer
     output.say(f"\n[dim]you:[/] {output.escape(question)}")
     output.say(f"[bold]{output.escape(person)}:[/] {output.escape(said)}")
@@ -235,11 +242,12 @@ def _order(
     """What is to be done, with what earlier steps of this avatar were told; and the configuration."""
     from rolecast.avatars import asked
     from rolecast.avatars.order import AvatarOrder
-    from rolecast.avatars.places import Place, slug
+    from rolecast.avatars.places import PREFIX, Place, slug
     from rolecast.cli import settings
     from rolecast.cli.avatar_making import setting
 
     chosen = settings.of_gateway(config)
+    person = person.removeprefix(PREFIX)
     place = Place(name or slug(person))
     over: dict[str, dict[str, Any]] = {}
     for section, key, value in map(setting, changes or []):
@@ -250,7 +258,10 @@ def _order(
     if neo4j:
         over.setdefault("extraction", {})["neo4j"] = neo4j
     wanted = asked.settings(place, settings_file, over)
-    base = _base_path(wanted, chosen.config) if {"train", "evaluate", "release"} & {*steps} else ""
+    over_base = {"train", "evaluate", "release"} & {*steps} and wanted.training.method != "scratch"
+    label, model = asked.base_model(wanted.training.base, chosen.config) if over_base else ("", None)
+    _needs_conversations(place, person, steps, wanted, chosen.config)
+    base = label if model is None else _brought(label, model, chosen.config)
     order = AvatarOrder(
         place.name,
         person,
@@ -266,16 +277,24 @@ def _order(
     return order, chosen
 
 
-def _base_path(wanted: "AvatarSettings", config: "Config") -> str:
-    """The GGUF of the base, brought if it is not here."""
-    from rolecast.avatars import asked
+def _needs_conversations(
+    place: "Place", person: str, steps: "tuple[Step, ...]", wanted: "AvatarSettings", config: "Config"
+) -> None:
+    """Before anything is downloaded: the person is there, or was extracted before. Raises RolecastError."""
+    from rolecast.avatars.pipeline import command
+    from rolecast.errors import Invalid
+
+    if "extract" not in steps:
+        if not place.extracted.is_file():
+            raise Invalid(f"{place.name} needs the step before: `{command('extract', person, place.name)}`.")
+    elif not wanted.extraction.neo4j:  # that one is asked by who extracts
+        asyncio.run(avatar_import.known(config, person))
+
+
+def _brought(label: str, model: "Model", config: "Config") -> str:
+    """The weights of that model, brought if they are not here."""
     from rolecast.cli import weights
 
-    if wanted.training.method == "scratch":
-        return ""
-    label, model = asked.base_model(wanted.training.base, config)
-    if model is None:
-        return label
     found = weights.find(config, model)
     if found is None:
         from rolecast.sources import parse
@@ -294,8 +313,10 @@ def _make(order: "AvatarOrder", chosen: "Chosen") -> "Outcome":
 def _done(outcome: "Outcome", text: str, *, as_json: bool) -> None:
     if as_json:
         output.print_json(outcome)
-    else:
-        output.say(f"[green]✓[/] {output.escape(text)}")
+        return
+    for each in outcome.told:
+        output.say(output.escape(each))
+    output.say(f"[green]✓[/] {output.escape(text)}")
 
 
 def _judged(outcome: "Outcome", *, as_json: bool) -> None:
@@ -307,7 +328,8 @@ def _judged(outcome: "Outcome", *, as_json: bool) -> None:
         output.say("[bold red]✗[/] It does not pass the gate:")
         for reason in outcome.reasons:
             output.say(f"  {output.escape(reason)}")
-        output.say(f"The report: {output.escape(outcome.report)}")
+        output.say(f"The report, with plots: {output.escape(outcome.report)}")
+        output.say("Nothing is released. After a change the same command does what has to be done again.")
     if not outcome.passed:
         raise typer.Exit(1)
 

@@ -107,9 +107,11 @@ class _Importing:
 
 def show_brought(brought: "Brought", left_out: "Sequence[str]") -> None:
     """Tell what came of it."""
+    from rolecast.errors import counted
+
     also = f", {brought.known} known before" if brought.known else ""
     also += f", {brought.changed} changed" if brought.changed else ""
-    output.say(f"[green]✓[/] {brought.new} new messages{also}, in {brought.chats} chats.")
+    output.say(f"[green]✓[/] {counted(brought.new, 'new message')}{also}, in {counted(brought.chats, 'chat')}.")
     for reason, count in brought.skipped.items():
         output.say(f"  [dim]{count} left out: {output.escape(reason)}[/]")
     for each in left_out[:3] if len(left_out) > 3 else left_out:
@@ -144,6 +146,15 @@ def people(neo4j: Neo4j = None, config: ConfigFile = None, as_json: Json = False
         ]
         rows.add_row(output.plain(each.person.name), str(each.messages), str(each.chats), *map(output.plain, days))
     output.show(rows)
+
+
+async def known(config: "Config", person: str) -> None:
+    """That somebody of that name or id is in the conversations that were brought. Raises RolecastError."""
+    from rolecast.avatars.pipeline import conversations_of
+    from rolecast.avatars.settings import Extraction
+
+    async with conversations_of(Extraction(), config.storage.url) as found:
+        await found.find(person)
 
 
 async def _speakers(config: "Config", neo4j: str | None) -> "list[Speaker]":

@@ -1,6 +1,7 @@
 """Commands of `avatar` for what is released: talk with it, list it, go back, forget. Each is a row in `avatar`."""
 
 import asyncio
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,15 +29,24 @@ def chat(
 
 def list_(as_json: Json = False) -> None:
     """List the avatars of this machine, their versions, and whether they answer."""
+    from rolecast.avatars.pipeline import people_of
     from rolecast.avatars.serving import card
 
+    begun = [(place, people_of(place).name, card.judged(place)) for place in card.begun()]
     found = [
         (card.card(place), [card.version(place, number) for number in card.numbers(place)]) for place in card.released()
     ]
     if as_json:
-        output.print_json({"avatars": [{"avatar": each, "versions": versions} for each, versions in found]})
+        output.print_json(
+            {
+                "avatars": [{"avatar": each, "versions": versions} for each, versions in found],
+                "unreleased": [
+                    {"name": place.name, "title": title, "judged": judged} for place, title, judged in begun
+                ],
+            }
+        )
         return
-    if not found:
+    if not found and not begun:
         output.say("There is no avatar. `rolecast avatar full --example` makes one of made-up conversations.")
         return
     rows = output.table("Avatar", "Person", "Answers", "Versions", "Gate", "Share", wrap=("Person", "Gate"))
@@ -47,7 +57,12 @@ def list_(as_json: Json = False) -> None:
         share = f"version {each.canary} gets {100 * each.share:g} %" if each.canary else ""
         answers = f"version {each.current}" if each.current else "no"
         rows.add_row(*map(output.plain, (f"avatar/{each.name}", each.title, answers, ", ".join(marks), gate, share)))
+    for place, title, judged in begun:
+        says = "not judged yet" if judged is None else "passed, not released" if judged else "refused"
+        rows.add_row(*map(output.plain, (f"avatar/{place.name}", title, "no", "", says, "")))
     output.show(rows)
+    if any(judged is False for *_, judged in begun):
+        output.say("`rolecast avatar report NAME` tells why the gate refused one.")
 
 
 def rollback(
@@ -117,6 +132,7 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Forget a person: delete the messages, withdraw at once what was trained on them, list what to train again."""
+    from rolecast.avatars.serving import card
     from rolecast.cli import settings
 
     chosen = settings.of_gateway(config).config
@@ -127,6 +143,7 @@ def forget(
         output.print_json({"messages": deleted, "avatars": told})
         return
     output.say(f"[green]✓[/] {deleted} messages of {output.escape(person)} are deleted.")
+    titles = {place.name: card.card(place).title for place in card.released()}
     if told is None:
         output.say("No avatar has learnt from them.")
         return
@@ -134,7 +151,8 @@ def forget(
         amount = "its lineage is not there" if saw.examples is None else f"{saw.examples} examples"
         output.say(f"[green]✓[/] avatar/{output.escape(saw.avatar)} version {saw.version} is withdrawn ({amount}).")
     for again in told.retrain:
-        output.say(f"Train {output.escape(again)} again, without them: `rolecast avatar full --fresh --name {again}`.")
+        typed = output.escape(shlex.quote(titles.get(again, again)))
+        output.say(f"Again without them: `rolecast avatar full --fresh --person {typed} --name {again}`.")
     for clean in told.never_saw:
         proof = f"{clean.examples} examples of {clean.people} people, lineage {clean.lineage_sha256[:12]}"
         output.say(f"[dim]avatar/{output.escape(clean.avatar)} version {clean.version} never saw them: {proof}[/]")

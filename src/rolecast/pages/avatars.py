@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
-from rolecast.avatars.places import PREFIX, slug
-from rolecast.avatars.serving import forgetting, versions
+from rolecast.avatars.places import PREFIX, Place, slug
+from rolecast.avatars.serving import card, forgetting, versions
 from rolecast.avatars.serving.card import Card, Version
 from rolecast.avatars.serving.forgetting import Forgotten
 from rolecast.avatars.serving.joined import Avatars, Here
@@ -94,6 +94,8 @@ class Shown(msgspec.Struct, frozen=True):
     withdrawn: list[int]
     job: Job | None = None
     """What is being made, or was made last."""
+    judged: bool | None = None
+    """What the gate said of what was trained last, released or not; null = it was not asked."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -109,7 +111,7 @@ class Withdrawn(msgspec.Struct, frozen=True):
     status: Literal["withdrawn"] = "withdrawn"
 
 
-VERSION = Query("version", int, "the one that answers unless given")
+VERSION = Query("version", int, "the one that answers unless given; 0 = what was judged last, released or not")
 
 
 class AvatarPages:
@@ -141,14 +143,17 @@ class AvatarPages:
 
     @told("All avatars", TAG, answer=Listed)
     async def list(self, request: Request) -> Response:
-        """Those that were released, and those that are being made for the first time."""
-        found = await asyncio.to_thread(lambda: list(self._avatars.released()))
+        """Those that were released, and those that somebody began to make, with why it came to nothing."""
         jobs = self._newest()
-        shown = [_shown(here, jobs.pop(here.place.name, None)) for here in found]
-        shown += [
-            Shown(name, PREFIX + name, name, 0, 0, 0.0, [], [], job) for name, job in jobs.items() if not job.is_over
-        ]
-        return json_response(Listed(shown))
+
+        def shown() -> list[Shown]:
+            found = [_shown(here, jobs.pop(here.place.name, None)) for here in self._avatars.released()]
+            begun = {place.name for place in card.begun(self._avatars.folder)} - {each.name for each in found}
+            return found + [
+                _unreleased(self._avatars.place(name), jobs.get(name)) for name in sorted(begun | jobs.keys())
+            ]
+
+        return json_response(Listed(await asyncio.to_thread(shown)))
 
     @told("Make an avatar", TAG, body=Wanted, example=ORDER, answer=Job, statuses=(200, 202), errors=(409, 415, 422))
     async def make(self, request: Request) -> Response:
@@ -237,16 +242,33 @@ class AvatarPages:
 
     async def _one(self, request: Request) -> Shown:
         place = self._avatars.place(request.path_params["name"])
-        here = await asyncio.to_thread(self._avatars.here, place.name)
-        return _shown(here, self._newest().get(place.name))
+        job = self._newest().get(place.name)
+
+        def shown() -> Shown:
+            try:
+                return _shown(self._avatars.here(place.name), job)
+            except NotFound:
+                if job is None and not place.work.is_dir():
+                    raise
+                return _unreleased(place, job)
+
+        return await asyncio.to_thread(shown)
 
     async def _file(self, request: Request, name: str) -> bytes:
         place = self._avatars.place(request.path_params["name"])
-        here = await asyncio.to_thread(self._avatars.here, place.name)
-        number = asked.number(request.query_params.get("version", str(here.card.current)))
-        path = place.version(number) / name
+        said = request.query_params.get("version")
 
         def read() -> bytes:
+            try:
+                current = self._avatars.here(place.name).card.current
+            except NotFound:
+                if not place.work.is_dir():
+                    raise
+                current = 0
+            number = current if said is None else asked.number(said)
+            path = (place.version(number) if number else place.evaluation) / name
+            if number == 0 and not path.is_file():
+                raise NotFound(f"{place.name} was not judged yet; order the step `evaluate`.", param="version")
             if not path.is_file() or path.stat().st_size > MOST_REPORT_BYTES:
                 raise NotFound(f"Version {number} of {place.name} has no {name}.", param="version")
             return path.read_bytes()
@@ -269,4 +291,9 @@ def _shown(here: Here, job: Job | None) -> Shown:
         here.versions,
         list(known.withdrawn),
         job,
+        card.judged(here.place),
     )
+
+
+def _unreleased(place: Place, job: Job | None) -> Shown:
+    return Shown(place.name, PREFIX + place.name, place.name, 0, 0, 0.0, [], [], job, card.judged(place))

@@ -1,18 +1,19 @@
 /** The status page: looks at the gateway every second while somebody looks at the page, and hands out what it sees. */
+import { Avatars } from "./avatars.js";
 import { Chat } from "./chat.js";
 import { showListeners } from "./connect.js";
 import { $, keep, h, setAttribute, setText } from "./dom.js";
 import { age, clock, size } from "./format.js";
 import { json, key } from "./gateway.js";
 import { Logs } from "./logs.js";
-import { showModels } from "./models.js";
+import { isHidden, showModels } from "./models.js";
 import { Requests } from "./requests.js";
 import { Usage } from "./usage.js";
 
 const POLL_MS = 1000;
 const POLL_DOWN_MS = 4000;
 const ROWS = 100;
-const VIEWS = ["models", "chat", "requests", "usage", "logs", "connect"];
+const VIEWS = ["models", "chat", "avatars", "requests", "usage", "logs", "connect"];
 
 const seen = { status: null, activity: null, rows: [], refusals: [] };
 let newest = 0;
@@ -22,6 +23,7 @@ const requests = new Requests();
 const logs = new Logs();
 const chat = new Chat(openRequest, () => refresh());
 const usage = new Usage(() => refresh());
+const avatars = new Avatars(() => refresh());
 
 // -- looking -----------------------------------------------------------------------------------------------------
 
@@ -31,7 +33,7 @@ async function look() {
   const another = before && status.started_at !== seen.status.started_at;
   if (!before || another || before.ledger_rows !== activity.ledger_rows) seen.rows = (await json(`/admin/requests?limit=${ROWS}`)).requests;
   if (!before || another || before.refused !== activity.refused) seen.refusals = (await json("/admin/refusals")).refusals;
-  await usage.look(activity.ledger_rows);
+  await Promise.all([usage.look(activity.ledger_rows), avatars.look()]);
   Object.assign(seen, { status, activity });
 }
 
@@ -81,6 +83,7 @@ function draw() {
   showModels({ refresh, chat: (id) => go("chat", () => chat.choose(id)), log: (id) => go("logs", () => logs.watch(id)) }, seen);
   requests.show({ running: activity.running, rows, refusals });
   usage.show();
+  avatars.show();
   logs.offer(status.models);
   chat.offer(names(status));
   showListeners(status);
@@ -130,7 +133,10 @@ function names({ models, roles, variants }) {
   const able = models.filter((m) => m.capabilities.includes("chat")).map((m) => m.id);
   const playing = Object.keys(roles).filter((role) => roles[role].some((id) => able.includes(id)));
   const varied = variants.filter((variant) => able.includes(variant.models[0])).map((variant) => variant.id);
-  return [["The gateway decides", ["auto"]], ["Roles", playing], ["Models", able], ["Variants", varied]].filter(([, found]) => found.length);
+  const isAvatar = (id) => id.startsWith("avatar/");
+  const named = able.filter((id) => !isHidden(id));
+  const groups = [["The gateway decides", ["auto"]], ["Roles", playing], ["Models", named]];
+  return [...groups, ["Variants", varied.filter((id) => !isAvatar(id))], ["Avatars", varied.filter(isAvatar)]].filter(([, found]) => found.length);
 }
 
 // -- views -------------------------------------------------------------------------------------------------------
@@ -158,7 +164,7 @@ function openRequest(id) {
 
 addEventListener("hashchange", () => {
   showView();
-  if (!$("view-usage").hidden) refresh();
+  if (!$("view-usage").hidden || !$("view-avatars").hidden) refresh();
   scrollTo(0, 0);
 });
 showView();

@@ -47,6 +47,9 @@ function bringing({ id, source }) {
   return source.startsWith("file:") ? "" : `rolecast pull ${id}`;
 }
 
+/** Whether nobody can ask it by its name: what avatars speak through. */
+export const isHidden = (id) => /^avatar-(base|model)\//.test(id);
+
 /** Whether its weights are not here. */
 const lacks = (model) => model.state === "absent" || Boolean(model.stand_in);
 
@@ -92,7 +95,7 @@ function card(id, actions) {
     part.pull.hidden = !pull.textContent || !lacks(model) || pulls(model);
     keep(part.facts, facts(model), ([name]) => name, fact);
     offerChange(part.change, model, actions);
-    part.chat.hidden = !model.capabilities.includes("chat") || model.state === "absent";
+    part.chat.hidden = isHidden(model.id) || !model.capabilities.includes("chat") || model.state === "absent";
     part.log.hidden = Boolean(model.stand_in) || ["remote", "absent"].includes(model.state);
   };
   return element;

@@ -265,7 +265,7 @@ PERSONS: tuple[Rule, ...] = (
     # an address of mail as it is said
     rule(
         "emails",
-        r"(?<![\w@])[\w+-]{1,30}(?:(?:\s?[\[({]?\s?(?:dot|punkt|point|punto)\s?[\])}]?\s?|\.|\s(?:underscore|dash|minus|unterstrich)\s)[\w+-]{1,30}){0,4}\s?[\[({<]?\s?(?:at|ät|@|arroba|chiocciola|arobase|klammeraffe)\s?[\])}>]?\s?[\w-]{2,40}(?:\s?[\[({]?\s?(?:dot|punkt|point|punto)\s?[\])}]?\s?|\s?\.\s?)(?:com|org|net|de|co|edu|gov|io|uk|fr|es|it|ch|at|eu|me|info|dev|nl|ca|us|pl|se|br|in|au|jp)\b(?:(?:\s?(?:dot|punkt)\s?|\.)(?:uk|au|br|jp|nz|in))?",
+        r"(?<![\w@])[\w+-]{1,30}(?:(?:\s?[\[({]?\s?(?:dot|punkt|point|punto)\s?[\])}]?\s?|\.|\s(?:underscore|dash|minus|unterstrich)\s)[\w+-]{1,30}){0,4}\s?[\[({<]?\s?(?:at|ät|@|arroba|chiocciola|arobase|klammeraffe)\s?[\])}>]?\s?[\w-]{2,40}(?:\s?[\[({]?\s?(?:dot|punkt|point|punto)\s?[\])}]?\s?|\s\.\s?|\.)(?:com|org|net|de|co|edu|gov|io|uk|fr|es|it|ch|at|eu|me|info|dev|nl|ca|us|pl|se|br|in|au|jp)\b(?:(?:\s?(?:dot|punkt)\s?|\.)(?:uk|au|br|jp|nz|in))?",
         digits=False,
         words="at ät arroba chiocciola arobase klammeraffe dot punkt",
         fits=lambda v: not v.lower().startswith(("me at", "meet at")),

@@ -1,9 +1,12 @@
 """What became of conversations, in numbers; no text of them is in it."""
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+
+from rolecast.errors import UNREADABLE
 
 FILE = "report.json"
 FEW = 100
@@ -71,6 +74,43 @@ def notes(kept: int, conversations: int, *, scrubbed: bool, held_out: int) -> tu
     elif conversations < 3:
         found.append("It is one conversation, cut into pieces: held-out replies are close to those learnt from.")
     return tuple(found)
+
+
+WHY: dict[str, str] = {
+    "others": "of somebody else",
+    "nothing": "nothing was typed",
+    "unanswered": "nobody had said anything before",
+    "private": "nothing is left without what is private",
+    "same": "said before to the same message",
+    "alike": "nearly alike",
+    "short": "short ones that have their share",
+    "repeated": "with what may be a secret, for it recurs",
+    "over": "more than are wanted",
+}
+"""The reasons for people."""
+
+
+def sentences(report: DatasetReport) -> Iterator[str]:
+    """What became of the replies, for people, and what they should know before training."""
+    yield f"{report.train} to learn from, {report.valid} and {report.test} held out."
+    counts = {why: count for name, why in WHY.items() if (count := getattr(report.left, name))}
+    if counts:
+        yield f"{sum(counts.values())} left out: {_listed(counts)}."
+    if report.replaced:
+        yield f"{sum(report.replaced.values())} replaced: {_listed(report.replaced)}."
+    yield from report.notes
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda each: -each[1]))
+
+
+def read(folder: Path) -> DatasetReport | None:
+    """What a folder's dataset is made of; None where that is not told."""
+    try:
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=DatasetReport)
+    except (OSError, *UNREADABLE):
+        return None
 
 
 def write(folder: Path, report: DatasetReport) -> None:

@@ -160,6 +160,31 @@ def released(base: Path | None = None) -> Iterator[Place]:
             yield Place(name, folder)
 
 
+def begun(base: Path | None = None) -> Iterator[Place]:
+    """The folders of avatars that somebody began to make and nobody has released, by name."""
+    folder = base or root()
+    try:
+        there = sorted(each.name for each in folder.iterdir() if (each / "work" / "people.json").exists())
+    except OSError:
+        return
+    for name in there:
+        with contextlib.suppress(Exception):
+            if not (place := Place(name, folder)).card.exists():
+                yield place
+
+
+class _Judged(msgspec.Struct):
+    passed: bool
+
+
+def judged(place: Place) -> bool | None:
+    """What the gate said of what was trained last, released or not; None = it was not asked, or cannot be read."""
+    try:
+        return read(place.evaluation / "report.json", _Judged).passed
+    except (NotFound, Conflict):
+        return None
+
+
 @contextlib.contextmanager
 def changing(place: Place) -> Iterator[None]:
     """Nobody else changes this avatar meanwhile: the command line and a gateway may both want to. Then it is told."""

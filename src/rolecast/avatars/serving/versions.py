@@ -69,8 +69,11 @@ def release(
     """
     passed, reasons, numbers = _judged(evaluation)
     if not (passed or force):
-        why = "; ".join(reasons[:5]) or "there is no verdict of an evaluation"
-        raise GateSaysNo(f"{place.name} is not released: {why}. Look at the report, train again, or release by force.")
+        why = " ".join(reasons[:5]) or "There is no verdict of an evaluation."
+        raise GateSaysNo(
+            f"{place.name} is not released. {why} `rolecast avatar report {place.name}` tells all of it; train again, "
+            "or release it by force."
+        )
     form = _form(files)
     lineage, speaker = _taught(place.dataset)
     with card.changing(place):
