@@ -28,6 +28,9 @@ ENDING_S = 120.0
 EVERY_S = 10.0
 """Outside of a terminal a step tells so often how far it is."""
 
+WORTH_TELLING_S = 0.1
+"""A step that took less leaves no line on a terminal."""
+
 
 class MakingFailed(RolecastError):
     """A step came to nothing; the message says why and what to do."""
@@ -102,27 +105,35 @@ def shown(label: str) -> "Iterator[Callable[[Progress], None]]":
     if not sys.stderr.isatty():
         yield _lines(label)
         return
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, ProgressColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    step, began = "", time.monotonic()
+
+    class Took(ProgressColumn):
+        """How long the step takes; it goes on while one that has counted to its end still works."""
+
+        def render(self, task: object) -> Text:
+            return Text(_took(began), "dim")
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=8),  # what a training tells fits beside it on 80 columns
         TaskProgressColumn(),
         TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
+        Took(),
     )
     with Bars(*columns, console=output.console(stderr=True), transient=True) as bars:
         task = bars.add_task(output.escape(label), total=None, note="")
-        step, began = "", time.monotonic()
 
         def report(now: "Progress") -> None:
             nonlocal step, began
             if now.step != step:
-                if step:
+                if step and time.monotonic() - began >= WORTH_TELLING_S:
                     output.say(f"[green]✓[/] {output.escape(step)} [dim]{_took(began)}[/]", stderr=True)
                 step, began = now.step, time.monotonic()
-                bars.reset(task, total=now.total or None, description=f"{output.escape(label)}: {output.escape(step)}")
+                bars.reset(task, total=now.total or None, description=output.escape(step))
             bars.update(task, completed=now.done, total=now.total or None, note=output.escape(now.note))
 
         yield report

@@ -75,6 +75,7 @@ class Loop:
         state, settings = self.state, self.course.settings
         if state.history.before is None and self.course.valid:
             state.history.before = self._held_out("before")
+        self._report(Progress("training", state.step, self._steps, "steps", "the first step takes longest"))
         while state.step < self._steps and not self.early:
             if not state.order:
                 lengths = [len(each.ids) for each in self.course.train]
