@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rolecast.avatars.training import attention, precision
+from rolecast.avatars.training import adapted, attention, precision
 from rolecast.avatars.training.engine import ADAPTED, Precision, Start, alpha
 from rolecast.avatars.training.precision import TYPES
 from rolecast.errors import Invalid
@@ -48,7 +48,10 @@ def made(start: Start, where: torch.device, exact: Precision, *, rank: int, seed
     if start.method == "lora":
         model = _adapted(model, rank)
     _one_pass(model)
-    return model.to(where).train()
+    model = model.to(where).train()
+    if start.method == "lora":
+        adapted.replace(model)
+    return model
 
 
 def asked(folder: Path, threads: int, seconds: float) -> Any:

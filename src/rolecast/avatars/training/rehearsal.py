@@ -93,6 +93,8 @@ def _made(
     report(Progress("asking the base", 0, count, "answers"))
     base = _Base(models.asked(hf, threads, TRIAL), encoder.end)
     asked = [(each, encoder.asked(each)) for each in questions()[:count]]
+    if not all(tokens for _, tokens in asked):
+        raise ValueError("its template refuses a plain question")
     made: list[Answer] = []
     for first in range(0, count, AT_ONCE):
         if stop():
