@@ -90,7 +90,7 @@ class Pipeline:
 
     def __init__(self, order: AvatarOrder, report: Report, stop: Callable[[], bool]) -> None:
         self.place = Place(order.name)
-        self.order = replace(order, person=self._asked(order.person))
+        self.order = replace(order, person=asked_before(self.place, order.person))
         self._report = report
         self._stop = stop
         self._settings: AvatarSettings = order.settings
@@ -259,13 +259,6 @@ class Pipeline:
     def _review(self) -> Path:
         return self.place.dataset / "review.csv"
 
-    def _asked(self, person: str) -> str:
-        """The person in the words of the extraction, so that a step is done for them whichever of their names is said:
-        the id, the name in any case, or the avatar's."""
-        known = self._people()
-        names = (known.id, known.name, known.asked, self.place.name)
-        return known.asked if known.asked and is_called(person, names) else person
-
     # -- what is done -----------------------------------------------------------------------------------------
 
     def _digest(self, step: Step) -> str:
@@ -321,6 +314,14 @@ def people_of(place: Place) -> _People:
     """Whose replies were extracted for that avatar; nobody's where none were."""
     path = place.work / PEOPLE
     return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
+
+
+def asked_before(place: Place, person: str) -> str:
+    """The person in the words of the extraction, so that a step is done for them whichever of their names is said:
+    the id, the name in any case, or the avatar's."""
+    known = people_of(place)
+    names = (known.id, known.name, known.asked, place.name)
+    return known.asked if known.asked and is_called(person, names) else person
 
 
 def command(step: str, person: str, name: str) -> str:

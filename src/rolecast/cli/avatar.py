@@ -242,6 +242,7 @@ def _order(
     """What is to be done, with what earlier steps of this avatar were told; and the configuration."""
     from rolecast.avatars import asked
     from rolecast.avatars.order import AvatarOrder
+    from rolecast.avatars.pipeline import asked_before
     from rolecast.avatars.places import PREFIX, Place, slug
     from rolecast.cli import settings
     from rolecast.cli.avatar_making import setting
@@ -249,13 +250,14 @@ def _order(
     chosen = settings.of_gateway(config)
     person = person.removeprefix(PREFIX)
     place = Place(name or slug(person))
+    person = asked_before(place, person)
     over: dict[str, dict[str, Any]] = {}
     for section, key, value in map(setting, changes or []):
         over.setdefault(section, {})[key] = value
     given = {key: value for key, value in (training or {}).items() if value is not None}
     if given:
         over.setdefault("training", {}).update(given)
-    if neo4j:
+    if neo4j is not None:  # "" = what was imported, whatever was said before
         over.setdefault("extraction", {})["neo4j"] = neo4j
     wanted = asked.settings(place, settings_file, over)
     over_base = {"train", "evaluate", "release"} & {*steps} and wanted.training.method != "scratch"

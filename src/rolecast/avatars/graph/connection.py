@@ -154,6 +154,6 @@ class Connection:
                 "encryption, or bolt+ssc:// for a certificate of its own."
             )
         return (
-            f'{server} cannot be reached. Start it, or look at the address; with an empty address (`neo4j_uri=""`) '
-            "the conversations that Rolecast itself keeps are used."
+            f'{server} cannot be reached. Start it, or look at the address; with an empty address (`--neo4j ""`, or '
+            '`neo4j_uri=""` in Python) the conversations that Rolecast itself keeps are used.'
         )
