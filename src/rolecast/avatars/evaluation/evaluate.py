@@ -41,6 +41,15 @@ ROOM = 12
 TALKS = 12
 """Examples for people."""
 PARTS = "parts"
+WORDS = {
+    "losses": "measuring losses",
+    "base": "asking the base",
+    "exposure": "ranking secrets",
+    "generations": "asking the avatar",
+    "regurgitation": "looking for copies",
+    "style": "comparing the style",
+}
+"""What is measured, in words for who waits."""
 _VERSION = 2
 _T = TypeVar("_T")
 
@@ -120,9 +129,9 @@ def evaluate(
         at=began,
         seconds=round(time.time() - began, 1),
     )
-    report(Progress("report", 0, 1, "page"))
+    report(Progress("writing the report", 0, 1, "page"))
     pages.write(into, found, history=_history(trained))
-    report(Progress("report", 1, 1, "page", "passed" if found.passed else "not passed"))
+    report(Progress("writing the report", 1, 1, "page", "passed" if found.passed else "not passed"))
     return found
 
 
@@ -154,7 +163,7 @@ class _Run:
     @property
     def loaded(self) -> Loaded:
         if self._loaded is None:
-            self.tell(Progress("loading", 0, 1, "model"))
+            self.tell(Progress("loading the model", 0, 1, "model"))
             self._loaded = self._loads()
         return self._loaded
 
@@ -172,7 +181,7 @@ class _Run:
                 return msgspec.convert(kept["value"], kind)
         except (OSError, KeyError, *UNREADABLE):
             pass  # it is measured again
-        self.tell(Progress(name, 0, 0, "steps"))
+        self.tell(Progress(WORDS.get(name, name), 0, 0, "steps"))
         value = measure()
         write_private(path, msgspec.json.encode({"digest": self._digest, "value": value}))
         return value
@@ -183,7 +192,7 @@ def _exposure(run: _Run, secrets: Canaries, samples: int) -> Exposure:
     loaded, every = run.settled, [*secrets.planted, *secrets.controls]
     bits = []
     for number, each in enumerate(every):
-        run.tell(Progress("exposure", number, len(every), "secrets"))
+        run.tell(Progress("ranking secrets", number, len(every), "secrets"))
         bits.append(exposure.of(loaded, each))
     prompts = [loaded.prompt(each.asked) for each in secrets.planted]
     total = len(prompts) * samples
@@ -234,7 +243,7 @@ def _generations(run: _Run, prompts: Sequence[Example]) -> list[_Said]:
     samples = math.ceil(GENERATIONS / len(chosen))
 
     def told(done: int) -> None:
-        run.tell(Progress("talking", done, len(chosen) * samples, "replies"))
+        run.tell(Progress("asking the avatar", done, len(chosen) * samples, "replies"))
 
     befores = [asked[index] for index in chosen]
     made = batched.replies(run.settled, befores, samples, temperature=TEMPERATURE, told=told)
