@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from rolecast.avatars import asked, example
 from rolecast.avatars.example import Example, Said
+from rolecast.avatars.pipeline import asked_before
 from rolecast.avatars.places import Place, slug
 from rolecast.avatars.settings import AvatarSettings
 from rolecast.cli import app
@@ -172,3 +173,16 @@ def test_without_any_the_lists_say_how_to_begin() -> None:
     assert "--example" in invoke("avatar", "list")[1]
     assert "--example" in " ".join(invoke("avatar", "people")[1].split())
     assert json.loads(invoke("avatar", "list", "--json")[1]) == {"avatars": [], "unreleased": []}
+
+
+def test_what_was_begun_is_listed_and_is_not_talked_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROLECAST_HOME", str(tmp_path))
+    work = Place("mira").work
+    work.mkdir(parents=True)
+    (work / "people.json").write_text('{"person": {"id": "1", "name": "Mira Sand"}, "asked": "Mira Sand"}')
+    assert "not judged yet" in invoke("avatar", "list")[1]
+    code, out = invoke("avatar", "chat", "mira")
+    assert (code, "`rolecast avatar release mira`" in " ".join(out.split())) == (1, True)
+    for name in ("1", "mira sand", "MIRA_SAND", "mira"):
+        assert asked_before(Place("mira"), name) == "Mira Sand"
+    assert asked_before(Place("mira"), "Jo") == "Jo"

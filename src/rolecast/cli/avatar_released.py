@@ -23,8 +23,12 @@ def chat(
     """Talk with an avatar of the running gateway."""
     from rolecast.avatars.places import PREFIX, slug
     from rolecast.cli import talk
+    from rolecast.errors import NotFound
 
-    talk.chat(model=name if name.startswith(PREFIX) else PREFIX + slug(name), url=url, key=key)
+    model = name if name.startswith(PREFIX) else PREFIX + slug(name)
+    if not url and "@" not in model and (place := _place(model)).work.is_dir() and not place.card.exists():
+        raise NotFound(f"{place.name} is not released yet: `rolecast avatar release {place.name}` does it.")
+    talk.chat(model=model, url=url, key=key)
 
 
 def list_(as_json: Json = False) -> None:
