@@ -1,10 +1,14 @@
 """What is asked for an avatar: settings that are kept, Avatar SLM's config.json, the base, the question at the end."""
 
+import io
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from rolecast.avatars import asked, example
@@ -12,10 +16,11 @@ from rolecast.avatars.example import Example, Said
 from rolecast.avatars.pipeline import asked_before
 from rolecast.avatars.places import Place, slug
 from rolecast.avatars.settings import AvatarSettings
-from rolecast.cli import app
+from rolecast.cli import app, avatar_making, output
 from rolecast.cli.avatar_making import setting
 from rolecast.config.schema import Avatars, Config, Model
 from rolecast.errors import Invalid, NotFound
+from rolecast.jobs.job import Progress
 
 DOCUMENTED: dict[str, Any] = {
     "neo4j": {"uri": "bolt://localhost:7687", "username": "neo4j", "password": "hunter2hunter"},
@@ -186,3 +191,15 @@ def test_what_was_begun_is_listed_and_is_not_talked_with(monkeypatch: pytest.Mon
     for name in ("1", "mira sand", "MIRA_SAND", "mira"):
         assert asked_before(Place("mira"), name) == "Mira Sand"
     assert asked_before(Place("mira"), "Jo") == "Jo"
+
+
+def test_what_a_training_tells_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=io.StringIO(), width=80, force_terminal=True)
+    monkeypatch.setattr(output, "console", lambda *, stderr=False: screen)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    note = "3 h 23 min left, loss 4.09, held out 3.02, 812 tokens/s, 1.7 GB"
+    with avatar_making.shown("mira") as report:
+        report(Progress("training", 44, 102, "steps", note))
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.file.getvalue()).split("\r")  # type: ignore[attr-defined]
+    assert any("training 43 % 0.0 s 3 h 23 min left, loss 4.09, held out 3.02" in line for line in lines)
+    assert max(len(each) for line in lines for each in line.split("\n")) <= 80

@@ -20,6 +20,8 @@ from rolecast.cli import output
 from rolecast.errors import Invalid, RolecastError
 
 if TYPE_CHECKING:
+    from rich.progress import Task
+
     from rolecast.avatars.pipeline import Outcome
     from rolecast.jobs.job import Progress
 
@@ -28,6 +30,8 @@ ENDING_S = 120.0
 EVERY_S = 10.0
 """Outside of a terminal a step tells so often how far it is."""
 
+WIDE = 110
+"""Columns of a terminal where a bar fits beside what a training tells."""
 WORTH_TELLING_S = 0.1
 """A step that took less leaves no line on a terminal."""
 
@@ -105,27 +109,26 @@ def shown(label: str) -> "Iterator[Callable[[Progress], None]]":
     if not sys.stderr.isatty():
         yield _lines(label)
         return
-    from rich.progress import BarColumn, ProgressColumn, TaskProgressColumn, TextColumn
+    from rich.progress import BarColumn, ProgressColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
     from rich.text import Text
 
     step, began = "", time.monotonic()
 
-    class Took(ProgressColumn):
-        """How long the step takes; it goes on while one that has counted to its end still works."""
+    class Line(ProgressColumn):
+        """The step, its part, its time, which goes on while one that has counted to its end still works, and its note,
+        of which the end is left out where there is no room."""
 
-        def render(self, task: object) -> Text:
-            return Text(_took(began), "dim")
+        def render(self, task: "Task") -> Text:
+            part = f" {task.percentage:.0f} %" if task.total else ""
+            return Text.assemble(f"{task.description}{part} ", (f"{_took(began)} ", "dim"), task.fields["note"])
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=8),  # what a training tells fits beside it on 80 columns
-        TaskProgressColumn(),
-        TextColumn("{task.fields[note]}"),
-        Took(),
-    )
-    with Bars(*columns, console=output.console(stderr=True), transient=True) as bars:
-        task = bars.add_task(output.escape(label), total=None, note="")
+    screen = output.console(stderr=True)
+    bar = (BarColumn(bar_width=16),) if screen.width >= WIDE else ()
+    columns = (*bar, Line(Column(no_wrap=True, overflow="ellipsis")))
+    with Bars(*columns, console=screen, transient=True) as bars:
+        task = bars.add_task(label, total=None, note="")
 
         def report(now: "Progress") -> None:
             nonlocal step, began
@@ -133,8 +136,8 @@ def shown(label: str) -> "Iterator[Callable[[Progress], None]]":
                 if step and time.monotonic() - began >= WORTH_TELLING_S:
                     output.say(f"[green]✓[/] {output.escape(step)} [dim]{_took(began)}[/]", stderr=True)
                 step, began = now.step, time.monotonic()
-                bars.reset(task, total=now.total or None, description=output.escape(step))
-            bars.update(task, completed=now.done, total=now.total or None, note=output.escape(now.note))
+                bars.reset(task, total=now.total or None, description=step)
+            bars.update(task, completed=now.done, total=now.total or None, note=now.note)
 
         yield report
 

@@ -135,10 +135,10 @@ class Loop:
 
     def _note(self) -> str:
         left = self._all * (1 - self.state.step / self._steps) / self._speed
-        said = [f"loss {self.state.history.recent():.2f}"]
+        said = [f"{_time(left)} left", f"loss {self.state.history.recent():.2f}"]
         if self.state.history.best is not None:
             said.append(f"held out {self.state.history.best:.2f}")
-        said += [f"{self._speed:.0f} tokens/s", size_text(self.peak), f"{_time(left)} left"]
+        said += [f"{self._speed:.0f} tokens/s", size_text(self.peak)]
         return ", ".join(said)
 
     def _held_out(self, when: str) -> float:
