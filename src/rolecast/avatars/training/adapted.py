@@ -43,7 +43,7 @@ def replace(model: Any) -> None:
 
     for module in model.modules():
         if isinstance(module, Linear) and module.base_layer.bias is None:
-            module.forward = _forward(module)  # type: ignore[method-assign]
+            module.forward = _forward(module)
 
 
 def _forward(module: Any) -> Any:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CACHE = "rehearsal.jsonl"
 STRIDE = 7
 LONGEST = 48
-"""Tokens of an answer: what follows teaches no more, and is read in each epoch."""
+"""Tokens of an answer: enough for a plain one, and each is read again in each epoch."""
 AT_ONCE = 50
 """Answers that are made together: products of one row each would leave a processor waiting for memory."""
 TRIAL = 0.3
