@@ -211,7 +211,12 @@ def test_broken_off_and_gone_on_with_it_gives_the_same_weights_bit_by_bit(
 def test_asked_to_stop_it_goes_on_later(dataset: Path, tmp_path: Path) -> None:
     asked: list[Progress] = []
     stopped = train(
-        dataset, tmp_path, small(), None, asked.append, lambda: sum(each.step == "training" for each in asked) >= 3
+        dataset,
+        tmp_path,
+        small(),
+        None,
+        asked.append,
+        lambda: sum(each.step == "training" and each.done > 0 for each in asked) >= 3,
     )
     assert stopped.stopped
     assert not stopped.final.exists()
