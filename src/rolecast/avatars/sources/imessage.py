@@ -4,6 +4,7 @@ A copy that still has its `-wal` file beside it holds the newest messages there;
 """
 
 import contextlib
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -27,6 +28,12 @@ _GROUP = 43
 _NEEDED = ("message", "chat", "handle", "chat_message_join")
 _DAMAGED = (sqlite3.Error, UnicodeError)
 """What reading raises; the second where even a name in the schema is no text."""
+_REACTED = re.compile(
+    r"(?:(?:Liked|Loved|Disliked|Laughed at|Emphasi[sz]ed|Questioned|Reacted \S{1,12} to"
+    r"|Removed an? [\w ]{4,20} from) (?:“.*”|\".*\"|an? (?:image|photo|movie|video|audio message|attachment|sticker)))",
+    re.DOTALL,
+)
+"""A reaction as a text, which is what comes of it where one of them has no iMessage."""
 _OPTIONAL = {
     "attributedBody": "NULL",
     "associated_message_type": "0",
@@ -141,6 +148,8 @@ def _message(row: tuple[object, ...], chat: str, clock: Clock) -> tuple[Message 
     text = clean(text.replace("\ufffc", ""))  # where a picture stood
     if not text:
         return None, "a medium without words"
+    if _REACTED.fullmatch(text):
+        return None, "a reaction or a sticker"
     if not isinstance(date, int | float) or (moment := _time(date)) is None:
         return None, "there is no such time"
     name = name_of(str(handle or ""))
