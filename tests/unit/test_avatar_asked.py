@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from rolecast.avatars import asked, example
-from rolecast.avatars.example import Example, Said
+from rolecast.avatars.example import Example, Lineage, Said
+from rolecast.avatars.order import STEPS, AvatarOrder, Step
+from rolecast.avatars.pipeline import Outcome, Pipeline
 from rolecast.avatars.places import Place, slug
 from rolecast.avatars.settings import AvatarSettings
 from rolecast.cli import app
@@ -136,6 +139,32 @@ def test_the_question_at_the_end_was_not_learnt_from(place: Place) -> None:
     example.write(place.dataset / "train.jsonl", [row(1, "learnt?")])
     example.write(place.dataset / "test.jsonl", [row(2, "no question"), row(3, "held out?")])
     assert asked.held_out(place) == [{"role": "user", "content": "held out?"}]
+
+
+def test_too_few_replies_are_told_before_a_training_that_no_gate_would_let_pass() -> None:
+    place = Place("mira")
+
+    def told(steps: tuple[Step, ...]) -> Outcome:
+        return Pipeline(AvatarOrder(place.name, "Mira", steps), lambda _: None, lambda: False).run()
+
+    said = [Example(str(n), f"how is boat {n}?", f"the boat {'floats' * n}", "Mira") for n in range(9)]
+    said = [
+        msgspec.structs.replace(
+            each,
+            conversation_history=(Said("Jonas", each.input_text),),
+            metadata=Lineage("one", number, chat="one", message_ids=(f"q{number}", f"a{number}")),
+        )
+        for number, each in enumerate(said)
+    ]
+    example.write(place.extracted, said)
+    outcome = told(("dataset",))
+    assert outcome.replies == 9
+    assert ["Only 9 replies" in note or "hold anything out" in note for note in outcome.notes] == [True, True]
+    with pytest.raises(Invalid, match=r"It is not trained, for it could not pass the gate.*bring more conversations"):
+        told(STEPS[1:])
+    example.write(place.extracted, [msgspec.structs.replace(each, target_text="x" * 5000) for each in said])
+    with pytest.raises(Invalid, match="9 with nothing that was typed: media, notices, commands, pasted texts"):
+        told(("dataset",))
 
 
 def invoke(*argv: str) -> tuple[int, str]:

@@ -487,7 +487,7 @@ def test_secrets_planted_in_the_dataset_before_are_not_taken_for_those_of_this_o
     ("lines", "why"),
     [
         ([], "has no examples"),
-        ([exchange("t", 1, "look", "<Media omitted>")], "1 nothing"),
+        ([exchange("t", 1, "look", "<Media omitted>")], "1 with nothing that was typed"),
     ],
 )
 def test_nothing_to_learn_from_is_told_and_the_dataset_before_stays(tmp_path: Path, lines: list[Any], why: str) -> None:

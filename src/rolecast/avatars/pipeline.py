@@ -45,6 +45,10 @@ class Outcome(msgspec.Struct, frozen=True):
     """The version that was released; None = none was."""
     report: str = ""
     """The page that tells about it."""
+    replies: int = 0
+    """How many there are to learn from and to judge by; 0 = no dataset was made."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the dataset before it is trained on."""
 
 
 class Stopped(RolecastError):
@@ -101,6 +105,8 @@ class Pipeline:
             if self.order.resume and done.steps.get(step) == digest and self._is_there(step):
                 self._report(Progress(step, 1, 1, "steps", "done before"))
                 continue
+            if step == "train" and "evaluate" in asked:
+                self._can_be_judged()
             for later in STEPS[STEPS.index(step) :]:
                 done.steps.pop(later, None)
             self._keep(done)
@@ -227,6 +233,12 @@ class Pipeline:
             return "q8_0" if self._settings.training.width % 32 == 0 else "f16"
         return "adapter" if self._settings.form == "adapter" else "q8_0"
 
+    def _can_be_judged(self) -> None:
+        """Raises Invalid before a training whose avatar no gate would let pass."""
+        made = self._made()
+        if made is not None and not made.valid + made.test and not self.order.force:
+            raise Invalid(f"It is not trained, for it could not pass the gate. {' '.join(made.notes)}", param="person")
+
     def _needs(self, path: Path, step: Step) -> None:
         if not path.exists():
             raise Invalid(f"{self.place.name} needs the step before: `rolecast avatar {step} {self.place.name}`.")
@@ -263,13 +275,31 @@ class Pipeline:
     def _keep(self, done: _Done) -> None:
         _write(self.place.work / DONE, done)
 
+    def _made(self) -> "_Made | None":
+        try:
+            return msgspec.json.decode((self.place.dataset / "report.json").read_bytes(), type=_Made)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
     def _outcome(self, steps: tuple[str, ...]) -> Outcome:
         told = self.place.evaluation / "report.json"
+        made = (self._made() if "dataset" in steps else None) or _Made()
+        replies = made.train + made.valid + made.test
         if not {"evaluate", "release"} & {*steps} or not told.is_file():
-            return Outcome(self.place.name, steps)
+            return Outcome(self.place.name, steps, replies=replies, notes=made.notes)
         judged = msgspec.json.decode(told.read_bytes(), type=_Judged)
         page = str(self.place.evaluation / "report.html")
-        return Outcome(self.place.name, steps, judged.passed, tuple(judged.reasons), self._version, page)
+        reasons = tuple(judged.reasons)
+        return Outcome(self.place.name, steps, judged.passed, reasons, self._version, page, replies, made.notes)
+
+
+class _Made(msgspec.Struct):
+    """Of a dataset, how much there is."""
+
+    train: int = 0
+    valid: int = 0
+    test: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class _Judged(msgspec.Struct):

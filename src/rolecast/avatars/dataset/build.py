@@ -119,7 +119,8 @@ class _Build:
         return self._write(kept)
 
     def _reasons(self) -> str:
-        return ", ".join(f"{count} {reason}" for reason, count in sorted(self._left.items()) if count) or "it is empty"
+        left = [f"{count} {reports.WORDS[reason]}" for reason, count in sorted(self._left.items()) if count]
+        return "; ".join(left) or "it is empty"
 
     def _look(self, people: Sequence[Person]) -> tuple[int, str, list[Person]]:
         """How many examples there are, whose replies, and everybody in them."""
