@@ -1,23 +1,29 @@
 """What is asked for an avatar: settings that are kept, Avatar SLM's config.json, the base, the question at the end."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from chat_exports import Ears
 from typer.testing import CliRunner
 
 from rolecast.avatars import asked, example
+from rolecast.avatars.conversation import Reading
 from rolecast.avatars.example import Example, Lineage, Said
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
 from rolecast.avatars.pipeline import Outcome, Pipeline
 from rolecast.avatars.places import Place, slug
 from rolecast.avatars.settings import AvatarSettings
+from rolecast.avatars.sources import bring
+from rolecast.books import store_of
 from rolecast.cli import app
 from rolecast.cli.avatar_making import setting
 from rolecast.config.schema import Avatars, Config, Model
 from rolecast.errors import Invalid, NotFound
+from rolecast.jobs.job import Progress
 
 DOCUMENTED: dict[str, Any] = {
     "neo4j": {"uri": "bolt://localhost:7687", "username": "neo4j", "password": "hunter2hunter"},
@@ -166,6 +172,30 @@ def test_too_few_replies_are_told_before_a_training_that_no_gate_would_let_pass(
     example.write(place.extracted, [msgspec.structs.replace(each, target_text="x" * 5000) for each in said])
     with pytest.raises(Invalid, match="7 with nothing that was typed: media, notices, commands, pasted texts"):
         told(("dataset",))
+
+
+def test_what_came_since_is_learnt_from_and_what_was_there_is_not_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "WhatsApp Chat with Jonas.txt"
+
+    async def bring_first(count: int) -> None:
+        rows = (f"31/12/23, 10:{n:02} - {('Jonas', 'Mira')[n % 2]}: boat {'ahoy' * n}" for n in range(count))
+        path.write_text("\n".join(rows))
+        store = store_of(Config())
+        await store.open()
+        await bring([path], store, Ears(), Reading(zone="UTC"))
+        await store.close()
+
+    def done_before() -> list[str]:
+        told: list[Progress] = []
+        Pipeline(AvatarOrder("mira", "Mira", ("extract", "dataset")), told.append, lambda: False).run()
+        return [each.step for each in told if each.note == "done before"]
+
+    asyncio.run(bring_first(10))
+    assert [done_before(), done_before()] == [[], ["extract", "dataset"]]
+    asyncio.run(bring_first(16))
+    assert [done_before(), done_before()] == [[], ["extract", "dataset"]]
+    assert sum(1 for _ in example.read(Place("mira").extracted)) == 8
+    assert not list(Place("mira").work.glob("*.again*"))
 
 
 def invoke(*argv: str) -> tuple[int, str]:

@@ -4,6 +4,7 @@ Runs in a child process (`worker`). Knows what each step needs of those before; 
 """
 
 import asyncio
+import filecmp
 import hashlib
 import os
 import shutil
@@ -102,7 +103,8 @@ class Pipeline:
             if self._stop():
                 raise Stopped(f"It was stopped before {step}; the same command goes on from there.")
             digest = self._digest(step)
-            if self.order.resume and done.steps.get(step) == digest and self._is_there(step):
+            known = self.order.resume and done.steps.get(step) == digest and self._is_there(step)
+            if known and (step != "extract" or self._says_the_same()):
                 self._report(Progress(step, 1, 1, "steps", "done before"))
                 continue
             if step == "train" and "evaluate" in asked:
@@ -118,17 +120,30 @@ class Pipeline:
     # -- the steps --------------------------------------------------------------------------------------------
 
     def _extract(self) -> None:
+        people, messages = self._extracted(self.place.extracted, self._report)
+        self._report(Progress("extract", messages, messages, "messages"))
+        _write(self.place.work / PEOPLE, people)
+
+    def _extracted(self, into: Path, report: Report) -> "tuple[_People, int]":
+        """Extract into that file; whose replies they are, and how many messages were read."""
         from rolecast.avatars.extraction import extract, wanted_of
 
-        async def work() -> None:
+        async def work() -> tuple[_People, int]:
             wanted = wanted_of(self.order.person, self._settings.extraction)
             async with conversations_of(self._settings.extraction, self.order.database) as conversations:
-                told = _Told(self._report)
-                found = await extract(conversations, wanted, self._settings.extraction, self.place.extracted, told)
-            self._report(Progress("extract", found.messages, found.messages, "messages"))
-            _write(self.place.work / PEOPLE, _People(found.person, list(found.people)))
+                found = await extract(conversations, wanted, self._settings.extraction, into, _Told(report))
+            return _People(found.person, list(found.people)), found.messages
 
-        asyncio.run(work())
+        return asyncio.run(work())
+
+    def _says_the_same(self) -> bool:
+        """Whether what was extracted is what the conversations say now: some may have come since, or been forgotten."""
+        again = self.place.extracted.with_suffix(".again")
+        try:
+            people, _ = self._extracted(again, lambda _: None)
+            return people == self._people() and filecmp.cmp(again, self.place.extracted, shallow=False)
+        finally:
+            again.unlink(missing_ok=True)
 
     def _dataset(self) -> None:
         from rolecast.avatars.dataset.build import build
