@@ -193,9 +193,11 @@ class _Build:
         history: list[Said] = []
         history_ids: list[str] = []
         mentioned: dict[str, None] = {}
+        answered = False
         for at in range(max(0, len(raw.conversation_history) - self._settings.context), len(raw.conversation_history)):
             each = raw.conversation_history[at]
-            scrubbed = self._scrubber.scrub(each.message)
+            scrubbed = self._scrubber.answered(each.message)
+            answered = bool(scrubbed.text) and each.speaker != self._name
             if scrubbed.text:
                 mentioned.update(dict.fromkeys(scrubbed.people))
                 history.append(
@@ -203,7 +205,7 @@ class _Build:
                 )
                 if fits:
                     history_ids.append(ids[at])
-        if all(each.speaker == self._name for each in history):
+        if not answered:  # what is before that is not what they replied to
             self._left["unanswered"] += 1
             return None
         if not _BARE.sub("", reply.text) and any(word in reply.text for word in (LINK, *PLACEHOLDERS)):
