@@ -184,6 +184,19 @@ def test_a_slack_workspace(tmp_path: Path, form: str) -> None:
     ]
 
 
+def test_who_writes_in_a_thread_of_slack_answers_what_was_written_last_in_it(tmp_path: Path) -> None:
+    def said(ts: int, user: str, thread: int) -> dict[str, Any]:
+        return {"type": "message", "user": user, "ts": f"170{ts}", "thread_ts": f"170{thread}", "text": f"t{ts}"}
+
+    days = {
+        "general/2024-01-05.json": [said(1, "U9", 1), said(2, "U1", 2), said(3, "U2", 1), said(4, "U2", 2)],
+        "general/2024-01-06.json": [said(5, "U1", 2), said(6, "U1", 1)],
+    }
+    found = got(pack(tmp_path / "slack.zip", {"users.json": SLACK["users.json"]} | days))
+    answers = {each.text: each.reply_to.rpartition(":")[2] for each in found.messages}
+    assert answers == {"t2": "", "t3": "1701", "t4": "1702", "t5": "1704", "t6": "1703"}
+
+
 def test_what_a_slack_client_wrote_as_blocks_alone_is_read(tmp_path: Path) -> None:
     line = [
         {"type": "text", "text": "a < b, "},
@@ -227,6 +240,21 @@ def test_the_database_of_messages_is_read_and_not_changed(tmp_path: Path) -> Non
     ]
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["chat.db"]
+
+
+def test_who_writes_in_a_thread_of_messages_answers_what_was_written_last_in_it(tmp_path: Path) -> None:
+    path = imessage(tmp_path / "chat.db")
+    with sqlite3.connect(path) as db:
+        (last,) = db.execute("SELECT max(date) FROM message").fetchone()
+        for number in (91, 92):
+            about = (number, f"G{number}", "in it", last + number, number % 2, 1, "G1")
+            names = "ROWID, guid, text, date, is_from_me, handle_id, thread_originator_guid"
+            db.execute(f"INSERT INTO message ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", about)
+            db.execute("INSERT INTO chat_message_join VALUES (1, ?)", (number,))
+    db.close()
+    found = {each.id: each.reply_to for each in got(path).messages}
+    assert found["imessage:G92"] == "imessage:G91"
+    assert found[found["imessage:G91"]] == "imessage:G1", "the one that answered the first"
 
 
 def test_an_old_database_of_messages_counts_seconds_and_lacks_columns(tmp_path: Path) -> None:

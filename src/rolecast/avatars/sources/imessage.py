@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
 from rolecast.avatars.sources.bundle import unreadable
 from rolecast.avatars.sources.words import Clock, clean, name_of, seconds
@@ -123,11 +125,15 @@ def _chats(database: sqlite3.Connection, told: Told) -> Iterator[Item]:
         chat = Chat(f"imessage:{guid}", name_of(str(title or identifier or "")), style == _GROUP)
         yield chat
         clock = Clock()
+        threads: dict[str, str] = {}
         for row in database.execute(query, (key,)):
             done += 1
             message, why = _message(row, chat.id, clock)
             if message is not None:
-                yield message
+                # Replies name the first message of their thread; what they answer is the last one of it.
+                thread = message.reply_to or message.id
+                yield msgspec.structs.replace(message, reply_to=threads.get(thread, message.reply_to))
+                threads[thread] = message.id
             else:
                 told.skipped(f"{chat.title or guid}, message {done}", why)
             if not done % 1000:

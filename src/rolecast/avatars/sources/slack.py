@@ -81,6 +81,7 @@ def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
         days = sorted(name for name in bundle.sizes if name.startswith(top) and _DAY.fullmatch(name.removeprefix(top)))
         total, done = sum(bundle.sizes[name] for name in days), 0
         last = ""
+        threads: dict[str, str] = {}
         for day in days:
             folder = day.removeprefix(top).split("/")[0]
             chat = chats.get(folder) or Chat(f"slack:{folder}", name_of(folder), True)
@@ -92,7 +93,7 @@ def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
             except ExportError:
                 told.skipped(day, jsons.NOT_SO)
                 parts = []
-            yield from _day(parts, chat.id, users, bots, told, day.removeprefix(top))
+            yield from _day(parts, chat.id, users, bots, told, day.removeprefix(top), threads)
             done += bundle.sizes[day]
             told.progress(done, total)
 
@@ -121,8 +122,15 @@ def _person(user: _User) -> Person:
 
 
 def _day(
-    parts: list[msgspec.Raw], chat: str, users: dict[str, str], bots: set[str], told: Told, where: str
+    parts: list[msgspec.Raw],
+    chat: str,
+    users: dict[str, str],
+    bots: set[str],
+    told: Told,
+    where: str,
+    threads: dict[str, str],
 ) -> Iterator[Item]:
+    """`threads`: of each the message that was written last in it, which is what the next one answers."""
     for number, said in jsons.each(parts, _Message, f"{where}, message", told):
         text = clean(_text(said.text or _blocks(said.blocks), users))
         at = _time(said.ts)
@@ -134,8 +142,11 @@ def _day(
             person = _person(_User(said.user, profile=said.user_profile or _Profile()))
             users[said.user] = person.name
             yield person
-        reply = f"{chat}:{said.thread_ts}" if said.thread_ts and said.thread_ts != said.ts else ""
-        yield Message(f"{chat}:{said.ts}", chat, f"slack:{said.user}", text, at, reply)
+        own, thread = f"{chat}:{said.ts}", f"{chat}:{said.thread_ts}" if said.thread_ts else ""
+        reply = threads.get(thread, thread) if thread != own else ""
+        if thread:
+            threads[thread] = own
+        yield Message(own, chat, f"slack:{said.user}", text, at, reply)
 
 
 def _why_not(said: _Message, text: str, at: float | None, bots: set[str]) -> str:
