@@ -377,6 +377,7 @@ def test_a_conversation_with_chatgpt_from_other_exporters_is_read_too(tmp_path: 
 
     cited = 'the \ue200entity\ue202["boat", "Heron", 0]\ue201 sails \ue200cite\ue202turn0search3\ue201 now【4†source】'
     mapping = {  # the newest first, as one exporter has them, and nothing says where it stands
+        "e": node("e", "d", "assistant", "yes", 1704489355),  # before what it answers
         "d": node("d", "c", "user", "later", "2024-01-05T21:16:00Z"),
         "c": node("c", "a", "assistant", cited, 1704489330),
         "b": node("b", "a", "assistant", "first try", 1704489310),
@@ -386,8 +387,8 @@ def test_a_conversation_with_chatgpt_from_other_exporters_is_read_too(tmp_path: 
     conversation = {"title": "Boats", "create_time": "2024-01-05T21:15:00Z", "mapping": mapping}
     for content in (conversation, [conversation]):
         found = got(write(tmp_path / "Boats.json", content))
-        assert found.texts == ["which boat?", "the Heron sails now", "later"]
-        assert [each.at for each in found.messages] == [1704489300, 1704489330, 1704489360]
+        assert found.texts == ["which boat?", "the Heron sails now", "later", "yes"]
+        assert [each.at for each in found.messages] == [1704489300, 1704489330, 1704489360, 1704489360.001]
 
 
 def test_a_part_of_a_new_kind_costs_claude_no_answer(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
 from rolecast.avatars.sources import jsons
 from rolecast.avatars.sources.bundle import Bundle
-from rolecast.avatars.sources.words import Clock, Zone, clean, name_of
+from rolecast.avatars.sources.words import Clock, Zone, clean, later, name_of
 from rolecast.errors import UNREADABLE, ExportError
 
 TITLE = "ChatGPT export (conversations.json)"
@@ -127,7 +127,7 @@ def _items(found: _Conversation, where: str, told: Told, zone: Zone) -> Iterator
         text = clean(_text(said))
         if not text:
             continue
-        at = zone.read(said.create_time) or at
+        at = later(zone.read(said.create_time), at)
         message = Message(
             f"chatgpt:{said.id}",
             chat.id,
@@ -151,13 +151,17 @@ def _path(found: _Conversation) -> list[str]:
 
 
 def _newest(found: _Conversation) -> str | None:
-    """The end of a branch that was written last; of several at once the last one in the file."""
-    begun = {node.parent for node in found.mapping.values()}
-    ranked = (
-        (_when(node.message), name not in begun, place) for place, (name, node) in enumerate(found.mapping.items())
-    )
-    newest = max(ranked, default=None)
-    return None if newest is None else list(found.mapping)[newest[2]]
+    """The end of the branch that was written last; without times, of the one that is last in the file."""
+    when = {name: (_when(node.message), place) for place, (name, node) in enumerate(found.mapping.items())}
+    below: dict[str | None, list[str]] = {}
+    for name, node in found.mapping.items():
+        below.setdefault(node.parent, []).append(name)
+    newest = max(when, key=when.__getitem__, default=None)
+    seen: set[str | None] = set()
+    while newest not in seen and newest in below:
+        seen.add(newest)
+        newest = max(below[newest], key=when.__getitem__)
+    return newest
 
 
 def _when(message: msgspec.Raw) -> float:

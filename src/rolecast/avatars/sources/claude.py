@@ -9,7 +9,7 @@ import msgspec
 from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
 from rolecast.avatars.sources import jsons
 from rolecast.avatars.sources.chatgpt import conversations, is_conversations
-from rolecast.avatars.sources.words import Clock, Zone, clean, digest, name_of
+from rolecast.avatars.sources.words import Clock, Zone, clean, digest, later, name_of
 from rolecast.errors import UNREADABLE
 
 TITLE = "Claude export (conversations.json)"
@@ -68,7 +68,7 @@ def _messages(path: list[_Message], chat: str, zone: Zone, where: str, told: Tol
             if said.sender == "human":
                 told.skipped(f"{where}, message {number}", "a medium without words")
             continue
-        at = zone.read(said.created_at) or at
+        at = later(zone.read(said.created_at), at)
         own = f"claude:{said.uuid or digest(chat, said.created_at, text)}"
         person = ME if said.sender == "human" else MODEL
         yield Message(own, chat, person, text, clock(chat, at) if at else None, last)
