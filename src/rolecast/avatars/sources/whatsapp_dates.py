@@ -32,14 +32,13 @@ _DATE = (
 )
 _BETWEEN = rf"{_MARKS}[,،]?{_MARKS}{_SPACE}+{_MARKS}(?:(?:um|at|a las|à|às|alle|om|kl\.?|klo){_SPACE})?"
 _CLOCK = (
-    rf"(?P<clock>(?:(?P<early>{_HALF}){_SPACE}?)?(?P<hour>\d{{1,2}})(?:[:.]|{_SPACE}h{_SPACE})(?P<minute>\d{{2}})"
-    rf"(?:[:.](?P<second>\d{{2}}))?(?:{_SPACE}?(?P<half>{_HALF}))?)(?:{_SPACE}(?:ч|น)\.)?{_MARKS}"
+    rf"(?P<clock>(?:(?P<early>(?i:{_HALF})){_SPACE}?)?(?P<hour>\d{{1,2}})(?:[:.]|{_SPACE}h{_SPACE})(?P<minute>\d{{2}})"
+    rf"(?:[:.](?P<second>\d{{2}}))?(?:{_SPACE}?(?P<half>(?i:{_HALF})))?)(?:{_SPACE}(?:ч|น)\.)?{_MARKS}"
 )
-_IPHONE = re.compile(rf"{_MARKS}\[{_DATE}{_BETWEEN}{_CLOCK}\]{_SPACE}?(?P<rest>.*)", re.DOTALL | re.IGNORECASE)
-_ANDROID = re.compile(
-    rf"{_MARKS}{_DATE}{_BETWEEN}{_CLOCK}{_SPACE}[-\u2013]{_SPACE}(?P<rest>.*)", re.DOTALL | re.IGNORECASE
-)
+_IPHONE = re.compile(rf"{_MARKS}\[{_DATE}{_BETWEEN}{_CLOCK}\]{_SPACE}?(?P<rest>.*)", re.DOTALL)
+_ANDROID = re.compile(rf"{_MARKS}{_DATE}{_BETWEEN}{_CLOCK}{_SPACE}[-\u2013]{_SPACE}(?P<rest>.*)", re.DOTALL)
 _AFTERNOON = frozenset(re.sub(r"\.", "", word) for word in _HALVES["pm"].split())
+_GROUPS = ("date", "mark", "clock", "early", "second", "half", "rest")
 _BEGINS = frozenset(b"[0123456789\xe2\xef\xd8\xd9\xdb\xe0")
 """First bytes of a header: a bracket, a digit of whatever script, or one of the marks."""
 _BUDDHA = range(2400, 2700)
@@ -84,14 +83,15 @@ def header(line: bytes, style: Style | None = None) -> Header | None:
         found = _IPHONE.match(text) or _ANDROID.match(text)
     if found is None:
         return None
-    own = Style(found.re is _IPHONE, found["mark"], found["second"] is not None, bool(found["half"] or found["early"]))
-    return Header(own, _plain(found["date"]), found["clock"], found["rest"]) if style is None or own == style else None
+    date, mark, clock, early, second, half, rest = found.group(*_GROUPS)
+    own = Style(found.re is _IPHONE, mark, second is not None, half is not None or early is not None)
+    if style is not None and own != style:
+        return None
+    return Header(own, date if date.isascii() else _plain(date), clock, rest)
 
 
 def _plain(date: str) -> str:
     """Its numbers in our digits, without the marks that right-to-left phones put between them."""
-    if date.isascii():
-        return date
     return "".join(str(int(each)) if each.isdigit() else each for each in re.sub(_MARK, "", date))
 
 
@@ -153,7 +153,7 @@ def _numbers(date: str) -> tuple[tuple[int, ...], str]:
 def _time(date: str, clock: str, order: str) -> datetime | None:
     numbers, _ = _numbers(date)
     day, month, year = (numbers[place] for place in ORDERS[order])
-    found = re.fullmatch(_CLOCK, clock, re.IGNORECASE)
+    found = re.fullmatch(_CLOCK, clock)
     assert found is not None, "a header matched it"
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
     if half := found["early"] or found["half"]:

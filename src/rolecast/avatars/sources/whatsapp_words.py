@@ -114,7 +114,7 @@ def said(sender: str, lines: Sequence[str], omitted: Collection[str] = ()) -> tu
     """
     if not sender:
         return "", "WhatsApp wrote it"
-    if lines[0].strip() in omitted or _OMITTED.fullmatch(lines[0].strip()):
+    if "<" in lines[0] and ((first := lines[0].strip()) in omitted or _OMITTED.fullmatch(first)):
         lines = lines[1:]  # what is below was written beneath the medium
     text = "\n".join(lines)
     if not _MARKED.search(text):
@@ -134,11 +134,11 @@ def _plain(text: str) -> tuple[str, str]:
     plain = text.strip()
     if not plain:
         return "", "a medium without words"
-    if (poll := _POLL.fullmatch(plain)) and poll["poll"] == poll["poll"].upper():
+    if plain[-1] == ")" and (poll := _POLL.fullmatch(plain)) and poll["poll"] == poll["poll"].upper():
         return "", "a poll"
     if len(plain) > _SHORT:
         return plain, ""
-    if _PLACE.fullmatch(plain):
+    if "://" in plain and _PLACE.fullmatch(plain):
         return "", "a place"
     if plain == _VIEWED or _OMITTED.fullmatch(plain):
         return "", "a medium without words"
