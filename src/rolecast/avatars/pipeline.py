@@ -4,6 +4,7 @@ Runs in a child process (`worker`). Knows what each step needs of those before; 
 """
 
 import asyncio
+import filecmp
 import hashlib
 import os
 import shutil
@@ -45,6 +46,10 @@ class Outcome(msgspec.Struct, frozen=True):
     """The version that was released; None = none was."""
     report: str = ""
     """The page that tells about it."""
+    replies: int = 0
+    """How many there are to learn from and to judge by; 0 = no dataset was made."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the dataset before it is trained on."""
 
 
 class Stopped(RolecastError):
@@ -98,9 +103,12 @@ class Pipeline:
             if self._stop():
                 raise Stopped(f"It was stopped before {step}; the same command goes on from there.")
             digest = self._digest(step)
-            if self.order.resume and done.steps.get(step) == digest and self._is_there(step):
+            known = self.order.resume and done.steps.get(step) == digest and self._is_there(step)
+            if known and (step != "extract" or self._says_the_same()):
                 self._report(Progress(step, 1, 1, "steps", "done before"))
                 continue
+            if step == "train" and "evaluate" in asked:
+                self._can_be_judged()
             for later in STEPS[STEPS.index(step) :]:
                 done.steps.pop(later, None)
             self._keep(done)
@@ -112,17 +120,30 @@ class Pipeline:
     # -- the steps --------------------------------------------------------------------------------------------
 
     def _extract(self) -> None:
+        people, messages = self._extracted(self.place.extracted, self._report)
+        self._report(Progress("extract", messages, messages, "messages"))
+        _write(self.place.work / PEOPLE, people)
+
+    def _extracted(self, into: Path, report: Report) -> "tuple[_People, int]":
+        """Extract into that file; whose replies they are, and how many messages were read."""
         from rolecast.avatars.extraction import extract, wanted_of
 
-        async def work() -> None:
+        async def work() -> tuple[_People, int]:
             wanted = wanted_of(self.order.person, self._settings.extraction)
             async with conversations_of(self._settings.extraction, self.order.database) as conversations:
-                told = _Told(self._report)
-                found = await extract(conversations, wanted, self._settings.extraction, self.place.extracted, told)
-            self._report(Progress("extract", found.messages, found.messages, "messages"))
-            _write(self.place.work / PEOPLE, _People(found.person, list(found.people)))
+                found = await extract(conversations, wanted, self._settings.extraction, into, _Told(report))
+            return _People(found.person, list(found.people)), found.messages
 
-        asyncio.run(work())
+        return asyncio.run(work())
+
+    def _says_the_same(self) -> bool:
+        """Whether what was extracted is what the conversations say now: some may have come since, or been forgotten."""
+        again = self.place.extracted.with_suffix(".again")
+        try:
+            people, _ = self._extracted(again, lambda _: None)
+            return people == self._people() and filecmp.cmp(again, self.place.extracted, shallow=False)
+        finally:
+            again.unlink(missing_ok=True)
 
     def _dataset(self) -> None:
         from rolecast.avatars.dataset.build import build
@@ -227,6 +248,12 @@ class Pipeline:
             return "q8_0" if self._settings.training.width % 32 == 0 else "f16"
         return "adapter" if self._settings.form == "adapter" else "q8_0"
 
+    def _can_be_judged(self) -> None:
+        """Raises Invalid before a training whose avatar no gate would let pass."""
+        made = self._made()
+        if made is not None and not made.valid + made.test and not self.order.force:
+            raise Invalid(f"It is not trained, for it could not pass the gate. {' '.join(made.notes)}", param="person")
+
     def _needs(self, path: Path, step: Step) -> None:
         if not path.exists():
             raise Invalid(f"{self.place.name} needs the step before: `rolecast avatar {step} {self.place.name}`.")
@@ -263,13 +290,31 @@ class Pipeline:
     def _keep(self, done: _Done) -> None:
         _write(self.place.work / DONE, done)
 
+    def _made(self) -> "_Made | None":
+        try:
+            return msgspec.json.decode((self.place.dataset / "report.json").read_bytes(), type=_Made)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
     def _outcome(self, steps: tuple[str, ...]) -> Outcome:
         told = self.place.evaluation / "report.json"
+        made = (self._made() if "dataset" in steps else None) or _Made()
+        replies = made.train + made.valid + made.test
         if not {"evaluate", "release"} & {*steps} or not told.is_file():
-            return Outcome(self.place.name, steps)
+            return Outcome(self.place.name, steps, replies=replies, notes=made.notes)
         judged = msgspec.json.decode(told.read_bytes(), type=_Judged)
         page = str(self.place.evaluation / "report.html")
-        return Outcome(self.place.name, steps, judged.passed, tuple(judged.reasons), self._version, page)
+        reasons = tuple(judged.reasons)
+        return Outcome(self.place.name, steps, judged.passed, reasons, self._version, page, replies, made.notes)
+
+
+class _Made(msgspec.Struct):
+    """Of a dataset, how much there is."""
+
+    train: int = 0
+    valid: int = 0
+    test: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class _Judged(msgspec.Struct):

@@ -87,7 +87,7 @@ def dataset(
     order, chosen = _order(person, name, ("dataset",), config, settings_file, changes, fresh=True)
     outcome = _make(order, chosen)
     folder = Place(order.name).dataset
-    text = f"It is in {folder}. Look through review.csv before you train: what was taken out, line by line."
+    text = f"{outcome.replies} replies are in {folder}. Look through review.csv before you train: what was taken out."
     _done(outcome, text, as_json=as_json)
 
 
@@ -296,6 +296,12 @@ def _done(outcome: "Outcome", text: str, *, as_json: bool) -> None:
         output.print_json(outcome)
     else:
         output.say(f"[green]✓[/] {output.escape(text)}")
+        _noted(outcome)
+
+
+def _noted(outcome: "Outcome") -> None:
+    for note in outcome.notes:
+        output.warn(note)
 
 
 def _judged(outcome: "Outcome", *, as_json: bool) -> None:
@@ -316,6 +322,7 @@ def _released(outcome: "Outcome", *, as_json: bool) -> None:
     if as_json:
         output.print_json(outcome)
         return
+    _noted(outcome)
     if not outcome.passed:
         output.warn("It did not pass the gate: " + " ".join(outcome.reasons))
     output.say(f"[green]✓[/] avatar/{outcome.name} answers with version {outcome.version}.")

@@ -30,8 +30,9 @@ log = logging.getLogger("rolecast.avatars")
 
 LOOK_S = 1.0
 """What the command line releases answers after so long, and what applying it takes."""
-SAMPLING = Parameters(temperature=0.7, top_k=40, top_p=0.95, repeat_penalty=1.1)
-"""Where a request says nothing: the documented defaults of an avatar."""
+SAMPLING = Parameters(temperature=0.7, top_k=40, top_p=0.95, repeat_penalty=1.1, num_predict=512)
+"""Where a request says nothing: the documented defaults of an avatar. Its replies were no longer; one that finds no end
+would hold its slot until the context is full."""
 BASE, MODEL = "avatar-base/", "avatar-model/"
 """How the hidden models begin that adapters share, and those that an avatar has for itself."""
 
