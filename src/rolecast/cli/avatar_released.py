@@ -135,6 +135,8 @@ def forget(
         output.say(f"[green]✓[/] avatar/{output.escape(saw.avatar)} version {saw.version} is withdrawn ({amount}).")
     for again in told.retrain:
         output.say(f"Train {output.escape(again)} again, without them: `rolecast avatar full --fresh --name {again}`.")
+    for making in told.unfinished:
+        output.say(f"[green]✓[/] What was made so far of {output.escape(making)} is deleted, and never released.")
     for clean in told.never_saw:
         proof = f"{clean.examples} examples of {clean.people} people, lineage {clean.lineage_sha256[:12]}"
         output.say(f"[dim]avatar/{output.escape(clean.avatar)} version {clean.version} never saw them: {proof}[/]")
