@@ -5,7 +5,7 @@ An avatar speaks like somebody, and its report tells what it was made of: all of
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from rolecast.avatars.serving.card import Card, Version
 from rolecast.avatars.serving.forgetting import Forgotten
 from rolecast.avatars.serving.joined import Avatars, Here
 from rolecast.avatars.serving.making import KIND, Making
-from rolecast.avatars.settings import AvatarSettings
+from rolecast.avatars.settings import AvatarSettings, Short
 from rolecast.dialects.operation import Query, told
 from rolecast.errors import Conflict, Invalid, NotFound
 from rolecast.jobs.job import ACTIVE, Job
@@ -40,9 +40,9 @@ SEALED = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """Make an avatar of a person."""
 
-    person: str
+    person: Short
     """Whose replies are learnt, by name or id."""
-    name: str = ""
+    name: Short = ""
     """What the avatar is called; '' = after the person."""
     steps: list[Step] = msgspec.field(default_factory=lambda: list(STEPS))
     """What is done, in this order; the rest was done before."""
@@ -70,9 +70,9 @@ class Shared(msgspec.Struct, forbid_unknown_fields=True):
 class Forget(msgspec.Struct, forbid_unknown_fields=True):
     """Whom avatars shall forget."""
 
-    person: str
+    person: Short
     """The id among the conversations, or the name of an avatar's person."""
-    names: list[str] = []
+    names: Annotated[list[Short], msgspec.Meta(max_length=1000)] = []
     """More ids of the same person, from other sources."""
     erase: bool = True
     """Whether weights and working files are deleted, too."""
