@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from chat_exports import Ears, write
 from released import base, dataset, released, verdict
+from typer.testing import CliRunner
 
 from rolecast.avatars import example, pipeline
 from rolecast.avatars.order import AvatarOrder, Step
@@ -17,6 +18,7 @@ from rolecast.avatars.serving.forgetting import forget
 from rolecast.avatars.serving.versions import Files
 from rolecast.avatars.settings import Extraction
 from rolecast.avatars.sources import bring
+from rolecast.cli import app
 from rolecast.errors import Conflict, Invalid, NotFound
 from rolecast.jobs.job import Progress
 
@@ -149,3 +151,35 @@ def test_a_version_is_not_released_of_a_dataset_that_it_was_not_made_of(home, tm
     made(("dataset",))
     with pytest.raises(Invalid, match="not judged since"):
         made(("release",))
+
+
+def test_two_do_not_make_one_avatar_at_the_same_time(home, tmp_path, monkeypatch):
+    imported(tmp_path, "Jonas")
+    made()
+    monkeypatch.setattr(Pipeline, "_train", lambda running: made(("dataset",)))
+    with pytest.raises(Conflict, match="another process"):
+        made(("train",))
+    assert made(("dataset",)) == [], "the lock ends with who held it"
+
+
+def test_what_a_release_left_that_was_killed_is_deleted_by_the_next_change(home):
+    place = released(home, "mira", seed=1)
+    for change in (lambda: released(home, "mira", seed=2), lambda: forget("p1", root=home)):
+        part = place.folder / "versions" / ".9.0123.part"
+        part.mkdir()
+        (part / "adapter.gguf").write_bytes(b"x")
+        change()
+        assert not part.exists()
+
+
+def test_a_broken_avatar_hides_no_other_from_the_commands(home):
+    released(home, "mira", seed=1)
+    broken = released(home, "ada", seed=2)
+    broken.card.write_text("{")
+    (broken.folder / "versions" / "x").mkdir()
+    (broken.folder / "versions" / "x" / "report.json").write_text("{}")
+    done = CliRunner().invoke(app, ["avatar", "list"])
+    assert (done.exit_code, "avatar/mira" in done.output, "mend it" in done.output) == (0, True, True)
+    for each in broken.evaluation.iterdir():
+        each.unlink()
+    assert CliRunner().invoke(app, ["avatar", "report", "ada"]).exit_code == 0

@@ -11,6 +11,8 @@ from gateway import Answer, Gate, config, on_uvloop, request, running_gateway, s
 from released import released
 
 from rolecast.avatars import order as orders
+from rolecast.avatars.conversation import Message, Person, Wanted
+from rolecast.avatars.kept import Kept
 from rolecast.config.schema import Model
 from rolecast.server import scopes
 
@@ -154,7 +156,14 @@ async def test_a_person_is_forgotten_at_once(both):
     front, root = both
     released(root, "ada", seed=3, people=("p7",))
     await until(lambda: "avatar/ada" in front.gateway.current.names, "the release was noticed")
+    kept = Kept(front.gateway.store)
+    said = [Message(f"m{n}", "c", person, "hi") for n, person in enumerate(("p2", "p2", "p9"))]
+    await kept.add([Person("p2", "Jo"), Person("p9", "Kim"), *said])
     found = (await post(front, "/v1/avatars/forget", person="p2")).json
+    assert found["messages"] == 2
+    assert {each.person async for each in kept.messages(Wanted())} == {"p9"}
+    stays = (await post(front, "/v1/avatars/forget", person="Kim", keep_messages=True)).json
+    assert (stays["messages"], stays["withdrawn"]) == (0, [])
     assert [each["avatar"] for each in found["withdrawn"]] == ["mira"]
     assert found["retrain"] == ["mira"]
     assert [each["avatar"] for each in found["never_saw"]] == ["ada"]

@@ -4,12 +4,13 @@ Runs in a child process (`worker`). Knows what each step needs of those before; 
 """
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from rolecast.avatars.places import Place
 from rolecast.avatars.serving import forgotten
 from rolecast.avatars.settings import AvatarSettings, Extraction
 from rolecast.config import paths
-from rolecast.errors import Conflict, Invalid, RolecastError
+from rolecast.errors import UNREADABLE, Conflict, Invalid, RolecastError
 from rolecast.jobs.job import Progress, Report
 
 if TYPE_CHECKING:
@@ -94,6 +95,10 @@ class Pipeline:
 
     def run(self) -> Outcome:
         """Do the steps of the order. Raises RolecastError with what went wrong and what to do."""
+        with _alone(self.place):
+            return self._run()
+
+    def _run(self) -> Outcome:
         asked = [step for step in STEPS if step in self.order.steps]
         if asked[:1] == ["extract"]:
             paths.make_private(self.place.work)
@@ -248,7 +253,10 @@ class Pipeline:
 
     def _people(self) -> "_People":
         path = self.place.work / PEOPLE
-        return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
+        except UNREADABLE:
+            return _People()
 
     def _prepared(self) -> "Base | None":
         """The base as it is trained and served; None for a model from scratch."""
@@ -339,6 +347,22 @@ class _Judged(msgspec.Struct):
 
     passed: bool
     reasons: list[str] = []
+
+
+@contextmanager
+def _alone(place: Place) -> Iterator[None]:
+    """Nobody else makes this avatar meanwhile: two in the same files would train one model of both. Raises Conflict."""
+    if not place.folder.is_dir():
+        paths.make_private(place.folder)
+    lock = os.open(place.folder / ".making.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        text = f"{place.name} is being made by another process just now; wait for it, or end it."
+        raise Conflict(text) from error
+    finally:
+        os.close(lock)
 
 
 @asynccontextmanager

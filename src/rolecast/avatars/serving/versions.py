@@ -81,6 +81,7 @@ def release(
                 f"{place.name} is not released: somebody whose messages it has learnt from was forgotten meanwhile. "
                 f"Make it again, without them: `rolecast avatar full --fresh --name {place.name}`."
             )
+        _sweep(place)
         known = _card(place, title or speaker or place.name, person)
         number = max([0, *card.numbers(place), known.current, known.canary, *known.before, *known.withdrawn]) + 1
         found = Version(
@@ -182,6 +183,7 @@ def withdraw(place: Place, gone: Sequence[int] | None = None, *, erase: bool = F
             withdrawn=withdrawn,
         )
         card.write(place.card, known)
+        _sweep(place)
         for number in lost if erase else ():
             for path in place.version(number).glob("*.gguf"):
                 path.unlink(missing_ok=True)
@@ -305,6 +307,12 @@ def _put(place: Place, found: Version, files: Files, evaluation: Path, lineage: 
         shutil.rmtree(part, ignore_errors=True)
         raise
     return found
+
+
+def _sweep(place: Place) -> None:
+    """Delete what releases left that were ended midway. Within the lock: there is none that still goes on."""
+    for part in (place.folder / "versions").glob(".*.part"):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path) -> str:
