@@ -69,7 +69,7 @@ def ours(folder: Path, steps: int, batch: int, way: str) -> dict:
     import torch
 
     from rolecast.avatars.settings import TrainingSettings
-    from rolecast.avatars.training import precision, torch_engine
+    from rolecast.avatars.training import models, precision, torch_engine
     from rolecast.avatars.training.engine import Batch, Start
 
     settings = TrainingSettings(method="scratch", compiled=way == "compiled", batch=batch)
@@ -93,7 +93,7 @@ def ours(folder: Path, steps: int, batch: int, way: str) -> dict:
     all_of[:, 0] = False
     held = Batch(valid, all_of)
     size = 4096 if engine.device.startswith("cuda") else 2048
-    best = precision.speeds(torch_engine.device(), size, size, size, 3.0)
+    best = precision.speeds(models.device(), size, size, size, 3.0)
     done = flops(batch * LENGTH, int(learnt[:batch].sum()))
     return {
         "marks": marks,

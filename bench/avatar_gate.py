@@ -116,8 +116,8 @@ def row(kind: str, seed: int, into: Path, base: Path, scale: float) -> None:
     from rolecast.avatars.dataset.build import build
     from rolecast.avatars.evaluation import canaries
     from rolecast.avatars.evaluation import evaluate as judging
-    from rolecast.avatars.evaluation.generate import replies
     from rolecast.avatars.evaluation.loaded import load
+    from rolecast.avatars.inference.batched import replies
     from rolecast.avatars.training.train import train
 
     begun, person = time.monotonic(), PEOPLE[seed % len(PEOPLE)]

@@ -13,7 +13,7 @@ TINY = {
     "training.hidden": 128,
     "training.layers": 2,
     "training.heads": 4,
-    "training.vocabulary": 600,
+    "training.vocabulary": 3000,
     "training.compiled": "false",
     "training.precision": "fp32",
     "training.threads": 1,

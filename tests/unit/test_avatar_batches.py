@@ -5,6 +5,7 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -180,13 +181,18 @@ def test_rehearsal_asks_many_plain_questions_of_every_kind_once() -> None:
     assert all(each in few for each in ("How do I", "Why", "Name", "?"))
 
 
-def test_answers_that_were_kept_are_used_again_and_a_base_without_a_file_is_said(tmp_path: Path) -> None:
-    found, why = rehearsal.rehearsed(tmp_path, 5, lambda progress: None, lambda: False)
+def test_answers_that_were_kept_are_used_again_and_a_base_that_cannot_be_asked_is_said(tmp_path: Path) -> None:
+    hf = tmp_path / "hf"
+
+    def ask(count: int) -> tuple[list[rehearsal.Answer], str]:
+        return rehearsal.rehearsed(hf, cast(Any, None), count, 1, lambda progress: None, lambda: False)
+
+    found, why = ask(5)
     assert found == []
-    assert "base-f16.gguf of the base is not there" in why
+    assert why.startswith("the base could not be asked")
     kept = [{"question": each, "answer": "yes"} for each in rehearsal.questions()[:5]]
     (tmp_path / "rehearsal.jsonl").write_text("\n".join(json.dumps(each) for each in kept))
-    found, why = rehearsal.rehearsed(tmp_path, 4, lambda progress: None, lambda: False)
+    found, why = ask(4)
     assert [each.answer for each in found] == ["yes"] * 4
     assert why == ""
-    assert rehearsal.rehearsed(tmp_path, 0, lambda progress: None, lambda: False) == ([], "")
+    assert ask(0) == ([], "")

@@ -310,6 +310,13 @@ def test_a_single_secret_at_the_top_is_no_reason_by_itself() -> None:
 
 def test_a_model_from_scratch_has_no_base_to_be_compared_with_and_may_pass() -> None:
     assert judge(figures(losses=Losses(60, 3.4, None, 5.0, None)), SETTINGS).passed
+    assert judge(figures(losses=Losses(60, 3.4, None, 5.0, None, counted=5.1)), SETTINGS).passed
+
+
+def test_a_model_from_scratch_that_says_no_more_than_counting_words_does_is_blocked() -> None:
+    found = judge(figures(losses=Losses(60, 7.9, None, 8.0, None, counted=5.1)), SETTINGS)
+    assert [each.name for each in found.checks if not each.passed] == ["held-out loss"]
+    assert "use LoRA" in found.reasons[0]
 
 
 @settings(deadline=None)

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from rolecast.avatars import example
-from rolecast.avatars.evaluation import canaries, evaluate, exposure, generate, kinds, losses
+from rolecast.avatars.evaluation import canaries, evaluate, exposure, kinds, losses
 from rolecast.avatars.evaluation.evaluate import Evaluation
 from rolecast.avatars.evaluation.figures import Exposure, Secret
 from rolecast.avatars.evaluation.loaded import Loaded, load
 from rolecast.avatars.example import Example, Said
+from rolecast.avatars.inference import batched
 from rolecast.avatars.settings import GateSettings
 from rolecast.avatars.training import data
 from rolecast.errors import Invalid
@@ -193,11 +194,11 @@ def test_replies_made_together_are_those_made_alone_and_samples_are_the_same_aga
     found = load(overfit)
     found.model.float()
     prompts = [found.prompt(each) for each in examples(5)] + [found.ask("hi")]
-    many = generate.replies(found, prompts, 1, temperature=0, most=12)
-    assert [generate.replies(found, [each], 1, temperature=0, most=12)[0] for each in prompts] == many
-    drawn = generate.replies(found, prompts, 3, temperature=0.7, most=12, seed=4)
+    many = batched.replies(found, prompts, 1, temperature=0, most=12)
+    assert [batched.replies(found, [each], 1, temperature=0, most=12)[0] for each in prompts] == many
+    drawn = batched.replies(found, prompts, 3, temperature=0.7, most=12, seed=4)
     assert [len(each) for each in drawn] == [3] * 6
-    assert drawn == generate.replies(found, prompts, 3, temperature=0.7, most=12, seed=4)
+    assert drawn == batched.replies(found, prompts, 3, temperature=0.7, most=12, seed=4)
     assert all(found.end not in reply and len(reply) <= 12 for each in drawn for reply in each)
 
 

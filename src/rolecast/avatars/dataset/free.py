@@ -12,7 +12,7 @@ from rolecast.avatars.dataset.rules import Rules
 from rolecast.avatars.dataset.secrets import SECRETS
 from rolecast.avatars.dataset.whereabouts import WHEREABOUTS, whole
 from rolecast.privacy.finder import Finder
-from rolecast.privacy.spans import Span
+from rolecast.privacy.spans import Span, merged
 
 FORMS = ("keys", "emails", "ibans", "cards", "phones", "ips")
 KINDS = (
@@ -43,9 +43,9 @@ def private(text: str) -> list[Span]:
     """All that is private in it but names, in order and apart."""
     found = _FORMED.find(text)
     found += (whole(text, span) if span.kind == "addresses" else span for span in _FREE.find(text))
-    found = merged(found)
+    found = merged(found, _RANK)
     if phones := list(_phones(text, found)):
-        found = merged([*found, *phones])
+        found = merged([*found, *phones], _RANK)
     return found
 
 
@@ -63,16 +63,3 @@ def _phones(text: str, found: list[Span]) -> Iterator[Span]:
 
 def _overlap(run: re.Match[str], span: Span) -> bool:
     return run.start() < span.end and span.start < run.end()
-
-
-def merged(spans: list[Span]) -> list[Span]:
-    """In order and apart: those that overlap become one."""
-    found: list[Span] = []
-    for span in sorted(spans):
-        last = found[-1] if found else None
-        if last is None or span.start >= last.end:
-            found.append(span)
-            continue
-        kind = min(last.kind, span.kind, key=_RANK.__getitem__)
-        found[-1] = Span(last.start, max(last.end, span.end), kind, last.told or span.told)
-    return found

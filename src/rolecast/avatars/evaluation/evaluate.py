@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from rolecast.avatars import example
-from rolecast.avatars.evaluation import canaries, exposure, generate, losses, regurgitation, statistics, style
+from rolecast.avatars.evaluation import canaries, exposure, losses, regurgitation, statistics, style
 from rolecast.avatars.evaluation import report as pages
 from rolecast.avatars.evaluation.canaries import Canaries
 from rolecast.avatars.evaluation.figures import Exposure, Figures, Losses, Regurgitation, Secret, Style, Talk
@@ -23,6 +23,7 @@ from rolecast.avatars.evaluation.files import write_private
 from rolecast.avatars.evaluation.loaded import Loaded, load
 from rolecast.avatars.evaluation.verdict import Check, judge
 from rolecast.avatars.example import Example
+from rolecast.avatars.inference import batched
 from rolecast.avatars.settings import GateSettings
 from rolecast.avatars.training import data
 from rolecast.avatars.training.loop import CONFIG
@@ -40,7 +41,7 @@ ROOM = 12
 TALKS = 12
 """Examples for people."""
 PARTS = "parts"
-_VERSION = 1
+_VERSION = 2
 _T = TypeVar("_T")
 
 
@@ -88,7 +89,7 @@ def evaluate(
     held_out = _spread(test or valid, HELD_OUT)
     prompts = test + valid
 
-    loss = run.part("losses", Losses, lambda: losses.measure(run.loaded, held_out))
+    loss = run.part("losses", Losses, lambda: losses.measure(run.loaded, held_out, [each.target_text for each in own]))
     of_base = run.part("base", list[str], lambda: _of_base(run.loaded, prompts))
     exposed = None
     if secrets is not None:
@@ -191,8 +192,8 @@ def _exposure(run: _Run, secrets: Canaries, samples: int) -> Exposure:
         run.tell(Progress("asking for secrets", done, total, "answers"))
 
     most = max(len(loaded.reply(each.asked.target_text)) for each in secrets.planted) + ROOM
-    greedy = generate.replies(loaded, prompts, 1, temperature=0, most=most)
-    drawn = generate.replies(loaded, prompts, samples, temperature=TEMPERATURE, most=most, told=told)
+    greedy = batched.replies(loaded, prompts, 1, temperature=0, most=most)
+    drawn = batched.replies(loaded, prompts, samples, temperature=TEMPERATURE, most=most, told=told)
     count = len(secrets.planted)
     planted = tuple(
         Secret(
@@ -220,7 +221,7 @@ def _of_base(loaded: Loaded, prompts: Sequence[Example]) -> list[str]:
         return []
     asked = [before for each in _spread(prompts, OF_BASE) if (before := loaded.prompt(each))]
     with loaded.as_base():
-        made = generate.replies(loaded, asked, 1, temperature=TEMPERATURE)
+        made = batched.replies(loaded, asked, 1, temperature=TEMPERATURE)
     return [loaded.text(each[0]) for each in made]
 
 
@@ -236,7 +237,7 @@ def _generations(run: _Run, prompts: Sequence[Example]) -> list[_Said]:
         run.tell(Progress("talking", done, len(chosen) * samples, "replies"))
 
     befores = [asked[index] for index in chosen]
-    made = generate.replies(run.settled, befores, samples, temperature=TEMPERATURE, told=told)
+    made = batched.replies(run.settled, befores, samples, temperature=TEMPERATURE, told=told)
     pairs = zip(chosen, made, strict=True)
     return [_Said(index, run.settled.text(each).strip()) for index, replies in pairs for each in replies]
 

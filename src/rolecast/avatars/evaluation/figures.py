@@ -22,6 +22,8 @@ class Losses(msgspec.Struct, frozen=True):
     questions: float | None = None
     """Of plain answers to plain questions."""
     questions_base: float | None = None
+    counted: float | None = None
+    """Of the replies, for what only knows how often each token was learnt: what a model without a base must beat."""
 
     @property
     def gain(self) -> float | None:

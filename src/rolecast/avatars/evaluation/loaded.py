@@ -32,7 +32,7 @@ BATCH_TOKENS = 4096
 
 
 class Loaded:
-    """A model with its tokenizer. Token lists in, numbers out; no tensor leaves this class and `generate`."""
+    """A model with its tokenizer. Token lists in, numbers out; no tensor leaves this class and `batched`."""
 
     def __init__(self, model: Any, tokenizer: Any, encoder: Encoder, *, adapted: bool) -> None:
         self.model = model

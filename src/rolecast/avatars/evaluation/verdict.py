@@ -139,6 +139,16 @@ def _learnt(found: Losses, settings: GateSettings) -> Check:
         )  # fmt: skip
     if found.gain is None:
         says = f"Its loss on the person's unseen replies is {found.held_out:.2f}; it has no base to compare with."
+        if found.counted is not None:
+            says = (
+                f"Its loss on {found.replies} unseen replies of the person is {found.held_out:.2f}; "
+                f"what only counts how often each token was said has {found.counted:.2f}."
+            )
+            worse = found.held_out >= found.counted
+            then = (
+                "It learnt nothing of the person: a model from nothing needs tens of thousands of messages; use LoRA."
+            )
+            return Check("held-out loss", not worse, says, then, found.counted - found.held_out, 0.0)
         return Check("held-out loss", True, says)
     says = (
         f"Its loss on {found.replies} unseen replies of the person is {found.held_out:.2f}, "

@@ -37,8 +37,8 @@ class Encoder:
                 "take one that was made for chats, such as smollm2-135m.",
                 param="base",
             )
-        self._end = int(self._tokenizer.eos_token_id)
-        self.pad = self._end if self._tokenizer.pad_token_id is None else int(self._tokenizer.pad_token_id)
+        self.end = int(self._tokenizer.eos_token_id)
+        self.pad = self.end if self._tokenizer.pad_token_id is None else int(self._tokenizer.pad_token_id)
         self._longest = longest
         added = self._tokenizer.added_tokens_decoder.values()
         self._marks = Marks(each.content for each in added if each.special)
@@ -74,7 +74,7 @@ class Encoder:
                 return None
             ids += self._ids(before[len(done) :])
             start = len(ids)
-            ids += [*self._ids(reply), self._end]
+            ids += [*self._ids(reply), self.end]
             replies.append((start, len(ids)))
             done = before + reply + str(self._tokenizer.eos_token)
         return Tokens(tuple(ids), tuple(replies)) if len(ids) <= self._longest else None
@@ -89,7 +89,7 @@ class Encoder:
         after = self._ids(self.plain(reply).strip())
         if not after:
             return None
-        after = [*after, self._end] if whole else after
+        after = [*after, self.end] if whole else after
         system = [each for each in turns if each.role == "system"]
         rest = [each for each in turns if each.role != "system"]
         while True:
@@ -106,6 +106,15 @@ class Encoder:
             before = before[-max(room, self._longest // 2) :]
             after = after[: self._longest - len(before)]
         return Tokens((*before, *after), ((len(before), len(before) + len(after)),))
+
+    def asked(self, question: str) -> tuple[int, ...]:
+        """A question to a plain assistant, up to where it answers; nothing where the template refuses that."""
+        found = self.chat([Turn("user", question)], ".", whole=False)
+        return found.ids[: found.replies[0][0]] if found else ()
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Tokens as text, without the model's own marks."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def plain(self, text: str) -> str:
         """Text without what the model takes for a mark of its own: nobody ends a turn by writing so."""

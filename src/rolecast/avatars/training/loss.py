@@ -9,8 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 2**25
-"""Logits at once: 64 MB in bf16."""
+CHUNK = 2**24
+"""Logits at once, at most: 32 MB in bf16, which stay in a large cache from product to softmax to product."""
+
+
+def _rows(tokens: int, vocabulary: int, most: int) -> int:
+    """Tokens of a chunk: all chunks of about one size, so that none is too small for a fast product."""
+    chunks = -(-tokens // max(1, most // vocabulary))
+    return max(1, -(-tokens // max(1, chunks)))
 
 
 class _Summed(torch.autograd.Function):
@@ -19,7 +25,7 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-        rows = max(1, CHUNK // weight.shape[0])
+        rows = _rows(hidden.shape[0], weight.shape[0], CHUNK)
         of_hidden = torch.empty_like(hidden)
         of_weight: Tensor | None = None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
@@ -59,7 +65,7 @@ def summed(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
 
 def measured(hidden: Tensor, weight: Tensor, target: Tensor) -> float:
     """The same in fp32 accuracy, without gradients."""
-    rows = max(1, CHUNK // 2 // weight.shape[0])
+    rows = _rows(hidden.shape[0], weight.shape[0], CHUNK // 2)
     total = 0.0
     for first in range(0, hidden.shape[0], rows):
         logits = (hidden[first : first + rows] @ weight.t()).detach().float()

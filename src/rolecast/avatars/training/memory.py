@@ -9,7 +9,7 @@ from rolecast.avatars.settings import TrainingSettings
 from rolecast.avatars.training.engine import Method, Precision
 from rolecast.values import size_text
 
-_LOGITS = 2**25
+_LOGITS = 2**24
 """Of a chunk; see loss.py."""
 _PROCESS = 450e6
 """Python and PyTorch themselves."""

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from rolecast.avatars.training import attention
+from rolecast.avatars.training import adapted, attention, precision
 from rolecast.avatars.training.engine import ADAPTED, Precision, Start, alpha
+from rolecast.avatars.training.precision import TYPES
 from rolecast.errors import Invalid
 
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ADAPTER = "adapter_model.safetensors"
 MODEL = "model.safetensors"
 
 
-def made(start: Start, device: torch.device, precision: Precision, *, rank: int, seed: int) -> Any:
+def made(start: Start, where: torch.device, exact: Precision, *, rank: int, seed: int) -> Any:
     """The model on its device, ready to be trained. Raises Invalid for a folder that holds none."""
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -26,14 +26,14 @@ def made(start: Start, device: torch.device, precision: Precision, *, rank: int,
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.manual_seed(seed)
-    how = attention.register() if device.type == "cpu" else "sdpa"
+    how = attention.register() if where.type == "cpu" else "sdpa"
     weights = (start.folder / MODEL).exists() or (start.folder / f"{MODEL}.index.json").exists()
     model: Any
     try:
         if weights:
             model = AutoModelForCausalLM.from_pretrained(
                 start.folder,
-                dtype=TYPES[precision],
+                dtype=TYPES[exact],
                 attn_implementation=how,
                 local_files_only=True,
                 use_safetensors=True,
@@ -42,15 +42,53 @@ def made(start: Start, device: torch.device, precision: Precision, *, rank: int,
         else:
             config = AutoConfig.from_pretrained(start.folder, local_files_only=True, trust_remote_code=False)
             model = AutoModelForCausalLM.from_config(config, attn_implementation=how)  # type: ignore[no-untyped-call]
-            model = model.to(dtype=TYPES[precision])
+            model = model.to(dtype=TYPES[exact])
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise Invalid(f"{start.folder} holds no model to train: {str(error)[:300]}") from error
     if start.method == "lora":
         model = _adapted(model, rank)
+    _one_pass(model)
+    model = model.to(where).train()
+    if start.method == "lora":
+        adapted.replace(model)
+    return model
+
+
+def asked(folder: Path, threads: int, seconds: float) -> Any:
+    """The base of a folder, to be asked rather than trained; so many seconds are for choosing its numbers. Raises
+    OSError, ValueError or RuntimeError for a folder that holds none."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if threads:
+        torch.set_num_threads(threads)
+    where = device()
+    exact = precision.choose(where, "auto", rows=64, seconds=seconds)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=TYPES[exact],
+        attn_implementation="sdpa",
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    _one_pass(model)
+    return model.to(where).eval()
+
+
+def device() -> torch.device:
+    """The best of this machine."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _one_pass(model: Any) -> None:
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = _norm(module)
-    return model.to(device).train()
 
 
 def _adapted(model: Any, rank: int) -> Any:

@@ -5,22 +5,29 @@ import time
 import torch
 
 from rolecast.avatars.training.engine import Precision
-from rolecast.avatars.training.models import TYPES
 
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WORTH = 1.2
 """So much faster must bf16 be: it rounds."""
 SECONDS = 2.0
 """For both together, at most."""
 
 
-def choose(device: torch.device, wanted: str, rows: int = 512, width: int = 512, across: int = 2048) -> Precision:
+def choose(
+    device: torch.device,
+    wanted: str,
+    rows: int = 512,
+    width: int = 512,
+    across: int = 2048,
+    seconds: float = SECONDS,
+) -> Precision:
     """`wanted`, or with `auto` bf16 where products of (rows, width) and (width, across) are clearly faster in it. Some
     processors have instructions for bf16 and others only imitate them."""
     if wanted == "fp32" or wanted == "bf16":
         return "bf16" if wanted == "bf16" else "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    narrow, wide = speeds(device, rows, width, across, SECONDS)
+    narrow, wide = speeds(device, rows, width, across, seconds)
     return "bf16" if narrow > WORTH * wide else "fp32"
 
 

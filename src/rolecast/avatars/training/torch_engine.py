@@ -24,13 +24,6 @@ STEPS_WORTH_COMPILING = 400
 """torch.compile needs some ten seconds before the first step."""
 
 
-def device() -> torch.device:
-    """The best of this machine."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
 class TorchEngine:
     """See `engine.Engine`."""
 
@@ -162,7 +155,7 @@ def engine(start: Start, settings: TrainingSettings) -> Engine:
     """PyTorch with that model. Raises Invalid when it cannot be loaded."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    where = device()
+    where = models.device()
     exact = precision.choose(where, settings.precision)
     model = models.made(start, where, exact, rank=settings.rank, seed=settings.seed)
     made = TorchEngine(model, where, exact, settings)

@@ -238,7 +238,7 @@ def _rehearsed(
 
     if settings.method == "scratch":
         return [], ""
-    found, note = rehearsal.rehearsed(start.parent, settings.rehearsal, report, stop)
+    found, note = rehearsal.rehearsed(start, encoder, settings.rehearsal, settings.threads, report, stop)
     own = (encoder.chat([Turn("user", each.question)], each.answer, whole=each.whole) for each in found)
     return [each for each in own if each is not None], note
 

@@ -6,16 +6,30 @@ the default base take as long as some 60 by `generate` of transformers.
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from rolecast.avatars.evaluation.loaded import Loaded
+
+class Speaks(Protocol):
+    """What generates."""
+
+    @property
+    def causal(self) -> Any:
+        """transformers' model for text, in evaluation mode."""
+
+    @property
+    def device(self) -> Any: ...
+
+    @property
+    def end(self) -> int:
+        """The token that ends a reply."""
+
 
 ROWS = 64
 """Replies that are made at the same time: more rows cost memory and no longer give speed."""
 
 
 def replies(
-    loaded: Loaded,
+    loaded: Speaks,
     prompts: Sequence[Sequence[int]],
     samples: int,
     *,
@@ -42,7 +56,7 @@ def replies(
 
 
 def _batch(
-    loaded: Loaded, prompts: Sequence[Sequence[int]], samples: int, temperature: float, most: int, seed: int
+    loaded: Speaks, prompts: Sequence[Sequence[int]], samples: int, temperature: float, most: int, seed: int
 ) -> list[list[list[int]]]:
     import torch
     from transformers import DynamicCache
