@@ -4,28 +4,32 @@ Runs in a child process (`worker`). Knows what each step needs of those before; 
 """
 
 import asyncio
-import filecmp
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from rolecast.avatars import example
 from rolecast.avatars.conversation import Conversations, Person
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
 from rolecast.avatars.places import Place
+from rolecast.avatars.serving import forgotten
 from rolecast.avatars.settings import AvatarSettings, Extraction
 from rolecast.config import paths
-from rolecast.errors import Invalid, RolecastError
+from rolecast.errors import UNREADABLE, Conflict, Invalid, RolecastError
 from rolecast.jobs.job import Progress, Report
 
 if TYPE_CHECKING:
     from rolecast.avatars.export.base import Base
     from rolecast.avatars.export.gguf import Form
+    from rolecast.avatars.kept import Kept
 
 DONE = "done.json"
 PEOPLE = "people.json"
@@ -63,6 +67,8 @@ class _People(msgspec.Struct):
 
     person: Person | None = None
     people: list[Person] = []
+    at: float = 0.0
+    """When the conversations were read: who is forgotten later is in them nevertheless."""
 
     @property
     def name(self) -> str:
@@ -93,6 +99,10 @@ class Pipeline:
 
     def run(self) -> Outcome:
         """Do the steps of the order. Raises RolecastError with what went wrong and what to do."""
+        with _alone(self.place):
+            return self._run()
+
+    def _run(self) -> Outcome:
         asked = [step for step in STEPS if step in self.order.steps]
         if asked[:1] == ["extract"]:
             paths.make_private(self.place.work)
@@ -102,48 +112,75 @@ class Pipeline:
         for step in asked:
             if self._stop():
                 raise Stopped(f"It was stopped before {step}; the same command goes on from there.")
+            if step != "extract":
+                self._refuse_forgotten()
             digest = self._digest(step)
-            known = self.order.resume and done.steps.get(step) == digest and self._is_there(step)
-            if known and (step != "extract" or self._says_the_same()):
+            if self.order.resume and done.steps.get(step) == digest and self._is_there(step):
                 self._report(Progress(step, 1, 1, "steps", "done before"))
                 continue
             if step == "train" and "evaluate" in asked:
                 self._can_be_judged()
+            if step == "release" and "evaluate" not in done.steps:
+                # Else a version would say that it learnt from a dataset that was built after it was trained.
+                text = f"{self.place.name} was not judged since it was made: `rolecast avatar evaluate {{}}` does it."
+                raise Invalid(text.format(self.place.name))
+            earlier, was = dict(done.steps), _sha256(self.place.extracted) if step == "extract" else b""
             for later in STEPS[STEPS.index(step) :]:
                 done.steps.pop(later, None)
             self._keep(done)
-            getattr(self, f"_{step}")()
-            done.steps[step] = digest
+            self._do(step)
+            if was and was == _sha256(self.place.extracted):  # what comes later was made of just that
+                done.steps = earlier
+            done.steps[step] = self._digest(step)
             self._keep(done)
         return self._outcome(tuple(asked))
+
+    def _can_be_judged(self) -> None:
+        """Raises Invalid before a training whose avatar no gate would let pass."""
+        made = self._made()
+        if made is not None and not made.valid + made.test and not self.order.force:
+            raise Invalid(f"It is not trained, for it could not pass the gate. {' '.join(made.notes)}", param="person")
+
+    def _do(self, step: Step) -> None:
+        """Do it. What it was made of may be deleted meanwhile, when somebody is forgotten; then nothing of it stays."""
+        there = step != "extract" and self.place.extracted.exists()
+        try:
+            getattr(self, f"_{step}")()
+        except Exception as error:
+            if not there or self.place.extracted.exists():
+                raise
+            shutil.rmtree(self.place.work, ignore_errors=True)
+            text = f"The working files of {self.place.name} were deleted while it was made; begin it anew."
+            raise Invalid(text) from error
+
+    def _refuse_forgotten(self) -> None:
+        """Raises Conflict where somebody was forgotten since the conversations were read."""
+        folder, at = self.place.folder.parent, self._people().at
+        if not any(when >= at for when in forgotten.known(folder).values()) or not self.place.extracted.is_file():
+            return
+        people = {one for each in example.read(self.place.extracted) for one in each.metadata.people}
+        if forgotten.among(folder, people, at):
+            again = f"`rolecast avatar full --person {self.order.person!r} --name {self.place.name}`"
+            raise Conflict(
+                f"Somebody whose messages {self.place.name} would learn from was forgotten; "
+                f"make it again, without them: {again}."
+            )
 
     # -- the steps --------------------------------------------------------------------------------------------
 
     def _extract(self) -> None:
-        people, messages = self._extracted(self.place.extracted, self._report)
-        self._report(Progress("extract", messages, messages, "messages"))
-        _write(self.place.work / PEOPLE, people)
-
-    def _extracted(self, into: Path, report: Report) -> "tuple[_People, int]":
-        """Extract into that file; whose replies they are, and how many messages were read."""
         from rolecast.avatars.extraction import extract, wanted_of
 
-        async def work() -> tuple[_People, int]:
+        async def work() -> None:
+            at = time.time()
             wanted = wanted_of(self.order.person, self._settings.extraction)
             async with conversations_of(self._settings.extraction, self.order.database) as conversations:
-                found = await extract(conversations, wanted, self._settings.extraction, into, _Told(report))
-            return _People(found.person, list(found.people)), found.messages
+                told = _Told(self._report)
+                found = await extract(conversations, wanted, self._settings.extraction, self.place.extracted, told)
+            self._report(Progress("extract", found.messages, found.messages, "messages"))
+            _write(self.place.work / PEOPLE, _People(found.person, list(found.people), at))
 
-        return asyncio.run(work())
-
-    def _says_the_same(self) -> bool:
-        """Whether what was extracted is what the conversations say now: some may have come since, or been forgotten."""
-        again = self.place.extracted.with_suffix(".again")
-        try:
-            people, _ = self._extracted(again, lambda _: None)
-            return people == self._people() and filecmp.cmp(again, self.place.extracted, shallow=False)
-        finally:
-            again.unlink(missing_ok=True)
+        asyncio.run(work())
 
     def _dataset(self) -> None:
         from rolecast.avatars.dataset.build import build
@@ -212,7 +249,15 @@ class Pipeline:
         title = known.name or self.order.person
         force, keep = self.order.force, self.order.keep
         found = release(
-            self.place, evaluation, files, title=title, person=known.id, force=force, share=self.order.share, keep=keep
+            self.place,
+            evaluation,
+            files,
+            title=title,
+            person=known.id,
+            force=force,
+            share=self.order.share,
+            keep=keep,
+            since=known.at,
         )
         self._version = found.number
 
@@ -220,7 +265,10 @@ class Pipeline:
 
     def _people(self) -> "_People":
         path = self.place.work / PEOPLE
-        return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
+        except UNREADABLE:
+            return _People()
 
     def _prepared(self) -> "Base | None":
         """The base as it is trained and served; None for a model from scratch."""
@@ -248,12 +296,6 @@ class Pipeline:
             return "q8_0" if self._settings.training.width % 32 == 0 else "f16"
         return "adapter" if self._settings.form == "adapter" else "q8_0"
 
-    def _can_be_judged(self) -> None:
-        """Raises Invalid before a training whose avatar no gate would let pass."""
-        made = self._made()
-        if made is not None and not made.valid + made.test and not self.order.force:
-            raise Invalid(f"It is not trained, for it could not pass the gate. {' '.join(made.notes)}", param="person")
-
     def _needs(self, path: Path, step: Step) -> None:
         if not path.exists():
             raise Invalid(f"{self.place.name} needs the step before: `rolecast avatar {step} {self.place.name}`.")
@@ -263,14 +305,27 @@ class Pipeline:
     def _digest(self, step: Step) -> str:
         """Of all that decides what a step makes."""
         parts: list[object] = [self.order.person, self.order.database, self._settings.extraction]
-        if step != "extract":
+        if step == "extract":
+            parts += [self._state(), _stat(self.place.folder.parent / forgotten.FILE)]
+        else:
             parts += [self._settings.dataset, self._settings.gate.planted, self._settings.gate.controls]
-            parts += [_stat(self.place.dataset / "review.csv")] if step != "dataset" else []
+            parts += [_stat(self.place.dataset / "review.csv")]
         if step in ("train", "evaluate", "release"):
             parts += [self._settings.training, self.order.base]
         if step in ("evaluate", "release"):
             parts += [self._settings.gate, self._settings.form]
         return hashlib.blake2s(msgspec.json.encode(parts), digest_size=16).hexdigest()
+
+    def _state(self) -> list[object]:
+        """What is another one when conversations were brought or forgotten. Of a Neo4j nobody knows: it is the same."""
+        if self._settings.extraction.neo4j:
+            return []
+
+        async def read() -> list[object]:
+            async with _kept(self.order.database) as kept:
+                return list(await kept.state())
+
+        return asyncio.run(read())
 
     def _is_there(self, step: Step) -> bool:
         if step == "extract":
@@ -324,6 +379,22 @@ class _Judged(msgspec.Struct):
     reasons: list[str] = []
 
 
+@contextmanager
+def _alone(place: Place) -> Iterator[None]:
+    """Nobody else makes this avatar meanwhile: two in the same files would train one model of both. Raises Conflict."""
+    if not place.folder.is_dir():
+        paths.make_private(place.folder)
+    lock = os.open(place.folder / ".making.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        text = f"{place.name} is being made by another process just now; wait for it, or end it."
+        raise Conflict(text) from error
+    finally:
+        os.close(lock)
+
+
 @asynccontextmanager
 async def conversations_of(extraction: Extraction, database: str) -> AsyncIterator[Conversations]:
     """Where the conversations are: a Neo4j, or our own database, opened for the block. Raises RolecastError."""
@@ -337,6 +408,12 @@ async def conversations_of(extraction: Extraction, database: str) -> AsyncIterat
         finally:
             await graph.close()
         return
+    async with _kept(database) as kept:
+        yield kept
+
+
+@asynccontextmanager
+async def _kept(database: str) -> "AsyncIterator[Kept]":
     from rolecast import books
     from rolecast.avatars.kept import Kept
     from rolecast.config.schema import Config, Storage
@@ -368,6 +445,14 @@ def _write(path: Path, value: object) -> None:
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(msgspec.json.encode(value))
     part.replace(path)
+
+
+def _sha256(path: Path) -> bytes:
+    """Of a file; nothing where there is none."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _stat(path: Path) -> list[int]:

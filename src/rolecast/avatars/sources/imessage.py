@@ -27,6 +27,8 @@ _NANOSECONDS = 1e11
 """Larger times are in those; seconds of old systems are not so large for another thousand years."""
 _GROUP = 43
 """The style of a chat with several people."""
+LARGEST = 64 * 1024**2
+"""Bytes of a value, at most."""
 _NEEDED = ("message", "chat", "handle", "chat_message_join")
 _DAMAGED = (sqlite3.Error, UnicodeError)
 """What reading raises; the second where even a name in the schema is no text."""
@@ -96,12 +98,14 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         connection.execute("PRAGMA trusted_schema=OFF")  # a stranger's file may define what runs when it is read
         connection.execute("PRAGMA query_only=ON")
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)  # a column may be computed, to any length
         yield connection
 
 
 def _tables(database: sqlite3.Connection) -> set[str]:
-    """Real ones: a view could compute for ever."""
-    return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    """Real ones: a view could compute for ever, and a virtual table is read by whatever module it names."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
+    return {name for (name,) in database.execute(query)}
 
 
 def _people(database: sqlite3.Connection) -> Iterator[Person]:
