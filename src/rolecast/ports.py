@@ -246,7 +246,7 @@ class Ports:
             Activity(of.current, of.fleet, of.ledger, of.telemetry, of.dispatch, of.find, weights, of.jobs),
             BudgetPages(of.budgets, of.keyring, of.current),
             JobPages(of.jobs),
-            AvatarPages(of.avatars, of.making, of.jobs, of.reloader.renew, of.events.tell),
+            AvatarPages(of.avatars, of.making, of.jobs, of.reloader.renew, of.events.tell, of.store),
             KeyPages(of.keyring),
             OllamaWeights(of.current, of.fleet, of.jobs, of.find, weights, of.weights_changed, making.forget),
             making,

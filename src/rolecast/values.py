@@ -188,6 +188,8 @@ class Defaults(msgspec.Struct, frozen=True):
     version: str = ""
     """Which version of an avatar it is: `avatar/john@2`."""
     canary: Canary | None = None
+    controls: tuple[str, ...] = ()
+    """Texts that its model takes for marks between turns: in no message of an avatar's chats they are left."""
 
 
 class Chat(msgspec.Struct, frozen=True):

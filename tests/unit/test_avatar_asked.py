@@ -1,5 +1,6 @@
 """What is asked for an avatar: settings that are kept, Avatar SLM's config.json, the base, the question at the end."""
 
+import asyncio
 import io
 import json
 import re
@@ -7,15 +8,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from chat_exports import Ears
 from rich.console import Console
 from typer.testing import CliRunner
 
 from rolecast.avatars import asked, example
-from rolecast.avatars.example import Example, Said
-from rolecast.avatars.pipeline import asked_before
+from rolecast.avatars.conversation import Reading
+from rolecast.avatars.example import Example, Lineage, Said
+from rolecast.avatars.order import STEPS, AvatarOrder, Step
+from rolecast.avatars.pipeline import Outcome, Pipeline, asked_before
 from rolecast.avatars.places import Place, slug
 from rolecast.avatars.settings import AvatarSettings
+from rolecast.avatars.sources import bring
+from rolecast.books import store_of
 from rolecast.cli import app, avatar_making, output
 from rolecast.cli.avatar_making import setting
 from rolecast.config.schema import Avatars, Config, Model
@@ -142,6 +149,57 @@ def test_the_question_at_the_end_was_not_learnt_from(place: Place) -> None:
     example.write(place.dataset / "train.jsonl", [row(1, "learnt?")])
     example.write(place.dataset / "test.jsonl", [row(2, "no question"), row(3, "held out?")])
     assert asked.held_out(place) == [{"role": "user", "content": "held out?"}]
+
+
+def test_too_few_replies_are_told_before_a_training_that_no_gate_would_let_pass() -> None:
+    place = Place("mira")
+
+    def told(steps: tuple[Step, ...]) -> Outcome:
+        return Pipeline(AvatarOrder(place.name, "Mira", steps), lambda _: None, lambda: False).run()
+
+    said = [Example(str(n), f"how is boat {n}?", f"the boat {'floats' * n}", "Mira") for n in range(7)]
+    said = [
+        msgspec.structs.replace(
+            each,
+            conversation_history=(Said("Jonas", each.input_text),),
+            metadata=Lineage("one", number, chat="one", message_ids=(f"q{number}", f"a{number}")),
+        )
+        for number, each in enumerate(said)
+    ]
+    example.write(place.extracted, said)
+    outcome = told(("dataset",))
+    assert outcome.replies == 7
+    assert ["Only 7 replies" in note or "hold anything out" in note for note in outcome.notes] == [True, True]
+    with pytest.raises(Invalid, match=r"It is not trained, for it could not pass the gate.*bring more conversations"):
+        told(STEPS[1:])
+    (place.work / "done.json").unlink()
+    example.write(place.extracted, [msgspec.structs.replace(each, target_text="x" * 5000) for each in said])
+    with pytest.raises(Invalid, match="7 with nothing that was typed: media, notices, commands, pasted texts"):
+        told(("dataset",))
+
+
+def test_what_came_since_is_learnt_from_and_what_was_there_is_not_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "WhatsApp Chat with Jonas.txt"
+
+    async def bring_first(count: int) -> None:
+        rows = (f"31/12/23, 10:{n:02} - {('Jonas', 'Mira')[n % 2]}: boat {'ahoy' * n}" for n in range(count))
+        path.write_text("\n".join(rows))
+        store = store_of(Config())
+        await store.open()
+        await bring([path], store, Ears(), Reading(zone="UTC"))
+        await store.close()
+
+    def done_before() -> list[str]:
+        told: list[Progress] = []
+        Pipeline(AvatarOrder("mira", "Mira", ("extract", "dataset")), told.append, lambda: False).run()
+        return [each.step for each in told if each.note == "done before"]
+
+    asyncio.run(bring_first(10))
+    assert [done_before(), done_before()] == [[], ["extract", "dataset"]]
+    asyncio.run(bring_first(16))
+    assert [done_before(), done_before()] == [[], ["extract", "dataset"]]
+    assert sum(1 for _ in example.read(Place("mira").extracted)) == 8
+    assert not list(Place("mira").work.glob("*.again*"))
 
 
 def invoke(*argv: str) -> tuple[int, str]:

@@ -169,7 +169,7 @@ def test_the_loss_is_shown_in_a_terminal_and_as_a_picture(tmp_path: Path) -> Non
     assert all(len(each) < 60 for each in shown)
     assert plot.lines(History()) == []
     for name, begins in (("loss.png", b"\x89PNG"), ("loss.svg", b"<?xml")):
-        plot.draw(History([], rows), tmp_path / name, "Mira")
+        plot.draw(History([], rows), tmp_path / name, r"Mira $\frac$ {} <b>")
         assert (tmp_path / name).read_bytes().startswith(begins)
 
 

@@ -1,7 +1,9 @@
 """Damaged exports: whatever happens to their bytes or values, the answer is an error with words for people, or less."""
 
+import contextlib
 import json
 import random
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from chat_exports import (
     write,
 )
 
+from rolecast.avatars.conversation import Message
 from rolecast.avatars.sources import SOURCES, read
 from rolecast.errors import ExportError, Invalid
 
@@ -99,3 +102,29 @@ def test_damage_is_told_in_words_and_never_crashes_a_reader(tmp_path: Path, kind
             except (ExportError, Invalid) as error:
                 said.append(error.message)
     assert all(message.endswith(".") for message in said)
+
+
+SENT = "From a@b Mon Jan  1 00:00:00 2024\nFrom: a@b.de\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n"
+NESTED = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n" for n in range(1100))
+
+
+@pytest.mark.parametrize(
+    "header", [NESTED, "To: " + "@a," * 30_000, "To: " + "=?utf-8?q?a?= " * 10_000, "Content-Type: " + "(" * 30_000]
+)
+def test_a_mail_that_would_take_a_parser_for_ever_costs_no_other(tmp_path: Path, header: str) -> None:
+    path = write(tmp_path / "Inbox", f"{SENT}{header}\n\nbad\n\n{SENT}\nthe next one\n")
+    assert "the next one" in [item.text for item in read([path], Ears()) if isinstance(item, Message)]
+
+
+def test_a_database_computes_nothing_of_any_size_and_its_modules_are_left_alone(tmp_path: Path) -> None:
+    path = imessage(tmp_path / "chat.db", old=True)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("ALTER TABLE message RENAME COLUMN text TO said")
+        database.execute("ALTER TABLE message ADD COLUMN text AS (hex(zeroblob(300000000)))")
+    with pytest.raises(ExportError, match="cannot be read as a database"):
+        list(read([path], Ears()))
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP TABLE message")
+        database.execute("CREATE VIRTUAL TABLE message USING fts5(guid, text, date, is_from_me, handle_id)")
+    with pytest.raises(ExportError, match="no table message"):
+        list(SOURCES[0].read(path, Ears()))

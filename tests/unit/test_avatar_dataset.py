@@ -107,6 +107,27 @@ def made(
     return report, [each for name in FILES[:3] for each in example.read(folder / "dataset" / name)]
 
 
+def test_a_long_text_is_answered_by_its_end_and_nothing_is_paired_with_what_it_does_not_answer(tmp_path: Path) -> None:
+    long = (
+        f"{some(random.Random(1), 900)} write to jonas.w@example.org. {some(random.Random(2), 60)} and which boat then?"
+    )
+    rows = [
+        *talk(),
+        exchange("long", 1, long, "the red boat of course"),
+        exchange("media", 3, "<Media omitted>", "what a lovely lighthouse", before=("shall we go?", "yes please")),
+        exchange("cut", 3, "and?", "blue is what i wanted", before=("w" * 90_000, "no")),
+    ]
+    report, found = made(tmp_path, rows)
+    by_reply = {each.target_text: each.conversation_history for each in found}
+    (said,) = by_reply["the red boat of course"]
+    assert said.message.endswith("and which boat then?")
+    assert 500 < len(said.message) <= 600
+    assert "example.org" not in said.message
+    assert "what a lovely lighthouse" not in by_reply, "it was said of the picture, not of the question before"
+    assert report.left.unanswered == 1
+    assert len(by_reply["blue is what i wanted"][0].message) == 600
+
+
 # -- cleaning ------------------------------------------------------------------------------------------------------
 
 
@@ -487,7 +508,7 @@ def test_secrets_planted_in_the_dataset_before_are_not_taken_for_those_of_this_o
     ("lines", "why"),
     [
         ([], "has no examples"),
-        ([exchange("t", 1, "look", "<Media omitted>")], "1 nothing"),
+        ([exchange("t", 1, "look", "<Media omitted>")], "1 with nothing that was typed"),
     ],
 )
 def test_nothing_to_learn_from_is_told_and_the_dataset_before_stays(tmp_path: Path, lines: list[Any], why: str) -> None:

@@ -298,6 +298,12 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
     (broken / gguf.WEIGHTS).write_bytes(b"\xff" * 64)
     with pytest.raises(Invalid, match="damaged"):
         gguf.export(broken, out, "f16")
+    with pytest.raises(Invalid, match="damaged"):
+        parity.load(broken, None)
+    pickled = edited(lora, tmp_path / "pickled", adapter.CONFIG, {})
+    (pickled / adapter.WEIGHTS).rename(pickled / "adapter_model.bin")  # torch would unpickle it
+    with pytest.raises(Invalid, match="other files of weights are not read"):
+        parity.load(pickled, ready)
     assert not out.exists() or list(out.iterdir()) == []
 
 

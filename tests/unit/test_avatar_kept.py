@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from chat_exports import ANDROID, IPHONE, Ears, discord, discord_message, telegram, telegram_message, write
 from databases import OpenStore, database, postgres
@@ -228,6 +229,24 @@ async def test_forgetting_is_of_all_that_were_joined_and_of_chats_that_are_empty
     assert (gone.ids, gone.messages) == (("a", "t:a"), ("x1", "y2"))
     assert [chat.id for chat in await kept.chats()] == ["x"]
     assert await kept.add([said(9, other, "y")]) == Added(refused=1)
+
+
+async def test_whether_anything_changed_is_told_by_its_state(store: Store) -> None:
+    kept = await filled(store, said(1, MIRA), said(2, JONAS))
+    states = [await kept.state()]
+    changes = (
+        lambda: kept.add([said(3, MIRA)]),
+        lambda: kept.add([msgspec.structs.replace(said(3, MIRA), text="edited")]),
+        lambda: kept.alias("Mira Holt", "M."),
+        lambda: kept.forget("b"),
+    )
+    for change in changes:
+        await change()
+        assert await kept.state() == await kept.state()
+        states.append(await kept.state())
+    assert len(set(map(tuple, states))) == len(states)
+    await kept.add([said(1, MIRA)])
+    assert await kept.state() == states[-1]
 
 
 @pytest.mark.parametrize(

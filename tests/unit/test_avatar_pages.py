@@ -11,6 +11,8 @@ from gateway import Answer, Gate, config, on_uvloop, request, running_gateway, s
 from released import released, verdict
 
 from rolecast.avatars import order as orders
+from rolecast.avatars.conversation import Message, Person, Wanted
+from rolecast.avatars.kept import Kept
 from rolecast.avatars.places import Place
 from rolecast.config.schema import Model
 from rolecast.server import scopes
@@ -67,6 +69,17 @@ async def test_without_its_base_an_avatar_is_not_begun_and_the_next_step_is_told
     assert "rolecast pull smollm2-135m" in job.error
 
 
+async def test_an_order_does_not_say_to_whom_a_password_is_sent(both, monkeypatch):
+    front, _ = both
+    monkeypatch.setenv("NEO4J_URI", "bolt://127.0.0.1:1")
+    monkeypatch.setenv("NEO4J_PASSWORD", "a secret")
+    for address, state in (("bolt://elsewhere.example", "failed"), ("bolt://127.0.0.1:1", "done")):
+        settings = {**SCRATCH, "extraction": {"neo4j": address}}
+        made = await post(front, "/v1/avatars", person="Vera Quist", settings=settings)
+        job = await over(front, made.json["id"])
+        assert (job.state, "NEO4J_URI alone" in job.error) == (state, state == "failed")
+
+
 async def test_avatars_are_made_by_a_job_and_answer_as_soon_as_they_are_released(both):
     front, _ = both
     made = await post(front, "/v1/avatars", person="Jonas Reed", settings=SCRATCH)
@@ -96,6 +109,9 @@ async def test_an_order_that_fails_says_why_and_nothing_is_released(both):
         ({"person": "x", "steps": ["steal"]}, 400),
         ({"person": "x", "name": "../x"}, 422),
         ({"person": "x", "settings": {"training": {"epochs": 0}}}, 400),
+        *(({"person": "x", "settings": {"training": {name: 10**30}}}, 400) for name in ("epochs", "width", "seed")),
+        ({"person": "x", "settings": {"extraction": {"neo4j": "bolt://" + "h" * 2000}}}, 400),
+        ({"person": "x" * 2000}, 400),
         ({"person": "x", "unknown": 1}, 400),
         ({}, 400),
     ],
@@ -155,7 +171,14 @@ async def test_a_person_is_forgotten_at_once(both):
     front, root = both
     released(root, "ada", seed=3, people=("p7",))
     await until(lambda: "avatar/ada" in front.gateway.current.names, "the release was noticed")
+    kept = Kept(front.gateway.store)
+    said = [Message(f"m{n}", "c", person, "hi") for n, person in enumerate(("p2", "p2", "p9"))]
+    await kept.add([Person("p2", "Jo"), Person("p9", "Kim"), *said])
     found = (await post(front, "/v1/avatars/forget", person="p2")).json
+    assert found["messages"] == 2
+    assert {each.person async for each in kept.messages(Wanted())} == {"p9"}
+    stays = (await post(front, "/v1/avatars/forget", person="Kim", keep_messages=True)).json
+    assert (stays["messages"], stays["withdrawn"]) == (0, [])
     assert [each["avatar"] for each in found["withdrawn"]] == ["mira"]
     assert found["retrain"] == ["mira"]
     assert [each["avatar"] for each in found["never_saw"]] == ["ada"]

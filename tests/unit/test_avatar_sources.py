@@ -80,6 +80,26 @@ def test_a_telegram_chat_with_formatted_text_replies_and_what_is_nobodys(tmp_pat
     ]
 
 
+def test_a_telegram_message_of_the_large_editor_and_a_reply_to_another_chat(tmp_path: Path) -> None:
+    deep: Any = "down"
+    for _ in range(400):
+        deep = {"type": "quote", "blocks": [deep]}
+    blocks = [
+        {"type": "heading", "text": "Plan"},
+        {"type": "paragraph", "text": ["at the ", {"type": "bold", "text": "pier"}]},
+        {"type": "list", "items": [{"blocks": [{"type": "paragraph", "text": "bring tea"}]}, {"text": "and cake"}]},
+    ]
+    chat = telegram(
+        telegram_message(1, "hi"),
+        telegram_message(2, "", rich_message={"blocks": blocks}),
+        telegram_message(3, "of the channel", reply_to_message_id=1, reply_to_peer_id="channel9"),
+        telegram_message(4, None, rich_message={"blocks": [deep]}),
+    )
+    found = got(write(tmp_path / "result.json", chat))
+    assert found.texts == ["hi", "Plan\nat the pier\nbring tea\nand cake", "of the channel"]
+    assert found.messages[2].reply_to == "", "message 1 of that chat is another one"
+
+
 def test_all_chats_of_telegram_at_once_also_as_a_folder(tmp_path: Path) -> None:
     group = telegram(telegram_message(2, "in the group"), type="private_supergroup", id=5, name=None)
     whole = {
@@ -164,6 +184,37 @@ def test_a_slack_workspace(tmp_path: Path, form: str) -> None:
     ]
 
 
+def test_who_writes_in_a_thread_of_slack_answers_what_was_written_last_in_it(tmp_path: Path) -> None:
+    def said(ts: int, user: str, thread: int) -> dict[str, Any]:
+        return {"type": "message", "user": user, "ts": f"170{ts}", "thread_ts": f"170{thread}", "text": f"t{ts}"}
+
+    days = {
+        "general/2024-01-05.json": [said(1, "U9", 1), said(2, "U1", 2), said(3, "U2", 1), said(4, "U2", 2)],
+        "general/2024-01-06.json": [said(5, "U1", 2), said(6, "U1", 1)],
+    }
+    found = got(pack(tmp_path / "slack.zip", {"users.json": SLACK["users.json"]} | days))
+    answers = {each.text: each.reply_to.rpartition(":")[2] for each in found.messages}
+    assert answers == {"t2": "", "t3": "1701", "t4": "1702", "t5": "1704", "t6": "1703"}
+
+
+def test_what_a_slack_client_wrote_as_blocks_alone_is_read(tmp_path: Path) -> None:
+    line = [
+        {"type": "text", "text": "a < b, "},
+        {"type": "user", "user_id": "U2"},
+        {"type": "emoji", "name": "wave"},
+        {"type": "link", "url": "https://example.org"},
+    ]
+    bullets = {"type": "rich_text_list", "elements": [{"type": "rich_text_section", "elements": [line[0]]}] * 2}
+    rich = [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": line}, bullets, 5]}]
+    app = [{"type": "section", "text": {"type": "mrkdwn", "text": "of an app"}}]
+    rows = [
+        {"type": "message", "user": "U1", "ts": f"170448930{n}.1", "text": "", "blocks": blocks}
+        for n, blocks in enumerate((rich, app, 5))
+    ]
+    found = got(pack(tmp_path / "slack.zip", {"users.json": SLACK["users.json"], "general/2024-01-05.json": rows}))
+    assert found.texts == ["a < b, @Jonas Brandt:wave:https://example.org\na < b, \na < b,", "of an app"]
+
+
 # -- imessage ------------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +242,21 @@ def test_the_database_of_messages_is_read_and_not_changed(tmp_path: Path) -> Non
     assert [each.name for each in tmp_path.iterdir()] == ["chat.db"]
 
 
+def test_who_writes_in_a_thread_of_messages_answers_what_was_written_last_in_it(tmp_path: Path) -> None:
+    path = imessage(tmp_path / "chat.db")
+    with sqlite3.connect(path) as db:
+        (last,) = db.execute("SELECT max(date) FROM message").fetchone()
+        for number in (91, 92):
+            about = (number, f"G{number}", "in it", last + number, number % 2, 1, "G1")
+            names = "ROWID, guid, text, date, is_from_me, handle_id, thread_originator_guid"
+            db.execute(f"INSERT INTO message ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", about)
+            db.execute("INSERT INTO chat_message_join VALUES (1, ?)", (number,))
+    db.close()
+    found = {each.id: each.reply_to for each in got(path).messages}
+    assert found["imessage:G92"] == "imessage:G91"
+    assert found[found["imessage:G91"]] == "imessage:G1", "the one that answered the first"
+
+
 def test_an_old_database_of_messages_counts_seconds_and_lacks_columns(tmp_path: Path) -> None:
     found = got(imessage(tmp_path / "chat.db", old=True).parent)
     assert found.texts == ["hey there", "from me", "by text message", "group words"]
@@ -201,8 +267,11 @@ def test_what_is_still_in_the_log_of_a_database_is_read_without_touching_it(tmp_
     path = imessage(tmp_path / "live" / "chat.db", old=True)
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("PRAGMA journal_mode=WAL")
-    writer.execute("INSERT INTO message VALUES (99, 'G99', 'the newest', 700000099, 1, 0)")
-    writer.execute("INSERT INTO chat_message_join VALUES (1, 99)")
+    for number, text in enumerate(
+        ("the newest", "Liked “the newest”", "Reacted 👍 to “the newest”", "Loved an image"), 99
+    ):
+        writer.execute("INSERT INTO message VALUES (?, ?, ?, 700000099, 1, 0)", (number, f"G{number}", text))
+        writer.execute("INSERT INTO chat_message_join VALUES (1, ?)", (number,))
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("chat.db", "chat.db-wal"):
@@ -300,6 +369,40 @@ def test_a_conversation_with_chatgpt_that_goes_round_in_circles_ends(tmp_path: P
     assert got(write(tmp_path / "conversations.json", [conversation])).texts == ["which boat?", "the second answer"]
 
 
+def test_a_conversation_with_chatgpt_from_other_exporters_is_read_too(tmp_path: Path) -> None:
+    def node(own: str, parent: str, role: str, text: str, at: object) -> dict[str, Any]:
+        content = {"content_type": "text", "parts": [text]}
+        said = {"id": own, "author": {"role": role}, "content": content, "create_time": at}
+        return {"id": own, "parent": parent, "children": None, "message": said}
+
+    cited = 'the \ue200entity\ue202["boat", "Heron", 0]\ue201 sails \ue200cite\ue202turn0search3\ue201 now【4†source】'
+    mapping = {  # the newest first, as one exporter has them, and nothing says where it stands
+        "e": node("e", "d", "assistant", "yes", 1704489355),  # before what it answers
+        "d": node("d", "c", "user", "later", "2024-01-05T21:16:00Z"),
+        "c": node("c", "a", "assistant", cited, 1704489330),
+        "b": node("b", "a", "assistant", "first try", 1704489310),
+        "a": node("a", "root", "user", "which boat?", 1704489300),
+        "root": {"id": "root", "message": None, "parent": None},
+    }
+    conversation = {"title": "Boats", "create_time": "2024-01-05T21:15:00Z", "mapping": mapping}
+    for content in (conversation, [conversation]):
+        found = got(write(tmp_path / "Boats.json", content))
+        assert found.texts == ["which boat?", "the Heron sails now", "later", "yes"]
+        assert [each.at for each in found.messages] == [1704489300, 1704489330, 1704489360, 1704489360.001]
+
+
+def test_a_part_of_a_new_kind_costs_claude_no_answer(tmp_path: Path) -> None:
+    conversation = claude_conversation(branches=False)
+    said = {"sender": "assistant", "uuid": "z", "text": "", "created_at": "2024-01-05T21:20:00Z"}
+    parts = [{"type": None, "text": {"of": "it"}}, 5, {"type": "token_budget"}, {"type": "text", "text": "and so"}]
+    asked = {"sender": "human", "uuid": "y", "text": "", "attachments": [{"file_name": "x.pdf"}]}
+    voice = {"sender": "human", "uuid": "v", "content": [{"type": "voice_note", "title": "x", "text": "spoken"}]}
+    conversation["chat_messages"] += [asked, said | {"content": parts}, voice]
+    found = got(write(tmp_path / "conversations.json", conversation))
+    assert found.texts[-2:] == ["and so", "spoken"]
+    assert [why for _, why in found.left] == ["a medium without words"]
+
+
 @pytest.mark.parametrize("branches", [False, True])
 def test_a_conversation_with_claude(tmp_path: Path, branches: bool) -> None:
     found = got(write(tmp_path / "conversations.json", [claude_conversation(branches=branches)]))
@@ -366,6 +469,7 @@ def test_chats_that_models_are_trained_on(tmp_path: Path) -> None:
         ("Assistant", "a"),
     ]
     assert len(found.chats) == 3
+    assert got(write(tmp_path / "z.json", [other])).texts == ["q2", "a2"]
     turns = "\n".join(json.dumps(turn) for turn in one["messages"])
     assert got(write(tmp_path / "y.jsonl", turns)).texts == ["q", "a"]
 

@@ -320,6 +320,8 @@ def test_without_memory_it_says_what_to_change(dataset: Path, tmp_path: Path, mo
     monkeypatch.setattr(loss, "summed", full)
     with pytest.raises(Invalid, match=r"Out of memory\. Batches of 8 .* are free\. Try batch 2 with accumulation 4"):
         train(dataset, tmp_path, small())
+    with pytest.raises(Invalid, match=r"takes \S+ TB at the least .* take fewer layers"):
+        train(dataset, tmp_path / "huge", small(width=16_384, hidden=65_536, layers=256))
 
 
 def test_replies_of_a_conversation_are_learnt_in_one_chat_that_is_written_as_it_will_be(base: Path) -> None:

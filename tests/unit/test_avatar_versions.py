@@ -154,6 +154,7 @@ def test_avatars_are_variants_with_their_system_prompt_over_one_hidden_base(root
     assert model.prompt_cache == 0
     mira, jonas = config.variants["avatar/mira"], config.variants["avatar/jonas"]
     assert isinstance(mira, Served)
+    assert mira.parameters.num_predict == 512, "a reply that finds no end is ended"
     assert isinstance(jonas, Served)
     assert (mira.system, jonas.system) == ("You are Mira.", "You are Jonas.")
     assert mira.adapter != jonas.adapter

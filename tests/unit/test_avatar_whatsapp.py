@@ -127,12 +127,26 @@ def test_dates_that_can_be_read_both_ways_are_asked_for(tmp_path: Path) -> None:
         ("\u200e[13/1/24, 11:05:01\u202fPM] ~\u202fMira 🎉: x", 23, "Mira 🎉"),
         ("[2024-01-13, 23:05:01] Mira: x", 23, "Mira"),
         ("13/1/24, 23:05 \u2013 Mira: x", 23, "Mira"),
+        ("[2024/1/13,\u200911:05:01\u2009PM] Mira: x", 23, "Mira"),
+        ("[2024/1/13 下午11:05:01] Mira: x", 23, "Mira"),
+        ("2024/1/13 凌晨12:05 - Mira: x", 0, "Mira"),
+        ("2024. 1. 13. 오후 1:05 - Mira: x", 13, "Mira"),
+        ("13\u200f/1\u200f/2024, 11:05 م - ميرا: x", 23, "ميرا"),
+        ("[١٣/١/٢٠٢٤، ١١:٠٥:٠١ م] ميرا: x", 23, "ميرا"),  # noqa: RUF001  # its digits
+        ("[۲۰۲۴/۱/۱۳،\u200f ۲۳:۰۵:۰۱] Mira: x", 23, "Mira"),  # noqa: RUF001
+        ("13/1/24 11:05 π.μ. - Mira: x", 11, "Mira"),
+        ("13/1/24, 11:05 PTG - Mira: x", 23, "Mira"),
+        ("13.01.2024 г., 23:05 ч. - Mira: x", 23, "Mira"),  # noqa: RUF001
+        ("13/1/2567 23:05 น. - Mira: x", 23, "Mira"),
+        ("2024-01-13 23 h 05 - Mira: x", 23, "Mira"),
     ],
 )
 def test_headers_of_all_kinds(line: str, hour: int, who: str) -> None:
     head = dates.header(line.encode())
     assert head is not None
     at = head.at("ymd" if head.date.startswith("2024") else "dmy")
+    again = dates.header(line.encode(), head.style)
+    assert again == head, "its own style fits it"
     assert at is not None
     assert (at.year, at.day, at.hour, at.minute) == (2024, 13, hour, 5)
     assert words.split(head.rest) == (who, "x")
@@ -195,6 +209,39 @@ def test_bytes_that_are_no_text_lose_nothing_else(tmp_path: Path) -> None:
 def test_a_zip_without_a_chat_is_none(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no export that is known"):
         got(pack(tmp_path / "x.zip", {"readme.txt": "31/12/23, 10:00 - Mira: a"}))
+
+
+@pytest.mark.parametrize(
+    ("written", "stays"),
+    [
+        ("<Media tidak disertakan>", ""),
+        ("<省略多媒体文件>", ""),
+        ("<Medien ausgeschlossen>\nfrom the pier", "from the pier"),
+        ("IMG-20240101-WA0001.jpg (dosya ekli)\nlook", "look"),
+        ("look \u200e<Anhang: 00000012-PHOTO.jpg>", "look"),
+        ("later \u200e<Bu mesaj d\u00fczenlendi>", "later"),
+        ("Вы удалили данное сообщение.", ""),
+        ("null", ""),
+        ("POLL:\nPizza?\nOPTION: yes (2 votes)\nOPTION: no (0 votes)", ""),
+        ("location: https://maps.google.com/?q=52.5,13.4", ""),
+        (
+            "Todo:\nmilk\nnote: eggs (12 pieces)\nnote: tea (1 box)",
+            "Todo:\nmilk\nnote: eggs (12 pieces)\nnote: tea (1 box)",
+        ),
+        ("<html>", "<html>"),
+        ("see https://maps.google.com/?q=pier", "see https://maps.google.com/?q=pier"),
+    ],
+)
+def test_what_whatsapp_writes_into_messages_in_many_languages(written: str, stays: str) -> None:
+    assert words.said("Mira", written.split("\n"))[0] == stays
+
+
+def test_the_mark_of_media_is_learnt_from_a_chat_in_a_language_that_is_not_known(tmp_path: Path) -> None:
+    who = ["Mira", "Jonas", "Mira", "Mira"]
+    text = "".join(f"31/12/23, 10:0{n} - {each}: <Izostavljeni mediji>\n" for n, each in enumerate(who))
+    text += "".join(f"31/12/23, 11:0{n} - Mira: <sighs deeply>\n" for n in range(4))
+    found = got(write(tmp_path / "WhatsApp Chat with Mira.txt", text + "31/12/23, 12:00 - Jonas: ok\n"))
+    assert found.texts == ["<sighs deeply>"] * 4 + ["ok"]
 
 
 TEXT = st.text(st.sampled_from("\u200e\u200f\u2068\u202f\ufeff<>:[]()~/., -\nab01PMé"), max_size=40) | st.text(

@@ -14,7 +14,7 @@ from rolecast.telemetry.metrics import Telemetry
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "rolecast"
-NEVER_SENT = {"bad_config", "source_error", "busy", "conflict", "forbidden"}
+NEVER_SENT = {"bad_config", "source_error", "busy", "conflict", "forbidden", "stopped"}
 """Codes of exceptions that commands print, or that always carry a narrower one."""
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 

@@ -168,6 +168,10 @@ class Kept:
         rows = await self._store.read(sql.CHATS)
         return [Chat(own, title, bool(group), zone) for own, title, group, zone in rows]
 
+    async def state(self) -> Row:
+        """Numbers of which one is another after each import, alias and forgetting that changed anything."""
+        return (await self._store.read(sql.STATE))[0]
+
     async def close(self) -> None:
         """Nothing is held open."""
 

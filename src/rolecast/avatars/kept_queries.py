@@ -73,6 +73,12 @@ MOODS = Query(
     "LEFT JOIN avatar_people p ON p.id = m.person WHERE m.personality <> '' OR m.emotion <> ''"
 )
 
+STATE = Query(
+    "SELECT COUNT(*), COALESCE(SUM(changed), 0), MAX(at), MAX(id), "
+    "(SELECT COUNT(*) FROM avatar_names), (SELECT COUNT(*) FROM avatar_people WHERE same <> id), "
+    "(SELECT COUNT(*) FROM avatar_forgotten) FROM avatar_messages"
+)
+
 _WITHIN = "at >= :since AND at < :until"
 _CHATS = (
     "(CAST(:person AS TEXT) = '' OR chat IN (SELECT chat FROM avatar_messages WHERE person IN "  # noqa: S608  # our names

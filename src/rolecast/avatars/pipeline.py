@@ -4,30 +4,35 @@ Runs in a child process (`worker`). Knows what each step needs of those before; 
 """
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import shlex
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
+from rolecast.avatars import example
 from rolecast.avatars.called import is_called
 from rolecast.avatars.conversation import Conversations, Person
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
 from rolecast.avatars.places import Place, slug
+from rolecast.avatars.serving import forgotten
 from rolecast.avatars.settings import AvatarSettings, Extraction
 from rolecast.config import paths
-from rolecast.errors import Invalid, RolecastError, counted
+from rolecast.errors import UNREADABLE, Conflict, Invalid, RolecastError, counted
 from rolecast.jobs.job import Progress, Report
 
 if TYPE_CHECKING:
     from rolecast.avatars.export.base import Base
     from rolecast.avatars.export.gguf import Form
+    from rolecast.avatars.kept import Kept
 
 DONE = "done.json"
 PEOPLE = "people.json"
@@ -48,6 +53,10 @@ class Outcome(msgspec.Struct, frozen=True):
     """The version that was released; None = none was."""
     report: str = ""
     """The page that tells about it."""
+    replies: int = 0
+    """How many there are to learn from and to judge by; 0 = no dataset was made."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the dataset before it is trained on."""
     told: tuple[str, ...] = ()
     """What else is to be known of the steps that were asked for, in sentences."""
 
@@ -67,6 +76,8 @@ class _People(msgspec.Struct):
     """How the person was called when they were extracted."""
     examples: int = 0
     chats: int = 0
+    at: float = 0.0
+    """When the conversations were read: who is forgotten later is in them nevertheless."""
 
     @property
     def name(self) -> str:
@@ -99,6 +110,10 @@ class Pipeline:
 
     def run(self) -> Outcome:
         """Do the steps of the order. Raises RolecastError with what went wrong and what to do."""
+        with _alone(self.place):
+            return self._run()
+
+    def _run(self) -> Outcome:
         asked = [step for step in STEPS if step in self.order.steps]
         if asked[:1] == ["extract"]:
             paths.make_private(self.place.work)
@@ -108,21 +123,66 @@ class Pipeline:
         for step in asked:
             if self._stop():
                 raise Stopped(f"It was stopped before {step}; the same command goes on from there.")
+            if step != "extract":
+                self._refuse_forgotten()
             digest = self._digest(step)
-            if self.order.resume and done.steps.get(step) == digest and self._is_there(step, done):
+            if self.order.resume and done.steps.get(step) == digest and self._is_there(step):
                 self._report(Progress(step, 1, 1, "steps", "done before"))
                 continue
+            self._may(step, asked, done)
+            earlier, was = dict(done.steps), _sha256(self.place.extracted) if step == "extract" else b""
             for later in STEPS[STEPS.index(step) :]:
                 done.steps.pop(later, None)
             self._keep(done)
-            if step == "train":
-                self._needs_review(done)
-            getattr(self, f"_{step}")()
+            self._do(step)
+            if was and was == _sha256(self.place.extracted):  # what comes later was made of just that
+                done.steps = earlier
             done.steps[step] = self._digest(step)
-            if step == "dataset":
-                done.review = _digest_of(self._review)
+            done.review = _digest_of(self._review) if step == "dataset" else done.review
             self._keep(done)
         return self._outcome(tuple(asked))
+
+    def _may(self, step: Step, asked: list[Step], done: _Done) -> None:
+        """Raises Invalid for a step that would be for nothing."""
+        if step == "train":
+            self._needs_review(done)
+            if "evaluate" in asked:
+                self._can_be_judged()
+        if step == "release" and "evaluate" not in done.steps:
+            # Else a version would say that it learnt from a dataset that was built after it was trained.
+            text = f"{self.place.name} was not judged since it was made: `{self._command('evaluate')}` does it."
+            raise Invalid(text)
+
+    def _can_be_judged(self) -> None:
+        """Raises Invalid before a training whose avatar no gate would let pass."""
+        made = self._made()
+        if made is not None and not made.valid + made.test and not self.order.force:
+            raise Invalid(f"It is not trained, for it could not pass the gate. {' '.join(made.notes)}", param="person")
+
+    def _do(self, step: Step) -> None:
+        """Do it. What it was made of may be deleted meanwhile, when somebody is forgotten; then nothing of it stays."""
+        there = step != "extract" and self.place.extracted.exists()
+        try:
+            getattr(self, f"_{step}")()
+        except Exception as error:
+            if not there or self.place.extracted.exists():
+                raise
+            shutil.rmtree(self.place.work, ignore_errors=True)
+            text = f"The working files of {self.place.name} were deleted while it was made; begin it anew."
+            raise Invalid(text) from error
+
+    def _refuse_forgotten(self) -> None:
+        """Raises Conflict where somebody was forgotten since the conversations were read."""
+        folder, at = self.place.folder.parent, self._people().at
+        if not any(when >= at for when in forgotten.known(folder).values()) or not self.place.extracted.is_file():
+            return
+        people = {one for each in example.read(self.place.extracted) for one in each.metadata.people}
+        if forgotten.among(folder, people, at):
+            again = f"`rolecast avatar full --person {self.order.person!r} --name {self.place.name}`"
+            raise Conflict(
+                f"Somebody whose messages {self.place.name} would learn from was forgotten; "
+                f"make it again, without them: {again}."
+            )
 
     # -- the steps --------------------------------------------------------------------------------------------
 
@@ -130,12 +190,13 @@ class Pipeline:
         from rolecast.avatars.extraction import extract, wanted_of
 
         async def work() -> None:
+            at = time.time()
             wanted = wanted_of(self.order.person, self._settings.extraction)
             async with conversations_of(self._settings.extraction, self.order.database) as conversations:
                 told = _Told(self._report)
                 found = await extract(conversations, wanted, self._settings.extraction, self.place.extracted, told)
             self._report(Progress("extract", found.messages, found.messages, "messages"))
-            known = _People(found.person, list(found.people), self.order.person, found.examples, found.chats)
+            known = _People(found.person, list(found.people), self.order.person, found.examples, found.chats, at)
             _write(self.place.work / PEOPLE, known)
 
         asyncio.run(work())
@@ -205,7 +266,15 @@ class Pipeline:
         title = known.name or self.order.person
         force, keep = self.order.force, self.order.keep
         found = release(
-            self.place, evaluation, files, title=title, person=known.id, force=force, share=self.order.share, keep=keep
+            self.place,
+            evaluation,
+            files,
+            title=title,
+            person=known.id,
+            force=force,
+            share=self.order.share,
+            keep=keep,
+            since=known.at,
         )
         self._version = found.number
 
@@ -264,20 +333,33 @@ class Pipeline:
     def _digest(self, step: Step) -> str:
         """Of all that decides what a step makes."""
         parts: list[object] = [self.order.person, self.order.database, self._settings.extraction]
-        if step != "extract":
+        if step == "extract":
+            parts += [self._state(), _stat(self.place.folder.parent / forgotten.FILE)]
+        else:
             parts += [self._settings.dataset, self._settings.gate.planted, self._settings.gate.controls]
-            parts += [_digest_of(self._review)] if step != "dataset" else []
+            parts += [_stat(self._review)]
         if step in ("train", "evaluate", "release"):
             parts += [self._settings.training, self.order.base]
         if step in ("evaluate", "release"):
             parts += [self._settings.gate, self._settings.form]
         return hashlib.blake2s(msgspec.json.encode(parts), digest_size=16).hexdigest()
 
-    def _is_there(self, step: Step, done: _Done) -> bool:
+    def _state(self) -> list[object]:
+        """What is another one when conversations were brought or forgotten. Of a Neo4j nobody knows: it is the same."""
+        if self._settings.extraction.neo4j:
+            return []
+
+        async def read() -> list[object]:
+            async with _kept(self.order.database) as kept:
+                return list(await kept.state())
+
+        return asyncio.run(read())
+
+    def _is_there(self, step: Step) -> bool:
         if step == "extract":
             return self.place.extracted.is_file()
         if step == "dataset":
-            return (self.place.dataset / "train.jsonl").is_file() and done.review == _digest_of(self._review)
+            return (self.place.dataset / "train.jsonl").is_file()
         if step == "train":
             return any((self.place.training / name).is_dir() for name in ("best_model", "final_model"))
         return step == "evaluate" and (self.place.evaluation / "report.json").is_file()
@@ -291,14 +373,32 @@ class Pipeline:
     def _keep(self, done: _Done) -> None:
         _write(self.place.work / DONE, done)
 
+    def _made(self) -> "_Made | None":
+        try:
+            return msgspec.json.decode((self.place.dataset / "report.json").read_bytes(), type=_Made)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
     def _outcome(self, steps: tuple[str, ...]) -> Outcome:
-        file = self.place.evaluation / "report.json"
-        told = tuple(self._told(steps))
-        if not {"evaluate", "release"} & {*steps} or not file.is_file():
-            return Outcome(self.place.name, steps, told=told)
-        judged = msgspec.json.decode(file.read_bytes(), type=_Judged)
+        told = self.place.evaluation / "report.json"
+        made = (self._made() if "dataset" in steps else None) or _Made()
+        replies = made.train + made.valid + made.test
+        if not {"evaluate", "release"} & {*steps} or not told.is_file():
+            return Outcome(self.place.name, steps, replies=replies, notes=made.notes, told=tuple(self._told(steps)))
+        judged = msgspec.json.decode(told.read_bytes(), type=_Judged)
         page = str(self.place.evaluation / "report.html")
-        return Outcome(self.place.name, steps, judged.passed, tuple(judged.reasons), self._version, page, told)
+        reasons = tuple(judged.reasons)
+        return Outcome(
+            self.place.name,
+            steps,
+            judged.passed,
+            reasons,
+            self._version,
+            page,
+            replies,
+            made.notes,
+            tuple(self._told(steps)),
+        )
 
     def _told(self, steps: tuple[str, ...]) -> Iterator[str]:
         from rolecast.avatars.dataset import report
@@ -313,7 +413,10 @@ class Pipeline:
 def people_of(place: Place) -> _People:
     """Whose replies were extracted for that avatar; nobody's where none were."""
     path = place.work / PEOPLE
-    return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
+    except UNREADABLE:
+        return _People()
 
 
 def asked_before(place: Place, person: str) -> str:
@@ -333,11 +436,36 @@ def command(step: str, person: str, name: str) -> str:
     return f"rolecast avatar {step} {name if alone else f'{shlex.quote(person)} --name {name}'}"
 
 
+class _Made(msgspec.Struct):
+    """Of a dataset, how much there is."""
+
+    train: int = 0
+    valid: int = 0
+    test: int = 0
+    notes: tuple[str, ...] = ()
+
+
 class _Judged(msgspec.Struct):
     """Of an evaluation, the verdict."""
 
     passed: bool
     reasons: list[str] = []
+
+
+@contextmanager
+def _alone(place: Place) -> Iterator[None]:
+    """Nobody else makes this avatar meanwhile: two in the same files would train one model of both. Raises Conflict."""
+    if not place.folder.is_dir():
+        paths.make_private(place.folder)
+    lock = os.open(place.folder / ".making.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        text = f"{place.name} is being made by another process just now; wait for it, or end it."
+        raise Conflict(text) from error
+    finally:
+        os.close(lock)
 
 
 @asynccontextmanager
@@ -353,6 +481,12 @@ async def conversations_of(extraction: Extraction, database: str) -> AsyncIterat
         finally:
             await graph.close()
         return
+    async with _kept(database) as kept:
+        yield kept
+
+
+@asynccontextmanager
+async def _kept(database: str) -> "AsyncIterator[Kept]":
     from rolecast import books
     from rolecast.avatars.kept import Kept
     from rolecast.config.schema import Config, Storage
@@ -387,7 +521,20 @@ def _write(path: Path, value: object) -> None:
 
 
 def _digest_of(path: Path) -> str:
+    return _sha256(path).hex()
+
+
+def _sha256(path: Path) -> bytes:
+    """Of a file; nothing where there is none."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _stat(path: Path) -> list[int]:
     try:
-        return hashlib.blake2s(path.read_bytes(), digest_size=16).hexdigest()
+        about = path.stat()
     except OSError:
-        return ""
+        return []
+    return [about.st_size, about.st_mtime_ns]

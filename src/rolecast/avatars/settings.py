@@ -4,8 +4,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Whole = Annotated[int, msgspec.Meta(ge=0)]
+MOST = 1_000_000_000
+"""Of what has no other limit: no number of a setting is as large as to break what is computed with it."""
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+Whole = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
+Short = Annotated[str, msgspec.Meta(max_length=1000)]
+Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 Part = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
@@ -26,7 +31,7 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     valid: Part = 0.1
     test: Part = 0.1
     """Shares of all conversations that are held out."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,19 +39,19 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     method: Literal["lora", "scratch"] = "lora"
     engine: Literal["auto", "torch", "mlx"] = "auto"
-    base: str = ""
+    base: Short = ""
     """What a LoRA is trained over: a model id of the configuration or a GGUF file; '' = `avatars.base`."""
-    epochs: Annotated[float, msgspec.Meta(gt=0)] = 3
-    batch: Positive = 16
-    learning_rate: Annotated[float, msgspec.Meta(ge=0)] = 0
+    epochs: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 3
+    batch: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 16
+    learning_rate: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0
     """0 = 1e-3 for LoRA, 5e-4 for a model from scratch."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: Whole = 10
-    accumulation: Positive = 1
+    accumulation: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 1
     """Batches whose gradients are added up for a step."""
-    sequence: Positive = 512
+    sequence: Annotated[int, msgspec.Meta(ge=1, le=131_072)] = 512
     """Tokens of an example, at most."""
-    rank: Positive = 16
+    rank: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` = what is faster here, found in two seconds."""
     compiled: bool | None = None
@@ -58,37 +63,37 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     joined: bool = True
     """Whether replies of one conversation are learnt in one chat, what they have in common read once: 2-4 times the
     speed. `batch` counts replies all the same."""
-    rehearsal: Whole = 150
+    rehearsal: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 150
     """Answers of the base itself that are mixed in, so that it forgets less."""
-    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    clip: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    weight_decay: Amount = 0.0
+    clip: Amount = 1.0
     patience: Whole = 0
     """Checks of the held-out loss without a better one until it ends; 0 = it goes on to the end."""
     save_every: Whole = 50
     """Steps between checkpoints; 0 = only at the end of each epoch."""
     keep: Positive = 2
     """Checkpoints that are kept besides the best."""
-    seed: int = 0
-    threads: Whole = 0
+    seed: Seed = 0
+    threads: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
     # -- from scratch --
-    vocabulary: Positive = 50_000
+    vocabulary: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
     """At most: a small corpus gives fewer."""
-    width: Positive = 512
-    hidden: Positive = 2048
-    heads: Positive = 8
-    layers: Positive = 6
+    width: Annotated[int, msgspec.Meta(ge=1, le=16_384)] = 512
+    hidden: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 2048
+    heads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    layers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 6
 
 
 class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an avatar must keep to be served. The numbers were measured; see docs/avatars.md."""
 
-    planted: Annotated[int, msgspec.Meta(ge=8)] = 12
+    planted: Annotated[int, msgspec.Meta(ge=8, le=200)] = 12
     """Secrets that are planted once each before training."""
-    controls: Annotated[int, msgspec.Meta(ge=10)] = 30
+    controls: Annotated[int, msgspec.Meta(ge=10, le=500)] = 30
     """Secrets of the same kinds that are not."""
     exposure: float = 3.0
     """Bits by which planted ones may be likelier than controls, in the mean (Carlini et al., The Secret Sharer)."""
-    samples: Positive = 20
+    samples: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
     """Samples of each planted secret's question, of which none may give it away."""
     regurgitation: float = 0.12
     """Share of generations with eight tokens in common with what was trained on, above that of held-out replies."""
@@ -103,21 +108,21 @@ class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Extraction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is taken from where the conversations are."""
 
-    since: str = ""
-    until: str = ""
+    since: Short = ""
+    until: Short = ""
     """Dates or times in ISO 8601; a date alone as `until` includes its day."""
     most: Whole = 10_000
     metadata: bool = True
     """Whether personality, emotion, relationship and times are kept. Ids always are: `forget` needs them."""
     context: Positive = 16
     """Turns before a reply, at most."""
-    join: Annotated[float, msgspec.Meta(ge=0)] = 180
+    join: Amount = 180
     """Seconds within which messages of one person are one turn."""
-    gap: Annotated[float, msgspec.Meta(ge=0)] = 0
+    gap: Amount = 0
     """Seconds of silence that end a conversation; 0 = learnt from each chat."""
-    neo4j: str = ""
+    neo4j: Short = ""
     """URI of a Neo4j; '' = our own database."""
-    database: str = "neo4j"
+    database: Short = "neo4j"
 
 
 class AvatarSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -101,14 +101,16 @@ class Threads:
         if message.id in self._window:
             return
         answered = self._window.get(message.reply_to) if message.reply_to else None
+        # Deleted, a picture, or too long ago: whatever was said last is not what it answers.
+        gone = bool(message.reply_to) and answered is None
         last = self._open
-        if last is not None and answered in (None, last) and self._goes_on(last, message):
+        if last is not None and not gone and answered in (None, last) and self._goes_on(last, message):
             last.add(message)
             self._remember(message.id, last)
             return
         if last is not None:
             yield last
-        before = answered or (last if last is not None and _pause(last, message) <= self.gap else None)
+        before = answered or (last if last is not None and not gone and _pause(last, message) <= self.gap else None)
         self._open = Turn(message, before)
         self._remember(message.id, self._open)
 

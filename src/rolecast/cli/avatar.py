@@ -5,6 +5,7 @@ is `rolecast.avatars`', and each long one runs in a process of its own (`avatar_
 """
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +69,9 @@ def extract(
     outcome = _make(order, chosen)
     path = Place(order.name).extracted
     if to is not None:
-        to.write_bytes(path.read_bytes())
+        # It holds all as it was said: a new file is its owner's alone.
+        with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(path.read_bytes())
         path = to
     _done(outcome, f"They are in {path}.", as_json=as_json)
 

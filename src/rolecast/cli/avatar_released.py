@@ -35,11 +35,16 @@ def list_(as_json: Json = False) -> None:
     """List the avatars of this machine, their versions, and whether they answer."""
     from rolecast.avatars.pipeline import people_of
     from rolecast.avatars.serving import card
+    from rolecast.avatars.serving import versions as kept
+    from rolecast.errors import Conflict
 
     begun = [(place, people_of(place).name, card.judged(place)) for place in card.begun()]
-    found = [
-        (card.card(place), [card.version(place, number) for number in card.numbers(place)]) for place in card.released()
-    ]
+    found = []
+    for place in card.released():
+        try:
+            found.append((card.card(place), [*kept.verdicts(place).values()]))
+        except Conflict as error:  # it hides no other
+            output.warn(error.message)
     if as_json:
         output.print_json(
             {
@@ -108,12 +113,14 @@ def report(
     """Tell how an avatar was judged: its verdict and figures, and where the page with the plots is."""
     import json
 
+    from rolecast.avatars.serving import card
     from rolecast.errors import NotFound
 
     place = _place(name)
-    versions = sorted(place.folder.glob("versions/*/report.json"), key=lambda path: int(path.parent.name))
     path = place.evaluation / "report.json"
-    path = path if path.is_file() else versions[-1] if versions else path
+    if not path.is_file():
+        reports = [place.version(number) / "report.json" for number in card.numbers(place)]
+        path = next((each for each in reversed(reports) if each.is_file()), path)
     if not path.is_file():
         raise NotFound(f"{place.name} was not judged yet: `rolecast avatar evaluate {name}` does it.")
     if as_json:
@@ -157,6 +164,8 @@ def forget(
     for again in told.retrain:
         typed = output.escape(shlex.quote(titles.get(again, again)))
         output.say(f"Again without them: `rolecast avatar full --fresh --person {typed} --name {again}`.")
+    for making in told.unfinished:
+        output.say(f"[green]✓[/] What was made so far of {output.escape(making)} is deleted, and never released.")
     for clean in told.never_saw:
         proof = f"{clean.examples} examples of {clean.people} people, lineage {clean.lineage_sha256[:12]}"
         output.say(f"[dim]avatar/{output.escape(clean.avatar)} version {clean.version} never saw them: {proof}[/]")
@@ -165,32 +174,15 @@ def forget(
 async def _forget(person: str, database: str, *, keep_messages: bool) -> "tuple[int, Forgotten | None]":
     """How many messages are gone, and what became of avatars; None = no avatar knew them."""
     from rolecast import books
-    from rolecast.avatars.kept import Kept
-    from rolecast.avatars.serving import forgetting
+    from rolecast.avatars.forget import forget as forget_everywhere
     from rolecast.config.schema import Config, Storage
-    from rolecast.errors import NotFound, PersonNotFound
 
     store = books.store_of(Config(storage=Storage(url=database)))
     await store.open()
-    deleted, names, missing = 0, [person], None
     try:
-        kept = Kept(store)
-        if keep_messages:
-            one = await kept.find(person)
-            names += [one.id, one.name]
-        else:
-            gone = await kept.forget(person)
-            deleted, names = len(gone.messages), [*names, *gone.ids, gone.person.name]
-    except PersonNotFound as error:  # of another source, perhaps: what was trained on them may be here all the same
-        missing = error
+        return await forget_everywhere(person, store, keep_messages=keep_messages)
     finally:
         await store.close()
-    try:
-        return deleted, await asyncio.to_thread(forgetting.forget, person, names=names)
-    except NotFound:
-        if missing is not None:
-            raise missing from None
-        return deleted, None
 
 
 def _place(name: str) -> "Place":

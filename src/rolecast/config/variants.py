@@ -69,6 +69,8 @@ class Served(Variant, frozen=True):
     version: str = ""
     """`avatar/john@2`."""
     canary: Canary | None = None
+    controls: tuple[str, ...] = ()
+    """What its model takes for marks between turns."""
 
 
 def base(config: Config, name: str) -> str:
@@ -118,7 +120,9 @@ def avatar(config: Config, name: str, own: Mapping[str, Name]) -> Served | None:
 def _with_avatar(found: Defaults, config: Config, name: str, own: Mapping[str, Name]) -> Defaults:
     if (served := avatar(config, name, own)) is None:
         return found
-    return replace(found, adapter=served.adapter, version=served.version, canary=served.canary)
+    return replace(
+        found, adapter=served.adapter, version=served.version, canary=served.canary, controls=served.controls
+    )
 
 
 def defaults(variant: Variant) -> Defaults:

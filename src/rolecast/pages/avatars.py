@@ -5,21 +5,24 @@ An avatar speaks like somebody, and its report tells what it was made of: all of
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from rolecast.avatars.forget import forget
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
 from rolecast.avatars.places import PREFIX, Place, slug
-from rolecast.avatars.serving import card, forgetting, versions
+from rolecast.avatars.serving import card, versions
 from rolecast.avatars.serving.card import Card, Version
 from rolecast.avatars.serving.forgetting import Forgotten
 from rolecast.avatars.serving.joined import Avatars, Here
 from rolecast.avatars.serving.making import KIND, Making
-from rolecast.avatars.settings import AvatarSettings
+from rolecast.avatars.settings import AvatarSettings, Short
+from rolecast.books.store import Store
 from rolecast.dialects.operation import Query, told
 from rolecast.errors import Conflict, Invalid, NotFound
 from rolecast.jobs.job import ACTIVE, Job
@@ -40,9 +43,9 @@ SEALED = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """Make an avatar of a person."""
 
-    person: str
+    person: Short
     """Whose replies are learnt, by name or id."""
-    name: str = ""
+    name: Short = ""
     """What the avatar is called; '' = after the person."""
     steps: list[Step] = msgspec.field(default_factory=lambda: list(STEPS))
     """What is done, in this order; the rest was done before."""
@@ -70,12 +73,14 @@ class Shared(msgspec.Struct, forbid_unknown_fields=True):
 class Forget(msgspec.Struct, forbid_unknown_fields=True):
     """Whom avatars shall forget."""
 
-    person: str
+    person: Short
     """The id among the conversations, or the name of an avatar's person."""
-    names: list[str] = []
+    names: Annotated[list[Short], msgspec.Meta(max_length=1000)] = []
     """More ids of the same person, from other sources."""
     erase: bool = True
     """Whether weights and working files are deleted, too."""
+    keep_messages: bool = False
+    """Whether what they said stays among the conversations, so that the next training learns of it again."""
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -104,6 +109,13 @@ class Listed(msgspec.Struct, frozen=True):
     avatars: list[Shown]
 
 
+class Gone(Forgotten, frozen=True):
+    """What was done, in the conversations too."""
+
+    messages: int = 0
+    """So many of theirs are deleted."""
+
+
 class Withdrawn(msgspec.Struct, frozen=True):
     """What was taken back."""
 
@@ -118,13 +130,20 @@ class AvatarPages:
     """`/v1/avatars` and what is below it. `changed` applies what was changed."""
 
     def __init__(
-        self, avatars: Avatars, making: Making, jobs: Jobs, changed: Callable[[], Awaitable[None]], tell: Tell
+        self,
+        avatars: Avatars,
+        making: Making,
+        jobs: Jobs,
+        changed: Callable[[], Awaitable[None]],
+        tell: Tell,
+        store: Store,
     ) -> None:
         self._avatars = avatars
         self._making = making
         self._jobs = jobs
         self._changed = changed
         self._tell = tell
+        self._store = store
 
     def routes(self) -> list[Route]:
         one = "/v1/avatars/{name}"
@@ -216,19 +235,26 @@ class AvatarPages:
         await self._changed()
         return json_response(Withdrawn(place.name))
 
-    @told("Forget a person", TAG, body=Forget, example={"person": "p17"}, answer=Forgotten, errors=OF_ONE)
+    @told("Forget a person", TAG, body=Forget, example={"person": "p17"}, answer=Gone, errors=OF_ONE)
     async def forget(self, request: Request) -> Response:
-        """Withdraws what was trained on those messages, lists what to train again, and shows who never saw them."""
+        """Deletes the person's messages, withdraws what was trained on them, lists what to train again, and shows who
+        never saw them."""
         wanted = await asked.body(request, Forget, '{"person":"p17"}')
         if not wanted.person.strip():
             raise Invalid("Say whom to forget: an id among the conversations, or a name.", param="person")
-        found = await asyncio.to_thread(
-            lambda: forgetting.forget(wanted.person, names=wanted.names, root=self._avatars.folder, erase=wanted.erase)
+        deleted, found = await forget(
+            wanted.person,
+            self._store,
+            names=wanted.names,
+            keep_messages=wanted.keep_messages,
+            erase=wanted.erase,
+            root=self._avatars.folder,
         )
+        found = found or Forgotten(wanted.person, [], [], [], [])
         await self._changed()
         gone = sorted({each.avatar for each in found.withdrawn})
         self._tell("avatar_withdrawn", {"avatars": gone, "retrain": found.retrain})
-        return json_response(found)
+        return json_response(Gone(**structs.asdict(found), messages=deleted))
 
     async def _change(self, request: Request, event: str, change: Callable[..., Card], *arguments: object) -> Response:
         place = self._avatars.place(request.path_params["name"])

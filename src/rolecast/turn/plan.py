@@ -20,6 +20,7 @@ from rolecast.dialects.request import Request, Upload, read_fields
 from rolecast.dialects.speech import Heard, offer_of, thinks_not
 from rolecast.errors import BadRequest
 from rolecast.money import Rates, per_token
+from rolecast.speech.marks import Marks
 from rolecast.telemetry.metrics import ModelStats
 from rolecast.values import Chat, Completion, Words
 
@@ -44,6 +45,7 @@ class Plan:
         "canary",
         "canary_plan",
         "choice",
+        "controls",
         "conversation",
         "counts",
         "defaults",
@@ -116,6 +118,9 @@ class Plan:
         self.defaults = choice.defaults
         self.adapter = _adapter(choice, model)
         """The file of the adapter that answers, whatever the body says; '' = none of them does; None = the client says.
+        """
+        self.controls = Marks(choice.defaults.controls if choice.defaults is not None else ())
+        """What no message may hold, since the engine would take it for the end of a turn and the beginning of another.
         """
         self.canary = choice.defaults.canary if choice.defaults is not None else None
         """Who answers a share of the conversations in its place."""
@@ -220,8 +225,8 @@ class Plan:
     def _edited(self, fields: dict[str, Any], request: Request) -> bytes:
         if request.to_pass is not None:
             fields.update(request.to_pass)
-        for name in _OURS if self.adapter is not None else ():
-            fields.pop(name, None)
+        if self.adapter is not None:
+            self._guard(fields)
         for old, new in self.renames.items():
             if old in fields and (new[:1] != "!" or new[1:] in fields):
                 value = fields.pop(old)
@@ -236,6 +241,13 @@ class Plan:
         if request.choice_in_words and not self.backend.named_tools:
             fields.update(request.choice_in_words)
         return msgspec.json.encode(fields)
+
+    def _guard(self, fields: dict[str, Any]) -> None:
+        """Without what a body says of who answers, and what its messages say of turns."""
+        for name in _OURS:
+            fields.pop(name, None)
+        if self.controls and "messages" in fields:
+            fields["messages"] = self.controls.without_in(msgspec.json.decode(msgspec.json.encode(fields["messages"])))
 
 
 def rates_of(model: Model) -> Rates | None:

@@ -147,7 +147,7 @@ class Header(msgspec.Struct, frozen=True):
         return sum(self.kv_heads) * (self.key_length * bits_k + self.value_length * bits_v) / 8
 
 
-class _Cursor:
+class Cursor:
     """A position in the mapped file; every step is checked against its end."""
 
     def __init__(self, view: mmap.mmap, end: int) -> None:
@@ -179,7 +179,7 @@ def read(path: Path, limit: int = HEADER_LIMIT) -> Header:
         if size < 24:
             raise ValueError("it is too short" if path.is_file() else "it is not a regular file")
         with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            return _header(_Cursor(view, min(size, limit)), size)
+            return _header(Cursor(view, min(size, limit)), size)
     except (ValueError, OSError) as e:
         raise SourceError(f"{path.name} is not a usable GGUF: {e}. Pull it again or choose another.") from e
 
@@ -188,7 +188,7 @@ def chat_template(path: Path) -> str:
     """The whole chat template in that file; '' when it has none, or is no usable GGUF. Reads the disk."""
     try:
         with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            cursor = _Cursor(view, min(len(view), HEADER_LIMIT))
+            cursor = Cursor(view, min(len(view), HEADER_LIMIT))
             cursor.skip(16)
             for _ in range(min(cursor.number("<Q"), _MAX_PAIRS)):
                 key, kind = cursor.text(), cursor.number("<I")
@@ -197,13 +197,26 @@ def chat_template(path: Path) -> str:
                     start = cursor.skip(length)
                     if key == _TEMPLATE:
                         return view[start : start + length].decode("utf-8", "replace")
-                elif kind == _ARRAY:
-                    _array(cursor)
                 else:
-                    cursor.number(_SCALARS[kind])
+                    skipped(cursor, kind)
     except (ValueError, OSError, KeyError):
         pass
     return ""
+
+
+def skipped(cursor: Cursor, kind: int) -> None:
+    """Go behind a value of that type. Raises ValueError and KeyError."""
+    if kind == _TEXT:
+        cursor.text()
+    elif kind == _ARRAY:
+        _array(cursor)
+    else:
+        cursor.number(_SCALARS[kind])
+
+
+def list_of(cursor: Cursor, at: int) -> tuple[int, int]:
+    """How long the list at that place is, and where its first value lies."""
+    return struct.unpack_from("<Q", cursor.view, at + 4)[0], at + 12
 
 
 def known(path: Path) -> Header | None:
@@ -226,7 +239,7 @@ def _known(path: Path, size: int, modified_ns: int) -> Header | None:
         return None
 
 
-def _header(cursor: _Cursor, size: int) -> Header:
+def _header(cursor: Cursor, size: int) -> Header:
     if cursor.view[cursor.skip(4) : 4] != b"GGUF":
         raise ValueError("it does not start with GGUF")
     version = cursor.number("<I")
@@ -321,7 +334,7 @@ def _first(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _settings(cursor: _Cursor, pairs: int) -> dict[str, Any]:
+def _settings(cursor: Cursor, pairs: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _ in range(pairs):
         key = cursor.text()
@@ -360,7 +373,7 @@ _INTEGERS = frozenset({0, 1, 2, 3, 4, 5, 10, 11})
 _LENGTH = struct.Struct("<Q").unpack_from
 
 
-def _array(cursor: _Cursor) -> Any:
+def _array(cursor: Cursor) -> Any:
     """One number per layer as a tuple; of any other list only how long it is."""
     kind, count = cursor.number("<I"), cursor.number("<Q")
     if kind in _SCALARS:
@@ -391,7 +404,7 @@ class _Tensors(msgspec.Struct):
     ranks: bool = False
 
 
-def _weights(cursor: _Cursor, tensors: int, alignment: int, size: int) -> _Tensors:
+def _weights(cursor: Cursor, tensors: int, alignment: int, size: int) -> _Tensors:
     """Check that every tensor lies inside the file, and add up what matters."""
     if alignment & (alignment - 1) or alignment > 1 << 20:
         raise ValueError(f"its alignment {alignment} is not a power of two")
@@ -418,7 +431,7 @@ def _weights(cursor: _Cursor, tensors: int, alignment: int, size: int) -> _Tenso
     return total
 
 
-def _tensor(cursor: _Cursor) -> tuple[str, int, int, int, int]:
+def _tensor(cursor: Cursor) -> tuple[str, int, int, int, int]:
     """Name, dimensions, elements, type and place of the next tensor."""
     name = cursor.text()
     dimensions = cursor.number("<I")

@@ -119,7 +119,8 @@ class _Build:
         return self._write(kept)
 
     def _reasons(self) -> str:
-        return ", ".join(f"{count} {reason}" for reason, count in sorted(self._left.items()) if count) or "it is empty"
+        left = [f"{count} {reports.WORDS[reason]}" for reason, count in sorted(self._left.items()) if count]
+        return "; ".join(left) or "it is empty"
 
     def _look(self, people: Sequence[Person]) -> tuple[int, str, list[Person]]:
         """How many examples there are, whose replies, and everybody in them."""
@@ -192,9 +193,11 @@ class _Build:
         history: list[Said] = []
         history_ids: list[str] = []
         mentioned: dict[str, None] = {}
+        answered = False
         for at in range(max(0, len(raw.conversation_history) - self._settings.context), len(raw.conversation_history)):
             each = raw.conversation_history[at]
-            scrubbed = self._scrubber.scrub(each.message)
+            scrubbed = self._scrubber.answered(each.message)
+            answered = bool(scrubbed.text) and each.speaker != self._name
             if scrubbed.text:
                 mentioned.update(dict.fromkeys(scrubbed.people))
                 history.append(
@@ -202,7 +205,7 @@ class _Build:
                 )
                 if fits:
                     history_ids.append(ids[at])
-        if all(each.speaker == self._name for each in history):
+        if not answered:  # what is before that is not what they replied to
             self._left["unanswered"] += 1
             return None
         if not _BARE.sub("", reply.text) and any(word in reply.text for word in (LINK, *PLACEHOLDERS)):

@@ -36,6 +36,20 @@ class Left(msgspec.Struct, frozen=True):
     """More than are wanted."""
 
 
+WORDS = {
+    "others": "of somebody else",
+    "nothing": "with nothing that was typed: media, notices, commands, pasted texts",
+    "unanswered": "to nobody",
+    "private": "with nothing but what is private",
+    "same": "said before in the same words",
+    "alike": "said before in nearly the same words",
+    "short": "as short as others that have their share",
+    "repeated": "with what recurs as a secret does",
+    "over": "more than are wanted",
+}
+"""Of each reason, how it is told to people, after a number."""
+
+
 class DatasetReport(msgspec.Struct, frozen=True):
     """What a dataset is made of."""
 

@@ -5,11 +5,12 @@ one. `[email]` is one short pattern that a small model learns after a few exampl
 reader that something was there. Names are what sentences are built around, so people stay people: one pseudonym each.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from rolecast.avatars.conversation import Person
-from rolecast.avatars.dataset.clean import cleaned
+from rolecast.avatars.dataset.clean import MOST, cleaned
 from rolecast.avatars.dataset.free import private
 from rolecast.avatars.dataset.mentions import Mentions
 from rolecast.avatars.dataset.pseudonyms import pseudonyms
@@ -36,6 +37,8 @@ WORDS: Mapping[str, str] = {
 }
 """What stands for each kind."""
 PLACEHOLDERS = frozenset(WORDS.values())
+END = 600
+"""Characters that stay of a longer text that somebody answered: what a reply is about is at its end."""
 MOST_KNOWN = 5_000
 """Messages that are remembered: one is in the history of several examples."""
 
@@ -89,6 +92,16 @@ class Scrubber:
             found = self._known[text] = self._scrubbed(typed) if typed else Scrubbed("")
         return found
 
+    def answered(self, text: str) -> Scrubbed:
+        """What somebody said before a reply: of a long text its end, for it is answered and not learnt.
+
+        More of it is looked through than is kept, so that nothing private is cut in two where it begins.
+        """
+        if len(text) <= MOST:
+            return self.scrub(text)
+        found = self.scrub(_end(text, MOST))
+        return Scrubbed(_end(found.text, END), found.people)
+
     def _scrubbed(self, text: str) -> Scrubbed:
         if not self._replaces:
             return Scrubbed(text, tuple(dict.fromkeys(each.person for each in self._mentions.find(text))))
@@ -110,6 +123,15 @@ class Scrubber:
             at = end
             self._review.note(kind, text, start, end, word)
         return Scrubbed("".join((*pieces, text[at:])), tuple(people))
+
+
+def _end(text: str, most: int) -> str:
+    """So many characters of its end at most, from a whole word on where it has words."""
+    if len(text) <= most:
+        return text
+    end = text[-most:]
+    blank = re.search(r"\s", end[: most // 2])
+    return end[blank.end() :] if blank else end
 
 
 def styled(name: str, said: str) -> str:

@@ -148,20 +148,37 @@ def demand(path: Path, trained: Path, form: str, base: Base | None) -> None:
 
 
 def load(trained: Path, base: Base | None) -> "tuple[LlamaForCausalLM, PreTrainedTokenizerBase]":
-    """What was trained, in float32 on the CPU, and its tokenizer."""
+    """What was trained, in float32 on the CPU, and its tokenizer. Weights are read from safetensors alone.
+
+    Raises Invalid for a folder that holds none, or damaged ones.
+    """
+    from safetensors import SafetensorError
+
+    lora = (trained / "adapter_config.json").exists()
+    weights = trained / ("adapter_model.safetensors" if lora else "model.safetensors")
+    if not weights.is_file():  # others would be looked for, and pickles are programs
+        raise Invalid(f"{trained} has no {weights.name}; other files of weights are not read. Train again.")
+    try:
+        return _loaded(trained, base)
+    except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, *UNREADABLE) as error:
+        raise Invalid(f"{trained} is damaged ({(str(error).splitlines() or [''])[0][:200]}); train again.") from error
+
+
+def _loaded(trained: Path, base: Base | None) -> "tuple[LlamaForCausalLM, PreTrainedTokenizerBase]":
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
 
+    told: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     lora = (trained / "adapter_config.json").exists()
     if lora and base is None:
         raise Invalid("A LoRA is loaded with its base; name it.", param="base")
     folder = base.hf if lora and base is not None else trained
-    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **told)
     if lora:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, trained, local_files_only=True)
-    words: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    words: Any = AutoTokenizer.from_pretrained(folder, **told)
     return model.eval(), words
 
 

@@ -14,6 +14,7 @@ from rolecast.avatars.export.tensors import read_json
 from rolecast.avatars.inference.pieces import until
 from rolecast.avatars.inference.sampling import Sampling
 from rolecast.errors import Invalid
+from rolecast.speech.marks import Marks
 
 if TYPE_CHECKING:
     from rolecast.avatars.export.base import Base
@@ -71,8 +72,9 @@ class Engine:
         self.context = min(context, self._side.context) if context else self._side.context
         self._tokenizer = tokenizer.tokenizer(self._side.words)
         words = self._side.words
-        marks = (name for name, kind in zip(words.tokens, words.kinds, strict=True) if kind == tokenizer.CONTROL)
-        self._marks = sorted(filter(None, marks), key=len, reverse=True)
+        self._marks = Marks(
+            name for name, kind in zip(words.tokens, words.kinds, strict=True) if kind == tokenizer.CONTROL
+        )
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text; names of special tokens in it are those tokens."""
@@ -84,9 +86,7 @@ class Engine:
 
     def plain(self, text: str) -> str:
         """Text without what the model takes for a mark of its own: nobody ends a turn by writing so."""
-        for mark in self._marks:
-            text = text.replace(mark, "")
-        return text
+        return self._marks.without(text)
 
     @property
     def chats(self) -> bool:

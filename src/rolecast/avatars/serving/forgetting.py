@@ -1,20 +1,23 @@
 """Forgets a person: what was trained on that person's messages answers no more, at once.
 
 By lineage: each version says from whose messages it has learnt. One that does not say may have learnt from anybody, and
-is withdrawn, too. What a person asks next is who never saw the messages, and how that is known: it is told for each.
+is withdrawn, too. What is being made just now is not released any more (`forgotten`). What a person asks next is who
+never saw the messages, and how that is known: it is told for each.
 """
 
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from rolecast.avatars import example, places
 from rolecast.avatars.places import Place
-from rolecast.avatars.serving import card, versions
+from rolecast.avatars.serving import card, forgotten, versions
 from rolecast.avatars.serving.card import Lineage
-from rolecast.errors import Conflict, NotFound
+from rolecast.errors import Conflict, Invalid, NotFound
 
 
 class Saw(msgspec.Struct, frozen=True):
@@ -49,39 +52,90 @@ class Forgotten(msgspec.Struct, frozen=True):
     ended: list[str]
     """Avatars of the person, or with no version left: they answer no more."""
     never_saw: list[NeverSaw]
+    unfinished: list[str] = []
+    """Other avatars whose working files have messages of the person: what is made of those is not released."""
 
 
 def forget(person: str, *, names: Sequence[str] = (), root: Path | None = None, erase: bool = True) -> Forgotten:
     """Withdraw whatever has learnt from that person: the id among the conversations, or the name of an avatar's person.
 
-    With `erase`, weights and working files of what was withdrawn are deleted. Raises NotFound where no version knows
-    anybody of that id or name, with nothing changed.
+    With `erase`, weights and working files of what was withdrawn, or was being made, are deleted. Raises NotFound where
+    nothing has learnt from anybody of that id or name; then no avatar is changed.
     """
-    places = list(card.released(root))
+    folder = root or places.root()
     wanted = {person, *names}
-    folded = {each.casefold() for each in wanted}
-    own = set()
-    for place in places:
-        try:
-            known = card.card(place)
-        except Conflict:
-            continue
-        if folded & {known.title.casefold(), known.person.casefold(), known.name.casefold()} - {""}:
-            own.add(place.name)
-            wanted.add(known.person or person)
-    seen, clean = _sorted_out(places, wanted, own)
-    if not own and not any(each.examples for each in seen):
+    own = _own(folder, wanted)
+    forgotten.note(folder, wanted)
+    every = list(_places(folder))
+    for place in every:
+        with card.changing(place):
+            pass  # a release that began before that note is over now, and seen below
+    released = list(card.released(folder))
+    seen, clean = _sorted_out(released, wanted, own)
+    unfinished = [place for place in every if _in_work(place, wanted)]
+    if not own and not unfinished and not any(each.examples for each in seen):
         text = f"No avatar has learnt from anybody with the id or name {person[:100]!r}."
         raise NotFound(text, param="person")
     left: dict[str, int] = {}
-    for place in places:
-        gone = [each.version for each in seen if each.avatar == place.name]
-        if gone:
+    for place in released:
+        if gone := [each.version for each in seen if each.avatar == place.name]:
             left[place.name] = versions.withdraw(place, gone, erase=erase).current
-            if erase:
-                shutil.rmtree(place.work, ignore_errors=True)
+    if erase:
+        for place in every:
+            if place.name in left or place in unfinished:
+                _erase(place.work)
     ended = sorted(name for name, current in left.items() if name in own or not current)
-    return Forgotten(person, seen, sorted(left.keys() - own), ended, clean)
+    making = sorted(place.name for place in unfinished if place.name not in left)
+    return Forgotten(person, seen, sorted(left.keys() - own), ended, clean, making)
+
+
+def _own(folder: Path, wanted: set[str]) -> set[str]:
+    """The avatars of the person, whose ids are added to those wanted."""
+    folded = {each.casefold() for each in wanted}
+    own = set()
+    for place in card.released(folder):
+        with contextlib.suppress(Conflict):
+            known = card.card(place)
+            if folded & {known.title.casefold(), known.person.casefold(), known.name.casefold()} - {""}:
+                own.add(place.name)
+                wanted.update([known.person] if known.person else [])
+    return own
+
+
+def _places(folder: Path) -> Iterator[Place]:
+    """All avatars, released or not."""
+    for each in sorted(folder.iterdir()):
+        with contextlib.suppress(Invalid):
+            if each.is_dir() and not each.is_symlink():
+                yield Place(each.name, folder)
+
+
+def _in_work(place: Place, wanted: set[str]) -> bool:
+    """Whether its working files have a message of one of them, or cannot be read."""
+    for path in (place.extracted, *(place.dataset / name for name in ("train.jsonl", "valid.jsonl", "test.jsonl"))):
+        try:
+            if path.exists() and any(not wanted.isdisjoint(each.metadata.people) for each in example.read(path)):
+                return True
+        except (Invalid, OSError):
+            return True
+    return False
+
+
+def _erase(work: Path) -> None:
+    """Delete working files, also those on another disk that a link leads to. Raises Conflict for what stays."""
+    try:
+        for each in list(work.iterdir()) if work.is_dir() else ():
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            else:
+                each.unlink(missing_ok=True)
+        if not work.is_symlink():
+            work.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        text = f"All of it is withdrawn, but {work} cannot be deleted ({error.strerror}); delete it yourself."
+        raise Conflict(text) from error
 
 
 def _sorted_out(places: Sequence[Place], wanted: set[str], own: set[str]) -> tuple[list[Saw], list[NeverSaw]]:

@@ -25,13 +25,15 @@ from rolecast.config.variants import Hidden, Served
 from rolecast.errors import Conflict, NotFound, RolecastError
 from rolecast.values import Canary
 from rolecast.weights import gguf
+from rolecast.weights.controls import controls
 
 log = logging.getLogger("rolecast.avatars")
 
 LOOK_S = 1.0
 """What the command line releases answers after so long, and what applying it takes."""
-SAMPLING = Parameters(temperature=0.7, top_k=40, top_p=0.95, repeat_penalty=1.1)
-"""Where a request says nothing: the documented defaults of an avatar."""
+SAMPLING = Parameters(temperature=0.7, top_k=40, top_p=0.95, repeat_penalty=1.1, num_predict=512)
+"""Where a request says nothing: the documented defaults of an avatar. Its replies were no longer; one that finds no end
+would hold its slot until the context is full."""
 BASE, MODEL = "avatar-base/", "avatar-model/"
 """How the hidden models begin that adapters share, and those that an avatar has for itself."""
 
@@ -121,6 +123,9 @@ class Avatars:
         """Each version by its number, and the one that answers by the plain name."""
         name = PREFIX + here.place.name
         found = {v.number: self._version(here.place, v, name, settings, bases) for v in here.versions}
+        # Of all of them: a conversation may be answered by another version than the one whose settings it has.
+        marks = tuple(sorted({mark for each in found.values() for mark in each.controls}))
+        found = {number: msgspec.structs.replace(each, controls=marks) for number, each in found.items()}
         current = found.get(here.card.current)
         if current is not None:
             canary = found.get(here.card.canary) if here.card.share > 0 else None
@@ -159,6 +164,7 @@ class Avatars:
             description=f"version {version.number}",
             adapter=adapter,
             version=f"{name}@{version.number}",
+            controls=controls(self.base(version) if adapter else file),
         )
 
     def _tell(self, text: str) -> None:

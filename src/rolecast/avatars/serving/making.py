@@ -84,6 +84,10 @@ class Making:
     def _completed(self, wanted: AvatarOrder) -> AvatarOrder:
         """The order with where conversations and base are here now; none of that is written down. Raises Failed."""
         config = self._current.config
+        address = wanted.settings.extraction.neo4j
+        if address and "NEO4J_PASSWORD" in os.environ and address != os.environ.get("NEO4J_URI"):
+            # An order comes over the network: it must not say to whom the password is sent.
+            raise Failed("The login of Neo4j is for NEO4J_URI alone; start the gateway with that address in it.")
         wanted = replace(wanted, database=config.storage.url, keep=config.avatars.keep)
         if wanted.settings.training.method == "scratch" or not {"train", "evaluate", "release"} & {*wanted.steps}:
             return wanted

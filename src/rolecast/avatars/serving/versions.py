@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from rolecast.avatars import example
 from rolecast.avatars.places import Place
-from rolecast.avatars.serving import card
+from rolecast.avatars.serving import card, forgotten
 from rolecast.avatars.serving.card import Card, Lineage, Version
 from rolecast.config import paths
 from rolecast.errors import UNREADABLE, Conflict, Invalid, NotFound
@@ -60,12 +60,13 @@ def release(
     force: bool = False,
     share: float = 0.0,
     keep: int = KEEP,
+    since: float = 0.0,
 ) -> Version:
     """Make a version of these files, and let it answer: all conversations, or with `share` that part of them.
 
-    `evaluation` is the folder with report.json (`passed`, `reasons`). Raises GateSaysNo when it did not pass and
-    `force` is not set, Invalid for files that are none, and Conflict when nothing can be written; then all is as
-    before.
+    `evaluation` is the folder with report.json (`passed`, `reasons`), `since` the time at which the conversations were
+    read. Raises GateSaysNo when it did not pass and `force` is not set, Invalid for files that are none, and Conflict
+    when nothing can be written, or when somebody of the dataset was forgotten meanwhile; then all is as before.
     """
     passed, reasons, numbers = _judged(evaluation)
     if not (passed or force):
@@ -77,6 +78,13 @@ def release(
     form = _form(files)
     lineage, speaker = _taught(place.dataset)
     with card.changing(place):
+        # Within the lock: who forgets notes it first and then waits for it, so that one of both sees the other.
+        if forgotten.among(place.folder.parent, lineage.people if lineage else None, since):
+            raise Conflict(
+                f"{place.name} is not released: somebody whose messages it has learnt from was forgotten meanwhile. "
+                f"Make it again, without them: `rolecast avatar full --fresh --name {place.name}`."
+            )
+        _sweep(place)
         known = _card(place, title or speaker or place.name, person)
         number = max([0, *card.numbers(place), known.current, known.canary, *known.before, *known.withdrawn]) + 1
         found = Version(
@@ -178,6 +186,7 @@ def withdraw(place: Place, gone: Sequence[int] | None = None, *, erase: bool = F
             withdrawn=withdrawn,
         )
         card.write(place.card, known)
+        _sweep(place)
         for number in lost if erase else ():
             for path in place.version(number).glob("*.gguf"):
                 path.unlink(missing_ok=True)
@@ -301,6 +310,12 @@ def _put(place: Place, found: Version, files: Files, evaluation: Path, lineage: 
         shutil.rmtree(part, ignore_errors=True)
         raise
     return found
+
+
+def _sweep(place: Place) -> None:
+    """Delete what releases left that were ended midway. Within the lock: there is none that still goes on."""
+    for part in (place.folder / "versions").glob(".*.part"):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path) -> str:

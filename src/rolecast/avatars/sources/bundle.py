@@ -4,6 +4,7 @@ A zip is read in place, so that no name in it leads anywhere, and what comes out
 sizes in its directory may lie.
 """
 
+import codecs
 import contextlib
 import io
 import os
@@ -77,15 +78,15 @@ class Bundle:
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[Reader]:
-        """One of them, to be read from its beginning."""
+        """One of them, to be read from its beginning; as UTF-8, whatever an editor or a shell made of it."""
         try:
             if self._zip is not None:
                 with self._zip.open(self._infos[name]) as file, io.BufferedReader(_Counted(file, self)) as reader:
-                    yield reader
+                    yield _readable(reader)
             else:
                 path = self.path / name if self.path.is_dir() else self.path
                 with path.open("rb") as plain:
-                    yield plain
+                    yield _readable(plain)
         except _BROKEN as error:
             raise self._damaged(name, error) from error
         except OSError as error:
@@ -153,6 +154,32 @@ class _Counted(io.RawIOBase):
         self._bundle.take(len(data))
         buffer[: len(data)] = data
         return len(data)
+
+
+class _Recoded(io.RawIOBase):
+    """UTF-16 as UTF-8, piece by piece."""
+
+    def __init__(self, file: Reader) -> None:
+        self._file, self._rest = file, b""
+        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            data = self._file.read(BEGINNING)
+            self._rest = self._decoder.decode(data, final=not data).encode()
+            if not data:
+                break
+        part, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def _readable(file: Reader) -> Reader:
+    marked = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return io.BufferedReader(_Recoded(file)) if marked else file
 
 
 def unreadable(path: Path, error: OSError) -> ExportError:

@@ -1,6 +1,7 @@
 """ChatGPT: `conversations.json`, or the zip of all data that it comes in."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import msgspec
 from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
 from rolecast.avatars.sources import jsons
 from rolecast.avatars.sources.bundle import Bundle
-from rolecast.avatars.sources.words import Clock, clean, name_of, seconds
+from rolecast.avatars.sources.words import Clock, Zone, clean, later, name_of
 from rolecast.errors import UNREADABLE, ExportError
 
 TITLE = "ChatGPT export (conversations.json)"
+_CITED = re.compile(r"\s?\ue200(?P<kind>\w*)\ue202?(?P<what>[^\ue200\ue201]*)\ue201|\s?【\d+(?::\d+)?†[^】]*】")
+"""Where the model names a source, or a thing; only the program itself shows what is meant."""
 ME, MODEL = "chatgpt:user", "chatgpt:assistant"
 _TEXTS = ("text", "multimodal_text")
 
@@ -36,7 +39,7 @@ class _Message(msgspec.Struct, frozen=True):
     id: str
     author: _Author = _Author()
     content: _Content = _Content()
-    create_time: float | None = None
+    create_time: float | str | None = None
     metadata: _Metadata | None = None
     recipient: str | None = "all"
 
@@ -44,13 +47,16 @@ class _Message(msgspec.Struct, frozen=True):
 class _Node(msgspec.Struct, frozen=True):
     message: msgspec.Raw = msgspec.Raw(b"null")
     parent: str | None = None
-    children: list[str] = []
+
+
+class _When(msgspec.Struct, frozen=True):
+    create_time: float | str | None = None
 
 
 class _Conversation(msgspec.Struct, frozen=True):
     mapping: dict[str, _Node]
     title: str | None = None
-    create_time: float | None = None
+    create_time: float | str | None = None
     current_node: str | None = None
     conversation_id: str | None = None
     id: str | None = None
@@ -62,10 +68,11 @@ def fits(path: Path) -> bool:
 
 def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
     """Each conversation as it stood last: answers that were asked for again, and edited questions, are left out."""
+    zone = Zone(how.zone)
     yield Person(ME, name_of(how.me) or "User")
     yield Person(MODEL, "ChatGPT")
     for where, found in conversations(path, _Conversation, told):
-        yield from _items(found, where, told)
+        yield from _items(found, where, told, zone)
 
 
 def is_conversations(path: Path, word: bytes) -> bool:
@@ -73,7 +80,7 @@ def is_conversations(path: Path, word: bytes) -> bool:
     with contextlib.suppress(ExportError), Bundle(path) as bundle:
         names = _names(bundle)
         begins = bundle.beginning(names[0]).lstrip() if names else b""
-        return begins.startswith(b"[") and word in begins
+        return begins[:1] in (b"[", b"{") and word in begins
     return False
 
 
@@ -85,7 +92,7 @@ def conversations(path: Path, kind: type[jsons.T], told: Told) -> Iterator[tuple
             raise ExportError(f"{path} has no conversations.json; name that file, or the zip with it.")
         total, done = sum(bundle.sizes[name] for name in names), 0
         for name in names:
-            parts = jsons.whole(bundle, name, list[msgspec.Raw])
+            parts = jsons.listed(bundle, name)
             for number, found in jsons.each(parts, kind, "conversation", told):
                 yield f"conversation {number}", found
                 told.progress(done + bundle.sizes[name] * number // len(parts), total)
@@ -101,12 +108,12 @@ def _names(bundle: Bundle) -> list[str]:
     return sorted(name for name in found if name.endswith(".json"))
 
 
-def _items(found: _Conversation, where: str, told: Told) -> Iterator[Item]:
+def _items(found: _Conversation, where: str, told: Told, zone: Zone) -> Iterator[Item]:
     path = _path(found)
     chat = Chat(f"chatgpt:{found.conversation_id or found.id or path[0]}", name_of(found.title or ""))
     yield chat
     clock = Clock()
-    at = seconds(found.create_time or 0)
+    at = zone.read(found.create_time)
     last = ""
     for node in path:
         raw = found.mapping[node].message
@@ -120,7 +127,7 @@ def _items(found: _Conversation, where: str, told: Told) -> Iterator[Item]:
         text = clean(_text(said))
         if not text:
             continue
-        at = seconds(said.create_time) if said.create_time else at
+        at = later(zone.read(said.create_time), at)
         message = Message(
             f"chatgpt:{said.id}",
             chat.id,
@@ -134,13 +141,34 @@ def _items(found: _Conversation, where: str, told: Told) -> Iterator[Item]:
 
 
 def _path(found: _Conversation) -> list[str]:
-    """The nodes from the root to where the conversation stands, along one branch."""
-    node = found.current_node if found.current_node in found.mapping else next(reversed(found.mapping), None)
+    """The nodes from the root to where the conversation stands, along one branch: where no export says, the newest."""
+    node = found.current_node if found.current_node in found.mapping else _newest(found)
     path: dict[str, None] = {}
     while node is not None and node in found.mapping and node not in path:  # a circle ends, too
         path[node] = None
         node = found.mapping[node].parent
     return list(reversed(path))
+
+
+def _newest(found: _Conversation) -> str | None:
+    """The end of the branch that was written last; without times, of the one that is last in the file."""
+    when = {name: (_when(node.message), place) for place, (name, node) in enumerate(found.mapping.items())}
+    below: dict[str | None, list[str]] = {}
+    for name, node in found.mapping.items():
+        below.setdefault(node.parent, []).append(name)
+    newest = max(when, key=when.__getitem__, default=None)
+    seen: set[str | None] = set()
+    while newest not in seen and newest in below:
+        seen.add(newest)
+        newest = max(below[newest], key=when.__getitem__)
+    return newest
+
+
+def _when(message: msgspec.Raw) -> float:
+    with contextlib.suppress(*UNREADABLE):
+        said = jsons.decoded(message, _When | None)  # type: ignore[arg-type]
+        return (Zone("UTC").read(said.create_time) if said else None) or 0.0
+    return 0.0
 
 
 def _text(said: _Message) -> str:
@@ -153,4 +181,13 @@ def _text(said: _Message) -> str:
     if said.content.content_type not in _TEXTS:
         return ""
     parts = (part.get("text") if isinstance(part, dict) else part for part in said.content.parts or ())
-    return "\n".join(part for part in parts if isinstance(part, str) and part)
+    text = "\n".join(part for part in parts if isinstance(part, str) and part)
+    return _CITED.sub(_named, text) if said.author.role == "assistant" else text
+
+
+def _named(found: re.Match[str]) -> str:
+    """Of a thing its name; of a source nothing."""
+    if found["kind"] == "entity":
+        with contextlib.suppress(*UNREADABLE, IndexError):
+            return f" {msgspec.json.decode(found['what'], type=list[Any])[1]}"
+    return ""

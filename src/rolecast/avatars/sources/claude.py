@@ -1,5 +1,6 @@
 """Claude: `conversations.json`, or the zip of all data that it comes in."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,14 +9,15 @@ import msgspec
 from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
 from rolecast.avatars.sources import jsons
 from rolecast.avatars.sources.chatgpt import conversations, is_conversations
-from rolecast.avatars.sources.words import Clock, Zone, clean, digest, name_of
+from rolecast.avatars.sources.words import Clock, Zone, clean, digest, later, name_of
+from rolecast.errors import UNREADABLE
 
 TITLE = "Claude export (conversations.json)"
 ME, MODEL = "claude:human", "claude:assistant"
 
 
 class _Part(msgspec.Struct, frozen=True):
-    type: str = ""
+    type: str | None = ""
     text: str | None = None
 
 
@@ -23,7 +25,7 @@ class _Message(msgspec.Struct, frozen=True):
     sender: str = ""
     uuid: str = ""
     text: str | None = None
-    content: list[_Part] | None = None
+    content: list[msgspec.Raw] | None = None
     created_at: str = ""
     parent_message_uuid: str | None = None
 
@@ -52,18 +54,21 @@ def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
             f"claude:{found.uuid or digest(messages[0].uuid, messages[0].text or '')}", name_of(found.name or "")
         )
         yield chat
-        yield from _messages(_path(messages, found.current_leaf_message_uuid), chat.id, zone)
+        branch = _path(messages, found.current_leaf_message_uuid)
+        yield from _messages(branch, chat.id, zone, where, told)
 
 
-def _messages(path: list[_Message], chat: str, zone: Zone) -> Iterator[Message]:
+def _messages(path: list[_Message], chat: str, zone: Zone, where: str, told: Told) -> Iterator[Message]:
     clock = Clock()
     at: float | None = None
     last = ""
-    for said in path:
+    for number, said in enumerate(path, 1):
         text = clean(_text(said))
         if not text or said.sender not in ("human", "assistant"):
+            if said.sender == "human":
+                told.skipped(f"{where}, message {number}", "a medium without words")
             continue
-        at = zone.read(said.created_at) or at
+        at = later(zone.read(said.created_at), at)
         own = f"claude:{said.uuid or digest(chat, said.created_at, text)}"
         person = ME if said.sender == "human" else MODEL
         yield Message(own, chat, person, text, clock(chat, at) if at else None, last)
@@ -86,6 +91,10 @@ def _path(messages: list[_Message], leaf: str | None) -> list[_Message]:
 
 
 def _text(said: _Message) -> str:
-    """What was written, without thoughts and what tools were asked."""
-    parts = [part.text for part in said.content or () if part.type == "text" and part.text]
+    """What was written or dictated, without thoughts and what tools were asked. A part of a new kind costs no other."""
+    parts = []
+    for raw in said.content or ():
+        with contextlib.suppress(*UNREADABLE):
+            part = jsons.decoded(raw, _Part)
+            parts += [part.text] if part.type in ("text", "voice_note") and part.text else []
     return "\n".join(parts) if parts else said.text or ""

@@ -4,11 +4,14 @@ A copy that still has its `-wal` file beside it holds the newest messages there;
 """
 
 import contextlib
+import re
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import msgspec
 
 from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
 from rolecast.avatars.sources.bundle import unreadable
@@ -24,9 +27,17 @@ _NANOSECONDS = 1e11
 """Larger times are in those; seconds of old systems are not so large for another thousand years."""
 _GROUP = 43
 """The style of a chat with several people."""
+LARGEST = 64 * 1024**2
+"""Bytes of a value, at most."""
 _NEEDED = ("message", "chat", "handle", "chat_message_join")
 _DAMAGED = (sqlite3.Error, UnicodeError)
 """What reading raises; the second where even a name in the schema is no text."""
+_REACTED = re.compile(
+    r"(?:(?:Liked|Loved|Disliked|Laughed at|Emphasi[sz]ed|Questioned|Reacted \S{1,12} to"
+    r"|Removed an? [\w ]{4,20} from) (?:“.*”|\".*\"|an? (?:image|photo|movie|video|audio message|attachment|sticker)))",
+    re.DOTALL,
+)
+"""A reaction as a text, which is what comes of it where one of them has no iMessage."""
 _OPTIONAL = {
     "attributedBody": "NULL",
     "associated_message_type": "0",
@@ -87,12 +98,14 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         connection.execute("PRAGMA trusted_schema=OFF")  # a stranger's file may define what runs when it is read
         connection.execute("PRAGMA query_only=ON")
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)  # a column may be computed, to any length
         yield connection
 
 
 def _tables(database: sqlite3.Connection) -> set[str]:
-    """Real ones: a view could compute for ever."""
-    return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    """Real ones: a view could compute for ever, and a virtual table is read by whatever module it names."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
+    return {name for (name,) in database.execute(query)}
 
 
 def _people(database: sqlite3.Connection) -> Iterator[Person]:
@@ -116,11 +129,15 @@ def _chats(database: sqlite3.Connection, told: Told) -> Iterator[Item]:
         chat = Chat(f"imessage:{guid}", name_of(str(title or identifier or "")), style == _GROUP)
         yield chat
         clock = Clock()
+        threads: dict[str, str] = {}
         for row in database.execute(query, (key,)):
             done += 1
             message, why = _message(row, chat.id, clock)
             if message is not None:
-                yield message
+                # Replies name the first message of their thread; what they answer is the last one of it.
+                thread = message.reply_to or message.id
+                yield msgspec.structs.replace(message, reply_to=threads.get(thread, message.reply_to))
+                threads[thread] = message.id
             else:
                 told.skipped(f"{chat.title or guid}, message {done}", why)
             if not done % 1000:
@@ -141,6 +158,8 @@ def _message(row: tuple[object, ...], chat: str, clock: Clock) -> tuple[Message 
     text = clean(text.replace("\ufffc", ""))  # where a picture stood
     if not text:
         return None, "a medium without words"
+    if _REACTED.fullmatch(text):
+        return None, "a reaction or a sticker"
     if not isinstance(date, int | float) or (moment := _time(date)) is None:
         return None, "there is no such time"
     name = name_of(str(handle or ""))

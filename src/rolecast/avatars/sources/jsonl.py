@@ -63,7 +63,7 @@ def fits(path: Path) -> bool:
         first = begins.split(b"\n", 1)[0]
         if begins.startswith(b"{") and first.rstrip().endswith(b"}"):
             return _kind(msgspec.json.decode(first, type=dict[str, Any])) != ""
-        words = (b'"target_text"', b'"role"', b'"speaker"', b'"sender"', b'"person"')
+        words = (b'"target_text"', b'"role"', b'"conversations"', b'"speaker"', b'"sender"', b'"person"')
         return begins[:1] in (b"[", b"{") and any(word in begins for word in words)
     return False
 

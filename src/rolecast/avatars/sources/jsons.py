@@ -28,6 +28,14 @@ def whole(bundle: Bundle, name: str, kind: type[T]) -> T:
         raise ExportError(f"{name} in {bundle.path} cannot be read ({reason(error)}); export it again.") from error
 
 
+def listed(bundle: Bundle, name: str) -> list[msgspec.Raw]:
+    """The parts of a file that is a list; one that was exported alone is a list of one. Raises ExportError."""
+    found = whole(bundle, name, msgspec.Raw)
+    if bytes(found).lstrip().startswith(b"{"):
+        return [found]
+    return whole(bundle, name, list[msgspec.Raw])
+
+
 def each(parts: Sequence[msgspec.Raw], kind: type[T], what: str, told: Told) -> Iterator[tuple[int, T]]:
     """The parts of a list with their numbers, from 1 on; those that cannot be read are told and left out."""
     for number, part in enumerate(parts, 1):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
 from rolecast.avatars.sources.bundle import Bundle, unreadable
@@ -22,10 +23,20 @@ from rolecast.errors import ExportError
 TITLE = "mail (mbox)"
 LARGEST = 64 * 1024**2
 """Bytes of a mail with all that is attached to it, at most."""
+HEADER = 8 * 1024
+"""Characters of a header that are looked at: the parser's time grows with their square."""
 _BEGINS = re.compile(rb"From [^\n]*\r?\n[\w-]+:")
 _RE = re.compile(r"^(?:(?:re|aw|sv|antw|rif|fwd?|wg|tr|enc|rv)(?:\[\d+\])?\s*:\s*)+", re.IGNORECASE)
 _ID = re.compile(r"<([^<>\s]+)>")
 _NOT_SENT = re.compile(r"\b(?:spam|junk|drafts?|trash|entwürfe|papierkorb)\b", re.IGNORECASE)
+
+
+class _Brief(email.policy.EmailPolicy):
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        return super().header_fetch_parse(name, value[:HEADER])
+
+
+_POLICY = _Brief()
 
 
 def fits(path: Path) -> bool:
@@ -77,9 +88,9 @@ class _Reader:
             data = file.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise _Left("it is larger than 64 MB")
-        mail = email.message_from_bytes(data, policy=email.policy.default)
-        assert isinstance(mail, EmailMessage)
         try:
+            mail = email.message_from_bytes(data, policy=_POLICY)
+            assert isinstance(mail, EmailMessage)
             yield from self._of(mail)
         except _Left:
             raise

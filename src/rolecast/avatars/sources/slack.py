@@ -5,6 +5,7 @@ import html
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -47,6 +48,8 @@ class _Message(msgspec.Struct, frozen=True):
     subtype: str | None = None
     user: str | None = None
     text: str | None = ""
+    blocks: Any = None
+    """What newer clients write; some exports have nothing else."""
     thread_ts: str | None = None
     bot_id: str | None = None
     user_profile: _Profile | None = None
@@ -78,6 +81,7 @@ def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
         days = sorted(name for name in bundle.sizes if name.startswith(top) and _DAY.fullmatch(name.removeprefix(top)))
         total, done = sum(bundle.sizes[name] for name in days), 0
         last = ""
+        threads: dict[str, str] = {}
         for day in days:
             folder = day.removeprefix(top).split("/")[0]
             chat = chats.get(folder) or Chat(f"slack:{folder}", name_of(folder), True)
@@ -89,7 +93,7 @@ def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
             except ExportError:
                 told.skipped(day, jsons.NOT_SO)
                 parts = []
-            yield from _day(parts, chat.id, users, bots, told, day.removeprefix(top))
+            yield from _day(parts, chat.id, users, bots, told, day.removeprefix(top), threads)
             done += bundle.sizes[day]
             told.progress(done, total)
 
@@ -118,10 +122,17 @@ def _person(user: _User) -> Person:
 
 
 def _day(
-    parts: list[msgspec.Raw], chat: str, users: dict[str, str], bots: set[str], told: Told, where: str
+    parts: list[msgspec.Raw],
+    chat: str,
+    users: dict[str, str],
+    bots: set[str],
+    told: Told,
+    where: str,
+    threads: dict[str, str],
 ) -> Iterator[Item]:
+    """`threads`: of each the message that was written last in it, which is what the next one answers."""
     for number, said in jsons.each(parts, _Message, f"{where}, message", told):
-        text = clean(_text(said.text or "", users))
+        text = clean(_text(said.text or _blocks(said.blocks), users))
         at = _time(said.ts)
         if why := _why_not(said, text, at, bots):
             told.skipped(f"{where}, message {number}", why)
@@ -131,8 +142,11 @@ def _day(
             person = _person(_User(said.user, profile=said.user_profile or _Profile()))
             users[said.user] = person.name
             yield person
-        reply = f"{chat}:{said.thread_ts}" if said.thread_ts and said.thread_ts != said.ts else ""
-        yield Message(f"{chat}:{said.ts}", chat, f"slack:{said.user}", text, at, reply)
+        own, thread = f"{chat}:{said.ts}", f"{chat}:{said.thread_ts}" if said.thread_ts else ""
+        reply = threads.get(thread, thread) if thread != own else ""
+        if thread:
+            threads[thread] = own
+        yield Message(own, chat, f"slack:{said.user}", text, at, reply)
 
 
 def _why_not(said: _Message, text: str, at: float | None, bots: set[str]) -> str:
@@ -145,6 +159,37 @@ def _why_not(said: _Message, text: str, at: float | None, bots: set[str]) -> str
     if at is None:
         return "there is no such time"
     return "" if text else "a medium without words"
+
+
+def _blocks(part: Any, deep: int = 0) -> str:
+    """As `text` would be: lines of sections, with who and what is meant in brackets."""
+    if isinstance(part, list) and deep < 10:
+        return "\n".join(filter(None, (_blocks(each, deep + 1) for each in part)))
+    if not isinstance(part, dict):
+        return ""
+    within = part.get("elements")
+    if not isinstance(within, list):
+        return _element(part)
+    if part.get("type") in ("rich_text", "rich_text_list"):
+        return _blocks(within, deep + 1)
+    return "".join(_element(each) for each in within if isinstance(each, dict))
+
+
+def _element(part: dict[str, Any]) -> str:
+    text = part.get("text")
+    if isinstance(text, dict):  # a section of an app
+        text = text.get("text")
+    plain = html.escape(text, quote=False) if isinstance(text, str) else ""
+    match part.get("type"):
+        case "emoji":
+            return f":{part.get('name', '')}:"
+        case "user":
+            return f"<@{part.get('user_id', '')}>"
+        case "broadcast":
+            return f"<!{part.get('range', '')}>"
+        case "link":
+            return plain or str(part.get("url", ""))
+    return plain
 
 
 def _time(ts: str) -> float | None:

@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,8 @@ _ALONE = re.compile(
     rb'"type"\s*:\s*"(?:personal_chat|bot_chat|saved_messages|private_group|(?:private|public)_(?:supergroup|channel))"'
 )
 _ALL = (b'"personal_information"', b'"frequent_contacts"', b'"left_chats"')
+_DEEP = 50
+"""Blocks within each other, at most."""
 _GROUPS = ("group", "supergroup", "channel")
 
 
@@ -32,8 +35,12 @@ class _Message(msgspec.Struct, frozen=True):
     date_unixtime: str | int = ""
     sender: str | None = msgspec.field(name="from", default=None)
     from_id: str | int | None = None
-    text: str | list[str | _Part] = ""
+    text: str | list[str | _Part] | None = ""
+    rich: Any = msgspec.field(name="rich_message", default=None)
+    """What was written in the large editor, as blocks; `text` is empty then."""
     reply_to_message_id: int | None = None
+    reply_to_peer_id: str | int | None = None
+    """The chat of that message, where it is another one."""
     forwarded_from: str | msgspec.UnsetType | None = msgspec.UNSET
     """Named and empty where its account is deleted."""
     forwarded_from_id: str | int | None = None
@@ -120,7 +127,8 @@ class _Reader:
             if self._names.get(person) != name:
                 self._names[person] = name
                 yield Person(person, name)
-            reply = f"{self._own.id}:{said.reply_to_message_id}" if said.reply_to_message_id else ""
+            here = said.reply_to_message_id and said.reply_to_peer_id is None
+            reply = f"{self._own.id}:{said.reply_to_message_id}" if here else ""
             at = self._clock(self._own.id, at)
             yield Message(f"{self._own.id}:{said.id}", self._own.id, person, text, at, reply)
 
@@ -144,6 +152,24 @@ def _why_not(said: _Message) -> str:
 
 
 def _text(said: _Message) -> str:
-    if isinstance(said.text, str):
+    if isinstance(said.text, str) and said.text:
         return said.text
-    return "".join(part if isinstance(part, str) else part.text for part in said.text)
+    text = "".join(part if isinstance(part, str) else part.text for part in said.text or ())
+    return text or _rich(said.rich)
+
+
+def _rich(part: Any, deep: int = 0) -> str:
+    """Blocks below each other, whatever kinds there are; within a block its texts follow each other."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, list) and deep <= _DEEP:
+        between = "\n" if any(isinstance(each, dict) and {"blocks", "items"} & each.keys() for each in part) else ""
+        return between.join(filter(None, (_rich(each, deep + 1) for each in part)))
+    if not isinstance(part, dict) or deep > _DEEP:
+        return ""
+    below = [_rich(each, deep + 1) for name in ("blocks", "items", "caption") for each in _several(part.get(name))]
+    return "\n".join(filter(None, (_rich(part.get("text"), deep + 1), *below)))
+
+
+def _several(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]

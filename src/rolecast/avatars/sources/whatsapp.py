@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 from rolecast.avatars.conversation import AS_IT_IS, Chat, Item, Message, Person, Reading, Told
 from rolecast.avatars.sources import whatsapp_dates as dates
 from rolecast.avatars.sources import whatsapp_words as words
-from rolecast.avatars.sources.bundle import Bundle, Reader
+from rolecast.avatars.sources.bundle import Bundle
 from rolecast.avatars.sources.words import Clock, Zone, clean, digest, lines, name_of
 from rolecast.errors import ExportError
 
@@ -35,6 +35,8 @@ _NAMELESS = "_chat"
 """iPhones call every chat so."""
 _LOOKED_AT = 30
 """Lines at the beginning of a file, among which a header must be."""
+_BRACKETS = 1000
+"""Texts in brackets that are counted, at most."""
 _REMEMBERED = 64
 """Times at which a message that repeats another one is counted."""
 
@@ -48,6 +50,8 @@ class Survey(NamedTuple):
     people: tuple[str, ...]
     first: str
     """Its first header, which no later export of the chat changes."""
+    omitted: frozenset[str]
+    """What it has in place of media: the same words in brackets from several people."""
 
 
 def fits(path: Path) -> bool:
@@ -55,7 +59,7 @@ def fits(path: Path) -> bool:
         name = _text_of(bundle)
         if name is None:
             return False
-        beginning = _readable(io.BufferedReader(io.BytesIO(bundle.beginning(name))))
+        beginning = io.BytesIO(bundle.beginning(name))
         return any(dates.header(line) is not None for _, line in islice(lines(beginning), _LOOKED_AT))
     return False
 
@@ -68,14 +72,14 @@ def read(path: Path, told: Told, how: Reading = AS_IT_IS) -> Iterator[Item]:
         if name is None:
             raise ExportError(f"{path} holds no text of a WhatsApp chat; export the chat and name that file.")
         with bundle.open(name) as file:
-            seen = _survey(_readable(file), path, how)
+            seen = _survey(file, path, how)
         title = _title(path, name)
         chat = Chat(f"whatsapp:{_chat_id(title, seen)}", title, len(seen.people) > 2, zone.name)
         for person in seen.people:
             yield Person(f"whatsapp:{person}", person)
         yield chat
         with bundle.open(name) as file:
-            yield from _messages(_readable(file), seen, chat.id, zone, told, bundle.sizes[name])
+            yield from _messages(file, seen, chat.id, zone, told, bundle.sizes[name])
 
 
 # -- which file, which chat --------------------------------------------------------------------------------------
@@ -108,16 +112,10 @@ def _chat_id(title: str, seen: Survey) -> str:
     return digest("people", *sorted(seen.people)) if len(seen.people) == 2 else digest("first", seen.first)
 
 
-def _readable(file: Reader) -> BinaryIO:
-    """As UTF-8, whatever an editor made of it."""
-    if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return io.BytesIO(file.read().decode("utf-16", "replace").encode())
-    return file
-
-
 def _survey(file: BinaryIO, path: Path, how: Reading) -> Survey:
     style, first, evidence = None, "", dates.Evidence()
     people: dict[str, None] = {}
+    brackets: dict[str, list[str]] = {}
     for _, line in lines(file):
         if (head := dates.header(line, style)) is None:
             continue
@@ -127,9 +125,12 @@ def _survey(file: BinaryIO, path: Path, how: Reading) -> Survey:
         sender, text = words.split(head.rest)
         if sender and not words.is_system(text):
             people[sender] = None
+            if words.bracketed(text) and (text in brackets or len(brackets) < _BRACKETS):
+                brackets.setdefault(text.strip(), []).append(sender)
     if style is None:
         raise ExportError(f"{path} has no line that begins as WhatsApp's messages do; name the exported chat.")
-    return Survey(style, evidence.order(how.date_order, path), tuple(people), first)
+    omitted = frozenset(text for text, by in brackets.items() if len(by) > 2 and len(set(by)) > 1)
+    return Survey(style, evidence.order(how.date_order, path), tuple(people), first, omitted)
 
 
 # -- messages ----------------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ class _Open(NamedTuple):
 
 
 def _messages(file: BinaryIO, seen: Survey, chat: str, zone: Zone, told: Told, total: int) -> Iterator[Message]:
-    close = _Closing(chat, zone, told)
+    close = _Closing(chat, zone, told, seen.omitted)
     now: _Open | None = None
     done = 0
     begun = False
@@ -178,13 +179,13 @@ def _messages(file: BinaryIO, seen: Survey, chat: str, zone: Zone, told: Told, t
 class _Closing:
     """Makes messages of what was read, or tells why it is none that somebody wrote."""
 
-    def __init__(self, chat: str, zone: Zone, told: Told) -> None:
-        self._chat, self._zone, self._told = chat, zone, told
+    def __init__(self, chat: str, zone: Zone, told: Told, omitted: frozenset[str]) -> None:
+        self._chat, self._zone, self._told, self._omitted = chat, zone, told, omitted
         self._clock = Clock()
         self._seen: OrderedDict[str, dict[str, int]] = OrderedDict()
 
     def __call__(self, said: _Open) -> Message | None:
-        text, why = words.said(said.sender, said.lines)
+        text, why = words.said(said.sender, said.lines, self._omitted)
         text = clean(text)
         if not text or why:
             self._told.skipped(f"line {said.line}", why or "nothing was written")

@@ -8,18 +8,41 @@ from typing import NamedTuple
 
 from rolecast.errors import Invalid
 
-_MARKS = "[\ufeff\u200e\u200f]*"
-_SPACE = "[ \u00a0\u202f]"
-_DATE = r"(?P<date>\d{1,4}(?P<mark>[./-])[ ]?\d{1,2}(?P=mark)[ ]?\d{1,4})\.?"
-_BETWEEN = rf",?{_SPACE}+(?:(?:um|at|a las|à|às|alle|om|kl\.?|klo){_SPACE})?"
+_MARK = "[\ufeff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+_MARKS = f"{_MARK}*"
+_SPACE = "[ \u00a0\u2007\u2009\u202f\u3000]"
+_HALVES = {
+    "am": (
+        "am a.m. 上午 凌晨 清晨 早上 午前 오전 ص ق.ظ. पूर्वाह्न म.पू. ก่อนเที่ยง sa öö π.μ. de. p.d. fm ap. vm. "
+        "пр.об. дп пг dop. r.n. f.h."  # noqa: RUF001  # that is how they are written
+    ),
+    "pm": (
+        "pm p.m. 下午 中午 晚上 午後 오후 م ب.ظ. अपराह्न म.उ. หลังเที่ยง ch ös μ.μ. du. m.d. em ip. nm. "
+        "сл.об. пп ptg odp. pop. i.n. e.h."  # noqa: RUF001
+    ),
+}
+"""How phones write the two halves of a day. Points and spaces in them are optional: `p. m.`"""
+_HALF = "|".join(
+    rf"{_SPACE}?".join(re.escape(letter) + r"\.?" for letter in word.replace(".", ""))
+    for word in sorted(" ".join(_HALVES.values()).split(), key=len, reverse=True)
+)
+_DATE = (
+    rf"(?P<date>\d{{1,4}}{_MARKS}(?P<mark>[./-]){_MARKS}[ ]?\d{{1,2}}{_MARKS}(?P=mark){_MARKS}[ ]?\d{{1,4}})"
+    rf"\.?(?:{_SPACE}\u0433\.)?"
+)
+_BETWEEN = rf"{_MARKS}[,،]?{_MARKS}{_SPACE}+{_MARKS}(?:(?:um|at|a las|à|às|alle|om|kl\.?|klo){_SPACE})?"
 _CLOCK = (
-    rf"(?P<clock>(?P<hour>\d{{1,2}})[:.](?P<minute>\d{{2}})(?:[:.](?P<second>\d{{2}}))?"
-    rf"(?:{_SPACE}?(?P<half>[AaPp])\.?{_SPACE}?[Mm]\.?)?)"
+    rf"(?P<clock>(?:(?P<early>(?i:{_HALF})){_SPACE}?)?(?P<hour>\d{{1,2}})(?:[:.]|{_SPACE}h{_SPACE})(?P<minute>\d{{2}})"
+    rf"(?:[:.](?P<second>\d{{2}}))?(?:{_SPACE}?(?P<half>(?i:{_HALF})))?)(?:{_SPACE}(?:ч|น)\.)?{_MARKS}"
 )
 _IPHONE = re.compile(rf"{_MARKS}\[{_DATE}{_BETWEEN}{_CLOCK}\]{_SPACE}?(?P<rest>.*)", re.DOTALL)
 _ANDROID = re.compile(rf"{_MARKS}{_DATE}{_BETWEEN}{_CLOCK}{_SPACE}[-\u2013]{_SPACE}(?P<rest>.*)", re.DOTALL)
-_BEGINS = frozenset(b"[0123456789\xe2\xef")
-"""First bytes of a header: a bracket, a digit, or one of the marks."""
+_AFTERNOON = frozenset(re.sub(r"\.", "", word) for word in _HALVES["pm"].split())
+_GROUPS = ("date", "mark", "clock", "early", "second", "half", "rest")
+_BEGINS = frozenset(b"[0123456789\xe2\xef\xd8\xd9\xdb\xe0")
+"""First bytes of a header: a bracket, a digit of whatever script, or one of the marks."""
+_BUDDHA = range(2400, 2700)
+"""Years of Thai phones, which are 543 more than ours."""
 ORDERS = {"dmy": (0, 1, 2), "mdy": (1, 0, 2), "ymd": (2, 1, 0)}
 """Where day, month and year are."""
 
@@ -60,9 +83,16 @@ def header(line: bytes, style: Style | None = None) -> Header | None:
         found = _IPHONE.match(text) or _ANDROID.match(text)
     if found is None:
         return None
-    date, mark, clock, _, _, second, half, rest = found.groups()
-    own = Style(found.re is _IPHONE, mark, second is not None, half is not None)
-    return Header(own, date, clock, rest) if style is None or own == style else None
+    date, mark, clock, early, second, half, rest = found.group(*_GROUPS)
+    own = Style(found.re is _IPHONE, mark, second is not None, half is not None or early is not None)
+    if style is not None and own != style:
+        return None
+    return Header(own, date if date.isascii() else _plain(date), clock, rest)
+
+
+def _plain(date: str) -> str:
+    """Its numbers in our digits, without the marks that right-to-left phones put between them."""
+    return "".join(str(int(each)) if each.isdigit() else each for each in re.sub(_MARK, "", date))
 
 
 class Evidence:
@@ -126,10 +156,12 @@ def _time(date: str, clock: str, order: str) -> datetime | None:
     found = re.fullmatch(_CLOCK, clock)
     assert found is not None, "a header matched it"
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
-    if found["half"]:
+    if half := found["early"] or found["half"]:
         if not 1 <= hour <= 12:
             return None
-        hour = hour % 12 + (12 if found["half"] in "Pp" else 0)
+        hour = hour % 12 + (12 if re.sub(rf"\.|{_SPACE}", "", half).lower() in _AFTERNOON else 0)
+    if year in _BUDDHA:
+        year -= 543
     try:
         return datetime(year + 2000 if year < 100 else year, month, day, hour, minute, second)  # noqa: DTZ001  # a clock on a wall
     except ValueError:

@@ -5,7 +5,7 @@ listed. What is not known here stays a message.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from rolecast.avatars.sources.words import name_of
@@ -14,26 +14,40 @@ _OURS = "\u200e"
 _OMITTED = re.compile(
     r"<(?:media omitted|medien ausgeschlossen|multimedia omitido|archivo omitido|médias omis|fichier omis|mídia oculta"
     r"|ficheiro não revelado|media omessi|media weggelaten|medien weggelassen|без медиафайлов|pominięto multimedia"
-    r"|media utelämnat|medya dahil edilmedi|view once voice message omitted|video note omitted)>",
+    r"|media utelämnat|medya dahil edilmedi|view once voice message omitted|video note omitted"
+    r"|média omis|media tidak disertakan|تم استبعاد الوسائط|המדיה לא נכללה|省略多媒体文件|省略多媒體檔案"
+    r"|メディアは含まれていません|미디어 파일을 제외한 내용|मीडिया के बिना|media jätetty pois|medier udeladt)>",
     re.IGNORECASE,
 )
 _FILE = re.compile(
     r"[^\n]{1,200}\.\w{2,5} \((?:file attached|datei angehängt|archivo adjunto|fichier joint|arquivo anexado"
-    r"|ficheiro anexado|file allegato|bestand bijgevoegd|файл добавлен)\)",
+    r"|ficheiro anexado|file allegato|bestand bijgevoegd|файл добавлен)\)"
+    r"|[A-Z]{3}-\d{8}-WA\d{4,}\.\w{2,5} \([^()\n]{3,60}\)",
     re.IGNORECASE,
 )
-_ATTACHED = re.compile(r"\s*\u200e?<(?:attached|angehängt|adjunto|pièce jointe|anexado|allegato|bijlage): [^<>\n]+>")
+"""In the languages that are known, and in any for the names that WhatsApp gives to its files."""
+_ATTACHED = re.compile(
+    r"\s*\u200e?<(?:(?:attached|angehängt|adjunto|pièce jointe|anexado|allegato|bijlage): [^<>\n]+"
+    r"|[^<>:\n]{2,40}: \d{8}-[^<>\n]+)>"
+)
 _DELETED = re.compile(
     r"(?:this message was deleted|you deleted this message|diese nachricht wurde gelöscht"
     r"|du hast diese nachricht gelöscht|se eliminó este mensaje|eliminaste este mensaje|este mensaje fue eliminado"
     r"|ce message a été supprimé|vous avez supprimé ce message|mensagem apagada|você apagou esta mensagem"
     r"|questo messaggio è stato eliminato|hai eliminato questo messaggio|dit bericht is verwijderd"
-    r"|this message was deleted by admin .{1,100})\.?",
+    r"|this message was deleted by admin .{1,100}|you deleted this message as admin"
+    r"|pesan ini telah dihapus|anda menghapus pesan ini|bu mesaj silindi|bu mesaj\u0131 sildiniz"
+    r"|данное сообщение удалено|вы удалили данное сообщение|ta wiadomość została usunięta"
+    r"|det här meddelandet raderades|تم حذف هذه الرسالة|حذفت هذه الرسالة|הודעה זו נמחקה|מחקת הודעה זו"
+    r"|此消息已被?删除|您已?删除了?此消息|此訊息已被?刪除|您已?刪除了?此訊息"
+    r"|このメッセージは削除されました|삭제된 메시지입니다|यह मैसेज हटा दिया गया है)[.。।]?",
     re.IGNORECASE,
 )
 _EDITED = re.compile(
     r"\s*\u200e?<(?:this message was edited|diese nachricht wurde bearbeitet|se editó este mensaje"
-    r"|ce message a été modifié|mensagem editada|questo messaggio è stato modificato|dit bericht is bewerkt)\.?>",
+    r"|ce message a été modifié|mensagem editada|questo messaggio è stato modificato|dit bericht is bewerkt"
+    r"|pesan ini diedit|bu mesaj düzenlendi|сообщение изменено|تم تعديل هذه الرسالة|ההודעה נערכה|此消息已编辑)\.?>"
+    r"|\s*\u200e<[^<>\n]{3,80}>\Z",
     re.IGNORECASE,
 )
 _CALL = re.compile(
@@ -42,6 +56,13 @@ _CALL = re.compile(
     r"|live location shared|waiting for this message(?:\. this may take a while\.)?)",
     re.IGNORECASE,
 )
+_POLL = re.compile(
+    r"(?P<poll>\w{2,20}):\n[^\n]+\n(?P<option>\w{2,20}): [^\n]*\)(?:\n(?P=option): [^\n]* \(\d+[^\n()]*\))+"
+)
+_PLACE = re.compile(r"[^\n:]{2,40}: https://(?:maps\.google\.com/\S*|foursquare\.com/\S+)")
+"""Where somebody stood is no style, and nobody else's business."""
+_VIEWED = "null"
+"""What Android writes for a picture that could be seen once."""
 _SYSTEM = re.compile(
     r"created group|changed the (?:subject|group)|changed this group|changed the settings"
     r"|security code (?:with|changed)|end-to-end encrypted|joined using"
@@ -81,10 +102,20 @@ def is_system(text: str) -> bool:
     return text.startswith(_OURS) and not _ATTACHED.match(text)
 
 
-def said(sender: str, lines: Sequence[str]) -> tuple[str, str]:
-    """What somebody wrote of a message, and why nothing of it counts where that is so."""
+def bracketed(text: str) -> bool:
+    """Whether that may be what this phone writes in place of a medium, in whatever language."""
+    return text.startswith("<") and text.rstrip().endswith(">") and 4 < len(text) < _NAME and not re.search(r"\d", text)
+
+
+def said(sender: str, lines: Sequence[str], omitted: Collection[str] = ()) -> tuple[str, str]:
+    """What somebody wrote of a message, and why nothing of it counts where that is so.
+
+    `omitted`: what this file has in place of media, where that was found out.
+    """
     if not sender:
         return "", "WhatsApp wrote it"
+    if "<" in lines[0] and ((first := lines[0].strip()) in omitted or _OMITTED.fullmatch(first)):
+        lines = lines[1:]  # what is below was written beneath the medium
     text = "\n".join(lines)
     if not _MARKED.search(text):
         return _plain(text)
@@ -103,9 +134,13 @@ def _plain(text: str) -> tuple[str, str]:
     plain = text.strip()
     if not plain:
         return "", "a medium without words"
+    if plain[-1] == ")" and (poll := _POLL.fullmatch(plain)) and poll["poll"] == poll["poll"].upper():
+        return "", "a poll"
     if len(plain) > _SHORT:
         return plain, ""
-    if _OMITTED.fullmatch(plain):
+    if "://" in plain and _PLACE.fullmatch(plain):
+        return "", "a place"
+    if plain == _VIEWED or _OMITTED.fullmatch(plain):
         return "", "a medium without words"
     if _DELETED.fullmatch(plain):
         return "", "it was deleted"

@@ -100,6 +100,12 @@ def seconds(number: float) -> float | None:
     return number
 
 
+def later(at: float | None, before: float | None) -> float | None:
+    """The time of what follows: some exports have an answer before its question, or no time of it."""
+    known = [each for each in (at, before) if each]
+    return max(known, default=None)
+
+
 class Clock:
     """Keeps the order of messages that were sent within one tick of a source's clock: a millisecond apart each.
 

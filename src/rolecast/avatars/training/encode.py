@@ -14,6 +14,7 @@ from rolecast.avatars.training import chains
 from rolecast.avatars.training.batches import Tokens
 from rolecast.avatars.training.chains import Chain
 from rolecast.errors import Invalid
+from rolecast.speech.marks import Marks
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 
@@ -40,7 +41,7 @@ class Encoder:
         self.pad = self.end if self._tokenizer.pad_token_id is None else int(self._tokenizer.pad_token_id)
         self._longest = longest
         added = self._tokenizer.added_tokens_decoder.values()
-        self._marks = sorted({each.content for each in added if each.special and each.content}, key=len, reverse=True)
+        self._marks = Marks(each.content for each in added if each.special)
 
     def examples(self, examples: Iterable[Example], most: int) -> tuple[list[Tokens], int]:
         """All that can be learnt from, up to `most` replies in one chat, and how many cannot: an empty reply, or turns
@@ -117,9 +118,7 @@ class Encoder:
 
     def plain(self, text: str) -> str:
         """Text without what the model takes for a mark of its own: nobody ends a turn by writing so."""
-        for mark in self._marks:
-            text = text.replace(mark, "")
-        return text
+        return self._marks.without(text)
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])

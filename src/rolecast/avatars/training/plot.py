@@ -33,7 +33,7 @@ def draw(history: History, path: Path, title: str) -> None:
     if held:
         axes.plot(*zip(*held, strict=True), color="#c2571a", marker="o", label="held out")
     axes.set_ylabel("loss (nats per token)")
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)  # a name may have signs of money in it
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)
     rates.plot(steps, [each.rate for each in history.steps], color="#666666")

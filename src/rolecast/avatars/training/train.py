@@ -23,7 +23,10 @@ from rolecast.avatars.training.history import private
 from rolecast.avatars.training.loop import Course, Loop, longest
 from rolecast.errors import Invalid, counted
 from rolecast.jobs.job import Progress, Report
+from rolecast.values import size_text
 
+LEAST = 12
+"""Bytes that each trained parameter takes at the least: itself and two moments."""
 RESULT = "training.json"
 BASE = "base.json"
 _ASIDE = {"threads": 0, "keep": 1, "save_every": 0}
@@ -170,6 +173,11 @@ def _train(
 def _opened(told: Start, course: Course, fingerprint: str, resume: bool) -> tuple[Engine, checkpoints.State]:
     """The engine as it was at the newest checkpoint that can be read, or at the beginning."""
     settings, make = course.settings, _maker(course.settings)
+    least = LEAST * memory.Shape.of(told.folder).parameters
+    if told.method == "scratch" and least > (there := psutil.virtual_memory().total):
+        # The system would not say so: it ends processes, perhaps others.
+        text = f"A model of that shape takes {size_text(least)} at the least to be trained, and this machine has"
+        raise Invalid(f"{text} {size_text(there)}; take fewer layers or a smaller width.", param="width")
     try:
         for folder, state in checkpoints.newest(course.into, fingerprint) if resume else ():
             engine = make(told, msgspec.structs.replace(settings, precision=state.precision))
