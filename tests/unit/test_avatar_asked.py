@@ -18,10 +18,11 @@ from rolecast.avatars import asked, example
 from rolecast.avatars.conversation import Reading
 from rolecast.avatars.example import Example, Lineage, Said
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
-from rolecast.avatars.pipeline import Outcome, Pipeline, asked_before
+from rolecast.avatars.pipeline import Outcome, Pipeline
 from rolecast.avatars.places import Place, slug
 from rolecast.avatars.settings import AvatarSettings
 from rolecast.avatars.sources import bring
+from rolecast.avatars.whose import asked_before
 from rolecast.books import store_of
 from rolecast.cli import app, avatar_making, output
 from rolecast.cli.avatar_making import setting

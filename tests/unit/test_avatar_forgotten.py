@@ -10,8 +10,9 @@ from released import base, dataset, released, verdict
 from typer.testing import CliRunner
 
 from rolecast.avatars import example, pipeline
+from rolecast.avatars.opened import conversations_of
 from rolecast.avatars.order import AvatarOrder, Step
-from rolecast.avatars.pipeline import Pipeline, conversations_of
+from rolecast.avatars.pipeline import Pipeline
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import card, forgotten, versions
 from rolecast.avatars.serving.forgetting import forget

@@ -7,35 +7,32 @@ import asyncio
 import fcntl
 import hashlib
 import os
-import shlex
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
-from rolecast.avatars import example
-from rolecast.avatars.called import is_called
-from rolecast.avatars.conversation import Conversations, Person
+from rolecast.avatars import example, whose
+from rolecast.avatars.opened import conversations_of, kept_in
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
-from rolecast.avatars.places import Place, slug
+from rolecast.avatars.places import Place
 from rolecast.avatars.serving import forgotten
-from rolecast.avatars.settings import AvatarSettings, Extraction
+from rolecast.avatars.settings import AvatarSettings
+from rolecast.avatars.whose import PEOPLE, People, asked_before, command, people_of
 from rolecast.config import paths
-from rolecast.errors import UNREADABLE, Conflict, Invalid, RolecastError, counted
+from rolecast.errors import Conflict, Invalid, RolecastError
 from rolecast.jobs.job import Progress, Report
 
 if TYPE_CHECKING:
     from rolecast.avatars.export.base import Base
     from rolecast.avatars.export.gguf import Form
-    from rolecast.avatars.kept import Kept
 
 DONE = "done.json"
-PEOPLE = "people.json"
 KEPT = ("training_history.json", "loss.svg", "loss.png")
 """Of the training, what a version keeps."""
 
@@ -65,27 +62,6 @@ class Stopped(RolecastError):
     """It was told to stop; what is done stays."""
 
     status, code = 409, "stopped"
-
-
-class _People(msgspec.Struct):
-    """Whose replies were extracted, and who else is in those conversations."""
-
-    person: Person | None = None
-    people: list[Person] = []
-    asked: str = ""
-    """How the person was called when they were extracted."""
-    examples: int = 0
-    chats: int = 0
-    at: float = 0.0
-    """When the conversations were read: who is forgotten later is in them nevertheless."""
-
-    @property
-    def name(self) -> str:
-        return self.person.name if self.person else ""
-
-    @property
-    def id(self) -> str:
-        return self.person.id if self.person else ""
 
 
 class _Done(msgspec.Struct):
@@ -173,7 +149,7 @@ class Pipeline:
 
     def _refuse_forgotten(self) -> None:
         """Raises Conflict where somebody was forgotten since the conversations were read."""
-        folder, at = self.place.folder.parent, self._people().at
+        folder, at = self.place.folder.parent, people_of(self.place).at
         if not any(when >= at for when in forgotten.known(folder).values()) or not self.place.extracted.is_file():
             return
         people = {one for each in example.read(self.place.extracted) for one in each.metadata.people}
@@ -196,7 +172,7 @@ class Pipeline:
                 told = _Told(self._report)
                 found = await extract(conversations, wanted, self._settings.extraction, self.place.extracted, told)
             self._report(Progress("extract", found.messages, found.messages, "messages"))
-            known = _People(found.person, list(found.people), self.order.person, found.examples, found.chats, at)
+            known = People(found.person, list(found.people), self.order.person, found.examples, found.chats, at)
             _write(self.place.work / PEOPLE, known)
 
         asyncio.run(work())
@@ -206,7 +182,9 @@ class Pipeline:
         from rolecast.avatars.evaluation.canaries import plant
 
         self._needs(self.place.extracted, "extract")
-        build(self.place.extracted, self.place.dataset, self._people().people, self._settings.dataset, self._report)
+        build(
+            self.place.extracted, self.place.dataset, people_of(self.place).people, self._settings.dataset, self._report
+        )
         plant(self.place.dataset, self._settings.gate, self._settings.dataset.seed)
 
     def _train(self) -> None:
@@ -234,7 +212,7 @@ class Pipeline:
         base = self._prepared()
         shutil.rmtree(self.place.export, ignore_errors=True)
         paths.make_private(self.place.export)
-        name = self._people().name or self.order.person
+        name = people_of(self.place).name or self.order.person
         export(trained, self.place.export, self._form(), base, name=name, report=self._report)
         evaluate(
             trained,
@@ -261,7 +239,7 @@ class Pipeline:
             base.name if base else "",
             tuple(each for name in KEPT if (each := self.place.training / name).is_file()),
         )
-        known = self._people()
+        known = people_of(self.place)
         evaluation = self.place.evaluation
         title = known.name or self.order.person
         force, keep = self.order.force, self.order.keep
@@ -279,9 +257,6 @@ class Pipeline:
         self._version = found.number
 
     # -- what they need ---------------------------------------------------------------------------------------
-
-    def _people(self) -> "_People":
-        return people_of(self.place)
 
     def _prepared(self) -> "Base | None":
         """The base as it is trained and served; None for a model from scratch."""
@@ -350,7 +325,7 @@ class Pipeline:
             return []
 
         async def read() -> list[object]:
-            async with _kept(self.order.database) as kept:
+            async with kept_in(self.order.database) as kept:
                 return list(await kept.state())
 
         return asyncio.run(read())
@@ -383,57 +358,13 @@ class Pipeline:
         told = self.place.evaluation / "report.json"
         made = (self._made() if "dataset" in steps else None) or _Made()
         replies = made.train + made.valid + made.test
+        said = whose.sentences(self.place, steps)
+        plain = Outcome(self.place.name, steps, replies=replies, notes=made.notes, told=said)
         if not {"evaluate", "release"} & {*steps} or not told.is_file():
-            return Outcome(self.place.name, steps, replies=replies, notes=made.notes, told=tuple(self._told(steps)))
+            return plain
         judged = msgspec.json.decode(told.read_bytes(), type=_Judged)
-        page = str(self.place.evaluation / "report.html")
-        reasons = tuple(judged.reasons)
-        return Outcome(
-            self.place.name,
-            steps,
-            judged.passed,
-            reasons,
-            self._version,
-            page,
-            replies,
-            made.notes,
-            tuple(self._told(steps)),
-        )
-
-    def _told(self, steps: tuple[str, ...]) -> Iterator[str]:
-        from rolecast.avatars.dataset import report
-
-        known = self._people()
-        if "extract" in steps and known.examples:
-            yield f"Replies of {known.name or self.order.person}: {known.examples}, in {counted(known.chats, 'chat')}."
-        if "dataset" in steps and (made := report.read(self.place.dataset)) is not None:
-            yield from report.sentences(made)
-
-
-def people_of(place: Place) -> _People:
-    """Whose replies were extracted for that avatar; nobody's where none were."""
-    path = place.work / PEOPLE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_People) if path.is_file() else _People()
-    except UNREADABLE:
-        return _People()
-
-
-def asked_before(place: Place, person: str) -> str:
-    """The person in the words of the extraction, so that a step is done for them whichever of their names is said:
-    the id, the name in any case, or the avatar's."""
-    known = people_of(place)
-    names = (known.id, known.name, known.asked, place.name)
-    return known.asked if known.asked and is_called(person, names) else person
-
-
-def command(step: str, person: str, name: str) -> str:
-    """What is typed for a step of that avatar: its name alone, where that says whose it is."""
-    try:
-        alone = slug(person) == name
-    except Invalid:
-        alone = False
-    return f"rolecast avatar {step} {name if alone else f'{shlex.quote(person)} --name {name}'}"
+        page, reasons = str(self.place.evaluation / "report.html"), tuple(judged.reasons)
+        return replace(plain, passed=judged.passed, reasons=reasons, version=self._version, report=page)
 
 
 class _Made(msgspec.Struct):
@@ -466,37 +397,6 @@ def _alone(place: Place) -> Iterator[None]:
         raise Conflict(text) from error
     finally:
         os.close(lock)
-
-
-@asynccontextmanager
-async def conversations_of(extraction: Extraction, database: str) -> AsyncIterator[Conversations]:
-    """Where the conversations are: a Neo4j, or our own database, opened for the block. Raises RolecastError."""
-    if extraction.neo4j:
-        from rolecast.avatars.sources.neo4j import Neo4jGraph
-
-        user, password = os.environ.get("NEO4J_USERNAME", "neo4j"), os.environ.get("NEO4J_PASSWORD", "")
-        graph = Neo4jGraph(extraction.neo4j, user, password, extraction.database)
-        try:
-            yield graph
-        finally:
-            await graph.close()
-        return
-    async with _kept(database) as kept:
-        yield kept
-
-
-@asynccontextmanager
-async def _kept(database: str) -> "AsyncIterator[Kept]":
-    from rolecast import books
-    from rolecast.avatars.kept import Kept
-    from rolecast.config.schema import Config, Storage
-
-    store = books.store_of(Config(storage=Storage(url=database)))
-    await store.open()
-    try:
-        yield Kept(store)
-    finally:
-        await store.close()
 
 
 class _Told:

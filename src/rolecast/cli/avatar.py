@@ -245,8 +245,8 @@ def _order(
     """What is to be done, with what earlier steps of this avatar were told; and the configuration."""
     from rolecast.avatars import asked
     from rolecast.avatars.order import AvatarOrder
-    from rolecast.avatars.pipeline import asked_before
     from rolecast.avatars.places import PREFIX, Place, slug
+    from rolecast.avatars.whose import asked_before
     from rolecast.cli import settings
     from rolecast.cli.avatar_making import setting
 
@@ -286,7 +286,7 @@ def _needs_conversations(
     place: "Place", person: str, steps: "tuple[Step, ...]", wanted: "AvatarSettings", config: "Config"
 ) -> None:
     """Before anything is downloaded: the person is there, or was extracted before. Raises RolecastError."""
-    from rolecast.avatars.pipeline import command
+    from rolecast.avatars.whose import command
     from rolecast.errors import Invalid
 
     if "extract" not in steps:

@@ -33,9 +33,9 @@ def chat(
 
 def list_(as_json: Json = False) -> None:
     """List the avatars of this machine, their versions, and whether they answer."""
-    from rolecast.avatars.pipeline import people_of
     from rolecast.avatars.serving import card
     from rolecast.avatars.serving import versions as kept
+    from rolecast.avatars.whose import people_of
     from rolecast.errors import Conflict
 
     begun = [(place, people_of(place).name, card.judged(place)) for place in card.begun()]
