@@ -9,19 +9,20 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from rolecast.avatars import example
-from rolecast.avatars.conversation import Conversations, Person
+from rolecast.avatars.conversation import Person
+from rolecast.avatars.conversations import conversations_of, kept_of
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import forgotten
-from rolecast.avatars.settings import AvatarSettings, Extraction
+from rolecast.avatars.settings import AvatarSettings
 from rolecast.config import paths
 from rolecast.errors import UNREADABLE, Conflict, Invalid, RolecastError
 from rolecast.jobs.job import Progress, Report
@@ -29,7 +30,6 @@ from rolecast.jobs.job import Progress, Report
 if TYPE_CHECKING:
     from rolecast.avatars.export.base import Base
     from rolecast.avatars.export.gguf import Form
-    from rolecast.avatars.kept import Kept
 
 DONE = "done.json"
 PEOPLE = "people.json"
@@ -118,12 +118,7 @@ class Pipeline:
             if self.order.resume and done.steps.get(step) == digest and self._is_there(step):
                 self._report(Progress(step, 1, 1, "steps", "done before"))
                 continue
-            if step == "train" and "evaluate" in asked:
-                self._can_be_judged()
-            if step == "release" and "evaluate" not in done.steps:
-                # Else a version would say that it learnt from a dataset that was built after it was trained.
-                text = f"{self.place.name} was not judged since it was made: `rolecast avatar evaluate {{}}` does it."
-                raise Invalid(text.format(self.place.name))
+            self._refuse(step, asked, done)
             earlier, was = dict(done.steps), _sha256(self.place.extracted) if step == "extract" else b""
             for later in STEPS[STEPS.index(step) :]:
                 done.steps.pop(later, None)
@@ -135,11 +130,16 @@ class Pipeline:
             self._keep(done)
         return self._outcome(tuple(asked))
 
-    def _can_be_judged(self) -> None:
-        """Raises Invalid before a training whose avatar no gate would let pass."""
+    def _refuse(self, step: Step, asked: list[Step], done: _Done) -> None:
+        """Raises Invalid for a training whose avatar no gate would let pass, and for what was not judged as it is."""
         made = self._made()
-        if made is not None and not made.valid + made.test and not self.order.force:
+        judged = step == "train" and "evaluate" in asked and not self.order.force
+        if judged and made is not None and not made.valid + made.test:
             raise Invalid(f"It is not trained, for it could not pass the gate. {' '.join(made.notes)}", param="person")
+        if step == "release" and "evaluate" not in done.steps:
+            # Else a version would say that it learnt from a dataset that was built after it was trained.
+            how = f"`rolecast avatar evaluate {self.place.name}` does it"
+            raise Invalid(f"{self.place.name} was not judged since it was made: {how}.")
 
     def _do(self, step: Step) -> None:
         """Do it. What it was made of may be deleted meanwhile, when somebody is forgotten; then nothing of it stays."""
@@ -322,7 +322,7 @@ class Pipeline:
             return []
 
         async def read() -> list[object]:
-            async with _kept(self.order.database) as kept:
+            async with kept_of(self.order.database) as kept:
                 return list(await kept.state())
 
         return asyncio.run(read())
@@ -393,37 +393,6 @@ def _alone(place: Place) -> Iterator[None]:
         raise Conflict(text) from error
     finally:
         os.close(lock)
-
-
-@asynccontextmanager
-async def conversations_of(extraction: Extraction, database: str) -> AsyncIterator[Conversations]:
-    """Where the conversations are: a Neo4j, or our own database, opened for the block. Raises RolecastError."""
-    if extraction.neo4j:
-        from rolecast.avatars.sources.neo4j import Neo4jGraph
-
-        user, password = os.environ.get("NEO4J_USERNAME", "neo4j"), os.environ.get("NEO4J_PASSWORD", "")
-        graph = Neo4jGraph(extraction.neo4j, user, password, extraction.database)
-        try:
-            yield graph
-        finally:
-            await graph.close()
-        return
-    async with _kept(database) as kept:
-        yield kept
-
-
-@asynccontextmanager
-async def _kept(database: str) -> "AsyncIterator[Kept]":
-    from rolecast import books
-    from rolecast.avatars.kept import Kept
-    from rolecast.config.schema import Config, Storage
-
-    store = books.store_of(Config(storage=Storage(url=database)))
-    await store.open()
-    try:
-        yield Kept(store)
-    finally:
-        await store.close()
 
 
 class _Told:

@@ -147,7 +147,7 @@ def people(neo4j: Neo4j = None, config: ConfigFile = None, as_json: Json = False
 
 
 async def _speakers(config: "Config", neo4j: str | None) -> "list[Speaker]":
-    from rolecast.avatars.pipeline import conversations_of
+    from rolecast.avatars.conversations import conversations_of
     from rolecast.avatars.settings import Extraction
 
     async with conversations_of(Extraction(neo4j=neo4j or ""), config.storage.url) as found:
