@@ -10,7 +10,7 @@ from released import base, dataset, released, verdict
 from typer.testing import CliRunner
 
 from rolecast.avatars import example, pipeline
-from rolecast.avatars.opened import conversations_of
+from rolecast.avatars.conversations import conversations_of
 from rolecast.avatars.order import AvatarOrder, Step
 from rolecast.avatars.pipeline import Pipeline
 from rolecast.avatars.places import Place

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rolecast.avatars import example, whose
-from rolecast.avatars.opened import conversations_of, kept_in
+from rolecast.avatars.conversations import conversations_of, kept_of
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import forgotten
@@ -105,7 +105,7 @@ class Pipeline:
             if self.order.resume and done.steps.get(step) == digest and self._is_there(step):
                 self._report(Progress(step, 1, 1, "steps", "done before"))
                 continue
-            self._may(step, asked, done)
+            self._refuse(step, asked, done)
             earlier, was = dict(done.steps), _sha256(self.place.extracted) if step == "extract" else b""
             for later in STEPS[STEPS.index(step) :]:
                 done.steps.pop(later, None)
@@ -118,22 +118,18 @@ class Pipeline:
             self._keep(done)
         return self._outcome(tuple(asked))
 
-    def _may(self, step: Step, asked: list[Step], done: _Done) -> None:
-        """Raises Invalid for a step that would be for nothing."""
+    def _refuse(self, step: Step, asked: list[Step], done: _Done) -> None:
+        """Raises Invalid for a training whose avatar no gate would let pass, and for what was not judged as it is."""
         if step == "train":
             self._needs_review(done)
-            if "evaluate" in asked:
-                self._can_be_judged()
+        made = self._made()
+        judged = step == "train" and "evaluate" in asked and not self.order.force
+        if judged and made is not None and not made.valid + made.test:
+            raise Invalid(f"It is not trained, for it could not pass the gate. {' '.join(made.notes)}", param="person")
         if step == "release" and "evaluate" not in done.steps:
             # Else a version would say that it learnt from a dataset that was built after it was trained.
-            text = f"{self.place.name} was not judged since it was made: `{self._command('evaluate')}` does it."
-            raise Invalid(text)
-
-    def _can_be_judged(self) -> None:
-        """Raises Invalid before a training whose avatar no gate would let pass."""
-        made = self._made()
-        if made is not None and not made.valid + made.test and not self.order.force:
-            raise Invalid(f"It is not trained, for it could not pass the gate. {' '.join(made.notes)}", param="person")
+            how = f"`{self._command('evaluate')}` does it"
+            raise Invalid(f"{self.place.name} was not judged since it was made: {how}.")
 
     def _do(self, step: Step) -> None:
         """Do it. What it was made of may be deleted meanwhile, when somebody is forgotten; then nothing of it stays."""
@@ -325,7 +321,7 @@ class Pipeline:
             return []
 
         async def read() -> list[object]:
-            async with kept_in(self.order.database) as kept:
+            async with kept_of(self.order.database) as kept:
                 return list(await kept.state())
 
         return asyncio.run(read())

@@ -150,7 +150,7 @@ def people(neo4j: Neo4j = None, config: ConfigFile = None, as_json: Json = False
 
 async def known(config: "Config", person: str) -> None:
     """That somebody of that name or id is in the conversations that were brought. Raises RolecastError."""
-    from rolecast.avatars.opened import conversations_of
+    from rolecast.avatars.conversations import conversations_of
     from rolecast.avatars.settings import Extraction
 
     async with conversations_of(Extraction(), config.storage.url) as found:
@@ -158,7 +158,7 @@ async def known(config: "Config", person: str) -> None:
 
 
 async def _speakers(config: "Config", neo4j: str | None) -> "list[Speaker]":
-    from rolecast.avatars.opened import conversations_of
+    from rolecast.avatars.conversations import conversations_of
     from rolecast.avatars.settings import Extraction
 
     async with conversations_of(Extraction(neo4j=neo4j or ""), config.storage.url) as found:

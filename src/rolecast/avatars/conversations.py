@@ -1,4 +1,4 @@
-"""The conversations that avatars are made of, opened: those of a Neo4j, or of our own database."""
+"""Where the conversations are that avatars are made of: our own database, or somebody's Neo4j."""
 
 import os
 from collections.abc import AsyncIterator
@@ -25,13 +25,13 @@ async def conversations_of(extraction: Extraction, database: str) -> AsyncIterat
         finally:
             await graph.close()
         return
-    async with kept_in(database) as kept:
+    async with kept_of(database) as kept:
         yield kept
 
 
 @asynccontextmanager
-async def kept_in(database: str) -> "AsyncIterator[Kept]":
-    """Those of our own database."""
+async def kept_of(database: str) -> "AsyncIterator[Kept]":
+    """Our own database, opened for the block. Raises ConfigError and StoreError."""
     from rolecast import books
     from rolecast.avatars.kept import Kept
     from rolecast.config.schema import Config, Storage
