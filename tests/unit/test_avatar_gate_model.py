@@ -250,7 +250,7 @@ def test_an_evaluation_that_is_broken_off_goes_on_and_one_that_is_done_loads_not
     with monkeypatch.context() as never:
         never.setattr(losses, "measure", lambda *_: pytest.fail("it was measured"))
         first = judged(adapter, dataset, tmp_path, report=told.append)
-    assert {"exposure", "asking for secrets", "talking"} <= {each.step for each in told}
+    assert {"ranking secrets", "asking for secrets", "asking the avatar"} <= {each.step for each in told}
     assert first.figures.losses.gain is not None
     assert first.figures.losses.forgotten is not None
     with monkeypatch.context() as none:
