@@ -109,10 +109,7 @@ clean: ## Remove the environment and everything built
 	@$(PIP) install --group router
 	@touch $@
 
-.venv/installed-bench-avatar: .venv/installed-dev ## Measure training beside a plain Hugging Face Trainer (make bench-avatar ARGS=--quick)
-	@exec $(BIN)/python bench/avatar.py $(ARGS)
-
-prices: .venv/installed
+.venv/installed-prices: .venv/installed
 	@echo "Installing the package with the prices."
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --group prices
