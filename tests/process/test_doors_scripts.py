@@ -207,7 +207,7 @@ def test_nothing_newer_than_the_bash_of_macos() -> None:
         assert not re.findall(newer, path.read_text()), path.name
 
 
-@pytest.mark.parametrize("lines", [SLM, PAS], ids=["SLM Server", "PAS"])
+@pytest.mark.parametrize("lines", [PAS], ids=["PAS"])
 def test_the_documented_lines_run_on_other_ports(checkout: Checkout, lines: str) -> None:
     env = checkout.of_slm if lines is SLM else checkout.of_pas if lines is PAS else {}
     done = checkout.lines(lines, **env)

@@ -161,10 +161,10 @@ async def test_ten_long_texts_at_once_are_all_answered_and_never_mixed(tiny: Pat
         assert not work.gate.gateway.dispatch.active
 
 
-async def test_three_pages_are_summarized_by_real_weights_in_as_many_words(store: Path) -> None:
+async def test_six_pages_are_summarized_by_real_weights_in_as_many_words(store: Path) -> None:
     (weights,) = store.rglob("SmolLM2-135M-Instruct.Q4_1.gguf")
     async with reading(weights, 0.1) as work:
-        streamed = await work.stream("/summarize", prompt=book(3 * TYPESCRIPT), length=30, seed=1)
+        streamed = await work.stream("/summarize", prompt=book(6 * TYPESCRIPT), length=30, seed=1)
         assert 1 <= words.count(streamed.text) <= 36
         assert streamed.metadata["words"] == words.count(streamed.text)
         assert streamed.metadata["parts"] >= 2

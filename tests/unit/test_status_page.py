@@ -24,7 +24,7 @@ FILES = {
 } | {f"/ui/{name}": "text/javascript; charset=utf-8" for name in SCRIPTS}
 ERRORS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 PAGES = ("index.html", "docs.html")
-LARGEST_BYTES = 125_000
+LARGEST_BYTES = 130_000
 """All of both pages, uncompressed."""
 
 
