@@ -4,7 +4,6 @@ For the command line, the pages and the documented Python alike. Avatar SLM's `c
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from rolecast.avatars import example, prompt
+from rolecast.avatars.files import write_private
 from rolecast.avatars.places import Place
 from rolecast.avatars.settings import AvatarSettings
 from rolecast.config import paths
@@ -90,11 +90,7 @@ def settings(
         raise Invalid(f"A setting is wrong: {error}.") from error
     if file is None and not over:
         return found
-    paths.make_private(place.work)
-    part = kept.with_name(kept.name + ".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(msgspec.json.encode(merged))
-    part.replace(kept)
+    write_private(kept, msgspec.json.encode(merged))
     return found
 
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from rolecast.avatars import example, whose
 from rolecast.avatars.conversations import conversations_of, kept_of
+from rolecast.avatars.files import write_private
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import forgotten
@@ -169,7 +170,7 @@ class Pipeline:
                 found = await extract(conversations, wanted, self._settings.extraction, self.place.extracted, told)
             self._report(Progress("extract", found.messages, found.messages, "messages"))
             known = People(found.person, list(found.people), self.order.person, found.examples, found.chats, at)
-            _write(self.place.work / PEOPLE, known)
+            write_private(self.place.work / PEOPLE, msgspec.json.encode(known))
 
         asyncio.run(work())
 
@@ -342,7 +343,7 @@ class Pipeline:
             return _Done()
 
     def _keep(self, done: _Done) -> None:
-        _write(self.place.work / DONE, done)
+        write_private(self.place.work / DONE, msgspec.json.encode(done))
 
     def _made(self) -> "_Made | None":
         try:
@@ -407,13 +408,6 @@ class _Told:
 
     def skipped(self, where: str, why: str) -> None:
         self._skipped += 1
-
-
-def _write(path: Path, value: object) -> None:
-    part = path.with_name(path.name + ".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(value))
-    part.replace(path)
 
 
 def _digest_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from rolecast.avatars.training.history import private
+from rolecast.avatars.files import write_private
 from rolecast.errors import UNREADABLE, Invalid
 
 Message = dict[str, str]
@@ -69,7 +69,7 @@ def write(path: Path, turns: Sequence[Turn], model: str, began: str) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        private(path, msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n")
+        write_private(path, msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n")
     except OSError as error:
         raise Invalid(f"{path} cannot be written ({(error.strerror or str(error)).lower()}).", param="path") from error
 

@@ -16,9 +16,9 @@ from rolecast.avatars.documented import folder as folders
 from rolecast.avatars.documented.said import log, once, quiet, shown, stoppable
 from rolecast.avatars.documented.shape import SLMConfig
 from rolecast.avatars.example import Example
+from rolecast.avatars.files import write_private
 from rolecast.avatars.settings import DatasetSettings, TrainingSettings
 from rolecast.avatars.training.checkpoints import BEST, FINAL
-from rolecast.avatars.training.history import private
 from rolecast.config import paths
 from rolecast.errors import UNREADABLE, Invalid
 from rolecast.jobs.job import Report
@@ -311,7 +311,7 @@ def _write_card(into: Path, trained: "Trained", config: TrainingConfig, data: Pa
         method=trained.method,
         base=config.base,
     )
-    private(into / folders.CARD, msgspec.json.format(msgspec.json.encode(about), indent=1))
+    write_private(into / folders.CARD, msgspec.json.format(msgspec.json.encode(about), indent=1))
 
 
 def _mlx() -> bool:

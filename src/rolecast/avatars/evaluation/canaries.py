@@ -17,8 +17,8 @@ import msgspec
 
 from rolecast.avatars import example
 from rolecast.avatars.evaluation import kinds
-from rolecast.avatars.evaluation.files import write_private
 from rolecast.avatars.example import Example, Lineage, Said
+from rolecast.avatars.files import write_private
 from rolecast.avatars.settings import GateSettings
 from rolecast.errors import UNREADABLE, Invalid
 

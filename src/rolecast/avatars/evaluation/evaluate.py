@@ -19,10 +19,10 @@ from rolecast.avatars.evaluation import canaries, exposure, losses, regurgitatio
 from rolecast.avatars.evaluation import report as pages
 from rolecast.avatars.evaluation.canaries import Canaries
 from rolecast.avatars.evaluation.figures import Exposure, Figures, Losses, Regurgitation, Secret, Style, Talk
-from rolecast.avatars.evaluation.files import write_private
 from rolecast.avatars.evaluation.loaded import Loaded, load
 from rolecast.avatars.evaluation.verdict import Check, judge
 from rolecast.avatars.example import Example
+from rolecast.avatars.files import write_private
 from rolecast.avatars.inference import batched
 from rolecast.avatars.settings import GateSettings
 from rolecast.avatars.training import data

@@ -10,7 +10,7 @@ import msgspec
 
 from rolecast.avatars.evaluation import plots
 from rolecast.avatars.evaluation.figures import Figures, Talk
-from rolecast.avatars.evaluation.files import write_private
+from rolecast.avatars.files import write_private
 
 if TYPE_CHECKING:
     from rolecast.avatars.evaluation.evaluate import Evaluation

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from rolecast.avatars.files import write_private
 from rolecast.avatars.training.engine import Precision
-from rolecast.avatars.training.history import History, private
+from rolecast.avatars.training.history import History
 from rolecast.errors import UNREADABLE
 
 STATE = "state.json"
@@ -79,7 +80,7 @@ def keep(into: Path, state: State, fill: Callable[[Path], None], most: int) -> P
 
     def whole(part: Path) -> None:
         fill(part)
-        private(part / STATE, msgspec.json.encode(state))
+        write_private(part / STATE, msgspec.json.encode(state))
 
     folder = into / f"checkpoint_{state.step}"
     write(folder, whole)

@@ -1,11 +1,11 @@
 """How a training went: a row for each epoch, in Avatar SLM's words, and a row for each step."""
 
-import contextlib
 import datetime
-import os
 from pathlib import Path
 
 import msgspec
+
+from rolecast.avatars.files import write_private
 
 FILE = "training_history.json"
 STEPS = "training_steps.json"
@@ -65,18 +65,5 @@ def now() -> str:
 
 def write(into: Path, history: History) -> None:
     """Both files."""
-    private(into / FILE, msgspec.json.format(msgspec.json.encode(history.epochs), indent=1))
-    private(into / STEPS, msgspec.json.encode(history.steps))
-
-
-def private(path: Path, data: bytes) -> None:
-    """Write a file for its owner alone, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-        part.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+    write_private(into / FILE, msgspec.json.format(msgspec.json.encode(history.epochs), indent=1))
+    write_private(into / STEPS, msgspec.json.encode(history.steps))

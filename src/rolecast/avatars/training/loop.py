@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 
+from rolecast.avatars.files import write_private
 from rolecast.avatars.settings import TrainingSettings
 from rolecast.avatars.training import batches, checkpoints, schedule
 from rolecast.avatars.training.batches import Tokens
 from rolecast.avatars.training.checkpoints import State
 from rolecast.avatars.training.engine import Engine
-from rolecast.avatars.training.history import Epoch, Step, now, private, write
+from rolecast.avatars.training.history import Epoch, Step, now, write
 from rolecast.errors import Invalid, counted
 from rolecast.jobs.job import Progress, Report
 from rolecast.values import size_text
@@ -200,7 +201,7 @@ class Loop:
             "precision": self._engine.precision,
             **self.course.facts,
         }
-        private(folder / CONFIG, msgspec.json.format(msgspec.json.encode(facts), indent=1))
+        write_private(folder / CONFIG, msgspec.json.format(msgspec.json.encode(facts), indent=1))
 
 
 def longest(examples: Sequence[Tokens]) -> int:

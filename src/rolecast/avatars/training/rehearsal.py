@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rolecast.avatars.training.history import private
+from rolecast.avatars.files import write_private
 from rolecast.errors import UNREADABLE
 from rolecast.jobs.job import Progress, Report
 
@@ -59,7 +59,7 @@ def rehearsed(
     except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
         return kept, f"the base could not be asked ({str(error)[:200]}), so that nothing is mixed in against forgetting"
     if len(made) == count:
-        private(hf.parent / CACHE, b"".join(msgspec.json.encode(each) + b"\n" for each in made))
+        write_private(hf.parent / CACHE, b"".join(msgspec.json.encode(each) + b"\n" for each in made))
     return made, ""
 
 

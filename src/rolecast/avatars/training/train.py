@@ -14,12 +14,12 @@ from typing import cast
 import msgspec
 import psutil
 
+from rolecast.avatars.files import write_private
 from rolecast.avatars.settings import TrainingSettings
 from rolecast.avatars.training import batches, checkpoints, data, memory, plot, rehearsal, schedule, scratch
 from rolecast.avatars.training.batches import Tokens
 from rolecast.avatars.training.encode import Encoder
 from rolecast.avatars.training.engine import Engine, MakesEngine, NoMemory, Start
-from rolecast.avatars.training.history import private
 from rolecast.avatars.training.loop import Course, Loop, longest
 from rolecast.errors import Invalid, counted
 from rolecast.jobs.job import Progress, Report
@@ -162,7 +162,7 @@ def _train(
         resumed=resumed,
         note=note,
     )
-    private(course.into / RESULT, msgspec.json.format(msgspec.json.encode(trained, enc_hook=str), indent=1))
+    write_private(course.into / RESULT, msgspec.json.format(msgspec.json.encode(trained, enc_hook=str), indent=1))
     if whole:
         report(Progress("drawing the loss"))
         person = str(course.facts["person"])
@@ -226,7 +226,7 @@ def _scratch(into: Path, split: data.Split, settings: TrainingSettings, report: 
     if not digest.exists() or digest.read_text() != of:
         report(Progress("learning the vocabulary"))
         scratch.prepare(folder, split.train, settings)
-        private(digest, of.encode())
+        write_private(digest, of.encode())
     return folder
 
 
@@ -248,7 +248,7 @@ def _finish(folder: Path, encoder: Encoder, start: Path, settings: TrainingSetti
     encoder.save(folder)
     if settings.method == "lora":
         said = {"digest": start.parent.name if start.name == "hf" else "", "name": settings.base, "hf": str(start)}
-        private(folder / BASE, msgspec.json.encode(said))
+        write_private(folder / BASE, msgspec.json.encode(said))
 
 
 def _fingerprint(course: Course, start: Path) -> str:

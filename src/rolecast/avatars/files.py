@@ -1,4 +1,4 @@
-"""How this step writes: private, and whole or not at all."""
+"""How the steps write a file: for its owner alone, and whole or not at all."""
 
 import os
 from pathlib import Path
