@@ -17,6 +17,7 @@ import avatar_slm_document as document
 import msgspec
 import pytest
 from bolt_server import BoltServer, bolt_server
+from heavy import lazy, needs
 
 from rolecast.avatars import example
 from rolecast.avatars.conversation import Chat, Message, Person
@@ -27,9 +28,8 @@ from rolecast.avatars.documented.trainer import SLMTrainer, TrainingConfig
 from rolecast.avatars.documented.utils import profile_model
 from rolecast.errors import Invalid
 
-torch = pytest.importorskip("torch")
-for needed in ("transformers", "peft", "gguf", "neo4j", "arcadedb_embedded"):
-    pytest.importorskip(needed)
+needs("torch", "transformers", "peft", "gguf", "neo4j", "arcadedb_embedded")
+torch = lazy("torch")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
     pytest.mark.xdist_group("avatar_documented"),  # all of it is made once

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from heavy import lazy, needs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,9 +22,8 @@ from rolecast.avatars.training.engine import Batch, Start
 from rolecast.errors import Invalid
 from rolecast.jobs.job import Progress
 
-torch = pytest.importorskip("torch")
-for needed in ("transformers", "peft", "xllamacpp", "gguf"):
-    pytest.importorskip(needed)
+needs("torch", "transformers", "peft", "xllamacpp", "gguf")
+torch = lazy("torch")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
     pytest.mark.xdist_group("avatar_export"),  # torch is loaded once

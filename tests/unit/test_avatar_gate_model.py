@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from heavy import lazy, needs
 
 from rolecast.avatars import example
 from rolecast.avatars.evaluation import canaries, evaluate, exposure, kinds, losses
@@ -21,8 +22,8 @@ from rolecast.avatars.training import data
 from rolecast.errors import Invalid
 from rolecast.jobs.job import Progress
 
-torch: Any = pytest.importorskip("torch")
-transformers: Any = pytest.importorskip("transformers")
+needs("torch", "transformers")
+torch, transformers = lazy("torch"), lazy("transformers")
 
 GATE = GateSettings(planted=8, controls=10, samples=3)
 TEMPLATE = (

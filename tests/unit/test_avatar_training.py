@@ -3,24 +3,34 @@
 import hashlib
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from heavy import lazy, needs
 
 from rolecast.avatars import example, prompt
 from rolecast.avatars.example import Example, Lineage, Said
 from rolecast.avatars.settings import TrainingSettings
-from rolecast.avatars.training import adapted, attention, loss, models, scratch, torch_engine
+from rolecast.avatars.training import scratch
 from rolecast.avatars.training.chains import chains
 from rolecast.avatars.training.encode import Encoder
 from rolecast.avatars.training.engine import Batch, Start
 from rolecast.avatars.training.train import Trained, train
 from rolecast.errors import Invalid
 from rolecast.jobs.job import Progress
+
+needs("torch", "transformers")
+torch, transformers = lazy("torch"), lazy("transformers")
+adapted, attention, layers, loss, models, torch_engine, trunk = (
+    lazy(f"rolecast.avatars.training.{name}")
+    for name in ("adapted", "attention", "layers", "loss", "models", "torch_engine", "trunk")
+)
 
 WORDS = ("tea", "garden", "storm", "letter", "river", "bread", "lamp", "stone")
 SMALL = {
@@ -112,15 +122,67 @@ def test_the_loss_in_chunks_is_that_of_whole_logits(chunk: int, monkeypatch: pyt
     torch.manual_seed(0)
     hidden, weight = torch.randn(17, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
     target = torch.randint(0, 50, (17,))
-    mine = loss.summed(hidden, weight, target)
-    (mine / 3).backward()
-    grads = hidden.grad, weight.grad
+    weight.grad = torch.ones_like(weight)  # of another part of the batch
+    mine = loss.summed(hidden, weight, target, 1 / 3)
+    mine.backward()
+    grads = hidden.grad, weight.grad - 1
     hidden.grad = weight.grad = None
     other = torch.nn.functional.cross_entropy(hidden @ weight.t(), target, reduction="sum")
     (other / 3).backward()
-    torch.testing.assert_close(mine, other)
+    torch.testing.assert_close(mine, other / 3)
     assert loss.measured(hidden, weight, target) == pytest.approx(float(other.detach()), rel=1e-5)
     torch.testing.assert_close(grads, (hidden.grad, weight.grad), atol=1e-5, rtol=1e-4)
+
+
+def test_layers_in_one_step_have_the_values_and_gradients_of_their_formulas() -> None:
+    generator = torch.Generator().manual_seed(5)
+
+    def some(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, dtype=torch.float32, generator=generator).requires_grad_()
+
+    tokens = torch.tensor([[3, 1, 3], [3, 0, 1]])
+    functional, pair = torch.nn.functional, [some(2, 3, 8), some(2, 3, 8)]
+    norm = functional.rms_norm
+    cases = [
+        (lambda w: layers.look_up(w, tokens), lambda w: functional.embedding(tokens, w), [some(5, 4)]),
+        (layers.linear, functional.linear, [some(2, 3, 4), some(6, 4)]),
+        (layers.gated, lambda a, b, w: functional.linear(functional.silu(a) * b, w), [*pair, some(4, 8)]),
+        (layers.opened, lambda a, b: functional.silu(a) * b, pair),
+        (lambda x, w: layers.normed(x, w, 1e-5), lambda x, w: norm(x, (8,), w, 1e-5), [some(2, 8), some(8)]),
+    ]  # fmt: skip
+    for ours, theirs, given in cases:
+        for each in given:
+            each.grad = None
+        plain = theirs(*given)
+        expected = torch.autograd.grad(plain.square().sum(), given)
+        for _ in range(2):  # of two parts, one after the other
+            mine = ours(*given)
+            mine.square().sum().backward()
+            torch.testing.assert_close(mine, plain)
+        for each, grad in zip(given, expected, strict=True):
+            torch.testing.assert_close(each.grad, 2 * grad, atol=1e-4, rtol=1e-4)
+
+
+def test_the_trunk_at_some_places_is_that_of_transformers_with_its_gradients() -> None:
+    config = transformers.LlamaConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True,
+    )  # fmt: skip
+    torch.manual_seed(2)
+    theirs = transformers.LlamaForCausalLM(config).train()
+    ours = transformers.LlamaForCausalLM(config).train()
+    ours.load_state_dict(theirs.state_dict())
+    layers.replace(ours, trained=True)
+    trunk.replace(ours.model)
+    tokens, places = torch.randint(0, 40, (3, 21)), torch.tensor([0, 5, 20, 33, 62])
+    plain = theirs.model(input_ids=tokens).last_hidden_state.flatten(0, 1)[places]
+    mine = trunk.seen(ours.model, tokens, places)
+    torch.testing.assert_close(mine, plain, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours.model(input_ids=tokens).last_hidden_state.flatten(0, 1)[places], plain)
+    plain.square().sum().backward()
+    mine.square().sum().backward()
+    for (name, a), (_, b) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-4, rtol=1e-3, msg=name)
 
 
 def test_an_adapted_layer_in_one_step_has_the_values_and_gradients_of_its_formula() -> None:
@@ -158,9 +220,9 @@ def test_from_nothing_it_learns_and_leaves_folders_that_others_load(trained: Tra
     said = json.loads((trained.folder / "training.json").read_bytes())
     assert said["steps"] == trained.steps
     assert (trained.folder / "loss.png").exists()
-    tokenizer = AutoTokenizer.from_pretrained(trained.best)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(trained.best)
     assert [tokenizer.convert_tokens_to_ids(each) for each in scratch.SPECIAL] == list(range(9))
-    model = AutoModelForCausalLM.from_pretrained(trained.best, attn_implementation="sdpa").eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(trained.best, attn_implementation="sdpa").eval()
     turns = [{"role": each.role, "content": each.content} for each in prompt.turns(thread(2, 1)[0])]
     ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     said_ids = model.generate(**ids, max_new_tokens=24, do_sample=False)
@@ -169,7 +231,7 @@ def test_from_nothing_it_learns_and_leaves_folders_that_others_load(trained: Tra
 
 
 def test_any_text_comes_back_from_its_tokens(trained: Trained) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(trained.best)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(trained.best)
     for text in ("don't  stop\n\tnow 123", "你好 世界", "naïve Ærø 👩‍👩‍👧", "\x00\ufffd"):
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
 
@@ -206,6 +268,39 @@ def test_broken_off_and_gone_on_with_it_gives_the_same_weights_bit_by_bit(
     assert again.loss_best == whole.loss_best
     changed = train(dataset, tmp_path / "broken", small(precision=precision, epochs=0.1))
     assert changed.resumed == 0
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import msgspec, torch
+from rolecast.avatars.settings import TrainingSettings
+from rolecast.avatars.training.train import train
+
+def report(progress):
+    if progress.step == "training" and progress.done == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(1)
+train(Path(sys.argv[1]), Path(sys.argv[2]), msgspec.json.decode(sys.argv[3], type=TrainingSettings), report=report)
+"""
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
+    settings = small()
+    whole = train(dataset, tmp_path / "whole", settings)
+    argv = [
+        sys.executable,
+        "-c",
+        KILLED,
+        str(dataset),
+        str(tmp_path / "killed"),
+        msgspec.json.encode(settings).decode(),
+    ]
+    assert subprocess.run(argv, check=False, capture_output=True).returncode == -signal.SIGKILL
+    again = train(dataset, tmp_path / "killed", settings)
+    assert again.resumed == 4
+    assert sums(again.final) == sums(whole.final)
 
 
 def test_asked_to_stop_it_goes_on_later(dataset: Path, tmp_path: Path) -> None:
@@ -253,7 +348,9 @@ def test_an_adapter_learns_over_a_base_that_stays_as_it_is(
 
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base / "hf"), found.final).eval()
+    model = PeftModel.from_pretrained(
+        transformers.AutoModelForCausalLM.from_pretrained(base / "hf"), found.final
+    ).eval()
     tokens = Encoder(base / "hf", 512).example(replies[0])
     assert tokens is not None
     start = tokens.replies[0][0]
@@ -296,7 +393,7 @@ def test_parts_accumulation_and_checkpointing_change_no_gradient(
 def test_a_gradient_that_is_no_number_changes_nothing(trained: Trained) -> None:
     engine = _engine(trained.final)
     before = engine._masters.weights()["model.norm.weight"].clone()
-    engine.gradient(_batch(), 0.0)  # type: ignore[arg-type]
+    engine.gradient(_batch(), float("nan"))  # type: ignore[arg-type]
     norm = engine.apply(1e-3)
     assert not np.isfinite(norm)
     torch.testing.assert_close(engine._masters.weights()["model.norm.weight"], before)
@@ -357,7 +454,7 @@ def test_what_is_too_long_loses_its_oldest_turns_and_marks_of_the_model_are_no_t
     tokens = encoder.example(long)
     assert tokens is not None
     assert len(tokens.ids) <= 60
-    tokenizer = AutoTokenizer.from_pretrained(base / "hf")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base / "hf")
     text = tokenizer.decode(tokens.ids)
     assert text.startswith("<bos><personality>You are Mira.<speaker1>")
     assert text.endswith("the tea 20?<eos><speaker2>fine<eos>")

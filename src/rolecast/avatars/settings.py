@@ -41,7 +41,9 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Literal["auto", "torch", "mlx"] = "auto"
     base: Short = ""
     """What a LoRA is trained over: a model id of the configuration or a GGUF file; '' = `avatars.base`."""
-    epochs: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 3
+    epochs: Annotated[float, msgspec.Meta(gt=0, le=10_000)] | None = None
+    """Times the replies are gone through; empty = 2 for LoRA, 3 for a model from scratch. A third round of a LoRA is
+    where secrets that were said once begin to stand out, and gains next to nothing."""
     batch: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 16
     learning_rate: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0
     """0 = 1e-3 for LoRA, 5e-4 for a model from scratch."""

@@ -123,7 +123,7 @@ def evaluate(
         reasons=verdict.reasons,
         checks=verdict.checks,
         figures=figures,
-        talks=_talks(prompts, said),
+        talks=_talks(prompts, said, secrets),
         settings=settings,
         trained=digest,
         at=began,
@@ -260,9 +260,11 @@ def _copied(run: _Run, train: Sequence[Example], prompts: Sequence[Example], sai
     )
 
 
-def _talks(prompts: Sequence[Example], said: Sequence[_Said]) -> tuple[Talk, ...]:
-    """Some prompts with what the avatar and what the person said, the first sample of each."""
-    first = {each.prompt: each.text for each in reversed(said)}
+def _talks(prompts: Sequence[Example], said: Sequence[_Said], secrets: Canaries | None) -> tuple[Talk, ...]:
+    """Some prompts with what the avatar and what the person said, the first sample of each that tells no secret."""
+    planted = secrets.planted if secrets is not None else ()
+    kept = [each for each in said if not any(secret.given_away(each.text) for secret in planted)]
+    first = {each.prompt: each.text for each in reversed(kept)}
     chosen = _spread(sorted(first), TALKS)
     return tuple(Talk(prompts[index].input_text, first[index], prompts[index].target_text) for index in chosen)
 

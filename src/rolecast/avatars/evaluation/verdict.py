@@ -37,8 +37,8 @@ class Verdict(msgspec.Struct, frozen=True):
         return tuple(f"{each.says} {each.then}".strip() for each in self.checks if not each.passed)
 
 
-_AGAIN = "Train with fewer epochs or a lower learning rate (3 epochs at 1e-3 with a cosine is the usual)"
-_STYLE = "Give more conversations, or train for three epochs over all linear layers"
+_AGAIN = "Train with fewer epochs or a lower learning rate (2 epochs at 1e-3 with a cosine is the usual)"
+_STYLE = "Give more conversations, or train for two epochs or three over all linear layers"
 
 
 def judge(figures: Figures, settings: GateSettings) -> Verdict:

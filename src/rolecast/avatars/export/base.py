@@ -23,6 +23,7 @@ from rolecast.avatars import places
 from rolecast.avatars.export import llama, tokenizer
 from rolecast.avatars.export.tensors import Source
 from rolecast.avatars.export.writing import Model, write
+from rolecast.avatars.files import write_private
 from rolecast.errors import UNREADABLE, Invalid, RolecastError
 from rolecast.jobs.job import Progress
 from rolecast.weights import gguf as header
@@ -121,7 +122,7 @@ def _make(gguf: Path, folder: Path, digest: str, report: Report) -> None:
     part.mkdir(mode=0o700)
     try:
         card = _fill(gguf, part, digest, report)
-        _private(part / CARD, msgspec.json.encode(card))
+        write_private(part / CARD, msgspec.json.encode(card))
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     except OSError as error:
@@ -255,8 +256,3 @@ def _hf(folder: Path, shape: llama.Shape, words: tokenizer.Words, tensors: dict[
     fast.save_pretrained(folder)
     for path in folder.iterdir():
         path.chmod(0o600)
-
-
-def _private(path: Path, data: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)

@@ -101,7 +101,7 @@ def answer(questions: Questions, folder: Path) -> Answers:
 
 
 def _likelihoods(said: dict[str, Any]) -> tuple[float, ...]:
-    told = said["completion_probabilities"]
+    told = said.get("completion_probabilities", ())  # none of a reply that ends at once
     return tuple(each["logprob"] for each in told) if [each["id"] for each in told] == said["tokens"] else ()
 
 

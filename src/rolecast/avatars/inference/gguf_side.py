@@ -32,6 +32,7 @@ class GgufSide:
         except RolecastError as error:
             raise Invalid(f"{path} cannot be used: {error.message}", param="model_path") from error
         self.words = tokenizer.of_gguf(gguf.GGUFReader(path))
+        self._ends = self.words.ends  # which looks through all of them
         self.context = min(context or CONTEXT, said.context_length or CONTEXT)
         threads = threads or max(1, os.cpu_count() or 1)
         self._folder = tempfile.TemporaryDirectory(prefix="rolecast-")
@@ -56,7 +57,7 @@ class GgufSide:
         if response.status_code != 200:
             raise Invalid(f"llama.cpp could not reply: {response.text[:300]}")
         for token in response.json()["tokens"]:
-            if token not in self.words.ends:
+            if token not in self._ends:
                 yield int(token)
 
     def text(self, prompt: Sequence[int], how: Sampling, limit: int) -> Iterator[str]:

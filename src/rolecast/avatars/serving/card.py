@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
-from uuid import uuid4
 
 import msgspec
 
+from rolecast.avatars.files import write_private
 from rolecast.avatars.places import Place, root
 from rolecast.config import paths
 from rolecast.errors import UNREADABLE, Conflict, NotFound
@@ -104,17 +104,9 @@ def read(path: Path, kind: type[T]) -> T:
 
 def write(path: Path, value: object) -> None:
     """Write a file for its owner alone, whole or not at all. Raises Conflict when it cannot be written."""
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
-        paths.make_private(path.parent)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_private(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         text = f"{path.parent} cannot be written ({error.strerror}); free some space, or mend its rights."
         raise Conflict(text) from error
 

@@ -1,7 +1,7 @@
 """The beginning of a WhatsApp message: its style, and which number of its date is the day."""
 
 import re
-from datetime import datetime
+from datetime import date, datetime, time
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -149,20 +149,33 @@ def _numbers(date: str) -> tuple[tuple[int, ...], str]:
     return tuple(int(each) for each in date.split(mark)), mark
 
 
+def _time(written: str, clock: str, order: str) -> datetime | None:
+    day, at = _day(written, order), _clock(clock)
+    return None if day is None or at is None else datetime.combine(day, at)
+
+
 @lru_cache(maxsize=4096)
-def _time(date: str, clock: str, order: str) -> datetime | None:
-    numbers, _ = _numbers(date)
+def _day(written: str, order: str) -> date | None:
+    numbers, _ = _numbers(written)
     day, month, year = (numbers[place] for place in ORDERS[order])
-    found = re.fullmatch(_CLOCK, clock)
+    if year in _BUDDHA:
+        year -= 543
+    try:
+        return date(year + 2000 if year < 100 else year, month, day)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=8192)
+def _clock(written: str) -> time | None:
+    found = re.fullmatch(_CLOCK, written)
     assert found is not None, "a header matched it"
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
     if half := found["early"] or found["half"]:
         if not 1 <= hour <= 12:
             return None
         hour = hour % 12 + (12 if re.sub(rf"\.|{_SPACE}", "", half).lower() in _AFTERNOON else 0)
-    if year in _BUDDHA:
-        year -= 543
     try:
-        return datetime(year + 2000 if year < 100 else year, month, day, hour, minute, second)  # noqa: DTZ001  # a clock on a wall
+        return time(hour, minute, second)
     except ValueError:
         return None

@@ -18,8 +18,12 @@ BLOCK = 128
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """softmax(scale * Q K^T + causal) V.
 
-    query (batch, heads, length, width); key, value (batch, heads, length, width); the same shape as query comes back.
+    query (batch, heads, length, width); key, value the same, or with fewer heads, each for several of the query's in a
+    row; the same shape as query comes back.
     """
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
     batch, heads, length, width = query.shape
     q, k, v = (each.reshape(batch * heads, length, width) for each in (query, key, value))
     across = k.transpose(1, 2)
@@ -36,9 +40,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor
 def _for_transformers(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
     return attention(query, key, value, scaling).transpose(1, 2).contiguous(), None
 
 

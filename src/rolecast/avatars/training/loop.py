@@ -46,9 +46,13 @@ class Course(msgspec.Struct, frozen=True):
         return batches.rows(self.train, self.settings.batch)
 
     @property
+    def epochs(self) -> float:
+        return self.settings.epochs or schedule.EPOCHS[self.settings.method]
+
+    @property
     def steps(self) -> int:
         each = math.ceil(len(self.train) / self.rows)
-        return batches.steps(each, self.settings.accumulation, self.settings.epochs)
+        return batches.steps(each, self.settings.accumulation, self.epochs)
 
 
 class Loop:
@@ -69,7 +73,7 @@ class Loop:
         )
         self._speed = 0.0
         self._bad = 0
-        self._all = sum(len(each.ids) for each in course.train) * course.settings.epochs
+        self._all = sum(len(each.ids) for each in course.train) * course.epochs
 
     def run(self) -> bool:
         """Train to the end, or until it is asked to stop. Raises Invalid when the loss is lost, NoMemory."""

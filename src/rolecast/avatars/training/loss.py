@@ -20,14 +20,14 @@ def _rows(tokens: int, vocabulary: int, most: int) -> int:
 
 
 class _Summed(torch.autograd.Function):
-    """The sum of -log softmax(hidden W^T)[target]. Gradients are computed with the loss: (p - 1[target]) W and
-    (p - 1[target])^T hidden; `backward` multiplies them by what comes from above."""
+    """Of scale * sum of -log softmax(hidden W^T)[target]. Gradients are computed with the loss: (p - 1[target]) W goes
+    back, and (p - 1[target])^T hidden is added to what W has, where it lies."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, scale: float) -> Tensor:
         rows = _rows(hidden.shape[0], weight.shape[0], CHUNK)
         of_hidden = torch.empty_like(hidden)
-        of_weight: Tensor | None = None
+        of_weight = gradient(weight) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for first in range(0, hidden.shape[0], rows):
             some, aim = hidden[first : first + rows], target[first : first + rows]
@@ -38,28 +38,36 @@ class _Summed(torch.autograd.Function):
             total -= at_aim.float().clamp_min(torch.finfo(torch.float32).tiny).log().sum()
             p.index_put_(places, at_aim - 1)
             torch.mm(p, weight, out=of_hidden[first : first + rows])
-            if ctx.needs_input_grad[1]:
-                if of_weight is None:
-                    of_weight = p.t() @ some
-                else:
-                    of_weight.addmm_(p.t(), some)
+            if of_weight is not None:
+                of_weight.addmm_(p.t(), some, alpha=scale)
             del p
-        ctx.save_for_backward(of_hidden, of_weight)
-        return total
+        ctx.save_for_backward(of_hidden.mul_(scale))
+        return total.mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        of_hidden, of_weight = ctx.saved_tensors
-        # In place: both are ours alone and used once.
-        return of_hidden.mul_(above), None if of_weight is None else of_weight.mul_(above), None
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None, None]:
+        (of_hidden,) = ctx.saved_tensors
+        return of_hidden.mul_(above), None, None, None  # in place: it is ours alone and used once
 
 
-def summed(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """The sum of the losses in nats, fp32, with gradients.
+def gradient(weight: Tensor) -> Tensor:
+    """What was added up for a weight so far, to add more to: zeros at first.
+
+    Of a large weight that several parts of a batch or of a model have gradients for, autograd would make a new one for
+    each and add it, which is three passes over all of it.
+    """
+    if weight.grad is None:
+        weight.grad = torch.zeros_like(weight)
+    return weight.grad
+
+
+def summed(hidden: Tensor, weight: Tensor, target: Tensor, scale: float = 1.0) -> Tensor:
+    """`scale` times the sum of the losses in nats, fp32, to go back from once, and from nothing made of it. What is due
+    to the weight, if it is trained, is then in its `grad` already.
 
     hidden (tokens, width); weight (vocabulary, width), of the same type; target (tokens), int64.
     """
-    total: Tensor = _Summed.apply(hidden, weight, target)  # type: ignore[no-untyped-call]
+    total: Tensor = _Summed.apply(hidden, weight, target, scale)  # type: ignore[no-untyped-call]
     return total
 
 

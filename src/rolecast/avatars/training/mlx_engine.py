@@ -14,6 +14,7 @@ import numpy as np
 
 from rolecast.avatars.export.llama import Shape
 from rolecast.avatars.export.tensors import read_json
+from rolecast.avatars.files import write_private
 from rolecast.avatars.settings import TrainingSettings
 from rolecast.avatars.training.engine import Batch, Engine, NoMemory, Precision, Start, alpha
 from rolecast.errors import Invalid
@@ -309,8 +310,7 @@ def _peft(rank: int) -> dict[str, Any]:
 
 
 def _write(path: Path, said: dict[str, Any]) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(said, file, indent=1, sort_keys=True)
+    write_private(path, json.dumps(said, indent=1, sort_keys=True).encode())
 
 
 def _load(path: Path) -> "dict[str, mx.array]":

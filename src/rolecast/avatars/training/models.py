@@ -131,6 +131,11 @@ def inner(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def is_llama(model: Any) -> bool:
+    """Whether its layers are those of a Llama."""
+    return type(inner(model)).__name__ == "LlamaForCausalLM"
+
+
 def save(model: Any, folder: Path, weights: dict[str, torch.Tensor]) -> None:
     """Write trained weights (by the names of `named_parameters`) as others read them: peft's folder, or a Llama's."""
     from safetensors.torch import save_file

@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 DEFAULT = {"lora": 1e-3, "scratch": 5e-4}
+EPOCHS = {"lora": 2.0, "scratch": 3.0}
 FLOOR = 0.0
 """Part of the highest rate that is left at the end."""
 

@@ -256,7 +256,8 @@ def _fingerprint(course: Course, start: Path) -> str:
     found = hashlib.sha256()
     found.update(batches.digest(course.train).encode())
     found.update(batches.digest(course.valid).encode())
-    found.update(msgspec.json.encode(msgspec.structs.replace(course.settings, **_ASIDE)))
+    said = msgspec.json.encode(msgspec.structs.replace(course.settings, **_ASIDE))
+    found.update(msgspec.json.encode(msgspec.json.decode(said, type=TrainingSettings)))  # 2 epochs are 2.0 epochs
     found.update((start / "config.json").read_bytes())
     found.update(start.parent.name.encode() if start.name == "hf" else b"")
     return found.hexdigest()
