@@ -26,11 +26,17 @@ from rolecast.config.schema import Config, Limits, Listener
 from rolecast.dialects.surfaces import hot_of
 from rolecast.egress.departure import Departures
 from rolecast.fleet import Fleet
+from rolecast.fleet.carry import Carry
+from rolecast.fleet.elsewhere import Elsewhere
+from rolecast.fleet.learnt import Learnt
+from rolecast.fleet.plans import launches
 from rolecast.jobs.kinds import kinds
 from rolecast.jobs.owner import Jobs
+from rolecast.pages import residency
 from rolecast.pages.health import Health
 from rolecast.pages.mcp import McpPage
 from rolecast.ports import Parts, Ports
+from rolecast.processes.forks import Forks
 from rolecast.readiness import Readiness
 from rolecast.registry.adopted import Adopted
 from rolecast.registry.directory import Directory
@@ -68,6 +74,7 @@ from rolecast.turn.rights import RightsCheck
 from rolecast.turn.session_budget import Budget
 from rolecast.turn.sessions import Sessions
 from rolecast.turn.spending import Spending
+from rolecast.turn.waiting import Waiting
 
 log = logging.getLogger("rolecast")
 
@@ -94,8 +101,10 @@ class Gateway:
         self._first = edit_to(config, stand_ins(config, find))
         self.current = Current(self._first)
         self.telemetry = Telemetry((i for i, m in config.models.items() if m.enabled), (*config.tasks, *config.roles))
-        self.fleet = Fleet(config, find, paths.worker_logs())
+        self.forks = Forks(config.memory.zygote, paths.worker_logs())
         self.store = books.store_of(config)
+        self.fleet = Fleet(config, find, paths.worker_logs(), self.forks, Learnt(self.store))
+        self.fleet.stations.keeper = self.carry = Carry(paths.conversations(), config.memory, find)
         self.ledger = Ledger(self.store)
         self.keyring = Keyring(KeyTable(self.store))
         self.abilities = Abilities(self.current, find)
@@ -104,6 +113,7 @@ class Gateway:
         self.paces = Paces()
         self.cards = Cards(self.current, self.fleet, find, self.paces)
         self.fleet.stations.on_loaded = self.cards.loaded
+        self.fleet.machine.paces = self.paces.lately
         self.plans = Plans(
             self.current,
             self.fleet,
@@ -115,6 +125,8 @@ class Gateway:
             cards=self.cards,
             lengths=self.paces.lengths,
         )
+        self.elsewhere = Elsewhere(self.fleet.stations)
+        self.plans.named, self.elsewhere.on_named = self.elsewhere.name_of, self.plans.made.clear
         self.events = Events()
         """What happens here, for who listens."""
         self.keyring.tell = self.events.tell
@@ -129,6 +141,8 @@ class Gateway:
         self.plans.needs = rights.needs
         new_id = ExchangeIds()
         self.dispatch = Dispatch(self.plans, accounts, self.fleet, self.memory, new_id)
+        waiting = self.dispatch.waiting = Waiting(self.current, self.fleet)
+        waiting.percent = partial(residency.percent, self.fleet)
         self.energy.on_change = self.dispatch.measure
         self.asker = Asker(self.dispatch, new_id)
         """For parts that need a model's answer to do their own work."""
@@ -144,6 +158,7 @@ class Gateway:
         self.toolbox = self.dispatch.toolbox = Toolbox(self.current, counter)
         self.health = Health(self.current, self.fleet, self.ledger)
         self.health.resting, self.plans.breaker.tell = self.plans.breaker.open, self.events.tell
+        self.health.elsewhere = self.elsewhere.problems
         self.health.keyed = lambda: len(self.keyring) > 0
         self.telemetry.gauges = self.health.gauges
         store = paths.models(config.storage.models)
@@ -170,7 +185,9 @@ class Gateway:
             self.departures,
             self.abilities,
             self.telemetry,
+            self.forks,
             self.fleet,
+            self.carry,
             self.cards,
             self.plans,
             self.energy,
@@ -287,8 +304,10 @@ class Gateway:
             opening.discard()
             raise
         lasting = (
+            self.forks.keep_ready(partial(launches, self._find, self.fleet.stations)),
             self.dispatch.watch(),
             self.keyring.watch(),
+            self.elsewhere.watch(),
             asyncio.to_thread(self.abilities.learn, self.current.config.models.values()),
             self.cards.learn(),
             _compile_soon(),
@@ -329,6 +348,7 @@ class Gateway:
         await self.toolbox.close()
         await self.observed.close()
         await self.fleet.close()
+        await self.forks.close()
         await leaving
         await self.registry.close()
         await self.energy.close()

@@ -8,7 +8,18 @@ import msgspec
 from rolecast.values import Defaults, Kind
 
 Source = Literal[
-    "explicit", "alias", "role", "variant", "default", "listener", "rule", "learned", "llm", "cascade", "fallback"
+    "explicit",
+    "alias",
+    "role",
+    "variant",
+    "default",
+    "listener",
+    "rule",
+    "learned",
+    "llm",
+    "cascade",
+    "fallback",
+    "warm",
 ]
 
 

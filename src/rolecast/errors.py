@@ -29,7 +29,7 @@ RolecastError                 500
 ├── UpstreamTimeout           504
 ├── DeadlineExceeded          504  not within the time that the client named
 ├── LoopDetected              508  the request came from this gateway
-├── Cancelled                 499  the client went away (ledger only, never sent)
+├── Cancelled                 499  the client went away (in the ledger alone), or somebody cancelled its request
 ├── ConfigError               -    a list of problems, each with path and line
 └── SourceError               -    weights could not be found or fetched
     └── ExportError           422  a chat export that is none, or that cannot be read

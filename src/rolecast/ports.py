@@ -36,9 +36,11 @@ from rolecast.pages.egress import EgressPage
 from rolecast.pages.events import EventPages
 from rolecast.pages.feedback import FeedbackPage
 from rolecast.pages.health import Health
+from rolecast.pages.in_flight import InFlightPages
 from rolecast.pages.jobs import JobPages
 from rolecast.pages.keys import KeyPages
 from rolecast.pages.mcp import McpPage
+from rolecast.pages.model_control import ModelPages
 from rolecast.pages.ollama import OllamaLists
 from rolecast.pages.ollama_blobs import OllamaBlobs
 from rolecast.pages.ollama_variants import OllamaVariants
@@ -152,7 +154,7 @@ class Ports:
         self._listed = ConductorModels(parts.current, parts.fleet, parts.telemetry, parts.health, self._reach)
         self._front = self._front_door(turns)
         self._lists: list[Page] = [
-            Catalogue(parts.current, parts.abilities, parts.health, self._reach),
+            Catalogue(parts.current, parts.abilities, parts.health, parts.fleet, self._reach),
             OllamaLists(parts.current, parts.abilities, parts.fleet, parts.find, self._reach),
             TokenCounts(parts.counter),
             KeptResponses(parts.memory, parts.counter),
@@ -243,7 +245,9 @@ class Ports:
                     "weights": str(weights.absolute()),
                 },
             ),
-            Activity(of.current, of.fleet, of.ledger, of.telemetry, of.dispatch, of.find, weights, of.jobs),
+            Activity(of.current, of.fleet, of.ledger, of.telemetry, of.dispatch, weights, of.jobs),
+            InFlightPages(of.dispatch, of.fleet, of.ledger),
+            ModelPages(of.current, of.fleet, of.health),
             BudgetPages(of.budgets, of.keyring, of.current),
             JobPages(of.jobs),
             AvatarPages(of.avatars, of.making, of.jobs, of.reloader.renew, of.events.tell, of.store),

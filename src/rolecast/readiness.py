@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from rolecast import backends, books, sources, weights
 from rolecast.backends.hardware import hardware
 from rolecast.backends.llamacpp_defaults import BITS
@@ -16,15 +18,19 @@ from rolecast.config import paths, secrets
 from rolecast.config.edit import Change, Edit
 from rolecast.config.schema import Config, Model
 from rolecast.errors import ConfigError, RolecastError, SourceError
+from rolecast.fleet.budget import budget
+from rolecast.fleet.sizes import Sizes
+from rolecast.footprint import Footprint
+from rolecast.sources.here import weights_finder
+from rolecast.telemetry import memory
 from rolecast.values import size_text
-from rolecast.weights import Finder, converted, gguf
+from rolecast.weights import Finder, converted, folder, gguf
 from rolecast.weights.gguf import Header
 
 _GPUS = ("/dev/nvidia0", "/dev/kfd")
+ALL_OF_IT = ", or 0 for all"
 _GPU_ROOM = 8
 """A GPU has memory of its own, which nobody tells us: with one, only this many times the main memory is absurd."""
-_FULL_LAYERS = 1 / 6
-"""Share of layers that see the whole context in models with a sliding window: the fewest in use."""
 
 
 def warnings(config: Config, *, absent: bool = True) -> list[str]:
@@ -40,8 +46,32 @@ def warnings(config: Config, *, absent: bool = True) -> list[str]:
     keyless = {str(trail[1]) for trail, _ in noted if trail[0] == "models"}
     for model_id, model in config.models.items():
         if model.enabled:
-            found += [f"models.{model_id}.{line}" for line in _model(config, model, absent, model_id in keyless)]
+            lines = list(_model(config, model, absent, model_id in keyless))
+            if all(map(_is_remark, lines)):
+                lines += _room_for(config, model_id, model)
+            found += [f"models.{model_id}.{line}" for line in lines]
     return found
+
+
+def _room_for(config: Config, model_id: str, model: Model) -> Iterator[str]:
+    """Whether it will ever be loaded, whatever others do. What was learnt of it in runs is not known here."""
+    backend = backends.get(model.backend)
+    if not backend.spawns:
+        return
+    estimate = Sizes(weights_finder(config)).of(model_id, model, backend)
+    reading = memory.read()
+    alone = msgspec.structs.replace(reading, available=reading.total)
+    most = budget(config.memory.budget, config.memory.gpu_budget, alone, Footprint())
+    if estimate is None or estimate.most.within(most):
+        return
+    gpus = sum(need > there for need, there in zip(estimate.most.gpus, most.gpus, strict=False))
+    needs, has = (place.gpus if gpus else (place.ram,) for place in (estimate.most, most))
+    setting = "memory.gpu_budget" if gpus else "memory.budget"
+    yield (
+        f"memory: it takes up to {size_text(max(needs))}, and all models together get {size_text(max(has, default=0))} "
+        f"({setting}), so it is never loaded; choose less context, fewer slots, less prompt_cache or smaller weights, "
+        f"or raise {setting}"
+    )
 
 
 def hindrances(config: Config, model: Model) -> list[str]:
@@ -156,6 +186,10 @@ def _weights(model: Model, path: Path, remarks: bool) -> Iterator[str]:
         if lacking := converted.lacks(path.parent):
             yield f"source: {lacking}"
         return
+    if folder.is_one(path) and backends.get(model.backend).about.folders:
+        if remarks and 0 < folder.trained(path) < model.context:
+            yield _beyond(model, folder.trained(path))
+        return
     headers = []
     for part in weights.parts(path):
         try:
@@ -176,6 +210,16 @@ def _weights(model: Model, path: Path, remarks: bool) -> Iterator[str]:
     yield from _memory(model, tokens, headers)
 
 
+def _beyond(model: Model, tokens: int) -> str:
+    trained = f"{model.context} is more than the {tokens} tokens that the weights were trained on"
+    return f"context: {trained}, so {tokens} are used; write {tokens}{ALL_OF_IT}"
+
+
+def _is_remark(line: str) -> bool:
+    """Whether the model runs all the same."""
+    return line.startswith("capabilities: ") or line.endswith(ALL_OF_IT)
+
+
 def _remarks(model: Model, path: Path, first: Header, tokens: int) -> Iterator[str]:
     if not first.generates and {"chat", "completion"} & set(model.capabilities):
         what, word = ("ranks texts", "rerank") if first.ranks else ("makes embeddings", "embeddings")
@@ -183,8 +227,7 @@ def _remarks(model: Model, path: Path, first: Header, tokens: int) -> Iterator[s
     if "rerank" in model.capabilities and not first.ranks:
         yield f"capabilities: {path.name} has no head that ranks, so its scores would mean nothing; name a reranker"
     if tokens < model.context:
-        trained = f"{model.context} is more than the {tokens} tokens that the weights were trained on"
-        yield f"context: {trained}, so {tokens} are used; write {tokens}, or 0 for all"
+        yield _beyond(model, tokens)
 
 
 def _memory(model: Model, tokens: int, headers: list[Header]) -> Iterator[str]:
@@ -200,12 +243,11 @@ def _memory(model: Model, tokens: int, headers: list[Header]) -> Iterator[str]:
 
 
 def _cache_bytes(model: Model, tokens: int, header: Header) -> float:
-    bits = (BITS.get(kind or "f16", 4.0) for kind in (model.cache_type_k, model.cache_type_v))
-    each = header.kv_bytes_per_token(*bits)
-    if not 0 < header.sliding_window < tokens:
-        return each * tokens * model.parallel
-    seen = _FULL_LAYERS * tokens + (1 - _FULL_LAYERS) * header.sliding_window
-    return each * seen * model.parallel
+    keys, values = (BITS.get(kind or "f16", 4.0) / 8 for kind in (model.cache_type_k, model.cache_type_v))
+    kept = header.layout
+    full = kept.keys * keys + kept.values * values
+    window = kept.window_keys * keys + kept.window_values * values
+    return (full * tokens + window * min(tokens, kept.window)) * model.parallel
 
 
 def _room(model: Model) -> int:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import stat
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from rolecast import backends, readiness
 from rolecast.config import load, located, notes, warnings
 from rolecast.config.current import Current
 from rolecast.config.difference import NONE, Difference, applicable, compare
-from rolecast.config.edit import Participant, edit_to, prepare
+from rolecast.config.edit import Change, Participant, edit_to, prepare
 from rolecast.config.schema import Config
-from rolecast.errors import BadRequest, ConfigError, RolecastError, ShuttingDown
+from rolecast.errors import BadRequest, ConfigError, Conflict, RolecastError, ShuttingDown
 from rolecast.processes import supervisor
 from rolecast.telemetry.events import Tell, unheard
 
@@ -31,6 +32,11 @@ POLL_S = 0.5
 
 ATTEMPTS = 20
 """A file that is written to while it is read is read again so often."""
+
+
+EARLIER = 10
+"""So many configurations that applied before can be gone back to."""
+STILL = "the file says otherwise still: its next edit, a reload or the next start applies it again"
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -63,6 +69,8 @@ class Reloader:
         """Adds what is kept beside the file."""
         self._closing = False
         self._lock = asyncio.Lock()
+        self._earlier: deque[Config] = deque(maxlen=EARLIER)
+        """What applied before each edit of the file, the last one last."""
         self.last: Report | None = None
         self._untold = False
         """Whether `last` is of a reload that nobody asked for, and nobody has been told of it since."""
@@ -78,6 +86,32 @@ class Reloader:
         if self._untold and self.last is not None and not (report.applied or report.problems):
             report = self.last = msgspec.structs.replace(self.last, waiting=report.waiting)
         self._untold = False
+        return report
+
+    async def rehearse(self) -> Report:
+        """What a reload would change now, with nothing changed. Raises ConfigError where it would be refused."""
+        path = self._file()
+        async with self._lock:
+            difference, doubts, change = await self._prepared(path)
+            change.discard()
+        return Report(time.time(), difference.applied, difference.waiting, warnings=doubts)
+
+    async def roll_back(self) -> Report:
+        """Apply what applied before the last edit of the file, which stays as it is. Once more: the one before that.
+
+        Raises Conflict where nothing did, and ConfigError, with nothing changed, where it cannot apply any more.
+        """
+        async with self._lock:
+            if not self._earlier:
+                raise Conflict("There is nothing to go back to: no edit was applied since the gateway started.")
+            config = await asyncio.to_thread(self._join, self._earlier[-1])
+            difference = compare(self._current.config, config)
+            await self._take_over(config)
+            self._earlier.pop()
+            self._untold = False
+            self.last = report = Report(time.time(), difference.applied, difference.waiting, warnings=[STILL])
+        log.warning("the configuration before the last edit applies again; %s", STILL)
+        self._tell([], difference)
         return report
 
     async def apply(self, config: Config) -> None:
@@ -100,11 +134,10 @@ class Reloader:
         self._closing = True
 
     async def _reload(self) -> Report:
-        if self._path is None:
-            raise BadRequest("The gateway runs on its built-in configuration: there is no file to read again.")
+        path = self._file()
         async with self._lock:
             try:
-                difference, doubts = await self._follow(self._path)
+                difference, doubts = await self._follow(path)
             except ConfigError as error:
                 self.last = Report(time.time(), problems=list(error.problems))
                 self._untold = False
@@ -119,21 +152,39 @@ class Reloader:
         self._tell(doubts, difference)
         return report
 
+    def _file(self) -> Path:
+        if self._path is None:
+            raise BadRequest("The gateway runs on its built-in configuration: there is no file to read again.")
+        return self._path
+
     async def _follow(self, path: Path) -> tuple[Difference, list[str]]:
         """Take over what the file says; what that changed, and doubts about it. Raises ConfigError."""
+        before = self._current.config
+        difference, doubts, change = await self._prepared(path)
+        change.commit()
+        if difference.applied:
+            self._earlier.append(before)
+        return difference, doubts
+
+    async def _prepared(self, path: Path) -> tuple[Difference, list[str], Change]:
+        """What the file says, as a change that is ready; what it changes, and doubts about it. Raises ConfigError."""
         try:
             wanted, doubts = await asyncio.to_thread(_read, path)
             wanted = await asyncio.to_thread(self._join, wanted)
             difference = compare(self._current.config, wanted)
             # Also when nothing differs: weights may have come, or the variable of a key.
-            await self._take_over(applicable(self._current.config, wanted), path)
+            change = await self._ready(applicable(self._current.config, wanted), path)
         except (ConfigError, ShuttingDown):
             raise
         except (RolecastError, OSError, RuntimeError, ValueError) as error:
             raise ConfigError([f"{path}: {error}"], source=str(path)) from error
-        return difference, doubts
+        return difference, doubts, change
 
-    async def _take_over(self, config: Config, path: Path | None = None) -> None:
+    async def _take_over(self, config: Config) -> None:
+        (await self._ready(config)).commit()
+
+    async def _ready(self, config: Config, path: Path | None = None) -> Change:
+        """That configuration, ready to apply in this turn of the loop."""
         stand_ins = await asyncio.to_thread(self._stand_ins, config)
         try:
             change = await prepare(self._parts, edit_to(config, stand_ins))
@@ -144,7 +195,7 @@ class Reloader:
         if self._closing:
             change.discard()
             raise ShuttingDown
-        change.commit()
+        return change
 
     def _tell(self, doubts: list[str], difference: Difference) -> None:
         if difference != NONE:

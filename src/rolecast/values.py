@@ -57,6 +57,8 @@ class Rights(msgspec.Struct, frozen=True):
     """What it asks goes to clouds as it is: nothing is taken out."""
     models: tuple[str, ...] = ()
     """The names it may ask for, with `*` for any part; empty = all."""
+    priority: int = 0
+    """The class of its requests that do not say theirs."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ class Caller(msgspec.Struct, frozen=True):
     session: str = ""
     """What belongs together in the caller's eyes: a conversation, an agent's run."""
     priority: int = 0
-    """Higher goes first where there is a queue."""
+    """Higher goes first where there is a queue: 1 = high, -1 = low; `rights.OWN_WORK` = the gateway's own."""
     prefer: str = ""
     """What counts more when several models would do; '' = not said."""
     task: str = ""
@@ -91,6 +93,8 @@ class Caller(msgspec.Struct, frozen=True):
     """Of a key that may not do everything; None = it may."""
     deadline_s: float = 0.0
     """The caller wants the answer within so many seconds of its body, or an error; 0 = not said."""
+    warm: bool | None = None
+    """Whether another may answer while its model loads; None = as the model is set."""
     agent: str = ""
     """Who in that run asks, in the caller's words: for the books."""
 
@@ -435,6 +439,8 @@ class Launch(msgspec.Struct, frozen=True):
     env: tuple[tuple[str, str], ...] = ()
     own_watch: bool = False
     """True when the child itself ends with its parent; otherwise it runs under the watchdog."""
+    forkable: bool = False
+    """Whether argv, `PYTHON ... -m MODULE WORDS`, may be had sooner as a copy of a process that has MODULE imported."""
     stop: tuple[str, ...] = ()
     """A command that asks it to end, before signals do; `{pid}` in it is its process."""
     parting_s: float = 0.0

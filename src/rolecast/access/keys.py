@@ -21,7 +21,7 @@ from rolecast.errors import Invalid
 from rolecast.values import Rights
 
 PREFIX = "rk-"
-Scope = Literal["admin", "use", "local-only", "raw"]
+Scope = Literal["admin", "use", "local-only", "raw", "urgent", "background"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 State = Literal["live", "expired", "revoked"]
 
@@ -85,12 +85,18 @@ class Key(msgspec.Struct, frozen=True):
             local_only="local-only" in self.scopes,
             raw="raw" in self.scopes,
             models=self.models,
+            priority=-1 if "background" in self.scopes else int("urgent" in self.scopes),
         )
 
     @property
     def bounded(self) -> bool:
         """Whether anything besides time is kept from its holder, if it is an admin's."""
-        return "local-only" in self.scopes or bool(self.models) or self.budget is not None or not self.limits.none
+        return (
+            bool({"local-only", "urgent", "background"} & {*self.scopes})
+            or bool(self.models)
+            or self.budget is not None
+            or not self.limits.none
+        )
 
 
 class Shown(msgspec.Struct, frozen=True):

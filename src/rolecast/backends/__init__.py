@@ -15,9 +15,12 @@ from rolecast.errors import ConfigError
 if TYPE_CHECKING:  # each start of a worker imports this package
     from importlib.metadata import EntryPoint, EntryPoints
 
+    from rolecast.backends.sleepers import Sleeper
+    from rolecast.backends.slots import SlotFiles
     from rolecast.config.about import About, Backends
     from rolecast.config.schema import Model
     from rolecast.errors import RolecastError
+    from rolecast.footprint import Estimate
     from rolecast.values import Endpoint, Failure, Launch, Listen
 
 
@@ -81,35 +84,49 @@ class Backend(Protocol):
         """Path below its base and body that ask how many tokens this chat has; None = its servers cannot be asked."""
         ...
 
+    def brings(self, model: "Model", stay_s: float | None) -> "Mapping[str, Any]":
+        """Fields that go along with each request that is written for its servers, unless it says them itself.
+
+        Those of an object are put into the one that is there. `stay_s` = how long the client wants the model to stay.
+        """
+        ...
+
+    def estimate(self, model: "Model", weights: Path | None) -> "Estimate | None":
+        """What a worker of this model will take; None when that is not known here. Reads no more than headers."""
+        ...
+
+    def engine(self, model: "Model") -> str:
+        """What runs it here, with its version: what was learnt of one holds for that one alone. '' = not known."""
+        ...
+
+    def slot_files(self, model: "Model", weights: Path | None) -> "SlotFiles | None":
+        """How what the slots of its workers have read is kept while the model is not loaded; None = it cannot be.
+
+        May read pieces of the weights: blocks for a moment. Raises OSError when they are gone.
+        """
+        ...
+
+    def sleeper(self, model: "Model") -> "Sleeper | None":
+        """How its workers are put to sleep when they are idle for `sleep`, which is set; None = they cannot be."""
+        ...
+
     def explain(self, status: int, said: "Failure") -> "RolecastError | None":
         """What an error answer means, for engines whose words may quote the request; None = they may be passed on."""
         ...
 
 
 PARTS = ("usage", "renames", "spawns", "plan", "missing")
-"""What every backend has; one from elsewhere is checked."""
-LEFT_OUT: Mapping[str, Any] = {
-    "speaks": "openai",
-    "named_tools": True,
-    "several": True,
-    "translates": False,
-    "stops_streams_only": False,
-    "asks_stop": {},
-    "can": lambda model, weights, need: None,
-    "counting": lambda body: None,
-    "marks": lambda model, weights: (),
-    "tells_apart": lambda model: True,
-    "logits": lambda model, weights: False,
-    "explain": lambda status, said: None,
-}
-"""What one from elsewhere may leave out, because it was made before there was such a thing: it gets this."""
+"""What every backend has; one from elsewhere is checked. The rest it may leave out (`plain`)."""
 SLOTS_ELSEWHERE = 64
 """Requests at once to a server that has a queue of its own."""
 BUILT_IN = {
     "llamacpp": "rolecast.backends.llamacpp:LlamaCpp",
+    "mlx": "rolecast.backends.mlx:Mlx",
+    "vllm": "rolecast.backends.vllm:Vllm",
     "ctranslate2": "rolecast.backends.ctranslate2:CTranslate2",
     "command": "rolecast.backends.command:Command",
     "openai": "rolecast.backends.remote:OpenAIRemote",
+    "ollama": "rolecast.backends.ollama:Ollama",
     "anthropic": "rolecast.backends.anthropic:AnthropicRemote",
     "fake": "rolecast.backends.fake:Fake",
 }
@@ -167,16 +184,18 @@ def _require_family(what: str, name: str) -> None:
 
 def _completed(entry: "EntryPoint") -> Backend:
     """A backend from elsewhere with what it left out. Raises ConfigError when it is none."""
-    what = f"backend: {entry.name!r} ({entry.value})"
+    from rolecast.backends import plain
+
+    what, usual = f"backend: {entry.name!r} ({entry.value})", plain.Plain()
     try:
         plugin: Backend = entry.load()()
     except Exception as error:  # whatever that package does when it is imported
         raise ConfigError([f"{what} cannot be loaded: {type(error).__name__}: {error}"]) from error
     if lacking := [part for part in PARTS if not hasattr(plugin, part)]:
         raise ConfigError([f"{what} is no backend: it lacks {', '.join(lacking)}"])
-    for part, value in LEFT_OUT.items():
+    for part in plain.PARTS:
         if not hasattr(plugin, part):
-            setattr(plugin, part, value)
+            setattr(plugin, part, getattr(usual, part))
     _require_family(what, plugin.speaks)
     if not hasattr(plugin, "about"):
         from rolecast.config.about import About

@@ -11,7 +11,7 @@ import msgspec
 
 from rolecast.backends import SLOTS_ELSEWHERE
 from rolecast.backends.remote import OpenAIRemote, is_base_of
-from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About, Remark, no_media
+from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About, Remark, no_copies, no_media
 from rolecast.config.schema import Model
 from rolecast.dialects.request import read_fields
 from rolecast.values import Endpoint, Listen
@@ -30,6 +30,7 @@ def _problems(model: Model) -> Iterator[Remark]:
 def _doubts(model: Model) -> Iterator[Remark]:
     if not (model.url or model.key):
         yield "key", "is missing: Anthropic's own server answers nobody without one; write env:ANTHROPIC_API_KEY"
+    yield from no_copies(model)
 
 
 class AnthropicRemote(OpenAIRemote):

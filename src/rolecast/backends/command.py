@@ -10,10 +10,11 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rolecast import weights as weights_of
-from rolecast.backends import command_line, llamacpp_log
+from rolecast.backends import command_line, llamacpp_log, versions
+from rolecast.backends.plain import Plain
 from rolecast.backends.remote import DEFAULT_PORTS, OpenAIRemote, address, authorization, is_base
 from rolecast.config import secrets
 from rolecast.config.about import RUN_HERE, About, Remark
@@ -45,6 +46,8 @@ def _problems(model: Model) -> Iterator[Remark]:
     if model.command and is_clear and not _own_address(model) and not used & {"port", "socket"}:
         text = "says nowhere where to listen; write {port} or {socket} into it, or the address it has into url"
         yield "command", text
+    elif model.replicas > 1 and is_clear and not used & {"port", "socket"}:
+        yield "replicas", "every copy needs a place of its own to listen; write {port} or {socket} into command"
     if "weights" in used and not model.source:
         yield "command", "has {weights}, but there is no source; say where the weights are"
     if not re.fullmatch(r"/[!-~]*", model.health):
@@ -110,7 +113,7 @@ def _contained(words: list[str]) -> bool:
     return bool(words) and Path(words[0]).name in _CONTAINER
 
 
-class Command:
+class Command(Plain):
     """`backend: command`."""
 
     about = About(
@@ -120,15 +123,9 @@ class Command:
         problems=_problems,
         doubts=_doubts,
     )
-    speaks = "openai"
-    named_tools = True
-    stops_streams_only = False
     usage: Literal["inject"] = "inject"
     renames: Mapping[str, str] = {}
-    asks_stop: Mapping[str, Any] = {}
     spawns = True
-    translates = False
-    several = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
         """The command with all placeholders filled in. Raises ConfigError when it cannot be."""
@@ -173,20 +170,8 @@ class Command:
             idle_s=IDLE_S,
         )
 
-    def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
-        """Nobody can tell from here."""
-        return None
-
-    def marks(self, model: Model, weights: Path | None) -> tuple[str, ...]:
-        """Its server is told what surrounds the gap."""
-        return ()
-
     def tells_apart(self, model: Model) -> bool:
         """It depends on its flags, which nobody reads."""
-        return False
-
-    def logits(self, model: Model, weights: Path | None) -> bool:
-        """What its scores are, only its server knows."""
         return False
 
     def missing(self, model: Model) -> str | None:
@@ -201,9 +186,10 @@ class Command:
                 return f"{program} is not on the PATH; install it, or give its whole path in `{setting}`"
         return secrets.unset(model.environment, model.key)
 
-    def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
-        """Which server it is, nobody knows."""
-        return None
+    def engine(self, model: Model) -> str:
+        """The program, which may be one that only starts another."""
+        found = _find(next(iter(_words(model.command)), ""))
+        return versions.of_program(Path(found) if found else None)
 
     def explain(self, status: int, said: Failure) -> None:
         """It belongs to whoever configured it, and says what it wants to."""

@@ -7,19 +7,26 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from rolecast.backends import versions
 from rolecast.backends.hardware import hardware
+from rolecast.backends.plain import Plain
 from rolecast.config import secrets
 from rolecast.config.about import COMMAND, RUN_ELSEWHERE, RUN_HERE, About, Remark, no_media
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, SourceError
+from rolecast.footprint import Estimate, Footprint
 from rolecast.values import Endpoint, Failure, Launch, Listen
 from rolecast.weights import converted
 
 WORKER = "rolecast.backends.ctranslate2_worker"
+ENGINE_BYTES = 48 << 20
+"""The worker with its engine and a tokenizer, before there are weights."""
+SLOT_BYTES = 64 << 20
+"""What one translation computes in, at most: its beams, and the scores of all words of a large vocabulary."""
 IDLE_S = 4.0  # its server closes a connection after 5 s without a request; we leave first
 PRECISIONS: Mapping[str, str] = {
     "": "int8",
@@ -68,7 +75,7 @@ def _known() -> str:
     return ", ".join(dict.fromkeys(PRECISIONS.values()))
 
 
-class CTranslate2:
+class CTranslate2(Plain):
     """`backend: ctranslate2`."""
 
     about = About(
@@ -82,12 +89,9 @@ class CTranslate2:
         problems=_problems,
         doubts=_doubts,
     )
-    speaks = "openai"
     named_tools = False
-    stops_streams_only = False
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {}
-    asks_stop: Mapping[str, Any] = {}
     spawns = True
     translates = True
     several = False
@@ -120,18 +124,6 @@ class CTranslate2:
         """It translates, and nothing else."""
         return False
 
-    def marks(self, model: Model, weights: Path | None) -> tuple[str, ...]:
-        """None: it fills no gaps."""
-        return ()
-
-    def tells_apart(self, model: Model) -> bool:
-        """It neither thinks nor calls."""
-        return True
-
-    def logits(self, model: Model, weights: Path | None) -> bool:
-        """It ranks nothing."""
-        return False
-
     def missing(self, model: Model) -> str | None:
         """The engine that is not installed."""
         if any(importlib.util.find_spec(name) is None for name in ("ctranslate2", "sentencepiece")):
@@ -141,6 +133,23 @@ class CTranslate2:
     def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
         """The worker has a path for it, which takes the very same chat."""
         return b"/chat/completions/input_tokens", body
+
+    def estimate(self, model: Model, weights: Path | None) -> Estimate | None:
+        """By the size of the converted weights, which are held in memory as they are in the file, or smaller."""
+        if weights is None or not converted.is_one(weights):
+            return None
+        try:
+            size = weights.stat().st_size
+        except OSError:
+            return None
+        loaded = ENGINE_BYTES + size
+        work = SLOT_BYTES * model.parallel
+        parts = (("engine", ENGINE_BYTES), ("weights", size), ("buffers", work))
+        return Estimate(parts, Footprint(loaded), Footprint(loaded + work))
+
+    def engine(self, model: Model) -> str:
+        """The package."""
+        return versions.of_package("ctranslate2")
 
     def explain(self, status: int, said: Failure) -> None:
         """Its worker is ours, and quotes nothing."""

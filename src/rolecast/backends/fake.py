@@ -7,10 +7,12 @@ on a real socket; `fake_worker` serves it and `fake_answer` decides what it says
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from rolecast.backends.plain import Plain
+from rolecast.backends.sleepers import ByCommand
 from rolecast.config import paths
 from rolecast.config.about import COMMAND, RUN_ELSEWHERE, RUN_HERE, WEIGHTS, About
 from rolecast.config.schema import Model
@@ -30,18 +32,13 @@ class Options(msgspec.Struct, frozen=True):
     parallel: int
 
 
-class Fake:
+class Fake(Plain):
     """`backend: fake`."""
 
-    about = About(unused=(*RUN_ELSEWHERE, *WEIGHTS, *RUN_HERE, *COMMAND))
-    speaks = "openai"
-    named_tools = True
-    stops_streams_only = False
+    about = About(unused=(*RUN_ELSEWHERE, *WEIGHTS, *(name for name in RUN_HERE if name != "sleep"), *COMMAND))
     usage: Literal["timings"] = "timings"
     renames: Mapping[str, str] = {}
-    asks_stop: Mapping[str, Any] = {}
     spawns = True
-    translates = False
     several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
@@ -58,17 +55,9 @@ class Fake:
         """It calls tools when its script does; all else is as configured."""
         return None if need == "tools" else need in model.capabilities
 
-    def marks(self, model: Model, weights: Path | None) -> tuple[str, ...]:
-        """Its server is told what surrounds the gap."""
-        return ()
-
     def tells_apart(self, model: Model) -> bool:
         """Its script says what is a thought and what a call."""
         return True
-
-    def logits(self, model: Model, weights: Path | None) -> bool:
-        """Its scores are shares of words."""
-        return False
 
     def missing(self, model: Model) -> str | None:
         """Only a script that is named can be missing."""
@@ -85,6 +74,10 @@ class Fake:
     def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
         """It counts words."""
         return b"/chat/completions/input_tokens", body
+
+    def sleeper(self, model: Model) -> ByCommand:
+        """As vLLM's."""
+        return ByCommand()
 
     def explain(self, status: int, said: Failure) -> None:
         """Its script decides what it says."""

@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -37,6 +37,8 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A script file; the first reply that matches counts."""
 
     replies: list[Reply] = []
+    sleep: Literal["", "refuses", "hangs", "dies"] = ""
+    """How it does not sleep: it `refuses` to, or does, and `hangs` or `dies` when it is woken."""
 
     def find(self, text: str) -> Reply:
         """The reply for that text; an empty one, which changes nothing, when none matches."""

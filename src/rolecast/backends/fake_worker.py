@@ -8,6 +8,7 @@ import asyncio
 import base64
 import os
 import re
+import resource
 import signal
 import struct
 import sys
@@ -40,7 +41,11 @@ class Worker:
         self._options = options
         self._script = script
         self._active = 0
+        self._asleep = False
         routes = [
+            Route("/is_sleeping", self.is_sleeping),
+            Route("/sleep", self.sleep, methods=["POST"]),
+            Route("/wake_up", self.wake_up, methods=["POST"]),
             Route("/health", self.health),
             Route("/slots", self.slots),
             Route("/v1/models", self.models),
@@ -54,7 +59,10 @@ class Worker:
 
     def _counted(self, app: ASGIApp) -> ASGIApp:
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-            works = scope.get("method") == "POST"
+            works = scope.get("method") == "POST" and scope["path"].startswith("/v1")
+            if works and self._asleep:
+                await _error(500, "asked while it sleeps")(scope, receive, send)
+                return
             self._active += works
             try:
                 await app(scope, receive, send)
@@ -62,6 +70,24 @@ class Worker:
                 self._active -= works
 
         return counted
+
+    async def is_sleeping(self, _: HttpRequest) -> Response:
+        return _json({"is_sleeping": self._asleep})
+
+    async def sleep(self, _: HttpRequest) -> Response:
+        """As vLLM's; its memory is not worth giving back."""
+        if self._script.sleep == "refuses":
+            return _error(404, "Not Found")
+        self._asleep = True
+        return Response()
+
+    async def wake_up(self, _: HttpRequest) -> Response:
+        if self._script.sleep == "hangs":
+            await asyncio.Event().wait()
+        if self._script.sleep == "dies":
+            _crash()
+        self._asleep = False
+        return Response()
 
     async def health(self, _: HttpRequest) -> Response:
         return _json({"status": "ok"})
@@ -232,7 +258,7 @@ async def _fault(reply: Reply, *, stream: bool) -> Response | None:
     if reply.hang:
         await asyncio.Event().wait()
     if reply.die_after == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        _crash()
     if reply.raw is not None:
         kind = "text/event-stream" if stream else "application/json"
         return Response(reply.raw.encode(), reply.status, media_type=kind)
@@ -244,7 +270,13 @@ async def _fault(reply: Reply, *, stream: bool) -> Response | None:
 async def _token_done(count: int, reply: Reply) -> None:
     await asyncio.sleep(reply.token_delay)  # also lets the server send what was yielded
     if count == reply.die_after:
-        os.kill(os.getpid(), signal.SIGKILL)
+        _crash()
+
+
+def _crash() -> None:
+    """End as an engine with a fault of its own does, without a core file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def _usage(answers: Sequence[Answer]) -> dict[str, Any]:

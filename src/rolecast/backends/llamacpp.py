@@ -6,8 +6,10 @@ Plans the command and checks that the engine is there; the worker itself is `lla
 import ctypes
 import functools
 import importlib.util
+import itertools
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,13 +19,25 @@ from typing import Any, Literal
 import msgspec
 
 from rolecast import weights
-from rolecast.backends import llamacpp_defaults, llamacpp_errors, llamacpp_log
+from rolecast.backends import (
+    llamacpp_defaults,
+    llamacpp_errors,
+    llamacpp_log,
+    llamacpp_memory,
+    llamacpp_slots,
+    versions,
+)
 from rolecast.backends.hardware import hardware
-from rolecast.backends.llamacpp_options import CPU_UBATCH, Options
+from rolecast.backends.llamacpp_devices import devices
+from rolecast.backends.llamacpp_memory import Beside
+from rolecast.backends.llamacpp_options import CPU_UBATCH, GPU_UBATCH, Options, settle
+from rolecast.backends.plain import Plain
+from rolecast.backends.sleepers import ByTimer
 from rolecast.config import paths, secrets
 from rolecast.config.about import COMMAND, RUN_ELSEWHERE, About, Remark, no_media
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError, RolecastError, SourceError
+from rolecast.footprint import Estimate
 from rolecast.values import KINDS, Endpoint, Failure, Launch, Listen
 from rolecast.weights import gguf
 
@@ -33,6 +47,10 @@ MAX_REQUESTS = 99
 IDLE_S = 4.0
 SUMS_TO_ONE = ("qwen3", "qwen3vl")
 """The engine brings the scores of these architectures to the range of 0 to 1 itself."""
+ENGINE_CHECKPOINTS = 32
+"""What a `llama-server` keeps per slot that is not told otherwise."""
+ENGINE_CACHE_MIB = 8192
+"""And for prompts of idle slots: much, and nobody sees it who only counts weights."""
 MAX_SLOTS = 256
 """What the built-in engine was compiled for."""
 
@@ -59,9 +77,11 @@ def _doubts(model: Model) -> Iterator[Remark]:
         yield "args", "does nothing without binary: the built-in engine takes no arguments"
     if model.pooling and not {"embeddings", "rerank"} & set(model.capabilities):
         yield "pooling", "does nothing without the capability embeddings"
+    if model.sleep and model.adapters:
+        yield "sleep", "does nothing with adapters: a worker proves that it keeps them apart only when it loads"
 
 
-class LlamaCpp:
+class LlamaCpp(Plain):
     """`backend: llamacpp`."""
 
     about = About(
@@ -71,7 +91,6 @@ class LlamaCpp:
         doubts=_doubts,
         benched=True,
     )
-    speaks = "openai"
     named_tools = False
     stops_streams_only = True
     usage: Literal["timings"] = "timings"
@@ -81,7 +100,6 @@ class LlamaCpp:
     }
     asks_stop: Mapping[str, Any] = {"verbose": True, "response_fields": ["stopping_word"]}
     spawns = True
-    translates = False
     several = False
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Launch:
@@ -105,6 +123,7 @@ class LlamaCpp:
                 *secrets.variables(model.environment, f"models.{model_id}.environment"),
             ),
             own_watch=not model.binary,
+            forkable=not model.binary,
             kept_output=llamacpp_log.kept(model_id),
         )
 
@@ -157,6 +176,30 @@ class LlamaCpp:
         """The engine has a path for it, which takes the very same chat."""
         return b"/chat/completions/input_tokens", body
 
+    def estimate(self, model: Model, weights: Path | None) -> Estimate | None:
+        """By the headers of the weights and of what is loaded with them."""
+        return _estimate(model, weights) if weights else None
+
+    def engine(self, model: Model) -> str:
+        """The package of the built-in engine, or the binary."""
+        if model.binary:
+            found = _find(model.binary)
+            return versions.of_program(Path(found) if found else None)
+        return versions.of_package("xllamacpp")
+
+    def slot_files(self, model: Model, weights: Path | None) -> llamacpp_slots.LlamaCppSlots | None:
+        """Its own, of models that only read and write text, each for itself."""
+        if weights is None:
+            return None
+        options = _options("", model, weights, Path())
+        known = gguf.known(weights)
+        return llamacpp_slots.slots(model, options, known, _engine_files(model)) if options.slots else None
+
+    def sleeper(self, model: Model) -> ByTimer | None:
+        """Its timer; not with adapters, which a worker proves to be kept apart once, before it serves."""
+        timer_s = llamacpp_defaults.sleep_timer_s(model)
+        return ByTimer(timer_s) if timer_s else None
+
     def explain(self, status: int, said: Failure) -> RolecastError:
         """The refusal in words that hold nothing of the request."""
         return llamacpp_errors.explain(status, said)
@@ -174,6 +217,15 @@ def _has_openmp() -> bool:
     return True
 
 
+def _engine_files(model: Model) -> list[Path]:
+    """The program or the libraries that run it."""
+    if model.binary:
+        return [Path(_find(model.binary) or model.binary)]
+    spec = importlib.util.find_spec("xllamacpp")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin else None
+    return sorted(each for each in folder.iterdir() if each.suffix in (".so", ".pyd")) if folder else []
+
+
 def _find(binary: str) -> str | None:
     return shutil.which(os.path.expanduser(binary))  # noqa: PTH111 - a Path would drop a leading ./
 
@@ -182,7 +234,7 @@ def _options(model_id: str, model: Model, path: Path, socket: Path) -> Options:
     header = gguf.known(path)
     if header is None and path.is_file():
         gguf.read(path)  # says why; an engine may spend minutes and gigabytes before it does
-    return llamacpp_defaults.options(
+    options = llamacpp_defaults.options(
         model_id,
         model,
         path,
@@ -192,6 +244,45 @@ def _options(model_id: str, model: Model, path: Path, socket: Path) -> Options:
         context=weights.context(model, path),
         projector=_projector(model, path),
     )
+    if llamacpp_slots.carried(model, options):
+        return msgspec.structs.replace(options, slots=str(paths.conversations()))
+    return options
+
+
+def _estimate(model: Model, path: Path) -> Estimate | None:
+    """What a worker of these weights takes; None when one of their files is no usable GGUF."""
+    headers = [header for part in weights.parts(path) if (header := gguf.known(part)) is not None]
+    if len(headers) < len(weights.parts(path)) or headers[0].side:
+        return None
+    options = _options("", model, path, Path())
+    if model.binary:  # what it is not told, it does its own way
+        options = msgspec.structs.replace(
+            options,
+            ubatch=options.ubatch or GPU_UBATCH,
+            mmap=options.mmap is not False,
+            guess=model.speculative == "ngram",
+            checkpoints=ENGINE_CHECKPOINTS if model.checkpoints is None else model.checkpoints,
+            prompt_cache_mib=_engine_cache_mib(model, options),
+        )
+    found = devices(model)
+    beside = Beside(
+        adapters=sum(_tensor_bytes(Path(each)) for each in options.adapters),
+        projector=_tensor_bytes(Path(options.projector)) if options.projector else 0,
+    )
+    return llamacpp_memory.estimate(headers, options, settle(options, gpu=found.any), found, beside)
+
+
+def _engine_cache_mib(model: Model, options: Options) -> int:
+    """What a `llama-server` lets its cache for prompts grow to, which it is told only where somebody wants it."""
+    named = [after for flag, after in itertools.pairwise(model.args) if flag in ("--cache-ram", "-cram")]
+    if named and re.fullmatch(r"\d+", named[-1]):
+        return int(named[-1])
+    return options.prompt_cache_mib if model.prompt_cache != "auto" or options.adapters else ENGINE_CACHE_MIB
+
+
+def _tensor_bytes(path: Path) -> int:
+    header = gguf.known(path)
+    return header.tensor_bytes if header else 0
 
 
 def _check_adapters(model_id: str, options: Options) -> None:
@@ -234,6 +325,9 @@ def _server_command(model: Model, options: Options) -> tuple[str, ...]:
     if options.flash_attn is not None:
         command += ["--flash-attn", "on" if options.flash_attn else "off"]
     command += ["--slot-prompt-similarity", f"{options.slot_similarity:g}"]
+    if options.slots and Path(options.slots).is_dir():  # it would end where there is none
+        command += ["--slot-save-path", options.slots]
+    command += ["--sleep-idle-seconds", str(options.sleep_s)] if options.sleep_s else []
     return (*command, *_asked_flags(model, options), *model.args)
 
 

@@ -72,7 +72,17 @@ def options(
         slot_similarity=model.slot_similarity,
         guess=guesses(model, header) and projector is None,
         adapters=tuple(str(paths.expanded(each) or each) for each in model.adapters),
+        sleep_s=sleep_timer_s(model),
     )
+
+
+def sleep_timer_s(model: Model) -> int:
+    """The engine's timer: a little more than half of `sleep`, in whole seconds; 0 = it does not sleep.
+
+    What it has read must be saved before, and that sets the timer back. So it is saved when half of the time is over, a
+    second or two before the engine would sleep, and the timer runs out again when all of it is.
+    """
+    return int(model.sleep // 2) + 1 if model.sleep and not model.adapters else 0
 
 
 def embeds(model: Model) -> bool:
@@ -124,10 +134,19 @@ def prompt_cache_mib(model: Model, header: Header | None, hardware: Hardware, co
     if not generates(model):
         return 0
     share = hardware.memory_bytes // CACHE_SHARE // MIB
-    bits = [BITS.get(name or "f16", 16.0) for name in (model.cache_type_k, model.cache_type_v)]
     conversations = max(CONVERSATIONS, 2 * model.parallel)
-    needed = int(header.kv_bytes_per_token(*bits) * context * conversations) // MIB if header is not None else 0
+    needed = int(_conversation_bytes(model, header, context) * conversations) // MIB if header is not None else 0
     return min(max(needed, SMALLEST_CACHE_MIB), share)
+
+
+def _conversation_bytes(model: Model, header: Header, context: int) -> float:
+    """What is kept of a conversation of full length: all tokens of some layers, the window of others, and snapshots."""
+    keys, values = (BITS.get(name or "f16", 16.0) / 8 for name in (model.cache_type_k, model.cache_type_v))
+    kept = header.layout
+    tokens = kept.keys * keys + kept.values * values
+    window = (kept.window_keys * keys + kept.window_values * values) * min(context, kept.window)
+    checkpoints = CHECKPOINTS if model.checkpoints is None else model.checkpoints
+    return tokens * context + (window + 4 * kept.states) * (1 + checkpoints)
 
 
 def guesses(model: Model, header: Header | None) -> bool:

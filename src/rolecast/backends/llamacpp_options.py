@@ -54,6 +54,10 @@ class Options(msgspec.Struct, frozen=True):
     """Whether words that stand in the prompt are guessed."""
     adapters: tuple[str, ...] = ()
     """LoRA adapters that are loaded besides, without effect until a request names one."""
+    slots: str = ""
+    """Folder in which what a slot has read may be kept; '' = nowhere."""
+    sleep_s: int = 0
+    """It falls asleep after so many seconds without any task; 0 = never."""
 
 
 class Settled(msgspec.Struct, frozen=True):

@@ -25,11 +25,25 @@ SPARE_CONNECTIONS = 8
 """The engine has one thread per connection; these are for health, metrics and connections that end."""
 LOG_WARNINGS = 2
 """Ten lines for each request, the next level, would cost the gateway more than the request itself."""
+NO_PINGS = -1
+"""The server's threads would send them while the one that generates hangs, and that must show as silence."""
 LOADED = b"\x00loaded\n"
 FAILED = b"\x00failed\n"
 ENGINE_GAVE_UP = b"exiting due to"
 """In the last line of the engine's log when it does not start."""
 FLASH = {None: "AUTO", True: "ENABLED", False: "DISABLED"}
+
+
+def import_all() -> None:
+    """What `main` imports later than this module; see `processes/zygote.py`."""
+    import xllamacpp  # noqa: F401
+
+
+def may_be_copied() -> bool:
+    """Whether the engine sees no GPU: what a driver of one was told does not survive a copy."""
+    import xllamacpp
+
+    return not _has_gpu(xllamacpp)
 
 
 def parameters(options: Options) -> Any:
@@ -54,7 +68,9 @@ def parameters(options: Options) -> Any:
     p.default_template_kwargs = {k: json.dumps(v) for k, v in options.chat_template_kwargs.items()}
     p.endpoint_metrics = p.endpoint_slots = True
     p.ui = False
+    p.sse_ping_interval = NO_PINGS
     p.verbosity = LOG_WARNINGS
+    p.sleep_idle_seconds = options.sleep_s or -1
     if options.adapters:
         p.lora_adapters = [engine.CommonAdapterLoraInfo(path, 0.0) for path in options.adapters]
         p.lora_init_without_apply = True
@@ -82,6 +98,8 @@ def _set_reuse(p: Any, options: Options, engine: Any) -> None:
     p.n_ctx_checkpoints = options.checkpoints
     p.n_cache_reuse = options.cache_reuse
     p.slot_prompt_similarity = options.slot_similarity
+    if options.slots:
+        p.slot_save_path = f"{options.slots}/"  # the engine puts a name behind it as it is
     if options.guess:
         p.speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
 

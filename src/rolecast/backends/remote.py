@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from rolecast.backends import SLOTS_ELSEWHERE
+from rolecast.backends.plain import Plain
 from rolecast.config import secrets
-from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About, Remark
+from rolecast.config.about import COMMAND, RUN_HERE, WEIGHTS, About, Remark, no_copies
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
 from rolecast.values import Endpoint, Failure, Listen
@@ -33,7 +34,7 @@ def is_base_of(model: Model) -> Iterator[Remark]:
         yield "url", "expected http://HOST[:PORT]/v1 or https://HOST/v1, without user, query or spaces"
 
 
-class OpenAIRemote:
+class OpenAIRemote(Plain):
     """`backend: openai`."""
 
     about = About(
@@ -41,18 +42,13 @@ class OpenAIRemote:
         needs={"url": "give the base URL of the remote, such as http://127.0.0.1:11434/v1"},
         unused=(*WEIGHTS, *RUN_HERE, *COMMAND, "script"),
         problems=is_base_of,
+        doubts=no_copies,
     )
-    speaks = "openai"
     credential = "Authorization: Bearer {}"
     """The header line that carries the key."""
-    named_tools = True
-    stops_streams_only = False
     usage: Literal["inject", "always"] = "inject"
     renames: Mapping[str, str] = {}
-    asks_stop: Mapping[str, Any] = {}
     spawns = False
-    translates = False
-    several = True
 
     def plan(self, model_id: str, model: Model, weights: Path | None, listen: Listen) -> Endpoint:
         """Where the remote is. Raises ConfigError for a bad URL or a key that is not there."""
@@ -73,29 +69,13 @@ class OpenAIRemote:
             idle_s=IDLE_S,
         )
 
-    def can(self, model: Model, weights: Path | None, need: str) -> bool | None:
-        """Nobody can tell from here."""
-        return None
-
-    def marks(self, model: Model, weights: Path | None) -> tuple[str, ...]:
-        """Its server is told what surrounds the gap."""
-        return ()
-
     def tells_apart(self, model: Model) -> bool:
         """Clouds do, which are asked over TLS. A server in the same house may be any."""
         return model.url.startswith("https://")
 
-    def logits(self, model: Model, weights: Path | None) -> bool:
-        """What its scores are, only its server knows."""
-        return False
-
     def missing(self, model: Model) -> str | None:
         """Nothing needs to be installed; only the variable of the key must exist."""
         return secrets.unset({}, model.key)
-
-    def counting(self, body: bytes) -> tuple[bytes, bytes] | None:
-        """OpenAI's API has no such question."""
-        return None
 
     def explain(self, status: int, said: Failure) -> None:
         """A remote belongs to whoever configured it, and says what it wants to."""

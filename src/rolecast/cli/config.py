@@ -56,18 +56,33 @@ def check(
     output.say(f"[green]✓[/] {output.escape(chosen.name)} is valid: {counts}{doubtful}.")
 
 
-def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
+def reload(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would change, or why it would be refused.")
+    ] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Go back to what applied before the last edit; the file stays.")
+    ] = False,
+    as_json: Json = False,
+    url: Url = "",
+    key: Key = "",
+) -> None:
     """Let the running gateway read its edited configuration; it also does so by itself after each change."""
     from rolecast import statefile
 
-    report = _reloaded(url, key)
+    if dry_run and rollback:
+        output.fail("--dry-run and --rollback cannot be used together.")
+    report = _reloaded(url, key, "dry_run" if dry_run else "rollback" if rollback else "")
     if as_json:
         output.print_json(report)
         return
     for line in report.warnings:
         output.warn(line)
+    if dry_run:
+        _show_plan(report)
+        return
     if report.applied:
-        output.say(f"Changed: {output.escape(', '.join(report.applied))}.")
+        output.say(f"{'Back again' if rollback else 'Changed'}: {output.escape(', '.join(report.applied))}.")
     else:
         output.say("Nothing is new: what the file says already applies.")
     has_moved = not {"server.host", "server.port"}.isdisjoint(report.applied)
@@ -76,7 +91,17 @@ def reload(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     show_waiting(report)
 
 
-def _reloaded(url: str, key: str) -> "Reload":
+def _show_plan(report: "Reload") -> None:
+    """What a reload would change, a setting a line."""
+    if not (report.applied or report.waiting):
+        output.say("Nothing would change: what the file says already applies.")
+    for line in report.applied:
+        output.say(f"  {output.escape(line)}")
+    for line in report.waiting:
+        output.say(f"  {output.escape(line)} [dim](at the next start)[/]")
+
+
+def _reloaded(url: str, key: str, how: str) -> "Reload":
     """The report. The gateway may close the port that we ask on because it was faster: then we ask on its new one."""
     from rolecast import statefile
     from rolecast.cli.gateway import connect
@@ -84,10 +109,10 @@ def _reloaded(url: str, key: str) -> "Reload":
 
     with connect(url, key) as gateway:
         try:
-            return gateway.reload()
+            return gateway.reload(how)
         except WorkerDown:
             now = statefile.running()
-            if url or now is None or now.url == gateway.url:
+            if how or url or now is None or now.url == gateway.url:
                 raise
     with connect(now.url, key) as gateway:
         return gateway.reload()

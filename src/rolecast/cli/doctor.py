@@ -4,9 +4,9 @@ Each check is one function that yields findings and changes nothing on the machi
 """
 
 import os
+import re
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -16,7 +16,8 @@ from typing import Literal
 import msgspec
 import typer
 
-from rolecast.cli import output
+from rolecast.cli import doctor_machine, output
+from rolecast.cli.finding import Finding
 from rolecast.cli.options import ConfigFile, Json
 from rolecast.config.schema import Config, Model
 from rolecast.values import Endpoint, Listen, authority
@@ -33,18 +34,10 @@ PACKAGES = (
 )
 LITTLE_DISK = 2_000_000_000
 NO_DISK = 200_000_000
-GPU_TIMEOUT_S = 10
 REMOTE_TIMEOUT_S = 3
+MOST_NAMES = 8
+"""So many models of a remote are told."""
 MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/]"}
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one check saw, and the command that mends it."""
-
-    check: str
-    level: Literal["ok", "warn", "fail"]
-    message: str
-    fix: str = ""
 
 
 def doctor(config: ConfigFile = None, as_json: Json = False) -> None:
@@ -85,14 +78,16 @@ def examine(file: Path | None) -> Iterator[Finding]:
         check_weights,
         check_disk,
         check_database,
-        check_memory,
+        doctor_machine.check_memory,
         check_ports,
     )
     for check in checks:
         yield from check(chosen.config)
     yield from check_sockets()
     yield from check_gateway()
-    yield from check_gpu()
+    yield from doctor_machine.check_processor()
+    yield from doctor_machine.check_gpus()
+    yield from check_backends(chosen.config)
 
 
 def check_python() -> Iterator[Finding]:
@@ -140,6 +135,27 @@ def check_engines(config: Config) -> Iterator[Finding]:
             yield Finding("engine", "ok", f"{name} can run {', '.join(ids)}")
 
 
+def check_backends(config: Config) -> Iterator[Finding]:
+    """What else this machine could run: the backends that no model of the configuration uses."""
+    from rolecast import backends
+    from rolecast.errors import ConfigError
+
+    used = {model.backend for model in config.models.values() if model.enabled}
+    for name in backends.names():
+        if name in used:
+            continue  # its models were asked already
+        try:
+            backend = backends.get(name)
+            missing, can = backend.missing(Model(backend=name)), "run models here" if backend.spawns else "ask servers"
+        except ConfigError as error:  # one from elsewhere that is none
+            missing, can = error.problems[0], ""
+        if missing:
+            fix = command[1] if (command := re.search(r"`([^`]+)`", missing)) else ""
+            yield Finding("backend", "ok", f"{name} is not used, and could not be: {missing}", fix)
+        else:
+            yield Finding("backend", "ok", f"{name} can {can}, too")
+
+
 def check_remotes(config: Config) -> Iterator[Finding]:
     """Whether the servers that run elsewhere answer now; one that does not is no reason not to start."""
     from concurrent.futures import ThreadPoolExecutor
@@ -157,6 +173,7 @@ def ask_remote(model_id: str, model: Model) -> Finding:
     import httpx2
 
     from rolecast import backends
+    from rolecast.backends.offered import listed, meant
     from rolecast.errors import ConfigError
 
     def said(level: Literal["ok", "warn"], text: str, fix: str = "") -> Finding:
@@ -174,7 +191,8 @@ def ask_remote(model_id: str, model: Model) -> Finding:
             url = (
                 f"{'https' if at.tls else 'http'}://{authority(at.host or 'localhost', at.port or 80)}{at.health_path}"
             )
-            status = client.get(url, headers=headers).status_code
+            answer = client.get(url, headers=headers)
+            status, there = answer.status_code, listed(answer.content)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         why = str(error) or type(error).__name__
         return said("warn", f"does not answer ({why})", f"start that server, or correct models.{model_id}.url")
@@ -182,6 +200,12 @@ def ask_remote(model_id: str, model: Model) -> Finding:
         return said("warn", f"refuses the key ({status})", f"correct models.{model_id}.key")
     if status >= 500:
         return said("warn", f"answers {status}", "look at that server's log")
+    wanted = model.remote_model or model_id
+    names = [one.name for one in there]
+    has = {wanted, f"{wanted}:latest"} & set(names) or (not model.remote_model and meant(model_id, there))
+    if status == 200 and names and not has:
+        fix = f"set models.{model_id}.remote_model to one of {', '.join(names[:MOST_NAMES])}"
+        return said("warn", f"has no model '{wanted}'", fix)
     return said("ok", "answers")
 
 
@@ -241,23 +265,6 @@ def check_database(config: Config) -> Iterator[Finding]:
         yield Finding("database", "ok", asyncio.run(look()))
     except ConfigError as error:
         yield Finding("database", "fail", error.problems[0])
-
-
-def check_memory(config: Config) -> Iterator[Finding]:
-    """Room for the models that are always loaded; weights are a lower bound of what they take."""
-    import psutil
-
-    from rolecast.cli import weights
-
-    memory = psutil.virtual_memory()
-    text = f"{output.size(memory.available)} of {output.size(memory.total)} available"
-    found = (weights.find(config, model) for model in config.models.values() if model.enabled and model.pinned)
-    pinned = sum(weights.size_of(path) for path in found if path)
-    if pinned > memory.available:
-        fix = "take `pinned: true` from a model, or choose smaller weights"
-        yield Finding("memory", "warn", f"{text}, but pinned models need more than {output.size(pinned)}", fix)
-    else:
-        yield Finding("memory", "ok", text)
 
 
 def check_ports(config: Config) -> Iterator[Finding]:
@@ -344,22 +351,3 @@ def check_gateway() -> Iterator[Finding]:
     else:
         fix = "rolecast logs; rolecast down"
         yield Finding("gateway", "fail", f"runs (pid {state.pid}) but does not answer on {state.url}", fix)
-
-
-def check_gpu() -> Iterator[Finding]:
-    """GPUs as the NVIDIA driver's own tool sees them; none is no fault."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        yield Finding("gpu", "ok", "no NVIDIA driver seen; models run on the processor")
-        return
-    argv = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=GPU_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        yield Finding("gpu", "warn", "nvidia-smi is installed but does not answer", "nvidia-smi")
-        return
-    cards = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    if done.returncode or not cards:
-        yield Finding("gpu", "warn", "nvidia-smi is installed but sees no GPU", "nvidia-smi")
-    else:
-        yield Finding("gpu", "ok", "; ".join(cards))

@@ -109,6 +109,11 @@ class Engine:
     ) -> None:
         self._end()
 
+    @property
+    def pid(self) -> int:
+        """Of the worker."""
+        return self._child.pid
+
     def _end(self) -> None:
         self._http.close()
         self._child.kill()

@@ -34,6 +34,26 @@ NEW = 202
 START_HINT = "Start one with `rolecast up` (or `rolecast up --detach` to get the shell back)."
 
 
+class Replica(msgspec.Struct, frozen=True):
+    """One copy of a model that may have several."""
+
+    id: str
+    state: str
+    pid: int | None = None
+    memory_bytes: int = 0
+    active: int = 0
+    slots: int = 1
+    error: str | None = None
+
+
+class Room(msgspec.Struct, frozen=True):
+    """What all models may take of a place, and what of it is taken; of the machine's memory with its GPUs."""
+
+    budget_bytes: int
+    held_bytes: int
+    gpus: list["Room"] = []
+
+
 class ModelStatus(msgspec.Struct, frozen=True):
     """One model of a running gateway, as `/admin/status` tells it."""
 
@@ -50,17 +70,37 @@ class ModelStatus(msgspec.Struct, frozen=True):
     pinned: bool = False
     active: int = 0
     waiting: int = 0
+    wants_memory: bool = False
     pid: int | None = None
     endpoint: str | None = None
     rss_bytes: int | None = None
     restarts: int = 0
     loaded_at: float | None = None
+    leaves_at: float | None = None
     last_used_at: float | None = None
     error: str | None = None
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     load_seconds: float | None = None
+    load_percent: int | None = None
+    replicas: list[Replica] = []
+
+    @property
+    def fares(self) -> str:
+        """Its state for people: one that nobody has room for is more than not loaded."""
+        return "waits for memory" if self.wants_memory else self.state
+
+    @property
+    def copies(self) -> list[Replica]:
+        """The copies that are not just cold, if these are not the first one alone."""
+        found = [one for one in self.replicas if one.state != "cold"]
+        return found if len(found) > 1 or any(one.id != self.id for one in found) else []
+
+    @property
+    def pids(self) -> str:
+        """The processes of all copies."""
+        return ", ".join(str(one.pid) for one in self.replicas if one.pid) or (str(self.pid) if self.pid else "")
 
 
 class VariantStatus(msgspec.Struct, frozen=True):
@@ -99,6 +139,39 @@ class Status(msgspec.Struct, frozen=True):
     variants: list[VariantStatus] = []
     reload: Reload | None = None
     problems: list[str] = []
+    memory: Room | None = None
+
+
+class ModelState(msgspec.Struct, frozen=True):
+    """How one model fares, as `/v1/admin/models` tells it."""
+
+    id: str
+    state: str
+    pinned: bool = False
+    memory_bytes: int = 0
+    leases: int = 0
+    waiting: int = 0
+    error: str | None = None
+
+
+class Running(msgspec.Struct, frozen=True):
+    """One request under way, as `/v1/admin/requests` tells it."""
+
+    id: str
+    phase: str
+    model: str
+    kind: str = ""
+    tokens: int = 0
+    age_ms: float = 0.0
+    listener: str = ""
+    key: str = ""
+    key_name: str = ""
+    client: str = ""
+    client_id: str = ""
+
+
+class _UnderWay(msgspec.Struct):
+    requests: list[Running]
 
 
 class _Jobs(msgspec.Struct):
@@ -147,6 +220,16 @@ def describe_absence() -> str:
     return f"No gateway is running; the last one (pid {state.pid}) has ended.{seen} {START_HINT}"
 
 
+def is_stopping(state: State) -> bool:
+    """Whether that gateway, whose process lives, has closed its port: then it was told to stop."""
+    parts = urlsplit(state.url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=2).close()
+    except OSError as error:
+        return isinstance(error, ConnectionRefusedError)
+    return False
+
+
 class Gateway:
     """A connection to one gateway. Raises RolecastError with a sentence for everything that can fail."""
 
@@ -183,13 +266,29 @@ class Gateway:
         """Load a model and wait until it is; returns its state."""
         return self._change("/admin/load", model)
 
-    def unload(self, model: str) -> str:
-        """Unload a model and wait until it is; returns its state."""
-        return self._change("/admin/unload", model)
+    def reload(self, how: str = "") -> Reload:
+        """Let the gateway read its configuration's file again; `dry_run` or `rollback` as its page knows them."""
+        body = {how: True} if how else {}
+        return msgspec.json.decode(self._request("POST", "/admin/reload", json=body).content, type=Reload)
 
-    def reload(self) -> Reload:
-        """Let the gateway read its configuration's file again."""
-        return msgspec.json.decode(self._request("POST", "/admin/reload", json={}).content, type=Reload)
+    def does(self, model: str, action: str, **query: str) -> ModelState:
+        """Load, unload, pin, unpin or reload a model, and how it fares then."""
+        from urllib.parse import quote
+
+        path = f"/v1/admin/models/{quote(model, safe='')}/{action}"
+        return msgspec.json.decode(self._request("POST", path, params=query).content, type=ModelState)
+
+    def requests(self) -> list[Running]:
+        """The requests under way."""
+        answer = self._request("GET", "/v1/admin/requests", params={"state": "running"})
+        return msgspec.json.decode(answer.content, type=_UnderWay).requests
+
+    def cancel_request(self, request_id: str) -> Running:
+        """End a request; what it was doing."""
+        from urllib.parse import quote
+
+        answer = self._request("DELETE", f"/v1/admin/requests/{quote(request_id, safe='')}")
+        return msgspec.json.decode(answer.content, type=Running)
 
     def logs(self, model: str | None, lines: int, *, follow: bool) -> Iterator[str]:
         """Pieces of a model's log, or of the gateway's own."""
@@ -276,6 +375,10 @@ def _translated(url: str) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise RolecastError("What was written is no text: it holds half a character. Send it as UTF-8.") from error
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+        state = statefile.running()
+        if state is not None and state.url == url and is_stopping(state):
+            text = f"The gateway (pid {state.pid}) is stopping, and ends the requests that it has"
+            raise WorkerDown(f"{text}; `rolecast down` waits for that.") from error
         raise WorkerDown(f"Nothing answers on {url}. {START_HINT}") from error
     except httpx2.TimeoutException as error:
         raise UpstreamTimeout(f"The gateway at {url} was silent for too long; look at `rolecast logs`.") from error

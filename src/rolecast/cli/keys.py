@@ -39,7 +39,11 @@ def keys(
     name: Annotated[str | None, typer.Option("--name", help="What you call it.", show_default=False)] = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="admin, use, local-only or raw; may be given several times.", show_default=False),
+        typer.Option(
+            "--scope",
+            help="admin, use, local-only, raw, urgent or background; may be given several times.",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,

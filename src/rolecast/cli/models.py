@@ -1,4 +1,4 @@
-"""The commands about models and their weights: `models`, `rm`, `load`, `unload`."""
+"""The commands about models and their weights: `models`, `rm`, `load`, `unload`, `pin`, `unpin`."""
 
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,17 +9,29 @@ from rolecast.cli import complete, output
 from rolecast.cli.options import ConfigFile, Json, Key, Url
 
 if TYPE_CHECKING:
+    from rolecast.cli.gateway import ModelStatus
     from rolecast.config.schema import Config
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Model id or alias.", autocompletion=complete.models)]
 
 
-def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> None:
+def models(
+    config: ConfigFile = None,
+    as_json: Json = False,
+    key: Key = "",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Show what each takes in memory, before it is loaded.")
+    ] = False,
+) -> None:
     """List the configured models, their roles and whether their weights are here; and the variants of them."""
-    from rolecast.cli import settings
+    from rolecast.cli import estimates, settings
 
     chosen = settings.choose(config)
-    states = _states(key)
+    running = _running(key)
+    if estimate:
+        estimates.show(chosen.config, {one.id: one.rss_bytes for one in running}, as_json=as_json)
+        return
+    states = {one.id: one.state for one in running}
     listed = [_describe(chosen.config, model_id, states) for model_id in chosen.config.models]
     varied = _variants(chosen.config)
     if as_json:
@@ -51,19 +63,24 @@ def models(config: ConfigFile = None, as_json: Json = False, key: Key = "") -> N
 
 
 def _states(key: str) -> dict[str, str]:
-    """State by model id of the gateway on this machine; empty when none runs or it wants another key."""
+    """State by model id of the gateway on this machine."""
+    return {one.id: one.state for one in _running(key)}
+
+
+def _running(key: str) -> list["ModelStatus"]:
+    """The models of the gateway on this machine; none when none runs or it wants another key."""
     from rolecast import statefile
     from rolecast.cli.gateway import Gateway
     from rolecast.errors import RolecastError
 
     state = statefile.running()
     if state is None:
-        return {}
+        return []
     try:
         with Gateway(state.url, key) as gateway:
-            return {model.id: model.state for model in gateway.status().models}
+            return gateway.status().models
     except RolecastError:
-        return {}
+        return []
 
 
 def _describe(config: "Config", model_id: str, states: dict[str, str]) -> dict[str, Any]:
@@ -134,7 +151,7 @@ def rm(name: Name, config: ConfigFile = None, key: Key = "") -> None:
     source = weights.source_of(chosen.config, name)
     shared = [other for other, model in chosen.config.models.items() if model.source == source.text]
     states = _states(key)
-    if busy := next((model for model in shared if states.get(model) in ("ready", "loading")), None):
+    if busy := next((model for model in shared if states.get(model) in ("ready", "loading", "asleep")), None):
         output.fail(f"{busy} is loaded from these weights; run `rolecast unload {busy}` first.")
     freed = remove(weights.store(chosen.config), source)
     output.say(f"Removed the weights of [bold]{output.escape(name)}[/]: {output.size(freed)} are free again.")
@@ -142,29 +159,65 @@ def rm(name: Name, config: ConfigFile = None, key: Key = "") -> None:
         output.warn(f"{', '.join(others)} used the same weights.")
 
 
-def load(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
+def load(
+    name: Name,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="A new process for one that runs, once it has ended its requests.")
+    ] = False,
+    as_json: Json = False,
+    url: Url = "",
+    key: Key = "",
+) -> None:
     """Load a model into memory now, and wait until it is ready."""
+    from rolecast.cli import loads
     from rolecast.cli.gateway import connect
 
-    with connect(url, key) as gateway, output.waiting(f"Loading {name}"):
-        state = gateway.load(name)
+    with connect(url, key) as gateway, output.waiting(f"Loading {name}") as tell, loads.watched(gateway, name, tell):
+        state = gateway.does(name, "reload").state if fresh else gateway.load(name)
     _report(name, state, as_json=as_json)
 
 
-def unload(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
-    """Take a model out of memory now; requests running on it are cut off with an error."""
+def unload(
+    name: Name,
+    now: Annotated[bool, typer.Option("--now", help="Cut off the requests that run on it.")] = False,
+    as_json: Json = False,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Take a model out of memory once the requests that run on it have ended; it takes no other."""
+    from rolecast.cli.gateway import connect
+
+    what = f"Unloading {name}" + ("" if now else ", once its requests have ended")
+    with connect(url, key) as gateway, output.waiting(what):
+        state = gateway.does(name, "unload", force=str(now).lower()).state
+    _report(name, state, as_json=as_json)
+
+
+def pin(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
+    """Load a model and keep it in memory, until `unpin`, an edit of its `pinned`, or the end of the gateway."""
+    from rolecast.cli import loads
+    from rolecast.cli.gateway import connect
+
+    with connect(url, key) as gateway, output.waiting(f"Loading {name}") as tell, loads.watched(gateway, name, tell):
+        state = gateway.does(name, "pin").state
+    _report(name, state, as_json=as_json, more=" and stays")
+
+
+def unpin(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
+    """Let a pinned model leave memory when it is idle."""
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway:
-        _report(name, gateway.unload(name), as_json=as_json)
+        state = gateway.does(name, "unpin").state
+    _report(name, state, as_json=as_json, more=" and leaves when it is idle" if state == "ready" else "")
 
 
-def _report(name: str, state: str, *, as_json: bool) -> None:
+def _report(name: str, state: str, *, as_json: bool, more: str = "") -> None:
     if as_json:
         output.print_json({"model": name, "state": state})
     else:
         word = {"cold": "unloaded"}.get(state, state)
-        output.say(f"[bold]{output.escape(name)}[/] is {output.escape(word)}.")
+        output.say(f"[bold]{output.escape(name)}[/] is {output.escape(word)}{more}.")
 
 
 def _ids(config: "Config", name: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,12 +35,14 @@ STATE_STYLES = {
     "loading": "yellow",
     "draining": "yellow",
     "stopping": "yellow",
+    "waits for memory": "yellow",
     "warn": "yellow",
     "failed": "red",
     "fail": "red",
     "absent": "red",
     "interrupted": "red",
     "cold": "dim",
+    "asleep": "dim",
     "cancelled": "dim",
 }
 
@@ -113,19 +115,22 @@ def write(text: str) -> None:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Say on stderr what is waited for: a spinner with the seconds on a terminal, one line anywhere else."""
+def waiting(what: str) -> Iterator[Callable[[str], None]]:
+    """Say on stderr what is waited for: a spinner with the seconds on a terminal, one line anywhere else.
+
+    Gives what changes the words of the spinner.
+    """
     if not sys.stderr.isatty():
         say(f"{escape(what)} ...", stderr=True)
-        yield
+        yield lambda words: None
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     screen = console(stderr=True)
     columns = (SpinnerColumn("dots" if is_utf8(sys.stderr) else "line"), TextColumn("{task.description}"))
     with Progress(*columns, TimeElapsedColumn(), console=screen, transient=True) as bars:
-        bars.add_task(escape(what), total=None)
-        yield
+        task = bars.add_task(escape(what), total=None)
+        yield lambda words: bars.update(task, description=escape(words))
 
 
 def is_utf8(stream: Any) -> bool:

@@ -15,10 +15,10 @@ from rolecast.cli.options import Json, Key, Url
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rolecast.cli.gateway import ModelStatus, Status
+    from rolecast.cli.gateway import ModelStatus, Replica, Room, Status
     from rolecast.statefile import Address
 
-PROCESS_STATES = ("loading", "ready", "draining", "stopping", "failed")
+PROCESS_STATES = ("loading", "ready", "asleep", "draining", "stopping", "failed")
 
 
 def down(
@@ -39,8 +39,10 @@ def down(
     began = time.perf_counter()
     try:
         process = psutil.Process(state.pid)
-        process.terminate()
-        process.wait(timeout)
+        if not gateway.is_stopping(state):  # a second signal would cut off what it still answers
+            process.terminate()
+        with output.waiting("Stopping the gateway, once the requests in flight have ended"):
+            process.wait(timeout)
     except psutil.NoSuchProcess:
         pass  # it ended by itself just now
     except psutil.AccessDenied:
@@ -48,7 +50,7 @@ def down(
     except psutil.TimeoutExpired:
         output.fail(
             f"The gateway (pid {state.pid}) still finishes requests after {output.duration(timeout)}; it has "
-            f"been told to stop. Wait with `rolecast down --timeout 300`, or end it: `kill -9 {state.pid}`."
+            f"been told to stop. Wait with `rolecast down --timeout 300`, or cut them off: `kill {state.pid}`."
         )
     took = time.perf_counter() - began
     if as_json:
@@ -74,6 +76,7 @@ def status(as_json: Json = False, url: Url = "", key: Key = "") -> None:
         ("up for", output.duration(now.uptime_seconds)),
         ("pid", now.pid),
         ("memory", f"{output.size(memory)} with its workers"),
+        ("budget", budget(now.memory)),
         ("config", now.config or "built-in default"),
         ("ledger", now.ledger),
     ):
@@ -91,10 +94,19 @@ def status(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     output.show(listeners_table(now.listeners))
 
 
-def show_errors(models: "Iterable[ModelStatus]") -> None:
-    """Why models do not run, below their table: these sentences are long."""
+def budget(room: "Room | None") -> str:
+    """What models may take together now, and what of it those that are loaded may reach."""
+    if room is None:
+        return ""
+    places = {"": room} | {f"; GPU {number}: ": gpu for number, gpu in enumerate(room.gpus)}
+    said = (f"{name}{output.size(one.held_bytes)} of {output.size(one.budget_bytes)}" for name, one in places.items())
+    return f"{''.join(said)} reserved by loaded models"
+
+
+def show_errors(models: "Iterable[ModelStatus | Replica]") -> None:
+    """Why models, or copies of them, do not run, below their table: these sentences are long."""
     for model in models:
-        if model.error and not model.stand_in:
+        if model.error and not getattr(model, "stand_in", None):
             output.say(f"[red]{output.escape(model.id)}:[/] {output.escape(model.error)}")
 
 
@@ -115,7 +127,7 @@ def models_table(now: "Status") -> "Table":
         rows.add_row(
             output.plain(model.id),
             output.plain(roles),
-            output.state(model.state),
+            output.state(model.fares),
             output.plain(where(model)),
             f"{model.requests:,}",
             f"{model.completion_tokens:,}",
@@ -130,7 +142,7 @@ def where(model: "ModelStatus") -> str:
     if model.state == "remote":
         return model.endpoint or "remote"
     if model.pid:
-        return f"{model.backend}, pid {model.pid}"
+        return f"{model.backend}, pid {model.pids}"
     return "weights absent" if not model.present else model.backend
 
 
@@ -157,33 +169,59 @@ def listeners_table(listeners: "list[Address]") -> "Table":
 
 
 def ps(as_json: Json = False, url: Url = "", key: Key = "") -> None:
-    """Show the workers: state, process, memory, slots in use."""
+    """Show the workers: state, process, memory, slots in use; and the models that wait for memory."""
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway:
         now = gateway.status()
-    workers = [m for m in now.models if not m.stand_in and (m.pid or m.state in PROCESS_STATES)]
+    workers = [m for m in now.models if not m.stand_in and (m.pid or m.wants_memory or m.state in PROCESS_STATES)]
     if as_json:
         output.print_json(workers)
         return
     if not workers:
         output.say("No model is loaded. The first request loads one, or `rolecast load MODEL`.")
         return
+    output.show(workers_table(workers))
+    show_errors(workers)
+    show_errors(one for model in workers for one in model.copies if one.id != model.id)
+
+
+def _until(model: "ModelStatus") -> str:
+    """How long it stays if nobody asks it before."""
+    if model.pinned:
+        return "pinned"
+    if model.loaded_at is None:
+        return ""
+    return "for good" if model.leaves_at is None else f"{output.duration(model.leaves_at - time.time())} from now"
+
+
+def workers_table(workers: "Iterable[ModelStatus]") -> "Table":
+    """A row for each model that has a process or waits for memory; below one with several copies, a row for each."""
     numbers = ("Pid", "Memory", "Slots", "Waiting", "Restarts")
-    rows = output.table("Model", "State", "Pid", "Memory", "Slots", "Waiting", "Loaded for", "Restarts", right=numbers)
+    titles = ("Model", "State", "Pid", "Memory", "Slots", "Waiting", "Loaded for", "Restarts", "Until")
+    rows = output.table(*titles, right=numbers)
     for model in workers:
         rows.add_row(
             output.plain(model.id),
-            output.state(model.state),
-            output.plain(model.pid),
+            output.state(model.fares),
+            output.plain(model.pid if not model.copies else None),
             output.plain(output.size(model.rss_bytes)),
             f"{model.active}/{model.parallel}",
             str(model.waiting),
             output.plain(output.duration(time.time() - model.loaded_at if model.loaded_at else None)),
             str(model.restarts),
+            _until(model),
         )
-    output.show(rows)
-    show_errors(workers)
+        for one in model.copies:
+            rows.add_row(
+                output.plain(f"  {one.id}"),
+                output.state(one.state),
+                output.plain(one.pid),
+                output.plain(output.size(one.memory_bytes or None)),
+                f"{one.active}/{one.slots}",
+                *[""] * 4,
+            )
+    return rows
 
 
 def logs(

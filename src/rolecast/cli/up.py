@@ -285,10 +285,11 @@ def _once_loaded(state: "State", key: str) -> "list[ModelStatus]":
         return models
     end = time.monotonic() + START_TIMEOUT_S
     try:
-        with output.waiting(f"Loading {loading}"):
+        with output.waiting(f"Loading {loading}") as tell:
             while any(model.state == "loading" for model in models) and time.monotonic() < end:
                 time.sleep(POLL_S)
                 models = _models(state, key)
+                tell(f"Loading {', '.join(_far(model) for model in models if model.state == 'loading')}")
     except KeyboardInterrupt:
         output.say(
             f"The gateway keeps running (pid {state.pid}) and goes on loading. `rolecast status` shows it, "
@@ -297,6 +298,10 @@ def _once_loaded(state: "State", key: str) -> "list[ModelStatus]":
         )
         raise typer.Exit(output.INTERRUPTED) from None
     return models
+
+
+def _far(model: "ModelStatus") -> str:
+    return model.id if model.load_percent is None else f"{model.id}, about {model.load_percent} %"
 
 
 def own_key(config: "Config") -> str:

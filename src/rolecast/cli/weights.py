@@ -84,7 +84,10 @@ def source_of(config: "Config", name: str) -> "Source":
 def size_of(path: Path) -> int:
     """Bytes of a model, all parts of a split one counted."""
     from rolecast.sources.names import splits
+    from rolecast.weights import folder
 
+    if folder.is_one(path):
+        return folder.size_bytes(path)
     return sum(part.stat().st_size for name in splits(path.name) if (part := path.with_name(name)).exists())
 
 

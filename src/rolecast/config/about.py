@@ -34,6 +34,7 @@ RUN_HERE = (
     "speculative",
     "adapters",
     "environment",
+    "sleep",
 )
 """Settings of an engine that we set up ourselves."""
 WEIGHTS = ("source", "sha256")
@@ -60,6 +61,13 @@ def no_media(model: Model) -> Iterator[Remark]:
         )
 
 
+def no_copies(model: Model) -> Iterator[Remark]:
+    """What is said of copies of a model that runs elsewhere: who runs it starts them."""
+    if model.replicas > 1:
+        text = "does nothing, because its server runs elsewhere; for several servers write a model for each, and list"
+        yield "replicas", f"{text} them as equals in a role: [[MODEL, MODEL]]"
+
+
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """One backend, for the checks, the advice and the commands."""
 
@@ -73,6 +81,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     """What makes the settings of a model wrong. Reads no disk and no network."""
     doubts: Callable[[Model], Iterator[Remark]] = nothing
     """What is allowed, and probably not meant."""
+    folders: bool = False
+    """Whether its weights are a folder of safetensors, and no file: a bare `hf:OWNER/REPO` then means all of it."""
     benched: bool = False
     """Whether `rolecast bench --engine` knows the engine, as long as no `binary` takes its place."""
 

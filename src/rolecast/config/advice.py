@@ -106,6 +106,8 @@ def _model(model_id: str, model: Model, backends: Backends | None) -> Iterator[s
     yield from (f"{place}.{setting}: {text}" for setting, text in about.doubts(model))
     if model.pinned and model.idle_timeout != defaults["idle_timeout"].default:
         yield f"{place}.idle_timeout: does nothing for a pinned model"
+    if model.sleep and not model.pinned and 0 < model.idle_timeout <= model.sleep:
+        yield f"{place}.sleep: does nothing, because idle_timeout is not longer: the model is unloaded before"
     yield from _address(place, model)
     if model.key and not model.key.startswith(("env:", "file:")):
         yield f"{place}.key: stands in the file as plain text; prefer env:NAME or file:PATH"

@@ -14,11 +14,13 @@ from rolecast.config import (
     check_tasks,
     names,
     personas,
+    replicas,
     secrets,
     variants,
 )
 from rolecast.config.about import Backends
 from rolecast.config.loopback import is_loopback as is_loopback
+from rolecast.config.memory import is_budget
 from rolecast.config.schema import IMAGES_MODEL, IMAGES_NOTE, Bytes, Config, Listener, Model, Server
 from rolecast.config.shape import Problem, meant
 from rolecast.config.source import parse
@@ -53,6 +55,7 @@ def check(config: Config, backends: Backends | None = None) -> list[Problem]:
         *check_mcp.problems(config),
         *check_providers.problems(config),
         *_storage(config),
+        *_memory(config),
         *_personas(config),
     ]
 
@@ -213,6 +216,8 @@ def _allowed(config: Config) -> Iterator[Problem]:
 
 def _model(model_id: str, model: Model, backends: Backends | None) -> Iterator[Problem]:
     trail = ("models", model_id)
+    if fault := replicas.fault(model_id):
+        yield trail, fault
     if model.key and (problem := secrets.fault(model.key, sent=True)):
         yield (*trail, "key"), problem
     if model.sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", model.sha256):
@@ -252,6 +257,8 @@ def _engine(model: Model) -> Iterator[tuple[str, str]]:
         yield "pooling", f"there is no pooling '{model.pooling}'; {there}"
     if not _is_size(model.prompt_cache):
         yield "prompt_cache", "expected auto, a size such as 512MiB, or 0 for none"
+    if not _is_size(model.memory) or model.memory in (0, "0"):
+        yield "memory", "expected auto, or a size such as 4GiB"
 
 
 def _variables(model: Model) -> Iterator[tuple[str, str]]:
@@ -323,8 +330,18 @@ def _limits(config: Config) -> Iterator[Problem]:
 def _storage(config: Config) -> Iterator[Problem]:
     if problem := _url(config.storage.url):
         yield ("storage", "url"), problem
-    if not _is_budget(config.memory.budget):
-        yield ("memory", "budget"), "expected auto, a size such as 12GB, or a share such as 80%"
+
+
+def _memory(config: Config) -> Iterator[Problem]:
+    for name in ("budget", "gpu_budget"):
+        if not is_budget(getattr(config.memory, name)):
+            yield ("memory", name), "expected auto, a size such as 12GB, or a share such as 80%"
+    for number, together in enumerate(config.memory.together):
+        for each in together:
+            if each not in config.models:
+                yield ("memory", "together", number), _missing_model(config, each)
+    if not _is_size(config.memory.conversations):
+        yield ("memory", "conversations"), "expected auto, a size such as 8GiB, or 0 for none"
 
 
 def _url(url: str) -> str:
@@ -334,12 +351,3 @@ def _url(url: str) -> str:
     if not url or re.fullmatch(r"sqlite:///.+|postgres(ql)?://[^\s/@]*[^\s]*", url):
         return ""
     return "expected sqlite:///PATH (three slashes), postgresql://USER@HOST/DATABASE, or nothing for the data folder"
-
-
-def _is_budget(budget: str | int) -> bool:
-    if isinstance(budget, str) and (share := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", budget)):
-        return 0 < float(share[1]) <= 100
-    try:
-        return budget == "auto" or Bytes.parse(budget) > 0
-    except ValueError:
-        return False

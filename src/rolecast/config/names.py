@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from rolecast.config import replicas
 from rolecast.config.document import Trail
 from rolecast.config.schema import Config, Variant
 
@@ -87,6 +88,11 @@ def fault(name: str) -> str:
     if not _USABLE.fullmatch(name):
         return f"the name {name!r} must be printable ASCII without spaces around it"
     return ""
+
+
+def model_fault(name: str) -> str:
+    """The same of a model, whose copies have names, too."""
+    return fault(name) or replicas.fault(name)
 
 
 def claims(config: Config) -> Iterator[tuple[Trail, Name]]:

@@ -68,6 +68,11 @@ def personas() -> Path:
     return home() / "personas"
 
 
+def conversations() -> Path:
+    """Folder of what models have read of conversations, kept while they are not loaded."""
+    return home() / "conversations"
+
+
 def state_file() -> Path:
     """Written by a running gateway (pid, create_time, url, listeners, log); read by the other commands."""
     return home() / "run" / "gateway.json"

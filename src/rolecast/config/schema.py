@@ -7,6 +7,7 @@ import msgspec
 from rolecast.config.avatars import Avatars
 from rolecast.config.egress import Egress
 from rolecast.config.mcp import Mcp
+from rolecast.config.memory import Memory as Memory
 from rolecast.config.model import REMOTE_PARALLEL as REMOTE_PARALLEL
 from rolecast.config.model import Model as Model
 from rolecast.config.model import Price as Price
@@ -107,6 +108,10 @@ class Server(Section, frozen=True):
     """Web pages besides those of this machine that may use the API, as `https://app.example.com`,
     `https://*.example.com` for all below it, or `chrome-extension://*` for what is no web page; `*` accepts all."""
     limits: Limits = Limits()
+    tell_waiting: Seconds = Seconds(5)
+    """A client of a stream that has waited so long for a model to load, or for a slot, is sent a comment, and another
+    one each time so long has passed again; 0 = never. Status 200 is sent with the first one, so an error after it comes
+    as an event of the stream."""
     drain_timeout: Seconds = Seconds(30)
     """At shutdown, and on a port that an edit closes, requests in flight get this long to finish."""
 
@@ -197,15 +202,6 @@ class Images(Section, frozen=True):
     `image_generation` as the model `diffusiond`, unless a role or a model of yours has that name."""
     timeout: Seconds = Seconds(60)
     """An image may take this long."""
-
-
-class Memory(Section, frozen=True):
-    """How much memory models may take."""
-
-    budget: str | int = "auto"
-    """Checked, but not used yet: `auto`, a size such as `12GB`, or a share such as `80%`."""
-    preload: bool = True
-    """Whether pinned models are loaded at the start; `false` = with their first request, and they stay then."""
 
 
 class Storage(Section, frozen=True):

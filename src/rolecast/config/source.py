@@ -60,8 +60,9 @@ def parse(text: str, sha256: str = "") -> Source:
     if found is None or ".." in found[1]:
         raise SourceError(f"{text!r} is not a source of weights. Use {FORMS}.", param="source")
     file = found[3] or "" if scheme != "ollama" else ""
-    if file and not (is_safe(file) and (file.lower().endswith(".gguf") or is_converted(file))):
-        raise SourceError(f"{file!r} in {text!r} must be a relative path of a .gguf file or model.bin, without '..'.")
+    if file and not (is_safe(file) and (file.lower().endswith(".gguf") or is_converted(file) or is_folder(file))):
+        kinds = "a .gguf file, model.bin or config.json"
+        raise SourceError(f"{file!r} in {text!r} must be a relative path of {kinds}, without '..'.")
     name = re.sub(r"[-_.]+", "-", found[1]).lower() if scheme == "pypi" else found[1]
     return Source(scheme, name, found[2] or "", file, digest)  # type: ignore[arg-type]  # one of the table's keys
 
@@ -69,6 +70,11 @@ def parse(text: str, sha256: str = "") -> Source:
 def is_converted(path: str) -> bool:
     """Whether a file is called as the file of a model is that ctranslate2's converter wrote."""
     return path.replace("\\", "/").rpartition("/")[2] == "model.bin"
+
+
+def is_folder(path: str) -> bool:
+    """Whether a file stands for a folder of safetensors, as the hub keeps models."""
+    return path.replace("\\", "/").rpartition("/")[2] == "config.json"
 
 
 def is_safe(path: str) -> bool:

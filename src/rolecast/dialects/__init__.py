@@ -69,6 +69,8 @@ class Dialect(Protocol):
 
     id_header: bytes
     """The header in which its clients look for the id of a request, besides `x-request-id`; empty = in none."""
+    ping: bytes
+    """An event that its clients take for a sign of life in a stream, besides a comment; empty = there is none."""
 
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         """The paths of requests to models, in all their spellings, and what reads their bodies."""
@@ -166,10 +168,11 @@ DIALECTS = {
 FAMILIES = {
     "openai": "rolecast.dialects.openai_worker:OpenAIWorker",
     "anthropic": "rolecast.dialects.anthropic_worker:AnthropicWorker",
+    "ollama": "rolecast.dialects.ollama_worker:OllamaWorker",
 }
 UNREAD = "openai"
 """The family whose answers pass unread: the lane knows where in their bytes the counts are. All others are read."""
-LEFT_OUT: Mapping[str, Any] = {"id_header": b"", "writer_for": None}
+LEFT_OUT: Mapping[str, Any] = {"id_header": b"", "ping": b"", "writer_for": None}
 """What a dialect may leave out: it gets this."""
 GROUP_OF_DIALECTS, GROUP_OF_FAMILIES = "rolecast.dialects", "rolecast.families"
 PARTS = {GROUP_OF_DIALECTS: ("paths", "chat", "writer", "error"), GROUP_OF_FAMILIES: ("ask", "reader")}

@@ -38,6 +38,7 @@ class Anthropic:
     """Messages, in both spellings that base URLs lead to."""
 
     id_header = b"request-id"
+    ping = b'event: ping\ndata: {"type":"ping"}\n\n'
 
     def paths(self, limits: Limits) -> Mapping[str, Read]:
         """With and without `/v1`."""

@@ -36,7 +36,7 @@ Note = Callable[[str, str], None]
 class Conductor:
     """Prompts in Conductor's own words."""
 
-    id_header = b""
+    id_header = ping = b""
 
     def __init__(self, note: Note) -> None:
         self._note = note
@@ -76,7 +76,7 @@ class Conductor:
 class ChatOrPrompt(OpenAI):
     """OpenAI's chats, and Conductor's prompts where a body has no messages."""
 
-    id_header = b""
+    id_header = ping = b""
 
     def __init__(self, conductor: Conductor) -> None:
         self._conductor = conductor

@@ -40,7 +40,7 @@ _decode_any = msgspec.json.Decoder(Prompt).decode
 class PasOllama(OllamaGenerate):
     """`/api/generate` of such a port."""
 
-    id_header = b""
+    id_header = ping = b""
     writer_for = None
 
     def __init__(self, model: str) -> None:

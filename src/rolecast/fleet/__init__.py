@@ -1,32 +1,34 @@
 """All workers: the one owner of their state, and the effects of its decisions.
 
-`machine.Machine` decides; this file carries out: it starts runs, ends children, grants and refuses.
-Everything runs on the event loop's thread through `_apply`, one event after the other, so nothing is locked.
-A loaded model is leased without an await (`try_lease`); everything else waits in `lease`.
+`machine.Machine` decides, `performed` carries out: it starts runs, ends children, grants and refuses. Here is what
+others ask of a fleet. A loaded model is leased without an await (`try_lease`); everything else waits in `lease`.
 """
 
 import asyncio
 import logging
+import math
 import time
-from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rolecast import backends
-from rolecast.backends import Backend, reach
+from rolecast.backends import Backend
 from rolecast.config.edit import Change, Edit
+from rolecast.config.replicas import spread
 from rolecast.config.schema import Config, Model
 from rolecast.errors import RolecastError, WorkerDown
-from rolecast.fleet.alarm import Alarm
-from rolecast.fleet.machine import Effect, Forget, Grant, Kill, Machine, Refuse, Spawn
-from rolecast.fleet.plans import Plans, absence
-from rolecast.fleet.run import STOP_S, Runner
-from rolecast.fleet.station import SERVING, Lease, Station, Stations
-from rolecast.fleet.worker import State, Worker
-from rolecast.net.cork import Cork
-from rolecast.net.pool import Pool
-from rolecast.processes import folder, process
+from rolecast.fleet import health
+from rolecast.fleet.copies import Whole
+from rolecast.fleet.effects import Effect
+from rolecast.fleet.learnt import Learnt
+from rolecast.fleet.performed import Performed, runs_here
+from rolecast.fleet.plans import absence
+from rolecast.fleet.run import STOP_S
+from rolecast.fleet.station import SERVING, Lease, Station
+from rolecast.fleet.worker import State
+from rolecast.processes import process, strays
 from rolecast.processes.running import Starter
 from rolecast.values import Endpoint
 from rolecast.weights import Finder
@@ -34,38 +36,36 @@ from rolecast.weights import Finder
 log = logging.getLogger("rolecast.fleet")
 
 
-class Fleet:
+class Fleet(Performed):
     """Starts, watches, leases and stops workers."""
 
-    def __init__(self, config: Config, weights: Finder, logs: Path, start: Starter = process.spawn) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.cork = Cork(self._loop)
+    def __init__(
+        self,
+        config: Config,
+        weights: Finder,
+        logs: Path,
+        start: Starter = process.spawn,
+        learnt: Learnt | None = None,
+    ) -> None:
+        super().__init__(config, weights, logs, start, learnt)
         self._limits, self._preload = config.server.limits, config.memory.preload
-        self._logs = logs
-        models = {i: m for i, m in config.models.items() if m.enabled}
-        self.machine = Machine(models.items(), self._limits.queue)
-        self.stations = Stations()
-        for model_id, model in models.items():
-            self.stations.set(model_id, model, backends.get(model.backend), self.worker(model_id))
-        self._plans = Plans(weights)
-        self._runner = Runner(start, self._plans, self.cork, self.log_path, self)
-        self._events: deque[list[Effect]] = deque()
-        self._applying = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._alarm = Alarm(self._tick)
-        self.closing = False
 
     # -- life ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Attach remotes and begin to load pinned models; does not wait for them."""
+        if left := await asyncio.to_thread(strays.sweep):  # they hold memory, and perhaps ports that are wanted
+            log.warning("processes that a gateway left behind when it died, ended now: %d", len(left))
         self._runner.open()
+        await self._housing.open()
+        self._spawn_task(self._housing.watch())
+        await self.stations.keeper.open()
         self._bring_up({s.model_id: self._plans.address(s.model_id, s.model, s.backend) for s in self.stations})
         self._spawn_task(self._retire())
 
     async def prepare(self, edit: Edit) -> Change:
         """Refuse a model that cannot be run as it is described."""
-        models = {i: m for i, m in edit.config.models.items() if m.enabled}
+        models = spread({i: m for i, m in edit.config.models.items() if m.enabled}, runs_here)
         found = {i: backends.get(m.backend) for i, m in models.items()}
         addresses = {i: self._plans.address(i, m, found[i]) for i, m in models.items()}
         return Change(partial(self._configure, edit.config, models, found, addresses))
@@ -80,14 +80,15 @@ class Fleet:
         """Other settings apply from now on, and no request is lost to the change."""
         stale = {s.model_id for s in self.stations if s.model_id in models and self._is_stale(s, models[s.model_id])}
         self._limits, self._preload = config.server.limits, config.memory.preload
+        self._set_terms(config)
         for station in self.stations:
             if station.model_id in stale and station.worker.state is State.REMOTE:
                 station.detach()
         lasting = {i for i, m in models.items() if (m.pinned and self._preload) or addresses[i] is not None}
-        effects = self.machine.configure(models, self._limits.queue, stale, lasting, self._loop.time())
+        self.machine.adopt(models, self._limits.queue)
         for model_id, model in models.items():
-            self.stations.set(model_id, model, found[model_id], self.worker(model_id))
-        self._apply(effects)
+            self.stations.set(model_id, model, found[model_id], self.machine.workers[model_id])
+        self._apply(self.machine.configure(models, self._limits.queue, stale, lasting, self._loop.time()))
         self._bring_up(addresses)
 
     async def close(self, grace_s: float = STOP_S) -> None:
@@ -96,13 +97,11 @@ class Fleet:
         self._alarm.close()
         self.stations.disconnect()
         await self._runner.close()
-        running = self.stations.children()
-        await asyncio.gather(*(child.stop(grace_s) for _, child in running))
-        for model_id, child in running:
-            log.info("unloaded %s (pid %d): the gateway stops", model_id, child.pid)
+        await self.stations.end(grace_s)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._housing.close()
         self._runner.clean()
 
     # -- leases -------------------------------------------------------------------------------------------
@@ -110,27 +109,41 @@ class Fleet:
     def try_lease(self, model_id: str) -> Lease | None:
         """A lease if the model is loaded and a slot is free; never waits."""
         station = self.stations.at[model_id]
-        w, pool = station.worker, station.pool
+        w = station.worker
+        if w.copies is not None:
+            w = w.copies.best()
+            station = self.stations.at[w.model_id]
+        pool = station.pool
         if w.endpoint is None or w.active >= w.parallel or w.waiting or pool is None:
             return None
         w.active += 1
         return Lease(station, pool)
 
-    async def lease(self, model_id: str, *, deadline: float = 0.0, again: int = 0, alone: bool = False) -> Lease:
+    async def lease(
+        self,
+        model_id: str,
+        *,
+        deadline: float = 0.0,
+        again: int = 0,
+        alone: bool = False,
+        key: str = "",
+        priority: int = 0,
+    ) -> Lease:
         """Wait for a slot, loading the model if needed. Raises Busy, LoadFailed, WorkerDown or a timeout.
 
-        One that lost `again` workers asks with the deadline it had, and may be made to run `alone`.
+        One that lost `again` workers asks with the deadline it had, and may be made to run `alone`. Of those that wait,
+        who is next is `queue.Line`'s to say, by `key` and `priority`.
         """
         began = self._loop.time()
         deadline = deadline or self.deadline()
-        station = self.stations.at.get(model_id)
-        if station is None:
+        if model_id not in self.stations.at:
             raise WorkerDown(f"{model_id} is no longer in the configuration.", code="model_removed")
-        w = station.worker
-        cold = w.endpoint is None
+        cold = self.worker(model_id).endpoint is None
         while True:
-            generation, slots = await self._wait(model_id, deadline, again=again, alone=alone)
-            if generation == w.generation and w.state in SERVING:
+            granted = await self._wait(model_id, deadline, again=again, alone=alone, key=key, rank=priority)
+            worker_id, generation, slots = granted
+            station = self.stations.at[worker_id]
+            if generation == station.worker.generation and station.worker.state in SERVING:
                 break
             again = max(1, again)  # the worker died between the grant and now, and the slot with it
         assert station.pool is not None
@@ -150,12 +163,12 @@ class Fleet:
     def release(self, lease: Lease) -> None:
         """Give the slot back."""
         w = lease.given_back()
-        if w.waiting or self.closing or w.endpoint is None:
+        if w.waiting or self.closing or w.endpoint is None or self.machine.rooms.pending:
             self._apply(self.machine.released(w.model_id, lease.generation, self._loop.time(), lease.slots))
         elif w.generation == lease.generation and w.active:
             w.active -= lease.slots
             now = w.last_used = self._loop.time()
-            if w.idles and not w.active and now + w.idle_timeout_s < self._alarm.at:
+            if not w.active and now + w.rests_s < self._alarm.at:
                 # The idle clock runs; an alarm that rings sooner looks again then.
                 self._alarm.set(self.machine.next_deadline())
 
@@ -173,12 +186,45 @@ class Fleet:
         """Keep the model so long after its last request, in place of its `idle_timeout`; infinity = for good."""
         self._apply(self.machine.keep(model_id, seconds))
 
-    async def unload(self, model_id: str) -> None:
-        """Stop the worker and wait until it is gone. Requests in flight on it get an error event."""
-        run = self.stations.at[model_id].run
-        self._apply(self.machine.unload(model_id, self._loop.time()))
-        if run is not None:
-            await asyncio.wait({run})
+    def pin(self, model_id: str, pinned: bool) -> None:
+        """Keep the model once it is loaded, or let it leave when idle, whatever its settings said until now."""
+        self._apply(self.machine.pin(model_id, pinned, self._loop.time()))
+
+    async def renew(self, model_id: str) -> None:
+        """Put a fresh worker in place of the one that runs, and wait until it is ready; no request is cut off."""
+        for station in self.stations.of(model_id):
+            self._apply(self.machine.renew(station.model_id, self._loop.time()))
+        await self.load(model_id)
+
+    async def unload(self, model_id: str, *, gently: bool = False) -> None:
+        """Stop the worker and wait until it is gone. Requests in flight on it get an error event, or end first.
+
+        Of several copies all are stopped.
+        """
+        stations = self.stations.of(model_id)
+        runs = {station.run for station in stations if station.run is not None}
+        for station in stations:
+            self._apply(self.machine.unload(station.model_id, self._loop.time(), gently=gently))
+        if runs:
+            await asyncio.wait(runs)
+
+    async def works(self, lease: Lease) -> bool | None:
+        """Whether that worker computes at this moment, whatever comes of it; None when that cannot be told."""
+        child = lease.station.child
+        return None if child is None else await health.computes(child)
+
+    def replace(self, lease: Lease, why: str) -> None:
+        """End the worker of that lease at once, and start another one. Requests on it lose their connections."""
+        worker = lease.worker
+        log.warning("worker of %s is stuck and is started again: %s", worker.model_id, why)
+        self._apply(self.machine.replace(worker.model_id, lease.generation, why, self._loop.time()))
+
+    def refresh(self, lease: Lease, why: str) -> None:
+        """Put a fresh worker in place of that one, which takes no new request and ends those it has."""
+        worker = lease.worker
+        if worker.generation == lease.generation and worker.state is State.READY:
+            log.warning("worker of %s is not well and is started again: %s", worker.model_id, why)
+            self._apply(self.machine.renew(worker.model_id, self._loop.time(), why))
 
     async def settle(self, lost: Lease, timeout_s: float) -> bool:
         """After a lost connection: wait until the end of that worker is known, or `timeout_s` for one that lives.
@@ -192,9 +238,9 @@ class Fleet:
 
     def would_replace(self, model_id: str, model: Model) -> bool:
         """Whether these settings would end a worker or an address that works now, for another one."""
-        station = self.stations.at.get(model_id)
-        states = (State.READY, State.REMOTE)
-        return station is not None and station.worker.state in states and self._is_stale(station, model)
+        states, models = (State.READY, State.REMOTE, State.ASLEEP), spread({model_id: model}, runs_here)
+        there = [s for s in self.stations.of(model_id) if s.worker.state in states and s.model_id in models]
+        return any(self._is_stale(s, models[s.model_id]) for s in there)
 
     def present(self, model_id: str) -> bool:
         """Whether the model could be started: its weights are here, or it needs none."""
@@ -202,38 +248,12 @@ class Fleet:
 
     # -- views --------------------------------------------------------------------------------------------
 
-    def worker(self, model_id: str) -> Worker:
-        return self.machine.workers[model_id]
-
     def backend(self, model_id: str) -> Backend:
         return self.stations.at[model_id].backend
 
-    def log_path(self, model_id: str) -> Path:
-        """Where the worker's output is kept."""
-        return self._logs / f"{folder.file_name(model_id)}.log"
-
-    # -- news ---------------------------------------------------------------------------------------------
-
-    def attached(self, station: Station, endpoint: Endpoint) -> None:
-        """It runs elsewhere."""
-        self._apply(self._attach(station, endpoint))
-
-    def loaded(self, station: Station, generation: int, endpoint: Endpoint) -> None:
-        """It answers its health check."""
-        assert station.child is not None
-        took_s = self._loop.time() - station.worker.started_at
-        log.info("loaded %s in %.2f s (pid %d)", station.model_id, took_s, station.child.pid)
-        self.stations.loaded(station.model_id, took_s)
-        self._apply(self.machine.loaded(station.model_id, generation, endpoint, self._loop.time()))
-
-    def ended(
-        self, station: Station, generation: int, error: str, *, may_start: bool = True, killed: bool = False
-    ) -> None:
-        """It is gone, or was never there."""
-        if not self.closing:
-            model_id, now = station.model_id, self._loop.time()
-            self.stations.ended(station, generation, error)
-            self._apply(self.machine.ended(model_id, generation, error, now, may_start=may_start, killed=killed))
+    def wants_memory(self, model_id: str) -> bool:
+        """Whether that model is to be loaded, or woken, and there is no room for it yet."""
+        return self.machine.rooms.lacks(self.worker(model_id))
 
     # -- effects ------------------------------------------------------------------------------------------
 
@@ -252,70 +272,23 @@ class Fleet:
                 effects += self.machine.wake(model_id, self._loop.time())
         self._apply(effects)
 
-    def _attach(self, station: Station, endpoint: Endpoint) -> list[Effect]:
-        station.planned = endpoint
-        station.pool = Pool(endpoint, self.cork, leaves=reach.leaves(station.model))
-        return self.machine.attached(station.model_id, endpoint)
-
     def _is_stale(self, station: Station, model: Model) -> bool:
         return self._plans.is_stale(station, model, backends.get(model.backend))
 
-    async def _wait(
-        self, model_id: str, deadline: float, *, holds: bool = True, again: int = 0, alone: bool = False
-    ) -> tuple[int, int]:
-        """Wait for a grant; returns the generation of the worker that gave it, and how many slots."""
-        ticket: asyncio.Future[tuple[int, int]] = self._loop.create_future()
+    async def _wait(self, model_id: str, deadline: float, *, holds: bool = True, **waiter: Any) -> tuple[str, int, int]:
+        """Wait for a grant; returns the worker that gave it, its generation, and how many slots."""
+        ticket: asyncio.Future[tuple[str, int, int]] = self._loop.create_future()
         now = self._loop.time()
-        self._apply(self.machine.want(model_id, ticket, now, deadline, holds=holds, again=again, alone=alone))
+        self._apply(self.machine.want(model_id, ticket, now, deadline, holds=holds, **waiter))
         try:
             return await ticket
         except asyncio.CancelledError:
             if ticket.done() and not ticket.cancelled() and ticket.exception() is None and holds:
-                generation, slots = ticket.result()
-                self._apply(self.machine.released(model_id, generation, self._loop.time(), slots))
+                worker_id, generation, slots = ticket.result()
+                self._apply(self.machine.released(worker_id, generation, self._loop.time(), slots))
             else:
                 self._apply(self.machine.drop(model_id, ticket))
             raise
-
-    def _apply(self, effects: list[Effect]) -> None:
-        """Carry out effects in order; an effect that causes another event queues behind."""
-        self._events.append(effects)
-        if self._applying:
-            return
-        self._applying = True
-        try:
-            while self._events:
-                for effect in self._events.popleft():
-                    self._perform(effect)
-        finally:
-            self._applying = False
-        self._alarm.set(self.machine.next_deadline())
-
-    def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Grant):
-            self._grant(effect)
-        elif isinstance(effect, Refuse):
-            if not effect.ticket.done():
-                effect.ticket.set_exception(effect.error)
-        elif isinstance(effect, Spawn):
-            station = self.stations.at[effect.model]
-            station.run = self._spawn_task(self._runner.run(station, effect.generation))
-        elif isinstance(effect, Kill):
-            child = self.stations.at[effect.model].child
-            if child is not None:
-                self._spawn_task(child.stop(STOP_S))
-        elif isinstance(effect, Forget):
-            self.stations.forget(effect.model)
-
-    def _grant(self, grant: Grant) -> None:
-        generation = self.machine.workers[grant.model].generation
-        if grant.ticket.done() and grant.slots:  # given up in the same instant
-            self._events.append(self.machine.released(grant.model, generation, self._loop.time(), grant.slots))
-        elif not grant.ticket.done():
-            grant.ticket.set_result((generation, grant.slots))
-
-    def _tick(self) -> None:
-        self._apply(self.machine.tick(self._loop.time()))
 
     async def _load_quietly(self, model_id: str) -> None:
         try:
@@ -329,16 +302,18 @@ class Fleet:
             await asyncio.sleep(1.0)
             self.stations.retire_idle()
 
-    def _spawn_task(self, coroutine: "asyncio._CoroutineLike[None]") -> "asyncio.Task[None]":
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
 
 def wall_time(loop_time: float) -> float | None:
     """A time of the running loop as seconds since the epoch; None for `never`."""
     return time.time() - (asyncio.get_running_loop().time() - loop_time) if loop_time else None
 
 
-__all__ = ["Fleet", "Lease", "State", "absence", "wall_time"]
+def leaves_in(worker: Whole) -> float | None:
+    """Seconds until a loaded model is unloaded if nobody asks it before; None = it stays."""
+    if not worker.idles or math.isinf(worker.idle_timeout_s):
+        return None
+    since = 0.0 if worker.active else asyncio.get_running_loop().time() - worker.last_used
+    return max(0.0, worker.idle_timeout_s - since)
+
+
+__all__ = ["Fleet", "Lease", "State", "absence", "leaves_in", "wall_time"]

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 
 from rolecast.errors import LoadFailed, RolecastError
+from rolecast.fleet.worker import Worker
 from rolecast.net.pool import Pool
 from rolecast.net.probe import fetch
 from rolecast.processes.running import Running
@@ -20,6 +21,12 @@ FIRST_S, SLOW_S, BRIEF_S = 0.01, 0.1, 2.0
 waits for it."""
 MISSES = 2
 """So many checks in a row must fail: the gateway itself may have been suspended during one."""
+FAULT = 500
+"""A server that answers its health check with this status, or one above, says that it is not well."""
+LOOK_S = 1.0
+"""So long is watched whether a silent worker computes."""
+IDLE_SHARE = 0.02
+"""One that computes less than this part of the time does nothing: its server's own timers may tick."""
 STOP_S = 2.0
 
 
@@ -61,30 +68,55 @@ async def is_taken(endpoint: Endpoint) -> bool:
     return True
 
 
-async def watch(child: Running, pool: Pool, limit: Callable[[], float]) -> str:
-    """Ask a loaded worker until it ends; one that answers nothing for `limit()` seconds (0 = for ever) is ended.
+async def computes(child: Running) -> bool | None:
+    """Whether it computes at this moment, whatever comes of it; None when that cannot be told."""
+    before = await asyncio.to_thread(child.cpu_s)
+    await asyncio.sleep(LOOK_S)
+    after = await asyncio.to_thread(child.cpu_s)
+    return None if before is None or after is None else after - before > IDLE_SHARE * LOOK_S
 
-    Gives what was wrong with it then, and an empty text for a worker that ended otherwise.
+
+async def watch(
+    child: Running, pool: Pool, worker: Worker, limit: Callable[[], float], on_pulse: Callable[[], None]
+) -> str:
+    """Ask a loaded worker until it ends; one that is not well for `limit()` seconds (0 = for ever) is ended.
+
+    It is well when it answers, or gives somebody a byte: many servers answer nobody else while they compute. So one
+    that computes for a request is left to `turn.silence`, which goes by the `timeout`. `on_pulse` is called with
+    every answer. Gives what was wrong with it then, and an empty text for a worker that ended otherwise.
     """
     loop = asyncio.get_running_loop()
     ended = loop.create_task(child.wait())
-    heard, misses = loop.time(), 0
+    well, misses, heard = loop.time(), 0, worker.heard
     try:
         while True:
             pulse_s = max(LEAST_S, min(PULSE_S, limit() / 4)) if limit() else PULSE_S
             await asyncio.wait([ended], timeout=pulse_s)
             if ended.done():
                 return ""
-            try:
-                await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=pulse_s)
-                heard, misses = loop.time(), 0
-            except RolecastError:
-                misses += 1
-                limit_s = limit()  # 0 by now, perhaps
-                silent = limit_s > 0 and misses >= MISSES and loop.time() - heard >= limit_s
-                if silent and not ended.done():
-                    log.warning("worker %d answers no health check; it is ended", child.pid)
-                    await child.stop(0.0)
-                    return f"its worker answered no health check for {limit_s:g} s (health_timeout)."
+            status = await _asked(pool, pulse_s)
+            if status:
+                on_pulse()
+            if 0 < status < FAULT or worker.heard > heard:
+                well, misses, heard = loop.time(), 0, worker.heard
+                continue
+            misses += 1
+            limit_s = limit()  # 0 by now, perhaps
+            if not limit_s or misses < MISSES or loop.time() - well < limit_s:
+                continue
+            if (worker.active and await computes(child) is not False) or ended.done():
+                continue
+            said = f"said that it is not well ({status})" if status else "answered no health check"
+            log.warning("worker %d %s; it is ended", child.pid, said)
+            await child.stop(0.0)
+            return f"its worker {said} for {limit_s:g} s (health_timeout)."
     finally:
         ended.cancel()
+
+
+async def _asked(pool: Pool, timeout_s: float) -> int:
+    """The status of its answer; 0 = it gives none."""
+    try:
+        return (await fetch(pool, "GET", pool.endpoint.health_path, timeout_s=timeout_s)).status
+    except RolecastError:
+        return 0

@@ -3,6 +3,9 @@
 Starts nothing and keeps nothing. Whether settings need another worker is decided here, by comparing plans.
 """
 
+import asyncio
+from collections.abc import Iterable
+
 from rolecast import weights
 from rolecast.backends import Backend
 from rolecast.config.schema import Model
@@ -44,9 +47,27 @@ class Plans:
         if station.planned is None:
             return model != station.model
         try:
-            return self.make(station.model_id, model, backend) != station.planned
+            return self.make(station.worker.of, model, backend) != station.planned
         except (RolecastError, OSError):  # its weights are gone, perhaps, but it has them loaded
             return model != station.model
+
+
+async def launches(find: Finder, stations: Iterable[Station]) -> list[Launch]:
+    """How the workers of all models that could be started now would be."""
+    may_start = [s for s in stations if s.backend.spawns and not (s.worker.leaving or s.worker.later)]
+    return await asyncio.to_thread(_launches, Plans(find), may_start)
+
+
+def _launches(plans: Plans, stations: Iterable[Station]) -> list[Launch]:
+    found: list[Launch] = []
+    for station in stations:
+        try:
+            lacks = station.backend.missing(station.model)
+            plan = None if lacks else plans.make(station.model_id, station.model, station.backend)
+        except (RolecastError, OSError):  # its weights are not here, or are none
+            continue
+        found += [plan] if isinstance(plan, Launch) else []
+    return found
 
 
 def absence(model_id: str, model: Model) -> str:

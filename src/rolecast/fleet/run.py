@@ -6,16 +6,16 @@ No child is ever left behind: a start that has begun is waited for, whoever give
 
 import asyncio
 import logging
-import re
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from rolecast.config import secrets
 from rolecast.errors import LoadFailed, RolecastError, SourceError
-from rolecast.fleet import health
+from rolecast.fleet import death, health
+from rolecast.fleet.death import Cause, Death, Kills
 from rolecast.fleet.plans import Plans
+from rolecast.fleet.shortage import LAST_LINES, short_of
 from rolecast.fleet.station import Station
 from rolecast.fleet.worker import State
 from rolecast.net.cork import Cork
@@ -26,10 +26,10 @@ from rolecast.values import Endpoint, Launch, Listen
 
 log = logging.getLogger("rolecast.fleet")
 
-FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Signals by which somebody else ends a worker: a person, the system short of memory, a service manager."""
 PORTS = 3
 """So many ports are tried for a worker that another program is quicker than."""
+CRASHES = 2
+"""A worker that crashes while it loads is tried so often before those who wait for it are told."""
 STOP_S = 5.0
 """A worker that is asked to end has this long."""
 
@@ -63,6 +63,7 @@ class Runner:
         self._news = news
         self._starting: set[asyncio.Task[Running]] = set()
         self._folder: Path | None = None
+        self._kills = Kills()
         self._closing = False
 
     def open(self) -> None:
@@ -83,7 +84,8 @@ class Runner:
 
     async def run(self, station: Station, generation: int) -> None:
         """One generation of a worker, until it has ended or turns out to run elsewhere."""
-        for tries_left in reversed(range(PORTS)):
+        tries = {Cause.OUTRUN: PORTS, Cause.CRASHED: CRASHES}
+        while True:
             try:
                 child, endpoint = await self._launch(station, generation)
             except Exception as error:
@@ -95,11 +97,15 @@ class Runner:
             stopping: asyncio.Task[None] | None = None
             if station.worker.state is State.STOPPING:  # unloaded before there was anything to kill
                 stopping = asyncio.create_task(child.stop(STOP_S))
-            elsewhere = await self._see_through(station, generation, child, endpoint, may_move=tries_left > 0)
+            end = await self._see_through(station, generation, child, endpoint)
             if stopping is not None:
                 await stopping
-            if not elsewhere:
+            tries[end.cause] = tries.get(end.cause, 1) - 1
+            worker = station.worker
+            if not tries[end.cause] or worker.state is not State.LOADING or worker.wakes or self._closing:
+                self._tell(station, generation, child, end)
                 return
+            log.info("%s is tried once more: %s", station.model_id, end.text)
 
     def _not_started(self, station: Station, generation: int, error: Exception) -> None:
         if isinstance(error, RolecastError):
@@ -110,43 +116,47 @@ class Runner:
             log.error("%s could not be started", station.model_id, exc_info=error)
             self._news.ended(station, generation, "the gateway's log has the reason.")
 
-    async def _see_through(
-        self, station: Station, generation: int, child: Running, endpoint: Endpoint, *, may_move: bool
-    ) -> bool:
-        """From its start to its end; true when it shall try another port, because somebody else has this one."""
-        worker, error, loaded = station.worker, "", False
+    async def _see_through(self, station: Station, generation: int, child: Running, endpoint: Endpoint) -> Death:
+        """From its start to its end, and how that came."""
+        error, loaded = "", False
         pool = station.pool = Pool(endpoint, self._cork)
+        self._kills.look()
         try:
             if await health.is_ready(child, pool, float(station.model.load_timeout)):
                 loaded = True
                 child.takes_requests()
                 self._news.loaded(station, generation, endpoint)
-                error = await health.watch(child, pool, lambda: _patience(station))
+                error = await health.watch(child, pool, station.worker, lambda: _patience(station), self._kills.look)
         except LoadFailed as late:
             error = late.message
         code = await child.wait()
-        exit_text = _describe_exit(code, child.tail(20))
+        end = death.of(code, child.tail(20), self._kills)
+        memory = (0, int(end.cause is Cause.MEMORY))
+        station.lacked = "" if error else short_of(code, child.tail(LAST_LINES), memory)
         pool.close()
         station.child = None
+        if error:
+            return Death(Cause.ENDED, error)
+        if not loaded and await _is_outrun(station, endpoint):
+            return Death(Cause.OUTRUN, f"another program took port {endpoint.port} before it did.")
         if not loaded and code == 0:
-            exit_text = "its worker ended with code 0 before it answered; what is started must stay in the foreground."
-        if not loaded and not error and await _is_outrun(station, endpoint):
-            exit_text = f"another program took port {endpoint.port} before it did."
-            if may_move and worker.state is State.LOADING and not self._closing:
-                log.info("%s tries another port: %s", station.model_id, exit_text)
-                return True
-        if worker.state is State.STOPPING:
-            log.info("unloaded %s (pid %d): %s", station.model_id, child.pid, worker.why)
+            text = "its worker ended with code 0 before it answered; what is started must stay in the foreground."
+            return Death(Cause.EXITED, text)
+        return end
+
+    def _tell(self, station: Station, generation: int, child: Running, end: Death) -> None:
+        station.death = end
+        if station.worker.state is State.STOPPING:
+            station.death = Death(Cause.STOPPED, station.worker.why)
+            log.info("unloaded %s (pid %d): %s", station.model_id, child.pid, station.worker.why)
         elif not self._closing:
-            log.warning("worker of %s ended: %s", station.model_id, error or exit_text)
-        # By somebody from outside; a fault of its own has another signal, and what we end has an error by now.
-        self._news.ended(station, generation, error or exit_text, killed=not error and -code in FROM_OUTSIDE)
-        return False
+            log.warning("worker of %s ended: %s", station.model_id, end.text)
+        self._news.ended(station, generation, end.text, killed=end.cause is Cause.KILLED)
 
     async def _launch(self, station: Station, generation: int) -> tuple[Running | None, Endpoint]:
         if station.model.source:  # a hash may have to be computed: not on the loop
             await asyncio.to_thread(self._plans.find, station.model)
-        model_id, model, backend = station.model_id, station.model, station.backend
+        model_id, model, backend = station.worker.of, station.model, station.backend
         if missing := backend.missing(model):
             is_variable = missing == secrets.unset(model.environment, model.key)  # we shall never see it
             raise LoadFailed(f"{missing}, then start the gateway again." if is_variable else f"{missing}.")
@@ -155,7 +165,7 @@ class Runner:
         if isinstance(station.planned, Endpoint):
             return None, station.planned
         assert self._folder is not None
-        listen = folder.listen(self._folder, model_id, generation)
+        listen = folder.listen(self._folder, station.model_id, generation)
         launch = self._plans.make(model_id, model, backend, listen)
         assert not isinstance(launch, Endpoint)
         assert launch.endpoint is not None
@@ -174,10 +184,6 @@ class Runner:
         return station.child
 
 
-_POINTS_TO_HELP = re.compile(r"(?i)(run|see|try|use|for)\b.*--?help\b|usage:")
-"""What programs say behind the reason, such as Docker's `Run 'docker run --help' for more information`."""
-
-
 async def _is_outrun(station: Station, endpoint: Endpoint) -> bool:
     """Whether somebody else listens where we told a worker to, between the choice of its port and its start."""
     planned = station.planned
@@ -187,12 +193,5 @@ async def _is_outrun(station: Station, endpoint: Endpoint) -> bool:
 
 def _patience(station: Station) -> float:
     """How long a worker may be silent, in seconds; 0 = for ever, as when it is being stopped."""
-    serves = station.worker.state in (State.READY, State.DRAINING)
+    serves = station.worker.state in (State.READY, State.DRAINING, State.ASLEEP)  # its check wakes nobody
     return float(station.model.health_timeout) if serves else 0.0
-
-
-def _describe_exit(code: int, tail: list[str]) -> str:
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    said = [line.strip() for line in reversed(tail) if line.strip()]
-    last = next((line for line in said if not _POINTS_TO_HELP.match(line)), said[0] if said else "")
-    return f"its worker {how}" + (f"; its last words: {last[:300]}." if last and code > 0 else ".")

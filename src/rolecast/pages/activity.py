@@ -16,23 +16,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolecast import sources, weights
+from rolecast import sources
 from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.config.schema import Model
 from rolecast.dialects.operation import told
 from rolecast.errors import RolecastError
-from rolecast.fleet import Fleet, State, wall_time
+from rolecast.fleet import Fleet
 from rolecast.jobs.owner import Jobs
+from rolecast.pages import residency
 from rolecast.server.asgi import json_response
 from rolecast.telemetry.metrics import KEPT_REFUSALS, Telemetry
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import Exchange, clock
-from rolecast.weights import Finder, gguf
 
 MAX_RUNNING = 200
-WORKER_BYTES = 64 << 20
-"""Resident memory of a worker before its weights: the interpreter and the engine."""
 
 
 class Activity:
@@ -45,7 +43,6 @@ class Activity:
         ledger: Ledger,
         telemetry: Telemetry,
         dispatch: Dispatch,
-        find: Finder,
         store: Path,
         jobs: Jobs,
     ) -> None:
@@ -54,7 +51,6 @@ class Activity:
         self._ledger = ledger
         self._telemetry = telemetry
         self._dispatch = dispatch
-        self._find = find
         self._store = store
         self._jobs = jobs
 
@@ -70,12 +66,12 @@ class Activity:
 
         `ledger_rows` and `refused` count up, so that whoever polls knows when there is more to read.
         """
-        absent, loading = self._absent(), self._loading()
+        absent = self._absent()
         running = sorted((each for each in self._dispatch.active if not each.part), key=_number)
         body = {
             "at": time.time(),
             "running": [_running(e) for e in running[-MAX_RUNNING:]],
-            "loads": [await self._load(i, m, path) for i, m, path in loading],
+            "loads": await self._loads(),
             "downloads": await asyncio.to_thread(_downloads, absent, self._store) if absent else [],
             "jobs": self._jobs.newest(),
             "ledger_rows": self._ledger.written,
@@ -93,32 +89,10 @@ class Activity:
         models = self._current.config.models.items()
         return {i: m for i, m in models if m.enabled and m.source and not self._fleet.present(i)}
 
-    def _loading(self) -> list[tuple[str, Model, Path | None]]:
-        found = []
-        for model_id, model in self._current.config.models.items():
-            if model.enabled and self._fleet.worker(model_id).state is State.LOADING:
-                found.append((model_id, model, weights.found(self._find, model)))
-        return found
-
-    async def _load(self, model_id: str, model: Model, path: Path | None) -> dict[str, Any]:
-        expected = await asyncio.to_thread(expected_bytes, model, path) if path else None
-        began = wall_time(self._fleet.worker(model_id).started_at)
-        return {
-            "model": model_id,
-            "seconds": round(time.time() - began, 3) if began else 0.0,
-            "rss_bytes": (await self._fleet.stations.resident()).get(model_id, 0),
-            "expected_bytes": expected,
-        }
-
-
-def expected_bytes(model: Model, path: Path) -> int | None:
-    """Resident memory of the worker once it has loaded, roughly; None when the file does not tell."""
-    header = gguf.known(path)
-    if header is None:
-        return None
-    size = sum(part.stat().st_size for part in weights.parts(path) if part.is_file())
-    per_token = header.kv_bytes_per_token() if header.causal else 0
-    return int(WORKER_BYTES + size + header.repacked_bytes + per_token * weights.context(model, path) * model.parallel)
+    async def _loads(self) -> list[residency.Loading]:
+        models = [model_id for model_id, model in self._current.config.models.items() if model.enabled]
+        found = [await residency.loading(self._fleet, model_id) for model_id in models]
+        return [load for load in found if load is not None]
 
 
 def _number(exchange: Exchange) -> int:

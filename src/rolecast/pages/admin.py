@@ -19,9 +19,10 @@ from rolecast.config.current import Current
 from rolecast.config.names import find, members
 from rolecast.dialects.operation import TEXT, Query, told
 from rolecast.errors import BadRequest, ConfigError
-from rolecast.fleet import Fleet, wall_time
-from rolecast.pages import asked
+from rolecast.fleet import Fleet, leaves_in, wall_time
+from rolecast.pages import asked, residency
 from rolecast.pages.health import Health
+from rolecast.pages.replicas import replicas
 from rolecast.reload import Reloader
 from rolecast.routing.abilities import Abilities
 from rolecast.server.asgi import json_response
@@ -44,6 +45,15 @@ LOGS = (
 
 class _ModelName(msgspec.Struct):
     model: str
+
+
+class _Reload(msgspec.Struct):
+    """What is done with the file; nothing said = it is applied."""
+
+    dry_run: bool = False
+    """Only tell what it would change, or why it would be refused."""
+    rollback: bool = False
+    """Go back to what applied before the last edit."""
 
 
 class Admin:
@@ -97,6 +107,7 @@ class Admin:
             "reload": self._reloader.last,
             "roles": {role: members(models) for role, models in self._current.config.roles.items()},
             "problems": self._health.problems(),
+            "memory": residency.room(self._fleet),
             "models": [self._model(i, resident) for i, m in self._current.config.models.items() if m.enabled],
             "variants": self._variants(),
         }
@@ -131,17 +142,25 @@ class Admin:
     @told(
         "Read the configuration again",
         "Administration",
-        body=Any,
+        body=_Reload,
         example={},
         optional=True,
         answer="rolecast.reload:Report",
-        errors=(415,),
+        errors=(409, 415),
     )
     async def reload(self, request: Request) -> Response:
-        """Read the configuration's file again: what changed, what waits for a restart, or why it was refused."""
-        asked.require_json(request, EXAMPLE)
+        """Read the configuration's file again: what changed, what waits for a restart, or why it was refused.
+
+        `dry_run` tells that without a change; `rollback` applies what applied before the last edit.
+        """
+        asked.require_json(request, '{"dry_run":true}, or {},')
+        wanted = await asked.body(request, _Reload, '{"dry_run":true}') if await request.body() else _Reload()
+        if wanted.dry_run and wanted.rollback:
+            raise BadRequest("`dry_run` and `rollback` cannot be asked for together.", code="invalid_value")
+        reloader = self._reloader
+        does = reloader.rehearse if wanted.dry_run else reloader.roll_back if wanted.rollback else reloader.reload
         try:
-            return json_response(await self._reloader.reload())
+            return json_response(await does())
         except ConfigError as error:
             raise BadRequest(f"Nothing was changed: {error.message}", code="bad_config") from None
 
@@ -153,8 +172,8 @@ class Admin:
         follow = asked.flag(request.query_params.get("follow", "false"))
         if not name:
             return self._own_log(lines, follow=follow)
-        model_id = self._resolve(name)
-        child = self._fleet.stations.child(model_id)
+        model_id = name if self._fleet.stations.is_copy(name) else self._resolve(name)
+        child = self._fleet.stations.at[model_id].child
         if child and follow:
             text = (f"{line}\n" async for line in child.follow(lines))
             return StreamingResponse(text, media_type="text/plain; charset=utf-8")
@@ -224,21 +243,25 @@ class Admin:
             "capabilities": model.capabilities,
             "context": self._abilities.context(model_id),
             "parallel": worker.parallel,
-            "pinned": model.pinned,
+            "pinned": worker.pinned if answerer_id == model_id else model.pinned,
             "idle_timeout_s": float(model.idle_timeout),
             "active": worker.active,
             "waiting": len(worker.waiting),
+            "wants_memory": self._fleet.wants_memory(answerer_id),
             "pid": child.pid if child else None,
             "endpoint": worker.endpoint.address if worker.endpoint else None,
-            "rss_bytes": resident.get(answerer_id, 0) if child else None,
+            "rss_bytes": self._fleet.stations.memory(answerer_id, resident) if child else None,
             "restarts": worker.restarts,
             "loaded_at": wall_time(worker.loaded_at) if ready else None,
+            "leaves_at": time.time() + stays if ready and (stays := leaves_in(worker)) is not None else None,
             "last_used_at": wall_time(worker.last_used),
             "error": worker.error or None,
             "requests": stats.requests,
             "prompt_tokens": stats.prompt_tokens,
             "completion_tokens": stats.completion_tokens,
+            "load_percent": residency.percent(self._fleet, answerer_id, resident),
             "load_seconds": round(worker.loaded_at - worker.started_at, 3) if ready and child else None,
+            "replicas": replicas(self._fleet, answerer_id, resident),
         }
 
 

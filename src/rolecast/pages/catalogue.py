@@ -14,7 +14,8 @@ from rolecast.config.current import Current
 from rolecast.config.names import Name, find, members
 from rolecast.dialects.operation import told
 from rolecast.errors import ModelNotFound
-from rolecast.pages import anthropic, asked
+from rolecast.fleet import Fleet
+from rolecast.pages import anthropic, asked, residency
 from rolecast.pages.asked import Reach, whole
 from rolecast.pages.health import Health
 from rolecast.routing.abilities import Abilities
@@ -42,8 +43,11 @@ def _type(capabilities: list[str]) -> str:
 class Catalogue:
     """What `/v1/models` and `/v1/backends/health` say, from the configuration and a view of the fleet."""
 
-    def __init__(self, current: Current, abilities: Abilities, health: Health, reach: Reach = whole) -> None:
+    def __init__(
+        self, current: Current, abilities: Abilities, health: Health, fleet: Fleet, reach: Reach = whole
+    ) -> None:
         self._current = current
+        self._fleet = fleet
         self._reach = reach
         self._abilities = abilities
         self._health = health
@@ -92,6 +96,7 @@ class Catalogue:
             "state": self._health.state(target),
             "roles": [role for role, listed in config.roles.items() if target in members(listed)],
             "size_bytes": self._abilities.size(target),
+            "memory": residency.memory(self._fleet, self._current.answerer_of(target)),
         }
         if name.kind == "variant" and (about := config.variants[name.name].description):
             entry["description"] = about
@@ -103,7 +108,9 @@ class Catalogue:
 
     @told("Every name that a request may use", "Models", answer="rolecast.pages.shapes:MODELS")
     async def models(self, request: HTTPRequest) -> Response:
-        await asyncio.to_thread(self._abilities.learn, self._current.config.models.values())
+        models = self._current.config.models
+        await asyncio.to_thread(self._abilities.learn, models.values())
+        await residency.learn(self._fleet, models)
         entries = list(self.entries(request.app.state.lane.port_model, asked.rights(request)))
         if anthropic.speaks(request):
             return json_response(anthropic.listed(entries))
@@ -118,7 +125,11 @@ class Catalogue:
         name = None if name is None else self._reach(rights)(name)
         if name is None:
             raise ModelNotFound(f"The model {wanted[:200]!r} does not exist here.", param="model")
+        answerer = self._current.answerer_of(name.models[0])
+        await residency.learn(self._fleet, [answerer])
         entry = self.entry(name)
+        if (load := await residency.loading(self._fleet, answerer)) is not None:
+            entry["load"] = load
         return json_response(anthropic.card(entry) if anthropic.speaks(request) else entry)
 
     @told("The health of each role", "Models", answer="rolecast.pages.shapes:BACKENDS")

@@ -30,6 +30,7 @@ from rolecast.turn.sessions import Sessions
 STATUSES = {
     "ready": "loaded",
     "remote": "loaded",
+    "asleep": "loaded",
     "loading": "loading",
     "draining": "unloading",
     "stopping": "unloading",
@@ -82,7 +83,8 @@ class ConductorModels:
 
     def _entry(self, model_id: str, model: Model, categories: list[str], resident: Mapping[str, int]) -> dict[str, Any]:
         stand_in = self._current.stand_ins.get(model_id)
-        own = 0 if stand_in or self._fleet.stations.child(model_id) is None else resident.get(model_id, 0)
+        stations = self._fleet.stations
+        own = 0 if stand_in or stations.child(model_id) is None else stations.memory(model_id, resident)
         entry: dict[str, Any] = {
             "technical_name": model_id,
             "category": categories[0] if categories else "",
@@ -90,7 +92,7 @@ class ConductorModels:
             "status": STATUSES.get(self._health.state(model_id), "unloaded"),
             "memory_gb": round(own / 1e9, 3),
             "generation_count": self._telemetry.models[model_id].outcomes.get("ok", 0),
-            "stay_loaded": model.pinned,
+            "stay_loaded": self._fleet.worker(model_id).pinned,
         }
         return {**entry, "stand_in": stand_in} if stand_in else entry
 

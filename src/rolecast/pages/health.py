@@ -9,6 +9,7 @@ from rolecast.books.ledger import Ledger
 from rolecast.config.current import Current
 from rolecast.errors import RolecastError
 from rolecast.fleet import Fleet, State, absence
+from rolecast.fleet.machine import BREAKER
 from rolecast.net.probe import fetch
 
 
@@ -21,6 +22,8 @@ class Health:
         self._ledger = ledger
         self.resting: Callable[[], Iterable[tuple[str, float, str]]] = lambda: ()
         """Servers elsewhere that are left alone, for how many seconds still, and why; app.py sets it."""
+        self.elsewhere: Callable[[], Iterable[str]] = lambda: ()
+        """What is wrong with servers elsewhere that nobody had to ask yet, each in a sentence; app.py sets it."""
         self.keyed: Callable[[], bool] = lambda: False
         """Whether there are keys besides those of the configuration."""
 
@@ -37,15 +40,21 @@ class Health:
         return "absent" if state == "cold" and not self._fleet.present(answerer_id) else state
 
     async def loaded(self) -> list[tuple[str, int]]:
-        """Id and resident bytes of each worker that is loaded."""
+        """Id and resident bytes of each model that is loaded."""
+        resident, stations = await self._fleet.stations.resident(), self._fleet.stations
+        ready = [w.model_id for w in self._fleet.models() if w.state is State.READY]
+        return [(m, stations.memory(m, resident)) for m in ready]
+
+    async def workers(self) -> list[tuple[str, int]]:
+        """The same of each worker: copies of a model one by one."""
         resident = await self._fleet.stations.resident()
-        ready = [w.model_id for w in self._fleet.machine.workers.values() if w.state is State.READY]
+        ready = [w.model_id for w in self._fleet.machine.workers.values() if w.state in (State.READY, State.ASLEEP)]
         return [(m, resident.get(m, 0)) for m in ready]
 
     def failing(self) -> dict[str, str]:
         """Models that should run and do not, with why."""
         failing, preloads = {}, self._current.config.memory.preload
-        for w in self._fleet.machine.workers.values():
+        for w in self._fleet.models():
             lacks = w.pinned and preloads and w.state is State.COLD and w.model_id not in self._current.stand_ins
             if w.state is State.FAILED or (w.state is State.LOADING and w.faults):
                 failing[w.model_id] = w.error
@@ -55,7 +64,14 @@ class Health:
 
     def problems(self) -> list[str]:
         """All that is wrong now, each in a sentence."""
-        lines = [f"{model_id} does not run: {why}" for model_id, why in self.failing().items()]
+        return [*self._failures(), *self.elsewhere()]
+
+    def _failures(self) -> list[str]:
+        """What requests suffer from now."""
+        failing = self.failing()
+        lines = [f"{model_id} does not run: {why}" for model_id, why in failing.items()]
+        broken = [w for w in self._fleet.machine.workers.values() if w.faults >= BREAKER and w.of not in failing]
+        lines += [f"the copy {w.model_id} does not run, others do: {w.error}" for w in broken if w.copies is not None]
         for model_id, wait_s, why in self.resting():
             after = f"for {wait_s:.0f} s more" if wait_s else "until one request has tried it"
             lines.append(f"{model_id} is left alone {after}: {why or 'it failed'}")
@@ -63,7 +79,7 @@ class Health:
 
     def told(self) -> tuple[list[str], list[str]]:
         """The failing models and all that is wrong, for who needs no key to ask: with keys the reasons stay inside."""
-        failing, reasons = [*self.failing(), *(model_id for model_id, _, _ in self.resting())], self.problems()
+        failing, reasons = [*self.failing(), *(model_id for model_id, _, _ in self.resting())], self._failures()
         if reasons and (self._current.config.server.keys or self.keyed()):
             names = f" ({', '.join(failing)})" if failing else ""
             reasons = [f"something is wrong{names}; `rolecast status` or /admin/status says what"]
@@ -73,7 +89,8 @@ class Health:
         """(metric, model, value) now."""
         for w in self._fleet.machine.workers.values():
             yield "active_requests", w.model_id, w.active
-            yield "waiting_requests", w.model_id, len(w.waiting)
+            if w.copies is None or w is w.copies.first:  # they share one line
+                yield "waiting_requests", w.model_id, len(w.waiting)
             yield "worker_up", w.model_id, float(w.endpoint is not None)
             yield "worker_restarts", w.model_id, w.restarts
         for model_id, wait_s, _ in self.resting():

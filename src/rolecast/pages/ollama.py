@@ -22,8 +22,8 @@ from rolecast.dialects.ollama_body import MOST_S
 from rolecast.dialects.ollama_writer import moment
 from rolecast.dialects.operation import told
 from rolecast.errors import UNREADABLE, BadRequest, ModelNotFound
-from rolecast.fleet import Fleet, State
-from rolecast.fleet.worker import Worker
+from rolecast.fleet import Fleet, State, leaves_in
+from rolecast.fleet.copies import Whole
 from rolecast.pages import asked
 from rolecast.pages.asked import Reach, whole
 from rolecast.pages.ollama_model import Description, describe, known_by, shown
@@ -160,10 +160,10 @@ class OllamaLists:
         reached = self._reach(asked.rights(request))
         resident = await self._fleet.stations.resident()
         ends = {
-            model_id: _end(worker)
-            for model_id, worker in self._fleet.machine.workers.items()
+            worker.model_id: _end(worker)
+            for worker in self._fleet.models()
             if worker.state is State.READY
-            and model_id in self._current.config.models
+            and (model_id := worker.model_id) in self._current.config.models
             and port_model in ("", model_id)
             and reached(Name(model_id, "model", (model_id,))) is not None
         }
@@ -173,7 +173,7 @@ class OllamaLists:
                 "models": [
                     _entry(config, model_id, about[model_id], None)
                     | {
-                        "size": resident.get(model_id, 0),
+                        "size": self._fleet.stations.memory(model_id, resident),
                         "size_vram": 0,
                         "context_length": about[model_id].context or 0,
                         "expires_at": end,
@@ -230,12 +230,10 @@ CAPABILITIES = {
 """Ollama's words, and ours that mean them."""
 
 
-def _end(worker: Worker) -> str:
+def _end(worker: Whole) -> str:
     """When it leaves, if nobody asks it before."""
-    if not worker.idles or worker.idle_timeout_s > MOST_S:
-        return FOR_GOOD
-    since = 0.0 if worker.active else asyncio.get_running_loop().time() - worker.last_used
-    return moment(time.time() + max(0.0, worker.idle_timeout_s - since))
+    seconds = leaves_in(worker)
+    return FOR_GOOD if seconds is None or seconds > MOST_S else moment(time.time() + seconds)
 
 
 def _entry(config: Config, name: str, about: Description, known: Name | None) -> dict[str, Any]:

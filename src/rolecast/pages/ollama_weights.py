@@ -151,7 +151,7 @@ class OllamaWeights:
 
     def _needed(self, model_id: str, model: Model) -> str:
         """Why the weights cannot go now; '' when they can."""
-        config, worker = self._current.config, self._fleet.machine.workers.get(model_id)
+        config, worker = self._current.config, self._fleet.known(model_id)
         if worker is None or model_id not in config.models:
             return f"{model_id} has just left the configuration."
         others = [i for i, m in config.models.items() if i != model_id and m.enabled and m.source == model.source]

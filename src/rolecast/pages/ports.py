@@ -53,7 +53,7 @@ class FrontDoor:
 
     @told("Metrics for Prometheus", "Health", answer=str, media=TEXT)
     async def metrics(self, request: Request) -> Response:
-        memory = dict(await self._health.loaded())
+        memory = dict(await self._health.workers())
         return Response(self._telemetry.exposition(memory), media_type="text/plain; version=0.0.4")
 
 

@@ -6,6 +6,8 @@ import msgspec
 
 from rolecast.books.receipt import Receipt
 from rolecast.jobs.job import Job
+from rolecast.pages import residency
+from rolecast.pages.replicas import Replica
 from rolecast.reload import Report
 from rolecast.statefile import Address
 from rolecast.telemetry.metrics import Refusal
@@ -34,6 +36,8 @@ class ModelEntry(msgspec.Struct):
     supports_function_calling: bool
     capabilities: list[str]
     state: str
+    memory: residency.Memory | None = None
+    load: residency.Loading | None = None
     stand_in: str | None = None
 
 
@@ -161,6 +165,7 @@ class Status(msgspec.Struct):
     reload: Report | None
     roles: dict[str, list[str]]
     problems: list[str]
+    memory: residency.Room | None
     models: list["ModelStatus"]
     variants: list["VariantStatus"]
 
@@ -180,17 +185,21 @@ class ModelStatus(msgspec.Struct):
     idle_timeout_s: float
     active: int
     waiting: int
+    wants_memory: bool
     pid: int | None
     endpoint: str | None
     rss_bytes: int | None
     restarts: int
     loaded_at: float | None
+    leaves_at: float | None
     last_used_at: float | None
     error: str | None
     requests: int
     prompt_tokens: int
     completion_tokens: int
     load_seconds: float | None
+    load_percent: int | None
+    replicas: list[Replica]
 
 
 class VariantStatus(msgspec.Struct):
@@ -220,7 +229,7 @@ class Activity(msgspec.Struct):
 
     at: float
     running: list[ANYTHING]
-    loads: list[ANYTHING]
+    loads: list[residency.Loading]
     downloads: list[ANYTHING]
     jobs: list[Job]
     ledger_rows: int

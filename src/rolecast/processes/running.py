@@ -47,6 +47,10 @@ class Running(Protocol):
         """Resident memory of all of it in bytes; 0 when it has ended. Blocks for a moment."""
         ...
 
+    def cpu_s(self) -> float | None:
+        """Seconds of processors that all of it has used; None when that cannot be told. Blocks for a moment."""
+        ...
+
 
 class Starter(Protocol):
     """A way to start things."""

@@ -72,7 +72,7 @@ class Directory:
         """The model that it is here; else '' and why it is none."""
         if (model_id := PREFIX + provider.name) in self._current.config.models:
             return model_id, ""
-        if names.fault(model_id):
+        if names.model_fault(model_id):
             return "", "its name cannot be that of a model"
         if not may_be_asked(base_of(provider.endpoint), self._current.config.registry.backends):
             return "", "registry.backends does not list its address"
@@ -89,7 +89,7 @@ class Directory:
         models = {
             PREFIX + each.name: model
             for each in self.known.active()
-            if not names.fault(PREFIX + each.name) and (model := _as_model(each)) is not None
+            if not names.model_fault(PREFIX + each.name) and (model := _as_model(each)) is not None
         }
         allowed = self._current.config.registry.backends
         first = {i: m for i, m in models.items() if may_be_asked(m.url, allowed)}

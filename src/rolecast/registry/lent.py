@@ -96,7 +96,7 @@ class Lent:
         others = {name for i, name in self._called.items() if i != service.id} | (set(self._adopted.models) - mine)
         taken = {name: found for name, found in self._current.names.items() if not self._is_lent(name)}
         for name in (service.name, SPARE + service.name, SPARE + service.id):
-            if not names.fault(name) and name not in others and names.find(taken, name) is None:
+            if not names.model_fault(name) and name not in others and names.find(taken, name) is None:
                 return name
         return None
 

@@ -116,10 +116,9 @@ class Ours:
             return Beat()
         state, answerer_id = self._of.state(own.model_id), self._of.current.answerer_of(own.model_id)
         p95_ms = self._p95_ms.get((own.port, answerer_id))
-        station = self._of.fleet.stations.at.get(answerer_id)
-        if station is None:
+        if answerer_id not in self._of.fleet.stations.at:
             return Beat(STATUS_OF.get(state, "ok"), p95_ms)
-        worker = station.worker
+        worker = self._of.fleet.worker(answerer_id)
         load = (worker.active + len(worker.waiting)) / worker.parallel
         return Beat(STATUS_OF.get(state, "ok"), p95_ms, len(worker.waiting), round(load, 3), SAYS.get(state, state))
 

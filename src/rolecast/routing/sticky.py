@@ -22,7 +22,7 @@ def is_firm(choice: Choice) -> bool:
 
     What a model refused stays in the conversation, so it would refuse the next turn too.
     """
-    return choice.source != "fallback" or choice.reason.endswith(REFUSED)
+    return choice.source not in ("fallback", "warm") or choice.reason.endswith(REFUSED)
 
 
 def level(choice: Choice) -> int:

@@ -17,7 +17,7 @@ from rolecast.server.guard import Guard
 from rolecast.turn.deadline import LONGEST_S
 from rolecast.turn.dispatch import Dispatch
 from rolecast.turn.exchange import Exchange, ExchangeIds, Sink
-from rolecast.values import Caller
+from rolecast.values import Caller, Rights
 
 OWN_NAME = NAME.encode()
 _TRACE = re.compile(rb"[\x21-\x7e]{1,200}\Z")
@@ -121,10 +121,12 @@ class Lane:
             port_model=self.port_model,
             client_id=_traced(headers, b"x-request-id") or client_id,
             session=_traced(headers, b"x-session-id"),
+            priority=_priority(headers.get(b"x-rolecast-priority", b""), rights),
             prefer=_preference(headers.get(b"x-rolecast-prefer", b"")),
             task=_task(headers.get(b"x-rolecast-task", b"")),
             tools=_tools(headers.get(b"x-rolecast-tools", b"")),
             deadline_s=_deadline(headers),
+            warm=_yes(headers, b"x-rolecast-warm") if b"x-rolecast-warm" in headers else None,
             trace_lines=trace_lines,
             answer_lines=answer_lines,
             run=_run(headers.get(b"x-rolecast-run", b"")),
@@ -150,6 +152,21 @@ def _traced(headers: Mapping[bytes, bytes], name: bytes) -> str:
     """The value of a header that may be kept; '' when it is not there or may not."""
     value = headers.get(name, b"")
     return value.decode("ascii") if _TRACE.match(value) else ""
+
+
+_PRIORITIES = {b"high": 1, b"normal": 0, b"low": -1, b"1": 1, b"0": 0, b"-1": -1}
+
+
+def _priority(value: bytes, rights: Rights | None) -> int:
+    """The class of the request: what it says, else its key's. One for the background stays there. Raises BadRequest."""
+    own = 0 if rights is None else rights.priority
+    word = value.strip().lower()
+    if not word:
+        return own
+    if word not in _PRIORITIES:
+        text = "The header x-rolecast-priority must be high, normal or low."
+        raise BadRequest(text, param="x-rolecast-priority", code="invalid_value")
+    return min(_PRIORITIES[word], own) if own < 0 else _PRIORITIES[word]
 
 
 def _preference(value: bytes) -> str:

@@ -54,8 +54,10 @@ RULES: Mapping[tuple[str, str], Need] = {
     ("GET", "/summaries"): "use",
     ("POST", "/api/show"): "any",
     ("POST", "/v1/feedback"): "use",
+    **{(method, "/v1/admin/requests/{id}"): "use" for method in ("GET", "DELETE")},
+    ("GET", "/v1/admin/requests"): "use",
 }
-"""By method and the path as its route has it."""
+"""By method and the path as its route has it. Of requests under way a key sees and cancels its own alone."""
 
 
 def needed(method: str, path: str) -> Need:

@@ -25,6 +25,8 @@ class Wire(Protocol):
     lane: Lane
     cork: Cork
     transport: Any
+    client: tuple[str, int] | None
+    """Where it comes from."""
 
     @property
     def target(self) -> tuple[str, str]:
@@ -69,6 +71,12 @@ class WireSink:
         if self.entry is not None:
             return "POST", self.entry.path
         return self.protocol.target
+
+    @property
+    def peer(self) -> str:
+        """The address of the client; empty on a unix socket."""
+        client = self.protocol.client
+        return client[0] if client else ""
 
     def go(self) -> None:
         """The request is complete and it is its turn."""

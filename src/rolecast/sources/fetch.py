@@ -153,6 +153,7 @@ def _write(response: "httpx2.Response", offset: int, want: Want, report: Report)
             if done > limit:
                 raise SourceError(f"{_shown(want.url)} sends more than the {limit} bytes it announced.")
             f.write(block)
+            f.flush()  # a process that is killed has lost nothing; most blocks are larger than the buffer anyway
             if not total:
                 folder.require_space(want.part.parent, len(block), _shown(want.url))
             report(Progress("downloading", done, total))

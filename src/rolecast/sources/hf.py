@@ -14,7 +14,7 @@ from rolecast.errors import UNREADABLE, SourceError
 from rolecast.sources import fetch, names, store
 from rolecast.sources.names import Source
 from rolecast.sources.store import Progress, Report
-from rolecast.weights import converted, is_projector_name, likest
+from rolecast.weights import converted, folder, is_projector_name, likest
 
 _PAGE_BYTES = 16 << 20
 _PAGES = 100
@@ -68,7 +68,7 @@ def token() -> str:
     return found
 
 
-def pull(source: Source, folder: Path, report: Report) -> Path:
+def pull(source: Source, models: Path, report: Report) -> Path:
     """Download the model's file or files into the model folder and give the first one's path.
 
     Raises SourceError: offline, no such repository, no permission, no or no clear GGUF in it, bad bytes.
@@ -77,14 +77,14 @@ def pull(source: Source, folder: Path, report: Report) -> Path:
         raise SourceError(f"{source.text} is not on this machine and HF_HUB_OFFLINE is set; unset it to pull.")
     entries = _tree(source)
     files = _choose(source, entries)
-    home = store.home(folder, source)
+    home = store.home(models, source)
     wanted = {store.place(home, *file.path.split("/")): file for file in files}
     first = next(iter(wanted))
-    if converted.is_one(files[0].path):
+    is_of_folder = bool(names.is_of_folder(files[0].path))
+    if is_of_folder:
         side = _beside(files[0].path, entries)
         wanted = {**{store.place(home, *file.path.split("/")): file for file in side}, **wanted}
-    projector = None
-    if not converted.is_one(files[0].path) and (projector := _projector(files[0].path, entries)):
+    if not is_of_folder and (projector := _projector(files[0].path, entries)):
         # First, because a model that is complete is not pulled again.
         wanted = {store.place(home, *first.relative_to(home).parent.parts, _base(projector.path)): projector, **wanted}
     missing = [file.bytes - _have(target) for target, file in wanted.items()]
@@ -101,16 +101,20 @@ def pull(source: Source, folder: Path, report: Report) -> Path:
 def _projector(model: str, entries: dict[str, _Entry]) -> _Entry | None:
     """What lets the model see or hear, when the repository has it, in the model's folder or at the top."""
     projectors = [n for n in entries if is_projector_name(n) and names.is_safe(n)]
-    for folder in dict.fromkeys((model.rpartition("/")[0], "")):
-        if found := likest([n for n in projectors if n.rpartition("/")[0] == folder], _base(model)):
+    for place in dict.fromkeys((model.rpartition("/")[0], "")):
+        if found := likest([n for n in projectors if n.rpartition("/")[0] == place], _base(model)):
             return entries[found]
     return None
 
 
 def _beside(model: str, entries: dict[str, _Entry]) -> list[_Entry]:
-    """What a converted model cannot do without: its vocabulary and tokenizer, in its folder. Raises SourceError."""
-    folder = model.rpartition("/")[0]
-    here = {_base(name): entry for name, entry in entries.items() if name.rpartition("/")[0] == folder}
+    """What lies in the folder of a model and belongs to it: weights, vocabulary, tokenizer. Raises SourceError."""
+    place = model.rpartition("/")[0]
+    here = {_base(name): entry for name, entry in entries.items() if name.rpartition("/")[0] == place}
+    if folder.is_one(model):
+        if not folder.tensors(here):
+            raise SourceError(f"That repository has no {folder.TENSORS} beside {model}; choose another.")
+        return [here[name] for name in folder.belonging(here) if names.is_safe(name) and name != folder.CONFIG]
     if not here.keys() & set(converted.TOKENIZERS):
         raise SourceError(
             f"That repository has no {converted.TOKENIZERS[0]} beside {model}, so nobody can cut sentences for it. "
@@ -173,7 +177,7 @@ def _why_none(source: Source, entries: dict[str, _Entry]) -> str:
     if any(name.endswith(".safetensors") for name in entries):
         return (
             f"{source.name} has only safetensors, which the built-in engine cannot run. Use a repository "
-            f"with GGUF files (often named {source.name.partition('/')[2]}-GGUF) or another backend."
+            f"with GGUF files (often named {source.name.partition('/')[2]}-GGUF), or backend: mlx or vllm."
         )
     return f"{source.name} has no GGUF file; choose another repository."
 

@@ -6,7 +6,7 @@ Does not touch the disk or the network: names go in, and a way to ask for a head
 import re
 from collections.abc import Callable, Iterable
 
-from rolecast.config.source import Source, is_converted, is_safe, parse
+from rolecast.config.source import Source, is_converted, is_folder, is_safe, parse
 from rolecast.weights import is_side_file, splits
 from rolecast.weights.gguf import Header
 
@@ -19,6 +19,8 @@ __all__ = [
     "choose",
     "incomplete",
     "is_converted",
+    "is_folder",
+    "is_of_folder",
     "is_safe",
     "parse",
     "splits",
@@ -37,6 +39,11 @@ _DRAFT = re.compile(r"(?:^|[-._/])(?:drafts?|drafter|speculator|mtp|eagle\d*|dfl
 
 def _nothing(_: str) -> None:
     return None
+
+
+def is_of_folder(name: str) -> str:
+    """The name of the file that stands for a whole folder, if this is one; '' for a file that is a model by itself."""
+    return name.rpartition("/")[2] if is_converted(name) or is_folder(name) else ""
 
 
 def candidates(names: Iterable[str]) -> list[Files]:
@@ -66,9 +73,9 @@ def choose(names: Iterable[str], wanted: str = "", header: Ask = _nothing) -> Fi
     order is Q4_K_M, Q8_0, the only one. Projectors, adapters and the like are then no models, and a draft
     model is none beside the model that it helps.
     """
-    if is_converted(wanted):
-        converted = sorted(name for name in names if is_converted(name) and f"/{name}".endswith(f"/{wanted}"))
-        return (wanted,) if wanted in converted else _only([(name,) for name in converted])
+    if kind := is_of_folder(wanted):
+        marks = sorted(name for name in names if is_of_folder(name) == kind and f"/{name}".endswith(f"/{wanted}"))
+        return (wanted,) if wanted in marks else _only([(name,) for name in marks])
     sets = candidates(names)
     if wanted:
         exact = [s for s in sets if wanted in s]

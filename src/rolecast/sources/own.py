@@ -10,7 +10,7 @@ from rolecast.config import paths
 from rolecast.config.source import Source
 from rolecast.errors import ConfigError, SourceError
 from rolecast.sources import names, store
-from rolecast.weights import converted, gguf, is_there, missing_part, parts
+from rolecast.weights import converted, folder, gguf, is_there, missing_part, parts
 
 
 def locate(source: Source) -> Path | None:
@@ -25,6 +25,8 @@ def locate(source: Source) -> Path | None:
     if stat.S_ISDIR(kind):
         path = _only(path)
     if path is None or not stat.S_ISREG(_kind(path)) or missing_part(path):
+        return None
+    if folder.is_one(path) and folder.lacks(path.parent):
         return None
     path = parts(path)[0]
     if source.sha256 and (have := store.known_sha256(path)) != source.sha256:
@@ -41,7 +43,7 @@ def absence(source: Source) -> str:
     try:
         kind = path.stat().st_mode
     except FileNotFoundError:
-        lost = next((folder for folder in reversed(path.parents) if not folder.exists()), None)
+        lost = next((each for each in reversed(path.parents) if not each.exists()), None)
         what = f"there is no folder {lost}" if lost else f"there is no file {path}"
         return f"{missing_part(path)} is missing; put it beside the others" if _has_other_part(path) else _mend(what)
     except OSError as error:
@@ -52,6 +54,8 @@ def absence(source: Source) -> str:
         return f"{path} is not a regular file; name a GGUF file"
     if part := missing_part(path):
         return f"{part} is missing; put it beside the others"
+    if folder.is_one(path) and (lacking := folder.lacks(path.parent)):
+        return lacking
     return f"{path} has not the sha256 that is asked for; correct sha256 or the file"
 
 
@@ -63,27 +67,33 @@ def _has_other_part(path: Path) -> bool:
     return any(is_there(part) for part in parts(path))
 
 
-def _absence_in_folder(folder: Path) -> str:
-    found = _files(folder)
+def _absence_in_folder(place: Path) -> str:
+    found = _files(place)
     if part := names.incomplete(found):
-        return f"{part} is missing in {folder}; put it beside the others"
+        return f"{part} is missing in {place}; put it beside the others"
     models = [each[0] for each in names.candidates(found)]
+    if not models and is_there(place / folder.CONFIG):
+        return folder.lacks(place)
     if not models:
-        return f"the folder {folder} holds no GGUF file and no {converted.MODEL}; name the file of the model"
-    return f"the folder {folder} holds no one clear model; name one of {', '.join(models[:10])}"
+        return (
+            f"the folder {place} holds no GGUF file, no {converted.MODEL} and no {folder.CONFIG}; "
+            "name the file of the model"
+        )
+    return f"the folder {place} holds no one clear model; name one of {', '.join(models[:10])}"
 
 
-def _only(folder: Path) -> Path | None:
-    found = _files(folder)
-    if not found and is_there(folder / converted.MODEL):
-        return folder / converted.MODEL
+def _only(place: Path) -> Path | None:
+    found = _files(place)
+    for mark in (converted.MODEL, folder.CONFIG):  # a converted model has a config, too
+        if not found and is_there(place / mark):
+            return place / mark
     chosen = names.choose(found, "", lambda name: gguf.known(found[name]))
     return found[chosen[0]] if chosen else None
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def _files(place: Path) -> dict[str, Path]:
     try:
-        return {file.name: file for file in folder.iterdir() if file.suffix.lower() == ".gguf"}
+        return {file.name: file for file in place.iterdir() if file.suffix.lower() == ".gguf"}
     except OSError:
         return {}
 

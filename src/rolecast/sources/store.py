@@ -22,6 +22,7 @@ from rolecast.errors import UNREADABLE, SourceError
 from rolecast.sources import names
 from rolecast.sources.names import Source
 from rolecast.values import size_text
+from rolecast.weights import folder as safetensors
 from rolecast.weights import gguf
 
 ROOM = 1.05
@@ -117,11 +118,13 @@ def size_of(path: Path) -> int:
 
 def find(folder: Path, wanted: str, root: Path) -> Path | None:
     """The (first) file of the model meant among the GGUF files below `folder`, which lies in `root`."""
-    found = converted_below(folder) if names.is_converted(wanted) else gguf_below(folder)
+    kind = names.is_of_folder(wanted)
+    found = called_below(folder, kind) if kind else gguf_below(folder)
     chosen = names.choose(found, wanted, lambda name: gguf.known(found[name]))
     if not chosen or not all(is_file_inside(found[name], root) for name in chosen):
         return None
-    return found[chosen[0]]
+    path = found[chosen[0]]
+    return None if names.is_folder(wanted) and safetensors.lacks(path.parent) else path
 
 
 def gguf_below(folder: Path) -> dict[str, Path]:
@@ -129,9 +132,9 @@ def gguf_below(folder: Path) -> dict[str, Path]:
     return {p.relative_to(folder).as_posix(): p for p in files_below(folder) if p.name.lower().endswith(".gguf")}
 
 
-def converted_below(folder: Path) -> dict[str, Path]:
-    """Every file of a model for ctranslate2, likewise."""
-    return {p.relative_to(folder).as_posix(): p for p in files_below(folder) if names.is_converted(p.name)}
+def called_below(folder: Path, name: str) -> dict[str, Path]:
+    """Every file of that name, likewise."""
+    return {p.relative_to(folder).as_posix(): p for p in files_below(folder) if p.name == name}
 
 
 def located(store: Path, source: Source) -> Path | None:
@@ -316,10 +319,10 @@ def unfinished(folder: Path, wanted: str) -> list[Path]:
     """Parts of downloads that were broken off: `FILE.gguf.part` and its `.json`."""
     found = []
     for part in files_below(folder):
-        if ".gguf.part" not in part.name and not (names.is_converted(wanted) and ".part" in part.name):
+        if ".gguf.part" not in part.name and not (names.is_of_folder(wanted) and ".part" in part.name):
             continue
         name = part.relative_to(folder).as_posix().rpartition(".part")[0]
-        beside = names.is_converted(wanted) and not name.endswith(".gguf")
+        beside = bool(names.is_of_folder(wanted)) and not name.endswith(".gguf")
         if not wanted or beside or any(f"/{n}".endswith(f"/{wanted}") for n in names.splits(name)):
             found.append(part)
     return found

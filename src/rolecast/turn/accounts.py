@@ -55,7 +55,7 @@ class Accounts:
         if self._troubled or caller.deadline_s or outcome == "error":
             self._watched(exchange, outcome)
         if exchange.lease is not None:
-            self._free(exchange.lease, request)
+            self._free(exchange.lease, request, outcome)
         if plan is None or request is None:
             self.drop(exchange)
             self._refused_at(exchange, error)
@@ -95,8 +95,10 @@ class Accounts:
         if self._telemetry.requests.wanted:
             self._log(exchange, plan, request, outcome, usage, error, first_s, total_s)
 
-    def _free(self, lease: Lease, request: Request | None) -> None:
+    def _free(self, lease: Lease, request: Request | None, outcome: Outcome) -> None:
         """Give its slot back; a request may say how long its model stays."""
+        if outcome == "ok":
+            lease.worker.heard = clock()
         self._fleet.release(lease)
         if request is not None and request.stay_s is not None:
             self._fleet.keep(lease.worker.model_id, request.stay_s)
@@ -183,6 +185,7 @@ class Accounts:
         self.active.discard(part)
         self._cork.running = len(self.active)
         if part.lease is not None:
+            part.lease.worker.heard = max(part.lease.worker.heard, part.first)
             self._fleet.release(part.lease)
         if self._troubled or part.due:
             self._watched(part, "ok")

@@ -78,7 +78,7 @@ def request_of(chat: Chat | Completion) -> Request:
 class _Words:
     """The dialect of those who take events: nothing is written."""
 
-    id_header = b""
+    id_header = ping = b""
     writer_for = None
 
     def paths(self, limits: Limits) -> Mapping[str, Read]:

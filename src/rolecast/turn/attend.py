@@ -14,10 +14,10 @@ async def load_or_leave(exchange: Exchange, plan: Plan, request: Request, fleet:
     try:
         if request.only == "load":
             await fleet.load(plan.answerer_id)
-        elif plan.model.pinned and plan.choice.source != "variant":  # which has nothing of its own to let go
-            raise Conflict(
-                f"{plan.answerer_id} is pinned in the configuration, so it stays; `rolecast unload` takes it away."
-            )
+        elif fleet.worker(plan.answerer_id).pinned and plan.choice.source != "variant":
+            # A variant has nothing of its own to let go.
+            text = f"{plan.answerer_id} is pinned, so it stays; `rolecast unload` takes it away"
+            raise Conflict(f"{text}, and `rolecast unpin` lets it go when it is idle.")
     except RolecastError as error:
         exchange.task = None
         exchange.fail(error)

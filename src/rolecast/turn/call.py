@@ -69,13 +69,17 @@ def call(  # noqa: C901
     if lease.pool.leaves or plan.leaves:
         exchange.dispatch.leave(exchange, Letter(path, body, carrier))
         return
+    slots = lease.station.keeps
+    if slots is not None and not again and slots.asked(path, body):
+        exchange.dispatch.bring_back(exchange, Letter(path, body, carrier))
+        return
     exchange.carrier = carrier
     carrier.last_activity = clock()
     lease.pool.send(lease.pool.post(path, body, exchange.caller.trace_lines), carrier)
 
 
 class Letter:
-    """A request as it is to be sent to a server elsewhere, and who brings the answer."""
+    """A request as it is to be sent once something was awaited, and who brings the answer."""
 
     __slots__ = ("body", "carrier", "content_type", "path")
 
@@ -85,8 +89,14 @@ class Letter:
         self.carrier = carrier
         self.content_type = content_type
 
+    def post(self, exchange: Exchange, lease: Lease) -> None:
+        """Send it to a worker on this machine."""
+        exchange.carrier = carrier = self.carrier
+        carrier.last_activity = clock()
+        lease.pool.send(lease.pool.post(self.path, self.body, exchange.caller.trace_lines), carrier)
+
     def send(self, exchange: Exchange, lease: Lease, cleared: Cleared) -> None:
-        """Send what may be sent in its place."""
+        """Send what may be sent elsewhere in its place."""
         exchange.carrier = carrier = self.carrier
         carrier.last_activity = clock()
         if self.content_type == JSON:

@@ -19,7 +19,7 @@ from rolecast.config.schema import Config, Model
 from rolecast.decision import Card
 from rolecast.fleet import Fleet, State
 from rolecast.turn.paces import Paces
-from rolecast.weights import Finder, gguf
+from rolecast.weights import Finder, folder, gguf
 from rolecast.weights.quality import guess, size_in
 
 DISK = 5e8
@@ -94,7 +94,7 @@ class Cards:
         known = self._known.get(answerer_id)
         if station is None or known is None:
             return Card(model_id)  # before anything was read
-        worker, pace = station.worker, self._paces.of(answerer_id)
+        worker, pace = self._fleet.worker(answerer_id), self._paces.of(answerer_id)
         state, load_s = worker.state, 0.0
         ready = state is State.READY or state is State.REMOTE
         if not ready:
@@ -145,6 +145,8 @@ class Cards:
         path = weights.found(self._find, model)
         headers = [header for part in (weights.parts(path) if path else []) if (header := gguf.known(part))]
         size = sum(header.tensor_bytes for header in headers)
+        if path is not None and folder.is_one(path):
+            size = folder.size_bytes(path)
         parameters = float(sum(header.parameters for header in headers))
         parameters = parameters or next(filter(None, map(size_in, _names(model_id, model))), 0.0)
         quality = model.quality if model.quality is not None else guess(parameters) if parameters else None

@@ -67,6 +67,9 @@ class Books:
     def escalate(self, exchange: Exchange, used: Usage, why: str) -> None:
         self._dispatch.escalate(exchange, used, why)
 
+    def bring_back(self, exchange: Exchange, letter: Letter) -> None:
+        self._dispatch.bring_back(exchange, letter)
+
     def leave(self, exchange: Exchange, letter: Letter) -> None:
         self._dispatch.leave(exchange, letter)
 

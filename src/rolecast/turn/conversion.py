@@ -84,6 +84,7 @@ class Conversion(Attempt):
         self.last_activity = clock()
         self.lines, streaming, _ = answer_lines(headers)
         if status == 200:
+            streaming = streaming or _in_lines(headers)
             self._reader, self.in_pieces = self._family.reader(streaming=streaming), streaming
 
     def on_body(self, parts: list[bytes], last: bool) -> None:
@@ -209,6 +210,15 @@ class Conversion(Attempt):
         exchange.dispatch.answered_error(exchange, said)
 
 
+LINES_OF_JSON = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
+"""Streams of servers that do not send events, such as Ollama's."""
+
+
+def _in_lines(headers: Headers) -> bool:
+    kinds = (value.partition(b";")[0].strip().lower() for name, value in headers if name == b"content-type")
+    return any(kind in LINES_OF_JSON for kind in kinds)
+
+
 def _tokens(event: Text | Reasoning | ToolCallDelta) -> int:
     """Our own count for a piece that is all of it."""
     text = event.arguments if isinstance(event, ToolCallDelta) else event.text
@@ -222,6 +232,11 @@ class Written:
         self._exchange = exchange
         self._writer = writer
         self._stream = exchange.request is not None and exchange.request.stream
+
+    @property
+    def content_type(self) -> bytes:
+        """Of the answer."""
+        return self._writer.content_type
 
     def take(self, events: list[Event]) -> None:
         """Write what these add."""

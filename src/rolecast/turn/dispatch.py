@@ -23,9 +23,10 @@ from rolecast.errors import (
 from rolecast.fleet import Fleet, Lease, State
 from rolecast.net.connection import Connection
 from rolecast.routing import sticky
-from rolecast.turn import departure, losses, special, verdict
+from rolecast.turn import departure, losses, special, verdict, warm
 from rolecast.turn.accounts import Accounts
 from rolecast.turn.again import RESTING, Again, asks_for, later
+from rolecast.turn.ailing import Ailing
 from rolecast.turn.call import Letter, call
 from rolecast.turn.canary import turn_of
 from rolecast.turn.departure import Departure
@@ -33,10 +34,12 @@ from rolecast.turn.exchange import Exchange, ExchangeIds, clock
 from rolecast.turn.memory import Memory
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
-from rolecast.turn.sending import see_off
+from rolecast.turn.sending import brought_back, see_off
 from rolecast.turn.sessions import Sessions
+from rolecast.turn.silence import SWEEP_S, Silence
 from rolecast.turn.stage import Equipper, Player
 from rolecast.turn.under_way import UnderWay
+from rolecast.turn.waiting import Waiting
 from rolecast.values import Failure, Usage
 
 log = logging.getLogger("rolecast.dispatch")
@@ -49,8 +52,6 @@ MAY_MEAN_OUR_STREAM = MAY_MEAN_OUR_WISH | {200}
 """The same of a stream that nobody but us wished for, and an error within it."""
 GONE = ("worker_lost", "unreachable")
 """Codes of a worker that went away, as one that died does."""
-SWEEP_S = 0.5
-"""How often is looked for what takes too long; so much the time in the number of a request may be behind."""
 
 
 class Dispatch(UnderWay):
@@ -69,8 +70,11 @@ class Dispatch(UnderWay):
         self.gate = accounts.gate
         self.deadlines = accounts.deadlines
         self.again = accounts.heed(Again(plans, accounts.paces))
+        self.silence, self.ailing = Silence(fleet, self.active, self), Ailing(fleet)
         self.departure: Departure | None = None
         """Who sees requests off that leave this machine; None = they go as they are."""
+        self.waiting: Waiting | None = None
+        """Who tells clients that they wait; None = nobody does."""
 
     # -- choose -> lease -> call --------------------------------------------------------------------------
 
@@ -139,12 +143,16 @@ class Dispatch(UnderWay):
         With `lost`, this is another attempt after that lease's worker went away, perhaps because of the request.
         """
         try:
+            if lost is None and (other := warm.stand_in(self.fleet, self.plans, exchange, plan, request)) is not None:
+                exchange.plan, plan = other, other
             if plan.leaves or exchange.due:
                 admitted = await self.again.admitted(exchange, plan)
                 lost = lost if admitted is plan else None
                 exchange.plan = plan = admitted
             lease = await (
-                self.fleet.lease(plan.answerer_id) if lost is None else losses.lease_again(self.fleet, exchange, *lost)
+                self.fleet.lease(plan.answerer_id, key=exchange.caller.key, priority=exchange.caller.priority)
+                if lost is None
+                else losses.lease_again(self.fleet, exchange, *lost)
             )
         except RolecastError as error:
             await self._without_lease(exchange, plan, request, error)
@@ -164,6 +172,11 @@ class Dispatch(UnderWay):
         """The running attempt leaves this machine: see it off, and send it."""
         exchange.carrier = None  # of an attempt before
         self.spawn(exchange, see_off(exchange, letter, self))
+
+    def bring_back(self, exchange: Exchange, letter: Letter) -> None:
+        """The running attempt may go on with a conversation that was kept: have that looked up, then send it."""
+        exchange.carrier = None  # of an attempt before
+        self.spawn(exchange, brought_back(exchange, letter))
 
     async def _without_lease(self, exchange: Exchange, plan: Plan, request: Request, error: RolecastError) -> None:
         """It gets no slot there: the next model may have one."""
@@ -219,6 +232,7 @@ class Dispatch(UnderWay):
             return
         error = _explained(exchange.status, said, location, plan, lease)
         self.again.answered(exchange, plan, error, said)
+        self.ailing.failed(plan, lease, exchange.status, error)
         unable = not error.retryable and verdict.is_unable(error, said)
         # One that may hold less may cut a prompt without a word, and its client would not learn to shorten it.
         more = unable and error.code == verdict.TOO_LONG
@@ -307,24 +321,40 @@ class Dispatch(UnderWay):
     # -- time and the end ---------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Fail requests whose worker has been silent for longer than the model's timeout; keep numbers to the time."""
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            self.new_id.look()
-            for exchange, plan, connection in losses.silent(list(self.active), clock()):
-                self._timed_out(exchange, plan, connection)
+        """See to requests whose worker says nothing, and that wait; keep the time in their numbers, to `SWEEP_S`."""
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                await asyncio.sleep(SWEEP_S)
+                self.new_id.look()
+                if (waiting := self.waiting) is not None:
+                    await waiting.measure(self.active)
+                    waiting.look(self.active, clock())
+                self.silence.sweep(looks)
 
-    def _timed_out(self, exchange: Exchange, plan: Plan, connection: Connection) -> None:
-        error = UpstreamTimeout(f"{plan.answerer_id} sent nothing for {plan.model.timeout:g} s.")
+    def timed_out(self, exchange: Exchange, plan: Plan, connection: Connection) -> None:
+        """Its worker was silent for longer than the model's timeout: the next model may be quicker."""
+        self._late(exchange, plan, connection, _silent(plan), once_more=False)
+
+    def left_stuck(self, exchange: Exchange, plan: Plan, connection: Connection, *, suspect: bool) -> None:
+        """Its worker was stuck and is replaced: the next one answers, unless this request may be the cause."""
+        self._late(exchange, plan, connection, _silent(plan), once_more=not suspect)
+
+    def _late(
+        self, exchange: Exchange, plan: Plan, connection: Connection, error: RolecastError, *, once_more: bool
+    ) -> None:
         if not exchange.sink.started:
             exchange.give_up()
         self.again.lost(exchange, plan, error)
-        again = not exchange.sink.started and exchange.attempts < self.again.attempts
-        if again and self.plans.has_next(plan):
+        again = not exchange.sink.started and exchange.attempts - exchange.forgiven < self.again.attempts
+        if again and (once_more or self.plans.has_next(plan)):
             connection.abort()  # which is how an engine stops
             self._retry(exchange, error)
         else:
             exchange.fail(error)
+
+
+def _silent(plan: Plan) -> UpstreamTimeout:
+    return UpstreamTimeout(f"{plan.answerer_id} sent nothing for {plan.model.timeout:g} s.")
 
 
 def _explained(status: int, said: Failure, location: str, plan: Plan, lease: Lease) -> RolecastError:

@@ -109,6 +109,9 @@ class Owner(Protocol):
     def leave(self, exchange: "Exchange", letter: "Letter") -> None:
         """The running attempt leaves this machine: see it off, and send it."""
 
+    def bring_back(self, exchange: "Exchange", letter: "Letter") -> None:
+        """The running attempt may go on with a conversation that was kept: have that looked up, then send it."""
+
     def lost(self, exchange: "Exchange", error: RolecastError) -> None:
         """No (more) answer comes from the worker."""
 
@@ -235,15 +238,16 @@ class Exchange:
             carrier.connection.abort()
         self.status = error.status
         error.request_id = self.id
+        outcome: Outcome = "cancelled" if isinstance(error, Cancelled) else "error"
         if isinstance(error, BudgetSpent) and self.request is not None and (why := self.request.broke) is not None:
             error.message, error.retry_after = joined(why.message, error.message), why.retry_after
         if not self.sink.started:
             head = self.error_head(error)
-            self.account("error", Usage(), error)
+            self.account(outcome, Usage(), error)
             self.sink.refuse(error, head)
             return
         last = carrier.last_words(error) if carrier is not None else None
-        self.account("error", self._produced(), error)
+        self.account(outcome, self._produced(), error)
         self.sink.break_off(error, last)
 
     # -- head and accounts --------------------------------------------------------------------------------

@@ -1,17 +1,20 @@
-"""A worker that went away under a request: whether the request may be the cause, and its next lease. Or went silent."""
+"""A worker that went away under a request: whether the request may be the cause, and its next lease."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from rolecast.errors import WorkerDown
 from rolecast.fleet import Fleet, Lease
-from rolecast.net.connection import Connection
+from rolecast.fleet.death import Cause, Death
 from rolecast.turn.exchange import Exchange
-from rolecast.turn.plan import Plan
 
 MAX_LOSSES = 2
 """A request that was alone on two workers that died before they answered anybody gets no third: it is the cause."""
 AT_ONCE_S = 1.0
 """A worker that is killed so soon after a request came is hardly killed by somebody else."""
+BY_OTHERS = 0.25
+"""So much of a suspicion is a death by somebody else, for certain: nothing that a request does ends so."""
+PERHAPS_BY_OTHERS = 0.5
+"""The same where the system would not say that it was for memory, of which a request may have taken too much."""
 SHARED_LOSSES = 2
 """After so many deaths under a request it runs alone, so that the next one shows whether it is the cause."""
 SETTLE_S = 2.0
@@ -24,15 +27,31 @@ async def lease_again(fleet: Fleet, exchange: Exchange, lost: Lease, suspect: bo
         exchange.forgiven += 1
         exchange.losses += 1
         if suspect:
-            by_others = lost.worker.killed and exchange.lost_after_s > AT_ONCE_S
-            exchange.suspicions += 0.5 if by_others else 1.0
+            exchange.suspicions += _weight(lost.station.death, exchange.lost_after_s)
     model_id = lost.worker.model_id
     if exchange.suspicions >= MAX_LOSSES:
         text = f"The worker of {model_id} ended {exchange.losses} times under this request, which may be the cause."
         raise WorkerDown(f"{text} See `rolecast logs {model_id}`.", code="worker_lost")
     exchange.patience = exchange.patience or fleet.deadline()
     alone = exchange.losses >= SHARED_LOSSES
-    return await fleet.lease(model_id, deadline=exchange.patience, again=max(1, exchange.losses), alone=alone)
+    key, priority = exchange.caller.key, exchange.caller.priority
+    return await fleet.lease(
+        lost.worker.of,
+        deadline=exchange.patience,
+        again=max(1, exchange.losses),
+        alone=alone,
+        key=key,
+        priority=priority,
+    )
+
+
+def _weight(death: Death | None, after_s: float) -> float:
+    """How much a death speaks against the only request that the worker had."""
+    if death is None or death.cause not in (Cause.KILLED, Cause.STOPPED):
+        return 1.0
+    if death.certain:
+        return BY_OTHERS if death.cause is Cause.KILLED else 0.0
+    return PERHAPS_BY_OTHERS if after_s > AT_ONCE_S else 1.0
 
 
 def is_suspect(active: Iterable[Exchange], exchange: Exchange, lost: Lease) -> bool:
@@ -44,15 +63,3 @@ def is_suspect(active: Iterable[Exchange], exchange: Exchange, lost: Lease) -> b
         if other is not exchange
         for lease in (other.lease, other.lost)
     )
-
-
-def silent(active: Iterable[Exchange], now: float) -> Iterator[tuple[Exchange, Plan, Connection]]:
-    """The requests whose worker has said nothing for longer than its model's timeout."""
-    for exchange in active:
-        plan, carrier = exchange.plan, exchange.carrier
-        if plan is None or carrier is None or carrier.connection is None or exchange.task is not None:
-            continue
-        if carrier.connection.paused:  # the client is slow, not the worker
-            carrier.last_activity = now
-        elif now - carrier.last_activity > plan.model.timeout:
-            yield exchange, plan, carrier.connection

@@ -47,6 +47,11 @@ class Paces:
             found = self._paces[answerer_id] = Pace()
         return found
 
+    def lately(self, answerer_id: str) -> tuple[float, float]:
+        """Seconds that a request to that model, and a load of it, took; 0 = not seen yet."""
+        pace = self._paces.get(answerer_id)
+        return (pace.request_s, pace.load_s) if pace is not None else (0.0, 0.0)
+
     def keep(self, models: Collection[str]) -> None:
         """Only these are there from now on."""
         for answerer_id in [i for i in self._paces if i not in models]:

@@ -43,6 +43,9 @@ class Delegated:
     def remember(self, exchange: Exchange) -> None:
         """Parts belong to no conversation."""
 
+    def bring_back(self, exchange: Exchange, letter: "Letter") -> None:
+        self._owner.bring_back(exchange, letter)
+
     def leave(self, exchange: Exchange, letter: "Letter") -> None:
         self._owner.leave(exchange, letter)
 

@@ -4,6 +4,7 @@ Knows how a body must look for a worker and which header lines explain a choice.
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -155,6 +156,7 @@ class Plan:
         """The same plan with another explanation, for one answer."""
         plan = Plan(asked, choice, self.model_id, self.answerer_id, self.model, self.backend, self.stats)
         plan.marks, plan.logits, plan.injects = self.marks, self.logits, self.injects
+        plan.name = self.name
         plan.renames, plan.edits = self.renames, plan.edits or self.edits
         return plan
 
@@ -206,6 +208,8 @@ class Plan:
             words = msgspec.structs.replace(words, model=self.name)
         usage = request.edit_usage or request.wants_usage or not request.stream  # a stream for us to gather
         path, body = self.speaks().ask(words, usage=usage)
+        if brought := self.backend.brings(self.model, request.stay_s):
+            body = along(body, brought)
         written = msgspec.structs.replace(request, body=body, edit_usage=False, to_pass=None)
         edits = self.edits or any(name.encode() in body for name in self.renames)
         return path, self._edited(read_fields(body), written) if edits else body
@@ -286,6 +290,17 @@ def with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     if options is None or not bytes(options).startswith(b"{"):
         return msgspec.Raw(_WISH)
     return msgspec.Raw(msgspec.json.encode({**read_fields(bytes(options)), "include_usage": True}))
+
+
+def along(body: bytes, brought: Mapping[str, Any]) -> bytes:
+    """The body with these fields, where it does not have them; those of an object are put into the one it has."""
+    fields: dict[str, Any] = read_fields(body)
+    for name, value in brought.items():
+        if isinstance(value, dict) and name in fields:
+            fields[name] = value | read_fields(bytes(fields[name]))
+        else:
+            fields.setdefault(name, value)
+    return msgspec.json.encode(fields)
 
 
 def _header_text(text: str) -> str:

@@ -78,15 +78,15 @@ class Plans:
         """Which servers elsewhere are left alone for now."""
         self._spread = Spread(lambda i: fleet.stations.load_of(current.answerer_of(i)), clock, self.breaker.wait_of)
         self._silent: set[str] = set()  # workers that refused to be asked for usage
-        self.unsaid = Unsaid()
-        self._closed = False
+        self.unsaid, self._closed = Unsaid(), False
         self.made: dict[Key, Plan] = {}
         self.needs: Needs = lambda _: NOTHING
+        self.named: Callable[[str], str] = lambda _: ""  # what a server elsewhere calls its model; app.py sets it
 
     async def prepare(self, edit: Edit) -> Change:
         """Nothing to refuse. Labels of the user's own are learned now, so that no request waits for them."""
         follow = await self.mind.prepare(edit.config.routing)
-        enabled = {model_id for model_id, model in edit.config.models.items() if model.enabled}
+        enabled = {i for i, model in edit.config.models.items() if model.enabled}
         return Change(partial(self._renew, self._built(edit.names, edit.config), enabled, follow))
 
     def _built(self, names: Mapping[str, Name], config: Config) -> Router:
@@ -212,8 +212,8 @@ class Plans:
 
     def is_loading(self, plan: Plan) -> bool:
         """Whether its model is not loaded yet, and will be."""
-        station = self._fleet.stations.at.get(plan.answerer_id)  # an edit may have removed it
-        return station is not None and station.worker.endpoint is None and station.worker.state is not State.FAILED
+        w = self._fleet.known(plan.answerer_id)  # an edit may have removed it
+        return w is not None and w.endpoint is None and w.state is not State.FAILED
 
     def take_several(self, plan: Plan) -> bool:
         """Whether every model of the choice takes several prompts, and gives several answers, in one request."""
@@ -341,6 +341,7 @@ class Plans:
         )
         plan.marks = self._marks(answerer_id)
         plan.logits = self._logits(answerer_id)
+        plan.name = plan.name and (self.named(answerer_id) or plan.name)
         plan.injects = plan.injects and answerer_id not in self._silent
         self.unsaid.apply(plan)
         return plan

@@ -23,6 +23,9 @@ BYTES_PER_TOKEN = 4
 MOST_METERS = 1024
 """With more, those are forgotten that tell nothing."""
 
+OWN_WORK = -9
+"""The priority of what the gateway asks on the way for its own work."""
+
 
 class RightsCheck:
     """Asks the keyring. `clock` gives nanoseconds, and need not be the wall's."""
@@ -84,7 +87,7 @@ class RightsCheck:
         else:
             meter.renew(key.limits, now)
         caller = exchange.caller
-        if caller.priority < 0:  # what the gateway asks on the way for its own work: only what it took counts
+        if caller.priority == OWN_WORK:  # what the gateway asks on the way for its own work: only what it took counts
             self._under_way[exchange.number] = meter, 0, False
             return
         tokens = len(request.body) // BYTES_PER_TOKEN if request.upload is None else 0

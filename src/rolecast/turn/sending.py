@@ -1,4 +1,7 @@
-"""A request leaves this machine: what is private is taken out, that it goes is written down, and then it is sent."""
+"""What is awaited between a lease and the request itself.
+
+Elsewhere what is private is taken out, and that it goes is written down. Here its conversation is brought back.
+"""
 
 from typing import Protocol
 
@@ -8,7 +11,7 @@ from rolecast.errors import RolecastError, StaysHere
 from rolecast.turn import departure, keeping
 from rolecast.turn.call import Letter
 from rolecast.turn.departure import Departure
-from rolecast.turn.exchange import Exchange
+from rolecast.turn.exchange import Exchange, clock
 from rolecast.turn.plan import Plan
 from rolecast.turn.plans import Plans
 
@@ -56,3 +59,15 @@ async def see_off(exchange: Exchange, letter: Letter, desk: Desk) -> None:
     except RolecastError as error:
         exchange.task = None
         exchange.fail(error)
+
+
+async def brought_back(exchange: Exchange, letter: Letter) -> None:
+    """Send it to a worker on this machine, once that has what the request goes on with, if it was kept."""
+    _, _, lease = exchange.called()
+    began = clock()
+    if lease.station.keeps is not None:
+        await lease.station.keeps.bring(lease.pool, letter.path, letter.body)
+    exchange.task = None
+    if not exchange.closed:
+        exchange.load_us += int((clock() - began) * 1e6)
+        letter.post(exchange, lease)

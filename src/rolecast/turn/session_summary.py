@@ -12,6 +12,7 @@ from rolecast.books.sessions import Turn
 from rolecast.errors import RolecastError
 from rolecast.turn.ask import Asker, behind
 from rolecast.turn.plan import Plan
+from rolecast.turn.rights import OWN_WORK
 from rolecast.turn.session_budget import UNKNOWN, estimate
 from rolecast.values import Caller, Chat, Message, Sampling, Text
 
@@ -65,7 +66,7 @@ async def write(
     talk = Message("user", f"{ASK}\n\n---\n" + "\n".join(texts) + "\n---")
     chat = Chat(plan.asked or plan.model_id, (talk,), sampling=Sampling(max_tokens=tokens, temperature=0))
     chat = replace(chat, model=plan.model_id)
-    asks = replace(behind(caller), priority=-1)
+    asks = replace(behind(caller), priority=OWN_WORK)
     try:
         said = [event.text async for event in asker.ask(chat, asks) if isinstance(event, Text)]
     except RolecastError as error:

@@ -126,6 +126,11 @@ class Recorder:
     def target(self) -> tuple[str, str]:
         return self._sink.target
 
+    @property
+    def peer(self) -> str:
+        """The address of the client."""
+        return getattr(self._sink, "peer", "")
+
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         self._sink.respond(status, head, body)
 
@@ -151,6 +156,7 @@ class _Noting:
     def __init__(self, recorder: Recorder, outlet: Outlet) -> None:
         self._recorder = recorder
         self._outlet = outlet
+        self.content_type: bytes = getattr(outlet, "content_type", b"")
 
     def take(self, events: list[Event]) -> None:
         self._recorder.note(events)

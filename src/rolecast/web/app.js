@@ -98,7 +98,8 @@ function drawHead(status, activity) {
   const memory = [...workers.values()].reduce((sum, bytes) => sum + bytes, status.rss_bytes);
   const versions = Object.entries(activity.versions).map(([name, version]) => `${name} ${version}`);
   setText($("version"), status.version);
-  setText($("facts"), [`up for ${age(status.uptime_seconds)}`, `${size(memory)} with workers`, `${activity.running.length} running`].join(" · "));
+  const room = status.memory ? [`${size(status.memory.held_bytes) || "nothing"} of ${size(status.memory.budget_bytes)} reserved`] : [];
+  setText($("facts"), [`up for ${age(status.uptime_seconds)}`, `${size(memory)} with workers`, ...room, `${activity.running.length} running`].join(" · "));
   setText($("about"), [`Rolecast ${status.version}`, ...versions, `pid ${status.pid}`].join(" · "));
   setText($("config-path"), status.config ?? "built-in default");
   setText($("ledger-path"), status.ledger);

@@ -3,7 +3,7 @@ import { $, copyButton, h, keep, setAttribute, setText } from "./dom.js";
 import { age, count, rate, size, speed } from "./format.js";
 import { json } from "./gateway.js";
 
-const TONES = { ready: "good", remote: "good", failed: "bad", loading: "busy", draining: "busy", stopping: "busy", absent: "off", cold: "off" };
+const TONES = { ready: "good", remote: "good", failed: "bad", loading: "busy", draining: "busy", stopping: "busy", absent: "off", cold: "off", asleep: "off" };
 const WORDS = { cold: "not loaded", absent: "not here" };
 const RECENT = 20;
 const GROWING_S = 15;
@@ -86,8 +86,8 @@ function card(id, actions) {
     h("div", { class: "actions" }, part.change, part.chat, part.log),
   );
   element.update = (model) => {
-    setText(part.state, WORDS[model.state] ?? model.state);
-    setAttribute(part.state, "class", `badge ${TONES[model.state] ?? "busy"}`);
+    setText(part.state, model.wants_memory ? "waits for memory" : (WORDS[model.state] ?? model.state));
+    setAttribute(part.state, "class", `badge ${(!model.wants_memory && TONES[model.state]) || "busy"}`);
     setText(part.names, named(model));
     setText(part.error, lacks(model) ? failure(model.pull) : (model.error ?? "")); // of absent weights `showProgress` speaks
     showProgress(part, progress, model);
@@ -143,6 +143,7 @@ function facts(model) {
     ["Speed", now ? `≈ ${rate(now)} now` : model.recent ? `${rate(model.recent)} lately` : "–"],
     ["Memory", size(model.rss_bytes) || "–"],
     ["Slots", `${model.active} of ${model.parallel}`],
+    ...(model.replicas?.length ? [["Copies", `${model.replicas.filter((one) => one.state === "ready").length} of ${model.replicas.length}`]] : []),
     ["Answered", count(model.requests)],
     ["Tokens in / out", `${count(model.prompt_tokens)} / ${count(model.completion_tokens)}`],
   ];
@@ -164,7 +165,7 @@ function fact() {
 
 function offerChange(button, model, { refresh }) {
   if (lacks(model)) return offerPull(button, model, refresh);
-  const loaded = ["ready", "loading"].includes(model.state);
+  const loaded = ["ready", "loading", "asleep"].includes(model.state);
   const asked = changing.get(model.id);
   const waits = asked === "unload" || (asked === "load" && !loaded) || ["draining", "stopping"].includes(model.state);
   button.hidden = model.state === "remote";

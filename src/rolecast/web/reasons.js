@@ -69,8 +69,11 @@ const REASONS = {
   invalid_value: "Good JSON with a wrong value; the client was told which field.",
   queue_full: "Too many requests wait for this model. Allow more with parallel or server.limits.queue.",
   queue_timeout: "It waited in line longer than server.limits.queue_timeout.",
+  runs_elsewhere: "The model runs on a server elsewhere, which alone can load, keep or unload it.",
   load_called_off: "The model was unloaded while it loaded.",
   load_failed: "The model could not be started; its log has the reason.",
+  model_too_large: "The model takes more memory than memory.budget allows; give it less context, or raise the budget.",
+  no_memory: "Models in use kept the memory that this one needs. Raise memory.budget, or unload one.",
   worker_lost: "The worker died under it; the log of the model tells more.",
   worker_down: "The worker went away and nobody could take over; the log of the model tells more.",
   worker_refused: "The engine or the remote refused it; the client was told why.",
@@ -85,7 +88,7 @@ const REASONS = {
   model_removed: "The model left the configuration while the request waited.",
   too_many_connections: "More connections were open than server.limits.connections.",
   shutting_down: "The gateway was stopping, or its port was being closed.",
-  cancelled: "The client went away before the answer was complete.",
+  cancelled: "The client went away before the answer was complete, or somebody cancelled the request.",
   internal: "A mistake in Rolecast; the log of the gateway has the details.",
 };
 

@@ -11,7 +11,7 @@ import msgspec
 
 from rolecast.config.schema import Model
 from rolecast.errors import UNREADABLE, RolecastError
-from rolecast.weights import gguf
+from rolecast.weights import folder, gguf
 from rolecast.weights.gguf import Header
 
 OLLAMA_PROJECTOR = "application/vnd.ollama.image.projector"
@@ -145,7 +145,7 @@ def context(model: Model, path: Path | None) -> int:
     is all that they were trained on.
     """
     header = gguf.known(path) if path is not None else None
-    trained = header.context_length if header is not None else 0
+    trained = header.context_length if header is not None else folder.trained(path) if path is not None else 0
     if not trained or (model.binary and any(_SCALES_ROPE.search(word) for word in model.args)):
         return model.context
     return min(model.context or trained, trained)

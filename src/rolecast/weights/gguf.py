@@ -14,15 +14,16 @@ from typing import Any
 import msgspec
 
 from rolecast.errors import SourceError
+from rolecast.weights import layout as layouts
+from rolecast.weights.gguf_tensors import weigh
+from rolecast.weights.layout import MOST_LAYERS, Layout
 
 HEADER_LIMIT = 64 << 20
 """Bytes of header read at most; the largest tokenizers in use take about 20 MiB."""
 _MAX_PAIRS = 65_536
 _MAX_TENSORS = 131_072
-_MAX_LAYERS = 4096
+_MAX_PER_LAYER = 4096
 _KEPT_BYTES = 256  # of each text; names are shorter, and a chat template is only searched
-_REPACKED = frozenset({2, 12, 20, 39})
-"""Types of which llama.cpp keeps a second, rearranged copy on a CPU: Q4_0, Q4_K, IQ4_NL, MXFP4."""
 
 # ggml's value types: number -> struct format. 8 is text, 9 an array.
 _SCALARS = {
@@ -39,15 +40,6 @@ _SCALARS = {
     12: "<d",
 }
 _TEXT, _ARRAY = 8, 9
-
-# ggml's tensor types: number -> (elements per block, bytes per block).
-BLOCKS = {
-    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40),
-    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
-    16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82),
-    23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
-    34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18),
-}  # fmt: skip
 
 FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
@@ -111,6 +103,14 @@ class Header(msgspec.Struct, frozen=True):
     repacked_bytes: int = 0
     """Those of them, in matrices, that llama.cpp copies into another order on a CPU; the embedding counts only
     when it is also the output."""
+    tied_bytes: int = 0
+    """The embedding, where it counts there."""
+    layer_bytes: int = 0
+    """Tensors that belong to layers; the others are the embedding, the output and what is beside them."""
+    output_bytes: int = 0
+    """Of an output that is no copy of the embedding."""
+    layout: Layout = Layout()
+    """What a token and a conversation cost."""
 
     projects_to: int = 0
     """Of a projector: the width (`embedding_length`) of the models it is made for."""
@@ -138,13 +138,6 @@ class Header(msgspec.Struct, frozen=True):
     def generates(self) -> bool:
         """Whether it can write text, as far as its header tells: no encoder, projector, adapter or ranking head."""
         return self.causal and not self.ranks and not self.side
-
-    def kv_bytes_per_token(self, bits_k: float = 16, bits_v: float = 16) -> float:
-        """Bytes of key/value cache for one token of one slot if every layer keeps it (llama.cpp's layout).
-
-        `bits_k` and `bits_v` are bits per number: 16 for f16, 8.5 for q8_0, 4.5 for q4_0.
-        """
-        return sum(self.kv_heads) * (self.key_length * bits_k + self.value_length * bits_v) / 8
 
 
 class Cursor:
@@ -181,7 +174,7 @@ def read(path: Path, limit: int = HEADER_LIMIT) -> Header:
         with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as view:
             return _header(Cursor(view, min(size, limit)), size)
     except (ValueError, OSError) as e:
-        raise SourceError(f"{path.name} is not a usable GGUF: {e}. Pull it again or choose another.") from e
+        raise SourceError(f"{path.name} is not a usable GGUF: {e}. Bring it again or choose another.") from e
 
 
 def chat_template(path: Path) -> str:
@@ -254,9 +247,10 @@ def _header(cursor: Cursor, size: int) -> Header:
     if not architecture and not split[0] and found.get("general.type") not in _SIDES:
         raise ValueError("general.architecture is missing")
     layers = _whole(found, f"{architecture}.block_count", -1)
-    if layers == 0 or layers > _MAX_LAYERS:
-        raise ValueError(f"its block_count is {layers}")
-    tensors_found = _weights(cursor, tensors, _whole(found, "general.alignment") or 32, size)
+    if layers == 0 or layers > MOST_LAYERS:
+        raise ValueError(f"its block_count is {layers}, and there can be 1 to {MOST_LAYERS} layers")
+    layouts.check(found, architecture)
+    tensors_found = weigh(cursor, tensors, _whole(found, "general.alignment") or 32, size)
     return Header(
         architecture=architecture,
         name=str(found.get("general.name", "")),
@@ -274,13 +268,16 @@ def _header(cursor: Cursor, size: int) -> Header:
         tokenizer=str(found.get("tokenizer.ggml.model", "")),
         vocabulary=_whole(found, _TOKENS) or _whole(found, f"{architecture}.vocab_size"),
         pooling=_whole(found, pooling) if (pooling := f"{architecture}.pooling_type") in found else None,
-        causal=bool(found.get(f"{architecture}.attention.causal", architecture not in _ENCODERS)),
+        causal=bool(found.get(f"{architecture}.attention.causal", architecture not in layouts.ENCODERS)),
         ranks=tensors_found.ranks,
         template_tools=bool(found.get(_TOOLS)),
         template_thinks=bool(found.get(_THINKS)),
         marks=found.get(_MARKS, ()),
         tensor_bytes=tensors_found.bytes,
         repacked_bytes=tensors_found.repacked_bytes,
+        tied_bytes=tensors_found.tied_bytes,
+        layer_bytes=tensors_found.layer_bytes,
+        output_bytes=tensors_found.output_bytes,
         sees=bool(found.get("clip.has_vision_encoder")),
         hears=bool(found.get("clip.has_audio_encoder")),
         projects_to=_whole(found, "clip.vision.projection_dim") or _whole(found, "clip.audio.projection_dim"),
@@ -301,16 +298,6 @@ _GAPS = (
 )
 """Of models that were trained to fill gaps: Qwen and CodeGemma, StarCoder, Refact, DeepSeek, GLM."""
 _TEMPLATE = "tokenizer.chat_template"
-_ENCODERS = (
-    "bert",
-    "nomic-bert",
-    "nomic-bert-moe",
-    "jina-bert-v2",
-    "jina-bert-v3",
-    "modern-bert",
-    "neo-bert",
-    "t5encoder",
-)
 
 
 def _attention(found: dict[str, Any], architecture: str, layers: int) -> dict[str, Any]:
@@ -318,12 +305,17 @@ def _attention(found: dict[str, Any], architecture: str, layers: int) -> dict[st
     heads = found.get(f"{architecture}.attention.head_count")
     groups = found.get(f"{architecture}.attention.head_count_kv", heads)
     each = _whole(found, f"{architecture}.embedding_length") // (_first(heads) or 1)
+    keys = _whole(found, f"{architecture}.attention.key_length", each)
+    values = _whole(found, f"{architecture}.attention.value_length", each)
+    listed = groups if isinstance(groups, tuple) else (_first(groups),) * layers
+    kv_heads = (*listed, *(0,) * layers)[:layers]
     return {
         "head_count": _first(heads),
-        "kv_heads": tuple(groups[:layers]) if isinstance(groups, tuple) else (_first(groups),) * layers,
-        "key_length": _whole(found, f"{architecture}.attention.key_length", each),
-        "value_length": _whole(found, f"{architecture}.attention.value_length", each),
+        "kv_heads": kv_heads,
+        "key_length": keys,
+        "value_length": values,
         "sliding_window": _first(found.get(f"{architecture}.attention.sliding_window")),
+        "layout": layouts.layout(found, architecture, layers, keys=keys, values=values, kv_heads=kv_heads),
     }
 
 
@@ -369,7 +361,7 @@ def _marks(view: mmap.mmap, start: int, end: int) -> tuple[str, ...]:
     return next((marks for marks in _GAPS if all(map(holds, marks))), ())
 
 
-_INTEGERS = frozenset({0, 1, 2, 3, 4, 5, 10, 11})
+_INTEGERS = frozenset({0, 1, 2, 3, 4, 5, 7, 10, 11})
 _LENGTH = struct.Struct("<Q").unpack_from
 
 
@@ -379,7 +371,7 @@ def _array(cursor: Cursor) -> Any:
     if kind in _SCALARS:
         form = _SCALARS[kind]
         start = cursor.skip(count * struct.calcsize(form))
-        if kind in _INTEGERS and count <= _MAX_LAYERS:
+        if kind in _INTEGERS and count <= _MAX_PER_LAYER:
             return struct.unpack_from(f"<{count}{form[1]}", cursor.view, start)
     elif kind == _TEXT:
         if count > (cursor.end - cursor.at) // 8:  # each text takes its length, 8 bytes
@@ -393,54 +385,6 @@ def _array(cursor: Cursor) -> Any:
     else:
         raise ValueError(f"a list has the unknown type {kind}")
     return range(count)
-
-
-class _Tensors(msgspec.Struct):
-    """What the list of tensors adds up to."""
-
-    parameters: int = 0
-    bytes: int = 0
-    repacked_bytes: int = 0
-    ranks: bool = False
-
-
-def _weights(cursor: Cursor, tensors: int, alignment: int, size: int) -> _Tensors:
-    """Check that every tensor lies inside the file, and add up what matters."""
-    if alignment & (alignment - 1) or alignment > 1 << 20:
-        raise ValueError(f"its alignment {alignment} is not a power of two")
-    total, last, embedding, has_output = _Tensors(), (0, ""), 0, False
-    for _ in range(tensors):
-        name, dimensions, elements, kind, offset = _tensor(cursor)
-        per_block, block_bytes = BLOCKS.get(kind, (1, 0))  # a newer type: only its start can be checked
-        if elements >= 1 << 63 or elements % per_block or offset % alignment:
-            raise ValueError(f"tensor {name!r} has an impossible shape or place")
-        length = elements // per_block * block_bytes
-        total.parameters += elements
-        total.bytes += length
-        total.ranks = total.ranks or name.startswith("cls.")
-        has_output = has_output or name == "output.weight"
-        if kind in _REPACKED and name == "token_embd.weight":
-            embedding = length
-        elif kind in _REPACKED and dimensions >= 2:
-            total.repacked_bytes += length
-        last = max(last, (offset + length, name))
-    start = -(-cursor.at // alignment) * alignment
-    if tensors and start + last[0] > size:
-        raise ValueError(f"tensor {last[1]!r} ends at byte {start + last[0]}, but the file has {size}")
-    total.repacked_bytes += 0 if has_output else embedding
-    return total
-
-
-def _tensor(cursor: Cursor) -> tuple[str, int, int, int, int]:
-    """Name, dimensions, elements, type and place of the next tensor."""
-    name = cursor.text()
-    dimensions = cursor.number("<I")
-    if not 0 <= dimensions <= 4:
-        raise ValueError(f"tensor {name!r} has {dimensions} dimensions")
-    elements = 1
-    for _ in range(dimensions):
-        elements *= cursor.number("<Q")
-    return name, dimensions, elements, cursor.number("<I"), cursor.number("<Q")
 
 
 def _whole(found: dict[str, Any], key: str, default: int = 0) -> int:

@@ -49,14 +49,14 @@ class Keystrokes:
 
     def get(self, key: bytes, models: object) -> Kept | None:
         """What was given to the same before, while `models` are the same ones."""
-        if self._of is not models:
+        if self._of != models:
             self._kept.clear()
             self._of = models
         return self._kept.get(key)
 
     def keep(self, key: bytes, kept: Kept, models: object) -> None:
         """For the next time."""
-        if self._of is not models:
+        if self._of != models:
             return
         if len(self._kept) >= MOST:
             for oldest in list(self._kept)[:OLDEST]:
