@@ -9,7 +9,8 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up install avatars test check fix bench train-router bench-routing bench-avatar prices docs clean
+.PHONY: help up install avatars test check fix bench train-router bench-routing bench-avatar bench-fleet bench-storm \
+  prices docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -23,8 +24,9 @@ avatars: .venv/installed-avatars ## Install what avatars are made with: PyTorch 
 
 # Tests mostly wait, for servers and clocks: three at a time keep two cores busy. In the order in which they are found:
 # the files with few tests, which take longest, come first.
+# Compiled files are written whatever the environment says: the tests start some hundred short-lived programs.
 test: .venv/installed-dev ## Run all tests (make test ARGS="-k queue")
-	@exec $(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
 
 check: .venv/installed-dev ## Formatting, lint, types, import layers; changes nothing
 	@echo "Checking the formatting."
@@ -52,6 +54,11 @@ bench-routing: .venv/installed-router ## Measure the learned router (make bench-
 
 bench-avatar: .venv/installed-dev ## Measure training beside a plain Hugging Face Trainer (make bench-avatar ARGS=--quick)
 	@exec $(BIN)/python bench/avatar.py $(ARGS)
+
+bench-storm: .venv/installed-dev ## Six models in the memory of three, 32 clients, a worker killed every second: what gets lost
+	@exec $(BIN)/python bench/fleet_storm.py $(ARGS)
+bench-fleet: .venv/installed ## Replay traces of many models against other policies (make bench-fleet ARGS=--json)
+	@exec $(BIN)/python bench/fleet.py $(ARGS)
 
 prices: .venv/installed-prices ## Renew the price list of cloud models from the package genai-prices
 	@exec $(BIN)/python training/prices.py

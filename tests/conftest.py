@@ -1,10 +1,14 @@
 """Fixtures for all tests: the user's files are never touched."""
 
+import itertools
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from shared_compiling import compile_part
 
 REAL_ENGINE = (
     "tests/contract/",
@@ -12,6 +16,20 @@ REAL_ENGINE = (
     "tests/process/test_real_routing.py",
     "tests/process/test_hardened.py",
 )
+
+
+LONG = ("test_tools.py", "test_maths.py", "test_mcp.py", "test_long_context.py")
+"""Files that keep one test process busy for a minute or more: first, so that none of them is left alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    told: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if told is not None:
+        compile_part(config, int(told["workerid"].removeprefix("gw")), int(told["workercount"]))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -34,10 +52,17 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of folders that are not there yet: to make and to number one for each of many thousand tests is slow."""
+    among = tmp_path_factory.mktemp("homes")
+    return (among / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Data, configuration and keys of the person who runs the tests stay out of them."""
-    home = tmp_path_factory.mktemp("home")
+    home = next(_homes)
     monkeypatch.setenv("ROLECAST_HOME", str(home / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     for name in ("ROLECAST_CONFIG", "ROLECAST_API_KEY", "ROLECAST_URL", "LLM_BASE_URL", "AGENT_LLM_BASE_URL"):

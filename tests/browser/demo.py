@@ -89,8 +89,9 @@ def gateway(folder: Path, config: str = CONFIG) -> Iterator[LiveGateway]:
 
 
 def chromium() -> str | None:
-    """The browser that is installed here: `CHROMIUM` names one, else the usual names are tried."""
-    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    """The browser that is installed here: `CHROMIUM` names one, else the usual names are tried; first the one without
+    windows, which starts and ends in half of the time."""
+    names = (os.environ.get("CHROMIUM", ""), "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import mcp_types as types
 from mcp.server.lowlevel import Server
+from mcp.shared.message import ServerMessageMetadata
 
 from rolecast.mcp.api import Gateways
 from rolecast.mcp.child import api_of, serve
@@ -91,7 +92,9 @@ async def fails(ctx: Context, said: Any) -> str:
 async def samples(ctx: Context, said: Any) -> str:
     message = types.SamplingMessage(role="user", content=types.TextContent(type="text", text=said["prompt"]))
     params = types.CreateMessageRequestParams(messages=[message], max_tokens=100)
-    answer = await ctx.session.send_request(types.CreateMessageRequest(params=params), types.CreateMessageResult)
+    asked = types.CreateMessageRequest(params=params)
+    beside = ServerMessageMetadata(related_request_id=ctx.request_id)  # else it needs a stream that may not be open yet
+    answer = await ctx.session.send_request(asked, types.CreateMessageResult, metadata=beside)
     return f"LLM response: {answer.content.text}"  # type: ignore[union-attr]
 
 

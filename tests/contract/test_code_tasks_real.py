@@ -45,7 +45,7 @@ def test_generated_code_is_told_from_what_is_said_around_it(gateway: LiveGateway
 
 def test_a_review_is_findings_with_severity_and_line_even_from_a_tiny_model(gateway: LiveGateway) -> None:
     code = "def f(x):\n    return eval(x)\n"
-    answer = asked(gateway, "/generate", category="code_review", prompt=code, severity_filter="info", max_tokens=500)
+    answer = asked(gateway, "/generate", category="code_review", prompt=code, severity_filter="info", max_tokens=200)
     metadata = answer["metadata"]
     assert metadata["structured"]
     assert not metadata["repaired"]

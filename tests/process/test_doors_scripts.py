@@ -207,25 +207,19 @@ def test_nothing_newer_than_the_bash_of_macos() -> None:
         assert not re.findall(newer, path.read_text()), path.name
 
 
-@pytest.mark.parametrize("lines", [PAS], ids=["PAS"])
-def test_the_documented_lines_run_on_other_ports(checkout: Checkout, lines: str) -> None:
-    env = checkout.of_slm if lines is SLM else checkout.of_pas if lines is PAS else {}
-    done = checkout.lines(lines, **env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert all(is_refused(checkout.url(port)) for port in DOCUMENTED)
-
-
 @pytest.mark.parametrize("lines", [SLM, BESTBOX, PAS], ids=["SLM Server", "BestBox", "PAS"])
 def test_the_documented_lines_run_as_written(tmp_path: Path, lines: str) -> None:
+    """Where somebody listens on one of the ports here, they run with others in their place."""
     wanted = {int(port) for port in re.findall(r"\b8\d{3}\b", lines)}
-    if taken := [port for port in wanted if not is_refused(f"http://127.0.0.1:{port}")]:
-        pytest.skip(f"somebody listens on {taken} here")
-    checkout = Checkout(tmp_path, {port: port for port in DOCUMENTED})
-    for name in ("LLM_PORT", "LLM_LIGHT_PORT", "OLLAMA_HOST"):
+    free = all(is_refused(f"http://127.0.0.1:{port}") for port in wanted)
+    checkout = Checkout(tmp_path, {port: port for port in DOCUMENTED} if free else free_ports())
+    env = {} if free else {SLM: checkout.of_slm, PAS: checkout.of_pas}.get(lines, {})
+    for name in ("LLM_PORT", "LLM_LIGHT_PORT", "OLLAMA_HOST") if free else ():
         del checkout.env[name]
     try:
-        done = checkout.lines(lines)
+        done = checkout.lines(lines, **env)
         assert done.returncode == 0, done.stdout + done.stderr
+        assert all(is_refused(checkout.url(port)) for port in wanted)
     finally:
         checkout.end()
 
@@ -255,7 +249,7 @@ def test_all_services_of_pas_start_and_stop_as_documented(tmp_path: Path) -> Non
 # -- SLM Server ------------------------------------------------------------------------------------------
 
 
-def test_the_start_prints_five_lines_and_the_stop_frees_the_ports(checkout: Checkout) -> None:
+def test_the_start_prints_five_lines_and_takes_over_edits_and_the_stop_frees_the_ports(checkout: Checkout) -> None:
     done = checkout.run("start.sh", **checkout.of_slm)
     lines = done.stdout.splitlines()
     assert (done.returncode, len(lines)) == (0, 5), done.stdout + done.stderr
@@ -265,6 +259,8 @@ def test_the_start_prints_five_lines_and_the_stop_frees_the_ports(checkout: Chec
     log = checkout.folder / "logs" / "slm_server.log"
     assert log.is_symlink()
     assert log.exists()
+    takes_over_edits(checkout)
+    is_found_by_either_variable(checkout)
     done = checkout.run("stop.sh")
     assert done.returncode == 0
     assert str(checkout.ports[8503]) in done.stdout
@@ -287,8 +283,8 @@ def test_without_weights_and_stand_in_it_says_what_to_do_and_runs_nothing(checko
     checkout.run("stop.sh")
 
 
-def test_an_edit_of_the_models_is_taken_over_by_the_next_start(checkout: Checkout) -> None:
-    assert checkout.run("start.sh", **checkout.of_slm).returncode == 0
+def takes_over_edits(checkout: Checkout) -> None:
+    """An edit of the models, by the next start."""
     before = checkout.state("slm-server")["pid"]
     text = checkout.models.read_text()
     checkout.models.write_text(text.replace("id: qwen/qwen3-8b", "id: my/thinker"))
@@ -300,11 +296,10 @@ def test_an_edit_of_the_models_is_taken_over_by_the_next_start(checkout: Checkou
     assert done.returncode == 1
     assert "models.yaml:1" in done.stderr
     assert ask(checkout.url(8502), "GET", "/health").json["model"] == "my/thinker"
-    checkout.run("stop.sh")
 
 
-def test_a_clients_address_comes_from_either_variable(checkout: Checkout) -> None:
-    assert checkout.run("start.sh", **checkout.of_slm).returncode == 0
+def is_found_by_either_variable(checkout: Checkout) -> None:
+    """A client's address."""
     code = """
 import asyncio
 from rolecast import LLMClient
@@ -324,24 +319,17 @@ asyncio.run(main())
             [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
         ).stdout
         assert printed == "fake: Explain quantum computing\n"
-    checkout.run("stop.sh")
 
 
 # -- BestBox ---------------------------------------------------------------------------------------------
 
 
-def test_each_of_the_pair_stops_alone(checkout: Checkout) -> None:
-    assert checkout.run("scripts/start-llm.sh").returncode == 0
-    assert checkout.run("scripts/start-llm-docker.sh").returncode == 0
-    assert checkout.run("scripts/stop-llm.sh", "heavy").returncode == 0
-    assert is_refused(checkout.url(8080))
-    assert ask(checkout.url(8081), "GET", "/health").body == b'{"status":"ok"}'
-    assert checkout.run("scripts/stop-llm.sh", "neither").returncode == 1
-    assert "light model has stopped" in checkout.run("scripts/stop-llm.sh").stdout
-
-
-def test_a_second_start_is_refused_unless_it_is_a_restart(checkout: Checkout) -> None:
-    assert checkout.run("scripts/start-llm.sh").returncode == 0
+def test_a_second_start_is_refused_unless_it_is_a_restart(checkout: Checkout, tmp_path: Path) -> None:
+    own = tmp_path / "mine.log"
+    own.write_text("mine")
+    done = checkout.run("scripts/start-llm.sh", LLM_LOG_FILE=str(own))
+    assert (done.returncode, "is not touched" in done.stdout) == (0, True)
+    assert own.read_text() == "mine"
     first = checkout.state("llm-heavy")["pid"]
     done = checkout.run("scripts/start-llm.sh")
     assert (done.returncode, "--restart" in done.stderr) == (1, True)
@@ -372,9 +360,11 @@ def test_of_two_starts_at_once_one_says_that_the_other_is_under_way(checkout: Ch
     checkout.run("scripts/stop-llm.sh")
 
 
-def test_the_documented_pattern_finds_the_heavy_gateway_alone(checkout: Checkout) -> None:
-    checkout.run("scripts/start-llm.sh")
-    checkout.run("scripts/start-llm-docker.sh")
+def test_the_documented_pattern_finds_the_heavy_gateway_alone_and_each_of_the_pair_stops_alone(
+    checkout: Checkout,
+) -> None:
+    assert checkout.run("scripts/start-llm.sh").returncode == 0
+    assert checkout.run("scripts/start-llm-docker.sh").returncode == 0
     heavy = checkout.state("llm-heavy")["pid"]
     pattern = re.compile(rf"llama-server.*{checkout.ports[8080]}")
     lines = {process.pid: " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])}
@@ -383,8 +373,11 @@ def test_the_documented_pattern_finds_the_heavy_gateway_alone(checkout: Checkout
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(heavy).wait(60)
     assert is_refused(checkout.url(8080))
+    assert ask(checkout.url(8081), "GET", "/health").body == b'{"status":"ok"}'
+    assert checkout.run("scripts/stop-llm.sh", "neither").returncode == 1
+    assert checkout.run("scripts/stop-llm.sh", "heavy").returncode == 0
     assert not is_refused(checkout.url(8081))
-    checkout.run("scripts/stop-llm.sh")
+    assert "light model has stopped" in checkout.run("scripts/stop-llm.sh").stdout
 
 
 def test_somebody_else_on_the_port_is_named_and_left_alone(
@@ -428,15 +421,6 @@ def test_other_machines_are_let_in_only_with_a_key(checkout: Checkout) -> None:
     done = checkout.run("scripts/start-llm.sh", LLM_HOST="0.0.0.0")
     assert done.returncode == 1
     assert "keys" in done.stderr
-
-
-def test_a_log_of_ones_own_is_not_replaced(checkout: Checkout, tmp_path: Path) -> None:
-    own = tmp_path / "mine.log"
-    own.write_text("mine")
-    done = checkout.run("scripts/start-llm.sh", LLM_LOG_FILE=str(own))
-    assert (done.returncode, "is not touched" in done.stdout) == (0, True)
-    assert own.read_text() == "mine"
-    checkout.run("scripts/stop-llm.sh")
 
 
 @pytest.mark.real

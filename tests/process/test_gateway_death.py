@@ -3,6 +3,7 @@
 import http.client
 import json
 import sqlite3
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,11 @@ models:
   tiny: {backend: fake, parallel: 4, pinned: true}
   slow: {backend: fake, script: SCRIPT}
 roles: {standard: [tiny]}
+"""
+CONFIG_OF_SCRIPT = """
+server: {port: 0}
+models: {m: {backend: command, command: [SCRIPT, "{port}"]}}
+roles: {standard: [m]}
 """
 UNWRITTEN_S = 0.3
 """Rows are written every 50 ms; the rest is room for a busy machine."""
@@ -98,6 +104,24 @@ def test_workers_that_start_while_the_gateway_is_killed_do_not_stay(tmp_path: Pa
         everyone = until(lambda: (found := gateway.processes())[1:] and found, "a worker was started")
         gateway.kill()
         assert_gone(everyone)
+
+
+def test_what_a_worker_of_a_killed_gateway_left_in_another_session_is_ended_by_the_next_one(tmp_path: Path) -> None:
+    """Its own watchdog reaches its process group alone."""
+    script = tmp_path / "start.sh"
+    script.write_text(
+        f"#!/bin/sh\nsetsid sleep 1000 &\necho $! > {tmp_path}/pid\n"
+        f'exec {sys.executable} {Path(__file__).parents[1]}/unit/foreign_server.py --port "$1"\n'
+    )
+    script.chmod(0o755)
+    start = CONFIG_OF_SCRIPT.replace("SCRIPT", str(script))
+    with LiveGateway(tmp_path, start) as gateway:
+        assert gateway.chat("m", "hello").status == 200
+        left = psutil.Process(int((tmp_path / "pid").read_text()))
+        gateway.kill()
+        assert left.is_running()
+        gateway.start()
+        assert_gone([left])  # by this gateway, or by any other of this user that started meanwhile
 
 
 def assert_gone(processes: list[psutil.Process]) -> None:

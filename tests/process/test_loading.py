@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-from live_gateway import LiveGateway, until
+from live_gateway import LiveGateway, has_ended, until
 
 CONFIG = """
 server: {port: 0}
@@ -51,7 +51,7 @@ def test_an_idle_model_leaves_and_comes_back_and_a_pinned_one_stays(gateway: Liv
     assert gateway.chat("brief", "hello").status == 200
     pid = gateway.model("brief")["pid"]
     until(lambda: gateway.model("brief")["state"] == "cold", "the idle model was unloaded")
-    assert not pid or not psutil.pid_exists(pid)
+    assert not pid or has_ended(pid)
     assert gateway.chat("brief", "hello").status == 200
     assert {k: gateway.model("pinned")[k] for k in ("pid", "state")} == {"pid": pinned["pid"], "state": "ready"}
     assert gateway.model("patient")["state"] == "ready"
@@ -79,7 +79,7 @@ def test_unload_and_load_are_done_when_they_answer(gateway: LiveGateway) -> None
     assert gateway.post("/admin/load", {"model": "patient"}).json == {"model": "patient", "state": "ready"}
     pid = gateway.model("patient")["pid"]
     assert gateway.post("/admin/unload", {"model": "patient"}).json == {"model": "patient", "state": "cold"}
-    assert not psutil.pid_exists(pid)
+    assert has_ended(pid)
     assert gateway.post("/admin/unload", {"model": "patient"}).json["state"] == "cold"
     assert gateway.post("/admin/load", {"model": "patient"}).json["state"] == "ready"
     assert gateway.model("patient")["restarts"] == 0

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from client_programs import installing
 from live_gateway import ask, plain_environment, until
 
 from rolecast import __version__
@@ -65,7 +66,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Dist:
     folder = tmp_path_factory.mktemp("dist")
     tools = make_venv(folder / "tools")
     installed = subprocess.run(
-        [tools / "python", "-m", "pip", "install", "--quiet", "build", "hatchling", "uv"],
+        [*installing(tools / "python"), "build", "hatchling", "uv"],
         env=QUICK,
         capture_output=True,
         text=True,

@@ -95,7 +95,7 @@ def decisions(gateway: LiveGateway, prompt: str, *, may_handle: bool) -> str:
 @pytest.mark.parametrize("may_handle", [True, False])
 def test_the_grammar_of_the_decision_is_taken_and_makes_decisions(gateway: LiveGateway, may_handle: bool) -> None:
     with ThreadPoolExecutor(4) as threads:
-        prompts = PROMPTS if may_handle else PROMPTS[:2]
+        prompts = PROMPTS[1:3] if may_handle else PROMPTS[3:]
         said = list(threads.map(lambda prompt: decisions(gateway, prompt, may_handle=may_handle), prompts))
     for text in said:
         raw = json.loads(text)
@@ -109,7 +109,7 @@ def test_the_grammar_of_the_decision_is_taken_and_makes_decisions(gateway: LiveG
 
 def test_every_request_gets_an_answer_whatever_the_router_writes(gateway: LiveGateway) -> None:
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda prompt: gateway.chat("auto", prompt, max_tokens=200), PROMPTS))
+        answers = list(threads.map(lambda prompt: gateway.chat("auto", prompt, max_tokens=60), PROMPTS))
     for answer in answers:
         assert answer.status == 200, answer.body
         assert answer.headers["x-rolecast-route"].startswith("llm; router")

@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import socket
 from pathlib import Path
 
 import psutil
@@ -89,3 +90,23 @@ def test_somebody_who_follows_a_log_does_not_hold_the_end_up(tmp_path: Path) -> 
         response.read()
         assert gateway.wait() == 0
         follower.close()
+
+
+def test_a_request_that_comes_while_answers_are_finished_is_told_to_come_back(tmp_path: Path) -> None:
+    with make(tmp_path) as gateway, gateway.stream("tiny", "long") as running:
+        assert running.event()
+        host, port = gateway.url.removeprefix("http://").split(":")
+        body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "hello"}]})
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n"
+        with socket.create_connection((host, int(port)), timeout=30) as late:
+            late.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode())  # begun, so it is no idle connection
+            until(lambda: gateway.get("/health").status == 200, "its head was read")
+            gateway.send(signal.SIGTERM)
+            until(lambda: is_refused(gateway.url), "new connections are refused")
+            late.sendall(body.encode())
+            answer = b"".join(iter(lambda: late.recv(65536), b"")).decode()
+        assert answer.startswith("HTTP/1.1 503 ")
+        assert "\r\nretry-after: 1\r\n" in answer.lower()
+        assert json.loads(answer.rsplit("\r\n\r\n", 1)[1])["error"]["code"] == "shutting_down"
+        assert running.rest()[-1] == "[DONE]"
+        assert gateway.wait() == 0

@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import pytest
 from kill_storm import KillStorm
-from live_gateway import LiveGateway, Stream, until, words
+from live_gateway import LiveGateway, Stream, has_ended, until, words
 
 SCRIPT = """
 replies:
@@ -19,12 +18,14 @@ replies:
   - {match: "^brief", reply: "one two three four", token_delay: 0.02}
   - {match: "^poison", die_after: 0}
   - {match: "^cut", reply: "one two three four", die_after: 2}
+  - {match: "^patient", reply: "here", delay: 1.0}
 """
 CONFIG = """
 server: {port: 0}
 models:
   tiny: {backend: fake, parallel: 4, pinned: true, script: SCRIPT}
   single: {backend: fake, script: SCRIPT}
+  alone: {backend: fake, parallel: 4, script: SCRIPT}
   steady: {backend: fake}
 roles: {standard: [tiny]}
 """
@@ -73,7 +74,7 @@ def test_killing_a_worker_ends_running_streams_with_an_error_and_nobody_else_not
     assert now["restarts"] == before["restarts"] + 1
     assert (now["state"], now["active"], now["waiting"]) == ("ready", 0, 0)
     assert now["pid"] != before["pid"]
-    assert not psutil.pid_exists(before["pid"])
+    assert has_ended(before["pid"])
     outcomes = until(lambda: (rows := gateway.rows("outcome, error, stream"))[15:] and rows)
     assert outcomes.count(("error", "worker_lost", 1)) == 4
     assert outcomes.count(("ok", "", 1)) == outcomes.count(("ok", "", 0)) == 6
@@ -115,6 +116,20 @@ def test_a_request_that_kills_every_worker_is_found_among_others_and_they_are_an
     assert storm.wrong() == []
     assert (answer.status, answer.error["code"]) == (503, "worker_lost")
     assert "which may be the cause" in answer.error["message"]
+
+
+def test_a_lone_request_whose_fresh_workers_are_killed_from_outside_is_answered(gateway: LiveGateway) -> None:
+    """Each time nothing but it was there, and the worker had answered nobody: as if it were the cause."""
+    pids: set[int] = set()
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(gateway.chat, "alone", "patient")
+        for _ in range(4):
+            now = until(lambda: (m := gateway.model("alone"))["active"] and m["pid"] not in pids and m)
+            pids.add(now["pid"])
+            os.kill(now["pid"], signal.SIGKILL)
+        answer = asking.result()
+    assert (answer.status, answer.json["choices"][0]["message"]["content"]) == (200, "here")
+    assert gateway.model("alone")["restarts"] == 4
 
 
 def test_other_models_do_not_notice_a_dead_worker(gateway: LiveGateway, tmp_path: Path) -> None:

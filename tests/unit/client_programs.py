@@ -89,7 +89,15 @@ def _npm(folder: Path, packages: tuple[str, ...]) -> list[str]:
 
 def _pip(folder: Path, packages: tuple[str, ...]) -> list[str]:
     wanted = packages[1:]  # the first is the version of Python
-    return [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), *wanted]
+    return [*installing(sys.executable), "--target", str(folder), *wanted]
+
+
+def installing(python: str | Path) -> list[str]:
+    """The command that installs packages for that Python: uv's, ten times as fast as pip's."""
+    uv = Path(sys.prefix) / "bin" / "uv"
+    if uv.exists():
+        return [str(uv), "pip", "install", "--quiet", "--python", str(python)]
+    return [str(python), "-m", "pip", "install", "--quiet"]
 
 
 def _installed(name: str, packages: tuple[str, ...], command: Callable[[Path, tuple[str, ...]], list[str]]) -> Path:

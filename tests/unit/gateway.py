@@ -101,6 +101,10 @@ class Peer(asyncio.Protocol):
             return
         head, rest = bytes(self._data[:end]), bytes(self._data[end + 4 :])
         line, *lines = head.split(b"\r\n")
+        if re.match(rb"GET \S*/models HTTP", line):  # what it has is asked by the way
+            self._data.clear()
+            self.transport.write(message(b"{}", 404))
+            return
         pairs = [_HEADER.match(x) for x in lines]
         headers = [(m[1].decode(), m[2].decode()) for m in pairs if m]
         lengths = [v for n, v in headers if n.lower() == "content-length"]
@@ -472,15 +476,20 @@ def remote(url: str, **fields: Any) -> Model:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(config: Config, folder: Path, file: Path | None = None) -> AsyncIterator[Gate]:
+async def running_gateway(
+    config: Config, folder: Path, file: Path | None = None, *, asks_remotes: bool = False
+) -> AsyncIterator[Gate]:
     """The whole gateway of that configuration, on its sockets, in this event loop; its ledger is in `folder`.
 
-    With `file`, the one the configuration was read from, it watches that.
+    With `file`, the one the configuration was read from, it watches that. With `asks_remotes` it asks servers elsewhere
+    for their health, which would come between the requests that a scripted worker judges.
     """
     storage = Storage(url=f"sqlite:///{folder / 'ledger.db'}", models=str(folder / "models"))
     config = msgspec.structs.replace(config, storage=storage)
     hurry = asyncio.Event()
     gateway = app.Gateway(config, file)
+    if not asks_remotes:
+        gateway.elsewhere.look = turns  # type: ignore[method-assign]
     async with app.serving(gateway, hurry):
         try:
             yield Gate(gateway)

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import NamedTuple, Self
 
 from live_gateway import LiveGateway, until
@@ -67,31 +66,37 @@ class KillStorm:
         return int(now["pid"]) if now["state"] == "ready" else 0
 
     def _ask_on(self, streams: bool) -> None:
-        ask: Callable[[], tuple[str, str]] = self._stream if streams else self._whole
         while not self._over.is_set() and not self.wrong():
-            began = time.monotonic()
-            try:
-                kind, detail = ask()
-            except (OSError, http.client.HTTPException) as error:
-                kind, detail = "lost", repr(error)
-            self.fates.append(Fate(kind, detail, time.monotonic() - began))
+            self.fates.append(ask(self.gateway, self.model, self.text, streams=streams, tokens=self.tokens))
 
-    def _whole(self) -> tuple[str, str]:
-        answer = self.gateway.chat(self.model, self.text, max_tokens=self.tokens)
-        return ("answered", "") if answer.status == 200 else ("refused", str(answer.error))
 
-    def _stream(self) -> tuple[str, str]:
-        with self.gateway.stream(self.model, self.text, max_tokens=self.tokens) as stream:
-            if stream.response.status != 200:
-                return "refused", stream.response.read().decode()
-            events: list[str] = []
-            try:
-                events = stream.rest()
-            except http.client.IncompleteRead as error:
-                return "cut", repr(error)
-        *text, last, done = events or ["", ""]
-        if done != "[DONE]":
-            return "cut", done
-        if "error" not in json.loads(last):
-            return "answered", ""
-        return ("broken off", "") if text else ("refused", last)
+def ask(gateway: LiveGateway, model: str, text: str, *, streams: bool, tokens: int) -> Fate:
+    """One request, and what became of it."""
+    began = time.monotonic()
+    try:
+        kind, detail = (_stream if streams else _whole)(gateway, model, text, tokens)
+    except (OSError, http.client.HTTPException) as error:
+        kind, detail = "lost", repr(error)
+    return Fate(kind, detail, time.monotonic() - began)
+
+
+def _whole(gateway: LiveGateway, model: str, text: str, tokens: int) -> tuple[str, str]:
+    answer = gateway.chat(model, text, max_tokens=tokens)
+    return ("answered", "") if answer.status == 200 else ("refused", str(answer.error))
+
+
+def _stream(gateway: LiveGateway, model: str, text: str, tokens: int) -> tuple[str, str]:
+    with gateway.stream(model, text, max_tokens=tokens) as stream:
+        if stream.response.status != 200:
+            return "refused", stream.response.read().decode()
+        events: list[str] = []
+        try:
+            events = stream.rest()
+        except http.client.IncompleteRead as error:
+            return "cut", repr(error)
+    *said, last, done = events or ["", ""]
+    if done != "[DONE]":
+        return "cut", done
+    if "error" not in json.loads(last):
+        return "answered", ""
+    return ("broken off", "") if said else ("refused", last)

@@ -1,6 +1,8 @@
-"""The weights of the two default models, in one folder that all tests of a session share."""
+"""The weights of the two default models: brought once per run, and in a folder of its own for each test process."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from importlib.resources import files
@@ -13,7 +15,20 @@ MODELS = ("smollm2-135m", "all-minilm-l6-v2")
 
 def fetch(folder: Path) -> Path:
     """The store with both models: ROLECAST_TEST_STORE if it is set, else `folder`. Downloads what is absent."""
-    store = Path(os.environ.get("ROLECAST_TEST_STORE") or folder)
+    given = os.environ.get("ROLECAST_TEST_STORE")
+    if given or "PYTEST_XDIST_WORKER" not in os.environ:
+        return _pulled(Path(given or folder))
+    among = folder.parents[1] / "weights"  # of all test processes
+    among.parent.mkdir(parents=True, exist_ok=True)
+    with among.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _pulled(among)
+    if not folder.exists():  # what a gateway brings or deletes is nobody else's
+        shutil.copytree(among, folder, copy_function=os.link)
+    return folder
+
+
+def _pulled(store: Path) -> Path:
     store.mkdir(parents=True, exist_ok=True)
     default = files("rolecast.data") / "presets" / "default.yaml"
     argv = [sys.executable, "-m", "rolecast", "pull", "--config", str(default), *MODELS]

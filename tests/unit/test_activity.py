@@ -13,7 +13,6 @@ from gateway import SSE_HEAD as STREAM
 from rolecast import sources
 from rolecast.config.schema import Limits, Listener, Model
 from rolecast.errors import NotFound
-from rolecast.pages.activity import WORKER_BYTES, expected_bytes
 from rolecast.sources import store
 from rolecast.telemetry.metrics import KEPT_REFUSALS, SHOWN_CHARS, Place, Refusals
 
@@ -189,29 +188,3 @@ def test_a_pull_in_another_process_can_be_seen_in_the_folder(tmp_path: Path, tex
         assert arrival is not None
         assert arrival.bytes == 1000
     assert sources.arriving(source, tmp_path) is None
-
-
-def test_what_a_load_needs_is_told_from_all_files_and_the_context(tmp_path: Path) -> None:
-    weights = tiny_gguf.write(tmp_path / "tiny-00001-of-00002.gguf")
-    alone = expected_bytes(Model(source="file:x", context=1024), weights)
-    (tmp_path / "tiny-00002-of-00002.gguf").write_bytes(b"x" * 5000)
-    both = expected_bytes(Model(source="file:x", context=1024), weights)
-    wide = expected_bytes(Model(source="file:x", context=1024, parallel=3), weights)
-    assert alone
-    assert both
-    assert wide
-    assert alone > WORKER_BYTES + weights.stat().st_size
-    assert both == alone + 5000
-    assert wide - both == 2 * 1024 * 2 * 64 * 2 * 2  # layers, width, key and value, two bytes each
-
-
-@pytest.mark.parametrize("context", [0, 10**6])
-def test_what_a_load_needs_is_told_for_the_context_that_the_weights_have(tmp_path: Path, context: int) -> None:
-    weights = tiny_gguf.write(tmp_path / "tiny.gguf", context=2048)
-    trained = expected_bytes(Model(source="file:x", context=2048), weights)
-    assert expected_bytes(Model(source="file:x", context=context), weights) == trained
-
-
-def test_nothing_is_guessed_for_a_file_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "x.gguf").write_bytes(b"<html>")
-    assert expected_bytes(Model(source="file:x"), tmp_path / "x.gguf") is None

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 import pytest
 from gateway import Answer, Gate, config, on_uvloop, request, running_gateway, until
 from msgspec.structs import replace
+from quick_python import tool_server
 
 from rolecast.config.mcp import Mcp, ToolServer
 from rolecast.config.registry import Registry
@@ -26,7 +26,6 @@ from rolecast.registry.invoke import Invoker
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop
 PORT = "agent_router"
-TOOLS = Path(__file__).parent / "tool_server.py"
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -376,7 +375,7 @@ async def test_files_are_not_written_and_servers_of_tools_must_be_configured(
 
 
 async def test_an_agent_may_be_a_server_of_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    servers = {"notes": ToolServer(command=[sys.executable, str(TOOLS), "good"], allow=["echo", "fails"])}
+    servers = {"notes": ToolServer(command=tool_server("good"), allow=["echo", "fails"])}
     agents = [Service("agent-keeper", labels={"mcp_server": "notes"})]
     async with gateway(tmp_path, agents, monkeypatch, mcp=Mcp(servers=servers)) as gate:
         asked = {"agent_name": "keeper", "transport": "mcp"}

@@ -8,7 +8,7 @@ from gateway import ScriptedWorker, chat, config, request, running_gateway, shor
 
 from rolecast import backends, readiness
 from rolecast import config as configuration
-from rolecast.backends.fake import Fake
+from rolecast.backends import plain
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
 from rolecast.values import Failure
@@ -107,14 +107,13 @@ async def worker_is_gone(folder: str) -> None:
         assert refused.error["code"] == "unreachable"
 
 
-def test_a_backend_made_for_an_earlier_version_gets_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    for part in ("speaks", "named_tools", "can", "explain"):
-        if hasattr(Fake, part):
-            monkeypatch.delattr(Fake, part)
-    echo = backends.get("echo")
-    assert (echo.speaks, echo.named_tools) == ("openai", True)
-    assert echo.can(Model(backend="echo"), None, "vision") is None
-    assert echo.explain(500, Failure("what")) is None
+def test_a_backend_made_for_an_earlier_version_gets_what_it_leaves_out() -> None:
+    old, model = backends.get("old"), Model(backend="old")
+    assert not [part for part in plain.PARTS if not hasattr(old, part)]
+    assert (old.speaks, old.named_tools) == ("openai", True)
+    assert old.can(model, None, "vision") is None
+    assert old.sleeper(model) is None
+    assert old.explain(500, Failure("what")) is None
 
 
 def test_what_is_no_backend_is_refused_with_what_it_lacks() -> None:

@@ -11,15 +11,23 @@ from rolecast import backends, dialects
 
 SOURCE = Path(rolecast.__file__).parent
 OTHER_WORDS: dict[str, set[str]] = {
+    "avatars/documented/trainer.py": {"mlx"},  # an engine of trainings
+    "avatars/training/train.py": {"mlx"},  # the same
     "config/importers/draft.py": {"command"},  # a setting
-    "config/importers/litellm_providers.py": {"openai", "anthropic"},  # providers
+    "config/importers/litellm.py": {"ollama"},  # a provider
+    "config/importers/litellm_providers.py": {"openai", "anthropic", "ollama"},  # providers
     "config/importers/llama_swap.py": {"command"},  # a setting
     "dialects/__init__.py": {
         *dialects.DIALECTS,
         *dialects.FAMILIES,
     },  # their own rows, which may be called as a backend is
     "mcp/clients.py": {"command"},  # a field of other programs
+    "config/source.py": {"ollama"},  # where weights come from
     "dialects/surfaces.py": {"openai"},  # the shape of a port
+    "fleet/plans.py": {"ollama"},  # where weights come from
+    "pages/ollama.py": {"ollama"},  # how a client calls itself
+    "sources/__init__.py": {"ollama"},  # where weights come from
+    "sources/store.py": {"ollama"},  # the same
     "pages/openapi_schemas.py": {"openai"},  # a dialect
     "pages/ports.py": {"openai"},  # the shape of a port
 }

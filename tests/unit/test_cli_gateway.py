@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from live_gateway import LiveGateway, until
+from live_gateway import LiveGateway, Stream, until
 from typer.testing import CliRunner
 
 from rolecast.cli import app
@@ -321,6 +321,30 @@ roles: {standard: [m]}
             assert "`rolecast status`" in gateway.get("/health").json["problems"][0]
 
 
+STOPPED_SLOWLY = """
+server: {port: 0, drain_timeout: 5m}
+models: {m: {backend: fake, script: SCRIPT}}
+roles: {standard: [m]}
+"""
+
+
+def test_a_gateway_that_stops_is_waited_for_and_a_second_down_cuts_nobody_off(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    (tmp_path / "script.yaml").write_text(f"replies: [{{match: ^slow, reply: '{'a ' * 600}', token_delay: 0.3}}]\n")
+    running.config.write_text(STOPPED_SLOWLY.replace("SCRIPT", str(tmp_path / "script.yaml")))
+    running.process("up", "-d", "--config", str(running.config))
+    try:
+        url = json.loads(running.invoke("status", "--json")[1])["listeners"][0]["url"]
+        body = {"model": "m", "messages": [{"role": "user", "content": "slow"}], "stream": True}
+        with Stream(url, "/v1/chat/completions", body) as stream:
+            assert stream.event()
+            for _ in range(3):
+                assert "still finishes requests" in running.process("down", "--timeout", "0.1").stderr
+            assert "is stopping, and ends the requests" in running.invoke("ps")[2]
+    finally:  # the client has left
+        assert running.process("down").returncode in (0, 1)
+
+
 def test_ps_lists_only_what_runs(gateway: Running) -> None:
     gateway.invoke("unload", "spare")
     code, out, _ = gateway.invoke("ps")
@@ -333,6 +357,40 @@ def test_load_and_unload_wait_until_it_is_done(gateway: Running) -> None:
     assert gateway.invoke("load", "spare")[1] == "spare is ready.\n"
     assert [worker["id"] for worker in json.loads(gateway.invoke("ps", "--json")[1])] == ["tiny", "spare"]
     assert json.loads(gateway.invoke("unload", "spare", "--json")[1]) == {"model": "spare", "state": "cold"}
+
+
+def test_a_model_is_pinned_let_go_renewed_and_unloaded_by_its_commands(gateway: Running) -> None:
+    assert gateway.invoke("pin", "spare")[1] == "spare is ready and stays.\n"
+    (row,) = [line for line in gateway.invoke("ps")[1].splitlines() if line.startswith("spare")]
+    assert row.rstrip().endswith("pinned")
+    before = {one["id"]: one["pid"] for one in json.loads(gateway.invoke("ps", "--json")[1])}
+    assert gateway.invoke("load", "spare", "--fresh")[1] == "spare is ready.\n"
+    after = {one["id"]: one["pid"] for one in json.loads(gateway.invoke("ps", "--json")[1])}
+    assert (before["tiny"], before["spare"] != after["spare"]) == (after["tiny"], True)
+    assert gateway.invoke("unpin", "spare")[1] == "spare is ready and leaves when it is idle.\n"
+    assert gateway.invoke("unload", "spare", "--now")[1] == "spare is unloaded.\n"
+
+
+def test_requests_are_listed_and_cancelled_by_their_commands(gateway: Running) -> None:
+    assert gateway.invoke("requests")[1] == "No request is under way.\n"
+    url = json.loads(gateway.invoke("status", "--json")[1])["listeners"][0]["url"]
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "Slow"}], "stream": True}
+    with Stream(url, "/v1/chat/completions", body) as stream:
+        assert stream.event()
+        (one,) = json.loads(gateway.invoke("requests", "--json")[1])
+        assert (one["model"], one["phase"]) == ("tiny", "running")
+        assert one["id"] in gateway.invoke("requests")[1]
+        assert gateway.invoke("cancel", one["id"])[1] == f"Cancelled {one['id']}, which was running on tiny.\n"
+        assert any('"code":"cancelled"' in event for event in stream.rest())
+    code, out, err = gateway.invoke("cancel", one["id"])
+    assert (code, out) == (1, "")
+    assert "rolecast requests" in err or "/v1/admin/requests" in err
+
+
+def test_an_edit_is_tried_and_taken_back_by_the_command(gateway: Running) -> None:
+    assert "Nothing would change" in gateway.invoke("reload", "--dry-run")[1]
+    code, _, err = gateway.invoke("reload", "--dry-run", "--rollback")
+    assert (code, "cannot be used together" in err) == (1, True)
 
 
 def test_loading_an_unknown_model_is_a_sentence(gateway: Running) -> None:

@@ -74,7 +74,7 @@ def test_a_key_is_made_listed_changed_and_revoked_without_a_gateway(gateway: Liv
         (("change", "x"), 2, "Say what is to be different"),
         (("list", "--rpm", "5"), 2, "--rpm: only `keys create` and `keys change` take this"),
         (("show", "nobody"), 1, "There is no key 'nobody'"),
-        (("create", "--scope", "root"), 1, "A scope is one of admin, use, local-only, raw."),
+        (("create", "--scope", "root"), 1, "A scope is one of admin, use, local-only, raw, urgent, background."),
         (("create", "--budget", "5 euros"), 1, "dollars and a time"),
         (("create", "--expires", "2020-01-01"), 1, "a day to come"),
         (("create", "--rpm", "-1"), 1, "from 0, which means no limit"),

@@ -1,13 +1,15 @@
 """What the commands print, and the pure parts behind it."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecast.cli import bench, output
+from rolecast.cli import bench, output, serve
 from rolecast.cli.answer import Stats
+from rolecast.cli.gateway import ModelStatus, Replica
 from rolecast.cli.markdown import split_finished
 
 
@@ -45,6 +47,41 @@ def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str], monk
 def test_text_from_elsewhere_is_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
     output.warn("[bold]models[0][/] is odd :smile:")
     assert capsys.readouterr().err == "Warning: [bold]models[0][/] is odd :smile:\n"
+
+
+def test_workers_are_listed_with_their_copies_and_those_that_wait_for_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    now = time.time()
+    copies = [
+        Replica(id="m", state="ready", pid=7, memory_bytes=2_000_000, active=1, slots=2),
+        Replica(id="m#2", state="asleep", pid=8, memory_bytes=1_000_000, slots=2),
+        Replica(id="m#3", state="cold", slots=2),
+    ]
+    output.show(
+        serve.workers_table(
+            [
+                ModelStatus(id="m", state="ready", pid=7, rss_bytes=3_000_000, active=1, parallel=2, replicas=copies),
+                ModelStatus(id="alone", state="ready", pid=9, replicas=[Replica(id="alone", state="ready", pid=9)]),
+                ModelStatus(id="late", state="cold", waiting=2, wants_memory=True),
+                ModelStatus(id="p", state="ready", pid=5, pinned=True, loaded_at=now - 20.5, leaves_at=None),
+                ModelStatus(id="q", state="ready", pid=6, loaded_at=now - 20.5, leaves_at=now + 299.9),
+                ModelStatus(id="r", state="ready", pid=4, loaded_at=now - 20.5, leaves_at=None),
+            ]
+        )
+    )
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [
+        ["m", "ready", "-", "3.0", "MB", "1/2", "0", "-", "0"],
+        ["m", "ready", "7", "2.0", "MB", "1/2"],
+        ["m#2", "asleep", "8", "1.0", "MB", "0/2"],
+        ["alone", "ready", "9", "-", "0/1", "0", "-", "0"],
+        ["late", "waits", "for", "memory", "-", "-", "0/1", "2", "-", "0"],
+        ["p", "ready", "5", "-", "0/1", "0", "20", "s", "0", "pinned"],
+        ["q", "ready", "6", "-", "0/1", "0", "20", "s", "0", "4m", "59s", "from", "now"],
+        ["r", "ready", "4", "-", "0/1", "0", "20", "s", "0", "for", "good"],
+    ]
 
 
 def test_no_message_table_or_state_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -229,6 +229,24 @@ def test_memory_budgets_that_make_none_are_refused(budget: str) -> None:
     assert list(found(cast(memory=Memory(budget=budget)))) == ["memory.budget"]
 
 
+@pytest.mark.parametrize("size", ["half", "0", 0, "-1GiB"])
+def test_a_size_of_a_model_that_is_none_is_one_problem(size: str | int) -> None:
+    config = Config(models={"m": Model(source="hf:o/r", memory=size)}, roles={"standard": ["m"]})
+    assert [trail for trail, _ in check(config)] == [("models", "m", "memory")]
+
+
+def test_a_set_of_models_that_names_a_stranger_says_who_may_be_meant() -> None:
+    (text,) = found(cast(memory=Memory(together=[["foo", "fooo"]]))).values()
+    assert text == "there is no model 'fooo'; did you mean 'foo'?"
+
+
+@pytest.mark.parametrize(
+    ("size", "refused"), [("auto", False), ("8GiB", False), (0, False), ("half", True), (-1, True)]
+)
+def test_disk_for_conversations_is_a_size_or_none(size: str | int, refused: bool) -> None:
+    assert list(found(cast(memory=Memory(conversations=size)))) == ["memory.conversations"] * refused
+
+
 def test_storage_is_a_file_a_server_or_a_variable_by_url() -> None:
     assert found(cast(storage=Storage(url="sqlite:///~/x.db"))) == {}
     assert found(cast(storage=Storage(url="env:BOOKS_URL"))) == {}

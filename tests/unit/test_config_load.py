@@ -315,6 +315,14 @@ def test_no_problem_repeats_a_secret() -> None:
         ("context: " + "9" * 300 + "x", "expected a whole number, got text: '" + "9" * 59 + "..."),
         ("context: [1]", "expected a whole number, got a list such as [a, b]"),
         ("timeout: " + "x" * 5000, "expected a duration such as 30s, 10m or 2h, got 'x"),
+        ("sleep: " + "9" * 400, "expected a duration of zero or more, got 9"),
+        ("sleep: " + "9" * 306 + "d", "expected a duration of zero or more, got '9"),
+        ("idle_timeout: .nan", "expected a duration of zero or more, got nan"),
+        ("load_timeout: -.inf", "expected a duration of zero or more, got -inf"),
+        ("memory: " + "9" * 400, "a size such as"),
+        ("prompt_cache: 99999999999GB", "a size such as"),
+        ("replicas: 0", "expected a whole number of at least 1, got 0"),
+        ("replicas: " + "9" * 30, "expected a whole number of at most 64, got 9"),
     ],
 )
 def test_a_wrong_value_is_shown_unless_it_is_long(setting: str, words: str) -> None:

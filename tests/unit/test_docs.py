@@ -10,6 +10,8 @@ from rolecast import __version__, errors
 from rolecast.books.receipt import Receipt
 from rolecast.cli import COMMANDS
 from rolecast.config import presets
+from rolecast.config.memory import Memory
+from rolecast.fleet import State
 from rolecast.telemetry.metrics import Telemetry
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +101,26 @@ def test_every_metric_is_explained() -> None:
     gauges = set(re.findall(r'yield "(\w+)", (?:w\.)?model_id', (SOURCE / "pages" / "health.py").read_text("utf-8")))
     explained = set(re.findall(r"`(rolecast_\w+)`", text_of("docs/guides/monitoring.md")))
     assert explained == names | {f"rolecast_{gauge}" for gauge in gauges}
+
+
+@pytest.mark.parametrize("page", ["docs/reference/http-api.md", "docs/guides/control.md"])
+def test_every_state_of_a_model_is_explained(page: str) -> None:
+    told = {
+        word for line in text_of(page).splitlines() if line.startswith("| `") for word in line.split("|")[1].split()
+    }
+    assert {f"`{state}`" for state in (*State, "absent")} <= {word.rstrip(",") for word in told}
+
+
+def test_every_setting_of_memory_is_explained_where_a_user_looks_for_it() -> None:
+    guide = text_of("docs/guides/memory.md")
+    assert not [
+        name for name in Memory.__struct_fields__ if not re.search(rf"memory\.{name}\b|^  {name}:", guide, re.MULTILINE)
+    ]
+    assert not [name for name in ("pinned", "idle_timeout", "warm", "replicas", "sleep") if f"`{name}" not in guide]
+
+
+def test_every_guide_is_linked_from_the_readme() -> None:
+    assert not [page.name for page in (ROOT / "docs" / "guides").glob("*.md") if page.name not in text_of("README.md")]
 
 
 def test_every_path_of_the_api_is_explained() -> None:

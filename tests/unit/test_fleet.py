@@ -99,6 +99,19 @@ async def test_a_starter_that_cannot_start_is_a_failed_load_that_says_why(tmp_pa
     await fleet.close()
 
 
+async def test_the_same_settings_would_replace_no_copy_of_a_pinned_model_though_its_weights_are_gone(
+    tmp_path: Path,
+) -> None:
+    model = Model(source="file:/gone.gguf", pinned=True, replicas=2)
+    fleet = fleet_of({"m": model}, tmp_path, Slow())
+    for station in fleet.stations:
+        station.worker.state = State.ASLEEP
+        station.planned = Launch(("llama-server",))
+    assert not fleet.would_replace("m", model)
+    assert fleet.would_replace("m", Model(source="file:/other.gguf", pinned=True, replicas=2))
+    await fleet.close()
+
+
 async def test_a_lease_points_to_its_station_and_other_listening_places_are_the_same_plan(tmp_path: Path) -> None:
     start = Slow()
     start.go.set()

@@ -19,19 +19,11 @@ from hypothesis.stateful import (
 
 from rolecast.config.schema import Model, Seconds
 from rolecast.errors import Busy, LoadFailed, UpstreamTimeout, WorkerDown
-from rolecast.fleet.machine import (
-    BACKOFF_S,
-    BREAKER,
-    STABLE_S,
-    Effect,
-    Forget,
-    Grant,
-    Kill,
-    Machine,
-    Refuse,
-    Spawn,
-    State,
-)
+from rolecast.fleet.admission import FRESH_S
+from rolecast.fleet.effects import Effect, Forget, Grant, Kill, Refuse, Spawn
+from rolecast.fleet.machine import BACKOFF_S, BREAKER, BY_OTHERS, STABLE_S, Machine
+from rolecast.fleet.worker import State
+from rolecast.footprint import Footprint
 from rolecast.values import Endpoint
 
 QUEUE = 3
@@ -80,7 +72,7 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         self.held: dict[str, int] = dict.fromkeys(MODELS, 0)
         self.used: dict[str, float] = dict.fromkeys(MODELS, 0.0)
         self.failures: dict[str, int] = dict.fromkeys(MODELS, 0)
-        self.faults: dict[str, int] = dict.fromkeys(MODELS, 0)
+        self.faults: dict[str, float] = dict.fromkeys(MODELS, 0)
         self.answered: dict[str, int] = dict.fromkeys(MODELS, -1)
         """The generation that gave an answer last."""
         self.tried_alone: dict[str, int] = dict.fromkeys(MODELS, -1)
@@ -277,20 +269,21 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
         self.renewed.discard(model)
         waiting = list(self.line[model])
         if not asked and model not in self.dropped:
-            self.judge(model, generation, was_ready)
+            self.judge(model, generation, was_ready, killed)
         self.held[model] = 0
         self.perform(self.machine.ended(model, generation, "it broke.", self.now, killed=killed))
         if not asked and model not in self.dropped:
             lasting = self.faults[model] < BREAKER and (was_ready is not None or killed)
             assert all(t.fate == "" if lasting else t.fate == "refused" for t in waiting)
 
-    def judge(self, model: str, generation: int, was_ready: float | None) -> None:
+    def judge(self, model: str, generation: int, was_ready: float | None, killed: bool) -> None:
         self.failed_at[model] = self.now
         if self.answered[model] == generation or (was_ready is not None and self.now - was_ready >= STABLE_S):
             self.failures[model], self.faults[model] = 1, 0
         elif self.tried_alone[model] != generation:
             self.failures[model] += 1
-            self.faults[model] += was_ready is None or bool(self.held[model]) or self.used[model] > was_ready
+            speaks = was_ready is None or bool(self.held[model]) or self.used[model] > was_ready
+            self.faults[model] += speaks * (BY_OTHERS if killed else 1)
 
     @rule(age=st.integers(1, 3))
     def an_old_process_is_heard_of(self, age: int) -> None:
@@ -417,7 +410,65 @@ def test_a_full_line_refuses_with_when_to_come_back() -> None:
         m.want("m", ticket, 0, 9)
     (error,) = refusals(m.want("m", "d", 0, 9))
     assert isinstance(error, Busy)
-    assert (error.code, error.retry_after) == ("queue_full", 1.0)
+    assert (error.code, error.retry_after) == ("queue_full", 3.0)  # half of three requests of two seconds, to one slot
+
+
+def test_in_a_full_line_the_key_that_has_most_of_it_gives_its_newest_place_to_another() -> None:
+    m = machine()
+    for ticket in "abc":
+        m.want("m", ticket, 0, 9, key="batch")
+    (refused,) = m.want("m", "d", 0, 9, key="ann")
+    assert isinstance(refused, Refuse)
+    assert (refused.ticket, refused.error.code) == ("c", "queue_full")
+    (own,) = m.want("m", "e", 0, 9, key="ann")  # two and one: taking one more would only turn it round
+    (more,) = m.want("m", "f", 0, 9, key="batch")
+    assert [each.ticket for each in (own, more) if isinstance(each, Refuse)] == ["e", "f"]
+    assert [each.ticket for each in m.workers["m"].waiting] == ["a", "b", "d"]
+
+
+def test_in_a_full_line_a_lower_class_gives_way_until_both_have_as_many_and_who_lost_a_worker_does_not() -> None:
+    m = machine()
+    m.want("m", "lost", 0, 9, again=1, rank=-1)
+    m.want("m", "a", 0, 9, rank=-1)
+    m.want("m", "b", 0, 9, rank=-1)
+    (first,) = m.want("m", "high", 0, 9, rank=1)
+    (second,) = m.want("m", "higher", 0, 9, rank=1)
+    (third,) = m.want("m", "highest", 0, 9, rank=1)
+    (low,) = m.want("m", "low", 0, 9, rank=-1)
+    told = [each.ticket for each in (first, second, third, low) if isinstance(each, Refuse)]
+    assert told == ["b", "a", "highest", "low"]
+    assert [each.ticket for each in m.workers["m"].waiting] == ["lost", "high", "higher"]
+
+
+def crowded() -> Machine:
+    """Two models, and memory for one of them; the larger one loads, and somebody waits for the other."""
+    m = Machine(
+        [("large", Model()), ("small", Model())], QUEUE, lambda model: Footprint({"large": 8, "small": 4}[model])
+    )
+    m.room(Footprint(9), Footprint(9), 0)
+    assert m.want("large", "mistake", 0, 900) == [Spawn("large", 1)]
+    assert m.want("small", "meant", 1, 900) == []
+    return m
+
+
+def test_a_load_that_nobody_waits_for_any_more_is_called_off_for_who_needs_its_memory() -> None:
+    m = crowded()
+    assert m.drop("large", "mistake") == []
+    assert m.next_deadline() == 1 + FRESH_S
+    assert m.tick(1 + FRESH_S) == [Kill("large", 1)]
+    assert m.ended("large", 1, "", 4) == [Spawn("small", 1)]
+    assert (m.workers["large"].state, m.workers["large"].failures) == (State.COLD, 0)
+
+
+def test_a_load_goes_on_for_who_waits_or_comes_back_and_where_nobody_needs_its_memory() -> None:
+    m = crowded()
+    m.drop("large", "mistake")
+    assert m.want("large", "again", 2, 900) == []
+    assert m.tick(5) == []
+    m.drop("small", "meant")
+    m.drop("large", "again")
+    assert m.tick(60) == []
+    assert m.workers["large"].state is State.LOADING
 
 
 def test_who_waits_too_long_is_told_what_for() -> None:
@@ -455,6 +506,13 @@ def test_a_model_that_cannot_load_refuses_who_waits_and_is_tried_again_only_when
     assert str(errors[0]) == "m could not be started: no such file. See `rolecast logs m`."
     assert m.next_deadline() == float("inf")
     assert m.want("m", "c", 2, 99) == [Spawn("m", 2)]
+
+
+def test_a_model_of_which_nothing_could_be_started_sends_nobody_to_a_log() -> None:
+    m = machine()
+    m.want("m", "a", 0, 99)
+    (error,) = refusals(m.ended("m", 1, "it is no GGUF.", 1, may_start=False))
+    assert str(error) == "m could not be started: it is no GGUF."
 
 
 def test_the_next_try_is_never_told_to_be_in_no_time() -> None:
@@ -544,12 +602,42 @@ def test_a_worker_that_dies_under_requests_before_any_answer_is_given_up_after_t
 def test_a_worker_that_is_killed_while_it_loads_is_tried_again_but_not_for_ever() -> None:
     m = machine()
     m.want("m", "a", 0, 999)
-    assert m.ended("m", 1, "killed.", 1, killed=True) == [Spawn("m", 2)]
-    assert m.ended("m", 2, "killed.", 2, killed=True) == []
-    assert m.next_deadline() == 2 + BACKOFF_S[1]
-    assert m.tick(2.5) == [Spawn("m", 3)]
-    (error,) = refusals(m.ended("m", 3, "killed.", 3, killed=True))
+    now = 1.0
+    for generation in range(1, 6):
+        ended = m.ended("m", generation, "killed.", now, killed=True)
+        assert not refusals(ended)
+        if not ended:
+            assert m.next_deadline() == now + BACKOFF_S[generation - 1]
+            now = m.next_deadline()
+            assert m.tick(now) == [Spawn("m", generation + 1)]
+    (error,) = refusals(m.ended("m", 6, "killed.", now, killed=True))
     assert str(error).startswith("m could not be started: killed.")
+
+
+def test_a_stuck_worker_is_ended_at_once_gets_nobody_any_more_and_the_next_one_serves_who_waits() -> None:
+    m = machine(parallel=2)
+    m.want("m", "a", 0, 99)
+    ready(m)
+    assert m.replace("m", 1, "stuck", 2) == [Kill("m", 1, at_once=True)]
+    assert m.replace("m", 1, "stuck", 2) == []  # once
+    assert m.want("m", "b", 2, 99) == []
+    assert m.released("m", 1, 2) == []  # the slot of a stuck worker is nobody's
+    assert m.ended("m", 1, "killed.", 3) == [Spawn("m", 2)]
+    assert m.loaded("m", 2, HERE, 4) == [Grant("m", "b")]
+    assert (m.workers["m"].restarts, m.workers["m"].failures) == (1, 0)
+
+
+def test_a_stuck_worker_comes_back_unasked_unless_its_model_left_and_a_later_one_is_not_ended_for_it() -> None:
+    m = machine()
+    m.want("m", "a", 0, 99)
+    ready(m)
+    m.replace("m", 1, "stuck", 2)
+    assert m.ended("m", 1, "killed.", 3) == [Spawn("m", 2)]
+    ready(m, 4)
+    assert m.replace("m", 1, "stuck", 2) == []
+    m.configure({}, 9, (), (), 5)
+    m.replace("m", 2, "stuck", 2)
+    assert m.ended("m", 2, "killed.", 6) == []
 
 
 def test_who_asks_for_a_worker_that_was_killed_while_nobody_asked_never_pays_for_it() -> None:
@@ -712,6 +800,18 @@ def test_a_remote_is_served_without_being_started_and_never_unloaded() -> None:
     assert m.next_deadline() == float("inf")
 
 
+def test_who_still_has_a_slot_of_a_worker_that_ended_gives_none_back_of_a_server_elsewhere() -> None:
+    m = machine(parallel=1)
+    m.want("m", "late to hear of it", 0, 9)
+    ready(m)
+    m.unload("m", 1)
+    m.ended("m", 1, "", 2)
+    m.attached("m", HERE)
+    assert m.want("m", "a", 3, 9) == [Grant("m", "a")]
+    assert m.released("m", 1, 4) == []
+    assert m.workers["m"].active == 1
+
+
 @pytest.mark.parametrize("holds", [True, False])
 def test_who_gives_up_is_forgotten(holds: bool) -> None:
     m = machine()
@@ -719,3 +819,41 @@ def test_who_gives_up_is_forgotten(holds: bool) -> None:
     assert m.drop("m", "a") == []
     assert m.loaded("m", 1, HERE, 1) == []
     assert m.workers["m"].active == 0
+
+
+def test_what_a_model_will_take_is_asked_once_while_it_waits_and_again_after_an_edit_or_a_start() -> None:
+    asked: list[str] = []
+    needs = {"big": 60, "small": 30}
+
+    def sizes(model: str) -> Footprint:
+        asked.append(model)
+        return Footprint(needs[model])
+
+    m = Machine([("big", Model()), ("small", Model())], 10, sizes)
+    m.room(Footprint(80), Footprint(80), 0)
+    m.want("big", "a", 0, 99)
+    m.loaded("big", 1, HERE, 1)
+    asked.clear()
+    m.want("small", "b", 2, 99)
+    for now in range(3, 6):
+        m.tick(now)
+    assert asked == ["small"]
+    needs["small"] = 10
+    m.configure({"big": Model(), "small": Model()}, 10, (), (), 6)
+    assert m.workers["small"].state is State.LOADING
+    needs["small"] = 20
+    m.ended("small", 1, "lacked memory", 7, killed=True)
+    assert (m.workers["small"].state, m.workers["small"].held) == (State.LOADING, Footprint(20))
+
+
+def test_who_is_found_to_need_more_when_it_may_start_waits_for_that() -> None:
+    needs = {"big": 60, "small": 30}
+    m = Machine([("big", Model()), ("small", Model())], 10, lambda model: Footprint(needs[model]))
+    m.room(Footprint(80), Footprint(80), 0)
+    m.want("big", "a", 0, 99)
+    m.loaded("big", 1, HERE, 1)
+    m.want("small", "b", 2, 99)
+    assert m.released("big", 1, 30) == [Kill("big", 1)]
+    needs["small"] = 90
+    assert [type(effect) for effect in m.ended("big", 1, "", 31)] == [Refuse]
+    assert m.workers["small"].state is State.COLD

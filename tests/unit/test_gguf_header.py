@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolecast.errors import SourceError
-from rolecast.weights import gguf
+from rolecast.weights import gguf, gguf_tensors
+from rolecast.weights.layout import Layout
 
 HUGE = struct.pack("<Q", 1 << 63)
 
@@ -81,7 +82,7 @@ def test_a_header_tells_what_an_engine_will_need(tmp_path: Path) -> None:
     )
     header = gguf.read(write(tmp_path, content))
     assert (header.kv_heads, header.key_length, header.value_length) == ((1, 2), 32, 16)
-    assert header.kv_bytes_per_token() == 3 * (32 + 16) * 2
+    assert header.layout == Layout(keys=3 * 32, values=3 * 16)
     assert (header.sliding_window, header.pooling, header.template_tools, header.generates) == (512, 3, True, True)
     assert header.tensor_bytes == 54
     assert header.repacked_bytes == 54, "the embedding is the output, too"
@@ -178,7 +179,7 @@ def test_a_pipe_is_refused_without_opening_it(tmp_path: Path) -> None:
 def test_the_tables_of_types_agree_with_the_reference_package() -> None:
     reference = pytest.importorskip("gguf")
     sizes = {int(k): v for k, v in reference.GGML_QUANT_SIZES.items()}
-    assert {k: v for k, v in gguf.BLOCKS.items() if k in sizes} == sizes
+    assert {k: v for k, v in gguf_tensors.BLOCKS.items() if k in sizes} == sizes
     known = {int(t): t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in reference.LlamaFileType}
     assert {k: v for k, v in known.items() if k != 1024} == gguf.FILE_TYPES
 

@@ -15,6 +15,7 @@ from rolecast.backends.llamacpp_options import Options, settle
 from rolecast.config.schema import Model
 from rolecast.values import Listen
 from rolecast.weights.gguf import Header
+from rolecast.weights.layout import Layout
 
 GIB = 1 << 30
 MACHINE = Hardware(cores=4, memory_bytes=16 * GIB)
@@ -36,6 +37,7 @@ def header(**facts: Any) -> Header:
         "key_length": 64,
         "value_length": 64,
         "tensor_bytes": 10**8,
+        "layout": Layout(keys=32 * 3 * 64, values=32 * 3 * 64),
     }
     return Header(**plain | facts)
 
@@ -243,6 +245,16 @@ def test_what_a_projector_is_for_tells_what_the_model_can(seeing):
 def test_the_prompt_cache_holds_the_conversations_of_a_machine(settings, context, memory_gib, expected):
     machine = Hardware(cores=1, memory_bytes=memory_gib * GIB)
     assert options(header(), context=context, hardware=machine, **settings).prompt_cache_mib == expected
+
+
+def test_a_conversation_is_what_its_layers_keep_and_its_snapshots():
+    machine = Hardware(cores=1, memory_bytes=1024 * GIB)
+    window = header(layout=Layout(keys=2000, values=2000, window_keys=10_000, window_values=10_000, window=1024))
+    of_one = 8000 * 100_000 + 5 * 40_000 * 1024
+    assert options(window, context=100_000, hardware=machine).prompt_cache_mib == 8 * of_one >> 20
+    states = header(layout=Layout(keys=2000, values=2000, states=10**6))
+    of_one = 8000 * 100_000 + 5 * 4 * 10**6
+    assert options(states, context=100_000, hardware=machine).prompt_cache_mib == 8 * of_one >> 20
 
 
 def test_a_slot_is_kept_for_its_conversation_and_snapshots_are_few():

@@ -88,6 +88,11 @@ def test_whether_a_child_may_use_the_network_is_for_its_launch_to_say():
     assert not {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"} & set(process.environment({}, []))
 
 
+def test_cards_have_the_numbers_of_their_driver_unless_the_user_wants_others():
+    assert process.environment({}, [])["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert process.environment({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, [])["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+
+
 def test_the_launch_adds_to_and_wins_over_the_environment():
     seen = process.environment({"PATH": "/bin"}, [("PATH", "/opt"), ("WANTED", "yes")])
     assert (seen["PATH"], seen["WANTED"]) == ("/opt", "yes")
@@ -308,6 +313,23 @@ async def test_a_grandchild_that_keeps_the_pipe_open_does_not_hold_up_the_end(lo
     async with asyncio.timeout(DEADLINE_S):
         assert await child.wait() == 0
     os.kill(int(child.tail(1)[0]), signal.SIGKILL)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("stop", "stays"), [((), False), (("true",), True)])
+async def test_what_a_foreign_command_left_in_another_session_ends_with_it_unless_it_has_its_own_way(log, stop, stays):
+    code = """
+        import subprocess, sys
+        quiet = {"start_new_session": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        print(subprocess.Popen(['sleep', '1000'], **quiet).pid, flush=True)
+    """
+    child = await process.spawn(Launch(argv=python(code), endpoint=Endpoint(), stop=stop), name="m", log=log)
+    async with asyncio.timeout(DEADLINE_S):
+        assert await child.wait() == 0
+    pid = int(child.tail(1)[0])
+    assert runs(pid) == stays
+    if stays:
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.anyio

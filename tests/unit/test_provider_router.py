@@ -338,6 +338,7 @@ async def test_only_one_whose_address_is_listed_becomes_a_model(tmp_path: Path) 
             router = Router(gate)
             await router.register(name="theirs", endpoint=f"{theirs.url}/chat/completions")
             await router.register(name="far", endpoint="http://10.0.0.1:8100")
+            await router.register(name="theirs#2", endpoint=theirs.url)  # a copy of theirs is called so
             models = gate.gateway.current.config.models
             assert [i for i in models if i.startswith(PREFIX)] == ["provider/theirs"]
             model = models["provider/theirs"]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rolecast import config, readiness
 from rolecast.cli import app as cli
-from rolecast.config.schema import Config, Model, Server, Storage
+from rolecast.config.schema import Config, Memory, Model, Server, Storage
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +106,28 @@ def test_a_context_that_no_memory_holds_is_told_with_its_size(tmp_path: Path, se
     (line,) = said(source=f"file:{path}", gpu_layers=0, **settings)
     assert line.startswith("models.m.context: context times parallel is ")
     assert "TB" in line
+
+
+@pytest.mark.parametrize(
+    ("budget", "settings", "words"),
+    [
+        (
+            "1GB",
+            {"backend": "fake", "memory": "2GB"},
+            "up to 2.0 GB, and all models together get 1.0 GB (memory.budget)",
+        ),
+        ("1GB", {"backend": "fake", "memory": "900MB"}, ""),
+        ("1GB", {"backend": "fake"}, ""),
+        ("1MB", {"prompt_cache": 0}, "MB, and all models together get 1.0 MB (memory.budget)"),
+    ],
+)
+def test_a_model_that_the_budget_never_lets_in_is_told_before_it_is_asked(
+    tmp_path: Path, budget: str, settings: dict[str, object], words: str
+) -> None:
+    source = {} if "backend" in settings else {"source": f"file:{tiny_gguf.write(tmp_path / 'x.gguf')}"}
+    models = {"m": Model(**source, **settings)}  # type: ignore[arg-type]
+    found = readiness.warnings(Config(models=models, memory=Memory(budget=budget)))
+    assert [line.startswith("models.m.memory: it takes ") and words in line for line in found] == [True] * bool(words)
 
 
 @pytest.mark.parametrize(

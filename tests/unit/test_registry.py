@@ -793,11 +793,13 @@ async def test_a_registered_service_whose_address_is_listed_answers_as_a_model(t
 async def test_a_name_that_is_taken_is_not_taken_over(tmp_path: Path) -> None:
     async with Elsewhere("/v1").listening() as there, lending(tmp_path, there.url) as ask:
         models = lambda: set(ask.gate.gateway.current.config.models)  # noqa: E731
-        for service_id, name in [("1", "m"), ("2", "m"), ("3", "auto"), ("4", "Größe"), ("5", "standard")]:
+        names = [("1", "m"), ("2", "m"), ("3", "auto"), ("4", "Größe"), ("5", "standard"), ("6", "m#2")]
+        for service_id, name in names:
             said = {**TEST, "service_id": service_id, "name": name, "url": f"{there.url}/v1/chat/completions"}
             await ask.ok("POST /register", said)
-        await until(lambda: len(models()) == 6)
-        assert models() == {"m", "service/m", "service/2", "service/auto", "service/4", "service/standard"}
+        await until(lambda: len(models()) == 7)
+        there_now = {"m", "service/m", "service/2", "service/auto", "service/4", "service/standard", "service/6"}
+        assert models() == there_now, "nor is that of a copy, which shares the requests of its model"
         config = ask.gate.gateway.current.config
         assert config.models["m"].backend == "fake"
         assert {model.url for model in config.models.values()} == {"", f"{there.url}/v1"}

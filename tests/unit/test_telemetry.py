@@ -125,7 +125,7 @@ def _own_logging() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in ("rolecast", "uvicorn.access", "uvicorn.error")}
     access = logging.getLogger("uvicorn.access")
     filters, spreads = access.filters[:], access.propagate
-    access.propagate = True  # a gateway of another test may have turned it off
+    access.propagate = logging.getLogger("uvicorn").propagate = True  # another test's server may have turned it off
     yield
     access.filters[:], access.propagate = filters, spreads
     root.handlers[:] = handlers

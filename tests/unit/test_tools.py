@@ -35,6 +35,7 @@ from gateway import (
     stream,
     until,
 )
+from quick_python import tool_server
 
 from rolecast.config.edit import edit_to
 from rolecast.config.mcp import Mcp, ToolServer
@@ -43,13 +44,12 @@ from rolecast.config.units import Bytes, Seconds
 pytestmark = pytest.mark.anyio
 anyio_backend = on_uvloop
 
-PROGRAM = [sys.executable, str(Path(__file__).with_name("tool_server.py"))]
 OWN = [{"type": "function", "function": {"name": "mine", "parameters": {"type": "object", "properties": {}}}}]
 ON = "x-rolecast-tools: on\r\n"
 
 
 def program(kind: str = "good", **fields: Any) -> ToolServer:
-    return ToolServer(command=[*PROGRAM, kind], **({"allow": ["*"]} | fields))
+    return ToolServer(command=tool_server(kind), **({"allow": ["*"]} | fields))
 
 
 @contextlib.asynccontextmanager
@@ -492,7 +492,7 @@ async def test_a_server_behind_an_address_is_used_and_found_again_after_a_restar
     port = _free_port()
 
     async def started() -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(*PROGRAM, "good", "--http", str(port))
+        process = await asyncio.create_subprocess_exec(*tool_server("good", "--http", str(port)))
         async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(OSError):
