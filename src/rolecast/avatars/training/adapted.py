@@ -35,22 +35,3 @@ def linear(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Ten
     type. (..., outputs)."""
     found: Tensor = _Adapted.apply(x, weight, a, b, scale)  # type: ignore[no-untyped-call]
     return found
-
-
-def replace(model: Any) -> None:
-    """Let the adapted layers of a model of peft compute so. For one adapter named `default`, without dropout."""
-    from peft.tuners.lora import Linear
-
-    for module in model.modules():
-        if isinstance(module, Linear) and module.base_layer.bias is None:
-            module.forward = _forward(module)
-
-
-def _forward(module: Any) -> Any:
-    weight, scale = module.base_layer.weight, module.scaling["default"]
-    a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
-
-    def forward(x: Tensor) -> Tensor:
-        return linear(x, weight, a, b, scale)
-
-    return forward

@@ -5,12 +5,9 @@ A block of queries sees keys up to its own end alone, so that of the upper trian
 computed.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-NAME = "rolecast_blocks"
 BLOCK = 128
 """Queries at once; below that the products are too small."""
 
@@ -35,17 +32,3 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor
         blocks.append(torch.bmm(torch.softmax(scores, -1), v[:, :end]))
     joined = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
     return joined.view(batch, heads, length, width)
-
-
-def _for_transformers(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float, **_: Any
-) -> tuple[Tensor, None]:
-    return attention(query, key, value, scaling).transpose(1, 2).contiguous(), None
-
-
-def register() -> str:
-    """Make it known to transformers; the name for `attn_implementation`."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(NAME, _for_transformers)
-    return NAME

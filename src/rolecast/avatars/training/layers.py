@@ -6,7 +6,6 @@ bf16 for 50,000 tokens, for a few hundred rows. What a cheap pass computes again
 half of all that would be.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -105,6 +104,29 @@ class _Normed(torch.autograd.Function):
         return (wide - unit.mul_(along)).mul_(shrink).to(x.dtype), None, None
 
 
+class _Turned(torch.autograd.Function):
+    """Rotary positions (Su et al.): of each pair (a, b) from the two halves of a head, (a c - b s, b c + a s)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turn(x, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turn(above, cos, sin, -1), None, None
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
+    half = x.shape[-1] // 2
+    a, b = x[..., :half], x[..., half:]
+    turned = torch.empty_like(x)
+    torch.mul(a, cos, out=turned[..., :half]).addcmul_(b, sin, value=-way)
+    torch.mul(b, cos, out=turned[..., half:]).addcmul_(a, sin, value=way)
+    return turned
+
+
 def _back(above: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """The gradient of x in x W^T; that of W is added to what it has."""
     wide = above.reshape(-1, above.shape[-1])
@@ -142,36 +164,7 @@ def normed(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return found
 
 
-def replace(model: Any, *, trained: bool) -> None:
-    """Let the layers of a Llama compute so. `trained`: all of its weights are, and not only adapters."""
-    if trained:
-        embedding = model.get_input_embeddings()
-        embedding.forward = lambda tokens: look_up(embedding.weight, tokens)
-    for layer in model.model.layers:
-        for each in layer.modules():
-            if trained and isinstance(each, nn.Linear) and each.bias is None:
-                each.forward = _linear(each)
-        layer.mlp.forward = _gated(layer.mlp) if trained else _opened(layer.mlp)
-    for each in model.modules():
-        if type(each).__name__.endswith("RMSNorm"):
-            each.forward = _normed(each)
-
-
-def _linear(module: nn.Linear) -> Callable[[Tensor], Tensor]:
-    return lambda x: linear(x, module.weight)
-
-
-def _gated(module: Any) -> Callable[[Tensor], Tensor]:
-    return lambda x: gated(module.gate_proj(x), module.up_proj(x), module.down_proj.weight)
-
-
-def _opened(module: Any) -> Callable[[Tensor], Tensor]:
-    def forward(x: Tensor) -> Tensor:
-        found: Tensor = module.down_proj(opened(module.gate_proj(x), module.up_proj(x)))
-        return found
-
-    return forward
-
-
-def _normed(module: Any) -> Callable[[Tensor], Tensor]:
-    return lambda x: normed(x, module.weight, module.variance_epsilon)
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x (batch, heads, length, width); cos, sin (length, width / 2). The shape of x."""
+    found: Tensor = _Turned.apply(x, cos, sin)  # type: ignore[no-untyped-call]
+    return found

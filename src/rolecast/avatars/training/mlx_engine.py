@@ -4,7 +4,6 @@ Agrees with `torch_engine` in logits, optimiser and files, so that one goes on w
 (`gpu` or `cpu`) names the device; without it MLX takes the best.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 
 from rolecast.avatars.export.llama import Shape
 from rolecast.avatars.export.tensors import read_json
-from rolecast.avatars.files import write_private
 from rolecast.avatars.settings import TrainingSettings
+from rolecast.avatars.training import folders
 from rolecast.avatars.training.engine import Batch, Engine, NoMemory, Precision, Start, alpha
 from rolecast.errors import Invalid
 
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 
 DEVICE = "MLX_DEVICE"
 STATE = "optimizer.safetensors"
-MODEL, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-_PEFT = "base_model.model."
 _ADAPTED = (
     *(f"self_attn.{name}_proj" for name in "qkvo"),
     *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
@@ -148,17 +145,10 @@ class MlxEngine:
     def save(self, folder: Path) -> None:
         import mlx.core as mx
 
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._start.method == "lora":
-            _write(folder / "adapter_config.json", _peft(self._rank))
-            file = ADAPTER
-        else:
-            config = read_json(self._start.folder / "config.json") | {"dtype": "float32"}
-            _write(folder / "config.json", config)
-            file = MODEL
+        file = folders.described(self._start, self._rank, folder)
         # peft has both matrices of a LoRA the other way round
         named = {theirs(name): _turned(name, each) for name, each in self._masters.items()}
-        mx.save_safetensors(str(folder / file), named, metadata={"format": "pt"})
+        mx.save_safetensors(str(file), named, metadata={"format": "pt"})
 
     def save_state(self, folder: Path) -> Mapping[str, str]:
         import mlx.core as mx
@@ -170,7 +160,7 @@ class MlxEngine:
 
     def restore(self, folder: Path, words: Mapping[str, str]) -> None:
         try:
-            weights = _load(folder / (ADAPTER if self._start.method == "lora" else MODEL))
+            weights = _load(folders.weights(self._start, folder))
             moments = _load(folder / STATE)
             masters = {name: _turned(name, weights[theirs(name)]) for name in self._masters}
             first = {name: moments[f"exp_avg.{name}"] for name in masters}
@@ -203,10 +193,10 @@ def engine(start: Start, settings: TrainingSettings) -> Engine:
     where = _device()
     exact: Precision = ("bf16" if where == "gpu" else "fp32") if settings.precision == "auto" else settings.precision
     mx.random.seed(settings.seed)
-    shape = Shape.of_config(read_json(start.folder / "config.json"))
+    shape = Shape.of_config(read_json(start.folder / folders.CONFIG))
     model = llama.Model(_arguments(llama.ModelArgs, shape))
     sanitize: Any = model.sanitize
-    weights = start.folder / MODEL
+    weights = start.folder / folders.MODEL
     kind = mx.bfloat16 if exact == "bf16" and start.method == "lora" else mx.float32
     if weights.exists():
         try:
@@ -215,7 +205,7 @@ def engine(start: Start, settings: TrainingSettings) -> Engine:
         except (ValueError, RuntimeError) as error:
             raise Invalid(f"{start.folder} holds no model to train: {str(error)[:300]}") from error
     elif start.method == "lora":
-        raise Invalid(f"{start.folder} has no {MODEL} to train an adapter over.", param="base")
+        raise Invalid(f"{start.folder} has no {folders.MODEL} to train an adapter over.", param="base")
     else:
         _begin(model)
     if start.method == "lora":
@@ -284,7 +274,7 @@ def _adapt(model: Any, rank: int) -> None:
 def theirs(name: str) -> str:
     """peft's name of a LoRA's matrix; the others are called as in transformers."""
     if name.endswith((".lora_a", ".lora_b")):
-        return f"{_PEFT}{name[:-1]}{name[-1].upper()}.weight"
+        return folders.peft_name(name[: -len(".lora_a")], name[-1].upper())
     return name
 
 
@@ -292,25 +282,6 @@ def _turned(name: str, each: "mx.array") -> "mx.array":
     import mlx.core as mx
 
     return mx.contiguous(each.T) if name.endswith((".lora_a", ".lora_b")) else each
-
-
-def _peft(rank: int) -> dict[str, Any]:
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "r": rank,
-        "lora_alpha": alpha(rank),
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "base_model_name_or_path": None,
-        "target_modules": sorted(path.split(".")[1] for path in _ADAPTED),
-    }
-
-
-def _write(path: Path, said: dict[str, Any]) -> None:
-    write_private(path, json.dumps(said, indent=1, sort_keys=True).encode())
 
 
 def _load(path: Path) -> "dict[str, mx.array]":

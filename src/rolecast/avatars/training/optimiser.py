@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.optim.adamw import adamw
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
@@ -22,7 +23,9 @@ class _Piece(NamedTuple):
     where: slice
     """Of the parameter, flat."""
     master: Tensor
-    """A view."""
+    """A view, as are the moments."""
+    averages: tuple[Tensor, ...]
+    step: Tensor
 
 
 class Masters:
@@ -36,36 +39,23 @@ class Masters:
             name: each if each.dtype == torch.float32 else each.detach().float() for name, each in self._narrow.items()
         }
         self._averages = {name: [torch.zeros_like(each) for _ in AVERAGES] for name, each in self.master.items()}
-        self._groups = [(group, self._adam(group, decay)) for group in _groups(self.master)]
-
-    def _adam(self, group: list[_Piece], decay: float) -> torch.optim.AdamW:
-        kinds = [
-            {"params": some, "weight_decay": much}
-            for deep, much in ((True, decay), (False, 0.0))
-            if (some := [each.master for each in group if (self.master[each.name].dim() > 1) is deep])
-        ]
-        adam = torch.optim.AdamW(kinds, betas=BETAS, eps=EPSILON, fused=True)
-        for piece in group:  # so that what is restored has a place
-            found = zip(AVERAGES, self._averages[piece.name], strict=True)
-            adam.state[piece.master] = {what: each.detach().view(-1)[piece.where] for what, each in found} | {
-                "step": torch.zeros((), dtype=torch.float32, device=piece.master.device)
-            }
-        return adam
+        self._decay = decay
+        self._groups = list(_groups(self.master, self._averages))
 
     def apply(self, rate: float) -> float:
         """A step at that rate with the gradients of the parameters, which are then forgotten; their norm. A norm that
         is no number: no step."""
         norms = [
             torch.linalg.vector_norm(grad, dtype=torch.float32)
-            for group, _ in self._groups
+            for group in self._groups
             for piece in group
             if (grad := self._gradient(piece)) is not None
         ]
         norm = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
         if math.isfinite(norm):
             shrink = min(1.0, self._clip / (norm + 1e-6)) if self._clip else 1.0
-            for group, adam in self._groups:
-                self._step(group, adam, rate, shrink)
+            for group in self._groups:
+                self._step(group, rate, shrink)
         for narrow in self._narrow.values():
             narrow.grad = None
         return norm
@@ -74,16 +64,33 @@ class Masters:
         grad = self._narrow[piece.name].grad
         return None if grad is None else grad.flatten()[piece.where]
 
-    def _step(self, group: list[_Piece], adam: torch.optim.AdamW, rate: float, shrink: float) -> None:
-        for piece in group:
-            grad = self._gradient(piece)
-            piece.master.grad = None if grad is None else grad.float().mul_(shrink)
-        for kind in adam.param_groups:
-            kind["lr"] = rate
-        adam.step()
-        for piece in group:
-            if piece.master.grad is not None:
-                piece.master.grad = None
+    @torch.no_grad()
+    def _step(self, group: list[_Piece], rate: float, shrink: float) -> None:
+        for deep in (True, False):
+            some = [
+                (piece, grad.float().mul_(shrink))
+                for piece in group
+                if (self.master[piece.name].dim() > 1) is deep and (grad := self._gradient(piece)) is not None
+            ]
+            if not some:
+                continue
+            adamw(
+                [piece.master for piece, _ in some],
+                [grad for _, grad in some],
+                [piece.averages[0] for piece, _ in some],
+                [piece.averages[1] for piece, _ in some],
+                max_exp_avg_sqs=[],
+                state_steps=[piece.step for piece, _ in some],
+                fused=True,
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=rate,
+                weight_decay=self._decay if deep else 0.0,
+                eps=EPSILON,
+                maximize=False,
+            )
+            for piece, _ in some:
                 self._down(piece)
 
     def _down(self, piece: _Piece) -> None:
@@ -101,8 +108,8 @@ class Masters:
         for name, averages in self._averages.items():
             for what, each in zip(AVERAGES, averages, strict=True):
                 found[f"{what}.{name}"] = each.detach().cpu().contiguous()
-        for piece, step in self._steps():
-            found[f"step.{piece.name}"] = step.detach().cpu()
+        for piece in self._pieces():
+            found[f"step.{piece.name}"] = piece.step.detach().cpu()
         return found
 
     def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
@@ -112,27 +119,28 @@ class Masters:
                 master.copy_(weights[name])
                 for what, each in zip(AVERAGES, self._averages[name], strict=True):
                     each.copy_(moments[f"{what}.{name}"])
-        for piece, step in self._steps():
-            step.copy_(moments[f"step.{piece.name}"])
+        for piece in self._pieces():
+            piece.step.copy_(moments[f"step.{piece.name}"])
             self._down(piece)
 
-    def _steps(self) -> Iterator[tuple[_Piece, Tensor]]:
-        for group, adam in self._groups:
-            for piece in group:
-                yield piece, adam.state[piece.master]["step"]
+    def _pieces(self) -> Iterator[_Piece]:
+        for group in self._groups:
+            yield from group
 
 
-def _groups(masters: Mapping[str, Tensor]) -> list[list[_Piece]]:
+def _groups(masters: Mapping[str, Tensor], averages: Mapping[str, list[Tensor]]) -> Iterator[list[_Piece]]:
     """All of them, in groups of at most `AT_ONCE` weights: large ones in pieces, small ones together."""
-    found: list[list[_Piece]] = []
-    room = 0
+    group: list[_Piece] = []
+    room = AT_ONCE
     for name, master in masters.items():
-        flat = master.detach().view(-1)
+        flat, beside = master.detach().view(-1), [each.view(-1) for each in averages[name]]
         for first in range(0, len(flat), AT_ONCE):
             where = slice(first, min(first + AT_ONCE, len(flat)))
             if where.stop - first > room:
-                found.append([])
-                room = AT_ONCE
-            found[-1].append(_Piece(name, where, flat[where]))
+                yield group
+                group, room = [], AT_ONCE
+            step = torch.zeros((), dtype=torch.float32, device=master.device)
+            group.append(_Piece(name, where, flat[where], tuple(each[where] for each in beside), step))
             room -= where.stop - first
-    return found
+    if group:
+        yield group

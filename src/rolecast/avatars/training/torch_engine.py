@@ -4,7 +4,6 @@ import base64
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor
 
 from rolecast.avatars.settings import TrainingSettings
-from rolecast.avatars.training import layers, loss, models, precision, trunk
+from rolecast.avatars.training import loss, models, precision, steps
 from rolecast.avatars.training.engine import Batch, Engine, NoMemory, Precision, Start
+from rolecast.avatars.training.llama import Llama
 from rolecast.avatars.training.optimiser import Masters
 from rolecast.errors import Invalid
 
@@ -33,58 +33,43 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, model: Any, where: torch.device, exact: Precision, settings: TrainingSettings) -> None:
+    def __init__(
+        self, model: Llama, start: Start, where: torch.device, exact: Precision, told: TrainingSettings
+    ) -> None:
         self._model = model
-        self._inner = models.inner(model)
+        self._start, self._rank = start, told.rank
         self._where = where
         self.precision: Precision = exact
         self.compiled = False
-        self._quick = False
         roomy = where.type == "cpu" and psutil.virtual_memory().total >= ROOMY
-        self._at_once = AT_ONCE[where.type] * (2 if roomy and hasattr(model, "peft_config") else 1)
+        self._at_once = AT_ONCE[where.type] * (2 if roomy and start.method == "lora" else 1)
         self.device = f"cuda ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else where.type
         each = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
         self.parameters = sum(one.numel() for one in model.parameters())
         self.trained = sum(one.numel() for _, one in each)
-        self._masters = Masters(each, decay=settings.weight_decay, clip=settings.clip)
-        if settings.checkpointing:
-            models.recompute(self._inner)
+        self._masters = Masters(each, decay=told.weight_decay, clip=told.clip)
+        model.recomputes = told.checkpointing
 
     def compile(self) -> None:
         """Compile a layer, once for all of them: what lies between the products is then one pass over memory."""
         torch.compiler.config.recompile_limit = 64
-        for layer in self._inner.model.layers:
+        for layer in self._model.model.layers:
             layer.compile(dynamic=True)
         self.compiled = True
-
-    def quicken(self, *, trained: bool) -> None:
-        """Let the layers of a Llama compute as is best on a processor. `trained`: all its weights are."""
-        layers.replace(self._inner, trained=trained)
-        trunk.replace(self._inner.model)
-        self._quick = True
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the head sees of the tokens that are learnt, (tokens, width), and which they are."""
         tokens = torch.from_numpy(batch.tokens).to(self._where)
         # The place before a token says it.
         places = torch.from_numpy(np.flatnonzero(batch.learnt[:, 1:])).to(self._where)
-        target = tokens[:, 1:].flatten().index_select(0, places)
-        if self._quick:
-            return trunk.seen(self._inner.model, tokens[:, :-1], places), target
-        hidden = self._inner.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
-        return hidden.flatten(0, 1).index_select(0, places), target
-
-    @property
-    def _head(self) -> Tensor:
-        weight: Tensor = self._inner.get_output_embeddings().weight
-        return weight
+        return self._model.seen(tokens[:, :-1], places), tokens[:, 1:].flatten().index_select(0, places)
 
     def gradient(self, batch: Batch, count: int) -> float:
         found = 0.0
         with _memory():
             for part in parts(batch, self._at_once):
                 hidden, target = self._hidden(part)
-                total = loss.summed(hidden, self._head, target, 1 / count)
+                total = loss.summed(hidden, self._model.head, target, 1 / count)
                 total.backward()  # type: ignore[no-untyped-call]
                 found += float(total.detach()) * count
         return found
@@ -98,11 +83,11 @@ class TorchEngine:
         with _memory(), torch.no_grad():
             for part in parts(batch, self._at_once):
                 hidden, target = self._hidden(part)
-                found += loss.measured(hidden, self._head, target)
+                found += loss.measured(hidden, self._model.head, target)
         return found
 
     def save(self, folder: Path) -> None:
-        models.save(self._model, folder, self._masters.weights())
+        models.save(self._start, self._rank, folder, self._masters.weights())
 
     def save_state(self, folder: Path) -> Mapping[str, str]:
         from safetensors.torch import save_file
@@ -118,7 +103,8 @@ class TorchEngine:
         from safetensors.torch import load_file
 
         try:
-            self._masters.restore(models.load(self._model, folder), load_file(folder / STATE))
+            weights = models.load(self._start, self._masters.master, folder)
+            self._masters.restore(weights, load_file(folder / STATE))
             torch.set_rng_state(_state(words["torch"]))
             if self._where.type == "cuda" and "cuda" in words:
                 torch.cuda.set_rng_state(_state(words["cuda"]))
@@ -172,13 +158,12 @@ def engine(start: Start, settings: TrainingSettings) -> Engine:
         torch.set_num_threads(settings.threads)
     where = models.device()
     exact = precision.choose(where, settings.precision)
-    model = models.made(start, where, exact, rank=settings.rank, seed=settings.seed)
-    made = TorchEngine(model, where, exact, settings)
     compiled = settings.compiled
     if compiled is None:
         compiled = start.method == "scratch" and start.steps >= STEPS_WORTH_COMPILING and not settings.checkpointing
+    how = steps.steps(where, compiled=compiled)
+    model = models.made(start, where, exact, how, rank=settings.rank, seed=settings.seed)
+    made = TorchEngine(model, start, where, exact, settings)
     if compiled:
         made.compile()
-    elif where.type == "cpu" and models.is_llama(model):  # elsewhere the order of sums would be left to chance
-        made.quicken(trained=start.method == "scratch")
     return made
