@@ -5,14 +5,14 @@ Each listener has a port that is free here. Which ones the presets open is read 
 
 import json
 import re
-import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import instead_of
 from live_gateway import Answer, LiveGateway, until
 
 from rolecast.config import presets
@@ -49,7 +49,7 @@ def start(tmp_path: Path, store: Path) -> Start:
 
     @contextmanager
     def run(preset: str) -> Iterator[Preset]:
-        ports = free_instead_of(map(int, PORT.findall(presets.text(preset))))
+        ports = instead_of(map(int, PORT.findall(presets.text(preset))))
         text = PORT.sub(lambda found: f"port: {ports[int(found[1])]}", presets.text(preset))
         arguments = ("--config", str(tmp_path / "rolecast.yaml"), "--stand-in", "smollm2-135m")
         with Preset(tmp_path, text, *arguments, ROLECAST_STORAGE__MODELS=str(store)) as gateway:
@@ -57,13 +57,6 @@ def start(tmp_path: Path, store: Path) -> Start:
             yield gateway
 
     return run
-
-
-def free_instead_of(documented: Iterable[int]) -> dict[int, int]:
-    """A port that is free here for each."""
-    with ExitStack() as open_together:  # so that they differ
-        found = {port: open_together.enter_context(socket.create_server(("127.0.0.1", 0))) for port in documented}
-        return {port: sock.getsockname()[1] for port, sock in found.items()}
 
 
 def curl(*arguments: str) -> Answer:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from free_ports import instead_of
 from live_gateway import LiveGateway, ask, is_refused, plain_environment, until
 
 ROOT = Path(__file__).parents[2]
@@ -165,15 +165,9 @@ class Checkout:
                     process.kill()
 
 
-def free_ports() -> dict[int, int]:
-    with contextlib.ExitStack() as open_together:
-        found = {port: open_together.enter_context(socket.create_server(("127.0.0.1", 0))) for port in DOCUMENTED}
-        return {port: sock.getsockname()[1] for port, sock in found.items()}
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    made = Checkout(tmp_path, free_ports())
+    made = Checkout(tmp_path, instead_of(DOCUMENTED))
     yield made
     made.end()
 
@@ -212,7 +206,7 @@ def test_the_documented_lines_run_as_written(tmp_path: Path, lines: str) -> None
     """Where somebody listens on one of the ports here, they run with others in their place."""
     wanted = {int(port) for port in re.findall(r"\b8\d{3}\b", lines)}
     free = all(is_refused(f"http://127.0.0.1:{port}") for port in wanted)
-    checkout = Checkout(tmp_path, {port: port for port in DOCUMENTED} if free else free_ports())
+    checkout = Checkout(tmp_path, {port: port for port in DOCUMENTED} if free else instead_of(DOCUMENTED))
     env = {} if free else {SLM: checkout.of_slm, PAS: checkout.of_pas}.get(lines, {})
     for name in ("LLM_PORT", "LLM_LIGHT_PORT", "OLLAMA_HOST") if free else ():
         del checkout.env[name]

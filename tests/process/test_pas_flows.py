@@ -7,15 +7,14 @@ free one here; what waits for minutes there waits for seconds, because services 
 import json
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import instead_of
 from live_gateway import LiveGateway, ask, until
 
 from rolecast.config import presets
@@ -73,10 +72,7 @@ def pas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pas]:
         if port not in there
     ]
     text = text.replace("\nmodels:", "\n".join(["", *more]) + "\n\nmodels:", 1)
-    with ExitStack() as together:  # so that they differ
-        wanted = {*map(int, PORT.findall(text)), *DEAD}
-        found = {port: together.enter_context(socket.create_server(("127.0.0.1", 0))) for port in wanted}
-        ports = {port: sock.getsockname()[1] for port, sock in found.items()}
+    ports = instead_of([*map(int, PORT.findall(text)), *DEAD])
     text = PORT.sub(lambda found: f"port: {ports[int(found[1])]}", text)
     text += f"\nregistry: {{check_interval: 200ms, receipts: {folder / 'artifacts' / 'costs'}}}\n"
     arguments = ("--config", str(folder / "rolecast.yaml"), "--stand-in", "fake")

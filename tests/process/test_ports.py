@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from free_ports import free_port
 from live_gateway import LiveGateway, ask, is_refused, until
 
 CONFIG = "server: {port: PORT, listeners: [LISTENER]}\nmodels: {tiny: {backend: fake}}\nroles: {standard: [tiny]}\n"
@@ -72,8 +73,7 @@ def cli(gateway: LiveGateway, *args: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_an_edit_moves_the_front_door_and_the_commands_find_it_there(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with LiveGateway(tmp_path, config()) as gateway:
         before, moved = gateway.url, f"http://127.0.0.1:{port}"
         with gateway.stream("tiny", "one two three") as running:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+from free_ports import free_port
 from live_gateway import LiveGateway, ask, until, words
 
 CONFIG = """
@@ -66,8 +67,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, mute: int) -> Iterator[Liv
     for name, text in scripts.items():
         (folder / name).write_text(text)
         config = config.replace(f": {name}", f": {folder / name}")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        config = config.replace("GONE", str(closed.getsockname()[1])).replace("MUTE", str(mute))
+    config = config.replace("GONE", str(free_port())).replace("MUTE", str(mute))
     with LiveGateway(folder, config) as running:
         until(lambda: running.model("one")["state"] == "ready")
         yield running

@@ -9,7 +9,6 @@ import importlib.util
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from free_ports import free_port
 
 START_S = 90
 LOG = "server.log"
@@ -48,7 +48,7 @@ def bolt_server() -> Iterator[BoltServer]:
     password = secrets.token_urlsafe(18)
     (folder / "password").touch(mode=0o600)
     (folder / "password").write_text(password)
-    bolt, http = _free_port(), _free_port()
+    bolt, http = free_port(), free_port()
     settings = {
         "server.rootPath": folder,
         "server.databaseDirectory": folder / "databases",
@@ -111,12 +111,6 @@ def _wait(server: "subprocess.Popen[Any]", found: BoltServer, log: Path) -> None
             return
         except (neo4j.exceptions.DriverError, neo4j.exceptions.Neo4jError, OSError):
             time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def given() -> BoltServer | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +15,7 @@ import neo4j
 import psutil
 import pytest
 from bolt_server import DATABASES, BoltServer, bolt_server, given
+from free_ports import free_port
 from slm.neo4j_data_extractor import ExtractionConfig, Neo4jDataExtractor
 
 from rolecast import books
@@ -386,9 +386,7 @@ async def test_ten_thousand_messages_are_extracted_from_either_graph(server: Bol
 
 
 async def test_what_keeps_a_graph_from_answering_is_told_with_what_to_do(graph: Neo4jGraph, server: BoltServer) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        closed = f"bolt://127.0.0.1:{probe.getsockname()[1]}"
+    closed = f"bolt://127.0.0.1:{free_port()}"
 
     async def told(uri: str, password: str = server.password, database: str = server.database) -> str:
         with pytest.raises(SourceError) as error:

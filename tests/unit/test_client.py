@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from free_ports import free_port
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,9 +181,7 @@ def event(finish_reason: str | None = None, **delta: Any) -> dict[str, Any]:
 
 
 def refused_url() -> str:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 # --- one call ---------------------------------------------------------------------------------------------

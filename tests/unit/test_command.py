@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import tiny_gguf
+from free_ports import free_port
 from gateway import Gate, chat, config, request, running_gateway, short_folder, until
 
 from rolecast import backends, readiness
@@ -404,7 +405,7 @@ async def test_an_address_of_its_own_that_is_taken_is_not_mistaken_for_the_serve
 
 @pytest.mark.anyio
 async def test_a_server_on_a_port_of_its_own_is_supervised_all_the_same() -> None:
-    port = str(runtime.free_port())
+    port = str(free_port())
     own = model(command=[*SERVER, "--port", port], url=f"http://127.0.0.1:{port}/v1")
     async with gateway({"m": own}) as gate:
         assert (await gate.ask(request(chat()))).status == 200

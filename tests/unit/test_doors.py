@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from free_ports import free_port
 from gateway import (
     Client,
     Gate,
@@ -39,15 +40,6 @@ pytestmark = pytest.mark.anyio
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     """Both event loops: a gateway runs on uvloop where there is one, and they close sockets differently."""
     return "asyncio", {"use_uvloop": request.param}
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now; different ones."""
-    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in found]
-    for sock in found:
-        sock.close()
-    return ports
 
 
 def is_open(port: int, host: str = "127.0.0.1") -> bool:
@@ -142,7 +134,7 @@ async def test_a_port_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> N
 
 async def test_a_failed_start_closes_the_ports_it_had_opened(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
-        (front,) = free_ports(1)
+        front = free_port()
         before = listening()
         with pytest.raises(ConfigError, match=r"server\.listeners\.0\.port: port"):
             await start(tmp_path, port=front, listeners=[Listener(port=holder.getsockname()[1], name="extra")])
@@ -153,7 +145,7 @@ async def test_a_failed_start_closes_the_ports_it_had_opened(tmp_path: Path) -> 
 
 
 async def test_a_listener_opens_and_closes_in_an_edit_and_the_others_notice_nothing(tmp_path: Path) -> None:
-    one, two = free_ports(2)
+    one, two = free_port(), free_port()
     first, second = Listener(port=one, model="a", name="first"), Listener(port=two, model="b", name="second")
     async with open_ports(tmp_path, listeners=[first]) as gate, gate.client() as front, to(one) as stays:
         assert ((await health(front)).status, (await health(stays)).json["model"]) == (200, "a")
@@ -173,7 +165,7 @@ async def test_a_listener_opens_and_closes_in_an_edit_and_the_others_notice_noth
 async def test_another_model_or_surface_answers_on_the_same_socket_and_on_connections_that_are_open(
     tmp_path: Path,
 ) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     async with open_ports(tmp_path, listeners=[Listener(port=port, model="a", name="one")]) as gate, to(port) as client:
         assert (await health(client)).json["model"] == "a"
         sockets = {door.sock for door in gate.gateway.doors}
@@ -189,7 +181,7 @@ async def test_another_model_or_surface_answers_on_the_same_socket_and_on_connec
 
 
 async def test_listeners_may_swap_their_ports_and_take_over_those_of_others(tmp_path: Path) -> None:
-    one, two = free_ports(2)
+    one, two = free_port(), free_port()
     named = {"a": Listener(port=one, model="a", name="x"), "b": Listener(port=two, model="b", name="y")}
     async with open_ports(tmp_path, listeners=list(named.values())) as gate, to(one) as client:
         assert (await health(client)).json["model"] == "a"
@@ -219,7 +211,7 @@ async def test_any_free_port_stays_the_same_one_as_long_as_its_listener_is_there
 
 
 async def test_a_port_that_cannot_be_had_refuses_the_whole_edit_and_says_who_holds_it(tmp_path: Path) -> None:
-    one, two = free_ports(2)
+    one, two = free_port(), free_port()
     kept = Listener(port=one, model="a", name="kept")
     with socket.create_server(("127.0.0.1", 0)) as holder:
         taken = holder.getsockname()[1]
@@ -247,7 +239,7 @@ async def test_a_port_that_cannot_be_had_refuses_the_whole_edit_and_says_who_hol
 async def test_a_port_opens_to_other_machines_and_closes_again_under_its_number(
     tmp_path: Path, before: str, after: str
 ) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     async with open_ports(tmp_path, host=before, port=port, keys=["sk-1"]) as gate, to(port) as client:
         assert (await health(client)).status == 200
         await edit(gate, host=after)
@@ -268,7 +260,7 @@ async def test_an_address_that_is_spelled_differently_is_the_same_one(tmp_path: 
 
 
 async def test_who_came_in_before_the_keys_were_taken_away_still_needs_one(tmp_path: Path) -> None:
-    port, other = free_ports(2)
+    port, other = free_port(), free_port()
     async with open_ports(tmp_path, host="0.0.0.0", port=port, keys=["sk-1"]) as gate, to(port) as outside:
         await outside.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n")
         await until(lambda: gate.connections["front door"] and gate.protocol().phase)
@@ -294,7 +286,7 @@ async def streaming(worker: ScriptedWorker, port: int) -> AsyncIterator[tuple[Cl
 
 
 async def test_the_front_door_moves_and_its_requests_end_where_they_began(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     async with pair() as (gate, worker):
         before = gate.port()
         now = gate.gateway.current.config.server
@@ -312,7 +304,7 @@ async def test_the_front_door_moves_and_its_requests_end_where_they_began(tmp_pa
 
 
 async def test_a_request_that_outlasts_the_drain_timeout_on_a_closed_port_is_told(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     async with pair() as (gate, worker):
         async with streaming(worker, gate.port()) as (client, _):
             await edit(gate, port=port, drain_timeout=Seconds(0.05))
@@ -324,7 +316,7 @@ async def test_a_request_that_outlasts_the_drain_timeout_on_a_closed_port_is_tol
 
 
 async def test_a_port_that_is_still_left_may_be_opened_again(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     extra = Listener(port=port, model="m", name="extra")
     async with pair(listeners=[extra]) as (gate, worker):
         async with streaming(worker, port) as (client, held):
@@ -338,7 +330,7 @@ async def test_a_port_that_is_still_left_may_be_opened_again(tmp_path: Path) -> 
 
 
 async def test_a_gateway_that_stops_also_ends_what_runs_on_ports_that_an_edit_closed(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     async with asyncio.timeout(20):
         async with pair(listeners=[Listener(port=port, model="m")]) as (gate, worker):
             before = listening()
@@ -354,7 +346,7 @@ async def test_a_gateway_that_stops_also_ends_what_runs_on_ports_that_an_edit_cl
 
 
 async def test_an_edit_of_a_gateway_that_stops_is_refused_and_opens_nothing(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     async with open_ports(tmp_path) as gate:
         before = listening()
         gate.gateway.reloader.close()
@@ -364,7 +356,7 @@ async def test_an_edit_of_a_gateway_that_stops_is_refused_and_opens_nothing(tmp_
 
 
 async def test_edits_that_come_at_the_same_time_apply_one_after_the_other(tmp_path: Path) -> None:
-    ports = free_ports(8)
+    ports = [free_port() for _ in range(8)]
     async with open_ports(tmp_path) as gate:
         await asyncio.gather(*(edit(gate, listeners=[Listener(port=port, model="a")]) for port in ports))
         (_, last) = gate.gateway.doors
@@ -373,7 +365,7 @@ async def test_edits_that_come_at_the_same_time_apply_one_after_the_other(tmp_pa
 
 
 async def test_the_answer_to_the_very_reload_that_closes_its_port_arrives(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     file = tmp_path / "rolecast.yaml"
     text = "server: {{port: {}, drain_timeout: 0}}\nmodels: {{m: {{backend: fake}}}}\nroles: {{standard: [m]}}\n"
     file.write_text(text.format(0))
@@ -408,7 +400,7 @@ async def test_the_access_log_goes_on_and_off_also_for_connections_that_are_open
 
 
 async def test_an_edited_file_moves_the_front_door_and_a_taken_port_is_named_with_its_line(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     file = tmp_path / "rolecast.yaml"
 
     def write(port: int, more: str = "") -> None:

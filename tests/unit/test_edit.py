@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from free_ports import free_port
 from gateway import Gate, chat, config, request, running_gateway, until
 
 from rolecast.config.edit import Change, Edit, edit_to, prepare
@@ -106,10 +107,7 @@ def another(now: Config, port: int) -> Config:
 
 @pytest.fixture
 def port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import random
-import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from free_ports import free_port
 from gateway import (
     DONE,
     SSE_HEAD,
@@ -98,14 +98,6 @@ async def ask_on(gate: Gate, name: str, rolls: random.Random, seen: Counter[str]
             seen[answer.error["code"] if answer.status != 200 else "broken off"] += 1
 
 
-def free_ports(count: int) -> list[int]:
-    holding = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in holding]
-    for sock in holding:
-        sock.close()
-    return ports
-
-
 def open_of(ports: list[int]) -> set[int]:
     """Those of the ports on which this process listens."""
     everything = psutil.Process().net_connections("tcp")
@@ -135,7 +127,7 @@ async def knock(port: int, asking: "asyncio.Future[Any]", met: Counter[str]) -> 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_edits_under_load_lose_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture, seed: int) -> None:
     rolls, seen, met = random.Random(seed), Counter[str](), Counter[str]()
-    ports = free_ports(3)
+    ports = [free_port() for _ in range(3)]
     children = set(psutil.Process().children(recursive=True))
     unhandled: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from free_ports import free_port
 from gateway import (
     DONE,
     USAGE,
@@ -482,14 +482,8 @@ async def test_a_variable_that_is_not_set_is_told() -> None:
         assert "NO_SUCH_VARIABLE is not set" in told[0]["error"]
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 async def test_a_server_behind_an_address_is_used_and_found_again_after_a_restart() -> None:
-    port = _free_port()
+    port = free_port()
 
     async def started() -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(*tool_server("good", "--http", str(port)))
