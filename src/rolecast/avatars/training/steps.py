@@ -29,7 +29,6 @@ class Steps(NamedTuple):
 
 def steps(where: torch.device, *, compiled: bool) -> Steps:
     """Those for a device."""
-    blocks = attention.attention if where.type == "cpu" else _attention
     if where.type == "cpu" and not compiled:
         return Steps(
             look_up=layers.look_up,
@@ -38,7 +37,7 @@ def steps(where: torch.device, *, compiled: bool) -> Steps:
             opened=layers.opened,
             normed=layers.normed,
             turned=layers.turned,
-            attention=blocks,
+            attention=attention.attention,
             adapted=adapted.linear,
         )
     return Steps(
@@ -48,7 +47,7 @@ def steps(where: torch.device, *, compiled: bool) -> Steps:
         opened=_opened,
         normed=lambda x, weight, epsilon: functional.rms_norm(x, (x.shape[-1],), weight, epsilon),
         turned=_turned,
-        attention=blocks,
+        attention=_attention if where.type != "cpu" else torch.compiler.disable(attention.attention),
         adapted=adapted.linear,
     )
 
