@@ -38,7 +38,7 @@ class _Attended(torch.autograd.Function):
             p = _weights(q, k, where, scale)
             of_p = torch.bmm(over, v[:, : where.stop].transpose(1, 2))
             of_value[:, : where.stop].baddbmm_(p.transpose(1, 2), over)
-            of_scores = torch._softmax_backward_data(of_p, p, -1, p.dtype)
+            of_scores = torch._softmax_backward_data(of_p, p, -1, p.dtype)  # noqa: SLF001 - it has no other name
             _put(of_query, where, _product(of_scores, k[:, : where.stop], scale))
             of_key[:, : where.stop].baddbmm_(of_scores.transpose(1, 2), q, alpha=scale)
         return of_query, of_key.view(key.shape), of_value.view(value.shape), None
@@ -66,7 +66,7 @@ def _together(each: Tensor) -> Tensor:
 
 def _rows(each: Tensor, where: slice, shared: int) -> Tensor:
     """A block of it: (batch * shared heads, heads that share one * block, width)."""
-    return each[:, :, where].unflatten(1, (shared, -1)).flatten(2, 3).flatten(0, 1)
+    return each[:, :, where].reshape(each.shape[0] * shared, -1, each.shape[3])
 
 
 def _put(into: Tensor, where: slice, rows: Tensor) -> None:
@@ -84,5 +84,5 @@ def _weights(q: Tensor, k: Tensor, where: slice, scale: float) -> Tensor:
     scores = _product(q, k[:, : where.stop].transpose(1, 2), scale)
     block = where.stop - where.start
     later = torch.full((block, block), float("-inf"), dtype=q.dtype, device=q.device).triu_(1)
-    scores.unflatten(1, (-1, block))[..., where.start :].add_(later)
+    scores.view(len(scores), -1, block, where.stop)[..., where.start :].add_(later)
     return torch.softmax(scores, -1)

@@ -40,6 +40,7 @@ def steps(where: torch.device, *, compiled: bool) -> Steps:
             attention=attention.attention,
             adapted=adapted.linear,
         )
+    apart: Callable[..., Tensor] = torch.compiler.disable(attention.attention)  # type: ignore[no-untyped-call]
     return Steps(
         look_up=lambda weight, tokens: functional.embedding(tokens, weight),
         linear=functional.linear,
@@ -47,7 +48,7 @@ def steps(where: torch.device, *, compiled: bool) -> Steps:
         opened=_opened,
         normed=lambda x, weight, epsilon: functional.rms_norm(x, (x.shape[-1],), weight, epsilon),
         turned=_turned,
-        attention=_attention if where.type != "cpu" else torch.compiler.disable(attention.attention),
+        attention=apart if where.type == "cpu" else _attention,
         adapted=adapted.linear,
     )
 
