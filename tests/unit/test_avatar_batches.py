@@ -120,6 +120,12 @@ def test_advice_names_numbers_that_are_smaller() -> None:
         for each in (settings, TrainingSettings(batch=4), TrainingSettings(batch=4, checkpointing=True))
     ]
     assert sizes == sorted(sizes, reverse=True)
+    # A batch that is computed in parts is no smaller for having fewer rows.
+    said = memory.advice(_shape(), settings, "scratch", "fp32", 512, free=0, at_once=512)
+    assert "batch 4" not in said
+    assert "checkpointing" in said
+    apart = memory.needed(_shape(), settings, "scratch", "bf16", 512, at_once=2048)
+    assert 1.4e9 < apart < 2.2e9  # 1.6 GB were measured
     least = TrainingSettings(method="scratch", batch=1, checkpointing=True, sequence=64)
     assert "layers 3" in memory.advice(_shape(), least, "scratch", "fp32", 64, free=0)
 

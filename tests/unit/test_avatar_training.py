@@ -413,7 +413,7 @@ def test_parts_accumulation_and_checkpointing_change_no_gradient(
     batch = _batch()
     engines = [_engine(trained.final) for _ in range(3)] + [_engine(trained.final, checkpointing=True)]
     losses = [engines[0].gradient(batch, batch.count), engines[3].gradient(batch, batch.count)]
-    monkeypatch.setattr(engines[1], "_at_once", 80)
+    monkeypatch.setattr(engines[1], "at_once", 80)
     losses.append(engines[1].gradient(batch, batch.count))
     halves = [Batch(batch.tokens[each], batch.learnt[each]) for each in (slice(0, 2), slice(2, 6))]
     losses.append(sum(engines[2].gradient(each, batch.count) for each in halves))

@@ -73,6 +73,8 @@ class Engine(Protocol):
     """For people: `cpu`, `cuda (NVIDIA H100)`."""
     precision: Precision
     compiled: bool
+    at_once: int
+    """Tokens that are computed at the same time, a row at least; 0 = whole batches."""
     parameters: int
     """All of the model."""
     trained: int

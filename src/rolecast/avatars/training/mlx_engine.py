@@ -37,6 +37,7 @@ class MlxEngine:
 
     name = "mlx"
     compiled = False
+    at_once = 0
 
     def __init__(self, model: Any, start: Start, exact: Precision, device: str, settings: TrainingSettings) -> None:
         import mlx.core as mx

@@ -42,7 +42,7 @@ class TorchEngine:
         self.precision: Precision = exact
         self.compiled = False
         tight = where.type == "cpu" and psutil.virtual_memory().total < ROOMY
-        self._at_once = AT_ONCE[where.type] // (2 if tight else 1)
+        self.at_once = AT_ONCE[where.type] // (2 if tight else 1)
         self.device = f"cuda ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else where.type
         each = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
         self.parameters = sum(one.numel() for one in model.parameters())
@@ -67,7 +67,7 @@ class TorchEngine:
     def gradient(self, batch: Batch, count: int) -> float:
         found = 0.0
         with _memory():
-            for part in parts(batch, self._at_once):
+            for part in parts(batch, self.at_once):
                 hidden, target = self._hidden(part)
                 total = loss.summed(hidden, self._model.head, target, 1 / count)
                 total.backward()  # type: ignore[no-untyped-call]
@@ -81,7 +81,7 @@ class TorchEngine:
     def loss(self, batch: Batch) -> float:
         found = 0.0
         with _memory(), torch.no_grad():
-            for part in parts(batch, self._at_once):
+            for part in parts(batch, self.at_once):
                 hidden, target = self._hidden(part)
                 found += loss.measured(hidden, self._model.head, target)
         return found

@@ -267,4 +267,5 @@ def _advice(told: Start, settings: TrainingSettings, engine: Engine | None) -> s
     shape = memory.Shape.of(told.folder)
     free = 0 if engine is not None and engine.device != "cpu" else psutil.virtual_memory().available
     exact = engine.precision if engine is not None else "fp32"
-    return f"Out of memory. {memory.advice(shape, settings, told.method, exact, told.longest, free)}"
+    at_once = engine.at_once if engine is not None else 0
+    return f"Out of memory. {memory.advice(shape, settings, told.method, exact, told.longest, free, at_once)}"
