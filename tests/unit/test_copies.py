@@ -13,8 +13,8 @@ from rolecast.errors import Busy, LoadFailed
 from rolecast.fleet.admission import Claim, Resident, Terms, decide
 from rolecast.fleet.copies import Copies
 from rolecast.fleet.effects import Effect, Forget, Grant, Kill, Refuse, Spawn
-from rolecast.fleet.machine import BREAKER, Machine
-from rolecast.fleet.worker import State
+from rolecast.fleet.machine import Machine
+from rolecast.fleet.worker import BREAKER, State
 from rolecast.footprint import Footprint
 from rolecast.values import Endpoint
 

@@ -56,6 +56,34 @@ def test_a_model_that_takes_long_to_load_stays_longer() -> None:
     assert judged([asked("new", 5)], [slow, quick], now=100.0).leave == (("quick", "new"),)
 
 
+def test_nobody_who_works_leaves_for_a_model_that_fails() -> None:
+    fails = asked("broken", 5, failing=True)
+    found = judged([fails, asked("good", 3, 5.0)], [there("used", 5, idle_since=50.0)], budget=8, now=100.0)
+    assert (found.put_off, found.leave, found.start) == (("broken",), (), ("good",))
+    assert judged([fails], [there("busy", 6, busy=True)], now=100.0).put_off == ("broken",)
+    assert judged([fails], [there("used", 5)], budget=10).start == ("broken",)
+    assert judged([fails], [there("used", 6)], now=61.0).leave == (("used", "broken"),)
+
+
+def test_a_model_that_fails_again_and_again_drives_out_nobody_and_its_requests_are_refused() -> None:
+    m = Machine({"bad": Model(backend="fake"), "good": Model(backend="fake")}.items(), 9, lambda model: ram(6))
+    m.room(ram(10), ram(10), 0)
+    m.want("bad", "a", 0, 999)
+    now = 0.0
+    while not m.workers["bad"].broken:
+        now = max(now, m.workers["bad"].retry_at)
+        m.tick(now)
+        m.ended("bad", m.workers["bad"].generation, "bad weights.", now)
+    m.want("good", "b", now, 999)
+    m.loaded("good", 1, HERE, now)
+    m.released("good", 1, now)
+    later = m.workers["bad"].retry_at + 5
+    effects = m.want("bad", "c", later, later + 600)
+    assert [type(each) for each in effects] == [Refuse]
+    assert "bad weights. See `rolecast logs bad`. Failed 3 times in a row; next try in 60 s." in str(effects[0].error)
+    assert m.want("bad", "load", later, later + 600, holds=False) == [Kill("good", 1)]  # somebody wants to see it
+
+
 def test_no_more_leave_than_have_to() -> None:
     small = [there(f"s{i}", 1, idle_since=float(i)) for i in range(5)]
     found = victims(ram(5), ram(0), [*small, there("big", 5, idle_since=9.0)], 10.0)

@@ -21,8 +21,8 @@ from rolecast.config.schema import Model, Seconds
 from rolecast.errors import Busy, LoadFailed, UpstreamTimeout, WorkerDown
 from rolecast.fleet.admission import FRESH_S
 from rolecast.fleet.effects import Effect, Forget, Grant, Kill, Refuse, Spawn
-from rolecast.fleet.machine import BACKOFF_S, BREAKER, BY_OTHERS, STABLE_S, Machine
-from rolecast.fleet.worker import State
+from rolecast.fleet.machine import BACKOFF_S, BY_OTHERS, STABLE_S, Machine
+from rolecast.fleet.worker import BREAKER, State
 from rolecast.footprint import Footprint
 from rolecast.values import Endpoint
 

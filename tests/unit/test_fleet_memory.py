@@ -22,6 +22,7 @@ models:
   small: {backend: fake, memory: 300MiB}
   huge: {backend: fake, memory: 1.6GiB}
   unsaid: {backend: fake}
+  bad: {backend: command, command: ["sh", "-c", "echo no such weights >&2; exit 1", "{socket}"], memory: 1GiB}
 roles: {standard: [one]}
 """
 SLOW = "replies: [{match: '^slow', reply: 'a b c d e f g h i j k l m n o p', token_delay: 0.1}]\n"
@@ -47,6 +48,22 @@ def test_an_idle_model_makes_room_and_a_pinned_one_does_not(gateway: LiveGateway
     assert gateway.chat("two", "hi").status == 200
     found = states(gateway)
     assert (found["kept"], found["small"], found["one"], found["two"]) == ("ready", "ready", "cold", "ready")
+
+
+def test_a_model_that_never_loads_drives_out_nobody_who_answers(gateway: LiveGateway) -> None:
+    assert gateway.chat("one", "hi").status == 200
+
+    def put_off() -> bool:
+        answer = gateway.chat("bad", "hi")
+        assert answer.status == 503
+        assert "no such weights" in answer.error["message"]
+        assert gateway.chat("one", "hi").status == 200
+        return "next try in 60 s" in answer.error["message"]
+
+    until(put_off, "it is put off")
+    assert states(gateway)["one"] == "ready"
+    assert gateway.chat("bad", "hi").status == 503  # at once
+    assert states(gateway)["one"] == "ready"
 
 
 def test_a_model_that_answers_ends_its_answer_before_it_makes_room(gateway: LiveGateway) -> None:

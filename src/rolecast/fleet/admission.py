@@ -15,6 +15,8 @@ The rules, in this order:
 5. Nobody who is pinned, who loads for somebody, or who has just loaded, is chosen.
 6. A further copy of a model that is loaded (`spare`) takes what is free when nobody else waits for memory, and is the
    first to give it back: at once when it is idle or loads; in use, it is closed without patience.
+7. A model that failed again and again (`failing`) takes what is free, or what nobody has asked for `QUIET_S`. Else it
+   is put off: nobody who works leaves for one that does not.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,6 +29,8 @@ FRESH_S = 2.0
 """A model that nobody has asked yet stays so long: it was loaded for something."""
 LINGER_SHARE = 0.25
 """A model that was used just now is left for this part of its load time, at most `patience`, to whoever used it."""
+QUIET_S = 60.0
+"""A model that nobody has asked for so long may leave for one that fails; who fails is put off as long."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -57,6 +61,8 @@ class Claim(msgspec.Struct, frozen=True):
     """What loading it took last; 0 = not known."""
     spare: bool = False
     """Whether another copy of it is loaded."""
+    failing: bool = False
+    """Whether it failed again and again, so that it hardly serves anybody this time."""
     has: Footprint = Footprint()
     """What of that it holds already: it sleeps."""
 
@@ -104,6 +110,8 @@ class Decision(msgspec.Struct, frozen=True):
     """All models in use that are to take no new requests now; who was closed and is not among them is open again."""
     refuse: tuple[str, ...] = ()
     """Claims that there will never be room for."""
+    put_off: tuple[str, ...] = ()
+    """Claims of models that fail, for which nobody leaves now."""
     look_at: float = float("inf")
     """When to ask again though nothing happens."""
 
@@ -168,6 +176,7 @@ class _Round:
         self.leave: list[tuple[str, str]] = []
         self.close: list[tuple[str, str]] = []
         self.refuse: list[str] = []
+        self.put_off: list[str] = []
         self.look_at = float("inf")
         self.waits = False
         """Whether somebody waits for memory still."""
@@ -184,12 +193,22 @@ class _Round:
                 self.start.append(claim.model)
                 self.free -= claim.more
                 self._keep(claim.model)
+            elif claim.failing:
+                if not self._take(claim, [each for each in self.staying if self._is_quiet(each)]):
+                    self.put_off.append(claim.model)
             else:
                 self.waits = self.waits or claim.waited
                 if not self._make_room(claim):
                     break
         self._relieve()
-        return Decision(tuple(self.start), tuple(self.leave), tuple(self.close), tuple(self.refuse), self.look_at)
+        return Decision(
+            tuple(self.start),
+            tuple(self.leave),
+            tuple(self.close),
+            tuple(self.refuse),
+            tuple(self.put_off),
+            self.look_at,
+        )
 
     def _has_all(self, claim: Claim) -> bool:
         """Whether it sleeps in room that nobody else will get, so that it waits for nobody."""
@@ -225,6 +244,9 @@ class _Round:
             self.look_at = min(self.look_at, until)
             return False
         return True
+
+    def _is_quiet(self, each: Resident) -> bool:
+        return self._is_idle(each, firm=True) and not each.dear and each.idle_since + QUIET_S <= self.now
 
     def _take(self, claim: Claim, candidates: Sequence[Resident]) -> bool:
         """Whether these, with what is leaving, make room for it; then it is kept for the claim."""

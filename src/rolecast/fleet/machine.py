@@ -20,8 +20,6 @@ from rolecast.values import Endpoint
 
 BACKOFF_S = (0.0, 0.5, 2.0, 8.0, 30.0, 60.0)
 """Wait before the n-th restart in a row; the first one is immediate."""
-BREAKER = 3
-"""After so many faults in a row, waiting requests are refused until the next try."""
 BY_OTHERS = 0.5
 """So much of a fault is the end of a worker that somebody else killed: it says little of the model."""
 EDITED = "its settings changed"
@@ -67,7 +65,7 @@ class Machine(Asleep):
         if serving and w.active < w.parallel and not w.waiting and not alone:
             w.active += 1
             return [Grant(w.model_id, ticket)]
-        if w.state is State.FAILED and w.faults >= BREAKER and now < w.retry_at:
+        if w.state is State.FAILED and w.broken and now < w.retry_at:
             return [Refuse(ticket, refusals.broken(w, now))]
         effects: list[Effect] = []
         if len(w.waiting) >= w.queue_limit and not again:  # who had a slot already keeps its place
@@ -174,7 +172,7 @@ class Machine(Asleep):
         self._judge(w, now, was_ready=was_ready, used=used, killed=killed)
         w.error, w.state = error, State.FAILED
         w.retry_at = now + BACKOFF_S[min(max(w.failures - 1, 0), len(BACKOFF_S) - 1)]
-        hopeless = w.faults >= BREAKER or not (was_ready or killed)
+        hopeless = w.broken or not (was_ready or killed)
         refused = self._refuse_all(w, now) if hopeless else []
         w.wanted = w.wanted or (was_ready and not w.later)  # it was serving: bring it back without being asked
         return [*refused, *self._wake(w, now)]

@@ -5,6 +5,7 @@ to one model, and why, `machine`'s.
 """
 
 from rolecast.fleet import refusals
+from rolecast.fleet.admission import QUIET_S
 from rolecast.fleet.effects import Effect, Kill, Refuse, Spawn, Wake
 from rolecast.fleet.serving import Serving
 from rolecast.fleet.worker import State, Worker
@@ -36,6 +37,8 @@ class Residency(Serving):
         decision, effects = self.rooms.decide(self.workers, now), list[Effect]()
         for model in decision.refuse:
             effects += self._refuse_for_good(self.workers[model])
+        for model in decision.put_off:
+            effects += self._put_off(self.workers[model], now)
         for model in decision.start:
             effects += self._begin(self.workers[model], now)
         for model, other in decision.leave:
@@ -98,6 +101,12 @@ class Residency(Serving):
         refused: list[Effect] = [Refuse(x.ticket, error) for x in w.waiting]
         w.waiting.clear()
         return refused
+
+    def _put_off(self, w: Worker, now: float) -> list[Effect]:
+        """It fails again and again, and nobody leaves for it: who waits is told so."""
+        self.rooms.settled(w.model_id)
+        w.retry_at = now + QUIET_S
+        return self._refuse_all(w, now)
 
     def _stop(self, w: Worker, why: str) -> list[Effect]:
         self._open(w)

@@ -12,6 +12,9 @@ from rolecast.values import Endpoint
 if TYPE_CHECKING:
     from rolecast.fleet.copies import Copies
 
+BREAKER = 3
+"""After so many faults in a row, waiting requests are refused until the next try."""
+
 
 class State(StrEnum):
     COLD = "cold"
@@ -143,6 +146,11 @@ class Worker:
         """Where it is, while it is closed."""
         self.leaving = False
         """No longer configured: it ends with the requests it has."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether it failed so often that requests are refused until the next try."""
+        return self.faults >= BREAKER
 
     @property
     def has_left(self) -> bool:
