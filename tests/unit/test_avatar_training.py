@@ -103,13 +103,14 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("length", [1, 7, 128, 131, 300])
-def test_attention_in_blocks_is_that_of_pytorch(length: int) -> None:
+@pytest.mark.parametrize("shared", [1, 2, 4])
+def test_attention_in_blocks_is_that_of_pytorch(length: int, shared: int) -> None:
     torch.manual_seed(0)
-    ours = [torch.randn(2, 3, length, 8, requires_grad=True) for _ in range(3)]
+    ours = [torch.randn(2, heads, length, 8, requires_grad=True) for heads in (4, shared, shared)]
     theirs = [each.detach().clone().requires_grad_() for each in ours]
-    above = torch.randn(2, 3, length, 8)
+    above = torch.randn(2, 4, length, 8)
     mine = attention.attention(*ours, 8**-0.5)
-    other = torch.nn.functional.scaled_dot_product_attention(*theirs, is_causal=True)
+    other = torch.nn.functional.scaled_dot_product_attention(*theirs, is_causal=True, enable_gqa=True)
     mine.backward(above)
     other.backward(above)
     torch.testing.assert_close(mine, other)
