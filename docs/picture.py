@@ -16,6 +16,8 @@ from rich.text import Text
 
 PICTURE = Path(__file__).parent / "images" / "terminal.svg"
 COLUMNS = 84
+WAITING = re.compile("^[^\n]*[\u2800-\u28ff][^\n]*\n?", re.MULTILINE)
+"""A line that turns while somebody waits, and is gone afterwards."""
 COMMANDS = (
     ("ask", "--max-tokens", "24", "--temperature", "0", "Who wrote Hamlet?"),
     ("status",),
@@ -66,7 +68,7 @@ def printed(argv: list[str], env: dict[str, str], folder: str) -> str:
         except OSError:
             pass  # how Linux says that the other end has closed
     os.close(ours)
-    return b"".join(parts).decode().replace("\r\n", "\n")
+    return WAITING.sub("", b"".join(parts).decode().replace("\r\n", "\n"))
 
 
 if __name__ == "__main__":
