@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "unit"))
 
 from live_gateway import LiveGateway
+from real_weights import fetch
 
 MODEL = "smollm2-135m"
 BAR = 10.0
@@ -87,11 +88,12 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=2000, help="of the prompt")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--between", type=int, default=0, help="other requests before the model leaves")
-    parser.add_argument("--store", help="folder with the weights; else the user's own")
+    parser.add_argument("--store", help="folder with the weights; else they are fetched")
     given = parser.parse_args()
-    env = {"ROLECAST_STORAGE__MODELS": given.store} if given.store else {}
     found: dict[str, list[dict[str, float]]] = {"kept": [], "not kept": []}
     with tempfile.TemporaryDirectory() as folder:
+        store = Path(given.store) if given.store else fetch(Path(folder) / "weights")
+        env = {"ROLECAST_STORAGE__MODELS": str(store)}
         kept = LiveGateway(Path(folder) / "kept", CONFIG.replace("SIZE", "auto"), **env)
         anew = LiveGateway(Path(folder) / "anew", CONFIG.replace("SIZE", "0"), **env)
         with kept, anew:
