@@ -6,7 +6,8 @@
 
 Everything is real but the adapters: random ones of the size that training makes, so that each avatar speaks otherwise.
 `apart` is the same conversations without a slot of their own, as an engine chooses by itself. Exact = of the answers in
-turns those that are the answers of each avatar alone, greedy; rounding in other company may cost a few.
+turns those that are the answers of each avatar alone, greedy: one at a time all of them; eight at a time rounding in
+other company may cost a few.
 """
 
 import argparse
@@ -158,10 +159,12 @@ async def measured(base: Path, count: int, requests: int) -> Iterator[tuple[str,
                 for name, value in (await talk.turns(TALKS, 4, 3000)).items():
                     found.append((f"the same apart: {name}", value))
                 station.seats = seats
-                found.append(("exact", await exact(talk, TALKS[:2], requests)))
-                found.append(
-                    ("exact, the base without adapters (rounding alone)", await exact(talk, ["alone"], requests))
-                )
+                for label, models, most in (
+                    ("exact, one at a time", TALKS[:2], 1),
+                    ("exact, eight at a time", TALKS[:2], 8),
+                    ("exact, eight at a time, the base without adapters", ["alone"], 8),
+                ):
+                    found.append((label, await exact(talk, models, requests, most)))
                 await gateway.fleet.unload("alone")
                 began = time.perf_counter()
                 (await client.post("/v1/avatars/a0/rollback", json={})).raise_for_status()
@@ -172,11 +175,12 @@ async def measured(base: Path, count: int, requests: int) -> Iterator[tuple[str,
     return iter(found)
 
 
-async def exact(talk: Talk, models: list[str], requests: int) -> float:
-    """The share of answers in turns, eight at a time, that are the ones given alone."""
+async def exact(talk: Talk, models: list[str], requests: int, most: int) -> float:
+    """The share of answers in turns, so many at a time, that are the ones given alone. Those of one avatar that are
+    written together are rows of one product, which rounds otherwise than a product of one row."""
     wanted = [(models[i % len(models)], question(5000 + i // 2, 12)) for i in range(20)]
     alone = {each: (await talk.ask(each[0], [each[1]]))["text"] for each in wanted}
-    gate, rng = asyncio.Semaphore(8), random.Random(3)
+    gate, rng = asyncio.Semaphore(most), random.Random(3)
     asked = [rng.choice(wanted) for _ in range(requests)]
 
     async def one(each: tuple[str, str]) -> bool:

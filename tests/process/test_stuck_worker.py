@@ -13,7 +13,7 @@ from live_gateway import Answer, LiveGateway, has_ended, until
 from rolecast.turn.ailing import FAILURES
 
 SERVER = Path(__file__).parent.parent / "unit" / "hanging_server.py"
-MODELS = ("together", "alone", "busy", "left", "mixed", "ailing", "asked")
+MODELS = ("together", "alone", "busy", "left", "mixed", "ailing", "spoilt", "asked")
 MODEL = "  NAME: {backend: command, parallel: 4, timeout: 700ms, command: [PYTHON, SERVER, '{port}', FOLDER/NAME]}\n"
 CONFIG = "server: {port: 0}\nroles: {standard: [together]}\nmodels:\n" + "".join(
     MODEL.replace("NAME", name) for name in MODELS
@@ -118,6 +118,13 @@ def test_a_worker_that_is_well_by_its_own_word_and_fails_every_request_is_replac
     assert {each.status for each in failed} == {502}
     assert pid_in(gateway.chat("ailing", "hello")) != working
     assert "worker of ailing is not well and is started again: it answered 5 requests in a row with" in gateway.log()
+
+
+def test_a_worker_that_fails_from_its_first_request_on_is_replaced_once(gateway: LiveGateway) -> None:
+    stick(gateway, "spoilt", "fail")
+    failed = [gateway.chat("spoilt", "hello") for _ in range(FAILURES)]
+    assert {each.status for each in failed} == {502}
+    assert gateway.chat("spoilt", "hello").status == 200
 
 
 def test_who_asks_for_the_impossible_costs_one_load_and_none_where_others_are_answered(gateway: LiveGateway) -> None:

@@ -138,8 +138,9 @@ def test_a_folder_is_whole_or_not_there_and_the_former_one_stays_until_then(tmp_
         (part / "a").write_text("2")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(Invalid, match=r"could not be written \(disk full\)\. Make room on the disk"):
         checkpoints.write(folder, breaks)
+    assert [each.name for each in tmp_path.iterdir()] == ["best_model"]
     assert (folder / "a").read_text() == "1"
     assert (folder / "a").stat().st_mode & 0o777 == 0o600
     checkpoints.mend(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rolecast.avatars.settings import TrainingSettings
-from rolecast.avatars.training import checkpoints
+from rolecast.avatars.training import checkpoints, plot
 from rolecast.avatars.training.batches import Tokens
 from rolecast.avatars.training.checkpoints import State
 from rolecast.avatars.training.engine import Batch, Precision
@@ -137,6 +137,31 @@ def test_it_ends_early_when_the_held_out_loss_no_longer_falls_and_keeps_the_best
     assert len(engine.rates) == 6
     assert len(json.loads((tmp_path / "best_model" / "rates").read_bytes())) == 3
     assert len(json.loads((tmp_path / "final_model" / "rates").read_bytes())) == 6
+
+
+def test_one_that_ended_early_learns_no_more_when_it_is_asked_again(tmp_path: Path) -> None:
+    course = _course(tmp_path, patience=2, epochs=9)
+    assert _loop(course, Counting(lambda step: abs(step - 3) + 1.0)).run()
+    again = Counting()
+    folder, state = next(checkpoints.newest(tmp_path, "f"))
+    again.restore(folder, state.words)
+    loop = _loop(course, again, state)
+    assert loop.run()
+    assert (loop.early, len(again.rates)) == (True, 6)
+
+
+def test_a_step_that_was_no_number_spoils_no_checkpoint(tmp_path: Path) -> None:
+    engine = Counting()
+
+    def once_lost(progress: Progress) -> None:
+        engine.norm = math.nan if progress.done == 3 else 1.0
+
+    engine.gradient = lambda batch, count: 2.0 * batch.count if engine.norm == 1.0 else math.nan  # type: ignore[method-assign]
+    assert _loop(_course(tmp_path), engine, report=once_lost).run()
+    _, state = next(checkpoints.newest(tmp_path, "f"))
+    assert [each.step for each in state.history.steps if each.loss is None] == [4]
+    assert state.history.recent() == 2.0
+    assert plot.lines(state.history)
 
 
 def test_with_nothing_held_out_the_last_model_is_the_best(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -541,3 +542,24 @@ def test_weights_are_read_from_safetensors_alone_and_whole(tmp_path: Path, train
     save_file({"model.norm.weight": norm}, tmp_path / "b.safetensors")
     whole = models.made(told, torch.device("cpu"), "fp32", how, rank=1, seed=0)
     torch.testing.assert_close(whole.model.norm.weight.data, norm)
+
+
+def test_a_base_without_a_token_that_ends_a_reply_is_refused(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "hf"
+    shutil.copytree(base / "hf", folder)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (path := folder / name).exists():
+            said = json.loads(path.read_bytes())
+            said.pop("eos_token", None)
+            path.write_text(json.dumps(said))
+    with pytest.raises(Invalid, match="no token that ends a reply"):
+        Encoder(folder, 64)
+
+
+def test_a_training_of_other_settings_says_that_it_begins_anew(dataset: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    train(dataset, tmp_path, small(epochs=0.2))
+    assert (tmp_path / "best_model").exists()
+    train(dataset, tmp_path, small(epochs=0.3), report=told.append)
+    (note,) = [each.note for each in told if each.step == "beginning anew"]
+    assert "other data, settings or another base" in note

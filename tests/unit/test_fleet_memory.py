@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny_gguf
 from live_gateway import Answer, LiveGateway, Stream, until
 from typer.testing import CliRunner
 
@@ -23,6 +24,8 @@ models:
   huge: {backend: fake, memory: 1.6GiB}
   unsaid: {backend: fake}
   bad: {backend: command, command: ["sh", "-c", "echo no such weights >&2; exit 1", "{socket}"], memory: 1GiB}
+  gone: {source: "file:WEIGHTS", memory: 1GiB}
+  unmade: {backend: command, command: [/nowhere/server, "{socket}"], memory: 1GiB}
 roles: {standard: [one]}
 """
 SLOW = "replies: [{match: '^slow', reply: 'a b c d e f g h i j k l m n o p', token_delay: 0.1}]\n"
@@ -32,7 +35,9 @@ SLOW = "replies: [{match: '^slow', reply: 'a b c d e f g h i j k l m n o p', tok
 def gateway(tmp_path: Path) -> Iterator[LiveGateway]:
     script = tmp_path / "script.yaml"
     script.write_text(SLOW)
-    with LiveGateway(tmp_path / "gateway", CONFIG.replace("SCRIPT", str(script))) as found:
+    tiny_gguf.write(weights := tmp_path / "tiny.gguf")
+    config = CONFIG.replace("SCRIPT", str(script)).replace("WEIGHTS", str(weights))
+    with LiveGateway(tmp_path / "gateway", config) as found:
         until(lambda: states(found)["kept"] == "ready", "the pinned model loads")
         yield found
 
@@ -64,6 +69,26 @@ def test_a_model_that_never_loads_drives_out_nobody_who_answers(gateway: LiveGat
     assert states(gateway)["one"] == "ready"
     assert gateway.chat("bad", "hi").status == 503  # at once
     assert states(gateway)["one"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("model", "why"), [("gone", "the weights of gone are not here"), ("unmade", "/nowhere/server")]
+)
+def test_a_model_that_could_not_even_be_started_drives_out_nobody_until_it_can(
+    gateway: LiveGateway, tmp_path: Path, model: str, why: str
+) -> None:
+    (tmp_path / "tiny.gguf").rename(tmp_path / "elsewhere.gguf")
+    assert gateway.chat("one", "hi").status == 200
+    pid = gateway.model("one")["pid"]
+    for _ in range(2):
+        answer = gateway.chat(model, "hi")
+        assert (answer.status, why in answer.error["message"]) == (503, True), answer.error
+    assert why in gateway.post("/admin/load", {"model": model}).error["message"]
+    assert gateway.model("one")["pid"] == pid
+    if model == "gone":
+        (tmp_path / "elsewhere.gguf").rename(tmp_path / "tiny.gguf")
+        assert gateway.chat(model, "hi", max_tokens=2).status == 200
+        assert states(gateway)["one"] == "cold"
 
 
 def test_a_model_that_answers_ends_its_answer_before_it_makes_room(gateway: LiveGateway) -> None:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rolecast.avatars.pipeline import Outcome
     from rolecast.jobs.job import Progress
 
-ENDING_S = 120.0
-"""So long a training that is told to stop may write its checkpoint."""
 EVERY_S = 10.0
 """Outside of a terminal a step tells so often how far it is."""
 

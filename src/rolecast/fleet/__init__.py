@@ -19,7 +19,7 @@ from rolecast.config.edit import Change, Edit
 from rolecast.config.replicas import spread
 from rolecast.config.schema import Config, Model
 from rolecast.errors import RolecastError, WorkerDown
-from rolecast.fleet import health
+from rolecast.fleet import health, refusals
 from rolecast.fleet.copies import Whole
 from rolecast.fleet.effects import Effect
 from rolecast.fleet.learnt import Learnt
@@ -139,6 +139,8 @@ class Fleet(Performed):
         if model_id not in self.stations.at:
             raise WorkerDown(f"{model_id} is no longer in the configuration.", code="model_removed")
         cold = self.worker(model_id).endpoint is None
+        if cold:
+            await self._look_first(model_id)
         while True:
             granted = await self._wait(model_id, deadline, again=again, alone=alone, key=key, rank=priority)
             worker_id, generation, slots = granted
@@ -176,6 +178,7 @@ class Fleet(Performed):
 
     async def load(self, model_id: str) -> None:
         """Load and wait until it is ready."""
+        await self._look_first(model_id)
         await self._wait(model_id, self.deadline(), holds=False)
 
     def preload(self, model_id: str) -> None:
@@ -289,6 +292,21 @@ class Fleet(Performed):
             else:
                 self._apply(self.machine.drop(model_id, ticket))
             raise
+
+    async def _look_first(self, model_id: str) -> None:
+        """Before others leave for a model: whether it could be started at all. Raises LoadFailed or WorkerDown."""
+        station = self.stations.of(model_id)[0]
+        worker, rooms = station.worker, self.machine.rooms
+        down = all(each.worker.state in (State.COLD, State.FAILED) for each in self.stations.of(model_id))
+        if not down or not station.backend.spawns:
+            return
+        if rooms.has_room(self.machine.workers, rooms.need(worker.model_id)):
+            return
+        try:
+            await self._plans.look(station)
+        except (RolecastError, OSError) as error:
+            worker.error = error.message if isinstance(error, RolecastError) else f"{error}."
+            raise refusals.broken(worker, self._loop.time()) from error
 
     async def _load_quietly(self, model_id: str) -> None:
         try:

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from rolecast import weights
 from rolecast.backends import Backend
+from rolecast.config import secrets
 from rolecast.config.schema import Model
-from rolecast.errors import RolecastError, SourceError
+from rolecast.errors import LoadFailed, RolecastError, SourceError
 from rolecast.fleet.station import Station
 from rolecast.values import Endpoint, Launch, Listen
 from rolecast.weights import Finder
@@ -41,6 +42,16 @@ class Plans:
         if model.source and found is None:
             raise SourceError(absence(model_id, model))
         return backend.plan(model_id, model, found, listen or Listen())
+
+    async def look(self, station: Station) -> None:
+        """Raises LoadFailed or SourceError, with what a person can do, when its worker could not be started now."""
+        model, backend = station.model, station.backend
+        if model.source:  # a hash may have to be computed: not on the loop
+            await asyncio.to_thread(self.find, model)
+        if missing := backend.missing(model):
+            is_variable = missing == secrets.unset(model.environment, model.key)  # we shall never see it
+            raise LoadFailed(f"{missing}, then start the gateway again." if is_variable else f"{missing}.")
+        self.make(station.worker.of, model, backend)
 
     def is_stale(self, station: Station, model: Model, backend: Backend) -> bool:
         """Whether what runs differs from what these settings ask for: then only another worker will do."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from rolecast.config import secrets
 from rolecast.errors import LoadFailed, RolecastError, SourceError
 from rolecast.fleet import death, health
 from rolecast.fleet.death import Cause, Death, Kills
@@ -154,12 +153,8 @@ class Runner:
         self._news.ended(station, generation, end.text, killed=end.cause is Cause.KILLED)
 
     async def _launch(self, station: Station, generation: int) -> tuple[Running | None, Endpoint]:
-        if station.model.source:  # a hash may have to be computed: not on the loop
-            await asyncio.to_thread(self._plans.find, station.model)
+        await self._plans.look(station)
         model_id, model, backend = station.worker.of, station.model, station.backend
-        if missing := backend.missing(model):
-            is_variable = missing == secrets.unset(model.environment, model.key)  # we shall never see it
-            raise LoadFailed(f"{missing}, then start the gateway again." if is_variable else f"{missing}.")
         station.planned = self._plans.make(model_id, model, backend)
         station.begins()
         if isinstance(station.planned, Endpoint):

@@ -1,9 +1,9 @@
 """Workers that live, answer health checks, and fail every request: as after a fault of a GPU, which lasts as long as
 the process. They are told from requests that fail wherever they are asked.
 
-A worker that had answered somebody, and then failed so many requests without one that went well between, is replaced:
-it takes no new request and ends those it has. The next one must have answered somebody before it may be replaced for
-that again, so that a client which asks for the impossible costs one load.
+A worker that failed so many requests without one that went well between is replaced: it takes no new request and ends
+those it has. The next one must have answered somebody before it may be replaced for that again, so that a client which
+asks for the impossible costs one load.
 """
 
 from rolecast.errors import RolecastError
@@ -35,6 +35,6 @@ class Ailing:
         generation, heard, failures = self._rows.get(worker.model_id, (*row, 0))
         failures = failures + 1 if (generation, heard) == row else 1
         self._rows[worker.model_id] = (*row, failures)
-        if failures >= FAILURES and worker.heard > self._replaced.get(worker.model_id, 0.0):
+        if failures >= FAILURES and worker.heard > self._replaced.get(worker.model_id, -1.0):
             self._replaced[worker.model_id] = worker.heard
             self._fleet.refresh(lease, f"it answered {failures} requests in a row with errors ({status})")

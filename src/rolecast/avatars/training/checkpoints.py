@@ -16,7 +16,7 @@ import msgspec
 from rolecast.avatars.files import write_private
 from rolecast.avatars.training.engine import Precision
 from rolecast.avatars.training.history import History
-from rolecast.errors import UNREADABLE
+from rolecast.errors import UNREADABLE, Invalid
 
 STATE = "state.json"
 BEST = "best_model"
@@ -48,15 +48,25 @@ class State(msgspec.Struct):
 
 
 def write(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder what `fill` writes, or leave it as it was."""
+    """Make a folder what `fill` writes, or leave it as it was. Raises Invalid when it cannot be written."""
+    from safetensors import SafetensorError
+
     part = folder.with_name(f".{folder.name}.part")
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True, mode=0o700)
-    fill(part)
-    for each in part.iterdir():
-        each.chmod(0o600)
-        _settle(each)
+    try:
+        part.mkdir(parents=True, mode=0o700)
+        fill(part)
+        for each in part.iterdir():
+            each.chmod(0o600)
+            _settle(each)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        said = str(getattr(error, "strerror", None) or error)[:200]
+        raise Invalid(
+            f"{folder} could not be written ({said}). Make room on the disk; the same command then goes on from the "
+            "last checkpoint."
+        ) from error
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
@@ -107,13 +117,13 @@ def newest(into: Path, fingerprint: str) -> Iterator[tuple[Path, State]]:
             yield folder, state
 
 
-def clear(into: Path) -> None:
-    """Remove what another training left: its checkpoints and whatever was half written."""
+def clear(into: Path) -> bool:
+    """Remove what another training left: its checkpoints and whatever was half written. Whether there was anything."""
     mend(into)
-    for _, folder in _all(into):
+    left = [folder for folder in (*(each for _, each in _all(into)), into / BEST, into / FINAL) if folder.exists()]
+    for folder in left:
         shutil.rmtree(folder, ignore_errors=True)
-    for name in (BEST, FINAL):
-        shutil.rmtree(into / name, ignore_errors=True)
+    return bool(left)
 
 
 def mend(into: Path) -> None:

@@ -37,6 +37,12 @@ class Encoder:
                 "take one that was made for chats, such as smollm2-135m.",
                 param="base",
             )
+        if self._tokenizer.eos_token_id is None:
+            raise Invalid(
+                f"The base in {folder} has no token that ends a reply, so that its avatar would never stop; take "
+                "another one, such as smollm2-135m.",
+                param="base",
+            )
         self.end = int(self._tokenizer.eos_token_id)
         self.pad = self.end if self._tokenizer.pad_token_id is None else int(self._tokenizer.pad_token_id)
         self._longest = longest

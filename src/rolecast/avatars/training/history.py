@@ -16,7 +16,7 @@ class Epoch(msgspec.Struct, frozen=True):
 
     epoch: float
     """How many are done; not whole at the end of a last one that is cut."""
-    train_loss: float
+    train_loss: float | None
     """Of the steps since the last row."""
     val_loss: float | None
     learning_rate: float
@@ -28,7 +28,7 @@ class Step(msgspec.Struct, frozen=True):
     """A step, or a check of the held-out loss after it."""
 
     step: int
-    loss: float
+    loss: float | None
     rate: float
     held_out: float | None = None
 
@@ -43,12 +43,12 @@ class History(msgspec.Struct):
 
     def recent(self, count: int = 10) -> float:
         """The mean loss of the last steps."""
-        some = [each.loss for each in self.steps[-count:]]
+        some = [each.loss for each in self.steps[-count:] if each.loss is not None]
         return sum(some) / len(some) if some else 0.0
 
     def since(self, step: int) -> float:
         """The mean loss of the steps after that one."""
-        some = [each.loss for each in self.steps if each.step > step]
+        some = [each.loss for each in self.steps if each.step > step and each.loss is not None]
         return sum(some) / len(some) if some else 0.0
 
     @property

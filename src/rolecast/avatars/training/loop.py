@@ -62,7 +62,6 @@ class Loop:
         self.course = course
         self.state = state
         self.peak = 0
-        self.early = False
         self._engine = engine
         self._report = report
         self._stop = stop
@@ -71,6 +70,8 @@ class Loop:
         self._patience = schedule.Patience(
             course.settings.patience, math.inf if state.best is None else state.best, state.waited
         )
+        self.early = self._patience.over
+        """Also of a training that had ended so before."""
         self._speed = 0.0
         self._bad = 0
         self._all = sum(len(each.ids) for each in course.train) * course.epochs
@@ -122,7 +123,7 @@ class Loop:
         state.step += 1
         state.tokens += tokens
         state.seconds += took
-        state.history.steps.append(Step(state.step, round(total / count, 6), rate))
+        state.history.steps.append(Step(state.step, round(total / count, 6) if math.isfinite(total) else None, rate))
         # The first step is slow: memory is taken, layers are compiled.
         self._speed = tokens / took if not self._speed or state.step < 3 else 0.9 * self._speed + 0.1 * tokens / took
         self.peak = max(self.peak, self._engine.memory())

@@ -25,8 +25,8 @@ def draw(history: History, path: Path, title: str) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes, rates = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    steps = [each.step for each in history.steps]
-    losses = [each.loss for each in history.steps]
+    steps = [each.step for each in history.steps if each.loss is not None]
+    losses = [each.loss for each in history.steps if each.loss is not None]
     axes.plot(steps, losses, color="#9db7d5", linewidth=0.8, label="each step")
     axes.plot(steps, smooth(losses), color="#1f5fa8", label="learnt, smoothed")
     held = [(each.step, each.held_out) for each in history.steps if each.held_out is not None]
@@ -36,7 +36,7 @@ def draw(history: History, path: Path, title: str) -> None:
     axes.set_title(title, parse_math=False)  # a name may have signs of money in it
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)
-    rates.plot(steps, [each.rate for each in history.steps], color="#666666")
+    rates.plot([each.step for each in history.steps], [each.rate for each in history.steps], color="#666666")
     rates.set_ylabel("rate")
     rates.set_xlabel("step")
     rates.set_ylim(bottom=0)
@@ -47,7 +47,7 @@ def draw(history: History, path: Path, title: str) -> None:
 
 def lines(history: History, width: int = 60, height: int = 8) -> list[str]:
     """The same for a terminal: bars of the mean loss of equal parts of the training, with held-out losses below."""
-    losses = [each.loss for each in history.steps]
+    losses = [each.loss for each in history.steps if each.loss is not None]
     if not losses:
         return []
     width = min(width, len(losses))

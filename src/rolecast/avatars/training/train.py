@@ -126,7 +126,7 @@ def _train(
     checkpoints.mend(course.into)
     report(Progress("loading the model"))
     told = Start(settings.method, start, longest(checked), course.steps)
-    engine, state = _opened(told, course, fingerprint, resume)
+    engine, state = _opened(told, course, fingerprint, report, resume)
     resumed = state.step
     loop = Loop(course, engine, state, report, stop)
     try:
@@ -170,7 +170,9 @@ def _train(
     return trained
 
 
-def _opened(told: Start, course: Course, fingerprint: str, resume: bool) -> tuple[Engine, checkpoints.State]:
+def _opened(
+    told: Start, course: Course, fingerprint: str, report: Report, resume: bool
+) -> tuple[Engine, checkpoints.State]:
     """The engine as it was at the newest checkpoint that can be read, or at the beginning."""
     settings, make = course.settings, _maker(course.settings)
     least = LEAST * memory.Shape.of(told.folder).parameters
@@ -187,8 +189,9 @@ def _opened(told: Start, course: Course, fingerprint: str, resume: bool) -> tupl
                 continue  # it is damaged; an older one may not be
             checkpoints.restore_chance(state)
             return engine, state
-        checkpoints.clear(course.into)
         engine = make(told, settings)
+        if checkpoints.clear(course.into) and resume:
+            report(Progress("beginning anew", note="what is there is of other data, settings or another base"))
     except NoMemory as error:
         raise Invalid(_advice(told, settings, None), param="batch") from error
     return engine, checkpoints.State(fingerprint, engine.precision)
