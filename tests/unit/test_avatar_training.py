@@ -532,7 +532,16 @@ def test_weights_are_read_from_safetensors_alone_and_whole(tmp_path: Path, train
     assert "lacks model.norm.weight" in refusal()
     save_file(weights | {"model.norm.weight": norm[:1]}, tmp_path / "model.safetensors")
     assert "model.norm.weight is (1,)" in refusal()
+    save_file(weights | {"model.norm.weight": norm.to(torch.int8)}, tmp_path / "model.safetensors")
+    assert "quantized; take weights of full width" in refusal()
+    said = json.loads((tmp_path / "config.json").read_bytes())
+    for change in ({"num_key_value_heads": 3}, {"head_dim": 3}, {"num_hidden_layers": 0}):
+        (tmp_path / "config.json").write_text(json.dumps(said | change))
+        assert "are no Llama's" in refusal()
+    (tmp_path / "config.json").write_text(json.dumps(said))
     (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": 5}')
+    refusal()
     index = {"weight_map": {"model.norm.weight": "../elsewhere.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "its index names the file" in refusal()

@@ -84,6 +84,35 @@ def test_a_model_that_fails_again_and_again_drives_out_nobody_and_its_requests_a
     assert m.want("bad", "load", later, later + 600, holds=False) == [Kill("good", 1)]  # somebody wants to see it
 
 
+def test_a_model_that_failed_once_and_was_mended_is_loaded_as_any_other() -> None:
+    m = Machine({"bad": Model(backend="fake"), "good": Model(backend="fake")}.items(), 9, lambda model: ram(6))
+    m.room(ram(10), ram(10), 0)
+    now = 0.0
+    while not m.workers["bad"].broken:
+        m.want("bad", "a", now, now + 999)
+        m.ended("bad", m.workers["bad"].generation, "bad weights.", now)
+        now = max(now, m.workers["bad"].retry_at)
+
+    def asked_of(model: str, other: str) -> None:
+        """It is loaded, if need be in place of the other."""
+        nonlocal now
+        now += 20.0
+        effects = m.want(model, "b", now, now + 999)
+        if effects == [Kill(other, m.workers[other].generation)]:
+            effects = m.ended(other, m.workers[other].generation, "", now)
+        assert effects == [Spawn(model, m.workers[model].generation)]
+        assert m.loaded(model, m.workers[model].generation, HERE, now) == [Grant(model, "b")]
+        m.released(model, m.workers[model].generation, now)
+
+    for model, other in (("bad", "good"), ("good", "bad")) * 3:
+        asked_of(model, other)
+
+
+def test_nobody_leaves_for_a_model_that_fails_and_is_asked_by_nobody() -> None:
+    found = judged([asked("broken", 5, failing=True, waited=False)], [there("quiet", 6)], now=1000.0)
+    assert (found.leave, found.put_off) == ((), ("broken",))
+
+
 def test_no_more_leave_than_have_to() -> None:
     small = [there(f"s{i}", 1, idle_since=float(i)) for i in range(5)]
     found = victims(ram(5), ram(0), [*small, there("big", 5, idle_since=9.0)], 10.0)

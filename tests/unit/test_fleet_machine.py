@@ -21,7 +21,7 @@ from rolecast.config.schema import Model, Seconds
 from rolecast.errors import Busy, LoadFailed, UpstreamTimeout, WorkerDown
 from rolecast.fleet.admission import FRESH_S
 from rolecast.fleet.effects import Effect, Forget, Grant, Kill, Refuse, Spawn
-from rolecast.fleet.machine import BACKOFF_S, BY_OTHERS, STABLE_S, Machine
+from rolecast.fleet.machine import BACKOFF_S, BY_OTHERS, LOOKS_S, STABLE_S, Machine
 from rolecast.fleet.worker import BREAKER, State
 from rolecast.footprint import Footprint
 from rolecast.values import Endpoint
@@ -255,7 +255,11 @@ class FleetOnVirtualTime(RuleBasedStateMachine):
     @rule()
     def answers(self) -> None:
         """Somebody gets the first byte."""
-        self.answered[self.local] = self.machine.workers[self.local].answered = self.alive[self.local]
+        w = self.machine.workers[self.local]
+        self.answered[self.local] = w.answered = self.alive[self.local]
+        if any(each.alone for each in w.waiting):  # it need not be alone any more, and nobody tells the machine
+            assert self.machine.next_deadline() <= self.now + LOOKS_S
+            self.perform(self.machine.tick(self.now))
 
     @rule(killed=st.booleans())
     def dies(self, killed: bool = False) -> None:

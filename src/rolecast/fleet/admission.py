@@ -194,7 +194,8 @@ class _Round:
                 self.free -= claim.more
                 self._keep(claim.model)
             elif claim.failing:
-                if not self._take(claim, [each for each in self.staying if self._is_quiet(each)]):
+                quiet = [each for each in self.staying if claim.waited and self._is_quiet(each)]
+                if not self._take(claim, quiet):
                     self.put_off.append(claim.model)
             else:
                 self.waits = self.waits or claim.waited

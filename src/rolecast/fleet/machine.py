@@ -24,6 +24,8 @@ BY_OTHERS = 0.5
 """So much of a fault is the end of a worker that somebody else killed: it says little of the model."""
 EDITED = "its settings changed"
 RENEWED = "a fresh worker was asked for"
+LOOKS_S = 1.0
+"""Of a worker on which somebody waits to be alone, it is looked so often whether it has answered: nobody tells."""
 STABLE_S = 60.0
 """A worker that ran this long is healthy: its failures are forgotten."""
 
@@ -252,6 +254,7 @@ class Machine(Asleep):
                 known.elsewhere()
             if model_id in lasting and known.state not in (State.COLD, State.READY, State.REMOTE, State.ASLEEP):
                 known.wanted = True
+                effects += self._wake(known, now)
             effects += self._lie(known, now)
             if model_id in stale:
                 effects += self._replace(known, now)
@@ -271,6 +274,7 @@ class Machine(Asleep):
             effects += self._expire(w, now)
             if w.state is State.FAILED and now >= w.retry_at:
                 effects += self._wake(w, now)
+            effects += self._serve(w, now) if w.state is State.READY else []  # nobody tells that it answered
             rests = w.state in (State.READY, State.ASLEEP) and not w.active and not w.waiting
             if rests and w.idles and now >= w.last_used + w.idle_timeout_s:
                 why = "no longer in the configuration" if w.leaving else f"idle for {w.idle_timeout_s:g} s"
@@ -290,6 +294,7 @@ class Machine(Asleep):
         for w in self.workers.values():
             if w.waiting:
                 times.append(queue.next_deadline(w.waiting))
+                times += [self._now + LOOKS_S] if w.active and any(x.alone for x in w.waiting) else []
             tries = w.state is State.FAILED and (w.wanted or w.waiting) and w.model_id not in self.rooms.claiming
             if tries and (w.copies is None or w.retry_at > self._now):  # else it was looked whether it is needed
                 times.append(w.retry_at)

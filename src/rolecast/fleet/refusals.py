@@ -72,7 +72,7 @@ def broken(w: Worker, now: float) -> RolecastError:
     """It could not be started, or ends before it answers."""
     wait = max(0.0, w.retry_at - now)
     what = "could not be started" if w.loaded_at < w.started_at or not w.loaded_at else "ends before it answers"
-    text = f"{w.model_id} {what}: {w.error}"
+    text = f"{w.model_id} {what}: {w.error or 'it failed.'}"
     if w.state is not State.COLD:  # else nothing was started, and there is no log
         text += f" See `rolecast logs {w.model_id}`."
     if w.failures > 1:

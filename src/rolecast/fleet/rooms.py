@@ -114,7 +114,8 @@ class Rooms:
         rank = max((x.rank for x in w.waiting), default=0)
         spare = w.copies is not None and w.copies.is_spare(w)
         has = w.held if w.state is State.ASLEEP else Footprint()
-        failing = w.broken and all(x.holds for x in w.waiting)  # a plain load is somebody who has mended it
+        # One that ended as it was told to, or sleeps, has not failed; a plain load is somebody who has mended it.
+        failing = w.broken and w.state is State.FAILED and all(x.holds for x in w.waiting)
         return Claim(w.model_id, self.need(w.model_id), since, waited, rank, w.load_s, spare, failing, has)
 
     def _resident(self, w: Worker, workers: Mapping[str, Worker]) -> Resident:

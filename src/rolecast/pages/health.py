@@ -69,7 +69,11 @@ class Health:
         """What requests suffer from now."""
         failing = self.failing()
         lines = [f"{model_id} does not run: {why}" for model_id, why in failing.items()]
-        broken = [w for w in self._fleet.machine.workers.values() if w.broken and w.of not in failing]
+        broken = [
+            w
+            for w in self._fleet.machine.workers.values()
+            if w.broken and w.state is State.FAILED and w.of not in failing
+        ]
         lines += [f"the copy {w.model_id} does not run, others do: {w.error}" for w in broken if w.copies is not None]
         for model_id, wait_s, why in self.resting():
             after = f"for {wait_s:.0f} s more" if wait_s else "until one request has tried it"

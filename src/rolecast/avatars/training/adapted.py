@@ -17,7 +17,7 @@ class _Adapted(torch.autograd.Function):
         low = flat @ a.t()
         ctx.save_for_backward(flat, weight, a, b, low)
         ctx.scale = scale
-        return (flat @ weight.t()).addmm_(low, b.t(), alpha=scale).view(*x.shape[:-1], -1)
+        return (flat @ weight.t()).addmm_(low, b.t(), alpha=scale).view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
@@ -26,7 +26,7 @@ class _Adapted(torch.autograd.Function):
         back = (wide @ b).mul_(ctx.scale)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = (wide @ weight).addmm_(back, a).view(*above.shape[:-1], -1)
+            of_x = (wide @ weight).addmm_(back, a).view(*above.shape[:-1], weight.shape[1])
         return of_x, None, back.t() @ flat, (wide.t() @ low).mul_(ctx.scale), None
 
 

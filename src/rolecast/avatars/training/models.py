@@ -17,6 +17,7 @@ from rolecast.avatars.training.precision import TYPES
 from rolecast.avatars.training.steps import Steps
 from rolecast.errors import Invalid
 
+WIDE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INDEX = f"{MODEL}.index.json"
 
 
@@ -27,6 +28,7 @@ def made(start: Start, where: torch.device, exact: Precision, steps: Steps, *, r
     torch.manual_seed(seed)
     shape = Shape.of_config(read_json(start.folder / CONFIG))
     try:
+        _check(shape, start.folder)
         with torch.device("meta"):
             model = Llama(shape, steps).to(TYPES[exact])
         model.to_empty(device=where)
@@ -37,11 +39,20 @@ def made(start: Start, where: torch.device, exact: Precision, steps: Steps, *, r
             raise Invalid(f"{start.folder} has no {MODEL} to train an adapter over.", param="base")
         else:
             model.begin()
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise Invalid(f"{start.folder} holds no model to train: {str(error)[:300]}") from error
     if start.method == "lora":
         model.adapt(rank, alpha(rank))
     return model.train()
+
+
+def _check(shape: Shape, folder: Path) -> None:
+    """Raises ValueError for a shape that cannot be computed."""
+    sizes = (shape.width, shape.hidden, shape.layers, shape.heads, shape.kv_heads, shape.head_width, shape.vocabulary)
+    if min(sizes) < 1 or shape.heads % shape.kv_heads or shape.head_width % 2:
+        raise ValueError(f"{shape.heads} heads of width {shape.head_width} over {shape.kv_heads} are no Llama's")
+    if "quantization_config" in read_json(folder / CONFIG):
+        raise ValueError("its weights are quantized; take those of full width")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -70,6 +81,8 @@ def _fill(model: Llama, files: list[Path]) -> None:
                 parameter, found = lacking.pop(name), opened.get_tensor(name)
                 if parameter.shape != found.shape:
                     raise ValueError(f"{name} is {tuple(found.shape)} and should be {tuple(parameter.shape)}")
+                if found.dtype not in WIDE:
+                    raise ValueError(f"{name} is of {found.dtype}: quantized; take weights of full width")
                 parameter.copy_(found)
     if lacking:
         raise ValueError(f"it lacks {min(lacking)}")

@@ -104,7 +104,7 @@ class TorchEngine:
 
         try:
             weights = models.load(self._start, self._masters.master, folder)
-            self._masters.restore(weights, load_file(folder / STATE))
+            self._masters.restore(weights, {_since(name): each for name, each in load_file(folder / STATE).items()})
             torch.set_rng_state(_state(words["torch"]))
             if self._where.type == "cuda" and "cuda" in words:
                 torch.cuda.set_rng_state(_state(words["cuda"]))
@@ -134,6 +134,11 @@ def parts(batch: Batch, most: int) -> Iterator[Batch]:
         rows, longest = order[first : first + count], int(ends[order[first + count - 1]])
         yield Batch(batch.tokens[rows, :longest], batch.learnt[rows, :longest])
         first += count
+
+
+def _since(name: str) -> str:
+    """A name of the optimiser's state; trainings begun before PyTorch trained a Llama of ours had peft's."""
+    return name.replace(".base_model.model.", ".", 1).removesuffix(".default.weight")
 
 
 def _state(word: str) -> Tensor:
