@@ -572,3 +572,9 @@ def test_a_training_of_other_settings_says_that_it_begins_anew(dataset: Path, tm
     train(dataset, tmp_path, small(epochs=0.3), report=told.append)
     (note,) = [each.note for each in told if each.step == "beginning anew"]
     assert "other data, settings or another base" in note
+
+
+def test_the_state_of_a_training_that_was_begun_with_pefts_names_is_found() -> None:
+    old = "exp_avg.base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"
+    assert torch_engine._since(old) == "exp_avg.model.layers.0.self_attn.q_proj.lora_A"
+    assert torch_engine._since("exp_avg.model.norm.weight") == "exp_avg.model.norm.weight"
