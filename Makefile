@@ -100,7 +100,7 @@ clean: ## Remove the environment and everything built
 	@touch $@
 
 .venv/installed-avatars: .venv/installed
-	@echo "Installing what avatars are made with; PyTorch is large."
+	@echo "Installing what avatars are made with; PyTorch is large: this takes some minutes."
 	@$(PIP) install --editable '.[llamacpp,avatars,graph]'
 	@touch $@
 

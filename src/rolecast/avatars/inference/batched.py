@@ -37,10 +37,12 @@ def replies(
     most: int = 48,
     seed: int = 0,
     told: Callable[[int], None] = lambda done: None,
+    goes_on: Callable[[], bool] = lambda: True,
 ) -> list[list[list[int]]]:
     """For each prompt so many replies, as tokens without the end, at most `most` of them.
 
-    Temperature 0 = the likeliest token each time; one reply is then enough. `told` hears how many replies are done.
+    Temperature 0 = the likeliest token each time; one reply is then enough. `told` hears how many replies are done,
+    those of a running batch by what is done of them. Before each token `goes_on` is asked; when it says no, the replies of that batch end there.
     """
     found: list[list[list[int]]] = [[] for _ in prompts]
     rows = max(1, ROWS // samples)
@@ -48,15 +50,27 @@ def replies(
     for start in range(0, len(order), rows):
         chosen = order[start : start + rows]
         # Seeded by the batch: a part that is done again gives the same, whatever was done before.
-        made = _batch(loaded, [prompts[index] for index in chosen], samples, temperature, most, seed + start)
+        some = [prompts[index] for index in chosen]
+        made = _batch(loaded, some, samples, temperature, most, seed + start, _within(told, start * samples), goes_on)
         for index, each in zip(chosen, made, strict=True):
             found[index] = each
         told(min(start + rows, len(order)) * samples)
     return found
 
 
+def _within(told: Callable[[int], None], before: int) -> Callable[[int], None]:
+    return lambda done: told(before + done)
+
+
 def _batch(
-    loaded: Speaks, prompts: Sequence[Sequence[int]], samples: int, temperature: float, most: int, seed: int
+    loaded: Speaks,
+    prompts: Sequence[Sequence[int]],
+    samples: int,
+    temperature: float,
+    most: int,
+    seed: int,
+    told: Callable[[int], None],
+    goes_on: Callable[[], bool],
 ) -> list[list[list[int]]]:
     import torch
     from transformers import DynamicCache
@@ -94,7 +108,8 @@ def _batch(
             kept = [row for row, token in enumerate(said) if token != end]
             for row in kept:
                 out[live[row]].append(said[row])
-            if not kept or step == most - 1:
+            told(len(out) - len(kept) + len(kept) * (step + 1) // most)
+            if not kept or step == most - 1 or not goes_on():
                 break
             if len(kept) < len(live):
                 select = torch.tensor(kept, device=device)

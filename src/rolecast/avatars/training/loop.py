@@ -141,7 +141,8 @@ class Loop:
 
     def _note(self) -> str:
         left = self._all * (1 - self.state.step / self._steps) / self._speed
-        said = [f"{_time(left)} left", f"loss {self.state.history.recent():.2f}"]
+        # What the first steps take tells nothing of the others.
+        said = [*([f"{_time(left)} left"] if self.state.step > 2 else []), f"loss {self.state.history.recent():.2f}"]
         if self.state.history.best is not None:
             said.append(f"held out {self.state.history.best:.2f}")
         said += [f"{self._speed:.0f} tokens/s", size_text(self.peak)]

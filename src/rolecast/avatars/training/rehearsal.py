@@ -100,8 +100,19 @@ def _made(
         if stop():
             break
         some = asked[first : first + AT_ONCE]
-        said = batched.replies(base, [tokens for _, tokens in some], 1, temperature=0, most=LONGEST)
+        said = batched.replies(
+            base,
+            [tokens for _, tokens in some],
+            1,
+            temperature=0,
+            most=LONGEST,
+            told=lambda done, before=first: report(  # type: ignore[misc]
+                Progress("asking the base", before + done, count, "answers")
+            ),
+            goes_on=lambda: not stop(),
+        )
+        if stop():
+            break
         for (question, _), [tokens] in zip(some, said, strict=True):
             made.append(Answer(question, encoder.text(tokens).strip(), len(tokens) < LONGEST))
-        report(Progress("asking the base", len(made), count, "answers"))
     return made
