@@ -42,7 +42,8 @@ def replies(
     """For each prompt so many replies, as tokens without the end, at most `most` of them.
 
     Temperature 0 = the likeliest token each time; one reply is then enough. `told` hears how many replies are done,
-    those of a running batch by what is done of them. Before each token `goes_on` is asked; when it says no, the replies of that batch end there.
+    those of a running batch by what is done of them. Before each token `goes_on` is asked; when it says no, the replies
+    of that batch end there.
     """
     found: list[list[list[int]]] = [[] for _ in prompts]
     rows = max(1, ROWS // samples)
