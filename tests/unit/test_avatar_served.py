@@ -194,6 +194,8 @@ async def test_it_answers_on_every_dialect_and_each_answer_says_which_version_sp
     streamed = await ask(front, "avatar/mira", said, stream=True)
     pieces = [json.loads(line[6:]) for line in streamed.body.decode().split("\n\n") if line.startswith("data: {")]
     assert "".join(p["choices"][0]["delta"].get("content") or "" for p in pieces if p["choices"]) == text(openai)
+    said_by = {each.json["model"] for each in (openai, ollama, anthropic)} | {p["model"] for p in pieces}
+    assert said_by == {"avatar/mira"}  # nobody learns of the base
 
 
 async def test_avatars_are_in_the_list_of_models_and_their_base_is_in_none(front):

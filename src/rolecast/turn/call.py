@@ -19,6 +19,7 @@ from rolecast.turn.gathering import Gathering
 from rolecast.turn.passage import Passage
 from rolecast.turn.plan import JSON, Plan
 from rolecast.turn.relay import Relay
+from rolecast.turn.renamed import Renamed
 from rolecast.turn.seating import seated
 from rolecast.values import Chat, Completion, Ranking, Words
 
@@ -48,7 +49,10 @@ def call(  # noqa: C901
             carrier = Relay(exchange, plan.speaks())
         else:
             heard = plan.markup and request.kind == "chat"
-            carrier = Edited(exchange, opened=plan.markup == "opened") if heard else Passage(exchange)
+            if heard:
+                carrier = Edited(exchange, opened=plan.markup == "opened")
+            else:
+                carrier = Renamed(exchange, *plan.said) if plan.said else Passage(exchange)
             if plan.counts and request.stream:
                 carrier.counts = True
                 request.edit_usage = plan.injects and not (plainly or request.wants_usage)

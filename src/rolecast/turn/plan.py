@@ -69,6 +69,7 @@ class Plan:
         "renames",
         "route",
         "routes",
+        "said",
         "shares",
         "stats",
         "trial",
@@ -112,6 +113,10 @@ class Plan:
         named = "remote_model" not in backend.about.unused
         self.name = (model.remote_model or answerer_id) if named else ""
         """What its server calls the model, whatever the client calls it; '' = it serves one and reads no name."""
+        self.said: tuple[bytes, ...] = ()
+        """What its engine says of who answers, and what is to stand there; empty = it stays."""
+        if isinstance(model, Hidden):
+            self.said = tuple(b'"model":%b' % msgspec.json.encode(each) for each in (answerer_id, asked))
         self.marks: tuple[str, ...] = ()
         """Tokens around a gap, for a worker that is not told of it otherwise."""
         self.markup = _markup(model, backend)
