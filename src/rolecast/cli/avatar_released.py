@@ -117,20 +117,41 @@ def report(
     from rolecast.errors import NotFound
 
     place = _place(name)
+    withdrawn = _withdrawn(place)
     path = place.evaluation / "report.json"
     if not path.is_file():
         reports = [place.version(number) / "report.json" for number in card.numbers(place)]
         path = next((each for each in reversed(reports) if each.is_file()), path)
     if not path.is_file():
-        raise NotFound(f"{place.name} was not judged yet: `rolecast avatar evaluate {name}` does it.")
+        raise NotFound(withdrawn or f"{place.name} was not judged yet: `rolecast avatar evaluate {name}` does it.")
     if as_json:
         output.raw(path.read_text(encoding="utf-8"))
         return
+    if withdrawn:
+        output.say(f"[red]✗[/] {output.escape(withdrawn)}")
     said = json.loads(path.read_bytes())
     for each in said.get("checks", []):
         mark = "[green]✓[/]" if each.get("passed") else "[red]✗[/]"
         output.say(f"{mark} {output.escape(each.get('name', ''))}: {output.escape(each.get('says', ''))}")
-    output.say(f"The page: {output.escape(path.with_suffix('.html'))}")
+    if (page := path.with_suffix(".html")).is_file():
+        output.say(f"The page: {output.escape(page)}")
+
+
+def _withdrawn(place: "Place") -> str:
+    """That the newest version is withdrawn, and why; '' where it is not."""
+    from rolecast.avatars.serving import card
+    from rolecast.errors import Conflict, NotFound
+
+    try:
+        known = card.card(place)
+    except (NotFound, Conflict):
+        return ""
+    newest = max(card.numbers(place), default=0)
+    if newest not in known.withdrawn:
+        return ""
+    why = f", because {card.FORGOTTEN}" if newest in known.forgotten else ""
+    answers = f"; version {known.current} answers" if known.current else ""
+    return f"Version {newest} of avatar/{place.name} is withdrawn{why}{answers}."
 
 
 def forget(
