@@ -22,13 +22,49 @@ def chat(
 ) -> None:
     """Talk with an avatar of the running gateway."""
     from rolecast.avatars.places import PREFIX, slug
-    from rolecast.cli import talk
+    from rolecast.cli import settings, talk
     from rolecast.errors import NotFound
 
-    model = name if name.startswith(PREFIX) else PREFIX + slug(name)
-    if not url and "@" not in model and (place := _place(model)).work.is_dir() and not place.card.exists():
-        raise NotFound(f"{place.name} is not released yet: `rolecast avatar release {place.name}` does it.")
+    plain, at, number = name.removeprefix(PREFIX).partition("@")
+    model = PREFIX + slug(plain) + at + number
+    if url:
+        _refuse_unknown(model, url, key)
+    elif (why := _silent(_place(plain), number)) and model not in settings.of_gateway().config.variants:
+        raise NotFound(why)
     talk.chat(model=model, url=url, key=key)
+
+
+def _silent(place: "Place", number: str) -> str:
+    """Why nothing of this machine answers as that avatar, with the next step; '' where it does."""
+    from rolecast.avatars.serving import card, forgotten, versions
+
+    if not place.card.exists():
+        if place.work.is_dir():
+            return f"{place.name} is not released yet: `rolecast avatar release {place.name}` does it."
+        return f"{place.name} is no avatar here; `rolecast avatar list` shows them."
+    known = card.card(place)
+    there = versions.usable(place, known)
+    if number:
+        kept = ", ".join(map(str, there)) or "none"
+        return "" if number in map(str, there) else f"{place.name} has no version {number} that answers, but: {kept}."
+    if known.current in there:
+        return ""
+    if known.person and forgotten.among(place.folder.parent, [known.person], 0):
+        return f"{place.name} is withdrawn, for its person was forgotten; `rolecast avatar list` shows the others."
+    what = "has lost the version that answered" if known.current else "is withdrawn"
+    again = f"`rolecast avatar full --fresh --person {shlex.quote(known.title)} --name {place.name}`"
+    return f"{place.name} {what}; {again} makes it again."
+
+
+def _refuse_unknown(model: str, url: str, key: str) -> None:
+    """Raises NotFound for what the gateway at that address does not offer."""
+    from rolecast.cli.gateway import connect
+    from rolecast.errors import NotFound
+
+    with connect(url, key) as gateway, gateway.client() as client:
+        there = [each.id for each in client.models() if each.id.startswith("avatar/")]
+    if model not in there:
+        raise NotFound(f"{model} answers nobody at {url}; avatars there: {', '.join(there) or 'none'}.")
 
 
 def list_(as_json: Json = False) -> None:
