@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import tiny_gguf
@@ -187,6 +189,23 @@ def test_a_name_of_the_configuration_is_talked_with_though_no_avatar_has_it(home
         "models: {m: {backend: fake}}\nroles: {standard: [m]}\nvariants: {avatar/xyz: {model: m}}\n"
     )
     assert "Start one with `rolecast up`" in invoke("chat", "xyz")[1]
+
+
+def test_a_gateway_elsewhere_is_asked_whether_it_has_the_avatar(home, monkeypatch):
+    there = [SimpleNamespace(id=each) for each in ("m", "avatar/mira", "avatar/mira@1")]
+    gateway = MagicMock()
+    gateway.__enter__.return_value.client.return_value.__enter__.return_value.models.return_value = there
+    monkeypatch.setattr("rolecast.cli.gateway.connect", lambda url, key: gateway)
+    talked: list[str] = []
+    monkeypatch.setattr("rolecast.cli.talk.chat", lambda *, model, url, key: talked.append(model))
+    assert invoke("chat", "mira", "--url", "http://h:1")[0] == 0
+    assert invoke("chat", "avatar/mira@1", "--url", "http://h:1")[0] == 0
+    code, out = invoke("chat", "xyz", "--url", "http://h:1")
+    assert (code, out) == (
+        1,
+        "Error: avatar/xyz answers nobody at http://h:1; avatars there: avatar/mira, avatar/mira@1.",
+    )
+    assert talked == ["avatar/mira", "avatar/mira@1"]
 
 
 # -- the same again ---------------------------------------------------------------------------------------------------
