@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from rolecast.avatars import example
 from rolecast.avatars.evaluation import canaries, exposure, losses, plots, regurgitation, statistics, style
-from rolecast.avatars.evaluation.evaluate import Evaluation
 from rolecast.avatars.evaluation.figures import (
     Exposure,
     Figures,
@@ -26,6 +25,7 @@ from rolecast.avatars.evaluation.figures import (
     Style,
     Talk,
 )
+from rolecast.avatars.evaluation.found import Evaluation
 from rolecast.avatars.evaluation.report import page, read, write
 from rolecast.avatars.evaluation.verdict import judge
 from rolecast.avatars.example import Example, Said

@@ -12,8 +12,8 @@ from heavy import lazy, needs
 
 from rolecast.avatars import example
 from rolecast.avatars.evaluation import canaries, evaluate, exposure, kinds, losses
-from rolecast.avatars.evaluation.evaluate import Evaluation
 from rolecast.avatars.evaluation.figures import Exposure, Secret
+from rolecast.avatars.evaluation.found import Evaluation
 from rolecast.avatars.evaluation.loaded import Loaded, load
 from rolecast.avatars.example import Example, Said
 from rolecast.avatars.inference import batched

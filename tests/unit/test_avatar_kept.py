@@ -1,5 +1,7 @@
 """Imported conversations in both databases: no message twice, pages in order, people found, joined and forgotten."""
 
+import random
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from rolecast.avatars.called import fold
 from rolecast.avatars.conversation import Chat, Item, Message, Person, Reading, Wanted
 from rolecast.avatars.kept import Added, Kept
 from rolecast.avatars.sources import Brought, bring
+from rolecast.books.sqlite import SQLite
 from rolecast.books.store import Query, Store
 from rolecast.errors import ExportError, Invalid, PersonNotFound
 
@@ -265,3 +268,59 @@ def test_names_are_folded_alike(one: str, other: str) -> None:
 
 def test_what_came_of_an_import_can_be_written_for_programs() -> None:
     assert Brought(1, 2, 3, {"a": 1}, 1, ()).messages == 6
+
+
+async def test_a_wipe_leaves_what_is_kept_and_nothing_of_what_was_forgotten_in_the_files(tmp_path: Path) -> None:
+    older = SQLite(tmp_path / "store.db")
+    await older.open()
+    # As a file that was written for long, by a SQLite that overwrites nothing: rows in the order of no page.
+    await older._in_writer(lambda: older._writer.execute("PRAGMA secure_delete=OFF"))
+    kept = await filled(older)
+    people = (MIRA, JONAS, LEA)
+    every = [(random.Random(n).random(), n, people[n % 3]) for n in range(3000)]
+    told = [Message(f"{key}", "x", who.id, f"{who.name} said {n} {'so ' * (n % 90)}", n) for key, n, who in every]
+    for start in range(0, len(told), 500):
+        await kept.add(told[start : start + 500])
+    await kept.add([msgspec.structs.replace(each, text=f"{each.text} edited") for each in told[::7]])
+    assert await kept.forget("Lea")
+    await older.close()
+    assert b"Lea said" in b"".join(each.read_bytes() for each in tmp_path.iterdir()), "else this would show nothing"
+    store = SQLite(older.path)
+    await store.open()
+    kept = Kept(store)
+    before = [each async for each in kept.messages(ALL) if each.person == "a"]
+    assert await store._in_writer(lambda: store._writer.execute("PRAGMA secure_delete").fetchone()) == (1,)
+    assert len((await kept.forget("Jonas")).messages) == 1000
+    await kept.wipe()
+    assert [each async for each in kept.messages(ALL)] == before
+    for _ in range(2):
+        there = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+        assert b"Mira Holt said" in there
+        assert b"Jonas said" not in there
+        assert b"Lea said" not in there
+        await store.close()
+
+
+async def test_a_wipe_changes_nothing_in_either_database(store: Store) -> None:
+    kept = await filled(store, said(1, MIRA), said(2, JONAS, tags=("a",)), said(3, LEA, "y", at=5.5))
+    before = [each async for each in kept.messages(ALL)], await kept.chats(), await kept.people(ALL)
+    for _ in range(2):
+        await kept.wipe()
+    assert ([each async for each in kept.messages(ALL)], await kept.chats(), await kept.people(ALL)) == before
+    assert (await kept.add([said(1, MIRA), said(9, MIRA)])) == Added(new=1, known=1)
+
+
+async def test_who_reads_just_now_does_not_make_a_wipe_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rolecast.books.sqlite.CHECKPOINT_MS", 1)
+    store = SQLite(tmp_path / "store.db")
+    await store.open()
+    kept = await filled(store, said(1, MIRA))
+    reading = sqlite3.connect(store.path, isolation_level=None)
+    reading.execute("BEGIN")
+    reading.execute("SELECT * FROM avatar_messages").fetchone()
+    await kept.forget("Mira Holt")
+    await kept.wipe()
+    reading.close()
+    await kept.wipe()
+    assert b"text 1" not in b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    await store.close()

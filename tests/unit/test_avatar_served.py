@@ -200,7 +200,7 @@ async def test_it_answers_on_every_dialect_and_each_answer_says_which_version_sp
 
 async def test_avatars_are_in_the_list_of_models_and_their_base_is_in_none(front):
     listed = [m["id"] for m in (await front.ask(request(path="/v1/models", method="GET"), method="GET")).json["data"]]
-    assert {"avatar/mira", "avatar/jonas"} <= set(listed)
+    assert {"avatar/mira", "avatar/mira@1", "avatar/jonas"} <= set(listed)
     (base_id,) = [i for i, model in front.gateway.current.config.models.items() if isinstance(model, Hidden)]
     assert base_id not in listed
     assert (await ask(front, base_id, "hi")).status == 404

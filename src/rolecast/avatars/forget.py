@@ -7,7 +7,7 @@ from pathlib import Path
 from rolecast.avatars.kept import Kept
 from rolecast.avatars.serving import forgetting
 from rolecast.avatars.serving.forgetting import Forgotten
-from rolecast.books.store import Store
+from rolecast.books.store import Store, StoreError
 from rolecast.errors import NotFound, PersonNotFound
 
 
@@ -37,9 +37,23 @@ async def forget(
                 known += [*gone.ids, gone.person.name]
         except PersonNotFound as error:  # of another source, perhaps: what was trained on them may be here all the same
             missing = missing or error
+    told = None
     try:
-        return deleted, await asyncio.to_thread(forgetting.forget, person, names=known, root=root, erase=erase)
+        told = await asyncio.to_thread(forgetting.forget, person, names=known, root=root, erase=erase)
     except NotFound:
         if missing is not None and not deleted:
             raise missing from None
-        return deleted, None
+    finally:  # last, for it may take a while; also where nobody is there any more, so that it can be made up for
+        if not keep_messages:
+            await _wipe(kept)
+    return deleted, told
+
+
+async def _wipe(kept: Kept) -> None:
+    try:
+        await kept.wipe()
+    except StoreError as error:
+        text = (
+            f"All is forgotten, but the files of the database may still hold traces. {error.message} Then forget again."
+        )
+        raise StoreError(text) from error

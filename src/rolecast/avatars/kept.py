@@ -103,6 +103,10 @@ class Kept:
         ids, messages = await self._store.transact(partial(_forget, one.id, time.time()))
         return Forgotten(one, ids, messages)
 
+    async def wipe(self) -> None:
+        """Let nothing of who was forgotten stay in the files of the database, as far as it can see to that."""
+        await self._store.wipe(sql.TABLES)
+
     # -- out --------------------------------------------------------------------------------------------------------
 
     async def speakers(self) -> list[Speaker]:

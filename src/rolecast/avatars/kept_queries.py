@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from rolecast.books.store import Query
 
+TABLES = ("avatar_messages", "avatar_people", "avatar_names", "avatar_chats")
+"""What says who said what."""
 MANY_ROWS = 50
 _COLUMNS = ("id", "chat", "person", "at", "place", "text", "reply_to", "personality", "emotion", "relationship", "tags")
 _LIST = ", ".join(_COLUMNS)

@@ -49,6 +49,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """Why it does not pass, in sentences."""
     version: int | None = None
     """The version that was released; None = none was."""
+    already: bool = False
+    """Whether it had been released before, of just what is trained."""
     report: str = ""
     """The page that tells about it."""
     replies: int = 0
@@ -84,6 +86,7 @@ class Pipeline:
         self._settings: AvatarSettings = order.settings
         self._base: Base | None = None
         self._version: int | None = None
+        self._already = False
 
     def run(self) -> Outcome:
         """Do the steps of the order. Raises RolecastError with what went wrong and what to do."""
@@ -222,7 +225,7 @@ class Pipeline:
         )
 
     def _release(self) -> None:
-        from rolecast.avatars.serving.versions import Files, release
+        from rolecast.avatars.serving.versions import Files, answering, release
 
         self._needs(self.place.evaluation / "report.json", "evaluate")
         self._report(Progress("release"))
@@ -236,19 +239,18 @@ class Pipeline:
             base.name if base else "",
             tuple(each for name in KEPT if (each := self.place.training / name).is_file()),
         )
-        known = people_of(self.place)
-        evaluation = self.place.evaluation
-        title = known.name or self.order.person
-        force, keep = self.order.force, self.order.keep
-        found = release(
+        known, evaluation = people_of(self.place), self.place.evaluation
+        same = answering(self.place, evaluation, files) if self.order.resume and not self.order.share else None
+        self._already = same is not None
+        found = same or release(
             self.place,
             evaluation,
             files,
-            title=title,
+            title=known.name or self.order.person,
             person=known.id,
-            force=force,
+            force=self.order.force,
             share=self.order.share,
-            keep=keep,
+            keep=self.order.keep,
             since=known.at,
         )
         self._version = found.number
@@ -360,8 +362,8 @@ class Pipeline:
         if not {"evaluate", "release"} & {*steps} or not told.is_file():
             return plain
         judged = msgspec.json.decode(told.read_bytes(), type=_Judged)
-        page, reasons = str(self.place.evaluation / "report.html"), tuple(judged.reasons)
-        return replace(plain, passed=judged.passed, reasons=reasons, version=self._version, report=page)
+        found = replace(plain, passed=judged.passed, reasons=tuple(judged.reasons), version=self._version)
+        return replace(found, already=self._already, report=str(self.place.evaluation / "report.html"))
 
 
 class _Made(msgspec.Struct):

@@ -104,6 +104,9 @@ class PostgreSQL:
                         await asyncio.sleep(random.uniform(0, 0.001 * 2 ** min(attempt, 7)))  # noqa: S311  # no secret
                 return await self._run(work)
 
+    async def wipe(self, tables: Sequence[str]) -> None:
+        """Nothing: the files are the server's, and its vacuum takes what was deleted out of them."""
+
     def meaning(self, error: Exception) -> str:
         """What an error of PostgreSQL or the network says, in plain words without values."""
         return errors.meaning(error) or f"it refuses what was asked ({type(error).__name__})"

@@ -36,6 +36,8 @@ READERS = 4
 """Reads that run at the same time; a thread for each is there from the first time that so many do."""
 PATIENCE_S = 10.0
 """So long another program may keep the file locked."""
+CHECKPOINT_MS = 1000
+"""So long who reads may hold up that the write-ahead log is emptied; nobody writes meanwhile."""
 FULL = "the disk is full"
 GONE = "it was moved or deleted; put it back, or start the gateway again"
 REFUSED = "the system takes no more into it, for a quota, a limit or a fault"
@@ -58,6 +60,17 @@ _NEXT = {
 
 _OURS = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE)
 """Not the file's fault: a statement that is none, a table that is not there."""
+_ZEROS = (
+    "CREATE TABLE wiping AS WITH RECURSIVE pages(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM pages WHERE n < ?) "
+    "SELECT zeroblob(?) FROM pages"
+)
+_ANEW = (
+    "CREATE TABLE wiping AS SELECT * FROM {table} ORDER BY rowid",
+    "DELETE FROM {table}",
+    "INSERT INTO {table} SELECT * FROM wiping ORDER BY rowid",
+    "DROP TABLE wiping",
+)
+"""The pages that a table leaves are overwritten, those of its indexes too."""
 _HEX = re.compile(r"hex16\((.+?)\)")
 
 
@@ -106,6 +119,11 @@ class SQLite:
         """Run that transaction in the writer's thread."""
         with self._explained():
             return await self._in_writer(lambda: self._transact(work))
+
+    async def wipe(self, tables: Sequence[str]) -> None:
+        """Let no byte of what was deleted from these tables stay in the files, as far as nobody reads them now."""
+        with self._explained():
+            await self._in_writer(lambda: self._wipe(tables))
 
     def meaning(self, error: Exception) -> str:
         """What an error of SQLite or the system says about the file, in plain words."""
@@ -174,6 +192,7 @@ class SQLite:
         self._writer.execute("PRAGMA cache_size=-1024")  # rows are only appended: few pages are in use
         _share(self._writer)
         self._writer.execute("PRAGMA synchronous=NORMAL")
+        self._writer.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
         self._migrate()
 
     def _migrate(self) -> None:
@@ -236,6 +255,28 @@ class SQLite:
             return result
         finally:
             steps.close()
+
+    def _wipe(self, tables: Sequence[str]) -> None:
+        """Overwrite the free pages, write the tables anew, and empty the write-ahead log.
+
+        `secure_delete` is not enough: a page that was split keeps copies of rows, and a file written without it more.
+        """
+        (free,) = self._writer.execute("PRAGMA freelist_count").fetchone()
+        (page,) = self._writer.execute("PRAGMA page_size").fetchone()
+        with self._transaction():
+            self._writer.execute(_ZEROS, (free, page - 96))  # a row fills a page
+            self._writer.execute("DROP TABLE wiping")
+            for table in tables:
+                for statement in _ANEW:
+                    self._writer.execute(statement.format(table=table))
+        self._writer.execute(f"PRAGMA busy_timeout={CHECKPOINT_MS}")
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError as exc:
+            if _code(exc) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):  # the next checkpoint does it
+                raise
+        finally:
+            self._writer.execute(f"PRAGMA busy_timeout={int(PATIENCE_S * 1000)}")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -99,6 +99,13 @@ class Store(Protocol):
         """
         ...
 
+    async def wipe(self, tables: Sequence[str]) -> None:
+        """Let nothing of what was deleted from these tables stay in the database's files, as far as it can see to that.
+
+        Tables without references to each other, of a size that may be written anew.
+        """
+        ...
+
     def meaning(self, error: Exception) -> str:
         """What went wrong, in plain words without values."""
         ...

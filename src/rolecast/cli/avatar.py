@@ -345,7 +345,10 @@ def _released(outcome: "Outcome", *, as_json: bool) -> None:
         return
     if not outcome.passed:
         output.warn("It did not pass the gate: " + " ".join(outcome.reasons))
-    output.say(f"[green]✓[/] avatar/{outcome.name} answers with version {outcome.version}.")
+    if outcome.already:
+        output.say(f"[green]✓[/] avatar/{outcome.name} is version {outcome.version} already; nothing has changed.")
+    else:
+        output.say(f"[green]✓[/] avatar/{outcome.name} answers with version {outcome.version}.")
     output.say(f"The report: {output.escape(outcome.report)}")
     output.say(f"`rolecast avatar chat {outcome.name}` talks with it, once `rolecast up` runs.")
 

@@ -22,13 +22,49 @@ def chat(
 ) -> None:
     """Talk with an avatar of the running gateway."""
     from rolecast.avatars.places import PREFIX, slug
-    from rolecast.cli import talk
+    from rolecast.cli import settings, talk
     from rolecast.errors import NotFound
 
-    model = name if name.startswith(PREFIX) else PREFIX + slug(name)
-    if not url and "@" not in model and (place := _place(model)).work.is_dir() and not place.card.exists():
-        raise NotFound(f"{place.name} is not released yet: `rolecast avatar release {place.name}` does it.")
+    plain, at, number = name.removeprefix(PREFIX).partition("@")
+    model = PREFIX + slug(plain) + at + number
+    if url:
+        _refuse_unknown(model, url, key)
+    elif (why := _silent(_place(plain), number)) and model not in settings.of_gateway().config.variants:
+        raise NotFound(why)
     talk.chat(model=model, url=url, key=key)
+
+
+def _silent(place: "Place", number: str) -> str:
+    """Why nothing of this machine answers as that avatar, with the next step; '' where it does."""
+    from rolecast.avatars.serving import card, forgotten, versions
+
+    if not place.card.exists():
+        if place.work.is_dir():
+            return f"{place.name} is not released yet: `rolecast avatar release {place.name}` does it."
+        return f"{place.name} is no avatar here; `rolecast avatar list` shows them."
+    known = card.card(place)
+    there = versions.usable(place, known)
+    if number:
+        kept = ", ".join(map(str, there)) or "none"
+        return "" if number in map(str, there) else f"{place.name} has no version {number} that answers, but: {kept}."
+    if known.current in there:
+        return ""
+    if known.person and forgotten.among(place.folder.parent, [known.person], 0):
+        return f"{place.name} is withdrawn, for its person was forgotten; `rolecast avatar list` shows the others."
+    what = "has lost the version that answered" if known.current else "is withdrawn"
+    again = f"`rolecast avatar full --fresh --person {shlex.quote(known.title)} --name {place.name}`"
+    return f"{place.name} {what}; {again} makes it again."
+
+
+def _refuse_unknown(model: str, url: str, key: str) -> None:
+    """Raises NotFound for what the gateway at that address does not offer."""
+    from rolecast.cli.gateway import connect
+    from rolecast.errors import NotFound
+
+    with connect(url, key) as gateway, gateway.client() as client:
+        there = [each.id for each in client.models() if each.id.startswith("avatar/")]
+    if model not in there:
+        raise NotFound(f"{model} answers nobody at {url}; avatars there: {', '.join(there) or 'none'}.")
 
 
 def list_(as_json: Json = False) -> None:
@@ -117,20 +153,41 @@ def report(
     from rolecast.errors import NotFound
 
     place = _place(name)
+    withdrawn = _withdrawn(place)
     path = place.evaluation / "report.json"
     if not path.is_file():
         reports = [place.version(number) / "report.json" for number in card.numbers(place)]
         path = next((each for each in reversed(reports) if each.is_file()), path)
     if not path.is_file():
-        raise NotFound(f"{place.name} was not judged yet: `rolecast avatar evaluate {name}` does it.")
+        raise NotFound(withdrawn or f"{place.name} was not judged yet: `rolecast avatar evaluate {name}` does it.")
     if as_json:
         output.raw(path.read_text(encoding="utf-8"))
         return
+    if withdrawn:
+        output.say(f"[red]✗[/] {output.escape(withdrawn)}")
     said = json.loads(path.read_bytes())
     for each in said.get("checks", []):
         mark = "[green]✓[/]" if each.get("passed") else "[red]✗[/]"
         output.say(f"{mark} {output.escape(each.get('name', ''))}: {output.escape(each.get('says', ''))}")
-    output.say(f"The page: {output.escape(path.with_suffix('.html'))}")
+    if (page := path.with_suffix(".html")).is_file():
+        output.say(f"The page: {output.escape(page)}")
+
+
+def _withdrawn(place: "Place") -> str:
+    """That the newest version is withdrawn, and why; '' where it is not."""
+    from rolecast.avatars.serving import card
+    from rolecast.errors import Conflict, NotFound
+
+    try:
+        known = card.card(place)
+    except (NotFound, Conflict):
+        return ""
+    newest = max(card.numbers(place), default=0)
+    if newest not in known.withdrawn:
+        return ""
+    why = f", because {card.FORGOTTEN}" if newest in known.forgotten else ""
+    answers = f"; version {known.current} answers" if known.current else ""
+    return f"Version {newest} of avatar/{place.name} is withdrawn{why}{answers}."
 
 
 def forget(

@@ -19,8 +19,9 @@ from rolecast.avatars.evaluation import canaries, exposure, losses, regurgitatio
 from rolecast.avatars.evaluation import report as pages
 from rolecast.avatars.evaluation.canaries import Canaries
 from rolecast.avatars.evaluation.figures import Exposure, Figures, Losses, Regurgitation, Secret, Style, Talk
+from rolecast.avatars.evaluation.found import Evaluation
 from rolecast.avatars.evaluation.loaded import Loaded, load
-from rolecast.avatars.evaluation.verdict import Check, judge
+from rolecast.avatars.evaluation.verdict import judge
 from rolecast.avatars.example import Example
 from rolecast.avatars.files import write_private
 from rolecast.avatars.inference import batched
@@ -52,25 +53,6 @@ WORDS = {
 """What is measured, in words for who waits."""
 _VERSION = 2
 _T = TypeVar("_T")
-
-
-class Evaluation(msgspec.Struct, frozen=True):
-    """What is written to report.json."""
-
-    person: str
-    passed: bool
-    reasons: tuple[str, ...]
-    """Why it is not to be served, each with the next step; empty when it is."""
-    checks: tuple[Check, ...]
-    figures: Figures
-    talks: tuple[Talk, ...] = ()
-    settings: GateSettings = GateSettings()
-    trained: str = ""
-    """Digest of what was judged: weights, dataset and settings."""
-    at: float = 0.0
-    """Seconds since 1970."""
-    seconds: float = 0.0
-    """What measuring took, of this run alone where it went on."""
 
 
 def evaluate(

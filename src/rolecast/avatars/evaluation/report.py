@@ -10,10 +10,11 @@ import msgspec
 
 from rolecast.avatars.evaluation import plots
 from rolecast.avatars.evaluation.figures import Figures, Talk
+from rolecast.avatars.evaluation.found import Evaluation
 from rolecast.avatars.files import write_private
+from rolecast.errors import UNREADABLE
 
 if TYPE_CHECKING:
-    from rolecast.avatars.evaluation.evaluate import Evaluation
     from rolecast.avatars.evaluation.verdict import Check
 
 JSON, HTML = "report.json", "report.html"
@@ -37,29 +38,26 @@ td.said { white-space: pre-wrap; } .wide { overflow-x: auto; } svg { max-width: 
 """
 
 
-def write(into: Path, found: "Evaluation", history: Sequence[Mapping[str, Any]] = ()) -> None:
+def write(into: Path, found: Evaluation, history: Sequence[Mapping[str, Any]] = (), *, drawn: bool = True) -> None:
     """Write both into a folder, readable by nobody else; the page first, so that report.json ends it."""
-    write_private(into / HTML, page(found, history).encode("utf-8", "replace"))
+    write_private(into / HTML, page(found, history, drawn=drawn).encode("utf-8", "replace"))
     write_private(into / JSON, msgspec.json.format(msgspec.json.encode(found), indent=2))
 
 
-def read(into: Path) -> "Evaluation | None":
+def read(into: Path) -> Evaluation | None:
     """The evaluation of a folder; None where there is none that can be read."""
-    from rolecast.avatars.evaluation.evaluate import Evaluation
-    from rolecast.errors import UNREADABLE
-
     try:
         return msgspec.json.decode((into / JSON).read_bytes(), type=Evaluation)
     except (OSError, *UNREADABLE):
         return None
 
 
-def page(found: "Evaluation", history: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The page, as one text. Whatever was said by people or models is escaped."""
-    return "\n".join(_page(found, history)) + "\n"
+def page(found: Evaluation, history: Sequence[Mapping[str, Any]] = (), *, drawn: bool = True) -> str:
+    """The page, as one text, with plots if `drawn`. Whatever was said by people or models is escaped."""
+    return "\n".join(_page(found, history, drawn=drawn)) + "\n"
 
 
-def _page(found: "Evaluation", history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _page(found: Evaluation, history: Sequence[Mapping[str, Any]], *, drawn: bool) -> Iterator[str]:
     figures, person = found.figures, escape(found.person)
     yield "<!doctype html>"
     yield '<html lang="en"><head><meta charset="utf-8">'
@@ -79,13 +77,15 @@ def _page(found: "Evaluation", history: Sequence[Mapping[str, Any]]) -> Iterator
             f"{len(figures.exposure.controls)} of the same kinds were not. Exposure is how likely each is among 1,000 "
             "of its kind (Carlini et al., The Secret Sharer). A model that kept no secret in mind shows both alike.</p>"
         )
-        yield _plot(plots.exposure(figures.exposure, found.settings.exposure))
+        if drawn:
+            yield _plot(plots.exposure(figures.exposure, found.settings.exposure))
     if figures.regurgitation is not None:
         yield "<h2>What it recites</h2>"
-        yield _plot(plots.regurgitation(figures.regurgitation, found.settings.regurgitation))
+        if drawn:
+            yield _plot(plots.regurgitation(figures.regurgitation, found.settings.regurgitation))
         yield f"<p>The longest copy is {figures.regurgitation.longest} tokens long.</p>"
-    yield from _manner(figures)
-    if curve := plots.losses(history):
+    yield from _manner(figures, drawn=drawn)
+    if drawn and (curve := plots.losses(history)):
         yield "<h2>How it learnt</h2>"
         yield _plot(curve)
     if found.talks:
@@ -99,7 +99,10 @@ def _page(found: "Evaluation", history: Sequence[Mapping[str, Any]]) -> Iterator
     yield "</body></html>"
 
 
-def _verdict(found: "Evaluation") -> Iterator[str]:
+def _verdict(found: Evaluation) -> Iterator[str]:
+    if found.withdrawn:
+        why = f"Withdrawn: {escape(found.withdrawn)}. What was said is deleted; what follows is from before."
+        yield f'<div class="verdict bad"><strong>{why}</strong></div>'
     kind, says = ("good", "Passed: it may be served.") if found.passed else ("bad", "Not passed: it is not served.")
     yield f'<div class="verdict {kind}"><strong>{says}</strong>'
     if found.reasons:
@@ -122,7 +125,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}".removesuffix(".00")
 
 
-def _manner(figures: Figures) -> Iterator[str]:
+def _manner(figures: Figures, *, drawn: bool) -> Iterator[str]:
     style = figures.style
     if not style.habits and style.auc is None:
         return
@@ -139,7 +142,8 @@ def _manner(figures: Figures) -> Iterator[str]:
             if share is not None
         ]
         yield f"<p>Taken for the person's: {', '.join(said)}.</p>"
-        yield _plot(plots.style(style))
+        if drawn:
+            yield _plot(plots.style(style))
     if style.habits:
         heads = "<tr><th>Habit<th>Generated<th>Person<th>Apart, 0 to 1</tr>"
         yield f'<div class="wide"><table><thead>{heads}</thead><tbody>'

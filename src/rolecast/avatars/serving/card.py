@@ -28,6 +28,8 @@ MOST_BYTES = 16 * 1024**2
 """Of a file with facts; a lineage has a number for each person, and an id for each message."""
 MARK = ".changed"
 """A file beside the avatars that is another one after each change of any of them: one look tells."""
+FORGOTTEN = "it learnt from somebody who was forgotten"
+"""Why a version is withdrawn, to stand in a sentence."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 T = TypeVar("T")
 
@@ -67,6 +69,8 @@ class Lineage(msgspec.Struct, frozen=True):
     examples: int
     messages: tuple[str, ...] = ()
     """The ids of all messages, sorted."""
+    judged_by: tuple[str, ...] | None = None
+    """Who else wrote what it was judged by, which its report may show; None = nobody noted it."""
 
 
 class Card(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,6 +90,8 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     share: float = 0.0
     withdrawn: tuple[int, ...] = ()
     """Versions that never answer again."""
+    forgotten: tuple[int, ...] = ()
+    """Those of them that learnt from somebody who was forgotten."""
     format: Format = 1
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from rolecast.avatars import example, places
+from rolecast.avatars.evaluation import wordless
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import card, forgotten, versions
 from rolecast.avatars.serving.card import Lineage
@@ -72,15 +73,17 @@ def forget(person: str, *, names: Sequence[str] = (), root: Path | None = None, 
             pass  # a release that began before that note is over now, and seen below
     released = list(card.released(folder))
     seen, clean = _sorted_out(released, wanted, own)
+    shown = [each for each in clean if wanted & {*(_lineage(folder, each).judged_by or ())}]
     unfinished = [place for place in every if _in_work(place, wanted)]
-    if not own and not unfinished and not any(each.examples for each in seen):
+    if not own and not unfinished and not shown and not any(each.examples for each in seen):
         text = f"No avatar has learnt from anybody with the id or name {person[:100]!r}."
         raise NotFound(text, param="person")
-    left: dict[str, int] = {}
-    for place in released:
-        if gone := [each.version for each in seen if each.avatar == place.name]:
-            left[place.name] = versions.withdraw(place, gone, erase=erase).current
+    gone = {place: [each.version for each in seen if each.avatar == place.name] for place in released}
+    left = {place.name: versions.withdraw(place, lost, forgotten=True).current for place, lost in gone.items() if lost}
     if erase:
+        for place, lost in gone.items():
+            versions.erase(place, lost)
+        _unsay(folder, clean, wanted)
         for place in every:
             if place.name in left or place in unfinished:
                 _erase(place.work)
@@ -136,6 +139,18 @@ def _erase(work: Path) -> None:
     except OSError as error:
         text = f"All of it is withdrawn, but {work} cannot be deleted ({error.strerror}); delete it yourself."
         raise Conflict(text) from error
+
+
+def _lineage(folder: Path, version: NeverSaw) -> Lineage:
+    return card.read(Place(version.avatar, folder).version(version.version) / "lineage.json", Lineage)
+
+
+def _unsay(folder: Path, clean: Sequence[NeverSaw], wanted: set[str]) -> None:
+    """Take what was said out of reports that show what they were judged by, which they have not learnt from."""
+    for each in clean:
+        by = _lineage(folder, each).judged_by
+        if by is None or wanted & {*by}:
+            wordless.make(Place(each.avatar, folder).version(each.version))
 
 
 def _sorted_out(places: Sequence[Place], wanted: set[str], own: set[str]) -> tuple[list[Saw], list[NeverSaw]]:

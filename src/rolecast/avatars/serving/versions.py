@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +18,8 @@ import msgspec
 from msgspec.structs import replace
 
 from rolecast.avatars import example
+from rolecast.avatars.evaluation import wordless
+from rolecast.avatars.example import Example
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import card, forgotten
 from rolecast.avatars.serving.card import Card, Lineage, Version
@@ -28,6 +30,8 @@ from rolecast.weights import gguf
 KEEP = 3
 TAUGHT = ("train.jsonl", "valid.jsonl")
 """The files of a dataset that a model has seen: it learns from the first, and is chosen by the second."""
+JUDGED = "test.jsonl"
+"""The file of a dataset that it is only judged by; its report may show what is said there."""
 REPORTS = ("report.json", "report.html")
 _CHUNK = 1 << 20
 
@@ -112,6 +116,22 @@ def release(
     return found
 
 
+def answering(place: Place, evaluation: Path, files: Files) -> Version | None:
+    """The version that answers everything, if it is of these very files and this verdict; None otherwise."""
+    try:
+        known = card.card(place)
+        found = card.version(place, known.current)
+    except (NotFound, Conflict):
+        return None
+    base = _from(place.folder.parent, files.base) if files.base is not None else ""
+    if known.canary or known.current not in usable(place, known):
+        return None
+    if (found.base, found.passed, found.bytes) != (base, _judged(evaluation)[0], files.gguf.stat().st_size):
+        return None
+    with files.gguf.open("rb") as file:
+        return found if hashlib.file_digest(file, "sha256").hexdigest() == found.sha256 else None
+
+
 def share(place: Place, part: float, number: int = 0) -> Card:
     """Let a version answer that part of the conversations; 0 ends it. Without a number: the newest that may.
 
@@ -164,16 +184,14 @@ def rollback(place: Place, number: int = 0) -> Card:
     return known
 
 
-def withdraw(place: Place, gone: Sequence[int] | None = None, *, erase: bool = False) -> Card:
+def withdraw(place: Place, gone: Sequence[int] | None = None, *, forgotten: bool = False) -> Card:
     """Let these versions never answer again; None = all. The newest of the others that answered before takes over.
 
-    With `erase` their weights are deleted, too; what they were, and whom they had learnt from, stays to be read.
+    `forgotten` says that they learnt from somebody who is forgotten.
     """
     with card.changing(place):
         known = card.card(place)
-        numbers = card.numbers(place)
-        lost = {*(numbers if gone is None else gone)}
-        withdrawn = tuple(sorted({*known.withdrawn, *lost}))
+        lost = {*(card.numbers(place) if gone is None else gone)}
         left = [n for n in usable(place, known) if n not in lost]
         current = known.current if known.current in left else max((n for n in known.before if n in left), default=0)
         canary = known.canary if known.canary in left and known.canary != current else 0
@@ -183,14 +201,24 @@ def withdraw(place: Place, gone: Sequence[int] | None = None, *, erase: bool = F
             before=tuple(n for n in known.before if n in left and n != current),
             canary=canary,
             share=known.share if canary else 0.0,
-            withdrawn=withdrawn,
+            withdrawn=tuple(sorted({*known.withdrawn, *lost})),
+            forgotten=tuple(sorted({*known.forgotten, *(lost if forgotten else ())})),
         )
         card.write(place.card, known)
         _sweep(place)
-        for number in lost if erase else ():
+    return known
+
+
+def erase(place: Place, withdrawn: Sequence[int]) -> None:
+    """Delete the weights of withdrawn versions, and what people said in their reports.
+
+    What they were, how they were judged, and whom they had learnt from, stays to be read. Raises Conflict.
+    """
+    with card.changing(place):
+        for number in withdrawn:
             for path in place.version(number).glob("*.gguf"):
                 path.unlink(missing_ok=True)
-    return known
+            wordless.make(place.version(number), card.FORGOTTEN)
 
 
 def usable(place: Place, known: Card) -> list[int]:
@@ -270,16 +298,23 @@ def _taught(dataset: Path) -> tuple[Lineage | None, str]:
     messages: set[str] = set()
     count, speaker = 0, ""
     for name in TAUGHT:
-        if not (dataset / name).is_file():
-            continue
-        for each in example.read(dataset / name):
+        for each in _read(dataset / name):
             if not each.metadata.message_ids:
                 continue  # it was made for the training: a planted secret, an answer of the base
             count += 1
             speaker = speaker or each.speaker_name
             people.update(set(each.metadata.people))
             messages.update(each.metadata.message_ids)
-    return (Lineage(dict(sorted(people.items())), count, tuple(sorted(messages))) if count else None), speaker
+    if not count:
+        return None, speaker
+    judges = {one for each in _read(dataset / JUDGED) for one in each.metadata.people}
+    return Lineage(dict(sorted(people.items())), count, tuple(sorted(messages)), tuple(sorted(judges))), speaker
+
+
+def _read(path: Path) -> Iterator[Example]:
+    """The examples of a file; none where it is not there."""
+    if path.is_file():
+        yield from example.read(path)
 
 
 def _from(folder: Path, path: Path) -> str:
