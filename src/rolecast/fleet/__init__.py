@@ -306,6 +306,7 @@ class Fleet(Performed):
             await self._plans.look(station)
         except (RolecastError, OSError) as error:
             worker.error = error.message if isinstance(error, RolecastError) else f"{error}."
+            worker.silent = True
             raise refusals.broken(worker, self._loop.time()) from error
 
     async def _load_quietly(self, model_id: str) -> None:
