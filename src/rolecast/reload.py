@@ -71,6 +71,8 @@ class Reloader:
         self._lock = asyncio.Lock()
         self._earlier: deque[Config] = deque(maxlen=EARLIER)
         """What applied before each edit of the file, the last one last."""
+        self._edits = self._taken_back = 0
+        """Edits of the file that applied, and those of them that were taken back."""
         self.last: Report | None = None
         self._untold = False
         """Whether `last` is of a reload that nobody asked for, and nobody has been told of it since."""
@@ -103,16 +105,24 @@ class Reloader:
         """
         async with self._lock:
             if not self._earlier:
-                raise Conflict("There is nothing to go back to: no edit was applied since the gateway started.")
+                raise Conflict(self._why_no_earlier())
             config = await asyncio.to_thread(self._join, self._earlier[-1])
             difference = compare(self._current.config, config)
             await self._take_over(config)
             self._earlier.pop()
+            self._taken_back += 1
             self._untold = False
             self.last = report = Report(time.time(), difference.applied, difference.waiting, warnings=[STILL])
         log.warning("the configuration before the last edit applies again; %s", STILL)
         self._tell([], difference)
         return report
+
+    def _why_no_earlier(self) -> str:
+        if not self._edits:
+            return "There is nothing to go back to: no edit was applied since the gateway started."
+        if self._edits > self._taken_back:
+            return f"There is nothing left to go back to: the gateway keeps the last {EARLIER} edits; correct the file."
+        return "There is nothing left to go back to: this is what the gateway started with."
 
     async def apply(self, config: Config) -> None:
         """Let this configuration apply from now on. Raises ConfigError, with nothing changed, when it cannot."""
@@ -164,6 +174,7 @@ class Reloader:
         change.commit()
         if difference.applied:
             self._earlier.append(before)
+            self._edits += 1
         return difference, doubts
 
     async def _prepared(self, path: Path) -> tuple[Difference, list[str], Change]:

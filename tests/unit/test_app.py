@@ -201,7 +201,8 @@ async def test_a_pinned_model_that_cannot_load_is_named_with_why_before_anybody_
         door = await gate.ask(health(), method="GET")
         assert (door.status, door.json["status"], door.json["failing"]) == (200, "degraded", ["lost", "broken"])
         lost, broken = door.json["problems"]
-        assert lost == "lost does not run: the weights of lost are not here; `rolecast check` says why."
+        there = f"there is no file {tmp_path}/lost.gguf; correct `source`, or bring the file."
+        assert lost == f"lost does not run: the weights of lost are not here: {there}"
         assert "absent.yaml is not a file" in broken
 
 

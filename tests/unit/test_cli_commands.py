@@ -12,6 +12,7 @@ from typing import get_args
 
 import psutil
 import pytest
+import tiny_gguf
 from rich.text import Text
 from typer.testing import CliRunner
 
@@ -538,6 +539,28 @@ def test_doctor_warns_of_absent_weights_with_the_command_that_brings_them(tmp_pa
         "server: {port: 0}\nmodels: {big: {source: 'hf:owner/repo/big.gguf'}}\nroles: {standard: [big]}\n"
     )
     assert "rolecast pull big" in invoke("doctor")[1]
+
+
+def test_doctor_judges_weights_as_check_does(tmp_path: Path) -> None:
+    tiny_gguf.write(tmp_path / "good.gguf")
+    (tmp_path / "cutoff.gguf").write_bytes((tmp_path / "good.gguf").read_bytes()[:200])
+    (tmp_path / "webpage.gguf").write_text("<!doctype html><title>Sign in</title>")
+    names = ("good", "cutoff", "webpage")
+    models = ", ".join(f"{name}: {{source: 'file:{tmp_path}/{name}.gguf'}}" for name in names)
+    (tmp_path / "rolecast.yaml").write_text(
+        f"server: {{port: 0}}\nmodels: {{{models}}}\nroles: {{standard: [good, cutoff, webpage]}}\n"
+    )
+    code, out, _ = invoke("doctor", "--json")
+    found = [(each["check"], each["level"], each["message"]) for each in json.loads(out)]
+    assert (code, [message for check, level, message in found if check == "weights" and level == "ok"]) == (
+        1,
+        ["present: good"],
+    )
+    failed = [message for check, level, message in found if check == "weights" and level == "fail"]
+    assert [message.partition(": ")[0] for message in failed] == ["cutoff", "webpage"]
+    checked = invoke("check")[2]
+    assert all(message.partition(": ")[2] in checked for message in failed), (failed, checked)
+    assert not any("can run" in message and "cutoff" in message for *_, message in found)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """What the commands print, and the pure parts behind it."""
 
 import re
+import shlex
+import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecast.cli import bench, output, serve
-from rolecast.cli.answer import Stats
-from rolecast.cli.gateway import ModelStatus, Replica
+from rolecast.cli import bench, config, markdown, output, serve
+from rolecast.cli.answer import Piece, Stats
+from rolecast.cli.gateway import ModelStatus, Reload, Replica
 from rolecast.cli.markdown import split_finished
+from rolecast.client import LLMClientError
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,38 @@ def test_sizes_are_short_and_decimal(count: float, text: str) -> None:
 )
 def test_durations_have_at_most_two_units(seconds: float, text: str) -> None:
     assert output.duration(seconds) == text
+
+
+def test_what_is_said_of_an_answer_that_breaks_off_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(*words: str) -> Iterator[Piece]:
+        yield from map(Piece, words)
+        raise LLMClientError("the worker ended.")
+
+    for words, shown in ((("Once", " upon"), "Once upon\n"), ((), "")):
+        with pytest.raises(LLMClientError):
+            markdown.write(broken(*words))
+        assert capsys.readouterr().out == shown
+
+
+def test_why_a_model_does_not_run_names_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = {"huge": "huge takes 9 GB of memory.", "bad": "the weights are cut off."}
+    serve.show_errors(ModelStatus(model_id, "cold", error=error) for model_id, error in errors.items())
+    assert capsys.readouterr().out == "huge takes 9 GB of memory.\nbad: the weights are cut off.\n"
+
+
+def test_what_has_to_be_installed_comes_with_the_command_of_this_installation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output.warn("it is not installed; run `pip install 'rolecast[mlx]'`.")
+    command = f"`{shlex.quote(sys.executable)} -m pip install 'rolecast[mlx]'`"
+    assert capsys.readouterr().err == f"Warning: it is not installed; run {command}.\n"
+    assert output.runnable(command) == command
+    assert output.runnable("uv pip install vllm") == "uv pip install vllm"
+
+
+def test_a_plan_of_an_edit_says_what_its_lines_are(capsys: pytest.CaptureFixture[str]) -> None:
+    config._show_plan(Reload(applied=["roles.standard"], waiting=["log.format"]))
+    assert capsys.readouterr().out == ("A reload would change:\n  roles.standard\n  log.format (at the next start)\n")
 
 
 def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

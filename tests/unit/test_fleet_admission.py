@@ -305,8 +305,19 @@ def test_one_that_is_too_large_is_refused_with_what_to_do() -> None:
     (refused,) = machine.want("m", 1, 1.0, 100.0)
     assert isinstance(refused, Refuse)
     assert isinstance(refused.error, LoadFailed)
-    assert "raise memory.budget" in refused.error.message
+    assert "raise memory.budget; " in refused.error.message
     assert machine.workers["m"].state is State.COLD
+
+
+def test_one_that_is_too_large_beside_a_pinned_one_is_refused_with_who_may_leave() -> None:
+    sizes = {"m": ram(6 * 2**30), "echo": ram(4 * 2**30)}
+    machine = Machine([("m", Model()), ("echo", Model(pinned=True))], 10, sizes.__getitem__)
+    machine.room(ram(8 * 2**30), ram(8 * 2**30), 0.0)
+    machine.want("echo", 1, 0.0, 100.0)
+    machine.loaded("echo", machine.workers["echo"].generation, HERE, 1.0)
+    (refused,) = machine.want("m", 2, 2.0, 100.0)
+    assert isinstance(refused, Refuse)
+    assert "raise memory.budget, or `rolecast unpin echo`; " in str(refused.error)
 
 
 def test_a_closed_model_is_open_again_when_nobody_needs_its_room() -> None:

@@ -517,6 +517,10 @@ def test_a_model_of_which_nothing_could_be_started_sends_nobody_to_a_log() -> No
     m.want("m", "a", 0, 99)
     (error,) = refusals(m.ended("m", 1, "it is no GGUF.", 1, may_start=False))
     assert str(error) == "m could not be started: it is no GGUF."
+    m.want("m", "b", 2, 99)
+    m.workers["m"].silent = True
+    (error,) = refusals(m.ended("m", 2, "no such program.", 3))
+    assert str(error) == "m could not be started: no such program."
 
 
 def test_the_next_try_is_never_told_to_be_in_no_time() -> None:

@@ -83,6 +83,7 @@ def test_a_model_that_could_not_even_be_started_drives_out_nobody_until_it_can(
     for _ in range(2):
         answer = gateway.chat(model, "hi")
         assert (answer.status, why in answer.error["message"]) == (503, True), answer.error
+        assert "rolecast logs" not in answer.error["message"], "nothing was started, so there is no log"
     assert why in gateway.post("/admin/load", {"model": model}).error["message"]
     assert gateway.model("one")["pid"] == pid
     if model == "gone":

@@ -58,6 +58,7 @@ async def test_edits_are_taken_back_one_by_one_and_the_file_applies_again_when_i
     gate, file = edited
     nothing = await reload(gate, {"rollback": True})
     assert (nothing.status, nothing.error["code"]) == (409, "conflict")
+    assert "no edit was applied" in nothing.error["message"]
     for text in (SECOND, THIRD):
         file.write_text(text)
         await reload(gate, {})
@@ -67,6 +68,7 @@ async def test_edits_are_taken_back_one_by_one_and_the_file_applies_again_when_i
     assert gate.gateway.current.config.roles["standard"] == ["m"]
     assert (await reload(gate, {"rollback": True})).json["applied"] == ["models.n (removed)"]
     assert names(gate) == {"m"}
+    assert "what the gateway started with" in (await reload(gate, {"rollback": True})).error["message"]
     assert file.read_text() == THIRD
     await reload(gate, {})
     assert gate.gateway.current.config.roles["standard"] == ["n", "m"]

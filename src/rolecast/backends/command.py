@@ -16,7 +16,7 @@ from rolecast import weights as weights_of
 from rolecast.backends import command_line, llamacpp_log, versions
 from rolecast.backends.plain import Plain
 from rolecast.backends.remote import DEFAULT_PORTS, OpenAIRemote, address, authorization, is_base
-from rolecast.config import secrets
+from rolecast.config import paths, secrets
 from rolecast.config.about import RUN_HERE, About, Remark
 from rolecast.config.schema import Model
 from rolecast.errors import ConfigError
@@ -181,6 +181,8 @@ class Command(Plain):
             if program and _find(program) is None:
                 if program.startswith("$"):
                     return f"{program} is for a shell, and none reads this; write the program itself in `{setting}`"
+                if "/" in program and (path := paths.expanded(program)) and paths.is_lost(path):
+                    return f"there is no file {program}; correct `{setting}`"
                 if "/" in program:
                     return f"{program} is not an executable file; correct `{setting}`"
                 return f"{program} is not on the PATH; install it, or give its whole path in `{setting}`"

@@ -95,6 +95,8 @@ def _show_plan(report: "Reload") -> None:
     """What a reload would change, a setting a line."""
     if not (report.applied or report.waiting):
         output.say("Nothing would change: what the file says already applies.")
+        return
+    output.say("A reload would change:")
     for line in report.applied:
         output.say(f"  {output.escape(line)}")
     for line in report.waiting:

@@ -42,7 +42,7 @@ MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[bold red]✗[/
 
 def doctor(config: ConfigFile = None, as_json: Json = False) -> None:
     """Check this machine and the configuration; exit code 1 when something prevents a start."""
-    findings = list(examine(config))
+    findings = [_runnable(each) for each in examine(config)]
     if as_json:
         output.print_json(findings)
     else:
@@ -50,6 +50,11 @@ def doctor(config: ConfigFile = None, as_json: Json = False) -> None:
             _print(finding)
     if any(finding.level == "fail" for finding in findings):
         raise typer.Exit(1)
+
+
+def _runnable(finding: Finding) -> Finding:
+    message, fix = map(output.runnable, (finding.message, finding.fix))
+    return msgspec.structs.replace(finding, message=message, fix=fix)
 
 
 def _print(finding: Finding) -> None:
@@ -121,6 +126,7 @@ def check_engines(config: Config) -> Iterator[Finding]:
     from rolecast import backends
 
     complaints: dict[tuple[str, str], list[str]] = {}
+    useless = _useless_weights(config)
     for model_id, model in config.models.items():
         if model.enabled:
             backend = backends.get(model.backend)
@@ -131,8 +137,8 @@ def check_engines(config: Config) -> Iterator[Finding]:
     for (name, missing), ids in complaints.items():
         if missing:
             yield Finding("engine", "fail", f"{name} ({', '.join(ids)}): {missing}")
-        else:
-            yield Finding("engine", "ok", f"{name} can run {', '.join(ids)}")
+        elif usable := [model_id for model_id in ids if model_id not in useless]:  # of the others `check_weights` tells
+            yield Finding("engine", "ok", f"{name} can run {', '.join(usable)}")
 
 
 def check_backends(config: Config) -> Iterator[Finding]:
@@ -221,12 +227,30 @@ def check_weights(config: Config) -> Iterator[Finding]:
         yield Finding("weights", "fail", error.message)
         return
     wanted = [model_id for model_id, model in config.models.items() if model.enabled and model.source]
-    if present := [model_id for model_id in wanted if model_id not in absent]:
+    useless = _useless_weights(config)
+    if present := [model_id for model_id in wanted if model_id not in {*absent, *useless}]:
         yield Finding("weights", "ok", f"present: {', '.join(present)}")
+    for model_id, why in useless.items():
+        yield Finding("weights", "fail", f"{model_id}: {why}", f"correct models.{model_id}.source, or bring the file")
     for model_id, model in absent.items():
         by_hand = f"put the file there, or correct models.{model_id}.source"
         fix = command(parse(model.source), model_id) or by_hand
         yield Finding("weights", "warn", f"{model_id} is absent ({model.source})", fix)
+
+
+def _useless_weights(config: Config) -> dict[str, str]:
+    """Why weights that are here cannot be used, in the words of `check`, which judges by their headers."""
+    from rolecast import readiness
+    from rolecast.sources.here import weights_finder
+    from rolecast.weights import found as there
+
+    found, find = {}, weights_finder(config)
+    for model_id, model in config.models.items():
+        is_here = model.enabled and there(find, model) is not None
+        lines = readiness.hindrances(config, model) if is_here else []
+        if said := next((line for line in lines if line.startswith("source: ")), ""):
+            found[model_id] = said.removeprefix("source: ")
+    return found
 
 
 def check_disk(config: Config) -> Iterator[Finding]:

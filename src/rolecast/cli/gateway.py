@@ -262,9 +262,10 @@ class Gateway:
 
         return msgspec.json.decode(self._request("GET", "/mcp/servers").content, type=Told)
 
-    def load(self, model: str) -> str:
-        """Load a model and wait until it is; returns its state."""
-        return self._change("/admin/load", model)
+    def load(self, model: str) -> ModelState:
+        """Load a model and wait until it is; which it is, of an alias or a role, and its state."""
+        found = self._request("POST", "/admin/load", json={"model": model}).json()
+        return ModelState(str(found.get("model", model)), str(found.get("state", "")))
 
     def reload(self, how: str = "") -> Reload:
         """Let the gateway read its configuration's file again; `dry_run` or `rollback` as its page knows them."""
@@ -345,9 +346,6 @@ class Gateway:
         from rolecast import LLMClient
 
         return LLMClient(self.url, api_key=self.key, timeout_s=REPLY_TIMEOUT_S, max_retries=0)
-
-    def _change(self, path: str, model: str) -> str:
-        return str(self._request("POST", path, json={"model": model}).json().get("state", ""))
 
     def _request(self, method: str, path: str, **options: Any) -> "httpx2.Response":
         with _translated(self.url):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rolecast.cli import output
 from rolecast.cli.answer import Piece
+from rolecast.client import LLMClientError
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -31,10 +32,18 @@ def show(pieces: Iterable[Piece]) -> None:
 
 def write(pieces: Iterable[Piece]) -> None:
     """Print the answer as plain text, without the thinking before it."""
-    for piece in _readable(pieces) if sys.stdout.isatty() else pieces:
-        if not piece.reasoning:
-            sys.stdout.write(piece.text)
+    has_begun = False
+    try:
+        for piece in _readable(pieces) if sys.stdout.isatty() else pieces:
+            if not piece.reasoning:
+                sys.stdout.write(piece.text)
+                sys.stdout.flush()
+                has_begun = True
+    except LLMClientError:
+        if has_begun:  # what is said of the failure shall not stand on the answer's last line
+            sys.stdout.write("\n")
             sys.stdout.flush()
+        raise
     sys.stdout.write("\n")
     sys.stdout.flush()
 

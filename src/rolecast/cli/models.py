@@ -9,7 +9,7 @@ from rolecast.cli import complete, output
 from rolecast.cli.options import ConfigFile, Json, Key, Url
 
 if TYPE_CHECKING:
-    from rolecast.cli.gateway import ModelStatus
+    from rolecast.cli.gateway import ModelState, ModelStatus
     from rolecast.config.schema import Config
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Model id or alias.", autocompletion=complete.models)]
@@ -173,8 +173,8 @@ def load(
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway, output.waiting(f"Loading {name}") as tell, loads.watched(gateway, name, tell):
-        state = gateway.does(name, "reload").state if fresh else gateway.load(name)
-    _report(name, state, as_json=as_json)
+        now = gateway.does(name, "reload") if fresh else gateway.load(name)
+    _report(name, now, as_json=as_json)
 
 
 def unload(
@@ -189,8 +189,8 @@ def unload(
 
     what = f"Unloading {name}" + ("" if now else ", once its requests have ended")
     with connect(url, key) as gateway, output.waiting(what):
-        state = gateway.does(name, "unload", force=str(now).lower()).state
-    _report(name, state, as_json=as_json)
+        left = gateway.does(name, "unload", force=str(now).lower())
+    _report(name, left, as_json=as_json)
 
 
 def pin(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
@@ -199,8 +199,8 @@ def pin(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway, output.waiting(f"Loading {name}") as tell, loads.watched(gateway, name, tell):
-        state = gateway.does(name, "pin").state
-    _report(name, state, as_json=as_json, more=" and stays")
+        now = gateway.does(name, "pin")
+    _report(name, now, as_json=as_json, more=" and stays")
 
 
 def unpin(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> None:
@@ -208,16 +208,17 @@ def unpin(name: Name, as_json: Json = False, url: Url = "", key: Key = "") -> No
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway:
-        state = gateway.does(name, "unpin").state
-    _report(name, state, as_json=as_json, more=" and leaves when it is idle" if state == "ready" else "")
+        now = gateway.does(name, "unpin")
+    _report(name, now, as_json=as_json, more=" and leaves when it is idle" if now.state == "ready" else "")
 
 
-def _report(name: str, state: str, *, as_json: bool, more: str = "") -> None:
+def _report(name: str, now: "ModelState", *, as_json: bool, more: str = "") -> None:
+    """How it fares: for people the model, of which `name` may be a role; for programs the name that they gave."""
     if as_json:
-        output.print_json({"model": name, "state": state})
+        output.print_json({"model": name, "state": now.state})
     else:
-        word = {"cold": "unloaded"}.get(state, state)
-        output.say(f"[bold]{output.escape(name)}[/] is {output.escape(word)}{more}.")
+        word = {"cold": "unloaded"}.get(now.state, now.state)
+        output.say(f"[bold]{output.escape(now.id)}[/] is {output.escape(word)}{more}.")
 
 
 def _ids(config: "Config", name: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import codecs
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,9 @@ PLAINER = str.maketrans({"●": "*", "•": "*", "✓": "+", "✗": "x", "→": 
 """Our own marks where the terminal's character set lacks them."""
 
 
+_BARE_PIP = re.compile(r"(?<!-m )\bpip install 'rolecast\[")
+
+
 def visible(text: str) -> str:
     r"""Text that is not ours, with every character that could steer a terminal spelled out: `\x1b`, `\u202e`."""
     return STEERING.sub(lambda found: _spelled(found[0]), text.replace("\r\n", "\n"))
@@ -62,6 +66,14 @@ def visible(text: str) -> str:
 def _spelled(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}"
+
+
+def runnable(text: str) -> str:
+    """A sentence whose `pip install 'rolecast[...]'` is the command for this installation, whatever `pip` is here.
+
+    The sentences themselves do not say it: clients of the gateway read them, too, and not on this machine.
+    """
+    return _BARE_PIP.sub(lambda found: f"{shlex.quote(sys.executable)} -m {found[0]}", text)
 
 
 def prepare() -> None:
@@ -162,7 +174,7 @@ def warn(message: str) -> None:
 
 def warn_line(label: str, style: str, message: str) -> None:
     """`Label: message` on stderr, the label in colour."""
-    say(f"[bold {style}]{label}:[/] {escape(message)}", stderr=True)
+    say(f"[bold {style}]{label}:[/] {escape(runnable(message))}", stderr=True)
 
 
 def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> "Table":
@@ -328,7 +340,7 @@ def print_problems(source: str, problems: Sequence[str], then: str = "run `rolec
         return
     warn_line("Error", "red", f"{source} has {counted(len(problems), 'problem')}:")
     for problem in problems:
-        say(f"  {escape(problem)}", stderr=True)
+        say(f"  {escape(runnable(problem))}", stderr=True)
     if source != UNNAMED and Path(source).is_file():
         say(f"[dim]Correct the file, then {then}.[/]", stderr=True)
 

@@ -89,7 +89,7 @@ def status(as_json: Json = False, url: Url = "", key: Key = "") -> None:
     show_errors(now.models)
     for problem in now.problems:
         if not any(model.error and problem.startswith(f"{model.id} does not run") for model in now.models):
-            output.say(f"[red]Problem:[/] {output.escape(problem)}")
+            output.say(f"[red]Problem:[/] {output.escape(output.runnable(problem))}")
     output.say()
     output.show(listeners_table(now.listeners))
 
@@ -107,7 +107,9 @@ def show_errors(models: "Iterable[ModelStatus | Replica]") -> None:
     """Why models, or copies of them, do not run, below their table: these sentences are long."""
     for model in models:
         if model.error and not getattr(model, "stand_in", None):
-            output.say(f"[red]{output.escape(model.id)}:[/] {output.escape(model.error)}")
+            said = model.error.removeprefix(f"{model.id} ")  # many sentences begin with the name already
+            colon = ":" if said == model.error else ""
+            output.say(f"[red]{output.escape(model.id)}{colon}[/] {output.escape(output.runnable(said))}")
 
 
 def models_table(now: "Status") -> "Table":

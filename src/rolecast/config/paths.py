@@ -29,6 +29,17 @@ def expanded(text: str) -> Path | None:
         return None
 
 
+def is_lost(path: Path) -> bool:
+    """Whether nothing is there; False where it cannot be known, because a folder may not be looked into."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
+
+
 def home() -> Path:
     """The data folder: ROLECAST_HOME, else XDG_DATA_HOME/rolecast, else ~/.local/share/rolecast.
 

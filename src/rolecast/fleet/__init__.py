@@ -307,6 +307,7 @@ class Fleet(Performed):
         except (RolecastError, OSError) as error:
             worker.error = error.message if isinstance(error, RolecastError) else f"{error}."
             log.warning("%s could not be started, and nobody leaves for it: %s", model_id, worker.error)
+            worker.silent = True
             raise refusals.broken(worker, self._loop.time()) from error
 
     async def _load_quietly(self, model_id: str) -> None:

@@ -96,14 +96,23 @@ class Performed:
         self._apply(self.machine.loaded(station.model_id, generation, endpoint, self._loop.time()))
 
     def ended(
-        self, station: Station, generation: int, error: str, *, may_start: bool = True, killed: bool = False
+        self,
+        station: Station,
+        generation: int,
+        error: str,
+        *,
+        may_start: bool = True,
+        killed: bool = False,
+        began: bool = True,
     ) -> None:
-        """It is gone, or was never there."""
+        """It is gone, or was never there: then `began` is false when there was no process at all."""
         if not self.closing:
             model_id, now = station.model_id, self._loop.time()
             self.stations.ended(station, generation, error)
             held = station.worker.held if generation == station.worker.generation else Footprint()
             freed = self._housing.ended(station, generation, held)
+            if generation == station.worker.generation:
+                station.worker.silent = not began
             self._apply(
                 self.machine.ended(model_id, generation, error, now, may_start=may_start, killed=killed, freed=freed)
             )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from rolecast import weights
 from rolecast.backends import Backend
-from rolecast.config import secrets
+from rolecast.config import paths, secrets
 from rolecast.config.schema import Model
 from rolecast.errors import LoadFailed, RolecastError, SourceError
 from rolecast.fleet.station import Station
@@ -84,6 +84,9 @@ def _launches(plans: Plans, stations: Iterable[Station]) -> list[Launch]:
 def absence(model_id: str, model: Model) -> str:
     """That a model's weights are not here, and what to do about it."""
     scheme, _, name = model.source.partition(":")
+    path = paths.expanded(name) if scheme == "file" else None
+    if path is not None and paths.is_lost(path):
+        return f"the weights of {model_id} are not here: there is no file {path}; correct `source`, or bring the file."
     ways = {"file": "`rolecast check` says why", "ollama": f"run `ollama pull {name}`"}
     bring = ways.get(scheme, f"run `rolecast pull {model_id}`")
     return f"the weights of {model_id} are not here; {bring}."

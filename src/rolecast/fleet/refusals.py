@@ -60,9 +60,11 @@ def too_large(w: Worker, need: Footprint, limit: Footprint, pinned: Iterable[str
         if one > other:
             place, needed, there = f"memory of GPU {number}", one, other
     held = f" beside {', '.join(names)}, which {'is' if len(names) == 1 else 'are'} pinned" if names else ""
+    unpin = f", or `rolecast unpin {names[0]}`" if names else ""
     return LoadFailed(
         f"{w.model_id} takes {size_text(needed)} of {place}, and models may take {size_text(max(0, there))}{held}. "
-        "Give it a smaller context, fewer slots, less prompt_cache or a smaller quantization, or raise memory.budget; "
+        "Give it a smaller context, fewer slots, less prompt_cache or a smaller quantization, or raise memory.budget"
+        f"{unpin}; "
         "`rolecast models --estimate` shows what it is made of.",
         code="model_too_large",
     )
@@ -73,7 +75,7 @@ def broken(w: Worker, now: float) -> RolecastError:
     wait = max(0.0, w.retry_at - now)
     what = "could not be started" if w.loaded_at < w.started_at or not w.loaded_at else "ends before it answers"
     text = f"{w.model_id} {what}: {w.error or 'it failed.'}"
-    if w.state is not State.COLD:  # else nothing was started, and there is no log
+    if w.state is not State.COLD and not w.silent:  # else nothing was started, and there is no log
         text += f" See `rolecast logs {w.model_id}`."
     if w.failures > 1:
         text += f" Failed {w.failures} times in a row; next try in {max(1.0, wait):.0f} s."

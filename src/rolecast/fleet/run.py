@@ -45,7 +45,14 @@ class News(Protocol):
         ...
 
     def ended(
-        self, station: Station, generation: int, error: str, *, may_start: bool = True, killed: bool = False
+        self,
+        station: Station,
+        generation: int,
+        error: str,
+        *,
+        may_start: bool = True,
+        killed: bool = False,
+        began: bool = True,
     ) -> None:
         """It is gone, or was never there; see `Machine.ended`."""
         ...
@@ -108,12 +115,13 @@ class Runner:
 
     def _not_started(self, station: Station, generation: int, error: Exception) -> None:
         if isinstance(error, RolecastError):
-            self._news.ended(station, generation, error.message, may_start=not isinstance(error, SourceError))
+            tried = not isinstance(error, SourceError)
+            self._news.ended(station, generation, error.message, may_start=tried, began=False)
         elif isinstance(error, OSError):
-            self._news.ended(station, generation, f"{error}.")
+            self._news.ended(station, generation, f"{error}.", began=False)
         else:
             log.error("%s could not be started", station.model_id, exc_info=error)
-            self._news.ended(station, generation, "the gateway's log has the reason.")
+            self._news.ended(station, generation, "the gateway's log has the reason.", began=False)
 
     async def _see_through(self, station: Station, generation: int, child: Running, endpoint: Endpoint) -> Death:
         """From its start to its end, and how that came."""

@@ -31,7 +31,8 @@ class State(StrEnum):
 
 class Worker:
     """State of one model's worker. Written only by the machine, except `active` and `last_used`,
-    which the fleet's synchronous lease path also counts, and `answered` and `heard`, which requests set."""
+    which the fleet's synchronous lease path also counts, `answered` and `heard`, which requests set, and `silent`,
+    which who starts it knows."""
 
     __slots__ = (
         "active",
@@ -73,6 +74,7 @@ class Worker:
         "restarts",
         "rests_s",
         "retry_at",
+        "silent",
         "since",
         "sleep_s",
         "started_at",
@@ -122,6 +124,8 @@ class Worker:
         self.restarts = 0
         self.wanted = model.pinned
         self.error = ""
+        self.silent = False
+        """Whether no process came of its last start, so that none printed why."""
         self.why = ""
         """Why it is being stopped."""
         self.held = Footprint()

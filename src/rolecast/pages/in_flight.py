@@ -108,6 +108,5 @@ class InFlightPages:
 
 
 def _unknown(request_id: str) -> NotFound:
-    return NotFound(
-        f"No request {request_id[:60]!r} is under way here; `GET /v1/admin/requests` lists them.", param="id"
-    )
+    lists = "`rolecast requests`, or `GET /v1/admin/requests`, lists them"
+    return NotFound(f"No request {request_id[:60]!r} is under way here; {lists}.", param="id")
