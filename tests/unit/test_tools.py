@@ -495,20 +495,29 @@ async def test_a_server_behind_an_address_is_used_and_found_again_after_a_restar
                     return process
                 await asyncio.sleep(0.05)
 
+    async def ended(process: asyncio.subprocess.Process) -> None:
+        """It listens no more: what was killed is who stands for the server, and the server ends just after it."""
+        process.kill()
+        await process.wait()
+        async with asyncio.timeout(20):
+            with contextlib.suppress(OSError):
+                while True:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    await asyncio.sleep(0.01)
+
     server = ToolServer(url=f"http://127.0.0.1:{port}/mcp", allow=["*"])
     async with tooled({"far": server}) as (gate, worker):
         process = await started()
         try:
             await once(gate, worker, calls(("far__echo", {"text": "hi"})), says("x"))
             assert results(worker.requests[-1]) == ["echo says hi"]
-            process.kill()
-            await process.wait()
+            await ended(process)
             process = await started()
             await once(gate, worker, calls(("far__echo", {"text": "again"})), says("x"))
             assert results(worker.requests[-1]) == ["echo says again"]
         finally:
-            process.kill()
-            await process.wait()
+            await ended(process)
 
 
 async def test_headers_reach_their_server_and_not_where_it_redirects_to(monkeypatch: pytest.MonkeyPatch) -> None:
