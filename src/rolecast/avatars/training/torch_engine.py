@@ -16,14 +16,15 @@ from rolecast.avatars.training.engine import Batch, Engine, NoMemory, Precision,
 from rolecast.avatars.training.llama import Llama
 from rolecast.avatars.training.optimiser import Masters
 from rolecast.errors import Invalid
+from rolecast.telemetry import processor
 
 STATE = "optimizer.safetensors"
-AT_ONCE = {"cpu": 2048, "mps": 4096, "cuda": 32768}
-"""Tokens whose activations are held at the same time: products of fewer rows are slower on processors with AMX; on a
-GPU more of them are no faster."""
+AT_ONCE = {"cpu": 1024, "mps": 4096, "cuda": 32768}
+"""Tokens whose activations are held at the same time; on a GPU more of them are no faster."""
 ROOMY = 12 << 30
-"""Bytes of a machine; on a smaller one a CPU holds half as many. Of the whole memory, not of what is free: the same
-training must come out the same, bit by bit."""
+"""Bytes of a machine on which a CPU holds twice as many where that pays: of an adapter, whose layers are narrow, and on
+processors with AMX, whose products want many rows. Of the whole memory, not of what is free: the same training must
+come out the same, bit by bit."""
 STEPS_WORTH_COMPILING = 400
 """torch.compile needs some ten seconds before the first step. On a CPU it gains 3 % over `steps` of our own."""
 
@@ -41,8 +42,9 @@ class TorchEngine:
         self._where = where
         self.precision: Precision = exact
         self.compiled = False
-        tight = where.type == "cpu" and psutil.virtual_memory().total < ROOMY
-        self.at_once = AT_ONCE[where.type] // (2 if tight else 1)
+        roomy = where.type == "cpu" and psutil.virtual_memory().total >= ROOMY
+        pays = start.method == "lora" or "AMX" in processor.features()
+        self.at_once = AT_ONCE[where.type] * (2 if roomy and pays else 1)
         self.device = f"cuda ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else where.type
         each = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
         self.parameters = sum(one.numel() for one in model.parameters())
