@@ -8,9 +8,16 @@ import json
 import struct
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from rolecast.sources import fetch
 
 
 def gguf_file(*settings: tuple[str, int, bytes], tensors: bytes = b"", count: int = 0, data: bytes = b"") -> bytes:
@@ -35,6 +42,19 @@ def weights(kilobytes: int, fill: int = 1) -> bytes:
     elements = kilobytes * 256
     tensor = text("w") + struct.pack("<IQIQ", 1, elements, 0, 0)
     return gguf_file(tensors=tensor, count=1, data=bytes([fill]) * (elements * 4))
+
+
+@contextmanager
+def reached(hub: "Hub", monkeypatch: pytest.MonkeyPatch, home: Path) -> "Iterator[Hub]":
+    """While the block runs this hub is asked, at once again after a fault, and nothing of the user's is read."""
+    monkeypatch.setattr(fetch, "BACKOFF_S", (0.0, 0.0, 0.0))
+    for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_HOME", str(home / "hf-home"))
+    monkeypatch.setenv("HOME", str(home))
+    with closing(hub):
+        yield hub
 
 
 class Hub:

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 import tiny_folder
-from hf_server import Hub, weights
+from hf_server import Hub, reached, weights
 
 from rolecast import backends, sources
 from rolecast.config.load import read
 from rolecast.errors import SourceError
 from rolecast.readiness import hindrances
-from rolecast.sources import fetch
 from rolecast.sources.store import Progress
 
 FILES = {
@@ -40,15 +39,8 @@ CONFIG = "models: {{m: {{backend: {backend}, source: {source}}}}}\nroles: {{stan
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    hub = Hub("owner/model", dict(FILES))
-    monkeypatch.setattr(fetch, "BACKOFF_S", (0.0, 0.0, 0.0))
-    for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    yield hub
-    hub.close()
+    with reached(Hub("owner/model", dict(FILES)), monkeypatch, tmp_path) as found:
+        yield found
 
 
 def pull(store: Path, text: str = NAME) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hf_server import Hub, gguf_file, text, weights
+from hf_server import Hub, gguf_file, reached, text, weights
 
 from rolecast import sources
 from rolecast.errors import SourceError
@@ -20,15 +20,12 @@ Q4, Q8, BIG = "tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf", "big/tiny-F16.gguf"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    hub = Hub("owner/tiny", {Q4: weights(300), Q8: weights(4), BIG: weights(5), "README.md": b"hello"})
-    monkeypatch.setattr(fetch, "BACKOFF_S", (0.0, 0.0, 0.0))
-    for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    yield hub
-    hub.close()
+    with reached(
+        Hub("owner/tiny", {Q4: weights(300), Q8: weights(4), BIG: weights(5), "README.md": b"hello"}),
+        monkeypatch,
+        tmp_path,
+    ) as found:
+        yield found
 
 
 def pull(text: str, store: Path, sha256: str = "", said: list[Progress] | None = None) -> Path:
