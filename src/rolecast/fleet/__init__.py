@@ -295,9 +295,10 @@ class Fleet(Performed):
 
     async def _look_first(self, model_id: str) -> None:
         """Before others leave for a model: whether it could be started at all. Raises LoadFailed or WorkerDown."""
-        station = self.stations.of(model_id)[0]
-        worker, rooms = station.worker, self.machine.rooms
-        down = all(each.worker.state in (State.COLD, State.FAILED) for each in self.stations.of(model_id))
+        copies = self.stations.of(model_id)
+        station, rooms = copies[0], self.machine.rooms
+        worker = station.worker
+        down = all(each.worker.state in (State.COLD, State.FAILED) for each in copies)
         if not down or not station.backend.spawns:
             return
         if rooms.has_room(self.machine.workers, rooms.need(worker.model_id)):

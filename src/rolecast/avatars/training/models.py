@@ -26,9 +26,10 @@ def made(start: Start, where: torch.device, exact: Precision, steps: Steps, *, r
     from safetensors import SafetensorError
 
     torch.manual_seed(seed)
-    shape = Shape.of_config(read_json(start.folder / CONFIG))
+    config = read_json(start.folder / CONFIG)
+    shape = Shape.of_config(config)
     try:
-        _check(shape, start.folder)
+        _check(shape, config)
         with torch.device("meta"):
             model = Llama(shape, steps).to(TYPES[exact])
         model.to_empty(device=where)
@@ -46,12 +47,12 @@ def made(start: Start, where: torch.device, exact: Precision, steps: Steps, *, r
     return model.train()
 
 
-def _check(shape: Shape, folder: Path) -> None:
-    """Raises ValueError for a shape that cannot be computed."""
+def _check(shape: Shape, config: Mapping[str, Any]) -> None:
+    """Raises ValueError for what cannot be computed."""
     sizes = (shape.width, shape.hidden, shape.layers, shape.heads, shape.kv_heads, shape.head_width, shape.vocabulary)
     if min(sizes) < 1 or shape.heads % shape.kv_heads or shape.head_width % 2:
         raise ValueError(f"{shape.heads} heads of width {shape.head_width} over {shape.kv_heads} are no Llama's")
-    if "quantization_config" in read_json(folder / CONFIG):
+    if "quantization_config" in config:
         raise ValueError("its weights are quantized; take those of full width")
 
 
