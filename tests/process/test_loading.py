@@ -2,16 +2,25 @@
 
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
 from live_gateway import LiveGateway, has_ended, until
 
+SERVER = Path(__file__).parent.parent / "unit" / "foreign_server.py"
+START = f"""#!/bin/sh
+# start.sh PORT: a worker that loads until there is a file `go` beside it.
+until [ -e "$(dirname "$0")/go" ]; do sleep 0.05; done
+exec "{sys.executable}" "{SERVER}" --port "$1"
+"""
 CONFIG = """
 server: {port: 0}
 models:
+  gated: {backend: command, parallel: 32, command: [START, "{port}"]}
   pinned: {backend: fake, pinned: true, idle_timeout: 100ms}
   patient: {backend: fake, idle_timeout: 1h}
   brief: {backend: fake, parallel: 32, idle_timeout: 300ms}
@@ -28,18 +37,24 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     folder = tmp_path_factory.mktemp("loading")
     (folder / "slow.yaml").write_text('replies: [{reply: "%s", token_delay: 0.05}]' % ("word " * 2000))
     (folder / "broken.yaml").write_text("replies: [{match: '('}]")
+    (folder / "start.sh").write_text(START)
+    (folder / "start.sh").chmod(0o755)
     config = CONFIG.replace("SLOW", str(folder / "slow.yaml")).replace("BROKEN", str(folder / "broken.yaml"))
+    config = config.replace("START", str(folder / "start.sh"))
     with LiveGateway(folder, config) as running:
         until(lambda: running.model("pinned")["state"] == "ready")
         yield running
 
 
 def test_many_first_requests_start_one_process(gateway: LiveGateway) -> None:
-    assert gateway.model("brief")["state"] == "cold"
+    assert gateway.model("gated")["state"] == "cold"
     with ThreadPoolExecutor(20) as threads:
-        answers = list(threads.map(lambda _: gateway.chat("brief", "hello"), range(20)))
+        asked = [threads.submit(gateway.chat, "gated", "hello") for _ in range(20)]
+        until(lambda: gateway.model("gated")["waiting"] == 20, "all of them wait for it")
+        (gateway.folder / "go").touch()
+        answers = [each.result() for each in asked]
     assert [a.status for a in answers] == [200] * 20
-    assert gateway.log().count("loaded brief in") == 1
+    assert gateway.log().count("loaded gated in") == 1
     loads = [a for a in answers if "load;dur=" in a.headers["server-timing"]]
     assert len(loads) == 20
     assert all(0 < float(a.headers["server-timing"].split("load;dur=")[1].split(",")[0]) < 60_000 for a in loads)

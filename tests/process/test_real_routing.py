@@ -137,11 +137,12 @@ def test_a_router_that_is_killed_while_it_decides_costs_no_request(gateway: Live
         prompt = "Tell me about the sea, the moon and the tides. " * 40
         asked = [threads.submit(gateway.chat, "auto", prompt, max_tokens=50) for _ in range(4)]
         until(lambda: len(busy(engine)) >= 2, "it decides")
-        os.kill(gateway.model("small")["pid"], signal.SIGKILL)
+        killed = gateway.model("small")["pid"]
+        os.kill(killed, signal.SIGKILL)
         answers = [each.result() for each in asked]
     assert [a.status for a in answers] == [200] * 4
     assert "s" in {a.headers["x-rolecast-model"] for a in answers}, "who was under way goes to the default role"
-    until(lambda: gateway.model("small")["state"] == "ready", "it is back")
+    until(lambda: (m := gateway.model("small"))["state"] == "ready" and m["pid"] != killed, "another one is there")
 
 
 # -- the cascade -----------------------------------------------------------------------------------------
