@@ -19,6 +19,7 @@ from rolecast.avatars.serving.forgetting import forget
 from rolecast.avatars.serving.versions import Files
 from rolecast.avatars.settings import Extraction
 from rolecast.avatars.sources import bring
+from rolecast.avatars.training import data
 from rolecast.cli import app
 from rolecast.errors import Conflict, Invalid, NotFound
 from rolecast.jobs.job import Progress
@@ -102,6 +103,22 @@ def test_working_files_are_deleted_where_a_link_leads(home, tmp_path):
     dataset(place, "Mira", ("p1", "p2"))
     assert forget("p2", root=home).unfinished == ["mira"]
     assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("of", ["another", "nobody knows", "this"])
+def test_a_training_of_a_dataset_that_is_there_no_more_is_deleted_when_somebody_is_forgotten(home, of):
+    released(home, "zoe", seed=2, people=("p2",))
+    place = Place("mira", home)
+    dataset(place, "Mira", ("p1",))
+    for folder in (place.training / "best_model", place.export, place.evaluation):
+        folder.mkdir(parents=True)
+    digests = {"this": data.load(place.dataset, 0).digest, "another": "0" * 32}
+    if of in digests:
+        (place.training / data.LEARNT_OF).write_text(digests[of])
+    forget("p2", root=home)
+    kept = [each.exists() for each in (place.training, place.export, place.evaluation)]
+    assert kept == [of == "this"] * 3
+    assert (place.dataset / "train.jsonl").exists()
 
 
 def test_a_training_whose_conversations_are_forgotten_ends_and_leaves_nothing(home, tmp_path, monkeypatch):

@@ -192,6 +192,8 @@ class Pipeline:
 
         self._needs(self.place.dataset / "train.jsonl", "dataset")
         base = self._prepared()
+        for made in (self.place.export, self.place.evaluation):  # of what was trained before
+            shutil.rmtree(made, ignore_errors=True)
         trained = train(
             self.place.dataset,
             self.place.training,

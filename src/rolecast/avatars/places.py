@@ -3,7 +3,7 @@
 NAME/avatar.json                     which version answers, and to which share of requests (serving)
 NAME/work/extracted.jsonl            examples as they were said
 NAME/work/dataset/                   train.jsonl valid.jsonl test.jsonl report.json review.csv canaries.json
-NAME/work/training/                  best_model/ final_model/ checkpoint_N/ training_history.json
+NAME/work/training/                  best_model/ final_model/ checkpoint_N/ training_history.json dataset.digest
 NAME/work/export/                    GGUF files
 NAME/work/evaluation/                report.json report.html
 NAME/versions/N/                     a released version: version.json, GGUF, reports, lineage

@@ -18,6 +18,7 @@ from rolecast.avatars.evaluation import wordless
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import card, forgotten, versions
 from rolecast.avatars.serving.card import Lineage
+from rolecast.avatars.training import data
 from rolecast.errors import Conflict, Invalid, NotFound
 
 
@@ -87,6 +88,9 @@ def forget(person: str, *, names: Sequence[str] = (), root: Path | None = None, 
         for place in every:
             if place.name in left or place in unfinished:
                 _erase(place.work)
+            elif place.training.exists() and not data.is_learnt_of(place.training, place.dataset):
+                for each in (place.training, place.export, place.evaluation):
+                    _erase(each)  # of a dataset that is there no more: nobody knows who was in it
     ended = sorted(name for name, current in left.items() if name in own or not current)
     making = sorted(place.name for place in unfinished if place.name not in left)
     return Forgotten(person, seen, sorted(left.keys() - own), ended, clean, making)
@@ -124,20 +128,20 @@ def _in_work(place: Place, wanted: set[str]) -> bool:
     return False
 
 
-def _erase(work: Path) -> None:
+def _erase(folder: Path) -> None:
     """Delete working files, also those on another disk that a link leads to. Raises Conflict for what stays."""
     try:
-        for each in list(work.iterdir()) if work.is_dir() else ():
+        for each in list(folder.iterdir()) if folder.is_dir() else ():
             if each.is_dir() and not each.is_symlink():
                 shutil.rmtree(each)
             else:
                 each.unlink(missing_ok=True)
-        if not work.is_symlink():
-            work.rmdir()
+        if not folder.is_symlink():
+            folder.rmdir()
     except FileNotFoundError:
         pass
     except OSError as error:
-        text = f"All of it is withdrawn, but {work} cannot be deleted ({error.strerror}); delete it yourself."
+        text = f"All of it is withdrawn, but {folder} cannot be deleted ({error.strerror}); delete it yourself."
         raise Conflict(text) from error
 
 

@@ -12,6 +12,8 @@ from rolecast.errors import Invalid
 
 HELD_OUT = 0.1
 """Share of the conversations of a single file that is held out."""
+LEARNT_OF = "dataset.digest"
+"""Beside a training: the digest of the examples that it learns from."""
 
 
 class Split(msgspec.Struct, frozen=True):
@@ -47,6 +49,14 @@ def load(dataset: Path, seed: int) -> Split:
     if not split.train:
         raise Invalid(f"{dataset} holds no example to learn from; does the person's name fit the conversations?")
     return split
+
+
+def is_learnt_of(training: Path, dataset: Path) -> bool:
+    """Whether all that lies in the folder of a training learnt of that dataset, as it is now; False = nobody knows."""
+    try:
+        return (training / LEARNT_OF).read_text() == load(dataset, 0).digest
+    except (OSError, Invalid, UnicodeDecodeError):
+        return False
 
 
 def _split(examples: Sequence[Example], seed: int) -> Split:

@@ -190,7 +190,9 @@ def _opened(
             checkpoints.restore_chance(state)
             return engine, state
         engine = make(told, settings)
-        if checkpoints.clear(course.into) and resume:
+        cleared = checkpoints.clear(course.into)
+        write_private(course.into / data.LEARNT_OF, str(course.facts["dataset"]).encode())
+        if cleared and resume:
             report(Progress("beginning anew", note="what is there is of other data, settings or another base"))
     except NoMemory as error:
         raise Invalid(_advice(told, settings, None), param="batch") from error
