@@ -73,6 +73,19 @@ def test_threads_wait_without_burning_the_processor_and_the_users_variables_win(
     assert found.get("GOMP_SPINCOUNT") == expected
 
 
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.arena_max=2", "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", None),
+    ],
+)
+def test_memory_comes_in_large_pages_unless_the_user_says_otherwise(ours, expected):
+    found = dict(llamacpp_defaults.environment(Model(), {"GLIBC_TUNABLES": ours} if ours else {}))
+    assert found.get("GLIBC_TUNABLES") == expected
+
+
 @pytest.mark.parametrize("binary", ["", "llama-server"])
 def test_both_kinds_of_engine_get_that_variable_and_keep_requests_out_of_their_logs(binary, monkeypatch):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):

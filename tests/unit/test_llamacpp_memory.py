@@ -64,8 +64,14 @@ def test_what_is_there_at_once_and_what_comes_later_add_up() -> None:
     names = [name for name, _ in found.parts]
     assert names == ["engine", "tokenizer", "weights", "cache", "output", "buffers", "guesses"]
     assert found.most.ram == sum(count for _, count in found.parts)
-    assert found.loaded.ram == found.most.ram - part(found, "buffers") - part(found, "guesses")
+    assert found.loaded.ram == found.most.ram - part(found, "guesses")  # a small buffer is reached by the first text
     assert (part(found, "tokenizer"), part(found, "weights")) == (490 * 1000, 10**8)
+
+
+def test_a_short_text_reaches_the_first_large_pages_of_a_large_buffer() -> None:
+    found = estimated(ubatch=4096)
+    later = found.most.ram - found.loaded.ram - part(found, "guesses")
+    assert later == part(found, "buffers") - (6 << 20) - part(found, "buffers") // 5
 
 
 def test_all_files_of_a_split_model_count() -> None:

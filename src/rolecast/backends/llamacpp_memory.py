@@ -24,6 +24,8 @@ GUESSES = 15 * MIB
 """What guessing words keeps of the texts so far."""
 GPU_CONTEXT = 400 * MIB
 """What a driver takes on each GPU before there are any weights. Not measured here; it differs by driver."""
+TOUCHED = 6 * MIB
+"""Of a buffer, in pages of 2 MiB, what the first token reaches at the least."""
 PADDING = 256
 """Cells of a cache come in multiples of it."""
 STATE_BYTES = 4
@@ -62,8 +64,11 @@ def estimate(
     at_once = [*model.at_once(spread, beside)]
     later = [*model.later(spread, beside)]
     loaded = _sum(place for _, place in at_once)
-    parts = [(name, _total(place)) for name, place in (*at_once, *later) if _total(place)]
-    return Estimate(tuple(parts), loaded, loaded + _sum(place for _, place in later))
+    parts: dict[str, int] = {}
+    for name, place in (*at_once, *later):
+        if _total(place):
+            parts[name] = parts.get(name, 0) + _total(place)
+    return Estimate(tuple(parts.items()), loaded, loaded + _sum(place for _, place in later))
 
 
 def _sum(places: Iterator[Footprint]) -> Footprint:
@@ -138,12 +143,14 @@ class _Model:
         yield "adapters", spread.of_layers(beside.adapters)
         if spread.gpus:  # there a buffer is taken whole; in RAM its pages are when they are first written
             yield "buffers", spread.on_each(self._gpu_buffer())
+        else:
+            yield "buffers", Footprint(self._touched())
 
     def later(self, spread: _Spread, beside: Beside) -> Iterator[tuple[str, Footprint]]:
         """What comes with long prompts, many conversations and time."""
         options, layout = self.options, self.head.layout
         if not spread.gpus:
-            yield "buffers", Footprint(self._buffer())
+            yield "buffers", Footprint(self._buffer() - self._touched())
         yield "projector's buffers", spread.of_output(beside.projector // 4)  # by the pictures; a rough guess
         checkpoints = self._checkpoints()
         one = self.cache_bytes() + layout.states * STATE_BYTES + checkpoints
@@ -202,7 +209,12 @@ class _Model:
             return every
         return _padded(min(every, self.head.layout.window * shared + self.settled.ubatch))
 
-    def _buffer(self) -> int:
+    def _touched(self) -> int:
+        """Of the buffer, what a first short text reaches: the first large page of each part."""
+        buffer = self._buffer(scores=False)
+        return min(buffer, TOUCHED + buffer // 5)
+
+    def _buffer(self, *, scores: bool = True) -> int:
         """What the processor computes in: the largest of attention and of what follows it, for `ubatch` tokens."""
         head, options = self.head, self.options
         cells = self._cells(windowed=False) + (self._cells(windowed=True) if head.layout.window else 0)
@@ -211,9 +223,8 @@ class _Model:
             work = max(
                 work, 20 * head.embedding_length + used * (12 * head.layout.expert_length + 8 * head.embedding_length)
             )
-        if (
-            options.embeddings and self._writes
-        ):  # the scores of every token, where they are made and where they are kept
+        if scores and options.embeddings and self._writes:
+            # Those of every token, where they are made and where they are kept.
             work = max(work, 4 * head.vocabulary) + 4 * head.vocabulary
         if options.flash_attn is not False:
             return self.settled.ubatch * (work + 2 * cells)
