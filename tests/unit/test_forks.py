@@ -320,6 +320,17 @@ async def test_a_zygote_is_there_before_the_first_worker_and_again_after_its_dea
         assert await ways(forks, launch(folder, "who")) == ["copy"]
 
 
+async def test_a_copy_can_be_ended_as_soon_as_it_is_there(folder):
+    """Nobody reads a line of it before: it may not have run yet."""
+    async with forks_of(folder) as forks, kept_ready(forks, launch(folder, "who")):
+        await until(lambda: forks.pids)
+        for _ in range(20):
+            child = await start(forks, launch(folder, "who"))
+            assert os.getpgid(child.pid) == child.pid
+            await child.stop(DEADLINE_S)
+            assert child.returncode == -signal.SIGTERM
+
+
 async def test_a_zygote_that_nobody_needs_any_more_ends_and_its_workers_go_on(folder):
     async with forks_of(folder) as forks, kept_ready(forks, launch(folder, "who")) as may_come:
         child = await start(forks, launch(folder, "who"))

@@ -34,6 +34,7 @@ from gateway import (
 )
 
 from rolecast.errors import UpstreamTimeout, WorkerDown
+from rolecast.fleet.worker import State
 from rolecast.net.headmemo import remember
 from rolecast.net.pool import Pool
 from rolecast.net.probe import fetch
@@ -53,6 +54,17 @@ def pool(front: Gate) -> Pool:
 
 def split(data: bytes, at: int) -> Script:
     return raw(data[:at], data[at:])
+
+
+@pytest.mark.parametrize("state", list(State))
+async def test_only_a_worker_that_serves_is_asked_aside_of_requests(state: State) -> None:
+    """One that loads would say so, and who counted tokens before the answer took that for a failure."""
+    async with pair() as (front, _):
+        pool(front)
+        front.gateway.fleet.worker("m").state = state
+        serves = front.gateway.fleet.stations.pool("m") is not None
+        assert serves is (state in (State.READY, State.REMOTE, State.DRAINING))
+        front.gateway.fleet.worker("m").state = State.REMOTE
 
 
 async def ask(front: Gate, **fields: Any) -> Any:

@@ -182,12 +182,11 @@ class Stations:
 
     def pool(self, model_id: str) -> Pool | None:
         """The connections to that model, of several copies to the one that a request would be given; none to one that
-        sleeps, because any question may wake it."""
+        loads, or sleeps, because any question may wake it."""
         station = self.at.get(model_id)
         if station is not None and station.worker.copies is not None:
             station = self.at[station.worker.copies.best().model_id]
-        asleep = station is not None and (station.worker.state is State.ASLEEP or station.worker.wakes)
-        return station.pool if station is not None and not asleep else None
+        return station.pool if station is not None and station.worker.state in SERVING else None
 
     def load_of(self, model_id: str) -> float:
         """Requests per slot, running and waiting; infinite while it cannot be started or is gone."""

@@ -79,10 +79,15 @@ class Zygote:
                 os.close(each)
 
     def _copy(self, asked: dict[str, Any], files: Sequence[int]) -> None:
+        leads, led = os.pipe()
         pid = os.fork()
         if pid == 0:
-            self._become(asked["name"], asked["words"], files)
+            os.close(leads)
+            self._become(asked["name"], asked["words"], files, led)
         self._copies.add(pid)
+        os.close(led)
+        os.read(leads, 1)  # until it has a group of its own: who is told of it may signal that at once
+        os.close(leads)
         watch = os.pidfd_open(pid)  # before it can be waited for: it is that process and no later one
         try:
             self._tell({"copy": pid}, watch)
@@ -102,13 +107,15 @@ class Zygote:
         except OSError:  # nobody is there to be told
             os._exit(0)
 
-    def _become(self, name: str, words: Sequence[str], files: Sequence[int]) -> NoReturn:
-        """In the copy: leave behind what is the zygote's, and be the worker from here on."""
+    def _become(self, name: str, words: Sequence[str], files: Sequence[int], led: int) -> NoReturn:
+        """In the copy: leave behind what is the zygote's, and be the worker from here on. `led` is closed when it leads
+        its own group."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
+            os.close(led)
             self._control.detach()  # its number is 0, which is given away now
             for number, file in enumerate(files):
                 os.dup2(file, number)
