@@ -24,3 +24,22 @@ def test_cores_that_this_process_may_not_use_do_not_count():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize(
+    ("setting", "libc", "expected"),
+    [
+        ("always [madvise] never\n", "glibc 2.36", "asked"),
+        ("always [madvise] never\n", "glibc 2.31", "never"),
+        ("always [madvise] never\n", "", "never"),
+        ("[always] madvise never\n", "", "always"),
+        ("always madvise [never]\n", "glibc 2.41", "never"),
+        ("what is this", "glibc 2.41", "never"),
+        (None, "glibc 2.41", "never"),
+    ],
+)
+def test_large_pages_are_what_the_system_and_its_c_library_give(tmp_path, setting, libc, expected):
+    path = tmp_path / "enabled"
+    if setting is not None:
+        path.write_text(setting)
+    assert hardware.large_pages(path, libc) == expected

@@ -86,6 +86,20 @@ def test_memory_comes_in_large_pages_unless_the_user_says_otherwise(ours, expect
     assert found.get("GLIBC_TUNABLES") == expected
 
 
+@pytest.mark.parametrize(
+    ("system", "ours", "expected"),
+    [
+        ("asked", {}, True),
+        ("asked", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, False),
+        ("never", {}, False),
+        ("always", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, True),
+    ],
+)
+def test_whether_it_gets_them_is_the_systems_and_the_users_matter(system, ours, expected):
+    machine = Hardware(cores=4, memory_bytes=1 << 30, large_pages=system)
+    assert llamacpp_defaults.takes_large_pages(ours, machine) is expected
+
+
 @pytest.mark.parametrize("binary", ["", "llama-server"])
 def test_both_kinds_of_engine_get_that_variable_and_keep_requests_out_of_their_logs(binary, monkeypatch):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):

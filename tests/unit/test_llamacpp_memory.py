@@ -40,6 +40,7 @@ def estimated(
     facts: dict[str, Any] | None = None,
     devices: Devices = Devices(),  # noqa: B008 - a frozen value
     beside: Beside = Beside(),  # noqa: B008
+    large_pages: bool = False,
     **fields: Any,
 ) -> Estimate:
     head = header(**PLAIN | (facts or {}))
@@ -49,7 +50,7 @@ def estimated(
         "m", model, Path("/w"), Path("/s"), header=head, hardware=MACHINE, context=model.context
     )
     settled = settle(options, gpu=devices.any)
-    return llamacpp_memory.estimate([head, *more], options, settled, devices, beside)
+    return llamacpp_memory.estimate([head, *more], options, settled, devices, beside, large_pages=large_pages)
 
 
 def part(found: Estimate, name: str) -> int:
@@ -64,12 +65,13 @@ def test_what_is_there_at_once_and_what_comes_later_add_up() -> None:
     names = [name for name, _ in found.parts]
     assert names == ["engine", "tokenizer", "weights", "cache", "output", "buffers", "guesses"]
     assert found.most.ram == sum(count for _, count in found.parts)
-    assert found.loaded.ram == found.most.ram - part(found, "guesses")  # a small buffer is reached by the first text
+    assert found.loaded.ram == found.most.ram - part(found, "buffers") - part(found, "guesses")
     assert (part(found, "tokenizer"), part(found, "weights")) == (490 * 1000, 10**8)
 
 
 def test_a_short_text_reaches_the_first_large_pages_of_a_large_buffer() -> None:
-    found = estimated(ubatch=4096)
+    small, found = (estimated(ubatch=count, large_pages=True) for count in (64, 4096))
+    assert small.loaded.ram == small.most.ram - part(small, "guesses")
     later = found.most.ram - found.loaded.ram - part(found, "guesses")
     assert later == part(found, "buffers") - (6 << 20) - part(found, "buffers") // 5
 

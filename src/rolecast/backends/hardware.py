@@ -6,11 +6,18 @@ Knows what psutil says; what is free just now is `telemetry.memory`'s, and so ar
 import functools
 import math
 import os
+import re
 import sys
+from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from rolecast.telemetry import cgroups
+
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+GLIBC = (2, 35)
+"""The first that asks for large pages when it is told to."""
 
 
 class Hardware(msgspec.Struct, frozen=True):
@@ -18,6 +25,8 @@ class Hardware(msgspec.Struct, frozen=True):
 
     cores: int
     memory_bytes: int
+    large_pages: Literal["never", "asked", "always"] = "never"
+    """Whether memory comes in pages of 2 MiB: to whom asks for them, which our C library can, or to everybody."""
 
 
 @functools.cache
@@ -30,4 +39,29 @@ def hardware() -> Hardware:
     groups = cgroups.groups() if sys.platform == "linux" else []
     quota = min((q for group in groups if (q := cgroups.cpu_quota(group))), default=math.inf)
     memory = min([psutil.virtual_memory().total, *(m for group in groups if (m := cgroups.memory_limit(group)))])
-    return Hardware(cores=max(1, min(physical, allowed, math.ceil(min(quota, physical)))), memory_bytes=memory)
+    return Hardware(
+        cores=max(1, min(physical, allowed, math.ceil(min(quota, physical)))),
+        memory_bytes=memory,
+        large_pages=large_pages(LARGE_PAGES, _libc()),
+    )
+
+
+def large_pages(setting: Path, libc: str) -> Literal["never", "asked", "always"]:
+    """What the system's setting means for a C library of that name and version (`glibc 2.36`)."""
+    try:
+        said = re.search(r"\[(\w+)\]", setting.read_text())
+    except OSError:
+        return "never"
+    version = re.fullmatch(r"glibc (\d+)\.(\d+).*", libc)
+    if said is None or said[1] not in ("madvise", "always"):
+        return "never"
+    if said[1] == "always":
+        return "always"
+    return "asked" if version and (int(version[1]), int(version[2])) >= GLIBC else "never"
+
+
+def _libc() -> str:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (AttributeError, ValueError, OSError):  # another library, or another system
+        return ""

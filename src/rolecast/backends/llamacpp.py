@@ -269,7 +269,10 @@ def _estimate(model: Model, path: Path) -> Estimate | None:
         adapters=sum(_tensor_bytes(Path(each)) for each in options.adapters),
         projector=_tensor_bytes(Path(options.projector)) if options.projector else 0,
     )
-    return llamacpp_memory.estimate(headers, options, settle(options, gpu=found.any), found, beside)
+    large_pages = llamacpp_defaults.takes_large_pages(os.environ, hardware())
+    return llamacpp_memory.estimate(
+        headers, options, settle(options, gpu=found.any), found, beside, large_pages=large_pages
+    )
 
 
 def _engine_cache_mib(model: Model, options: Options) -> int:

@@ -161,6 +161,20 @@ def guesses(model: Model, header: Header | None) -> bool:
     return header.causal and generates(model) and not embeds(model)
 
 
+def takes_large_pages(ours: Mapping[str, str], hardware: Hardware) -> bool:
+    """Whether what an engine with these variables allocates lies in pages of 2 MiB."""
+    return hardware.large_pages == "always" or (
+        hardware.large_pages == "asked" and f"{HUGE_PAGES}:" in f"{_tunables(ours)}:"
+    )
+
+
+def _tunables(ours: Mapping[str, str]) -> str:
+    given = ours.get(TUNABLES, "")
+    if HUGE_PAGES.partition("=")[0] in given:
+        return given
+    return f"{given}:{HUGE_PAGES}" if given else HUGE_PAGES
+
+
 def environment(model: Model, ours: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Variables of the engine's process. Those of the user win: who sets one knows OpenMP, or the C library.
 
@@ -170,7 +184,6 @@ def environment(model: Model, ours: Mapping[str, str]) -> tuple[tuple[str, str],
     found = [*OFFLINE]
     if model.spin_count is not None and not ours.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
         found.append(("GOMP_SPINCOUNT", str(model.spin_count)))
-    given = ours.get(TUNABLES, "")
-    if HUGE_PAGES.partition("=")[0] not in given:
-        found.append((TUNABLES, f"{given}:{HUGE_PAGES}" if given else HUGE_PAGES))
+    if (tunables := _tunables(ours)) != ours.get(TUNABLES):
+        found.append((TUNABLES, tunables))
     return tuple(found)

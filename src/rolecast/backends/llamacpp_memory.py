@@ -52,14 +52,22 @@ class Devices(msgspec.Struct, frozen=True):
 
 
 def estimate(
-    headers: Sequence[Header], options: Options, settled: Settled, devices: Devices, beside: Beside
+    headers: Sequence[Header],
+    options: Options,
+    settled: Settled,
+    devices: Devices,
+    beside: Beside,
+    *,
+    large_pages: bool = False,
 ) -> Estimate:
     """What that worker takes. `headers` are those of all files of the model, the first one first.
+
+    With `large_pages` memory comes in pages of 2 MiB.
 
     On GPUs, layers and their cache are spread evenly, all of them unless `gpu_layers` is a number; the embedding
     stays in RAM, and the output goes with the last layer. An engine that finds no room for all will take less there.
     """
-    model = _Model(headers, options, settled)
+    model = _Model(headers, options, settled, large_pages=large_pages)
     spread = _Spread(headers[0].block_count, options.gpu_layers, devices)
     at_once = [*model.at_once(spread, beside)]
     later = [*model.later(spread, beside)]
@@ -118,7 +126,8 @@ class _Spread:
 
 
 class _Model:
-    def __init__(self, headers: Sequence[Header], options: Options, settled: Settled) -> None:
+    def __init__(self, headers: Sequence[Header], options: Options, settled: Settled, *, large_pages: bool) -> None:
+        self.large_pages = large_pages
         self.head, self.options, self.settled = headers[0], options, settled
         self.context = _padded(options.context)
         self.unified = options.whole_inputs
@@ -212,7 +221,7 @@ class _Model:
     def _touched(self) -> int:
         """Of the buffer, what a first short text reaches: the first large page of each part."""
         buffer = self._buffer(scores=False)
-        return min(buffer, TOUCHED + buffer // 5)
+        return min(buffer, TOUCHED + buffer // 5) if self.large_pages else 0
 
     def _buffer(self, *, scores: bool = True) -> int:
         """What the processor computes in: the largest of attention and of what follows it, for `ubatch` tokens."""
