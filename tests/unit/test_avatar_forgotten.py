@@ -9,7 +9,7 @@ from chat_exports import Ears, write
 from released import base, dataset, released, verdict
 from typer.testing import CliRunner
 
-from rolecast.avatars import example, pipeline
+from rolecast.avatars import example, files, pipeline
 from rolecast.avatars.conversations import conversations_of
 from rolecast.avatars.order import AvatarOrder, Step
 from rolecast.avatars.pipeline import Pipeline
@@ -119,6 +119,48 @@ def test_a_training_of_a_dataset_that_is_there_no_more_is_deleted_when_somebody_
     kept = [each.exists() for each in (place.training, place.export, place.evaluation)]
     assert kept == [of == "this"] * 3
     assert (place.dataset / "train.jsonl").exists()
+
+
+def stale(home: Path, name: str, at: Path | None = None) -> Place:
+    """An avatar with a training that does not say of what it is; its exported files may be elsewhere."""
+    place = Place(name, home)
+    dataset(place, name, ("p1",))
+    (place.training / "best_model").mkdir(parents=True)
+    if at is not None:
+        at.mkdir()
+        (at / "adapter.gguf").touch()
+        place.export.symlink_to(at)
+    return place
+
+
+def test_what_cannot_be_deleted_keeps_nothing_else_and_all_of_it_is_named(home, monkeypatch):
+    ada, zoe = stale(home, "ada"), Place("zoe", home)
+    released(home, "zoe", seed=2, people=("p2",))
+    dataset(zoe, "Zoe", ("p2",))
+    monkeypatch.setattr(files, "erase", refusing(files.erase, ada.training))
+    with pytest.raises(Conflict, match=f"delete it yourself: {ada.training}"):
+        forget("p2", root=home)
+    assert not zoe.work.exists()
+
+
+def refusing(really, stays: Path):
+    def erase(folder: Path) -> None:
+        if folder == stays:
+            raise PermissionError(13, "Permission denied")
+        really(folder)
+
+    return erase
+
+
+def test_a_training_that_has_just_begun_is_left_alone_when_somebody_else_is_forgotten(home, tmp_path):
+    released(home, "zoe", seed=2, people=("p2",))
+    place = stale(home, "ada", tmp_path / "disk")
+    with files.making(place.folder):  # in a moment it says of which dataset it is
+        forget("p2", root=home)
+    assert place.training.exists()
+    forget("p2", root=home, names=("p2",))
+    assert not place.training.exists()
+    assert list((tmp_path / "disk").iterdir()) == [], "a link leads to what is deleted, too"
 
 
 def test_a_training_whose_conversations_are_forgotten_ends_and_leaves_nothing(home, tmp_path, monkeypatch):

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -12,13 +14,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from rolecast.config.edit import edit_to
 from rolecast.config.memory import Memory
 from rolecast.config.schema import Config
-from rolecast.processes import brood
+from rolecast.errors import LoadFailed
+from rolecast.processes import brood, process
 from rolecast.processes.forks import LOG, MOST, TRIES, Forks
 from rolecast.processes.running import Running
 from rolecast.values import Endpoint, Launch
@@ -476,3 +480,45 @@ def test_no_copy_outlives_a_killed_gateway(folder, before):
         while runs(copy) or runs(zygote):
             assert time.monotonic() < deadline
             os.sched_yield()
+
+
+async def test_a_copy_whose_end_nobody_could_tell_is_ended_and_the_zygote_goes_on(folder, monkeypatch):
+    async with forks_of(folder) as forks:
+        await ways(forks, launch(folder, "who"))
+        (zygote,) = forks.pids
+        really, told = socket.recv_fds, []
+
+        def short(*arguments):
+            said, given, flags, address = really(*arguments)
+            if b"copy" in said:
+                told.append(msgspec.json.decode(said)["copy"])
+                for each in given:
+                    os.close(each)
+                given = []
+            return said, given, flags, address
+
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "recv_fds", short)
+            place = folder / "m.sock"
+            place.touch()  # what it had bound already
+            child = await one_of(forks).copy(
+                launch(folder, "who", uds=str(place)), ("who",), name="m", log=folder / "m.log"
+            )
+        assert child is None
+        assert not place.exists(), "the one that is started instead takes it"
+        await until(lambda: not runs(told[0]))
+        assert forks.pids == [zygote]
+        assert await ways(forks, launch(folder, "who")) == ["copy"]
+
+
+async def test_a_program_that_does_not_start_leaves_no_file_open(folder):
+    async def counted() -> int:
+        with pytest.raises(LoadFailed, match="does not run"):
+            await process.spawn(
+                Launch((str(folder / "none"),), Endpoint(), own_watch=True), name="m", log=folder / "m.log"
+            )
+        gc.collect()  # of the pipes that were made for it
+        return files()
+
+    first = await counted()
+    assert max([await counted() for _ in range(10)]) <= first + 4  # some pipes of the last one are still closed

@@ -4,13 +4,11 @@ Runs in a child process (`worker`). Knows what each step needs of those before; 
 """
 
 import asyncio
-import fcntl
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,7 @@ from msgspec.structs import replace
 
 from rolecast.avatars import example, whose
 from rolecast.avatars.conversations import conversations_of, kept_of
-from rolecast.avatars.files import write_private
+from rolecast.avatars.files import erase, making, write_private
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import forgotten
@@ -192,8 +190,7 @@ class Pipeline:
 
         self._needs(self.place.dataset / "train.jsonl", "dataset")
         base = self._prepared()
-        for made in (self.place.export, self.place.evaluation):  # of what was trained before
-            shutil.rmtree(made, ignore_errors=True)
+        self._empty(self.place.export, self.place.evaluation)  # they are of what was trained before
         trained = train(
             self.place.dataset,
             self.place.training,
@@ -212,7 +209,7 @@ class Pipeline:
 
         trained = self._trained()
         base = self._prepared()
-        shutil.rmtree(self.place.export, ignore_errors=True)
+        self._empty(self.place.export)
         paths.make_private(self.place.export)
         name = people_of(self.place).name or self.order.person
         export(trained, self.place.export, self._form(), base, name=name, report=self._report)
@@ -256,6 +253,15 @@ class Pipeline:
             since=known.at,
         )
         self._version = found.number
+
+    def _empty(self, *folders: Path) -> None:
+        """Raises Conflict for what cannot be deleted: it would be taken for what is made now."""
+        for folder in folders:
+            try:
+                erase(folder)
+            except OSError as error:
+                text = f"{folder} is of an earlier training and cannot be deleted ({error.strerror}); do it yourself."
+                raise Conflict(text) from error
 
     # -- what they need ---------------------------------------------------------------------------------------
 
@@ -389,15 +395,13 @@ def _alone(place: Place) -> Iterator[None]:
     """Nobody else makes this avatar meanwhile: two in the same files would train one model of both. Raises Conflict."""
     if not place.folder.is_dir():
         paths.make_private(place.folder)
-    lock = os.open(place.folder / ".making.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with ExitStack() as alone:
+        try:
+            alone.enter_context(making(place.folder))
+        except BlockingIOError as error:
+            text = f"{place.name} is being made by another process just now; wait for it, or end it."
+            raise Conflict(text) from error
         yield
-    except BlockingIOError as error:
-        text = f"{place.name} is being made by another process just now; wait for it, or end it."
-        raise Conflict(text) from error
-    finally:
-        os.close(lock)
 
 
 class _Told:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rolecast import statefile
 from rolecast.cli import avatar_import, avatar_released, output
 from rolecast.cli.avatar_options import (
     Base,
@@ -204,12 +205,11 @@ def full(
         _judged(judged, as_json=as_json)
         return
     released = replace(_make(replace(order, steps=STEPS[-1:]), chosen), steps=STEPS, told=judged.told)
-    answer = _ask(order.name, chosen)
     if as_json:
-        output.print_json({"outcome": released, "answer": answer})
+        output.print_json({"outcome": released, "answer": _ask(order.name, chosen)})
         return
     _released(released, as_json=False)
-    question, said = answer
+    question, said = _ask(order.name, chosen)
     output.say(f"\n[dim]you:[/] {output.escape(question)}")
     output.say(f"[bold]{output.escape(person)}:[/] {output.escape(said)}")
 
@@ -350,7 +350,8 @@ def _released(outcome: "Outcome", *, as_json: bool) -> None:
     else:
         output.say(f"[green]✓[/] avatar/{outcome.name} answers with version {outcome.version}.")
     output.say(f"The report: {output.escape(outcome.report)}")
-    output.say(f"`rolecast avatar chat {outcome.name}` talks with it, once `rolecast up` runs.")
+    once = "" if statefile.running() else ", once `rolecast up` runs"
+    output.say(f"`rolecast avatar chat {outcome.name}` talks with it{once}.")
 
 
 def _ask(name: str, chosen: "Chosen") -> tuple[str, str]:

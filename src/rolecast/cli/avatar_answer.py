@@ -1,11 +1,15 @@
 """One question to an avatar, to see it answer: through the gateway that runs, or one for this alone."""
 
+import asyncio
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from rolecast.config.schema import Config
 from rolecast.errors import Invalid
+
+TRIES, LOOK_S = 40, 0.25
+"""A gateway that runs notices a release within a second, and a busy one a little later."""
 
 
 async def answer(body: Mapping[str, Any], config: Config) -> str:
@@ -20,7 +24,12 @@ async def answer(body: Mapping[str, Any], config: Config) -> str:
         key = os.environ.get("ROLECAST_API_KEY", "")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         async with httpx2.AsyncClient(base_url=state.url, headers=headers, timeout=300, trust_env=False) as client:
-            return _text(await client.post(path, json=body))
+            for _ in range(TRIES):
+                response = await client.post(path, json=body)
+                if response.status_code != 404:
+                    break
+                await asyncio.sleep(LOOK_S)
+            return _text(response)
     from rolecast.asgi.embedded import Embedded
 
     async with Embedded(config) as gateway:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ class MakingFailed(RolecastError):
 def make(order: AvatarOrder, label: str, log: Path) -> "Outcome":
     """Carry out the order in a process of its own, with progress on stderr.
 
-    Raises MakingFailed. Ctrl-C lets the step end at its next checkpoint, a second one ends it at once.
+    Raises MakingFailed. Ctrl-C or SIGTERM lets the step end at its next checkpoint, a second one ends it at once.
     """
     from rolecast.avatars.pipeline import Outcome
     from rolecast.jobs.notes import Reports
@@ -49,7 +50,7 @@ def make(order: AvatarOrder, label: str, log: Path) -> "Outcome":
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     env = os.environ | dict(environment()) | {ORDER: msgspec.json.encode(order).decode()}
     env["ROLECAST_GATEWAY_PID"] = str(os.getpid())
-    with shown(label) as report, _log_file(log) as errors:
+    with _terminated_as_by_a_key(), shown(label) as report, _log_file(log) as errors:
         reports = Reports(report)
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", MODULE],
@@ -96,6 +97,19 @@ def _listen(child: "subprocess.Popen[bytes]", out: "IO[bytes]", feed: Callable[[
 
 
 @contextmanager
+def _terminated_as_by_a_key() -> Iterator[None]:
+    """SIGTERM is what Ctrl-C is meanwhile, as far as this thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _log_file(path: Path) -> Iterator[IO[bytes]]:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
         yield file
@@ -134,7 +148,7 @@ def shown(label: str) -> "Iterator[Callable[[Progress], None]]":
                 if step and time.monotonic() - began >= WORTH_TELLING_S:
                     output.say(f"[green]✓[/] {output.escape(step)} [dim]{_took(began)}[/]", stderr=True)
                 step, began = now.step, time.monotonic()
-                bars.reset(task, total=now.total or None, description=step)
+                bars.reset(task, total=now.total or None, description=step, note="")
             bars.update(task, completed=now.done, total=now.total or None, note=now.note)
 
         yield report

@@ -34,13 +34,29 @@ def chat(
     talk.chat(model=model, url=url, key=key)
 
 
+def _unready(place: "Place", what: str, step: str) -> str:
+    """That it is not so far, with what is to be done: what is made just now, is waited for."""
+    from rolecast.avatars import files
+
+    try:
+        with files.making(place.folder):
+            pass
+    except BlockingIOError:
+        return f"{what}: it is being made just now."
+    except OSError:
+        pass
+    needed = {"release": place.evaluation / "report.json", "evaluate": place.training / "training.json"}[step]
+    command = f"{step} {place.name}" if needed.exists() else f"full --person {place.name}"
+    return f"{what}: `rolecast avatar {command}` does it."
+
+
 def _silent(place: "Place", number: str) -> str:
     """Why nothing of this machine answers as that avatar, with the next step; '' where it does."""
     from rolecast.avatars.serving import card, forgotten, versions
 
     if not place.card.exists():
         if place.work.is_dir():
-            return f"{place.name} is not released yet: `rolecast avatar release {place.name}` does it."
+            return _unready(place, f"{place.name} is not released yet", "release")
         return f"{place.name} is no avatar here; `rolecast avatar list` shows them."
     known = card.card(place)
     there = versions.usable(place, known)
@@ -159,7 +175,7 @@ def report(
         reports = [place.version(number) / "report.json" for number in card.numbers(place)]
         path = next((each for each in reversed(reports) if each.is_file()), path)
     if not path.is_file():
-        raise NotFound(withdrawn or f"{place.name} was not judged yet: `rolecast avatar evaluate {name}` does it.")
+        raise NotFound(withdrawn or _unready(place, f"{place.name} was not judged yet", "evaluate"))
     if as_json:
         output.raw(path.read_text(encoding="utf-8"))
         return

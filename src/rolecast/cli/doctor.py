@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -126,7 +126,7 @@ def check_engines(config: Config) -> Iterator[Finding]:
     from rolecast import backends
 
     complaints: dict[tuple[str, str], list[str]] = {}
-    useless = _useless_weights(config)
+    useless = {*_useless_weights(config), *_absent_weights(config)}
     for model_id, model in config.models.items():
         if model.enabled:
             backend = backends.get(model.backend)
@@ -236,6 +236,16 @@ def check_weights(config: Config) -> Iterator[Finding]:
         by_hand = f"put the file there, or correct models.{model_id}.source"
         fix = command(parse(model.source), model_id) or by_hand
         yield Finding("weights", "warn", f"{model_id} is absent ({model.source})", fix)
+
+
+def _absent_weights(config: Config) -> Iterable[str]:
+    from rolecast.cli import weights
+    from rolecast.errors import RolecastError
+
+    try:
+        return weights.absent(config)
+    except RolecastError:  # which `check_weights` tells
+        return ()
 
 
 def _useless_weights(config: Config) -> dict[str, str]:

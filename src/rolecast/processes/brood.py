@@ -90,10 +90,12 @@ class Copy(process.Course, asyncio.Protocol):
             self.asked.set_result(None)
 
     async def given_up(self) -> None:
-        """It has not begun, and must not: should it still, its standard input is closed."""
+        """It has not begun, and must not: should it still, its standard input is closed. Its place is for another."""
         os.close(self._held)
         self._transport.close()
         await self.drained
+        if self._uds:
+            await asyncio.to_thread(Path(self._uds).unlink, missing_ok=True)
         await self.output.written()
 
     def has_ended(self, code: int) -> None:
@@ -286,7 +288,10 @@ class Brood:
     def _hear(self, said: _Said, files: list[int]) -> None:
         for file in files:
             os.set_inheritable(file, False)
-        if said.copy and self._asked:
+        if said.copy and self._asked and not files:  # there was no room for what would tell of its end
+            process.signal_group(said.copy, signal.SIGKILL)
+            self._asked.popleft().answered()
+        elif said.copy and self._asked:
             copy = self._copies[said.copy] = self._asked.popleft()
             copy.answered(said.copy, files[0])
         elif said.failed and self._asked:

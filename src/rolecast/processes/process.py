@@ -298,6 +298,7 @@ async def spawn(
             start_new_session=True,
         )
     except (OSError, ValueError) as e:
+        output.end()
         await output.written()
         raise LoadFailed(f"cannot start {name!r}: {argv[0]} does not run: {e}") from e
     return Child(name, launch, transport.get_pid(), pipes, mark)

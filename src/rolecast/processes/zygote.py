@@ -11,6 +11,7 @@ Standard library only, and one thread. Knows nothing of models.
 """
 
 import ctypes
+import errno
 import gc
 import json
 import os
@@ -79,8 +80,15 @@ class Zygote:
                 os.close(each)
 
     def _copy(self, asked: dict[str, Any], files: Sequence[int]) -> None:
+        if len(files) != FILES:  # there was no room for all of them
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         leads, led = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(leads)
+            os.close(led)
+            raise
         if pid == 0:
             os.close(leads)
             self._become(asked["name"], asked["words"], files, led)

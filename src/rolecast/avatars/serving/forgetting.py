@@ -7,13 +7,12 @@ never saw the messages, and how that is known: it is told for each.
 
 import contextlib
 import hashlib
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from rolecast.avatars import example, places
+from rolecast.avatars import example, files, places
 from rolecast.avatars.evaluation import wordless
 from rolecast.avatars.places import Place
 from rolecast.avatars.serving import card, forgotten, versions
@@ -85,12 +84,8 @@ def forget(person: str, *, names: Sequence[str] = (), root: Path | None = None, 
         for place, lost in gone.items():
             versions.erase(place, lost)
         _unsay(folder, clean, wanted)
-        for place in every:
-            if place.name in left or place in unfinished:
-                _erase(place.work)
-            elif place.training.exists() and not data.is_learnt_of(place.training, place.dataset):
-                for each in (place.training, place.export, place.evaluation):
-                    _erase(each)  # of a dataset that is there no more: nobody knows who was in it
+        learnt = [place for place in every if place.name in left or place in unfinished]
+        _erase_all([place.work for place in learnt], [place for place in every if place not in learnt])
     ended = sorted(name for name, current in left.items() if name in own or not current)
     making = sorted(place.name for place in unfinished if place.name not in left)
     return Forgotten(person, seen, sorted(left.keys() - own), ended, clean, making)
@@ -128,21 +123,34 @@ def _in_work(place: Place, wanted: set[str]) -> bool:
     return False
 
 
-def _erase(folder: Path) -> None:
-    """Delete working files, also those on another disk that a link leads to. Raises Conflict for what stays."""
+def _erase_all(own: Sequence[Path], stale: Sequence[Place]) -> None:
+    """Delete working files, also those on another disk that a link leads to, and trainings of datasets that are there
+    no more: nobody knows who was in those. What is being trained now says by itself, later, what it is of.
+
+    Raises Conflict for all that stays, when all else is gone.
+    """
+    stays = [each for each in own if not _erased(each)]
+    for place in stale:
+        if not place.training.exists() or data.is_learnt_of(place.training, place.dataset):
+            continue
+        try:
+            with files.making(place.folder):
+                stays += [each for each in (place.training, place.export, place.evaluation) if not _erased(each)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            stays.append(place.training)
+    if stays:
+        named = ", ".join(map(str, stays))
+        raise Conflict(f"All of it is withdrawn, but this cannot be deleted; delete it yourself: {named}.")
+
+
+def _erased(folder: Path) -> bool:
     try:
-        for each in list(folder.iterdir()) if folder.is_dir() else ():
-            if each.is_dir() and not each.is_symlink():
-                shutil.rmtree(each)
-            else:
-                each.unlink(missing_ok=True)
-        if not folder.is_symlink():
-            folder.rmdir()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        text = f"All of it is withdrawn, but {folder} cannot be deleted ({error.strerror}); delete it yourself."
-        raise Conflict(text) from error
+        files.erase(folder)
+    except OSError:
+        return False
+    return True
 
 
 def _lineage(folder: Path, version: NeverSaw) -> Lineage:

@@ -188,15 +188,21 @@ def _opened(
             except Invalid:
                 continue  # it is damaged; an older one may not be
             checkpoints.restore_chance(state)
+            _say_of_what(course)
             return engine, state
         engine = make(told, settings)
         cleared = checkpoints.clear(course.into)
-        write_private(course.into / data.LEARNT_OF, str(course.facts["dataset"]).encode())
+        _say_of_what(course)
         if cleared and resume:
             report(Progress("beginning anew", note="what is there is of other data, settings or another base"))
     except NoMemory as error:
         raise Invalid(_advice(told, settings, None), param="batch") from error
     return engine, checkpoints.State(fingerprint, engine.precision)
+
+
+def _say_of_what(course: Course) -> None:
+    """Write down of which dataset all is that lies there now; its words are the same where a training goes on."""
+    write_private(course.into / data.LEARNT_OF, str(course.facts["dataset"]).encode())
 
 
 def _maker(settings: TrainingSettings) -> MakesEngine:
