@@ -25,6 +25,7 @@ models:
   patient: {backend: fake, idle_timeout: 1h}
   brief: {backend: fake, parallel: 32, idle_timeout: 300ms}
   slow: {backend: fake, idle_timeout: 1h, script: SLOW}
+  lone: {backend: fake, idle_timeout: 1h, script: SLOW, parallel: 1}
   broken: {backend: fake, script: BROKEN}
   absent: {source: "hf:owner/repo/absent.gguf"}
   off: {backend: fake, enabled: false}
@@ -88,6 +89,15 @@ def test_a_model_at_work_is_not_idle(gateway: LiveGateway) -> None:
         until(lambda: gateway.model("brief")["state"] == "cold")  # its 300 ms passed for both
         assert gateway.model("slow")["active"] == 1
         assert stream.event()
+
+
+def test_tokens_are_counted_as_soon_as_a_model_is_there_beside_a_long_answer(gateway: LiveGateway) -> None:
+    with gateway.stream("lone", "go on") as stream:
+        said = {"model": "lone", "messages": [{"role": "user", "content": "how many words are these"}]}
+        counted = gateway.post("/v1/messages/count_tokens", said)
+        assert (counted.status, counted.json["input_tokens"] > 0) == (200, True)
+        assert stream.event()
+        until(lambda: gateway.model("lone")["active"] == 1, "the only slot is the stream's")
 
 
 def test_unload_and_load_are_done_when_they_answer(gateway: LiveGateway) -> None:

@@ -240,7 +240,12 @@ def test_an_unknown_name_is_not_found() -> None:
     assert isinstance(error, ModelNotFound)
     assert (error.status, error.code) == (404, "model_not_found")
     assert "GET /v1/models" in error.message
+    assert "did you mean" not in error.message
     assert len(failure("x" * 10_000).message) < 400
+
+
+def test_a_name_with_a_slip_is_told_with_the_one_that_was_meant() -> None:
+    assert "does not exist here; did you mean 'standard'? GET /v1/models" in failure("standrad").message
 
 
 def test_a_disabled_model_says_so() -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 
 from msgspec.structs import replace
 
@@ -24,6 +25,8 @@ from rolecast.routing.abilities import LACKING, OF_KEY, OF_WHOEVER_ASKS, Can, st
 from rolecast.values import MEDIA
 
 AUTO = ("", "auto")
+ALIKE = 0.75
+"""Names of which this part is the same are taken for one with a slip."""
 MAX_NAMED = 8
 """So many models are named in an error."""
 LEAST_ROOM = 512
@@ -85,8 +88,11 @@ class Named:
                 return None
             if why := variants.hindrance(self._config, facts.name):
                 raise ModelNotFound(f"{facts.name!r} cannot be used now: {why}.", param="model")
+            near = get_close_matches(facts.name[:200], self._names, 1, ALIKE)
+            meant = f"; did you mean {near[0]!r}?" if near else "."
             raise ModelNotFound(
-                f"The model {facts.name[:200]!r} does not exist here. GET /v1/models lists what does, or use 'auto'.",
+                f"The model {facts.name[:200]!r} does not exist here{meant} "
+                "GET /v1/models lists what does, or use 'auto'.",
                 param="model",
             )
         if name.kind == "model" and not self._config.models[name.name].enabled:

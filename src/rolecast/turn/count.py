@@ -1,7 +1,7 @@
 """How many tokens a chat has for the model that would answer it: its own worker is asked, and nothing is generated.
 
 The chat is chosen for and written like one that is to be answered, so the number is what the answer would report.
-Books nothing, and takes a slot only where the model must be loaded first.
+Books nothing, and takes a slot only of a model that leaves again as soon as it has been loaded.
 """
 
 import msgspec
@@ -57,6 +57,9 @@ class Counter:
         if asked is None:
             raise _cannot(plan)
         pool = self._fleet.stations.pool(plan.answerer_id)
+        if pool is None:  # it is loaded, or woken; whoever wants answers of it meanwhile is not waited for
+            await self._fleet.load(plan.answerer_id)
+            pool = self._fleet.stations.pool(plan.answerer_id)
         if pool is not None:
             return await self._fetched(plan, pool, *asked, request, caller, dialect)
         lease = await self._fleet.lease(plan.answerer_id)
