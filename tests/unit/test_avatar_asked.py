@@ -14,7 +14,7 @@ from chat_exports import Ears
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rolecast.avatars import asked, example
+from rolecast.avatars import asked, example, files
 from rolecast.avatars.conversation import Reading
 from rolecast.avatars.example import Example, Lineage, Said
 from rolecast.avatars.order import STEPS, AvatarOrder, Step
@@ -246,7 +246,12 @@ def test_what_was_begun_is_listed_and_is_not_talked_with(monkeypatch: pytest.Mon
     (work / "people.json").write_text('{"person": {"id": "1", "name": "Mira Sand"}, "asked": "Mira Sand"}')
     assert "not judged yet" in invoke("avatar", "list")[1]
     code, out = invoke("avatar", "chat", "mira")
-    assert (code, "`rolecast avatar release mira`" in " ".join(out.split())) == (1, True)
+    assert (code, "`rolecast avatar full --person mira`" in " ".join(out.split())) == (1, True)
+    Place("mira").evaluation.mkdir()
+    (Place("mira").evaluation / "report.json").write_text("{}")
+    assert "`rolecast avatar release mira`" in " ".join(invoke("avatar", "chat", "mira")[1].split())
+    with files.making(Place("mira").folder):
+        assert "it is being made just now" in " ".join(invoke("avatar", "chat", "mira")[1].split())
     for name in ("1", "mira sand", "MIRA_SAND", "mira"):
         assert asked_before(Place("mira"), name) == "Mira Sand"
     assert asked_before(Place("mira"), "Jo") == "Jo"

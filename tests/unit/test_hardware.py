@@ -42,4 +42,25 @@ def test_large_pages_are_what_the_system_and_its_c_library_give(tmp_path, settin
     path = tmp_path / "enabled"
     if setting is not None:
         path.write_text(setting)
-    assert hardware.large_pages(path, libc) == expected
+    assert hardware.large_pages(path, libc, gives_back=False) == expected
+    assert hardware.large_pages(path, libc, gives_back=True) == ("never" if expected == "asked" else expected)
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        ({}, False),
+        ({"virtio0": ("0x0005", "0110010" + "0" * 57)}, True),
+        ({"virtio0": ("0x0005", "0110000" + "0" * 57)}, False),
+        ({"virtio0": ("0x0001", "1" * 64), "virtio1": ("0x0005", "0" * 64)}, False),
+        ({"virtio0": ("0x0005", "")}, False),
+        ({"virtio0": ("0x0005", None)}, False),
+    ],
+)
+def test_a_host_that_takes_back_what_is_free_is_known_by_its_balloon(tmp_path, devices, expected):
+    for name, (kind, features) in devices.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "device").write_text(f"{kind}\n")
+        if features is not None:
+            (tmp_path / name / "features").write_text(f"{features}\n")
+    assert hardware.gives_back(tmp_path) is expected

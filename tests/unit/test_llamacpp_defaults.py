@@ -69,7 +69,7 @@ def test_an_engine_takes_the_cores_it_may_use_unless_told_otherwise():
     ],
 )
 def test_threads_wait_without_burning_the_processor_and_the_users_variables_win(ours, settings, expected):
-    found = dict(llamacpp_defaults.environment(Model(**settings), ours))
+    found = dict(llamacpp_defaults.environment(Model(**settings), ours, MACHINE))
     assert found.get("GOMP_SPINCOUNT") == expected
 
 
@@ -82,8 +82,12 @@ def test_threads_wait_without_burning_the_processor_and_the_users_variables_win(
     ],
 )
 def test_memory_comes_in_large_pages_unless_the_user_says_otherwise(ours, expected):
-    found = dict(llamacpp_defaults.environment(Model(), {"GLIBC_TUNABLES": ours} if ours else {}))
-    assert found.get("GLIBC_TUNABLES") == expected
+    given = {"GLIBC_TUNABLES": ours} if ours else {}
+    asked = Hardware(cores=4, memory_bytes=1 << 30, large_pages="asked")
+    assert dict(llamacpp_defaults.environment(Model(), given, asked)).get("GLIBC_TUNABLES") == expected
+    for other in ("never", "always"):
+        machine = Hardware(cores=4, memory_bytes=1 << 30, large_pages=other)
+        assert "GLIBC_TUNABLES" not in dict(llamacpp_defaults.environment(Model(), given, machine))
 
 
 @pytest.mark.parametrize(

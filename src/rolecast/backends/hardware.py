@@ -16,6 +16,9 @@ import msgspec
 from rolecast.telemetry import cgroups
 
 LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+VIRTIO = Path("/sys/bus/virtio/devices")
+BALLOON, REPORTING = "0x0005", 5
+"""The device by which a virtual machine gives memory back, and the bit of its features for doing so unasked."""
 GLIBC = (2, 35)
 """The first that asks for large pages when it is told to."""
 
@@ -26,7 +29,8 @@ class Hardware(msgspec.Struct, frozen=True):
     cores: int
     memory_bytes: int
     large_pages: Literal["never", "asked", "always"] = "never"
-    """Whether memory comes in pages of 2 MiB: to whom asks for them, which our C library can, or to everybody."""
+    """Whether memory comes in pages of 2 MiB: to whom asks for them, which our C library can, or to everybody. In a
+    virtual machine whose host takes back what is free it is better not to ask: large pages are what it takes."""
 
 
 @functools.cache
@@ -42,11 +46,11 @@ def hardware() -> Hardware:
     return Hardware(
         cores=max(1, min(physical, allowed, math.ceil(min(quota, physical)))),
         memory_bytes=memory,
-        large_pages=large_pages(LARGE_PAGES, _libc()),
+        large_pages=large_pages(LARGE_PAGES, _libc(), gives_back=gives_back(VIRTIO)),
     )
 
 
-def large_pages(setting: Path, libc: str) -> Literal["never", "asked", "always"]:
+def large_pages(setting: Path, libc: str, *, gives_back: bool) -> Literal["never", "asked", "always"]:
     """What the system's setting means for a C library of that name and version (`glibc 2.36`)."""
     try:
         said = re.search(r"\[(\w+)\]", setting.read_text())
@@ -57,7 +61,19 @@ def large_pages(setting: Path, libc: str) -> Literal["never", "asked", "always"]
         return "never"
     if said[1] == "always":
         return "always"
-    return "asked" if version and (int(version[1]), int(version[2])) >= GLIBC else "never"
+    can = version is not None and (int(version[1]), int(version[2])) >= GLIBC
+    return "asked" if can and not gives_back else "never"
+
+
+def gives_back(devices: Path) -> bool:
+    """Whether the host of this virtual machine takes back what is free, so that it has to be fetched anew each time."""
+    for device in devices.glob("*/device"):
+        try:
+            if device.read_text().strip() == BALLOON:
+                return (device.parent / "features").read_text()[REPORTING : REPORTING + 1] == "1"
+        except OSError:
+            continue
+    return False
 
 
 def _libc() -> str:

@@ -119,7 +119,7 @@ class LlamaCpp(Plain):
             else (sys.executable, "-P", "-m", WORKER, msgspec.json.encode(options).decode()),
             endpoint=endpoint,
             env=(
-                *llamacpp_defaults.environment(model, os.environ),
+                *llamacpp_defaults.environment(model, os.environ, hardware()),
                 *secrets.variables(model.environment, f"models.{model_id}.environment"),
             ),
             own_watch=not model.binary,

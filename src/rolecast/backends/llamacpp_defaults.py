@@ -175,7 +175,7 @@ def _tunables(ours: Mapping[str, str]) -> str:
     return f"{given}:{HUGE_PAGES}" if given else HUGE_PAGES
 
 
-def environment(model: Model, ours: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def environment(model: Model, ours: Mapping[str, str], hardware: Hardware) -> tuple[tuple[str, str], ...]:
     """Variables of the engine's process. Those of the user win: who sets one knows OpenMP, or the C library.
 
     The engine's threads wait for each other by spinning. Without a limit one busy neighbour on the same cores
@@ -184,6 +184,6 @@ def environment(model: Model, ours: Mapping[str, str]) -> tuple[tuple[str, str],
     found = [*OFFLINE]
     if model.spin_count is not None and not ours.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
         found.append(("GOMP_SPINCOUNT", str(model.spin_count)))
-    if (tunables := _tunables(ours)) != ours.get(TUNABLES):
+    if hardware.large_pages == "asked" and (tunables := _tunables(ours)) != ours.get(TUNABLES):
         found.append((TUNABLES, tunables))
     return tuple(found)
