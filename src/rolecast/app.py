@@ -176,7 +176,7 @@ class Gateway:
             addresses=lambda: self.doors.addresses,
             state=self.health.state,
             tasks=self._tasks,
-            answered=self.telemetry.answered,
+            written=lambda: self.ledger.written,
         )
         self.registry = Registry(self.store, self.events, self.adopted, sources)
         self.parts: list[Participant] = [

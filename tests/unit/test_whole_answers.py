@@ -137,7 +137,7 @@ CALLING = {"tools": TOOLS, "logit_bias": [[tiny_gguf.FIRST_MARK, 60]]}
         (CHAT, {"max_tokens": 9, "messages": [*ASKED, {"role": "assistant", "content": "Well"}]}),
         (COMPLETION, {"max_tokens": 9}),
         (COMPLETION, {"max_tokens": 5, "prompt": [20, 30]}),
-        (COMPLETION, {"max_tokens": 60, "json_schema": SCHEMA}),
+        (COMPLETION, {"max_tokens": 60, "json_schema": SCHEMA | {"x-guidance": {"whitespace_flexible": False}}}),
     ],
 )
 async def test_an_answer_is_that_of_the_engine(engine: Engine, path: str, fields: dict[str, Any]) -> None:
@@ -151,6 +151,18 @@ async def test_text_that_may_begin_a_stop_sequence_is_not_lost_where_an_answer_i
     said = whole["choices"][0]["text"]
     ours, own = await both(engine, COMPLETION, {"prompt": "the of and", "max_tokens": 3, "stop": [said[-1] + "zzz"]})
     assert ours["choices"][0]["text"] == own["choices"][0]["text"] == said
+
+
+@pytest.mark.parametrize("fields", [{"json_schema": SCHEMA}, {"response_format": FORMAT}])
+async def test_no_completion_by_a_schema_gets_lost_in_white_space(engine: Engine, fields: dict[str, Any]) -> None:
+    body = {"model": "m", "prompt": "the of and", "max_tokens": 60, "logit_bias": [["\n", 40]], **fields}
+    texts = []
+    for seed in range(8):
+        answer = await engine.gate.ask(request(body | {"seed": seed}, path=COMPLETION))
+        texts.append(answer.json["choices"][0]["text"])
+    assert [json.dumps(json.loads(text)) for text in texts] == texts
+    own = await engine.http.post(COMPLETION, json=body | {"json_schema": SCHEMA, "seed": 0})
+    assert own.json()["choices"][0]["finish_reason"] == "length", "else this shows nothing"
 
 
 async def test_calls_are_made_and_told(engine: Engine) -> None:

@@ -76,6 +76,13 @@ class Backend(Protocol):
         """Whether its scores of a ranking are logits, of any size; otherwise they are passed on as they come."""
         ...
 
+    def form(self, model: "Model", fields: "dict[str, Any]") -> None:
+        """Write the form that the answer to a completion must have, if the body says one, as its engine reads it.
+
+        `fields` = the body's, on OpenAI's wire.
+        """
+        ...
+
     def missing(self, model: "Model") -> str | None:
         """What this machine lacks to run it, with the command that mends it; None when nothing."""
         ...

@@ -22,6 +22,7 @@ from rolecast import weights
 from rolecast.backends import (
     llamacpp_defaults,
     llamacpp_errors,
+    llamacpp_form,
     llamacpp_log,
     llamacpp_memory,
     llamacpp_slots,
@@ -160,6 +161,10 @@ class LlamaCpp(Plain):
         """A ranking head gives its number as it is, but in a family whose two are brought to 1."""
         header = gguf.known(weights) if weights else None
         return header is None or header.architecture not in SUMS_TO_ONE
+
+    def form(self, model: Model, fields: dict[str, Any]) -> None:
+        """As `json_schema`, in which the built-in engine is held to little white space."""
+        llamacpp_form.write(fields, tight=not model.binary)
 
     def missing(self, model: Model) -> str | None:
         """The engine that is not installed, or the binary that cannot be run."""

@@ -47,6 +47,9 @@ class Plain:
         """They are passed on as they come."""
         return False
 
+    def form(self, model: "Model", fields: dict[str, Any]) -> None:
+        """It reads `response_format`, or none."""
+
     def brings(self, model: "Model", stay_s: float | None) -> Mapping[str, Any]:
         """Nothing."""
         return {}

@@ -35,6 +35,8 @@ class CompletionBody(Body):
     echo: bool | None = None
     suffix: str | None = None
     best_of: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    json_schema: msgspec.Raw = msgspec.Raw()
+    """llama.cpp's word for a schema that the answer obeys."""
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=1000)] | bool | None = None
 
 
@@ -60,6 +62,7 @@ def _read(body: bytes) -> Request:
     if absent(fields.prompt):
         raise Invalid(f"`prompt` is missing: {FORMS}.", param="prompt")
     request = opened("completion", b"/completions", fields, body)
+    request.edit = request.edit or fields.response_format is not None or not absent(fields.json_schema)
     many = memoryview(fields.prompt)[0] != QUOTE and len(prompts_in(fields.prompt, "prompt")) > 1
     if fields.n is fields.best_of is None and not (many or fields.echo or fields.suffix or fields.logprobs is not None):
         return request

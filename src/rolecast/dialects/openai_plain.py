@@ -10,6 +10,13 @@ import msgspec
 from rolecast.values import Completion, Embedding, Ranking
 
 
+def answer_form(schema: msgspec.Raw) -> dict[str, Any]:
+    """A schema as `response_format`."""
+    if bytes(schema).strip() == b"{}":
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
 def ask(words: Completion | Embedding | Ranking, *, usage: bool) -> tuple[bytes, bytes]:
     """Path and body; `usage` = the tokens of a stream must be asked for."""
     if isinstance(words, Embedding):
@@ -26,7 +33,8 @@ def ask(words: Completion | Embedding | Ranking, *, usage: bool) -> tuple[bytes,
         if usage:
             fields["stream_options"] = {"include_usage": True}
     if words.answer_schema is not None:
-        fields["json_schema"] = words.answer_schema  # llama.cpp's; here it reads no `response_format`
+        fields["response_format"] = form = answer_form(words.answer_schema)  # vLLM reads this, llama.cpp the other
+        fields["json_schema"] = words.answer_schema if form["type"] == "json_schema" else {"type": "object"}
     sampling = msgspec.structs.asdict(words.sampling)
     fields |= {name: value for name, value in sampling.items() if value not in (None, ())}
     return b"/completions", msgspec.json.encode(fields)

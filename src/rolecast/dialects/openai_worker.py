@@ -79,7 +79,7 @@ def _chat(chat: Chat, *, usage: bool) -> tuple[bytes, bytes]:
     elif chat.tool_choice:
         fields["tool_choice"] = chat.tool_choice
     if chat.answer_schema is not None:
-        fields["response_format"] = _format(chat.answer_schema)
+        fields["response_format"] = openai_plain.answer_form(chat.answer_schema)
     if isinstance(chat.think, str):
         fields["reasoning_effort"] = chat.think
     elif chat.think is not None:
@@ -129,12 +129,6 @@ def _tool(tool: Tool) -> dict[str, Any]:
     if tool.description:
         function["description"] = tool.description
     return {"type": "function", "function": function}
-
-
-def _format(schema: msgspec.Raw) -> dict[str, Any]:
-    if bytes(schema).strip() == b"{}":
-        return {"type": "json_object"}
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
 # -- answers ---------------------------------------------------------------------------------------------

@@ -65,8 +65,8 @@ class Sources(msgspec.Struct, frozen=True):
     state: Callable[[str], str]
     """Of a model."""
     tasks: Callable[[], Awaitable[Sequence[Task]]]
-    answered: Callable[[], int]
-    """How many requests have reached a model."""
+    written: Callable[[], int]
+    """How many rows the ledger has written."""
 
 
 class Own(NamedTuple):
@@ -87,6 +87,7 @@ class Ours:
         self._own: Mapping[str, Own] = {}
         self._p95_ms: Mapping[tuple[str, str], float] = {}
         self._measured = -1
+        self._measures = asyncio.Lock()
 
     async def services(self, adopted: Mapping[str, Model]) -> dict[str, Service]:
         """All of them by id, as they are described now. Models that others brought are theirs to register."""
@@ -101,13 +102,14 @@ class Ours:
 
     async def measure(self) -> None:
         """Look into the ledger, when there are requests that were not looked at."""
-        answered = self._of.answered()
-        if answered != self._measured:
-            try:
-                self._p95_ms = await slowest(self._of.store)
-            except StoreError:
-                return
-            self._measured = answered
+        async with self._measures:  # or an older look, that took longer, would come last
+            written = self._of.written()
+            if written != self._measured:
+                try:
+                    self._p95_ms = await slowest(self._of.store)
+                except StoreError:
+                    return
+                self._measured = written
 
     def beat(self, service_id: str) -> Beat:
         """How this one fares."""

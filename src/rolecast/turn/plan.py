@@ -29,6 +29,8 @@ JSON = b"application/json"
 _OURS = ("lora", "id_slot", "slot_id")
 """Fields by which a body would say whose adapter answers, and where. Of an avatar its name says that."""
 _WISH = b'{"include_usage":true}'
+_FORMS = ("response_format", "json_schema")
+"""Fields in which a completion says what form its answer has; engines read one or the other."""
 
 
 class Plan:
@@ -216,7 +218,8 @@ class Plan:
         if brought := self.backend.brings(self.model, request.stay_s):
             body = along(body, brought)
         written = msgspec.structs.replace(request, body=body, edit_usage=False, to_pass=None)
-        edits = self.edits or any(name.encode() in body for name in self.renames)
+        names = (*self.renames, *_FORMS) if request.kind == "completion" else self.renames
+        edits = self.edits or any(name.encode() in body for name in names)
         return path, self._edited(read_fields(body), written) if edits else body
 
     def _fitted(self, chat: Chat) -> Chat:
@@ -236,11 +239,9 @@ class Plan:
             fields.update(request.to_pass)
         if self.adapter is not None:
             self._guard(fields)
-        for old, new in self.renames.items():
-            if old in fields and (new[:1] != "!" or new[1:] in fields):
-                value = fields.pop(old)
-                if new and new[0] != "!":
-                    fields.setdefault(new, value)
+        self._respell(fields)
+        if request.kind == "completion":
+            self.backend.form(self.model, fields)
         if self.model.chat_template_kwargs and request.kind == "chat":
             fields.setdefault("chat_template_kwargs", self.model.chat_template_kwargs)
         if self.name:
@@ -250,6 +251,14 @@ class Plan:
         if request.choice_in_words and not self.backend.named_tools:
             fields.update(request.choice_in_words)
         return msgspec.json.encode(fields)
+
+    def _respell(self, fields: dict[str, Any]) -> None:
+        """The same in its server's words."""
+        for old, new in self.renames.items():
+            if old in fields and (new[:1] != "!" or new[1:] in fields):
+                value = fields.pop(old)
+                if new and new[0] != "!":
+                    fields.setdefault(new, value)
 
     def _guard(self, fields: dict[str, Any]) -> None:
         """Without what a body says of who answers, and what its messages say of turns."""
