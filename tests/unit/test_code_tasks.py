@@ -457,7 +457,7 @@ async def test_a_failure_is_not_remembered(front: Gate, worker: ScriptedWorker) 
     assert (await front.ask(asked(COMPLETION, "y = "))).json["metadata"]["cached"] is False
 
 
-def test_the_oldest_make_room_and_another_configuration_forgets_all() -> None:
+async def test_the_oldest_make_room_and_another_configuration_forgets_all() -> None:
     keystrokes, models = Keystrokes(), object()
     keys = [keystrokes.key("k", number) for number in range(MOST + 1)]
     assert keystrokes.get(keys[0], models) is None

@@ -25,6 +25,7 @@ from gateway import (
 )
 
 from rolecast.config import load
+from rolecast.config.sampling import SamplingSettings
 from rolecast.config.schema import Model, Opening, Parameters, Variant
 from rolecast.errors import ConfigError
 
@@ -129,6 +130,33 @@ async def test_what_a_request_says_itself_wins(tmp_path: Path) -> None:
         assert (await sent(gate, worker, "/v1/messages", **body))["messages"] == [mine, *OPENED[1:], HELLO]
         got = await sent(gate, worker, "/v1/responses", model="mario", input="hello", instructions="Be brief.")
         assert got["messages"] == [mine, *OPENED[1:], HELLO]
+
+
+async def test_a_model_s_own_settings_hold_where_neither_a_variant_nor_the_request_says_anything(
+    tmp_path: Path,
+) -> None:
+    own = SamplingSettings(temperature=0.5, top_p=0.75, repeat_penalty=1.125, typical_p=0.5, stop="X", num_predict=6)
+    async with staged(tmp_path) as (gate, worker):
+        conf = gate.gateway.current.config
+        models = {"m": msgspec.structs.replace(conf.models["m"], sampling=own)}
+        async with running_gateway(msgspec.structs.replace(conf, models=models), tmp_path / "2") as second:
+            got = await sent(second, worker, CHAT, model="m", messages=[HELLO], temperature=0, stop=["Y"])
+            assert [got[name] for name in ("temperature", "top_p", "repetition_penalty")] == [0, 0.75, 1.125]
+            assert (got["stop"], got["typical_p"], got["max_tokens"]) == (["Y"], 0.5, 6)
+            got = await sent(second, worker, "/api/chat", model="standard", messages=[HELLO], stream=False)
+            assert (got["temperature"], got["stop"], got["typical_p"]) == (0.5, ["X"], 0.5)
+            got = await sent(second, worker, CHAT, model="mario", messages=[HELLO])
+            assert (got["temperature"], got["top_p"], got["stop"], got["max_tokens"]) == (0.25, 0.75, ["END"], 9)
+            assert (got["repetition_penalty"], got["mirostat"], got["typical_p"]) == (1.5, 1, 0.5)
+            form = {"type": "json_object"}
+            got = await sent(second, worker, CHAT, model="m", messages=[HELLO], response_format=form)
+            assert (got["temperature"], "repetition_penalty" in got) == (0.5, False)
+            got = await sent(second, worker, "/api/chat", model="m", messages=[HELLO], format="json", stream=False)
+            assert (got["temperature"], "repetition_penalty" in got) == (0.5, False)
+            got = await sent(second, worker, CHAT, model="mario", messages=[HELLO], response_format=form)
+            assert got["repetition_penalty"] == 1.5, "who makes a variant knows its forms"
+            shown = (await post(second, "/api/show", model="m")).json["parameters"].splitlines()
+            assert {"temperature 0.5", 'stop "X"', "repeat_penalty 1.125"} <= set(shown)
 
 
 async def test_a_system_message_later_on_takes_nothing_away(tmp_path: Path) -> None:

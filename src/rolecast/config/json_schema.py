@@ -25,7 +25,8 @@ def _section(kind: type[schema.Section], explained: dict[tuple[str, str], str]) 
     properties, required = {}, []
     for field in msgspec.structs.fields(kind):
         rules = _setting(field.type, explained)
-        if text := explained.get((kind.__name__, field.name)):
+        texts = (explained.get((each.__name__, field.name)) for each in kind.__mro__)
+        if text := next(filter(None, texts), ""):
             rules["description"] = text
         if isinstance(field.default, str | int | float):
             rules["default"] = _plain(field.default)
@@ -79,7 +80,8 @@ def _docstrings() -> dict[tuple[str, str], str]:
     import inspect
 
     found = {}
-    sources = {inspect.getmodule(section) for section in _sections(schema.Config)} - {None}
+    sources = {inspect.getmodule(each) for section in _sections(schema.Config) for each in section.__mro__[:-1]}
+    sources = {each for each in sources if each is not None and each.__name__.startswith("rolecast.")}
     sections = (
         section for source in sources for section in ast.walk(ast.parse(inspect.getsource(cast(ModuleType, source))))
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from rolecast.config.sampling import SamplingSettings
 from rolecast.config.units import Amount, NotNegative, Seconds, Section, Share
 
 REMOTE_PARALLEL = 64
@@ -147,6 +148,9 @@ class Model(Section, frozen=True):
     """Variables for the process of the model, which inherits few; `env:NAME` is one of the gateway's own."""
     script: str = ""
     """`backend: fake` only: a YAML file of scripted replies."""
+    sampling: SamplingSettings = SamplingSettings()
+    """How its tokens are drawn where neither a request nor a variant says it. Where the answer has a form to keep (a
+    schema, a grammar), its penalties do not count: they would make the model avoid what the form wants again."""
     chat_template_kwargs: dict[str, Any] = {}
     """Given to the chat template with each request that has none of its own, such as `{enable_thinking: false}`."""
     cache_type_k: str = ""

@@ -1,6 +1,6 @@
 """The shape of `rolecast.yaml`: every setting, its default and its unit. Nothing here reads files."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -15,6 +15,7 @@ from rolecast.config.providers import Provider
 from rolecast.config.registry import Registry
 from rolecast.config.retries import Retries
 from rolecast.config.routing import Routing
+from rolecast.config.sampling import Parameters as Parameters
 from rolecast.config.spending import Money
 from rolecast.config.tasks import Personas, Sessions, Task
 from rolecast.config.units import Amount as Amount
@@ -114,55 +115,6 @@ class Server(Section, frozen=True):
     as an event of the stream."""
     drain_timeout: Seconds = Seconds(30)
     """At shutdown, and on a port that an edit closes, requests in flight get this long to finish."""
-
-
-class Parameters(Section, frozen=True):
-    """Settings of a variant where a request has none of its own, by the names of Ollama's Modelfiles."""
-
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
-    """How freely tokens are drawn; 0 = always the likeliest."""
-    top_p: Share | None = None
-    """Tokens are drawn from the likeliest that have this probability together."""
-    top_k: Whole | None = None
-    """Tokens are drawn from so many of the likeliest; 0 = of all."""
-    min_p: Share | None = None
-    """Tokens are left out that have less than this part of the probability of the likeliest."""
-    typical_p: Share | None = None
-    """Share of typical tokens that are drawn from; llama.cpp only, as are the next two and those of mirostat."""
-    num_keep: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)] | None = None
-    """Tokens of the prompt that stay when the context is full; -1 = all."""
-    repeat_last_n: Annotated[int, msgspec.Meta(ge=-1, le=2**20)] | None = None
-    """Tokens that the penalty of repetition looks back on; -1 = the whole context."""
-    mirostat: Annotated[int, msgspec.Meta(ge=0, le=2)] | None = None
-    """Which mirostat sampling; 0 = none."""
-    mirostat_tau: Real | None = None
-    """Its target of surprise."""
-    mirostat_eta: Real | None = None
-    """Its rate of learning."""
-    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    """Start of the random numbers."""
-    num_predict: Whole | None = None
-    """Longest answer in tokens; below 1 = as long as it gets."""
-    stop: str | list[str] | None = None
-    """Texts that end the answer."""
-    repeat_penalty: Real | None = None
-    """Penalty of repetition; 1 = none."""
-    presence_penalty: Real | None = None
-    """Penalty of what was said at all."""
-    frequency_penalty: Real | None = None
-    """Penalty of what was said often."""
-    num_ctx: Whole | None = None
-    """Without effect, as are those below: the engine is the model's, and its own settings hold (`context`)."""
-    num_batch: Whole | None = None
-    """Without effect."""
-    num_gpu: Whole | None = None
-    """Without effect."""
-    main_gpu: Whole | None = None
-    """Without effect."""
-    num_thread: Whole | None = None
-    """Without effect."""
-    use_mmap: bool | None = None
-    """Without effect."""
 
 
 class Opening(Section, frozen=True):

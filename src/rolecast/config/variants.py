@@ -12,8 +12,9 @@ from msgspec.structs import asdict, replace
 
 from rolecast.config import names
 from rolecast.config.names import Name
+from rolecast.config.sampling import SamplingSettings, drawn
 from rolecast.config.schema import Config, Model, Parameters, Variant
-from rolecast.values import Canary, Defaults, Message, Sampling
+from rolecast.values import Canary, Defaults, Message
 
 MOST_BYTES = 1024**2
 """No variant is longer: its texts go to the model with each request."""
@@ -26,19 +27,6 @@ SHOWN: Mapping[str, str] = {
     "use_mmap": "mmap",
 }
 """Parameters that an engine takes at its start, and the setting of the model that has their effect."""
-SAMPLING: Mapping[str, str] = {
-    "num_predict": "max_tokens",
-    "repeat_penalty": "repetition_penalty",
-    **{name: name for name in ("temperature", "top_p", "top_k", "min_p", "seed", "stop")},
-    **{name: name for name in ("presence_penalty", "frequency_penalty")},
-}
-"""Parameters that most engines know, and what they are in words of no dialect."""
-ENGINE: Mapping[str, str] = {"num_keep": "n_keep"} | {
-    name: name for name in ("typical_p", "repeat_last_n", "mirostat", "mirostat_tau", "mirostat_eta")
-}
-"""Parameters that only llama.cpp knows, by its names for them."""
-
-
 _BROUGHT = re.compile(r"weights-([0-9a-f]{16})")
 
 
@@ -93,15 +81,20 @@ def flat(config: Config, name: str, own: Mapping[str, Name] | None = None) -> Va
 
 def over(upper: Variant, lower: Variant) -> Variant:
     """The one with what it does not say taken from the other, which it is made of."""
-    said = {name: value for name, value in asdict(upper.parameters).items() if value is not None}
     return replace(
         upper,
         model=lower.model,
         system=upper.system or lower.system,
         messages=upper.messages or lower.messages,
-        parameters=replace(lower.parameters, **said),
+        parameters=over_settings(upper.parameters, lower.parameters),
         license=upper.license or lower.license,
     )
+
+
+def over_settings(upper: Parameters, lower: SamplingSettings) -> Parameters:
+    """The one with what it does not say taken from the other."""
+    said = {name: value for each in (lower, upper) for name, value in asdict(each).items() if value is not None}
+    return Parameters(**said)
 
 
 def all_defaults(config: Config) -> dict[str, Defaults]:
@@ -127,18 +120,8 @@ def _with_avatar(found: Defaults, config: Config, name: str, own: Mapping[str, N
 
 def defaults(variant: Variant) -> Defaults:
     """What this one puts where a request says nothing."""
-    said = {key: value for key, value in asdict(variant.parameters).items() if value is not None}
-    if isinstance(said.get("stop"), str):
-        said["stop"] = [said["stop"]]
-    stop = tuple(filter(None, said.pop("stop", ())))
-    if said.get("num_predict", 1) < 1:  # without end, which is what it is without a word
-        del said["num_predict"]
-    return Defaults(
-        system=variant.system,
-        messages=tuple(Message(each.role, each.content) for each in variant.messages),
-        sampling=Sampling(stop=stop, **{SAMPLING[key]: value for key, value in said.items() if key in SAMPLING}),
-        extra={ENGINE[key]: value for key, value in said.items() if key in ENGINE},
-    )
+    messages = tuple(Message(each.role, each.content) for each in variant.messages)
+    return replace(drawn(variant.parameters), system=variant.system, messages=messages)
 
 
 def size(variant: Variant) -> int:

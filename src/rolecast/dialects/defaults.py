@@ -24,6 +24,22 @@ def filled(words: Words, defaults: Defaults) -> Words:
     return replace(words, sampling=sampling, extra=extra, messages=_begun(words, defaults))
 
 
+def over(upper: Defaults | None, lower: Defaults) -> Defaults | None:
+    """The one with what it does not say taken from the other; None = neither says anything."""
+    if lower == Defaults():
+        return upper
+    if upper is None:
+        return lower
+    sampling = replace(upper.sampling, **dict(missing(upper.sampling, lower.sampling)))
+    return replace(upper, sampling=sampling, extra={**lower.extra, **upper.extra})
+
+
+def unpenalized(defaults: Defaults) -> Defaults:
+    """Without penalties of repetition, which make a model avoid what a form wants again and again."""
+    free = replace(defaults.sampling, repetition_penalty=None, presence_penalty=None, frequency_penalty=None)
+    return replace(defaults, sampling=free)
+
+
 def missing(said: Sampling, defaults: Sampling) -> Iterable[tuple[str, object]]:
     """The settings that only the defaults have."""
     theirs = asdict(defaults)

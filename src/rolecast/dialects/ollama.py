@@ -13,8 +13,8 @@ from typing import Annotated
 
 import msgspec
 
+from rolecast.config.sampling import ENGINE
 from rolecast.config.schema import Limits
-from rolecast.config.variants import ENGINE
 from rolecast.dialects import Read, Writer, ollama_writer
 from rolecast.dialects.ollama_body import KeepAlive, decoded, seconds, without_answer
 from rolecast.dialects.operation import Reference

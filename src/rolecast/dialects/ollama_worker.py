@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from rolecast.config.variants import ENGINE
+from rolecast.config.sampling import ENGINE
 from rolecast.dialects import Reader, ollama_reader
 from rolecast.dialects.turns import settled
 from rolecast.errors import UNREADABLE, BadRequest

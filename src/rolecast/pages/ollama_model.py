@@ -82,12 +82,15 @@ def known_by(config: Config, name: Name | None, about: Description) -> tuple[str
 def shown(config: Config, name: Name, about: Description) -> dict[str, Any]:
     """What a Modelfile of it would say, whole and in parts."""
     variant = variants.flat(config, name.name) if name.kind == "variant" else Variant(model=name.models[0])
-    parameters = dict.fromkeys(variants.parameters(variant.parameters))
+    model = config.models.get(about.model_id)
+    settings = variants.over_settings(variant.parameters, model.sampling) if model else variant.parameters
+    parameters = dict.fromkeys(variants.parameters(settings))
     if about.context:  # what holds, whatever a variant says
         parameters = {("num_ctx", str(about.context)): None} | {p: None for p in parameters if p[0] != "num_ctx"}
     lines = ["# Rolecast's configuration says what this is.", f"FROM {variant.model}"]
     lines += [f"SYSTEM {_quoted(variant.system)}"] * bool(variant.system)
-    lines += [f"PARAMETER {key} {value}" for key, value in parameters if name.kind == "variant"]
+    is_variant = name.kind == "variant"
+    lines += [f"PARAMETER {key} {value}" for key, value in parameters if is_variant or key != "num_ctx"]
     lines += [f"MESSAGE {each.role} {_quoted(each.content)}" for each in variant.messages]
     told: dict[str, Any] = {
         "license": variant.license or about.license,

@@ -15,7 +15,7 @@ def turn_of(plans: Plans, plan: Plan, request: Request, caller: Caller, dialect:
     """The one that answers this request. A conversation stays with one version for as long as the share is the same."""
     if plan.shares:
         plan = plans.share(plan)
-    other, defaults = plan.canary, plan.defaults
+    other, defaults = plan.canary, plan.choice.defaults
     if other is None or defaults is None or not plans.lives(other.model):
         return plan
     if share_of(words_of(request, dialect), caller, other.name) >= other.share:

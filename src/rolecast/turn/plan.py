@@ -12,11 +12,12 @@ import msgspec
 
 from rolecast.backends import Backend
 from rolecast.backends.reach import leaves
+from rolecast.config.sampling import drawn
 from rolecast.config.schema import Model
 from rolecast.config.variants import Hidden
 from rolecast.decision import Choice, Trial
 from rolecast.dialects import UNREAD, Family, family
-from rolecast.dialects.defaults import filled
+from rolecast.dialects.defaults import filled, over, unpenalized
 from rolecast.dialects.request import Request, Upload, read_fields
 from rolecast.dialects.speech import Heard, offer_of, thinks_not
 from rolecast.errors import BadRequest
@@ -29,8 +30,8 @@ JSON = b"application/json"
 _OURS = ("lora", "id_slot", "slot_id")
 """Fields by which a body would say whose adapter answers, and where. Of an avatar its name says that."""
 _WISH = b'{"include_usage":true}'
-_FORMS = ("response_format", "json_schema")
-"""Fields in which a completion says what form its answer has; engines read one or the other."""
+_FORMS = ("response_format", "json_schema", "grammar")
+"""Fields in which a request says what form its answer has."""
 
 
 class Plan:
@@ -55,6 +56,7 @@ class Plan:
         "edits",
         "family",
         "fits",
+        "formed",
         "gathers",
         "head",
         "injects",
@@ -105,7 +107,11 @@ class Plan:
         """What the worker speaks: requests of that family pass as they are."""
         self.relays = self.family != UNREAD
         """An answer that passes as it is must be read besides."""
-        stops = choice.defaults is not None and choice.defaults.sampling.stop  # a stream loses what may begin one
+        self.defaults = over(choice.defaults, own := drawn(model.sampling))
+        """What a request gets that says nothing itself; None = nothing."""
+        self.formed = over(choice.defaults, unpenalized(own))
+        """The same where the answer has a form to keep."""
+        stops = self.defaults is not None and self.defaults.sampling.stop  # a stream loses what may begin one
         self.gathers = backend.stops_streams_only and not (self.relays or stops)
         """A stream is asked for also where the client wants a whole answer."""
         self.counts = backend.usage == "inject"
@@ -123,7 +129,6 @@ class Plan:
         """Tokens around a gap, for a worker that is not told of it otherwise."""
         self.markup = _markup(model, backend)
         """`read` or `opened`, where a model leaves thoughts and calls in its text; '' = answers stay as they are."""
-        self.defaults = choice.defaults
         self.adapter = _adapter(choice, model)
         """The file of the adapter that answers, whatever the body says; '' = none of them does; None = the client says.
         """
@@ -146,7 +151,7 @@ class Plan:
         """Its requests have a row of what they cost, and who was asked."""
         self.trial: Trial | None = None
         """How its answer is judged, where it is the first of a cascade."""
-        self.edits = bool(model.chat_template_kwargs) or choice.defaults is not None or self.adapter is not None
+        self.edits = bool(model.chat_template_kwargs) or self.defaults is not None or self.adapter is not None
         self.renames = backend.renames
         """Fields by the names that its server has for them; '' = it takes none such, `!x` = none beside x."""
         self.route = f"{choice.source}; {choice.reason}"
@@ -171,8 +176,9 @@ class Plan:
         """The request's bytes as this worker must get them."""
         if request.edit or self.edits or (self.name and request.asked != self.name):
             fields: dict[str, Any] = read_fields(request.body)
-            if self.defaults is not None:
-                self.speaks().fill(fields, request.kind, self.defaults)
+            given = self.formed if any(name in fields for name in _FORMS) else self.defaults
+            if given is not None:
+                self.speaks().fill(fields, request.kind, given)
             return self._edited(fields, request)
         if request.edit_usage:
             return request.body.rstrip()[:-1] + b',"stream_options":' + _WISH + b"}"
@@ -203,8 +209,9 @@ class Plan:
 
     def written(self, request: Request, words: Words) -> tuple[bytes, bytes]:
         """Path and body for a worker that speaks otherwise than the client. Raises BadRequest."""
-        if self.defaults is not None:
-            words = filled(words, self.defaults)
+        given = self.formed if isinstance(words, Chat | Completion) and words.answer_schema else self.defaults
+        if given is not None:
+            words = filled(words, given)
         if isinstance(words, Chat):
             words = self._fitted(words)
         elif isinstance(words, Completion) and words.suffix and self.marks:

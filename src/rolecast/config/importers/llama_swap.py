@@ -14,7 +14,7 @@ from rolecast.config.importers.section import Section, shown
 
 TITLE = "llama-swap config.yaml"
 _TOGETHER = "models load on demand and leave when idle; what is loaded together is not planned"
-_BODY = "requests pass as they are; send these settings with the request"
+_BODY = "requests pass as they are; send these settings with the request, or see `sampling` of a model"
 _LISTS = "lists show what a model is by its settings"
 _OWN = "Rolecast keeps its own records"
 REASONS = {
