@@ -24,9 +24,10 @@ avatars: .venv/installed-avatars ## Install what avatars are made with: PyTorch 
 
 # Tests mostly wait, for servers and clocks: three at a time keep two cores busy. In the order in which they are found:
 # the files with few tests, which take longest, come first.
+# A machine that stalls fails a test now and then: what fails is run once more, and is shown whole if it passes then.
 # Compiled files are written whatever the environment says: the tests start some hundred short-lived programs.
 test: .venv/installed-dev ## Run all tests (make test ARGS="-k queue")
-	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/python -m pytest -n 3 --no-loadscope-reorder --reruns 1 $(ARGS)
 
 check: .venv/installed-dev ## Formatting, lint, types, import layers; changes nothing
 	@echo "Checking the formatting."

@@ -47,6 +47,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What failed once and passed then is a defect, too: of the test, or a race of ours."""
+    passed = {report.nodeid for report in terminalreporter.getreports("passed")}
+    for report in terminalreporter.getreports("rerun"):
+        if report.nodeid in passed:
+            terminalreporter.write_sep("=", f"failed once: {report.nodeid}", yellow=True)
+            terminalreporter.write_line(report.longreprtext)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
