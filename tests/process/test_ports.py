@@ -47,7 +47,7 @@ def test_a_port_taken_by_another_gateway_says_the_same_and_leaves_that_one_alone
         second = LiveGateway(tmp_path / "b", config(port))
         ended = start_and_fail(second, "--detach")
         assert ended.returncode == 1
-        assert f"(pid {first.pid})" in " ".join((ended.stdout + ended.stderr).split())
+        assert f"another Rolecast (pid {first.pid})" in " ".join((ended.stdout + ended.stderr).split())
         assert first.chat("tiny", "hello").status == 200
 
 

@@ -463,6 +463,11 @@ def test_chat_keeps_the_conversation_and_obeys_commands(gateway: Running, tmp_pa
     ]
 
 
+def test_chat_takes_the_model_as_its_word(gateway: Running) -> None:
+    assert "Paris is the capital." in gateway.invoke("chat", "tiny", stdin="Capital?")[1]
+    assert "'nope' does not exist" in gateway.invoke("chat", "nope", stdin="Capital?")[2]
+
+
 def test_chat_forgets_on_clear_and_does_not_keep_a_question_that_failed(gateway: Running, tmp_path: Path) -> None:
     talk = tmp_path / "talk.md"
     lines = [

@@ -139,6 +139,12 @@ def test_tags_are_refused(value: str) -> None:
 
 def test_a_syntax_error_is_reported_with_its_line() -> None:
     assert problems("models:\n  foo: [\n")[0].startswith("rolecast.yaml:3: not YAML: ")
+    assert problems("models:\n\tfoo: 1\n") == ["rolecast.yaml:2: not YAML: a tab, where YAML wants spaces"]
+
+
+def test_what_a_misspelt_section_has_is_not_missed_besides() -> None:
+    (only,) = problems("modles:\n  foo: {backend: fake}\nroles: {standard: [foo]}\n")
+    assert only == "rolecast.yaml:1: modles: unknown setting; did you mean 'models'?"
 
 
 @pytest.mark.parametrize(

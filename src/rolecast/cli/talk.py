@@ -81,6 +81,9 @@ def _begun(answer: "Answer") -> "Iterator[Piece]":
 
 
 def chat(
+    name: Annotated[
+        str, typer.Argument(help="The same as --model.", show_default=False, autocompletion=complete.names)
+    ] = "",
     model: Model = "auto",
     system: System = "",
     max_tokens: MaxTokens = None,
@@ -93,7 +96,7 @@ def chat(
     from rolecast.cli.gateway import connect
 
     with connect(url, key) as gateway, gateway.client() as client:
-        Chat(gateway, client, model, system, _options(max_tokens, temperature)).run()
+        Chat(gateway, client, name or model, system, _options(max_tokens, temperature)).run()
 
 
 def _question(words: list[str]) -> str:

@@ -44,6 +44,8 @@ def parse(text: str, *, name: str) -> Document:
     except MarkedYAMLError as e:
         line = f":{e.problem_mark.line + 1}" if e.problem_mark else ""
         reason = ", ".join(part for part in (e.context, e.problem) if part)
+        if "'\\t'" in reason:
+            reason = "a tab, where YAML wants spaces"
         raise ConfigError([f"{name}{line}: not YAML: {reason}"], source=name) from None
     except YAMLError as e:
         raise ConfigError([f"{name}: not YAML: {str(e).splitlines()[0]}"], source=name) from None

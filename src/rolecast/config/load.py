@@ -72,8 +72,7 @@ def read(
     _fill_sources(value, backends or {})
     faults: list[Problem] = []
     config = build(Config, value, (), faults) or Config()
-    whole = {(), *((section,) for section in Config.__struct_fields__)}
-    if not any(trail in whole for trail, _ in faults):
+    if all(len(trail) > 1 for trail, _ in faults):  # else much is missed that is there under another name
         broken = {trail[:2] for trail, _ in faults} | {trail[:2] for _, trail, _ in document.faults}
         faults += [p for p in check(config, backends) if p[0][:2] not in broken]
     found = [(line, _line(name, line, trail, text)) for line, trail, text in document.faults]

@@ -75,6 +75,13 @@ def obstacle(port: int, error: OSError) -> str:
     return f"cannot be opened ({error.strerror or error})"
 
 
+def _called(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):  # another user's tells no words
+        if any(word.startswith("rolecast.") for word in process.cmdline()[:5]):
+            return "another Rolecast"
+    return process.name()
+
+
 def holder(port: int) -> str:
     """Who listens on a port, in words. Reads the tables of the system, which takes some 10 ms."""
     with contextlib.suppress(psutil.Error, OSError):  # macOS tells only the administrator
@@ -82,5 +89,5 @@ def holder(port: int) -> str:
             # An address is empty for a socket that is not bound.
             held = getattr(connection.laddr, "port", None)
             if held == port and connection.status == psutil.CONN_LISTEN and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                return f"{_called(psutil.Process(connection.pid))} (pid {connection.pid})"
     return "a process of another user"
