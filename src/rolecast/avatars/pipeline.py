@@ -5,10 +5,9 @@ Runs in a child process (`worker`). Knows what each step needs of those before; 
 
 import asyncio
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,7 +140,8 @@ class Pipeline:
         except Exception as error:
             if not there or self.place.extracted.exists():
                 raise
-            shutil.rmtree(self.place.work, ignore_errors=True)
+            with suppress(OSError):  # who forgot deletes it, too, and says what stays
+                erase(self.place.work)
             text = f"The working files of {self.place.name} were deleted while it was made; begin it anew."
             raise Invalid(text) from error
 

@@ -80,7 +80,7 @@ class Loop:
         """Train to the end, or until it is asked to stop. Raises Invalid when the loss is lost, NoMemory."""
         state, settings = self.state, self.course.settings
         if state.history.before is None and self.course.valid:
-            state.history.before = self._held_out("before")
+            state.history.before = self._held_out("before the first step")
         self._report(Progress("training", state.step, self._steps, "steps", "the first step takes longest"))
         while state.step < self._steps and not self.early:
             if not state.order:
@@ -148,6 +148,10 @@ class Loop:
         said += [f"{self._speed:.0f} tokens/s", size_text(self.peak)]
         return ", ".join(said)
 
+    def _within(self, note: str) -> None:
+        """Tell what is done between two steps."""
+        self._report(Progress("training", self.state.step, self._steps, "steps", note))
+
     def _held_out(self, when: str) -> float:
         """The loss of what is held out, in nats per token."""
         valid, size = self.course.valid, self.course.rows
@@ -157,7 +161,7 @@ class Loop:
             batch = batches.together([valid[each] for each in inorder[first : first + size]], self.course.pad)
             total += self._engine.loss(batch)
             count += batch.count
-            self._report(Progress("checking", min(first + size, len(valid)), len(valid), "examples", when))
+            self._within(f"checking what is held out {when}: {min(first + size, len(valid))} of {len(valid)}")
         return total / max(1, count)
 
     def _check(self, *, row: bool, done: float) -> None:
@@ -193,7 +197,7 @@ class Loop:
             self.state.words = dict(self._engine.save_state(folder))
             self._finish(folder)
 
-        self._report(Progress("saving", self.state.step, self._steps, "steps", f"checkpoint_{self.state.step}"))
+        self._within(f"saving checkpoint_{self.state.step}")
         checkpoints.keep(self.course.into, self.state, fill, self.course.settings.keep)
         self._saved = self.state.step
 
