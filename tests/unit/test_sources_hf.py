@@ -134,9 +134,11 @@ def test_a_pull_that_was_broken_off_continues_in_the_next_call(hub: Hub, tmp_pat
 
 def test_a_server_that_cuts_every_line_is_given_up_after_a_few_tries(hub: Hub, tmp_path: Path) -> None:
     hub.drops = [0] * 20
+    told: list[Progress] = []
     with pytest.raises(SourceError, match="4 tries failed"):
-        pull("hf:owner/tiny", tmp_path)
+        sources.pull(sources.parse("hf:owner/tiny"), tmp_path, told.append)
     assert len(hub.blobs()) == 4
+    assert [each.step for each in told].count("trying again") == 3
 
 
 @pytest.mark.parametrize("fault", ["ignore_range", "shift_range"])

@@ -58,9 +58,9 @@ def _runnable(finding: Finding) -> Finding:
 
 
 def _print(finding: Finding) -> None:
-    output.say(f"{MARKS[finding.level]} [bold]{finding.check:<14}[/] {output.escape(finding.message)}")
+    output.beside(f"{MARKS[finding.level]} [bold]{finding.check:<14}[/]", output.escape(finding.message))
     if finding.fix:
-        output.say(f"  {'':<14} [dim]→[/] {output.escape(finding.fix)}")
+        output.beside(f"  {'':<14} [dim]→[/]", output.escape(finding.fix))
 
 
 def examine(file: Path | None) -> Iterator[Finding]:

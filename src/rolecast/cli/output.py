@@ -108,6 +108,21 @@ def say(text: str = "", *, stderr: bool = False, whole: bool = False) -> None:
     screen.print(text, soft_wrap=whole or not screen.is_terminal)
 
 
+def beside(head: str, text: str) -> None:
+    """Print one line as `say`; on a terminal that is too narrow the text goes on below its own beginning."""
+    screen = console()
+    if not screen.is_terminal:
+        say(f"{head} {text}")
+        return
+    from rich.table import Table
+
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_column(no_wrap=True)
+    line.add_column(overflow="fold")
+    line.add_row(head, text)
+    screen.print(line)
+
+
 def escape(text: object) -> str:
     """Text that is not ours, made safe for `say`: neither our marks nor the terminal's are read from it."""
     from rich.markup import escape as rich_escape

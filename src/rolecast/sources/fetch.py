@@ -61,8 +61,8 @@ class _Mark(msgspec.Struct):
 def download(want: Want, report: Report) -> str:
     """Fetch `want.url` into `want.part`, continuing what is there, and give its SHA-256.
 
-    Reports 'downloading' and 'verifying'. Raises SourceError (RefusedError for a final status); unless the
-    bytes were wrong, the part stays and the next call continues it.
+    Reports 'downloading', 'trying again' and 'verifying'. Raises SourceError (RefusedError for a final status); unless
+    the bytes were wrong, the part stays and the next call continues it.
     """
     want.part.parent.mkdir(parents=True, exist_ok=True)
     with _client() as client:
@@ -75,16 +75,17 @@ def download(want: Want, report: Report) -> str:
                 here = want.part.stat().st_size if want.part.exists() else 0
                 failures = 0 if here >= furthest + ADVANCE_BYTES else failures + 1
                 furthest = max(furthest, here)
-                _wait(failures, f"{_shown(want.url)} could not be downloaded: {e}")
+                _wait(failures, f"{_shown(want.url)} could not be downloaded: {e}", report)
     digest = folder.require_hash(want.part, want.sha256, _shown(want.url), report)
     _mark_path(want.part).unlink(missing_ok=True)
     return digest
 
 
-def get(url: str, token: str, limit: int) -> tuple[bytes, str]:
+def get(url: str, token: str, limit: int, report: Report) -> tuple[bytes, str]:
     """A small document and the URL of its next page ('' = last), which is on the same origin.
 
-    Raises SourceError when it is longer than `limit` bytes, RefusedError for a final HTTP status.
+    Reports 'trying again'. Raises SourceError when it is longer than `limit` bytes, RefusedError for a final HTTP
+    status.
     """
     with _client() as client:
         failures = 0
@@ -93,12 +94,13 @@ def get(url: str, token: str, limit: int) -> tuple[bytes, str]:
                 return _get(client, url, token, limit)
             except _AgainError as e:
                 failures += 1
-                _wait(failures, f"{_shown(url)} could not be read: {e}")
+                _wait(failures, f"{_shown(url)} could not be read: {e}", report)
 
 
-def _wait(failures: int, message: str) -> None:
+def _wait(failures: int, message: str, report: Report) -> None:
     if failures > len(BACKOFF_S):
         raise SourceError(f"{message}. {failures} tries failed; check the connection and run it again.")
+    report(Progress("trying again"))
     time.sleep(BACKOFF_S[max(failures, 1) - 1])
 
 

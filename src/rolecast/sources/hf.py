@@ -75,7 +75,7 @@ def pull(source: Source, models: Path, report: Report) -> Path:
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE:
         raise SourceError(f"{source.text} is not on this machine and HF_HUB_OFFLINE is set; unset it to pull.")
-    entries = _tree(source)
+    entries = _tree(source, report)
     files = _choose(source, entries)
     home = store.home(models, source)
     wanted = {store.place(home, *file.path.split("/")): file for file in files}
@@ -127,14 +127,14 @@ def _base(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _tree(source: Source) -> dict[str, _Entry]:
+def _tree(source: Source, report: Report) -> dict[str, _Entry]:
     """All files of the repository at the revision, by path."""
     revision = source.version or "main"
     page = f"{endpoint()}/api/models/{source.name}/tree/{revision}?recursive=true"
     found: dict[str, _Entry] = {}
     for _ in range(_PAGES):
         try:
-            body, page = fetch.get(page, token(), _PAGE_BYTES)
+            body, page = fetch.get(page, token(), _PAGE_BYTES, report)
             found |= {e.path: e for e in msgspec.json.decode(body, type=list[_Entry]) if e.type == "file"}
         except fetch.RefusedError as e:
             raise _explained(source, e) from e

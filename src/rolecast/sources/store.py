@@ -31,7 +31,7 @@ _RECORD = ".source.json"
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """One step of a pull: 'waiting', 'downloading', 'unpacking', 'converting' or 'verifying'.
+    """One step of a pull: 'waiting', 'downloading', 'trying again', 'unpacking', 'converting' or 'verifying'.
 
     `done` and `total` are bytes; total 0 = not known.
     """
