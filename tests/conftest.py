@@ -1,5 +1,6 @@
 """Fixtures for all tests: the user's files are never touched."""
 
+import gc
 import itertools
 import logging
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ LONG = ("test_tools.py", "test_maths.py", "test_mcp.py", "test_long_context.py")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    """The collector would look at ten thousand tests, and all that they import, again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:
