@@ -202,6 +202,14 @@ async def test_a_wrong_value_is_refused_with_its_place(
     assert not worker.requests
 
 
+@pytest.mark.parametrize("schema", [True, 5, "x", [], None])
+async def test_a_schema_that_is_none_is_refused(front: Gate, worker: ScriptedWorker, schema: Any) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    answer = await front.ask(request(chat(response_format=form)))
+    assert (answer.status, answer.error["param"]) == (400, "response_format.json_schema")
+    assert not worker.requests
+
+
 @pytest.mark.parametrize("dimensions", [0, -1, 1.5, "64"])
 async def test_vectors_of_no_size_are_refused(front: Gate, worker: ScriptedWorker, dimensions: Any) -> None:
     answer = await front.ask(request({"input": "x", "dimensions": dimensions}, path=EMBED))

@@ -165,6 +165,23 @@ async def test_no_completion_by_a_schema_gets_lost_in_white_space(engine: Engine
     assert own.json()["choices"][0]["finish_reason"] == "length", "else this shows nothing"
 
 
+@pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"$ref": "#/$defs/none"}, {"pattern": "(?=a)"}, [], 5])
+async def test_a_completion_by_a_schema_that_the_engine_would_leave_out_is_refused(engine: Engine, schema: Any) -> None:
+    body = {"model": "m", "prompt": "the of and", "max_tokens": 4, "json_schema": schema}
+    answer = await engine.gate.ask(request(body, path=COMPLETION))
+    assert (answer.status, answer.error["param"]) == (400, "json_schema")
+    asked = {"model": "m", "prompt": "x", "raw": True, "stream": False, "format": schema}
+    assert (await engine.gate.ask(request(asked, path="/api/generate"))).status == 400
+
+
+@pytest.mark.parametrize(
+    "schema", [{"if": {"type": "string"}, "enum": [1]}, {"$ref": "#a", "$defs": {"x": {"$anchor": "a", "enum": [1]}}}]
+)
+async def test_one_that_can_be_held_to_in_part_is(engine: Engine, schema: Any) -> None:
+    body = {"model": "m", "prompt": "the of and", "max_tokens": 4, "json_schema": schema}
+    assert (await engine.gate.ask(request(body, path=COMPLETION))).json["choices"][0]["text"] == "1"
+
+
 async def test_calls_are_made_and_told(engine: Engine) -> None:
     fields = {"messages": ASKED, "max_tokens": 200, "tool_choice": "required", **CALLING}
     (choice,) = (await both(engine, CHAT, fields))[0]["choices"]

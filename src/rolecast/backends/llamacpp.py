@@ -164,7 +164,7 @@ class LlamaCpp(Plain):
 
     def form(self, model: Model, fields: dict[str, Any]) -> None:
         """As `json_schema`, in which the built-in engine is held to little white space."""
-        llamacpp_form.write(fields, tight=not model.binary)
+        llamacpp_form.write(fields, built_in=not model.binary)
 
     def missing(self, model: Model) -> str | None:
         """The engine that is not installed, or the binary that cannot be run."""

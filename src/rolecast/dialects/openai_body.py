@@ -112,6 +112,9 @@ def check_format(wanted: Format) -> None:
     if wanted.type == "json_schema" and "schema" not in (wanted.json_schema or {}):
         text = 'its schema is missing: write {"type":"json_schema","json_schema":{"name":"...","schema":{...}}}'
         raise BadRequest(f"`response_format`: {text}.", param="response_format.json_schema", code="invalid_value")
+    if wanted.type == "json_schema" and not bytes((wanted.json_schema or {})["schema"]).startswith(b"{"):
+        text = "`response_format`: a schema is an object; an engine would write anything at all for another value."
+        raise BadRequest(text, param="response_format.json_schema", code="invalid_value")
     if wanted.type == "grammar":
         text = "`response_format` takes no grammar; send it as the field `grammar`."
         raise BadRequest(text, param="response_format.type", code="invalid_value")

@@ -24,6 +24,7 @@ from rolecast.values import Completion
 MOST_ANSWERS = 1024
 """Prompts times answers of one request."""
 QUOTE = ord('"')
+_NOTHING = (b"", b"null")
 _OURS = frozenset(
     {"model", "prompt", "stream", "stream_options", "echo", "suffix", "n", "best_of", "logprobs", "extra_body"}
 )
@@ -62,7 +63,7 @@ def _read(body: bytes) -> Request:
     if absent(fields.prompt):
         raise Invalid(f"`prompt` is missing: {FORMS}.", param="prompt")
     request = opened("completion", b"/completions", fields, body)
-    request.edit = request.edit or fields.response_format is not None or not absent(fields.json_schema)
+    request.edit = request.edit or fields.response_format is not None or bytes(fields.json_schema) not in _NOTHING
     many = memoryview(fields.prompt)[0] != QUOTE and len(prompts_in(fields.prompt, "prompt")) > 1
     if fields.n is fields.best_of is None and not (many or fields.echo or fields.suffix or fields.logprobs is not None):
         return request
