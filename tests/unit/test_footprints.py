@@ -190,6 +190,17 @@ def test_what_a_worker_had_when_it_died_counts_even_if_less_was_promised() -> No
     assert life.died_for_memory(Footprint(10 * MIB), RAM) == Footprint(1250 * MIB)
 
 
+def test_what_one_request_made_a_worker_take_is_not_kept_for_the_model() -> None:
+    known = learnt()
+    life = known.begins("a", GUESS.most)
+    life.seen(Footprint(100 * MIB))
+    life.seen(Footprint(23 << 30))
+    assert known.expected("a", None) == Footprint(100 * MIB)
+    assert life.died_for_memory(GUESS.most, RAM) == Footprint(264 * MIB)
+    known.begins("b", GUESS.most).seen(Footprint(2 << 30))
+    assert known.expected("b", GUESS) == Footprint(2 << 30), "an estimate may be far off"
+
+
 def test_lives_follow_each_other_also_when_the_clock_is_put_back() -> None:
     clock = Clock()
     known = learnt(clock)

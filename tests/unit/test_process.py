@@ -109,6 +109,15 @@ async def test_a_real_child_sees_only_the_allowed_environment(log, monkeypatch):
     assert extra == "given"
 
 
+@pytest.mark.anyio
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no such score")
+async def test_a_worker_goes_first_when_the_machine_has_no_memory_left(log):
+    child = await process.spawn(launch(*python("import time; time.sleep(60)")), name="m", log=log)
+    score = int(Path(f"/proc/{child.pid}/oom_score_adj").read_text())
+    await child.stop(0)
+    assert score > int(Path("/proc/self/oom_score_adj").read_text())
+
+
 # Output
 
 

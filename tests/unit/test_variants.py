@@ -153,6 +153,8 @@ async def test_a_model_s_own_settings_hold_where_neither_a_variant_nor_the_reque
             assert (got["temperature"], "repetition_penalty" in got) == (0.5, False)
             got = await sent(second, worker, "/api/chat", model="m", messages=[HELLO], format="json", stream=False)
             assert (got["temperature"], "repetition_penalty" in got) == (0.5, False)
+            for none in ({"response_format": {"type": "text"}}, {"response_format": None}, {"grammar": ""}):
+                assert (await sent(second, worker, CHAT, model="m", messages=[HELLO], **none))["repetition_penalty"]
             got = await sent(second, worker, CHAT, model="mario", messages=[HELLO], response_format=form)
             assert got["repetition_penalty"] == 1.5, "who makes a variant knows its forms"
             shown = (await post(second, "/api/show", model="m")).json["parameters"].splitlines()

@@ -182,6 +182,37 @@ async def test_one_that_can_be_held_to_in_part_is(engine: Engine, schema: Any) -
     assert (await engine.gate.ask(request(body, path=COMPLETION))).json["choices"][0]["text"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (
+            CHAT,
+            {"messages": ASKED, "response_format": {"type": "json_object", "schema": {"minItems": 2, "maxItems": 1}}},
+        ),
+        (CHAT, {"messages": ASKED, "grammar": 'root ::= "a"{5,2}'}),
+        (COMPLETION, {"prompt": "x", "grammar": 'root ::= "a"{5,2}', "stream": True}),
+        (
+            COMPLETION,
+            {"prompt": ["x", "y"], "response_format": {"type": "json_object", "schema": {"pattern": "a{5,2}"}}},
+        ),
+        ("/api/chat", {"messages": ASKED, "format": {"type": "string", "minLength": 5, "maxLength": 2}}),
+        (
+            "/v1/responses",
+            {
+                "input": "x",
+                "text": {"format": {"type": "json_schema", "name": "x", "schema": {"minItems": 2, "maxItems": 1}}},
+            },
+        ),
+    ],
+)
+async def test_a_form_that_would_take_all_memory_does_not_reach_the_engine(
+    engine: Engine, path: str, fields: dict[str, Any]
+) -> None:
+    answer = await engine.gate.ask(request({"model": "m", **fields}, path=path))
+    assert answer.status == 400, answer.body
+    assert b"{m,n}" in answer.body or b"minItems" in answer.body or b"minLength" in answer.body
+
+
 async def test_calls_are_made_and_told(engine: Engine) -> None:
     fields = {"messages": ASKED, "max_tokens": 200, "tool_choice": "required", **CALLING}
     (choice,) = (await both(engine, CHAT, fields))[0]["choices"]

@@ -76,6 +76,10 @@ class Backend(Protocol):
         """Whether its scores of a ranking are logits, of any size; otherwise they are passed on as they come."""
         ...
 
+    def refuse(self, body: bytes) -> None:
+        """Raises BadRequest for a chat or a completion that would harm its engine."""
+        ...
+
     def form(self, model: "Model", fields: "dict[str, Any]") -> None:
         """Write the form that the answer to a completion must have, if the body says one, as its engine reads it.
 

@@ -20,6 +20,7 @@ import msgspec
 
 from rolecast import weights
 from rolecast.backends import (
+    llamacpp_bounds,
     llamacpp_defaults,
     llamacpp_errors,
     llamacpp_form,
@@ -161,6 +162,10 @@ class LlamaCpp(Plain):
         """A ranking head gives its number as it is, but in a family whose two are brought to 1."""
         header = gguf.known(weights) if weights else None
         return header is None or header.architecture not in SUMS_TO_ONE
+
+    def refuse(self, body: bytes) -> None:
+        """For bounds of an answer's form that would take all memory."""
+        llamacpp_bounds.refuse(body)
 
     def form(self, model: Model, fields: dict[str, Any]) -> None:
         """As `json_schema`, in which the built-in engine is held to little white space."""

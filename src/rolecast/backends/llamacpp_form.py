@@ -6,28 +6,24 @@ its log alone; so what it would not understand is found here.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
+from rolecast.backends import llamacpp_schema
 from rolecast.errors import UNREADABLE, BadRequest
 
-_TIGHT = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", ", "lenient": True}
+_TIGHT = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", "}
 """As `json.dumps` writes, which is what models have read most of. With any white space allowed, which is the built-in
-engine's default here, a small model may write line ends until its tokens are spent. Lenient: what of a schema cannot be
-held to is left out, and not all of it."""
-_GUIDANCE = frozenset(
-    {"whitespace_flexible", "whitespace_pattern", "key_separator", "item_separator", "lenient", "coerce_one_of"}
-)
-TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
-_ONE = ("items", "additionalProperties", "contains", "not", "propertyNames")
-_LIST = ("anyOf", "oneOf", "allOf", "prefixItems")
-_TABLE = ("properties", "patternProperties", "$defs", "definitions")
-"""Where schemas stand in a schema."""
-_AROUND = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9]")
-"""What the engine's patterns do not have: looking around, and back."""
+engine's default here, a small model may write line ends until its tokens are spent."""
+MOST_BYTES = 1 << 20
+"""No schema is longer that an engine takes in reasonable time."""
+
+_NAMES = {
+    "$schema": re.compile(rb'"https?://json-schema\.org/(?:draft-0[467]/schema#?|draft/20(?:19-09|20-12)/schema)"'),
+    "$id": re.compile(rb'"[a-z][a-z0-9+.-]*:[!#-\[\]-~]+"'),
+}
+"""Which of them the engine knows; of others nothing depends on them."""
 
 
 class _Format(msgspec.Struct):
@@ -52,61 +48,27 @@ def write(fields: dict[str, Any], *, built_in: bool) -> None:
     if given is None:
         return
     if built_in:
-        schema = _decoded(given)
-        if fault := next(_faults(schema), ""):
+        if fault := _fault(given):
             text = f"`{name}`: the JSON schema cannot be turned into a grammar: {fault}."
             raise BadRequest(text, param=name, code="invalid_value")
-        given = msgspec.json.encode({"x-guidance": _TIGHT} | _object(given))
+        own = _object(given)
+        for name, known in _NAMES.items():
+            if name in own and not known.fullmatch(bytes(own[name])):
+                del own[name]
+        # Lenient: what of a schema cannot be held to is left out, and not all of it.
+        told = msgspec.json.decode(own.get("x-guidance", b"{}"))
+        given = msgspec.json.encode(own | {"x-guidance": (told or _TIGHT) | {"lenient": True}})
     fields["json_schema"] = msgspec.Raw(given)
 
 
-def _faults(schema: Any) -> Iterator[str]:
-    """What nobody could hold an answer to."""
-    guidance = schema.get("x-guidance", {}) if isinstance(schema, dict) else {}
-    if not isinstance(guidance, dict) or guidance.keys() - _GUIDANCE:
-        yield f"its `x-guidance` is an object with {', '.join(sorted(_GUIDANCE))}"
-    every = [schema]
-    while every:
-        one = every.pop()
-        if isinstance(one, bool) and one is not schema:
-            continue
-        if not isinstance(one, dict):
-            yield "it is no object, or something in it is none"
-            continue
-        types = one.get("type", [])
-        if not all(isinstance(each, str) and each in TYPES for each in (types if isinstance(types, list) else [types])):
-            yield "it names a `type` that does not exist"
-        if not _leads(schema, one.get("$ref", "#")):
-            yield "a `$ref` leads nowhere in it"
-        if isinstance(pattern := one.get("pattern"), str) and _AROUND.search(pattern):
-            yield "its `pattern` looks around or back, which no grammar can"
-        every += [one[name] for name in _ONE if name in one]
-        every += [each for name in _LIST if isinstance(one.get(name), list) for each in one[name]]
-        every += [each for name in _TABLE if isinstance(one.get(name), dict) for each in one[name].values()]
-
-
-def _leads(schema: Any, reference: Any) -> bool:
-    """Whether it is a path in the schema that is there. Names that a schema gives itself are not looked for."""
-    if not isinstance(reference, str):
-        return False
-    if not reference.startswith("#/"):
-        return reference == "#" or not reference.startswith(("http:", "https:"))
-    for step in unquote(reference[2:]).split("/"):
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(schema, list) and name.isdecimal() and int(name) < len(schema):
-            schema = schema[int(name)]
-        elif isinstance(schema, dict) and name in schema:
-            schema = schema[name]
-        else:
-            return False
-    return True
-
-
-def _decoded(written: bytes) -> Any:
+def _fault(written: bytes) -> str:
+    """Why the engine would not understand a schema; '' = it will, as far as is known."""
+    if len(written) > MOST_BYTES:
+        return f"it is longer than {MOST_BYTES >> 20} MiB"
     try:
-        return msgspec.json.decode(written)
-    except UNREADABLE:
-        return None
+        return next(llamacpp_schema.faults(written), "")
+    except UNREADABLE as error:
+        return f"it cannot be read: {error}"
 
 
 def _asked(written: bytes | None) -> bytes | None:
@@ -119,6 +81,9 @@ def _asked(written: bytes | None) -> bytes | None:
         return None
     if wanted.type == "json_schema" and "schema" in wanted.json_schema:
         return bytes(wanted.json_schema["schema"])
+    if wanted.type not in (None, "text", "json_object", "json_schema"):
+        text = '`response_format`: `type` must be "text", "json_object" or "json_schema".'
+        raise BadRequest(text, param="response_format.type", code="invalid_value")
     return bytes(wanted.schema) if wanted.type == "json_object" else None
 
 

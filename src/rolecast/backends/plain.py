@@ -47,6 +47,9 @@ class Plain:
         """They are passed on as they come."""
         return False
 
+    def refuse(self, body: bytes) -> None:
+        """Nothing is known to harm it."""
+
     def form(self, model: "Model", fields: dict[str, Any]) -> None:
         """It reads `response_format`, or none."""
 

@@ -84,7 +84,9 @@ class Housing:
     def begins(self, station: Station, generation: int) -> None:
         """One is about to be started."""
         if self._learnt is not None and station.backend.spawns and station.model.memory == AUTO:
-            self._lives[station.model_id, generation] = self._learnt.begins(self._key(station))
+            self._lives[station.model_id, generation] = self._learnt.begins(
+                self._key(station), self.need(station.model_id)
+            )
 
     def ended(self, station: Station, generation: int, held: Footprint) -> bool:
         """It is gone. Whether its memory is free by now; else `freed` tells when it is."""

@@ -26,15 +26,27 @@ GROWN = 1.01
 GROWN_BYTES = 1 << 20
 APART_S = 0.001
 """Lives of one key begin at least so far apart, also where the clock was put back."""
+RUNAWAY, RUNAWAY_BYTES = 3, 2 << 30
+"""More than so many times what was admitted, and this besides, no model takes for itself."""
+NOTHING = Footprint()
 RETRY_S = 5.0
 """After the database could not be used."""
+
+
+def ran_away(peak: Footprint, admitted: Footprint) -> bool:
+    """Whether it took so much that one request must have made it: no estimate is so far off.
+
+    What is learnt of such a life would keep the model from ever being admitted again.
+    """
+    return admitted.ram > 0 and peak.ram > RUNAWAY * admitted.ram + RUNAWAY_BYTES
 
 
 class Life:
     """One worker from its start to its end, as far as its memory goes."""
 
-    def __init__(self, owner: "Learnt", key: str, began: float) -> None:
+    def __init__(self, owner: "Learnt", key: str, began: float, admitted: Footprint) -> None:
         self.key = key
+        self._admitted = admitted
         self._owner = owner
         self._began = began
         self._peak = Footprint()
@@ -44,6 +56,8 @@ class Life:
 
     def seen(self, peak: Footprint) -> None:
         """It has loaded, and this is the most it has held. Less than it told before counts for nothing."""
+        if ran_away(peak, self._admitted):
+            return
         most = self._peak.or_more(peak)
         if most != self._peak:
             self._peak = most
@@ -106,12 +120,12 @@ class Learnt:
             found = Footprint(found.ram, tuple(seen or guessed for seen, guessed in pairs))
         return found.or_more(standing(known, self._clock()))
 
-    def begins(self, key: str) -> Life:
-        """A worker with this key is about to be started."""
+    def begins(self, key: str, admitted: Footprint = NOTHING) -> Life:
+        """A worker with this key is about to be started, and `admitted` is kept for it."""
         known = self._known.get(key, Known())
         last = max(self._begun.get(key, 0.0), known.peaks[-1].began if known.peaks else 0.0)
         self._begun[key] = began = max(self._clock(), last + APART_S)
-        return Life(self, key, began)
+        return Life(self, key, began, admitted)
 
     def remember(self, key: str, peak: Peak, *, write: bool) -> None:
         """That life has taken so much; called by it."""

@@ -5,6 +5,7 @@ A child ends when the gateway ends, even by SIGKILL: see `Launch.own_watch` and 
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -34,6 +35,9 @@ Reports = Callable[[bytes], None]
 """Takes pieces of a child's standard output; must not raise."""
 DRAIN_S = 1.0
 """How long output may still come after the exit before the pipe is closed."""
+OOM_SCORE = "300"
+"""When the machine has no memory left, Linux ends a worker, which comes back by itself, before the programs of a person
+that take less than 30 % of it more."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """A model can do without its log file when the disk takes none."""
 
@@ -117,6 +121,8 @@ class Child:
         self._course = course
         self._mark = mark
         self._clearing: asyncio.Future[None] | None = None
+        with contextlib.suppress(OSError):  # not on Linux, or gone already
+            Path(f"/proc/{pid}/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
 
     @property
     def returncode(self) -> int | None:

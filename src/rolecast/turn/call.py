@@ -44,7 +44,7 @@ def call(  # noqa: C901
         keeps = cascade.keeps(request.chat)
         carrier = cascade.Judging(exchange, plan.listens(request.chat), plan.trial, keeps=keeps)
     elif request.family == plan.family:
-        path, body = request.path, request.body
+        path, body = request.path, b""
         if plan.relays:
             carrier = Relay(exchange, plan.speaks())
         else:
@@ -59,9 +59,7 @@ def call(  # noqa: C901
             if plan.gathers and not (plainly or request.stream) and is_joinable(request):
                 exchange.gathers = True
                 carrier, body = Gathering(exchange, carrier), as_stream(plan.body(request))
-        if not exchange.gathers and (
-            plan.edits or request.edit or request.edit_usage or (plan.name and plan.name != request.asked)
-        ):
+        if not exchange.gathers:
             body = plan.body(request)
     elif request.upload is not None:
         _forward(exchange, plan, request, lease, request.upload)

@@ -176,13 +176,19 @@ class Plan:
         """The request's bytes as this worker must get them."""
         if request.edit or self.edits or (self.name and request.asked != self.name):
             fields: dict[str, Any] = read_fields(request.body)
-            given = self.formed if any(name in fields for name in _FORMS) else self.defaults
+            given = self.formed if any(name in fields and _holds(fields[name]) for name in _FORMS) else self.defaults
             if given is not None:
                 self.speaks().fill(fields, request.kind, given)
-            return self._edited(fields, request)
+            return self._judged(self._edited(fields, request), request)
         if request.edit_usage:
-            return request.body.rstrip()[:-1] + b',"stream_options":' + _WISH + b"}"
-        return request.body
+            return self._judged(request.body.rstrip()[:-1] + b',"stream_options":' + _WISH + b"}", request)
+        return self._judged(request.body, request)
+
+    def _judged(self, body: bytes, request: Request) -> bytes:
+        """The body, unless it would harm the engine. Raises BadRequest."""
+        if request.kind in ("chat", "completion"):
+            self.backend.refuse(body)
+        return body
 
     def forwarded(self, request: Request, upload: Upload) -> bytes:
         """The body with the name by which its server knows the model. Raises BadRequest where there is no such path."""
@@ -227,7 +233,7 @@ class Plan:
         written = msgspec.structs.replace(request, body=body, edit_usage=False, to_pass=None)
         names = (*self.renames, *_FORMS) if request.kind == "completion" else self.renames
         edits = self.edits or any(name.encode() in body for name in names)
-        return path, self._edited(read_fields(body), written) if edits else body
+        return path, self._judged(self._edited(read_fields(body), written) if edits else body, request)
 
     def _fitted(self, chat: Chat) -> Chat:
         """The chat as this model's engine and template take it."""
@@ -311,6 +317,12 @@ def with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     if options is None or not bytes(options).startswith(b"{"):
         return msgspec.Raw(_WISH)
     return msgspec.Raw(msgspec.json.encode({**read_fields(bytes(options)), "include_usage": True}))
+
+
+def _holds(form: msgspec.Raw) -> bool:
+    """Whether a field of `_FORMS` says any."""
+    written = bytes(form)
+    return len(written) > 64 or written.translate(None, b" \t\r\n") not in (b"null", b'""', b'{"type":"text"}')
 
 
 def along(body: bytes, brought: Mapping[str, Any]) -> bytes:
