@@ -463,6 +463,17 @@ def test_chat_keeps_the_conversation_and_obeys_commands(gateway: Running, tmp_pa
     ]
 
 
+def test_where_no_configuration_is_that_of_the_gateway_is_meant(
+    gateway: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = gateway.invoke("models", "--config", str(gateway.config), "--json")[1]
+    assert gateway.invoke("models", "--json")[1] == named
+    assert "rolecast.yaml is valid" in gateway.invoke("doctor")[1]
+    (tmp_path / "rolecast.yaml").write_text("models: {own: {backend: fake}}\nroles: {standard: [own]}\n")
+    assert [each["id"] for each in json.loads(gateway.invoke("models", "--json")[1])] == ["own"]
+
+
 def test_chat_takes_the_model_as_its_word(gateway: Running) -> None:
     assert "Paris is the capital." in gateway.invoke("chat", "tiny", stdin="Capital?")[1]
     assert "'nope' does not exist" in gateway.invoke("chat", "nope", stdin="Capital?")[2]

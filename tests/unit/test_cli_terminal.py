@@ -60,6 +60,12 @@ def test_a_chat_shows_html_as_the_model_wrote_it(gateway: LiveGateway) -> None:
         assert "Write List<String> too." in seen
 
 
+def test_a_chat_with_a_misspelt_model_says_so_before_anything_is_typed(gateway: LiveGateway) -> None:
+    with on(gateway, "chat", "nonne") as terminal:
+        terminal.see("There is no model 'nonne' here")
+        terminal.see("you>")
+
+
 @pytest.mark.parametrize("command", ["chat", "ask"])
 def test_no_answer_steers_the_terminal(gateway: LiveGateway, command: str) -> None:
     with on(gateway, command, *(["steer"] if command == "ask" else [])) as terminal:

@@ -142,6 +142,18 @@ def test_a_syntax_error_is_reported_with_its_line() -> None:
     assert problems("models:\n\tfoo: 1\n") == ["rolecast.yaml:2: not YAML: a tab, where YAML wants spaces"]
 
 
+def test_settings_are_told_by_the_names_that_others_have_for_them() -> None:
+    wrong = "{max_tokens: 5, num_ctx: 5, temprature: 1, repeat_penalty: 0}"
+    text = f"models:\n  foo: {{backend: fake, sampling: {wrong}}}\nroles: {{standard: [foo]}}\n"
+    found = [each.partition(": ")[2].removeprefix("models.foo.sampling.") for each in problems(text)]
+    assert found[:3] == [
+        "max_tokens: unknown setting; here it is called 'num_predict'",
+        "num_ctx: unknown setting; it is `context` of the model itself",
+        "temprature: unknown setting; did you mean 'temperature'?",
+    ]
+    assert found[3].startswith("repeat_penalty: ")
+
+
 def test_what_a_misspelt_section_has_is_not_missed_besides() -> None:
     (only,) = problems("modles:\n  foo: {backend: fake}\nroles: {standard: [foo]}\n")
     assert only == "rolecast.yaml:1: modles: unknown setting; did you mean 'models'?"

@@ -86,7 +86,10 @@ def test_a_gateway_that_a_left_worker_started_does_not_end_itself() -> None:
     _, began, place = strays.mark()[strays.MARK].split(" ")
     code = "from rolecast.processes import strays; strays.sweep(); print(1)"
     env = os.environ | {strays.MARK: f"{_unused()} {began} {place}"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=20)
+    for _ in range(5):  # a gateway of another test that starts just now ends it, and is right
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=20)
+        if done.returncode >= 0:
+            break
     assert (done.returncode, done.stdout) == (0, "1\n")
 
 

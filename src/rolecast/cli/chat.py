@@ -56,7 +56,10 @@ class Chat:
     def run(self) -> None:
         """Read and answer until /exit or the end of the input."""
         if sys.stdin.isatty() and sys.stdout.isatty():
-            source: Typed | Piped = Typed(list(self._commands), self._completions())
+            names = self._completions()
+            source: Typed | Piped = Typed(list(self._commands), names)
+            if names and self._model not in names and "/" not in self._model and ":" not in self._model:
+                output.warn(f"There is no model {self._model!r} here; /models shows what there is.")
             output.say(f"Talking to [bold]{output.escape(self._model)}[/]. /help shows commands and keys.\n")
         else:
             source = Piped()

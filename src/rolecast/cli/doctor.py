@@ -71,7 +71,7 @@ def examine(file: Path | None) -> Iterator[Finding]:
     yield from check_python()
     yield from check_packages()
     try:
-        chosen = settings.choose(file)
+        chosen = settings.here(file)
     except ConfigError as error:
         fix = f"rolecast check {file or error.source}"
         yield Finding("configuration", "fail", f"{counted(len(error.problems), 'problem')}: {error.problems[0]}", fix)

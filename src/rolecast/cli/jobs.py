@@ -45,7 +45,7 @@ def pull(
     """
     from rolecast.cli import settings, weights
 
-    chosen = settings.choose(config).config
+    chosen = settings.here(config).config
     asked = list(names or [])
     if every:
         asked += [model_id for model_id in weights.absent(chosen) if model_id not in asked]

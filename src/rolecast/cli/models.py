@@ -26,7 +26,7 @@ def models(
     """List the configured models, their roles and whether their weights are here; and the variants of them."""
     from rolecast.cli import estimates, settings
 
-    chosen = settings.choose(config)
+    chosen = settings.here(config)
     running = _running(key)
     if estimate:
         estimates.show(chosen.config, {one.id: one.rss_bytes for one in running}, as_json=as_json)
@@ -142,14 +142,15 @@ def rm(name: Name, config: ConfigFile = None, key: Key = "") -> None:
     from rolecast.cli import settings, weights
     from rolecast.sources import remove
 
-    chosen = settings.choose(config)
+    chosen = settings.here(config)
     if varied := next((one for one in _variants(chosen.config) if one["id"] == name), None):
         how = (
             "`DELETE /api/delete` (`ollama rm`)" if varied["made"] else "taking it out of `variants:` in rolecast.yaml"
         )
         output.fail(f"{name} is a variant of {varied['variant_of']} and has no weights of its own; it goes by {how}.")
     source = weights.source_of(chosen.config, name)
-    shared = [other for other, model in chosen.config.models.items() if model.source == source.text]
+    every = chosen.config.models | settings.of_gateway(config).config.models  # what runs here may be of another file
+    shared = [other for other, model in every.items() if model.source == source.text]
     states = _states(key)
     if busy := next((model for model in shared if states.get(model) in ("ready", "loading", "asleep")), None):
         output.fail(f"{busy} is loaded from these weights; run `rolecast unload {busy}` first.")

@@ -103,6 +103,13 @@ def of_gateway(file: Path | None = None) -> Chosen:
     return choose(Path(state.config)) if state.config else choose(preset="default")
 
 
+def here(file: Path | None = None) -> Chosen:
+    """What is meant where somebody stands: the configuration that was named or is found here, else that of the gateway
+    that runs. Raises ConfigError."""
+    chosen = choose(file)
+    return chosen if chosen.path is not None else of_gateway(file)
+
+
 def _require_keys(chosen: Chosen) -> None:
     """Raises ConfigError where other machines are let in without a key, neither in the file nor in the database."""
     from rolecast.config.check import exposed

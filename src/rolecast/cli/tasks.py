@@ -24,7 +24,7 @@ def tasks(name: Name = "", config: ConfigFile = None, as_json: Json = False) -> 
     from rolecast.cli import settings
     from rolecast.tasks.table import find, listed
 
-    chosen = settings.choose(config)
+    chosen = settings.here(config)
     if name:
         one = find(chosen.config, name)
         output.print_json(one) if as_json else _show(one)

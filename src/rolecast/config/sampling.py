@@ -1,7 +1,7 @@
 """How tokens are drawn where a request does not say it: settings of models and variants, and what a request gets."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec.structs import asdict
@@ -24,6 +24,12 @@ ENGINE: Mapping[str, str] = {"num_keep": "n_keep"} | {
 
 class SamplingSettings(Section, frozen=True):
     """How tokens are drawn where a request does not say it, by the names of Ollama's Modelfiles."""
+
+    told: ClassVar[Mapping[str, str]] = {
+        "max_tokens": "here it is called 'num_predict'",
+        "repetition_penalty": "here it is called 'repeat_penalty'",
+        "num_ctx": "it is `context` of the model itself",
+    }
 
     temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     """How freely tokens are drawn; 0 = always the likeliest."""
@@ -51,7 +57,7 @@ class SamplingSettings(Section, frozen=True):
     """Longest answer in tokens; below 1 = as long as it gets."""
     stop: str | list[str] | None = None
     """Texts that end the answer."""
-    repeat_penalty: Real | None = None
+    repeat_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=100)] | None = None
     """Penalty of repetition; 1 = none."""
     presence_penalty: Real | None = None
     """Penalty of what was said at all."""

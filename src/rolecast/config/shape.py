@@ -39,7 +39,8 @@ def build(kind: type[S], value: Any, trail: Trail, problems: list[Problem]) -> S
     settings = {}
     for name, item in (value or {}).items():
         if name not in fields:
-            problems.append(((*trail, name), unknown(name, fields)))
+            told = kind.told.get(name)
+            problems.append(((*trail, name), f"unknown setting; {told}" if told else unknown(name, fields)))
             continue
         built = _value(fields[name].type, item, (*trail, name), problems)
         if built is not msgspec.UNSET:

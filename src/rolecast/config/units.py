@@ -1,7 +1,8 @@
 """What settings are made of: durations, sizes, numbers within bounds, and the base of all sections."""
 
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -63,3 +64,6 @@ def _float(value: int | float) -> float:
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of all sections: an unknown key is an error."""
+
+    told: ClassVar[Mapping[str, str]] = {}
+    """What to say of keys that others have for the same."""
