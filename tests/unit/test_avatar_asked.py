@@ -1,6 +1,7 @@
 """What is asked for an avatar: settings that are kept, Avatar SLM's config.json, the base, the question at the end."""
 
 import asyncio
+import importlib.util
 import io
 import json
 import re
@@ -231,6 +232,16 @@ def test_what_cannot_be_done_is_one_sentence_with_the_next_step(argv: list[str],
     assert code != 0
     assert says in " ".join(out.split())
     assert "Traceback" not in out
+
+
+def test_what_avatars_are_made_with_is_missed_before_anything_is_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "torch" else find(name, *more))
+    code, out = invoke("avatar", "full", "--example")
+    assert code == 1
+    assert "not here (torch): run " in " ".join(out.split())
+    assert "pip install 'rolecast[avatars]'`" in " ".join(out.split())
+    assert json.loads(invoke("avatar", "list", "--json")[1]) == {"avatars": [], "unreleased": []}
 
 
 def test_without_any_the_lists_say_how_to_begin() -> None:

@@ -188,6 +188,7 @@ def full(
 
     if not person and not example:
         output.fail("Say whose avatar it is: --person NAME; `rolecast avatar people` lists who is there.", code=2)
+    _require_packages()
     person = person or EXAMPLE
     given = {"method": method, "engine": engine, "epochs": epochs, "base": base, "seed": seed}
     if wanted := [*(files or []), *(avatar_import.example_files() if example else [])]:
@@ -223,6 +224,15 @@ for _name, _command in (
     ("forget", avatar_released.forget),
 ):
     app.command(_name)(_command)
+
+
+def _require_packages() -> None:
+    """Before anything is brought and read: what is missing would end it minutes later."""
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("rapidfuzz", "torch") if find_spec(name) is None]:
+        how = "run `pip install 'rolecast[avatars]'`, or `make avatars` in a checkout"
+        output.fail(f"Avatars are made with packages that are not here ({', '.join(missing)}): {how}.")
 
 
 # -- what they share --------------------------------------------------------------------------------------------
