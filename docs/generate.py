@@ -51,7 +51,8 @@ CONFIGURATION_HEAD = """# Configuration
 
 One YAML file, `rolecast.yaml`. It is looked for in this order: `--config FILE`, the variable `ROLECAST_CONFIG`,
 `./rolecast.yaml`, `~/.config/rolecast/rolecast.yaml` (or the same under `XDG_CONFIG_HOME`). Without any file the
-preset `default` runs. `rolecast init` writes a commented file to start from and `rolecast check` names every
+preset `default` runs; `models`, `doctor`, `tasks`, `pull` and `rm` then mean the configuration of the gateway that runs
+here. `rolecast init` writes a commented file to start from and `rolecast check` names every
 problem with its file and line; an unknown key is an error. A running gateway takes an edit over by itself, or refuses
 it as a whole; what needs a restart is in [running](../guides/running.md#editing-the-configuration).
 
