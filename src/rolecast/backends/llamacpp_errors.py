@@ -29,7 +29,8 @@ _FORM = r"(?:\[json\.exception\.[a-z_]+\.\d+\] )?"
 _PARSER = r"(?:Unable to generate parser for this template\. Automatic parser generation failed: )?"
 _CALL = "each of an assistant's `tool_calls` is an object with `id`, `type` and `function`"
 _TOOL = 'each is an object {"type": "function", "function": {"name": ..., "parameters": ...}}'
-_SCHEMA = "The JSON schema cannot be turned into a grammar"
+SCHEMA = "The JSON schema cannot be turned into a grammar"
+FORMS = '`response_format`: `type` must be "text", "json_object" or "json_schema".'
 _WHERE = "It stands in `response_format`, `json_schema` or the `parameters` of a tool."
 
 RULES = (
@@ -133,15 +134,15 @@ RULES = (
     # -- what an answer has to look like
     Rule(
         r"response_format",
-        '`response_format`: `type` must be "text", "json_object" or "json_schema".',
+        FORMS,
         "response_format",
     ),
     Rule(
         rf"{_PARSER}JSON schema error at .*unrecognized type",
-        f"{_SCHEMA}: it names a `type` that does not exist. {_WHERE}",
+        f"{SCHEMA}: it names a `type` that does not exist. {_WHERE}",
     ),
-    Rule(rf"{_PARSER}JSON schema error at .*\$ref", f"{_SCHEMA}: a `$ref` leads nowhere in it. {_WHERE}"),
-    Rule(rf"{_PARSER}(?:JSON schema|[Ff]ailed to .*schema)", f"{_SCHEMA}. {_WHERE}"),
+    Rule(rf"{_PARSER}JSON schema error at .*\$ref", f"{SCHEMA}: a `$ref` leads nowhere in it. {_WHERE}"),
+    Rule(rf"{_PARSER}(?:JSON schema|[Ff]ailed to .*schema)", f"{SCHEMA}. {_WHERE}"),
     Rule(
         r"Failed to initialize samplers: failed to parse grammar",
         "`grammar`: it is not valid GBNF, or has no rule named `root`. If you sent none, it was made of a JSON "

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from rolecast.backends import llamacpp_schema
+from rolecast.backends.llamacpp_errors import FORMS, SCHEMA
 from rolecast.errors import UNREADABLE, BadRequest
 
 _TIGHT = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", "}
@@ -49,12 +50,11 @@ def write(fields: dict[str, Any], *, built_in: bool) -> None:
         return
     if built_in:
         if fault := _fault(given):
-            text = f"`{name}`: the JSON schema cannot be turned into a grammar: {fault}."
-            raise BadRequest(text, param=name, code="invalid_value")
+            raise BadRequest(f"`{name}`: {SCHEMA}: {fault}.", param=name, code="invalid_value")
         own = _object(given)
-        for name, known in _NAMES.items():
-            if name in own and not known.fullmatch(bytes(own[name])):
-                del own[name]
+        for keyword, known in _NAMES.items():
+            if keyword in own and not known.fullmatch(bytes(own[keyword])):
+                del own[keyword]
         # Lenient: what of a schema cannot be held to is left out, and not all of it.
         told = msgspec.json.decode(own.get("x-guidance", b"{}"))
         given = msgspec.json.encode(own | {"x-guidance": (told or _TIGHT) | {"lenient": True}})
@@ -82,8 +82,7 @@ def _asked(written: bytes | None) -> bytes | None:
     if wanted.type == "json_schema" and "schema" in wanted.json_schema:
         return bytes(wanted.json_schema["schema"])
     if wanted.type not in (None, "text", "json_object", "json_schema"):
-        text = '`response_format`: `type` must be "text", "json_object" or "json_schema".'
-        raise BadRequest(text, param="response_format.type", code="invalid_value")
+        raise BadRequest(FORMS, param="response_format.type", code="invalid_value")
     return bytes(wanted.schema) if wanted.type == "json_object" else None
 
 

@@ -17,7 +17,16 @@ GUIDANCE: Mapping[str, type] = {
     **dict.fromkeys(("whitespace_pattern", "key_separator", "item_separator"), str),
 }
 """What the engine is told besides, in a schema."""
-TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
+TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+    "null": type(None),
+    "number": (int, float),
+    "integer": (int, float),
+}
+"""What there is, and what a value of it is here."""
 _ONE = ("items", "additionalProperties")
 _LIST = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _TABLE = ("properties", "patternProperties")
@@ -35,15 +44,6 @@ _AWAY = re.compile(rb'"\$ref"\s*:\s*"(?:https?|file):')
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _MOST_REFERENCES, _MOST_DEEP, _MOST_OPTIONAL, _MOST_COUNTED = 2_000, 120, 400, 50_000
 _LARGEST = 2**62
-_MATCHES: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "boolean": bool,
-    "object": dict,
-    "array": list,
-    "null": type(None),
-    "number": (int, float),
-    "integer": (int, float),
-}
 
 
 def faults(written: bytes) -> Iterator[str]:
@@ -131,9 +131,8 @@ def _names(one: dict[str, Any]) -> Iterator[str]:
     if not (isinstance(required, list) and all(isinstance(each, str) for each in required)):
         yield "its `required` is no list of names"
     elif isinstance(properties, dict):
-        if one.get("additionalProperties") is False and "patternProperties" not in one and {*required} - {*properties}:
-            yield "its `required` has a name that it does not allow"
-        if any(properties.get(name) is False for name in required):
+        others = "patternProperties" in one or one.get("additionalProperties", True)
+        if any(properties.get(name, others) is False for name in required):
             yield "its `required` has a name that it does not allow"
         if len(properties.keys() - {*required}) > _MOST_OPTIONAL:
             yield f"it has more than {_MOST_OPTIONAL} properties that are not `required`"
@@ -142,7 +141,7 @@ def _names(one: dict[str, Any]) -> Iterator[str]:
 
 
 def _fits(value: Any, types: list[str]) -> bool:
-    kinds = [_MATCHES[each] for each in types if each in _MATCHES]
+    kinds = [TYPES[each] for each in types if each in TYPES]
     is_flag = isinstance(value, bool)
     return any(isinstance(value, kind) and (not is_flag or kind is bool) for kind in kinds)
 

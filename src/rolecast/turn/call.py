@@ -44,7 +44,7 @@ def call(  # noqa: C901
         keeps = cascade.keeps(request.chat)
         carrier = cascade.Judging(exchange, plan.listens(request.chat), plan.trial, keeps=keeps)
     elif request.family == plan.family:
-        path, body = request.path, b""
+        path = request.path
         if plan.relays:
             carrier = Relay(exchange, plan.speaks())
         else:
@@ -58,9 +58,10 @@ def call(  # noqa: C901
                 request.edit_usage = plan.injects and not (plainly or request.wants_usage)
             if plan.gathers and not (plainly or request.stream) and is_joinable(request):
                 exchange.gathers = True
-                carrier, body = Gathering(exchange, carrier), as_stream(plan.body(request))
-        if not exchange.gathers:
-            body = plan.body(request)
+                carrier = Gathering(exchange, carrier)
+        body = plan.body(request)
+        if isinstance(carrier, Gathering):
+            body = as_stream(body)
     elif request.upload is not None:
         _forward(exchange, plan, request, lease, request.upload)
         return
