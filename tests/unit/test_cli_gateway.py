@@ -474,6 +474,21 @@ def test_where_no_configuration_is_that_of_the_gateway_is_meant(
     assert [each["id"] for each in json.loads(gateway.invoke("models", "--json")[1])] == ["own"]
 
 
+def test_weights_that_the_gateway_uses_under_another_configuration_stay(tmp_path: Path) -> None:
+    used = Running(tmp_path)
+    source = f'source: "file:{tmp_path / "script.yaml"}"'
+    used.config.write_text(used.config.read_text().replace("tiny: {", f"tiny: {{{source}, "))
+    other = tmp_path / "other.yaml"
+    other.write_text(f"models: {{mine: {{{source}}}}}\nroles: {{standard: [mine]}}\n")
+    started = used.process("up", "--detach", "--config", str(used.config))
+    assert started.returncode == 0, started.stderr
+    try:
+        code, _, err = used.invoke("rm", "mine", "--config", str(other))
+    finally:
+        used.process("down")
+    assert (code, "tiny is loaded from these weights" in err) == (1, True), err
+
+
 def test_chat_takes_the_model_as_its_word(gateway: Running) -> None:
     assert "Paris is the capital." in gateway.invoke("chat", "tiny", stdin="Capital?")[1]
     assert "'nope' does not exist" in gateway.invoke("chat", "nope", stdin="Capital?")[2]

@@ -149,9 +149,9 @@ def rm(name: Name, config: ConfigFile = None, key: Key = "") -> None:
         )
         output.fail(f"{name} is a variant of {varied['variant_of']} and has no weights of its own; it goes by {how}.")
     source = weights.source_of(chosen.config, name)
-    every = chosen.config.models | settings.of_gateway(config).config.models  # what runs here may be of another file
-    shared = [other for other, model in every.items() if model.source == source.text]
     states = _states(key)
+    there = settings.of_gateway().config.models if states else {}  # what runs here may be of another file
+    shared = [other for other, model in (chosen.config.models | there).items() if model.source == source.text]
     if busy := next((model for model in shared if states.get(model) in ("ready", "loading", "asleep")), None):
         output.fail(f"{busy} is loaded from these weights; run `rolecast unload {busy}` first.")
     freed = remove(weights.store(chosen.config), source)
